@@ -1,0 +1,2 @@
+//! The `fame-cli` binary.
+fn main() {}

@@ -1,0 +1,172 @@
+//! Backends: what runs a network and pulls gradients back through it.
+//!
+//! Four nouns, each owning the next:
+//!
+//! * [`Backend`] knows how to load a model file on this machine;
+//! * [`Network`] is a loaded model: its named [`Layer`]s, and forward passes over batches;
+//! * [`Pass`] is one forward pass that remembers enough to be differentiated: read any tapped layer's output, then pull any number of
+//!   *cotangents* (derivatives of some scalar with respect to a layer's output) back to the input or to an inner layer;
+//! * [`Tensor`] carries everything in and out.
+//!
+//! The split matters: a loss sees only a layer's output and answers with a value and a cotangent, so it needs no automatic
+//! differentiation and runs on every backend. One forward with many pull-backs is what FGGB needs (one per embedding dimension); a
+//! pull-back to an inner layer is every CAM; outputs alone are the black-box methods.
+//!
+//! ```
+//! use fame_core::{Place, Result, Seed, Taps, Tensor, contract::Network};
+//!
+//! /// d(sum of the embedding) / d(input) for one batch.
+//! fn input_gradient(network: &dyn Network, batch: &Tensor) -> Result<Tensor> {
+//!     let pass = network.forward(batch, &Taps::of(["embedding"]).with_gradient(Place::Input))?;
+//!     let embedding = pass.output("embedding")?;
+//!     let ones = Tensor::filled(embedding.shape(), 1.0);
+//!     let mut gradients = pass.gradient(&[Seed { layer: "embedding".into(), cotangent: ones }])?;
+//!     Ok(gradients.remove(0))
+//! }
+//! ```
+
+use std::path::PathBuf;
+
+use crate::{Result, Tensor};
+
+/// Loads model files. One value of a backend is one set of options (device, threads, precision).
+pub trait Backend: Send + Sync {
+    /// Can this backend run on this machine with these options? If not, one sentence saying why and what would help.
+    fn check(&self) -> Result<()>;
+
+    /// Loads a model and learns its layers.
+    ///
+    /// # Errors
+    /// One clear sentence naming the file: it is missing, is not ONNX, is cut short, holds an operator the backend cannot run, holds
+    /// NaN weights, or its input cannot be given the asked shape.
+    fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>>;
+}
+
+/// Which model to load, and how it will be fed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// The ONNX file.
+    pub file: PathBuf,
+    /// The shape of one sample without the batch axis, such as `[3, 112, 112]`. `None`: what the file declares. Needed when the file
+    /// leaves height or width open.
+    pub input_shape: Option<Vec<usize>>,
+}
+
+/// A named tensor of the graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// The tensor's name in the ONNX file.
+    pub name: String,
+    /// The ONNX operator that computes it (`Conv`, `PRelu`, `Gemm`); `Input` for the graph's input.
+    pub op: String,
+    /// The shape of its value for **one sample**: the batch axis is left out.
+    pub shape: Vec<usize>,
+    /// True if it is one of the graph's declared outputs.
+    pub is_output: bool,
+    /// True if the value depends on the input (a layer that does not cannot be explained).
+    pub depends_on_input: bool,
+}
+
+/// An additive constant of the graph, as FullGrad needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bias {
+    /// The layer whose output contains the constant as a summand.
+    pub layer: String,
+    /// The constant, broadcast to the layer's per-sample shape (axes of extent 1 where it does not vary).
+    pub value: Tensor,
+}
+
+/// Where a gradient is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The network's input.
+    Input,
+    /// The output of the named layer.
+    Layer(String),
+}
+
+/// What a forward pass must keep: layers to read and seed, and places to differentiate with respect to.
+///
+/// Say everything you will need: a backend compiles one plan for each distinct `Taps` and caches it, and it stores nothing that was not
+/// asked for. With no gradient places the forward-only plan runs, which is faster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Taps {
+    /// Layers whose outputs will be read, and which may be seeded with cotangents.
+    pub layers: Vec<String>,
+    /// Places that [`Pass::gradient`] answers for, in this order.
+    pub gradients: Vec<Place>,
+}
+
+impl Taps {
+    /// Taps on `layers`, without gradients.
+    pub fn of<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
+        Self { layers: layers.into_iter().map(Into::into).collect(), gradients: Vec::new() }
+    }
+
+    /// Also asks for the gradient at `place`.
+    #[must_use]
+    pub fn with_gradient(mut self, place: Place) -> Self {
+        self.gradients.push(place);
+        self
+    }
+}
+
+/// A derivative to pull back: d(scalar)/d(output of `layer`), one row for each row of the batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seed {
+    /// A tapped layer.
+    pub layer: String,
+    /// Same shape as that layer's output, `[N, …]`.
+    pub cotangent: Tensor,
+}
+
+/// A loaded model.
+///
+/// Rows of a batch never influence one another: a batch of N gives the same numbers as N batches of one.
+pub trait Network: Send + Sync {
+    /// Shape of one sample of the input, without the batch axis: `[3, 112, 112]`.
+    fn input_shape(&self) -> &[usize];
+
+    /// Every named tensor of the graph, in topological order; the first is the input.
+    fn layers(&self) -> &[Layer];
+
+    /// Whether a gradient can be pulled back from `layer` to `to`. If not, the error names the node and the operator that stop it.
+    ///
+    /// It may be asked of every layer of a graph (`fame-cli inspect` does), so it must not compile anything.
+    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()>;
+
+    /// How many rows keep this backend busy: the number of worker threads on a CPU, more on a GPU. Callers batch up to this many.
+    fn preferred_rows(&self) -> usize;
+
+    /// Remarks made while loading that belong into the record ("a Reshape to batch 1 was repaired").
+    fn notes(&self) -> &[String];
+
+    /// Runs `batch` `[N, …input_shape]` forward.
+    ///
+    /// # Errors
+    /// An unknown layer (with the nearest names), a batch of the wrong shape, or a place no gradient can reach.
+    fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>>;
+
+    /// Runs forward with the output of `layer` replaced by `value` `[N, …]`: what Score-CAM and Ablation-CAM ask. Everything that does
+    /// not depend on `layer` is computed from `batch` as usual, so a skip connection around the layer keeps its meaning.
+    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>>;
+
+    /// Every additive constant of the graph with the layer it adds to: convolution, dense and batch-norm biases.
+    fn biases(&self) -> Result<Vec<Bias>>;
+}
+
+/// One forward pass, ready to be read and differentiated.
+pub trait Pass {
+    /// The output of a tapped layer, `[N, …layer shape]`.
+    ///
+    /// # Errors
+    /// When `layer` was not in the [`Taps`].
+    fn output(&self, layer: &str) -> Result<Tensor>;
+
+    /// Pulls the seeds back to every place of [`Taps::gradients`], in that order: each `[N, …]` in the shape of the place's value. Seeds
+    /// are summed; a tapped layer without a seed has cotangent zero. May be called any number of times on one pass.
+    ///
+    /// # Errors
+    /// When a seed's layer was not tapped or its cotangent has another shape than the layer's output, or no gradient was asked for.
+    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>>;
+}

@@ -1,0 +1,8 @@
+//! fame-core
+pub mod contract;
+mod error;
+mod tensor;
+
+pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps};
+pub use error::{Error, Result};
+pub use tensor::{Tensor, max_abs};
