@@ -1,6 +1,7 @@
 //! fame-core
 pub mod contract;
 mod error;
+pub mod model;
 mod tensor;
 
 pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps};
