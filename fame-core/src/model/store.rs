@@ -479,5 +479,6 @@ impl Unknown {
     }
 }
 
-#[cfg(test)]
+// The fake clients of the tests are shell scripts.
+#[cfg(all(test, unix))]
 mod tests;

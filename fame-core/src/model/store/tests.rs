@@ -1,7 +1,5 @@
 //! The store against fake registries: small shell scripts called `npm` and `python3` on a `PATH` of the test's own.
 
-use std::os::unix::fs::PermissionsExt;
-
 use super::super::archive::tests::{tgz, wheel};
 use super::super::cache::sha256_of_text;
 use super::*;
@@ -49,9 +47,11 @@ impl World {
     }
 
     fn program(&self, name: &str, body: &str) {
-        let file = format!("bin/{name}");
-        self.write(&file, format!("#!/bin/sh\nWORLD='{}'\n{body}\n", self.folder.path().display()));
-        fs::set_permissions(self.path(&file), fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("#!/bin/sh\nWORLD='{}'\n{body}\n", self.folder.path().display());
+        // Written by another process: a program that this one holds open for writing while another test forks is "busy" and cannot run.
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", "printf %s \"$2\" > \"$1\" && chmod +x \"$1\"", "sh"]).arg(self.path("bin").join(name)).arg(text);
+        assert!(shell.status().unwrap().success());
     }
 
     fn online(&self) -> ModelStore {
