@@ -480,5 +480,6 @@ impl Unknown {
 }
 
 // The fake clients of the tests are shell scripts.
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
