@@ -34,12 +34,17 @@ impl Model {
     /// What the backend says, or a manifest whose input does not fit the network.
     pub fn load(manifest: ModelManifest, file: PathBuf, sha256: String, labels: Vec<String>, backend: &dyn Backend) -> Result<Self> {
         let input = &manifest.input;
-        let shape = vec![input.channels(), input.height, input.width];
+        let shape = vec![input.channels, input.height, input.width];
         let network = backend.load(&LoadRequest { file: file.clone(), input_shape: Some(shape.clone()) })?;
         if network.input_shape() != shape {
             return Err(Error::new(
                 "fame::model::input_mismatch",
-                format!("manifest `{}` says the input is {shape:?}, but `{}` takes {:?}.", manifest.name, file.display(), network.input_shape()),
+                format!(
+                    "manifest `{}` says the input is {shape:?}, but `{}` takes {:?}.",
+                    manifest.name,
+                    file.display(),
+                    network.input_shape()
+                ),
             )
             .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
         }
@@ -115,7 +120,9 @@ impl<'de> Deserialize<'de> for LayerChoice {
             "LastConv" => Ok(Self::LastConv),
             "BeforePooling" => Ok(Self::BeforePooling),
             "Output" => Ok(Self::Output),
-            quoted if quoted.starts_with(['"', 'r']) => crate::recipe::parse(quoted).map(Self::Named).map_err(|p| D::Error::custom(p.message)),
+            quoted if quoted.starts_with(['"', 'r']) => {
+                crate::recipe::parse(quoted).map(Self::Named).map_err(|p| D::Error::custom(p.message))
+            }
             other => {
                 let hint = suggestion(other, &Self::RULES, "rule").unwrap_or_default();
                 Err(D::Error::custom(format!("`{other}` is neither a layer's name in quotes nor a layer rule ({hint})")))

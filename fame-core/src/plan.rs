@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Error, Preset, Result,
+    Error, Preset,
     contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
     model::{ModelManifest, ModelStore},
-    recipe::{Problem, Problems, RecipeFile, RecipeText, SourcedProblem, Spec, suggestion},
+    recipe::{Problem, Problems, RecipeFile, RecipeText, Spec, suggestion},
     record::{Value, facts},
     registry::{BuildContext, Built, Contract, Registry},
 };
@@ -63,7 +63,12 @@ impl Plan {
             ("preset", Value::of(&self.preset)),
             ("data", self.data.record()),
             ("prepare", list(self.prepare.iter().map(Built::record).collect())),
-            ("explain", list(self.explain.iter().map(|(n, b)| Value::Map(facts([("name", n.as_str().into()), ("explainer", b.record())]))).collect())),
+            (
+                "explain",
+                list(
+                    self.explain.iter().map(|(n, b)| Value::Map(facts([("name", n.as_str().into()), ("explainer", b.record())]))).collect(),
+                ),
+            ),
             ("metrics", list(self.metrics.iter().map(Built::record).collect())),
             ("write", list(self.write.iter().map(Built::record).collect())),
             ("seed", Value::Integer(self.seed as i64)),
@@ -126,7 +131,18 @@ impl Resolver<'_> {
         let metrics = file.metrics.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
         let write = file.write.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
         let out = file.out.as_ref().map(PathBuf::from);
-        Some(Resolved { manifest: manifest?, backend: backend?, preset: file.preset, data: data?, prepare, explain, metrics, write, seed: file.seed, out })
+        Some(Resolved {
+            manifest: manifest?,
+            backend: backend?,
+            preset: file.preset,
+            data: data?,
+            prepare,
+            explain,
+            metrics,
+            write,
+            seed: file.seed,
+            out,
+        })
     }
 
     fn part<T: ?Sized + Contract>(&mut self, spec: &Spec, at: usize, with: &BuildContext<'_>) -> Option<Built<T>> {
@@ -144,18 +160,16 @@ impl Resolver<'_> {
     }
 
     fn manifest(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<ModelManifest> {
-        let name = &file.model.value;
-        let path = self.folder.join(name);
-        let found = match path.extension().and_then(|e| e.to_str()) {
-            Some("onnx") => manifest_beside(&path),
-            Some("ron") => ModelManifest::read(&path),
-            _ => store.manifest(name),
-        };
-        found.map_err(|e| self.error_at(e, &file.model.span)).ok()
+        store.resolve(&file.model.value, self.folder).map_err(|e| self.error_at(e, &file.model.span)).ok()
     }
 
     /// The manifest's own prepare steps. Their text is not part of the recipe, so a problem in them is shown at the model's name.
-    fn default_prepare(&mut self, manifest: &ModelManifest, at: &std::ops::Range<usize>, with: &BuildContext<'_>) -> Vec<Built<dyn PrepareStep>> {
+    fn default_prepare(
+        &mut self,
+        manifest: &ModelManifest,
+        at: &std::ops::Range<usize>,
+        with: &BuildContext<'_>,
+    ) -> Vec<Built<dyn PrepareStep>> {
         let mut steps = Vec::new();
         for text in &manifest.prepare {
             let built = Spec::from_text(text).map_err(|p| vec![p]).and_then(|spec| self.registry.build(&spec, with));
@@ -194,25 +208,6 @@ impl Resolver<'_> {
             }
         }
     }
-}
-
-fn manifest_beside(onnx: &Path) -> Result<ModelManifest> {
-    let manifest = onnx.with_extension("ron");
-    if !onnx.exists() {
-        return Err(Error::new("fame::model::missing_file", format!("there is no file `{}`.", onnx.display())));
-    }
-    if !manifest.exists() {
-        return Err(Error::new(
-            "fame::model::no_manifest",
-            format!("`{}` has no manifest: fame does not know how its input is normalised.", onnx.display()),
-        )
-        .with_help(format!(
-            "write `{}`: (summary: \"…\", source: File({:?}), licence: \"…\", task: Classification, input: (size: (3, 224, 224), order: Rgb, mean: 0.5, std: 0.5))",
-            manifest.display(),
-            onnx.file_name().unwrap_or_default().to_string_lossy(),
-        )));
-    }
-    ModelManifest::read(&manifest)
 }
 
 fn missing_file(file: &str, folder: &Path) -> Error {

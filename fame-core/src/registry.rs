@@ -96,8 +96,17 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the data.
-    pub const ALL: [Kind; 9] =
-        [Kind::Backend, Kind::Dataset, Kind::Prepare, Kind::Explainer, Kind::Loss, Kind::Perturbation, Kind::Map, Kind::Metric, Kind::Writer];
+    pub const ALL: [Kind; 9] = [
+        Kind::Backend,
+        Kind::Dataset,
+        Kind::Prepare,
+        Kind::Explainer,
+        Kind::Loss,
+        Kind::Perturbation,
+        Kind::Map,
+        Kind::Metric,
+        Kind::Writer,
+    ];
 
     /// The word for it in recipes' messages and on the command line.
     pub fn word(self) -> &'static str {

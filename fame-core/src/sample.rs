@@ -138,7 +138,11 @@ impl Sample {
             (Some(other), None) => Ok(other),
             _ => Err(Error::new(
                 "fame::data::not_a_pair",
-                format!("sample `{}` has {} picture(s); a loss that compares two pictures needs exactly two.", self.id, self.pictures.len()),
+                format!(
+                    "sample `{}` has {} picture(s); a loss that compares two pictures needs exactly two.",
+                    self.id,
+                    self.pictures.len()
+                ),
             )
             .with_help("Use a dataset of pairs, such as Pair(gallery: …, probe: …), or a loss that needs one picture, such as Logit().")),
         }

@@ -51,7 +51,10 @@ impl RecipeFile {
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let entries = scan::entries(text, 0).map_err(|e| {
             let at = e.at..(e.at + 1).min(text.len());
-            vec![Problem::new("fame::recipe::syntax", format!("{}.", e.message), at).with_help(Some("a recipe is `(model: …, data: …, explain: {…})`"))]
+            vec![
+                Problem::new("fame::recipe::syntax", format!("{}.", e.message), at)
+                    .with_help(Some("a recipe is `(model: …, data: …, explain: {…})`")),
+            ]
         })?;
         let mut cut = Cut { text, entries, problems: Vec::new() };
         cut.unknown_and_repeated();
@@ -92,7 +95,11 @@ impl Cut<'_> {
                         .with_help(suggestion(&e.key, &FIELDS, "field")),
                 );
             } else if self.entries[..i].iter().any(|f| f.key == e.key) {
-                self.problems.push(Problem::new("fame::recipe::repeated_field", format!("`{}` is given twice.", e.key), e.key_span.clone()));
+                self.problems.push(Problem::new(
+                    "fame::recipe::repeated_field",
+                    format!("`{}` is given twice.", e.key),
+                    e.key_span.clone(),
+                ));
             }
         }
     }
@@ -115,8 +122,12 @@ impl Cut<'_> {
         if !self.entries.iter().any(|e| e.key == name) {
             let start = scan::skip_blank(self.text, 0);
             self.problems.push(
-                Problem::new("fame::recipe::missing_field", format!("the recipe has no `{name}`."), start..(start + 1).min(self.text.len()))
-                    .with_label(format!("add `{name}: …` in here")),
+                Problem::new(
+                    "fame::recipe::missing_field",
+                    format!("the recipe has no `{name}`."),
+                    start..(start + 1).min(self.text.len()),
+                )
+                .with_label(format!("add `{name}: …` in here")),
             );
         }
         self.optional(name)
@@ -143,7 +154,8 @@ impl Cut<'_> {
         match scan::entries(self.text, span.start) {
             Ok(entries) if self.text[span.clone()].starts_with(bracket) => Some(entries),
             Ok(_) | Err(_) => {
-                self.problems.push(Problem::new("fame::recipe::wrong_value", format!("`{name}` must be {what}."), span).with_label("this value"));
+                self.problems
+                    .push(Problem::new("fame::recipe::wrong_value", format!("`{name}` must be {what}."), span).with_label("this value"));
                 None
             }
         }
@@ -171,7 +183,11 @@ impl Cut<'_> {
                 self.problems.push(Problem::new("fame::recipe::wrong_value", message, e.key_span.clone()));
             }
             if named.iter().any(|(n, _)| *n == e.key) {
-                self.problems.push(Problem::new("fame::recipe::repeated_field", format!("two explainers are called `{}`.", e.key), e.key_span));
+                self.problems.push(Problem::new(
+                    "fame::recipe::repeated_field",
+                    format!("two explainers are called `{}`.", e.key),
+                    e.key_span,
+                ));
             }
             if let Some(spec) = self.value(e.value_span) {
                 named.push((e.key, spec));

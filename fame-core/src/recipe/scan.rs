@@ -243,10 +243,7 @@ mod tests {
         let text = "// lead, (\n(a: 1, /* (( /* nested */ */ b: Name(x: \"),\\\"\", y: [1, 2]), 'c': 3)";
         assert_eq!(entries(text, 0).unwrap_err().message, "expected a field name");
         let text = "// lead, (\n(a: 1, /* (( /* nested */ */ b: Name(x: \"),\\\"\", y: [1, ')']), c: r#\"a\"b\"#,)";
-        assert_eq!(
-            keys(text),
-            [("a".into(), "1"), ("b".into(), "Name(x: \"),\\\"\", y: [1, ')'])"), ("c".into(), "r#\"a\"b\"#")]
-        );
+        assert_eq!(keys(text), [("a".into(), "1"), ("b".into(), "Name(x: \"),\\\"\", y: [1, ')'])"), ("c".into(), "r#\"a\"b\"#")]);
     }
 
     #[test]

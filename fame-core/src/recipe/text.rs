@@ -53,7 +53,10 @@ impl RecipeText {
         const LIMIT: u64 = 4 << 20;
         let size = std::fs::metadata(path).map_err(|e| crate::Error::io("read", path, &e))?.len();
         if size > LIMIT {
-            return Err(crate::Error::new("fame::recipe::too_large", format!("`{}` has {size} bytes; a recipe has at most {LIMIT}.", path.display())));
+            return Err(crate::Error::new(
+                "fame::recipe::too_large",
+                format!("`{}` has {size} bytes; a recipe has at most {LIMIT}.", path.display()),
+            ));
         }
         let bytes = std::fs::read(path).map_err(|e| crate::Error::io("read", path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| {

@@ -74,7 +74,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 }
 
 /// A folder under a temporary name beside its final place. Dropped without [`Draft::publish`], it disappears.
-pub struct Draft {
+pub(super) struct Draft {
     folder: tempfile::TempDir,
     place: PathBuf,
 }
@@ -84,7 +84,7 @@ impl Draft {
     ///
     /// # Errors
     /// When the parent cannot be written.
-    pub fn new(place: &Path) -> Result<Self> {
+    pub(super) fn new(place: &Path) -> Result<Self> {
         let parent = place.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
         let folder = tempfile::Builder::new().prefix(".draft-").tempdir_in(parent).map_err(|e| Error::io("create", parent, &e))?;
@@ -97,7 +97,7 @@ impl Draft {
     }
 
     /// Where to write.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -105,7 +105,7 @@ impl Draft {
     ///
     /// # Errors
     /// When renaming fails; the old folder is then kept or gone, never mixed with the new.
-    pub fn publish(self) -> Result<()> {
+    pub(super) fn publish(self) -> Result<()> {
         let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
         if self.place.exists() {
             fs::remove_dir_all(&self.place).map_err(failed)?;
@@ -118,7 +118,7 @@ impl Draft {
 }
 
 /// Removes drafts that a killed run left in `folder`.
-pub fn sweep_drafts(folder: &Path) {
+pub(super) fn sweep_drafts(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(".draft-") {

@@ -27,9 +27,9 @@ pub use record::{ItemStatus, RunStatus, Summary};
 pub use rows::{Row, WalkedRow, walk_rows};
 
 use crate::{
-    Error, Explanation, Plan, Result, Sample,
+    Error, Explanation, Model, Plan, Result, Sample,
     contract::{ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress},
-    model::{self, Model, ModelStore},
+    model::{self, ModelStore},
     record::{Facts, Value, facts},
 };
 use files::{Draft, sweep_drafts};
@@ -306,10 +306,17 @@ impl Work<'_> {
                     "fame::prepare::wrong_size",
                     format!(
                         "{role} `{}` is {}×{} pixels, but model `{}` takes {}×{}: {steps}.",
-                        picture.source, picture.width(), picture.height(), plan.manifest.name, input.width, input.height
+                        picture.source,
+                        picture.width(),
+                        picture.height(),
+                        plan.manifest.name,
+                        input.width,
+                        input.height
                     ),
                 )
-                .with_help("Add prepare steps to the recipe, such as ResizeShorter(size: …) and CenterCrop(size: …), or AlignFace() for faces."));
+                .with_help(
+                    "Add prepare steps to the recipe, such as ResizeShorter(size: …) and CenterCrop(size: …), or AlignFace() for faces.",
+                ));
             }
             prepared.push((role, picture));
         }
@@ -357,7 +364,13 @@ impl Work<'_> {
         Ok(still)
     }
 
-    fn measure(&self, with: &ExplainContext<'_>, name: &str, sample: &Sample, explanation: &Explanation) -> Result<Vec<(String, Measurement)>> {
+    fn measure(
+        &self,
+        with: &ExplainContext<'_>,
+        name: &str,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<(String, Measurement)>> {
         let mut all = Vec::new();
         for metric in &self.runner.plan.metrics {
             let measured = metric.plugin.measure(with, sample, explanation).map_err(|e| e.at(format!("metric {}", metric.name)))?;

@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::{
-    Result,
+    Model, Result,
     contract::{Backend, Files, Models},
-    model::{Model, ModelManifest, ModelStore, Progress},
+    model::{ModelManifest, ModelStore, Progress},
 };
 
 /// Resolves what a recipe writes: paths relative to it, and `picture:NAME`.
@@ -47,7 +47,7 @@ impl<'a> ModelShelf<'a> {
     /// # Errors
     /// When it cannot be had.
     pub fn fetch(&self, manifest: &ModelManifest) -> Result<PathBuf> {
-        self.store.fetch_manifest(manifest, &mut |p| (self.on_fetch)(&p))
+        self.store.fetch_model(manifest, &mut |p| (self.on_fetch)(&p))
     }
 
     /// Loads `file` as the model of `manifest` and keeps it.
@@ -56,7 +56,7 @@ impl<'a> ModelShelf<'a> {
     /// What the backend says.
     pub fn load(&self, manifest: ModelManifest, file: PathBuf) -> Result<Arc<Model>> {
         let sha256 = super::sha256_file(&file)?;
-        let labels = self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?;
+        let labels = self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let name = manifest.name.clone();
         let model = Arc::new(Model::load(manifest, file, sha256, labels, self.backend)?);
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, model.clone());

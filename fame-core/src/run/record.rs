@@ -8,9 +8,8 @@ use std::{
 
 use super::{RunOptions, files::write_json, files::write_whole, machine, sha256_hex};
 use crate::{
-    Error, Explanation, Plan, Result, Sample,
+    Error, Explanation, Model, Plan, Result, Sample,
     contract::{ItemRef, Measurement},
-    model::Model,
     record::{Facts, Value, facts},
 };
 

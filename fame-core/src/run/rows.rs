@@ -56,7 +56,13 @@ impl Active {
 ///
 /// # Errors
 /// What the network or the loss reports. A row that meets NaN only ends itself ([`Stop::NotFinite`]).
-pub fn walk_rows(network: &dyn Network, layers: &[String], loss: &dyn Loss, rows: Vec<Row>, progress: &dyn Progress) -> Result<Vec<WalkedRow>> {
+pub fn walk_rows(
+    network: &dyn Network,
+    layers: &[String],
+    loss: &dyn Loss,
+    rows: Vec<Row>,
+    progress: &dyn Progress,
+) -> Result<Vec<WalkedRow>> {
     let taps = Taps::of(layers.iter().cloned()).with_gradient(Place::Input);
     let readings = Taps::of(layers.iter().cloned());
     let total: usize = rows.iter().map(|r| r.max_steps).sum();
