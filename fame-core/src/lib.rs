@@ -1,9 +1,68 @@
-//! fame-core
+//! # fame-core: the contracts and the pipeline
+//!
+//! fame explains what a vision network looked at. This crate is its middle: it knows *how* an explanation comes about and nothing about any
+//! particular network engine, loss, method or dataset. Those are plugins, built in (`fame-plugins`) or anybody's.
+//!
+//! ## The way of the data
+//!
+//! ```text
+//! recipe.ron ──▶ RecipeFile ──▶ Plan ──▶ run ──▶ out/
+//!                (as written)   (resolved,
+//!                               all errors at once)
+//!
+//! Dataset ─▶ Sample ─▶ PrepareStep… ─▶ Explainer ─▶ Explanation ─▶ Metric… ─▶ Writer… ─▶ item.json, run.json
+//!                                         │
+//!                  FAME:  Walk.image ─▶ Network.forward ─▶ Pass.output ─▶ Loss ─▶ value + cotangent
+//!                              ▲                                                        │
+//!                              └── Walk.step(gradient) ◀── Pass.gradient ◀──────────────┘
+//!                         Walk.field ─▶ MapStep… ─▶ AttributionMap
+//! ```
+//!
+//! One direction, no way back. Nothing touches a model or the output folder before the [`Plan`] is whole.
+//!
+//! ## The rooms
+//!
+//! | room | what lives there |
+//! | --- | --- |
+//! | [`contract`] | the seams, one file each: what a backend, loss, perturbation, explainer, … must do. **Read these first.** |
+//! | [`registry`] | plugins by kind and name; the [`register!`] macro; how parameters become running parts |
+//! | [`recipe`] | RON text, places, overrides, diagnostics |
+//! | [`model`] | manifests, the store that fetches and verifies models and pictures, loaded models, layer choice |
+//! | [`run`] | the loop over items, the walk over rows, whole-or-not-at-all files, the record |
+//! | plain types | [`Tensor`], [`Picture`], [`Sample`], [`AttributionMap`], [`Explanation`], [`record::Value`] |
+//!
+//! ## Where a first change goes
+//!
+//! * A loss, a perturbation, a map step, a prepare step, a dataset, a metric, a writer, an explainer: one file in `fame-plugins/src/<kind>/`,
+//!   one `mod` line. The [`registry`] docs show a whole loss in thirty lines.
+//! * A rule for an ONNX operator: `fame-plugins/src/backends/tract/gradient/`.
+//! * If it needs more than that, the seam is wrong: mend the contract here.
+//!
+//! ## What crosses a contract
+//!
+//! Plain data only: [`Tensor`] is a shape and `f32`s, parameters are RON text, errors are [`Error`] (a code, a sentence, a way out). A plugin built
+//! elsewhere, with other versions of every dependency, still fits.
+
 pub mod contract;
 mod error;
+mod loaded;
+mod map;
 pub mod model;
+mod plan;
+mod preset;
+pub mod recipe;
+pub mod record;
+pub mod registry;
+pub mod run;
+mod sample;
 mod tensor;
 
-pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps};
+pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps, Target, TargetRequest};
 pub use error::{Error, Result};
+pub use loaded::{LayerChoice, LayerChoices, Model};
+pub use map::{AttributionMap, Explanation, Frame, NamedMap};
+pub use plan::Plan;
+pub use preset::Preset;
+pub use run::seed_of;
+pub use sample::{Affine, Annotation, GALLERY, IMAGE, PROBE, Picture, Sample};
 pub use tensor::{Tensor, max_abs};

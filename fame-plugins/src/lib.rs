@@ -1,1 +1,9 @@
-//! Everything built in.
+//! Everything built in: one folder per kind, one file per plugin.
+//!
+//! Each file holds a plugin's parameters, its code, its unit tests and one `register!` line. A program that wants them must name this crate
+//! (`use fame_plugins as _;`), or the linker leaves them out.
+
+pub mod explainers;
+pub mod losses;
+pub mod maps;
+pub mod perturbations;

@@ -1,5 +1,25 @@
-//! The contracts, one file each.
+//! The contracts, one file each. Read them in the order of the data: [`dataset`], [`prepare`], [`backend`], [`loss`],
+//! [`perturbation`], [`explainer`], [`map_step`], [`metric`], [`writer`].
+//!
+//! Only plain types cross a contract: [`crate::Tensor`], strings, small structs and enums of our own. No array library, tensor library
+//! or image type appears in a signature, so a plugin that was built elsewhere with other versions of those still fits.
 
-mod backend;
+pub mod backend;
+pub mod dataset;
+pub mod explainer;
+pub mod loss;
+pub mod map_step;
+pub mod metric;
+pub mod perturbation;
+pub mod prepare;
+pub mod writer;
 
 pub use backend::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, Seed, Taps};
+pub use dataset::{Dataset, Files, ItemRef, safe_id};
+pub use explainer::{ExplainContext, Explainer, Progress, Silent};
+pub use loss::{Evaluation, Loss, Reference, Target, TargetRequest, per_row};
+pub use map_step::MapStep;
+pub use metric::{Measurement, Metric};
+pub use perturbation::{Perturbation, Start, Stop, Walk};
+pub use prepare::{Models, PrepareContext, PrepareStep};
+pub use writer::{FinishedItem, Writer};

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use super::text::Problems;
 use crate::{Error, Result, Tensor};
 
 /// The order of a model's input channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum ChannelOrder {
     /// Red, green, blue.
     Rgb,
@@ -38,7 +38,7 @@ impl ChannelOrder {
 ///
 /// A convention written for bytes is divided by 255: `(px - 127.5) / 128` is `mean: 0.5, std: 0.50196078` (128/255), and `px / 256` is
 /// `mean: 0, std: 1.0039216` (256/255). In a manifest `mean` and `std` are one number for all channels, or one per channel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InputConvention {
     /// Channels: 3, or 1 for gray.
     pub channels: usize,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ron::value::RawValue;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::input::{InputConvention, InputText};
 use super::source::Source;
@@ -12,7 +12,7 @@ use super::text::{self, Problems};
 use crate::Result;
 
 /// What a model was made for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Task {
     /// One score per class.
     Classification,

@@ -233,16 +233,27 @@ impl ModelStore {
         Ok(all.into_values().collect())
     }
 
+    /// Whether there is a picture called `name`; fetches nothing.
+    ///
+    /// # Errors
+    /// `fame::model::unknown_picture` with the nearest names.
+    pub fn check_picture(&self, name: &str) -> Result<()> {
+        self.picture_entry(name).map(|_| ())
+    }
+
+    fn picture_entry(&self, name: &str) -> Result<Picture> {
+        let pictures = self.pictures()?;
+        let names: Vec<String> = pictures.iter().map(|picture| picture.name.clone()).collect();
+        let found = pictures.into_iter().find(|picture| picture.name == name);
+        found.ok_or_else(|| unknown("fame::model::unknown_picture", "picture", name, &names).0)
+    }
+
     /// The verified file of the picture called `name` (without `picture:`).
     ///
     /// # Errors
     /// `fame::model::unknown_picture` with the nearest names; otherwise as [`ModelStore::fetch_model`].
     pub fn picture(&self, name: &str, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
-        let pictures = self.pictures()?;
-        let Some(picture) = pictures.iter().find(|picture| picture.name == name) else {
-            let names: Vec<String> = pictures.into_iter().map(|picture| picture.name).collect();
-            return Err(unknown("fame::model::unknown_picture", "picture", name, &names).0);
-        };
+        let picture = self.picture_entry(name)?;
         let fetched = self.obtain(&picture.source, None, progress).and_then(|found| found.done(progress));
         fetched.map_err(|error| error.at(format!("picture `{name}`")))
     }

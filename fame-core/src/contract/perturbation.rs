@@ -1,0 +1,83 @@
+//! Perturbations: how a picture walks.
+//!
+//! A [`Perturbation`] is the recipe's choice with its parameters; [`Perturbation::start`] begins one [`Walk`] per row. The walk owns
+//! its state and its stop rule. It usually walks in pixels (LOTS), but it may live elsewhere, say in a mask between the picture and
+//! its blurred copy; whoever drives it only ever asks: where are you ([`Walk::image`]), is it time to stop ([`Walk::observe`]), here is the gradient,
+//! move ([`Walk::step`]), and at the end: what moved ([`Walk::field`])?
+
+use crate::{Result, Tensor, model::InputConvention, record::Facts};
+
+/// A way to walk. See the [module docs](self).
+pub trait Perturbation: Send + Sync {
+    /// Begins a walk.
+    fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>>;
+
+    /// The most steps a walk can take, for progress bars.
+    fn max_steps(&self) -> usize;
+}
+
+/// Where a walk begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// `[C, H, W]`, values in 0..=1, channels in the *model's* order.
+    pub pixels: &'a Tensor,
+    /// How pixels become the network's input.
+    pub convention: &'a InputConvention,
+    /// Seed for any randomness: derived from the item's id, never from order or thread.
+    pub seed: u64,
+}
+
+/// One walk, one row.
+pub trait Walk: Send {
+    /// The picture now, as network input `[C, H, W]`.
+    fn image(&self) -> Tensor;
+
+    /// Tells the walk the loss at [`Walk::image`]; `Some` ends it before the next step. Called once per position, in order, and once
+    /// more after the last step.
+    fn observe(&mut self, loss: f32) -> Option<Stop>;
+
+    /// Moves, given d(loss)/d(network input) at [`Walk::image`]. `Some` ends the walk without having moved (a zero or non-finite
+    /// gradient).
+    fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>>;
+
+    /// What moved since the start, `[C, H, W]`, signed, in the space the walk steps in.
+    fn field(&self) -> Tensor;
+
+    /// What the record should say beyond steps and losses.
+    fn facts(&self) -> Facts {
+        Facts::new()
+    }
+}
+
+/// Why a walk ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// All steps were taken.
+    Iterations,
+    /// The loss fell below the stop rule's bound.
+    LossBelow,
+    /// The loss lost the asked part of its first value.
+    RelativeDrop,
+    /// The loss no longer improved.
+    Plateau,
+    /// The gradient was zero: nothing moves this loss.
+    ZeroGradient,
+    /// The gradient or the loss was NaN or infinite.
+    NotFinite,
+    /// Another reason of a third party's walk.
+    Other(String),
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stop::Iterations => "iterations",
+            Stop::LossBelow => "loss_below",
+            Stop::RelativeDrop => "relative_drop",
+            Stop::Plateau => "plateau",
+            Stop::ZeroGradient => "zero_gradient",
+            Stop::NotFinite => "not_finite",
+            Stop::Other(s) => s,
+        })
+    }
+}

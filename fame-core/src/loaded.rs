@@ -1,0 +1,194 @@
+//! A model in memory: its manifest, its network, and how recipes name its layers.
+
+use std::path::PathBuf;
+
+use ron::value::RawValue;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::{
+    Error, Layer, Result,
+    contract::{Backend, LoadRequest, Network},
+    model::ModelManifest,
+    recipe::suggestion,
+};
+
+/// A loaded model with its manifest.
+pub struct Model {
+    /// Input convention, aliases, labels, licence.
+    pub manifest: ModelManifest,
+    /// The network.
+    pub network: Box<dyn Network>,
+    /// The file it was loaded from.
+    pub file: PathBuf,
+    /// SHA-256 of that file, hexadecimal.
+    pub sha256: String,
+    /// Class names in index order; empty when unknown.
+    pub labels: Vec<String>,
+}
+
+impl Model {
+    /// Loads `file` with `backend` and checks it against the manifest.
+    ///
+    /// # Errors
+    /// What the backend says, or a manifest whose input does not fit the network.
+    pub fn load(manifest: ModelManifest, file: PathBuf, sha256: String, labels: Vec<String>, backend: &dyn Backend) -> Result<Self> {
+        let input = &manifest.input;
+        let shape = vec![input.channels, input.height, input.width];
+        let network = backend.load(&LoadRequest { file: file.clone(), input_shape: Some(shape.clone()) })?;
+        if network.input_shape() != shape {
+            return Err(Error::new(
+                "fame::model::input_mismatch",
+                format!(
+                    "manifest `{}` says the input is {shape:?}, but `{}` takes {:?}.",
+                    manifest.name,
+                    file.display(),
+                    network.input_shape()
+                ),
+            )
+            .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
+        }
+        Ok(Self { manifest, network, file, sha256, labels })
+    }
+
+    /// The layer a recipe means.
+    ///
+    /// # Errors
+    /// An unknown name, with the nearest ones; a rule that fits no layer.
+    pub fn layer(&self, choice: &LayerChoice) -> Result<&Layer> {
+        let layers = self.network.layers();
+        let by_rule = |rule: &str, found: Option<&'_ Layer>| -> Result<String> {
+            found.map(|l| l.name.clone()).ok_or_else(|| {
+                Error::new("fame::layer::rule", format!("no layer of model `{}` fits the rule {rule}.", self.manifest.name))
+                    .with_help(format!("`fame-cli inspect {}` lists its layers; name one.", self.manifest.name))
+            })
+        };
+        let spatial = |l: &&Layer| l.depends_on_input && l.op != "Input" && l.shape.len() == 3 && l.shape[1] > 1 && l.shape[2] > 1;
+        let name = match choice {
+            LayerChoice::Named(name) => self.manifest.layers.get(name).unwrap_or(name).clone(),
+            LayerChoice::LastConv => by_rule("LastConv", layers.iter().rfind(|l| l.op == "Conv" && spatial(l)))?,
+            LayerChoice::BeforePooling => by_rule("BeforePooling", layers.iter().rfind(spatial))?,
+            LayerChoice::Output => by_rule("Output", layers.iter().find(|l| l.is_output))?,
+        };
+        layers.iter().find(|l| l.name == name).ok_or_else(|| self.unknown_layer(&name))
+    }
+
+    fn unknown_layer(&self, name: &str) -> Error {
+        let aliases = self.manifest.layers.keys().map(String::as_str);
+        let known: Vec<&str> = aliases.chain(self.network.layers().iter().map(|l| l.name.as_str())).collect();
+        let near = crate::recipe::nearest(name, known.iter().copied());
+        let help = match near {
+            Some(_) => suggestion(name, &known, "layer"),
+            None => Some(format!("`fame-cli inspect {}` lists all {} layers.", self.manifest.name, self.network.layers().len())),
+        };
+        let mut error = Error::new("fame::layer::unknown", format!("model `{}` has no layer called `{name}`.", self.manifest.name));
+        error.help = help;
+        error
+    }
+}
+
+/// How a recipe names a target layer: a tensor's name or an alias of the manifest in quotes, or a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerChoice {
+    /// The ONNX tensor's name, or an alias such as `"embedding"`.
+    Named(String),
+    /// The last convolution with spatial extent.
+    LastConv,
+    /// The last layer with spatial extent on the way to the output: what global pooling or flattening reads.
+    BeforePooling,
+    /// The graph's first output.
+    Output,
+}
+
+impl LayerChoice {
+    const RULES: [&'static str; 3] = ["LastConv", "BeforePooling", "Output"];
+}
+
+impl std::fmt::Display for LayerChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LayerChoice::Named(n) => write!(f, "{n:?}"),
+            rule => write!(f, "{rule:?}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LayerChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
+        match raw {
+            "LastConv" => Ok(Self::LastConv),
+            "BeforePooling" => Ok(Self::BeforePooling),
+            "Output" => Ok(Self::Output),
+            quoted if quoted.starts_with(['"', 'r']) => {
+                crate::recipe::parse(quoted).map(Self::Named).map_err(|p| D::Error::custom(p.message))
+            }
+            other => {
+                let hint = suggestion(other, &Self::RULES, "rule").unwrap_or_default();
+                Err(D::Error::custom(format!("`{other}` is neither a layer's name in quotes nor a layer rule ({hint})")))
+            }
+        }
+    }
+}
+
+impl Serialize for LayerChoice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            LayerChoice::Named(n) => serializer.serialize_str(n),
+            rule => serializer.collect_str(rule),
+        }
+    }
+}
+
+impl JsonSchema for LayerChoice {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LayerChoice".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "title": "\"name\" | LastConv | BeforePooling | Output" })
+    }
+}
+
+/// One target layer, or several for losses that read more than one: `"embedding"`, `LastConv`, `["scores", "boxes"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerChoices(pub Vec<LayerChoice>);
+
+impl<'de> Deserialize<'de> for LayerChoices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
+        let parsed = if raw.starts_with('[') { crate::recipe::parse(raw) } else { crate::recipe::parse(raw).map(|one| vec![one]) };
+        match parsed {
+            Ok(choices) if choices.is_empty() => Err(D::Error::custom("at least one layer is needed")),
+            Ok(choices) => Ok(Self(choices)),
+            Err(problem) => Err(D::Error::custom(problem.message)),
+        }
+    }
+}
+
+impl Serialize for LayerChoices {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for LayerChoices {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LayerChoices".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "title": "\"name\" | LastConv | BeforePooling | Output | [several]" })
+    }
+}

@@ -1,0 +1,228 @@
+//! The plan: a recipe with every name resolved and every parameter checked, before anything is computed.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    Error, Preset,
+    contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
+    model::{ModelManifest, ModelStore},
+    recipe::{Problem, Problems, RecipeFile, RecipeText, Spec, suggestion},
+    record::{Value, facts},
+    registry::{BuildContext, Built, Contract, Registry},
+};
+
+/// Everything a run needs, resolved. `fame-cli check` stops here: no model was loaded, no folder made.
+pub struct Plan {
+    /// The recipe, with overrides.
+    pub text: RecipeText,
+    /// The folder of the recipe: relative paths start here.
+    pub folder: PathBuf,
+    /// The explained model's manifest.
+    pub manifest: ModelManifest,
+    /// What runs it.
+    pub backend: Built<dyn Backend>,
+    /// Which published form defaults follow.
+    pub preset: Preset,
+    /// Where samples come from.
+    pub data: Built<dyn Dataset>,
+    /// From decoded picture to network input.
+    pub prepare: Vec<Built<dyn PrepareStep>>,
+    /// Explainers by the recipe's name.
+    pub explain: Vec<(String, Built<dyn Explainer>)>,
+    /// Metrics.
+    pub metrics: Vec<Built<dyn Metric>>,
+    /// Writers.
+    pub write: Vec<Built<dyn Writer>>,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Output folder the recipe asks for.
+    pub out: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Resolves `text`; relative paths start from `folder`.
+    ///
+    /// # Errors
+    /// Every problem of the recipe, each at its place.
+    pub fn resolve(text: RecipeText, folder: &Path, registry: &Registry, store: &ModelStore) -> std::result::Result<Self, Box<Problems>> {
+        let (file, problems) = RecipeFile::parse_partly(text.merged());
+        let mut resolver = Resolver { registry, folder, problems };
+        let plan = file.and_then(|file| resolver.plan(&file, store));
+        match plan {
+            Some(parts) if resolver.problems.is_empty() => Ok(parts.into_plan(text, folder)),
+            _ => Err(Box::new(report(&text, resolver.problems))),
+        }
+    }
+
+    /// What the plan will do, for the record: the same for every machine and folder.
+    pub fn record(&self) -> Value {
+        let list = |parts: Vec<Value>| Value::List(parts);
+        Value::Map(facts([
+            ("model", self.manifest.name.as_str().into()),
+            ("backend", self.backend.record()),
+            ("preset", Value::of(&self.preset)),
+            ("data", self.data.record()),
+            ("prepare", list(self.prepare.iter().map(Built::record).collect())),
+            (
+                "explain",
+                list(
+                    self.explain.iter().map(|(n, b)| Value::Map(facts([("name", n.as_str().into()), ("explainer", b.record())]))).collect(),
+                ),
+            ),
+            ("metrics", list(self.metrics.iter().map(Built::record).collect())),
+            ("write", list(self.write.iter().map(Built::record).collect())),
+            ("seed", Value::Integer(self.seed as i64)),
+        ]))
+    }
+}
+
+/// All problems of a recipe, sorted by place.
+fn report(text: &RecipeText, mut problems: Vec<Problem>) -> Problems {
+    problems.sort_by_key(|p| (p.span.start, p.span.end));
+    let n = problems.len();
+    let summary = format!("recipe `{}` has {n} error{}", text.name(), if n == 1 { "" } else { "s" });
+    Problems { summary, each: problems.into_iter().map(|p| text.sourced(p)).collect() }
+}
+
+struct Resolver<'a> {
+    registry: &'a Registry,
+    folder: &'a Path,
+    problems: Vec<Problem>,
+}
+
+struct Resolved {
+    manifest: ModelManifest,
+    backend: Built<dyn Backend>,
+    preset: Preset,
+    data: Built<dyn Dataset>,
+    prepare: Vec<Built<dyn PrepareStep>>,
+    explain: Vec<(String, Built<dyn Explainer>)>,
+    metrics: Vec<Built<dyn Metric>>,
+    write: Vec<Built<dyn Writer>>,
+    seed: u64,
+    out: Option<PathBuf>,
+}
+
+impl Resolved {
+    fn into_plan(self, text: RecipeText, folder: &Path) -> Plan {
+        let Self { manifest, backend, preset, data, prepare, explain, metrics, write, seed, out } = self;
+        Plan { text, folder: folder.to_owned(), manifest, backend, preset, data, prepare, explain, metrics, write, seed, out }
+    }
+}
+
+impl Resolver<'_> {
+    fn plan(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<Resolved> {
+        let manifest = self.manifest(file, store);
+        let task = manifest.as_ref().map_or_else(Default::default, |m| m.task);
+        let with = BuildContext { registry: self.registry, preset: file.preset, task, folder: self.folder };
+        let backend = self.part::<dyn Backend>(&file.backend.value, file.backend.span.start, &with);
+        if let Some(Err(e)) = backend.as_ref().map(|b| b.plugin.check()) {
+            self.error_at(e, &file.backend.span);
+        }
+        let data = self.part::<dyn Dataset>(&file.data.value, file.data.span.start, &with);
+        self.files(data.as_ref(), &file.data.span, store);
+        let prepare = match (&file.prepare, &manifest) {
+            (Some(steps), _) => steps.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect(),
+            (None, Some(m)) => self.default_prepare(m, &file.model.span, &with),
+            (None, None) => Vec::new(),
+        };
+        self.auxiliary_models(&prepare, &file.model.span, store);
+        let explain = file.explain.iter().filter_map(|(n, s)| Some((n.clone(), self.part(&s.value, s.span.start, &with)?))).collect();
+        let metrics = file.metrics.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
+        let write = file.write.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
+        let out = file.out.as_ref().map(PathBuf::from);
+        Some(Resolved {
+            manifest: manifest?,
+            backend: backend?,
+            preset: file.preset,
+            data: data?,
+            prepare,
+            explain,
+            metrics,
+            write,
+            seed: file.seed,
+            out,
+        })
+    }
+
+    fn part<T: ?Sized + Contract>(&mut self, spec: &Spec, at: usize, with: &BuildContext<'_>) -> Option<Built<T>> {
+        match self.registry.build::<T>(spec, with) {
+            Ok(built) => Some(built),
+            Err(problems) => {
+                self.problems.extend(problems.into_iter().map(|p| p.shifted(at)));
+                None
+            }
+        }
+    }
+
+    fn error_at(&mut self, error: Error, span: &std::ops::Range<usize>) {
+        self.problems.push(Problem::new(&error.code, error.message, span.clone()).with_help(error.help));
+    }
+
+    fn manifest(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<ModelManifest> {
+        store.resolve(&file.model.value, self.folder).map_err(|e| self.error_at(e, &file.model.span)).ok()
+    }
+
+    /// The manifest's own prepare steps. Their text is not part of the recipe, so a problem in them is shown at the model's name.
+    fn default_prepare(
+        &mut self,
+        manifest: &ModelManifest,
+        at: &std::ops::Range<usize>,
+        with: &BuildContext<'_>,
+    ) -> Vec<Built<dyn PrepareStep>> {
+        let mut steps = Vec::new();
+        for text in &manifest.prepare {
+            let built = Spec::from_text(text).map_err(|p| vec![p]).and_then(|spec| self.registry.build(&spec, with));
+            match built {
+                Ok(step) => steps.push(step),
+                Err(problems) => {
+                    for p in problems {
+                        let message = format!("prepare step `{text}` of manifest `{}`: {}", manifest.name, p.message);
+                        self.problems.push(Problem::new(&p.code, message, at.clone()).with_help(p.help));
+                    }
+                }
+            }
+        }
+        steps
+    }
+
+    fn files(&mut self, data: Option<&Built<dyn Dataset>>, span: &std::ops::Range<usize>, store: &ModelStore) {
+        for file in data.map(|d| d.plugin.files()).unwrap_or_default() {
+            let found = match file.strip_prefix("picture:") {
+                Some(name) => store.check_picture(name),
+                None if self.folder.join(&file).exists() => Ok(()),
+                None => Err(missing_file(&file, self.folder)),
+            };
+            if let Err(e) = found {
+                self.error_at(e, span);
+            }
+        }
+    }
+
+    fn auxiliary_models(&mut self, prepare: &[Built<dyn PrepareStep>], at: &std::ops::Range<usize>, store: &ModelStore) {
+        for step in prepare {
+            for model in step.plugin.models() {
+                if let Err(e) = store.manifest(&model) {
+                    self.error_at(e.at(format!("prepare step `{}`", step.name)), at);
+                }
+            }
+        }
+    }
+}
+
+fn missing_file(file: &str, folder: &Path) -> Error {
+    let path = folder.join(file);
+    let mut error = Error::new("fame::data::missing_file", format!("there is no file `{}`.", path.display()));
+    let neighbours: Vec<String> = path
+        .parent()
+        .and_then(|p| std::fs::read_dir(p).ok())
+        .map(|d| d.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
+        .unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let near: Vec<&str> = neighbours.iter().map(String::as_str).collect();
+    error.help = match crate::recipe::nearest(&name, near.iter().copied()) {
+        Some(_) => suggestion(&name, &near, "file"),
+        None => Some("paths are relative to the recipe; `picture:NAME` names a picture that fame can fetch".to_owned()),
+    };
+    error
+}

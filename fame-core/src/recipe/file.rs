@@ -1,0 +1,241 @@
+//! The recipe as written: fields and specs with their places, nothing resolved.
+
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+
+use super::{Problem, Spec, parse, scan, suggestion};
+use crate::Preset;
+
+/// A recipe file, field by field. Slots for plugins are still [`Spec`]s.
+#[derive(Clone, Debug)]
+pub struct RecipeFile {
+    /// Manifest name, or path of a manifest or of an ONNX file with a manifest beside it.
+    pub model: Placed<String>,
+    /// What runs the network. Left out: `Tract()`.
+    pub backend: Placed<Spec>,
+    /// Which published form defaults follow.
+    pub preset: Preset,
+    /// Where samples come from.
+    pub data: Placed<Spec>,
+    /// From decoded picture to network input. Left out: the model manifest's own steps.
+    pub prepare: Option<Vec<Placed<Spec>>>,
+    /// Explainers by name, in order.
+    pub explain: Vec<(String, Placed<Spec>)>,
+    /// Metrics, in order.
+    pub metrics: Vec<Placed<Spec>>,
+    /// Writers, in order. Left out: `[Npy(), Overlay()]`.
+    pub write: Vec<Placed<Spec>>,
+    /// Seed of all randomness.
+    pub seed: u64,
+    /// Output folder, relative to the working folder.
+    pub out: Option<String>,
+}
+
+/// Something and the place it was written.
+#[derive(Clone, Debug)]
+pub struct Placed<T> {
+    /// The thing.
+    pub value: T,
+    /// Where it stands in the recipe text; empty at 0 for a default.
+    pub span: Range<usize>,
+}
+
+const FIELDS: [&str; 10] = ["model", "backend", "preset", "data", "prepare", "explain", "metrics", "write", "seed", "out"];
+
+impl RecipeFile {
+    /// Cuts `text` into fields.
+    ///
+    /// # Errors
+    /// Every problem found: brackets, unknown, missing or repeated fields, values of the wrong type.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let entries = scan::entries(text, 0).map_err(|e| {
+            let at = e.at..(e.at + 1).min(text.len());
+            vec![
+                Problem::new("fame::recipe::syntax", format!("{}.", e.message), at)
+                    .with_help(Some("a recipe is `(model: …, data: …, explain: {…})`")),
+            ]
+        })?;
+        let mut cut = Cut { text, entries, problems: Vec::new() };
+        cut.unknown_and_repeated();
+        let file = cut.file();
+        match file {
+            Some(file) if cut.problems.is_empty() => Ok(file),
+            _ => Err(cut.problems),
+        }
+    }
+
+    /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two can report its own.
+    pub fn parse_partly(text: &str) -> (Option<Self>, Vec<Problem>) {
+        match scan::entries(text, 0) {
+            Err(_) => (None, Self::parse(text).err().unwrap_or_default()),
+            Ok(entries) => {
+                let mut cut = Cut { text, entries, problems: Vec::new() };
+                cut.unknown_and_repeated();
+                let file = cut.file();
+                (file, cut.problems)
+            }
+        }
+    }
+}
+
+struct Cut<'a> {
+    text: &'a str,
+    entries: Vec<scan::Entry>,
+    problems: Vec<Problem>,
+}
+
+impl Cut<'_> {
+    fn unknown_and_repeated(&mut self) {
+        for (i, e) in self.entries.iter().enumerate() {
+            if !FIELDS.contains(&e.key.as_str()) {
+                self.problems.push(
+                    Problem::new("fame::recipe::unknown_field", format!("a recipe has no field `{}`.", e.key), e.key_span.clone())
+                        .with_label("unknown field")
+                        .with_help(suggestion(&e.key, &FIELDS, "field")),
+                );
+            } else if self.entries[..i].iter().any(|f| f.key == e.key) {
+                self.problems.push(Problem::new(
+                    "fame::recipe::repeated_field",
+                    format!("`{}` is given twice.", e.key),
+                    e.key_span.clone(),
+                ));
+            }
+        }
+    }
+
+    fn file(&mut self) -> Option<RecipeFile> {
+        let model = self.required::<String>("model");
+        let data = self.required::<Spec>("data");
+        let explain = self.explainers();
+        let backend = self.optional::<Spec>("backend").or_else(|| default_spec("Tract()"));
+        let prepare = self.list("prepare");
+        let metrics = self.list("metrics").unwrap_or_default();
+        let write = self.list("write").unwrap_or_else(|| ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect());
+        let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
+        let seed = self.optional("seed").map_or(0, |p| p.value);
+        let out = self.optional("out").map(|p| p.value);
+        Some(RecipeFile { model: model?, backend: backend?, preset, data: data?, prepare, explain: explain?, metrics, write, seed, out })
+    }
+
+    fn required<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
+        if !self.entries.iter().any(|e| e.key == name) {
+            let start = scan::skip_blank(self.text, 0);
+            self.problems.push(
+                Problem::new(
+                    "fame::recipe::missing_field",
+                    format!("the recipe has no `{name}`."),
+                    start..(start + 1).min(self.text.len()),
+                )
+                .with_label(format!("add `{name}: …` in here")),
+            );
+        }
+        self.optional(name)
+    }
+
+    fn optional<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
+        let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
+        self.value(span)
+    }
+
+    fn value<T: DeserializeOwned>(&mut self, span: Range<usize>) -> Option<Placed<T>> {
+        match parse::<T>(&self.text[span.clone()]) {
+            Ok(value) => Some(Placed { value, span }),
+            Err(p) => {
+                self.problems.push(p.shifted(span.start));
+                None
+            }
+        }
+    }
+
+    /// A bracketed field's entries. `None` when it is absent or not such a group (which is reported).
+    fn group(&mut self, name: &str, bracket: char, what: &str) -> Option<Vec<scan::Entry>> {
+        let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
+        match scan::entries(self.text, span.start) {
+            Ok(entries) if self.text[span.clone()].starts_with(bracket) => Some(entries),
+            Ok(_) | Err(_) => {
+                self.problems
+                    .push(Problem::new("fame::recipe::wrong_value", format!("`{name}` must be {what}."), span).with_label("this value"));
+                None
+            }
+        }
+    }
+
+    fn list(&mut self, name: &str) -> Option<Vec<Placed<Spec>>> {
+        let entries = self.group(name, '[', "a list: [Name(…), …]")?;
+        Some(entries.into_iter().filter_map(|e| self.value(e.value_span)).collect())
+    }
+
+    fn explainers(&mut self) -> Option<Vec<(String, Placed<Spec>)>> {
+        if !self.entries.iter().any(|e| e.key == "explain") {
+            return self.required::<Spec>("explain").map(|_| Vec::new());
+        }
+        let entries = self.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
+        if entries.is_empty() {
+            let span = self.entries.iter().find(|e| e.key == "explain")?.value_span.clone();
+            self.problems.push(Problem::new("fame::recipe::wrong_value", "`explain` names no explainer.", span));
+        }
+        let mut named: Vec<(String, Placed<Spec>)> = Vec::new();
+        for e in entries {
+            let safe = !e.key.is_empty() && crate::contract::safe_id(&e.key) == e.key;
+            if !safe {
+                let message = format!("`{}` cannot be part of a file name: use letters, digits, `.`, `_` and `-`.", e.key);
+                self.problems.push(Problem::new("fame::recipe::wrong_value", message, e.key_span.clone()));
+            }
+            if named.iter().any(|(n, _)| *n == e.key) {
+                self.problems.push(Problem::new(
+                    "fame::recipe::repeated_field",
+                    format!("two explainers are called `{}`.", e.key),
+                    e.key_span,
+                ));
+            }
+            if let Some(spec) = self.value(e.value_span) {
+                named.push((e.key, spec));
+            }
+        }
+        Some(named)
+    }
+}
+
+/// A spec that the recipe did not write.
+fn default_spec(text: &str) -> Option<Placed<Spec>> {
+    Spec::from_text(text).ok().map(|value| Placed { value, span: 0..0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_with_their_places() {
+        let text = r#"// Which pixels?
+(
+    model: "net",
+    data: Pair(gallery: "a", probe: "b"),
+    explain: { "fame": Fame(layer: "x"), "other": Fame() },
+)"#;
+        let file = RecipeFile::parse(text).unwrap();
+        assert_eq!(&text[file.data.span.clone()], "Pair(gallery: \"a\", probe: \"b\")");
+        assert_eq!(file.explain.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["fame", "other"]);
+        assert_eq!(file.backend.value.to_string(), "Tract()");
+        assert_eq!(file.write.len(), 2);
+    }
+
+    #[test]
+    fn every_problem_of_the_frame_is_reported() {
+        let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Fame(), "c": Fame()}, write: Npy())"#;
+        let problems = RecipeFile::parse(text).unwrap_err();
+        let codes: Vec<_> = problems.iter().map(|p| (p.code.rsplit(':').next().unwrap(), &text[p.span.clone()])).collect();
+        assert_eq!(
+            codes,
+            [
+                ("unknown_field", "modle"),
+                ("missing_field", "("),
+                ("wrong_value", "7"),
+                ("wrong_value", "\"a/b\""),
+                ("wrong_value", "Npy()"),
+                ("wrong_value", "\"x\""),
+            ]
+        );
+    }
+}

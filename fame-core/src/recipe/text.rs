@@ -1,0 +1,286 @@
+//! The text of a recipe with its command-line overrides, and the way back from a position to who wrote it.
+
+use std::{ops::Range, path::Path};
+
+use super::{
+    diagnostics::{Problem, SourcedProblem, suggestion},
+    scan,
+};
+
+/// A recipe as written, with `--set` values put in.
+///
+/// Overrides change the text, so that they go through the very same parsing and diagnostics as the file. Every byte remembers where it
+/// came from: an error inside an override shows the override, any other error shows the file, unmoved.
+#[derive(Clone, Debug)]
+pub struct RecipeText {
+    name: String,
+    original: String,
+    text: String,
+    pieces: Vec<Piece>,
+    overrides: Vec<String>,
+}
+
+/// A run of bytes of the merged text, all from one place.
+#[derive(Clone, Debug)]
+struct Piece {
+    merged: Range<usize>,
+    from: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Origin {
+    /// The file, from this byte on.
+    File(usize),
+    /// The n-th override, from this byte of its text on.
+    Override(usize, usize),
+    /// Punctuation we had to add around the n-th override.
+    Glue(usize),
+}
+
+impl RecipeText {
+    /// A recipe called `name` in messages.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let pieces = vec![Piece { merged: 0..text.len(), from: Origin::File(0) }];
+        Self { name: name.into(), original: text.clone(), text, pieces, overrides: Vec::new() }
+    }
+
+    /// Reads a recipe file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not UTF-8 or is implausibly large.
+    pub fn read(path: &Path) -> crate::Result<Self> {
+        const LIMIT: u64 = 4 << 20;
+        let size = std::fs::metadata(path).map_err(|e| crate::Error::io("read", path, &e))?.len();
+        if size > LIMIT {
+            return Err(crate::Error::new(
+                "fame::recipe::too_large",
+                format!("`{}` has {size} bytes; a recipe has at most {LIMIT}.", path.display()),
+            ));
+        }
+        let bytes = std::fs::read(path).map_err(|e| crate::Error::io("read", path, &e))?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let at = e.utf8_error().valid_up_to();
+            crate::Error::new("fame::recipe::not_text", format!("`{}` is not a text file: byte {at} is not UTF-8.", path.display()))
+                .with_help("A recipe is RON text. Did you pass a model or a picture by mistake?")
+        })?;
+        Ok(Self::new(path.display().to_string(), text))
+    }
+
+    /// The name used in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text as written in the file.
+    pub fn original(&self) -> &str {
+        &self.original
+    }
+
+    /// The text to parse: the file with all overrides put in.
+    pub fn merged(&self) -> &str {
+        &self.text
+    }
+
+    /// The overrides, as given.
+    pub fn overrides(&self) -> &[String] {
+        &self.overrides
+    }
+
+    /// Puts in one override, `path.to.value=VALUE`. The last part of the path may be a field that the recipe left out. Where the recipe
+    /// has a string, quotes around VALUE may be left out.
+    ///
+    /// # Errors
+    /// When the path leads nowhere (with the nearest name) or VALUE is not RON.
+    pub fn set(&mut self, assignment: &str) -> Result<(), SourcedProblem> {
+        let shown = format!("--set {assignment}");
+        self.try_set(assignment).map_err(|mut p| {
+            // The problem's span is within the assignment; the source shown has the flag in front.
+            p = p.shifted("--set ".len());
+            SourcedProblem::new(p, "command line", &shown)
+        })
+    }
+
+    fn try_set(&mut self, assignment: &str) -> Result<(), Problem> {
+        let whole = 0..assignment.len();
+        let problem = |message: String, span| Problem::new("fame::recipe::bad_override", message, span);
+        let Some(equals) = assignment.find('=') else {
+            return Err(problem("an override is written `path.to.parameter=value`.".into(), whole)
+                .with_help(Some("for example: --set explain.fame.perturbation='Lots(iterations: 50)'")));
+        };
+        let (path, value) = (&assignment[..equals], assignment[equals + 1..].trim());
+        let value_at = equals + 1 + (assignment[equals + 1..].len() - assignment[equals + 1..].trim_start().len());
+        let place = find(&self.text, path).map_err(|(message, span, help)| problem(message, span).with_help(help))?;
+        let old = &self.text[place.replace.clone()];
+        let quoted = old.starts_with('"') && !value.starts_with(['"', 'r', '[', '{', '(']);
+        let new = if quoted { format!("{value:?}") } else { value.to_owned() };
+        let complete = scan::value_end(&new, 0).is_ok_and(|end| end == new.len());
+        if !complete {
+            return Err(problem(format!("`{value}` is not a RON value."), value_at..assignment.len())
+                .with_label("this value")
+                .with_help(Some("strings need quotes inside the shell's quotes: --set 'data.gallery=\"a.jpg\"'")));
+        }
+        let index = self.overrides.len();
+        self.overrides.push(assignment.to_owned());
+        let origin = if quoted { Origin::Glue(index) } else { Origin::Override(index, value_at) };
+        let glue = Origin::Glue(index);
+        self.splice(place.replace, &[(&place.before, glue), (&new, origin), (place.after, glue)]);
+        Ok(())
+    }
+
+    fn splice(&mut self, at: Range<usize>, new: &[(&str, Origin)]) {
+        let mut pieces = self.cut(0..at.start);
+        let mut text = self.text[..at.start].to_owned();
+        for (part, from) in new.iter().filter(|(part, _)| !part.is_empty()) {
+            pieces.push(Piece { merged: text.len()..text.len() + part.len(), from: *from });
+            text.push_str(part);
+        }
+        for piece in self.cut(at.end..self.text.len()) {
+            let len = piece.merged.len();
+            pieces.push(Piece { merged: text.len()..text.len() + len, from: piece.from });
+            text.push_str(&self.text[piece.merged]);
+        }
+        self.text = text;
+        self.pieces = pieces;
+    }
+
+    /// The pieces that make up `range`, cut to it.
+    fn cut(&self, range: Range<usize>) -> Vec<Piece> {
+        let overlap = |p: &Piece| p.merged.start.max(range.start)..p.merged.end.min(range.end);
+        let cut = |p: &Piece| Piece { merged: overlap(p), from: p.from.advanced(overlap(p).start - p.merged.start) };
+        self.pieces.iter().filter(|p| !overlap(p).is_empty()).map(cut).collect()
+    }
+
+    /// A problem in the merged text, in the terms of whoever wrote that part.
+    pub fn sourced(&self, mut problem: Problem) -> SourcedProblem {
+        let len = problem.span.len();
+        let found = self.pieces.iter().find(|p| p.merged.contains(&problem.span.start)).or(self.pieces.last());
+        let Some(piece) = found else { return SourcedProblem::new(problem, &self.name, &self.original) };
+        let into = problem.span.start.saturating_sub(piece.merged.start);
+        let shown = |i: usize| format!("--set {}", self.overrides[i]);
+        match piece.from {
+            Origin::File(at) => {
+                let start = (at + into).min(self.original.len());
+                problem.span = start..(start + len).min(self.original.len());
+                SourcedProblem::new(problem, &self.name, &self.original)
+            }
+            Origin::Override(i, at) => {
+                let start = "--set ".len() + at + into;
+                problem.span = start..(start + len).min(shown(i).len());
+                SourcedProblem::new(problem, "command line", &shown(i))
+            }
+            Origin::Glue(i) => {
+                problem.span = "--set ".len()..shown(i).len();
+                SourcedProblem::new(problem, "command line", &shown(i))
+            }
+        }
+    }
+}
+
+impl Origin {
+    fn advanced(self, by: usize) -> Self {
+        match self {
+            Origin::File(at) => Origin::File(at + by),
+            Origin::Override(i, at) => Origin::Override(i, at + by),
+            Origin::Glue(i) => Origin::Glue(i),
+        }
+    }
+}
+
+/// Where an override goes.
+struct Place {
+    replace: Range<usize>,
+    /// What must stand before the value when the field is new.
+    before: String,
+    /// And after it.
+    after: &'static str,
+}
+
+type NotFound = (String, Range<usize>, Option<String>);
+
+/// Walks `path` from the top of `text`.
+fn find(text: &str, path: &str) -> Result<Place, NotFound> {
+    let keys: Vec<&str> = path.split('.').collect();
+    let mut at = scan::skip_blank(text, 0);
+    let mut path_at = 0;
+    for (depth, key) in keys.iter().enumerate() {
+        let key_span = path_at..path_at + key.len();
+        path_at += key.len() + 1;
+        let scanned = scan::entries(text, at);
+        let last = depth + 1 == keys.len();
+        let Ok(entries) = scanned else {
+            // `Lots.step` on a bare `Lots`: give it its parentheses.
+            let bare = scan::identifier(&text[at..]);
+            if last && bare > 0 && scan::value_end(text, at).is_ok_and(|e| e == at + bare) && !key.is_empty() {
+                return Ok(Place { replace: at + bare..at + bare, before: format!("({key}: "), after: ")" });
+            }
+            return Err((format!("`{}` has no parts that could be set.", keys[..depth].join(".")), key_span, None));
+        };
+        let names: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+        match entries.iter().find(|e| e.key == *key) {
+            Some(e) if last => return Ok(Place { replace: e.value_span.clone(), before: String::new(), after: "" }),
+            Some(e) => at = e.value_span.start,
+            None if last && is_struct(text, at) && scan::identifier(key) == key.len() && !key.is_empty() => {
+                let end = entries.last().map_or_else(|| open_of(text, at) + 1, |e| e.value_span.end);
+                let comma = if entries.is_empty() { "" } else { ", " };
+                return Ok(Place { replace: end..end, before: format!("{comma}{key}: "), after: "" });
+            }
+            None => return Err((format!("there is nothing called `{key}` at this place."), key_span, suggestion(key, &names, "name"))),
+        }
+    }
+    Err(("the path is empty.".into(), 0..path.len(), None))
+}
+
+fn open_of(text: &str, at: usize) -> usize {
+    scan::skip_blank(text, at + scan::identifier(&text[at..]))
+}
+
+fn is_struct(text: &str, at: usize) -> bool {
+    text[open_of(text, at)..].starts_with('(')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(text: &str, assignment: &str) -> Result<String, Problem> {
+        let mut t = RecipeText::new("r.ron", text);
+        t.set(assignment).map(|()| t.merged().to_owned()).map_err(|p| p.problem().clone())
+    }
+
+    const RECIPE: &str = r#"(model: "m", explain: {"fame": Fame(layer: "x", perturbation: Lots(step: 1.0))}, write: [Npy()])"#;
+
+    #[test]
+    fn values_are_replaced_added_and_quoted() {
+        let p = "explain.fame.perturbation";
+        assert!(set(RECIPE, &format!("{p}=Sign(step: 2)")).unwrap().contains("perturbation: Sign(step: 2))"));
+        assert!(set(RECIPE, &format!("{p}.step=0.5")).unwrap().contains("Lots(step: 0.5)"));
+        assert!(set(RECIPE, &format!("{p}.iterations=50")).unwrap().contains("Lots(step: 1.0, iterations: 50)"));
+        assert!(set(RECIPE, "write.0=Overlay()").unwrap().contains("[Overlay()]"));
+        assert!(set(RECIPE, "write.0.colormap=\"jet\"").unwrap().contains("Npy(colormap: \"jet\")"));
+        assert!(set(RECIPE, "model=other one").unwrap().contains("model: \"other one\""));
+        assert!(set(RECIPE, "seed=7").unwrap().contains(", seed: 7)"));
+        assert_eq!(set("(p: Lots)", "p.step=2").unwrap(), "(p: Lots(step: 2))");
+    }
+
+    #[test]
+    fn wrong_paths_and_values_are_refused_with_the_place() {
+        let p = set(RECIPE, "explian.fame=1").unwrap_err();
+        assert_eq!((p.help.as_deref(), p.span), (Some("did you mean `explain`?"), 6..13));
+        assert_eq!(set(RECIPE, "seed=(1").unwrap_err().label, "this value");
+        assert!(set(RECIPE, "model").is_err() && set(RECIPE, "write.7=1").is_err() && set(RECIPE, "=1").is_err());
+        assert!(set(RECIPE, "model.x=1").unwrap_err().message.contains("no parts"));
+    }
+
+    #[test]
+    fn problems_are_shown_where_they_were_written() {
+        let mut t = RecipeText::new("r.ron", RECIPE);
+        t.set("explain.fame.perturbation=Sign(stepp: 2)").unwrap();
+        let at = t.merged().find("stepp").unwrap();
+        let inside = t.sourced(Problem::new("c", "m", at..at + 5));
+        assert_eq!(&"--set explain.fame.perturbation=Sign(stepp: 2)"[inside.problem().span.clone()], "stepp");
+        let at = t.merged().find("Npy").unwrap();
+        let after = t.sourced(Problem::new("c", "m", at..at + 3));
+        assert_eq!(&RECIPE[after.problem().span.clone()], "Npy");
+    }
+}

@@ -1,0 +1,439 @@
+//! The registry: every kind of plugin by name, and the way from recipe text to a running part.
+//!
+//! A plugin is a struct of parameters that serde can read. It implements [`Plugin`] for the contract it serves and is registered with
+//! one line:
+//!
+//! ```
+//! use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Parts, Plugin, Registry}, recipe::Problem};
+//! use schemars::JsonSchema;
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// Descends `weight` times the mean of the target layer.
+//! #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+//! #[serde(deny_unknown_fields, default)]
+//! struct Mean {
+//!     /// Multiplies the value; any number above 0.
+//!     weight: f32,
+//! }
+//!
+//! impl Default for Mean {
+//!     fn default() -> Self {
+//!         Self { weight: 1.0 }
+//!     }
+//! }
+//!
+//! impl Plugin<dyn Loss> for Mean {
+//!     const NAME: &'static str = "Mean";
+//!     const SUMMARY: &'static str = "The mean of the target layer";
+//!     const EXAMPLE: &'static str = "Mean(weight: 2.0)";
+//!
+//!     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+//!         parts.check("weight", self.weight > 0.0, "must be above 0");
+//!     }
+//!
+//!     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+//!         Some(Box::new(self))
+//!     }
+//! }
+//!
+//! impl Loss for Mean {
+//!     fn targets(&self, _: &TargetRequest<'_>) -> Result<Vec<Target>> {
+//!         Ok(vec![Target::unnamed()])
+//!     }
+//!     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {
+//!         per_row(outputs, targets, |out, _, grad| {
+//!             let n = out[0].len() as f32;
+//!             grad[0].fill(self.weight / n);
+//!             Ok(self.weight * out[0].iter().sum::<f32>() / n)
+//!         })
+//!     }
+//! }
+//!
+//! fame_core::register!(Loss: Mean);
+//!
+//! let registry = Registry::builtin().unwrap();
+//! assert!(registry.names(fame_core::registry::Kind::Loss).contains(&"Mean"));
+//! ```
+//!
+//! `inventory` collects the registrations at link time. Nothing reads that list behind your back: [`Registry::builtin`] makes a value
+//! from it, and the value is handed to whoever parses.
+
+use std::{collections::BTreeMap, path::Path};
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Error, Preset, Result,
+    contract::{Backend, Dataset, Explainer, Loss, MapStep, Metric, Perturbation, PrepareStep, Writer},
+    model::Task,
+    recipe::{Problem, Spec, parse, scan, suggestion},
+    record::Value,
+};
+
+/// What a plugin is for. Each kind has one contract in [`crate::contract`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`Backend`]: runs networks and pulls gradients back.
+    Backend,
+    /// [`Dataset`]: where samples come from.
+    Dataset,
+    /// [`PrepareStep`]: from a decoded picture to network input.
+    Prepare,
+    /// [`Explainer`]: from samples to maps.
+    Explainer,
+    /// [`Loss`]: the scalar to descend.
+    Loss,
+    /// [`Perturbation`]: how a picture walks.
+    Perturbation,
+    /// [`MapStep`]: from what moved to a finished map.
+    Map,
+    /// [`Metric`]: numbers about maps.
+    Metric,
+    /// [`Writer`]: files about items.
+    Writer,
+}
+
+impl Kind {
+    /// Every kind, in the order of the data.
+    pub const ALL: [Kind; 9] = [
+        Kind::Backend,
+        Kind::Dataset,
+        Kind::Prepare,
+        Kind::Explainer,
+        Kind::Loss,
+        Kind::Perturbation,
+        Kind::Map,
+        Kind::Metric,
+        Kind::Writer,
+    ];
+
+    /// The word for it in recipes' messages and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Backend => "backend",
+            Kind::Dataset => "dataset",
+            Kind::Prepare => "prepare",
+            Kind::Explainer => "explainer",
+            Kind::Loss => "loss",
+            Kind::Perturbation => "perturbation",
+            Kind::Map => "map",
+            Kind::Metric => "metric",
+            Kind::Writer => "writer",
+        }
+    }
+
+    /// As a noun in a sentence.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Kind::Prepare => "prepare step",
+            Kind::Map => "map step",
+            other => other.word(),
+        }
+    }
+}
+
+/// A built part of a plan: the plugin, and the parameters that made it, defaults filled in.
+pub struct Built<T: ?Sized> {
+    /// The name in the recipe.
+    pub name: String,
+    /// The running part.
+    pub plugin: Box<T>,
+    /// Every parameter as resolved, for the record.
+    pub parameters: Value,
+}
+
+impl<T: ?Sized> Built<T> {
+    /// Name and parameters, for the record.
+    pub fn record(&self) -> Value {
+        Value::Map([(self.name.clone(), self.parameters.clone())].into())
+    }
+}
+
+/// Builds a part from the text of its parameters.
+pub type BuildFn<T> = fn(&str, &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>>;
+
+/// A plugin's parameters, and how they become a running part. See the [module docs](self).
+pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
+    /// The name in recipes: UpperCamel, an identifier.
+    const NAME: &'static str;
+    /// One line.
+    const SUMMARY: &'static str;
+    /// A spec that parses and builds; a generic test makes sure.
+    const EXAMPLE: &'static str;
+    /// The paper or code that defines it; empty when it is our own.
+    const REFERENCE: &'static str = "";
+
+    /// Fills in defaults that depend on the preset or the task, and reports parameters out of range through `parts`. What stands in
+    /// `self` afterwards is what the record shows.
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        let _ = (with, parts);
+    }
+
+    /// Makes the running part. Nested specs are built with [`Parts::build`], which also records them.
+    /// `None` when something was reported that makes building pointless.
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
+}
+
+/// What building may look at.
+#[derive(Clone, Copy)]
+pub struct BuildContext<'a> {
+    /// All known plugins.
+    pub registry: &'a Registry,
+    /// Which published form defaults follow.
+    pub preset: Preset,
+    /// What the explained model is for.
+    pub task: Task,
+    /// The folder relative paths start from: the recipe's.
+    pub folder: &'a Path,
+}
+
+/// Collects problems and nested parts while a plugin is being built.
+pub struct Parts {
+    body: String,
+    problems: Vec<Problem>,
+    nested: Vec<(String, Value)>,
+}
+
+impl Parts {
+    /// Reports parameter `field` unless `good`: "`step` must be above 0."
+    pub fn check(&mut self, field: &str, good: bool, must: &str) {
+        if !good {
+            self.report(field, format!("`{field}` {must}."));
+        }
+    }
+
+    /// Reports a problem with parameter `field`.
+    pub fn report(&mut self, field: &str, message: impl Into<String>) {
+        let span = scan::entries(&self.body, 0)
+            .ok()
+            .and_then(|all| all.into_iter().find(|e| e.key == field))
+            .map_or(0..self.body.len(), |e| e.value_span);
+        self.problems.push(Problem::new("fame::recipe::out_of_range", message, span).with_label("this value"));
+    }
+
+    /// Builds the nested `spec` that stands in parameter `field`, with `with` (whose preset may differ from the outer one). `None` when it
+    /// has problems; they are reported at their places.
+    pub fn build<T: ?Sized + Contract>(&mut self, field: &str, spec: &Spec, with: &BuildContext<'_>) -> Option<Built<T>> {
+        match with.registry.build::<T>(spec, with) {
+            Ok(built) => {
+                self.nested.push((field.to_owned(), built.record()));
+                Some(built)
+            }
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    /// Builds a list of nested specs.
+    pub fn build_all<T: ?Sized + Contract>(&mut self, field: &str, specs: &[Spec], with: &BuildContext<'_>) -> Vec<Built<T>> {
+        let mut records = Vec::new();
+        let mut built = Vec::new();
+        for spec in specs {
+            match with.registry.build::<T>(spec, with) {
+                Ok(b) => {
+                    records.push(b.record());
+                    built.push(b);
+                }
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+        self.nested.push((field.to_owned(), Value::List(records)));
+        built
+    }
+
+    /// Replaces what the record says about parameter `field`.
+    pub fn record(&mut self, field: &str, value: Value) {
+        self.nested.push((field.to_owned(), value));
+    }
+}
+
+/// Parses, resolves, checks and builds plugin `P`: the one factory behind every registration.
+pub fn build<T: ?Sized, P: Plugin<T>>(body: &str, with: &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>> {
+    let mut parameters: P = parse(body).map_err(|p| vec![p])?;
+    let mut parts = Parts { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() };
+    parameters.resolve(with, &mut parts);
+    let mut record = Value::of(&parameters);
+    // Building on top of reported problems would only repeat them, but nested specs have news of their own.
+    let plugin = parameters.build(with, &mut parts);
+    let (true, Some(plugin)) = (parts.problems.is_empty(), plugin) else {
+        if parts.problems.is_empty() {
+            parts.report("", format!("`{}` was not built and did not say why: a bug in the plugin.", P::NAME));
+        }
+        return Err(parts.problems);
+    };
+    if let Value::Map(map) = &mut record {
+        map.extend(parts.nested);
+    }
+    Ok(Built { name: P::NAME.to_owned(), plugin, parameters: record })
+}
+
+/// The JSON schema of plugin parameters `P`, as text.
+pub fn schema<P: JsonSchema>() -> String {
+    serde_json::to_string(&schemars::schema_for!(P)).unwrap_or_default()
+}
+
+/// One plugin as registered. Made by [`crate::register!`].
+#[derive(Clone, Copy)]
+pub struct Registration {
+    /// The name in recipes.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// A spec that parses and builds.
+    pub example: &'static str,
+    /// The paper or code that defines it.
+    pub reference: &'static str,
+    /// Crate and version it comes from.
+    pub origin: &'static str,
+    /// The JSON schema of its parameters.
+    pub schema: fn() -> String,
+    /// Builds it; the variant says which contract.
+    pub factory: Factory,
+}
+
+macro_rules! contracts {
+    ($($kind:ident => $contract:ident),* $(,)?) => {
+        /// A build function, by contract.
+        #[derive(Clone, Copy)]
+        pub enum Factory {
+            $(#[doc = concat!("Builds a [`", stringify!($contract), "`].")] $kind(BuildFn<dyn $contract>),)*
+        }
+
+        impl Factory {
+            /// The kind it builds.
+            pub fn kind(&self) -> Kind {
+                match self { $(Factory::$kind(_) => Kind::$kind,)* }
+            }
+
+            /// Builds and drops: whether `body` is acceptable.
+            fn try_build(&self, body: &str, with: &BuildContext<'_>) -> std::result::Result<(), Vec<Problem>> {
+                match self { $(Factory::$kind(f) => f(body, with).map(|_| ()),)* }
+            }
+        }
+
+        $(impl Contract for dyn $contract {
+            const KIND: Kind = Kind::$kind;
+            fn factory(f: &Factory) -> Option<BuildFn<Self>> {
+                match f { Factory::$kind(b) => Some(*b), _ => None }
+            }
+        })*
+    };
+}
+
+/// A contract that plugins can serve: `dyn Loss`, `dyn Backend`, …
+pub trait Contract {
+    /// Its kind.
+    const KIND: Kind;
+    /// The build function, if `f` builds this contract.
+    fn factory(f: &Factory) -> Option<BuildFn<Self>>;
+}
+
+contracts! {
+    Backend => Backend, Dataset => Dataset, Prepare => PrepareStep, Explainer => Explainer, Loss => Loss,
+    Perturbation => Perturbation, Map => MapStep, Metric => Metric, Writer => Writer,
+}
+
+inventory::collect!(Registration);
+
+/// Registers a plugin: `register!(Loss: Similarity);`. The first word is a variant of [`Kind`]; the type implements [`Plugin`] for that
+/// kind's contract.
+#[macro_export]
+macro_rules! register {
+    (Prepare: $plugin:ty) => { $crate::register!(@ Prepare, PrepareStep, $plugin); };
+    (Map: $plugin:ty) => { $crate::register!(@ Map, MapStep, $plugin); };
+    ($kind:ident: $plugin:ty) => { $crate::register!(@ $kind, $kind, $plugin); };
+    (@ $kind:ident, $contract:ident, $plugin:ty) => {
+        $crate::registry::inventory::submit! {
+            $crate::registry::Registration {
+                name: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::NAME,
+                summary: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::SUMMARY,
+                example: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::EXAMPLE,
+                reference: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::REFERENCE,
+                origin: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
+                schema: $crate::registry::schema::<$plugin>,
+                factory: $crate::registry::Factory::$kind($crate::registry::build::<dyn $crate::contract::$contract, $plugin>),
+            }
+        }
+    };
+}
+
+pub use inventory;
+
+/// All known plugins, by kind and name.
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: BTreeMap<(Kind, &'static str), Registration>,
+}
+
+impl Registry {
+    /// The plugins linked into this program.
+    ///
+    /// # Errors
+    /// When two of a kind share a name; both origins are named.
+    pub fn builtin() -> Result<Self> {
+        let mut registry = Self::default();
+        for registration in inventory::iter::<Registration> {
+            registry.add(*registration)?;
+        }
+        Ok(registry)
+    }
+
+    /// Adds one plugin.
+    ///
+    /// # Errors
+    /// When its kind already has one of that name.
+    pub fn add(&mut self, new: Registration) -> Result<()> {
+        let key = (new.factory.kind(), new.name);
+        if let Some(old) = self.entries.get(&key) {
+            return Err(Error::new(
+                "fame::registry::duplicate",
+                format!("two plugins are called {} `{}`: one from {}, one from {}.", key.0.noun(), new.name, old.origin, new.origin),
+            )
+            .with_help("Rename one of them, or load only one."));
+        }
+        self.entries.insert(key, new);
+        Ok(())
+    }
+
+    /// Every registration, sorted by kind and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Registration> {
+        self.entries.values()
+    }
+
+    /// The names of one kind, sorted.
+    pub fn names(&self, kind: Kind) -> Vec<&'static str> {
+        self.entries.keys().filter(|(k, _)| *k == kind).map(|(_, n)| *n).collect()
+    }
+
+    /// The plugin of `kind` called `name`.
+    pub fn get(&self, kind: Kind, name: &str) -> Option<&Registration> {
+        self.entries.iter().find(|((k, n), _)| *k == kind && *n == name).map(|(_, r)| r)
+    }
+
+    /// Builds what `spec` names. Problems are placed in the text the spec was parsed from.
+    pub fn build<T: ?Sized + Contract>(&self, spec: &Spec, with: &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>> {
+        let factory = self.get(T::KIND, &spec.name).and_then(|r| T::factory(&r.factory));
+        let Some(factory) = factory else { return Err(vec![self.unknown(T::KIND, spec)]) };
+        factory(&spec.body, with).map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
+    }
+
+    /// Whether the example of `registration` parses and builds.
+    pub fn check_example(&self, registration: &Registration, with: &BuildContext<'_>) -> std::result::Result<(), Vec<Problem>> {
+        let spec = Spec::from_text(registration.example).map_err(|p| vec![p])?;
+        registration.factory.try_build(&spec.body, with)
+    }
+
+    fn unknown(&self, kind: Kind, spec: &Spec) -> Problem {
+        let elsewhere = Kind::ALL.into_iter().find(|k| *k != kind && self.get(*k, &spec.name).is_some());
+        let help = match elsewhere {
+            Some(other) => Some(format!("`{}` is a {}, and a {} is wanted here", spec.name, other.noun(), kind.noun())),
+            None => suggestion(&spec.name, &self.names(kind), kind.noun()),
+        };
+        Problem::new("fame::recipe::unknown_plugin", format!("no {} is named `{}`.", kind.noun(), spec.name), spec.name_span.clone())
+            .with_label("not registered")
+            .with_help(help)
+    }
+}

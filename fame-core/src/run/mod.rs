@@ -1,0 +1,424 @@
+//! Running a plan: load, prepare, explain, measure, write, record.
+//!
+//! ```text
+//! out/run.json      what was asked and with what, items, timings, peak memory; status also when it failed
+//! out/items/<id>/   maps, pictures, item.json: written under a temporary name and renamed, whole or not at all
+//! out/metrics.csv   one row per item, explainer, map and metric
+//! ```
+//!
+//! An item's key is a hash of everything that determines its files. A run that finds an item with the right key keeps it, so a run that was
+//! killed continues where it stopped. `item.json` holds no clock times and no paths of this machine, so the continued run's items are
+//! byte-identical to an unbroken one's; clocks are in `run.json`.
+
+mod files;
+mod models;
+mod record;
+mod rows;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+pub use files::{sha256_file, sha256_hex, write_json, write_whole};
+pub use models::ModelShelf;
+pub use record::{ItemStatus, RunStatus, Summary};
+pub use rows::{Row, WalkedRow, walk_rows};
+
+use crate::{
+    Error, Explanation, Model, Plan, Result, Sample,
+    contract::{ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress},
+    model::{self, ModelStore},
+    record::{Facts, Value, facts},
+};
+use files::{Draft, sweep_drafts};
+use record::RunRecord;
+
+/// What the command line says about a run, beside the recipe.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Output folder.
+    pub out: PathBuf,
+    /// Recompute items that are there already.
+    pub force: bool,
+    /// Stop after this many items.
+    pub limit: Option<usize>,
+    /// Only these items.
+    pub only: Vec<String>,
+}
+
+/// Told what happens during a run.
+pub trait Observer: Sync {
+    /// Something happened.
+    fn event(&self, event: &Event<'_>);
+}
+
+/// What happens during a run.
+pub enum Event<'a> {
+    /// A model or picture is being fetched.
+    Fetch(&'a model::Progress),
+    /// A stage of the run begins.
+    Stage(&'a str),
+    /// The run has this many items.
+    Items(usize),
+    /// Steps done, of all steps of the current batch, by the named explainer.
+    Steps {
+        /// The recipe's name of the explainer.
+        explainer: &'a str,
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
+    /// An item ended.
+    Item {
+        /// Its id.
+        id: &'a str,
+        /// How.
+        status: ItemStatus,
+        /// One line of what came out, or the error.
+        line: &'a str,
+    },
+    /// Something a reader must know.
+    Warning(&'a str),
+}
+
+/// Seed of an item: depends on the run's seed and the item's id only, never on order or thread.
+pub fn seed_of(run: u64, id: &str) -> u64 {
+    let digest = sha256_hex(format!("{run}/{id}").as_bytes());
+    u64::from_str_radix(&digest[..16], 16).unwrap_or(run)
+}
+
+/// Runs `plan`.
+///
+/// # Errors
+/// What keeps the whole run from finishing: a model that cannot be fetched or loaded, a folder that cannot be written. The run's record is
+/// written then too, with status `failed`. An item that fails does not end the run: see [`Summary::failed`].
+pub fn run(plan: &Plan, store: &ModelStore, options: &RunOptions, observer: &dyn Observer) -> Result<Summary> {
+    std::fs::create_dir_all(&options.out).map_err(|e| Error::io("create", &options.out, &e))?;
+    let mut record = RunRecord::begin(plan, options)?;
+    let result = Runner { plan, store, options, observer, clocks: Facts::new() }.run(&mut record);
+    match result {
+        Ok(()) => record.finish(),
+        Err(e) => {
+            record.fail(&e)?;
+            Err(e)
+        }
+    }
+}
+
+struct Runner<'a> {
+    plan: &'a Plan,
+    store: &'a ModelStore,
+    options: &'a RunOptions,
+    observer: &'a dyn Observer,
+    clocks: Facts,
+}
+
+impl Runner<'_> {
+    fn run(mut self, record: &mut RunRecord) -> Result<()> {
+        self.observer.event(&Event::Stage("fetch"));
+        let clock = Instant::now();
+        let on_fetch = |p: &model::Progress| self.observer.event(&Event::Fetch(p));
+        let places = models::Places { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
+        for file in self.plan.data.plugin.files() {
+            crate::contract::Files::locate(&places, &file)?;
+        }
+        let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch);
+        let file = shelf.fetch(&self.plan.manifest)?;
+        let auxiliary: Vec<String> = self.plan.prepare.iter().flat_map(|s| s.plugin.models()).collect();
+        for name in &auxiliary {
+            shelf.fetch(&self.store.manifest(name)?)?;
+        }
+        self.lap(record, "fetch", clock);
+
+        self.observer.event(&Event::Stage("load"));
+        let clock = Instant::now();
+        let model = shelf.load(self.plan.manifest.clone(), file)?;
+        // Loaded now, not when the first face is aligned: their hashes are part of every item's key.
+        for name in &auxiliary {
+            shelf.model(name)?;
+        }
+        for (name, explainer) in &self.plan.explain {
+            explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
+        }
+        let items = self.select(self.plan.data.plugin.index(&places)?)?;
+        self.lap(record, "load", clock);
+        record.model(&model)?;
+        for note in model.network.notes() {
+            self.observer.event(&Event::Warning(note));
+        }
+
+        self.observer.event(&Event::Items(items.len()));
+        self.observer.event(&Event::Stage("explain"));
+        let clock = Instant::now();
+        sweep_drafts(&self.options.out.join("items"));
+        let work = Work { runner: &self, places: &places, shelf: &shelf, model, base_key: self.base_key(&shelf)? };
+        for batch in items.chunks(work.model.network.preferred_rows().max(1)) {
+            work.batch(batch, record)?;
+        }
+        drop(work);
+        self.lap(record, "explain", clock);
+        Ok(())
+    }
+
+    fn lap(&mut self, record: &mut RunRecord, stage: &str, clock: Instant) {
+        self.clocks.insert(stage.to_owned(), clock.elapsed().as_secs_f64().into());
+        record.clocks(self.clocks.clone());
+    }
+
+    fn select(&self, mut items: Vec<ItemRef>) -> Result<Vec<ItemRef>> {
+        let ids: Vec<&str> = items.iter().map(|i| i.id.as_str()).collect();
+        for wanted in &self.options.only {
+            if !ids.contains(&wanted.as_str()) {
+                let mut e = Error::new("fame::run::unknown_item", format!("the data has no item `{wanted}`."));
+                e.help = crate::recipe::suggestion(wanted, &ids[..ids.len().min(20)], "item");
+                return Err(e);
+            }
+        }
+        if !self.options.only.is_empty() {
+            items.retain(|i| self.options.only.contains(&i.id));
+        }
+        items.truncate(self.options.limit.unwrap_or(usize::MAX));
+        if items.is_empty() {
+            return Err(Error::new("fame::run::no_items", "the data has no items to explain."));
+        }
+        Ok(items)
+    }
+
+    /// What determines every item: the plan as resolved, the models, this version of fame.
+    fn base_key(&self, shelf: &ModelShelf<'_>) -> Result<String> {
+        let plan = serde_json::to_string(&self.plan.record()).map_err(|e| Error::bug(e.to_string()))?;
+        Ok(format!("fame {} / {plan} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" ")))
+    }
+}
+
+/// What the loop over items needs.
+struct Work<'a> {
+    runner: &'a Runner<'a>,
+    places: &'a models::Places<'a>,
+    shelf: &'a ModelShelf<'a>,
+    model: Arc<Model>,
+    base_key: String,
+}
+
+/// Reports an explainer's steps to the observer.
+struct Steps<'a> {
+    explainer: &'a str,
+    observer: &'a dyn Observer,
+}
+
+impl Progress for Steps<'_> {
+    fn advance(&self, done: usize, total: usize) {
+        self.observer.event(&Event::Steps { explainer: self.explainer, done, total });
+    }
+}
+
+/// An item on its way.
+struct Current {
+    item: ItemRef,
+    key: String,
+    clock: Instant,
+    sample: Sample,
+    explanations: Vec<(String, Explanation)>,
+    measurements: Vec<(String, Measurement)>,
+}
+
+impl Work<'_> {
+    fn folder(&self, item: &ItemRef) -> PathBuf {
+        self.runner.options.out.join("items").join(&item.id)
+    }
+
+    fn key(&self, item: &ItemRef) -> Result<String> {
+        let mut text = format!("{} / {} / {}", self.base_key, item.id, item.note);
+        for file in &item.files {
+            let path = crate::contract::Files::locate(self.places, file)?;
+            text.push_str(&sha256_file(&path)?);
+        }
+        Ok(sha256_hex(text.as_bytes()))
+    }
+
+    fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
+        let mut current = Vec::new();
+        for item in items {
+            let clock = Instant::now();
+            match self.key(item) {
+                Ok(key) if !self.runner.options.force && record::is_done(&self.folder(item), &key) => {
+                    self.ended(item, ItemStatus::Kept, "kept from an earlier run");
+                    record.item(&item.id, ItemStatus::Kept, clock.elapsed(), None)?;
+                }
+                Ok(key) => match self.sample(item) {
+                    Ok(sample) => {
+                        let (explanations, measurements) = (Vec::new(), Vec::new());
+                        current.push(Current { item: item.clone(), key, clock, sample, explanations, measurements });
+                    }
+                    Err(e) => self.failed(item, clock, &e, record)?,
+                },
+                Err(e) => self.failed(item, clock, &e, record)?,
+            }
+        }
+        for (name, explainer) in &self.runner.plan.explain {
+            current = self.explain(name, explainer.plugin.as_ref(), current, record)?;
+        }
+        for c in current {
+            match self.write(&c) {
+                Ok(line) => {
+                    self.ended(&c.item, ItemStatus::Done, &line);
+                    record.item(&c.item.id, ItemStatus::Done, c.clock.elapsed(), None)?;
+                }
+                Err(e) => self.failed(&c.item, c.clock, &e, record)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&self, item: &ItemRef, status: ItemStatus, line: &str) {
+        self.runner.observer.event(&Event::Item { id: &item.id, status, line });
+    }
+
+    fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) -> Result<()> {
+        // A folder of an earlier recipe must not pass for this run's result.
+        let _ = std::fs::remove_dir_all(self.folder(item));
+        let line = match &error.help {
+            Some(help) => format!("{error} ({help})"),
+            None => error.to_string(),
+        };
+        self.ended(item, ItemStatus::Failed, &line);
+        record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Some(error))
+    }
+
+    /// Decodes and prepares one sample.
+    fn sample(&self, item: &ItemRef) -> Result<Sample> {
+        let plan = self.runner.plan;
+        let input = &self.model.manifest.input;
+        let with = PrepareContext { models: self.shelf, input_size: (input.height, input.width) };
+        let mut sample = plan.data.plugin.load(item, self.places)?;
+        let mut prepared = Vec::with_capacity(sample.pictures.len());
+        for (role, mut picture) in sample.pictures {
+            for step in &plan.prepare {
+                let source = picture.source.clone();
+                picture = step.plugin.apply(picture, &with).map_err(|e| e.at(format!("{role} `{source}`")))?;
+            }
+            if (picture.height(), picture.width()) != (input.height, input.width) {
+                let steps = if plan.prepare.is_empty() { "there are no prepare steps" } else { "the prepare steps do not lead there" };
+                return Err(Error::new(
+                    "fame::prepare::wrong_size",
+                    format!(
+                        "{role} `{}` is {}×{} pixels, but model `{}` takes {}×{}: {steps}.",
+                        picture.source,
+                        picture.width(),
+                        picture.height(),
+                        plan.manifest.name,
+                        input.width,
+                        input.height
+                    ),
+                )
+                .with_help(
+                    "Add prepare steps to the recipe, such as ResizeShorter(size: …) and CenterCrop(size: …), or AlignFace() for faces.",
+                ));
+            }
+            prepared.push((role, picture));
+        }
+        sample.pictures = prepared;
+        Ok(sample)
+    }
+
+    fn explain(
+        &self,
+        name: &str,
+        explainer: &dyn crate::contract::Explainer,
+        current: Vec<Current>,
+        record: &mut RunRecord,
+    ) -> Result<Vec<Current>> {
+        if current.is_empty() {
+            return Ok(current);
+        }
+        let progress = Steps { explainer: name, observer: self.runner.observer };
+        let with = ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &progress };
+        let samples: Vec<Sample> = current.iter().map(|c| c.sample.clone()).collect();
+        let results = explainer.explain(&with, &samples);
+        if results.len() != samples.len() {
+            return Err(Error::bug(format!("explainer `{name}` returned {} results for {} samples.", results.len(), samples.len())));
+        }
+        let mut still = Vec::new();
+        for (mut c, result) in current.into_iter().zip(results) {
+            match result.and_then(|e| check_maps(e).map_err(|e| e.at(format!("explainer `{name}`")))) {
+                Ok(explanation) => {
+                    for warning in &explanation.warnings {
+                        self.runner.observer.event(&Event::Warning(&format!("{}: {name}: {warning}", c.item.id)));
+                    }
+                    let measured = self.measure(&with, name, &c.sample, &explanation);
+                    c.explanations.push((name.to_owned(), explanation));
+                    match measured {
+                        Ok(m) => {
+                            c.measurements.extend(m);
+                            still.push(c);
+                        }
+                        Err(e) => self.failed(&c.item, c.clock, &e, record)?,
+                    }
+                }
+                Err(e) => self.failed(&c.item, c.clock, &e.at(format!("explainer `{name}`")), record)?,
+            }
+        }
+        Ok(still)
+    }
+
+    fn measure(
+        &self,
+        with: &ExplainContext<'_>,
+        name: &str,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<(String, Measurement)>> {
+        let mut all = Vec::new();
+        for metric in &self.runner.plan.metrics {
+            let measured = metric.plugin.measure(with, sample, explanation).map_err(|e| e.at(format!("metric {}", metric.name)))?;
+            all.extend(measured.into_iter().map(|m| (name.to_owned(), m)));
+        }
+        Ok(all)
+    }
+
+    /// Writes the item and returns one line about it.
+    fn write(&self, c: &Current) -> Result<String> {
+        let draft = Draft::new(&self.folder(&c.item))?;
+        let mut written = Vec::new();
+        let finished = FinishedItem { sample: &c.sample, explanations: &c.explanations };
+        for writer in &self.runner.plan.write {
+            written.extend(writer.plugin.write(&finished, draft.path()).map_err(|e| e.at(format!("writer {}", writer.name)))?);
+        }
+        written.sort();
+        let json = record::item_json(&c.item, &c.key, &c.sample, &c.explanations, &c.measurements, &written);
+        write_json(&draft.path().join("item.json"), &json)?;
+        draft.publish()?;
+        Ok(record::line(&c.explanations))
+    }
+}
+
+/// No explainer may hand out a picture that says nothing.
+fn check_maps(explanation: Explanation) -> Result<Explanation> {
+    if explanation.maps.is_empty() {
+        let why = explanation.warnings.join(" ");
+        return Err(Error::new("fame::map::none", format!("no map came out. {why}")));
+    }
+    for map in &explanation.maps {
+        let values = map.finished.data();
+        let constant = values.iter().all(|v| *v == values[0]);
+        if values.is_empty() || constant || !map.finished.is_finite() {
+            let what = if map.finished.is_finite() { "the same everywhere" } else { "not finite" };
+            return Err(Error::new("fame::map::empty", format!("map `{}` is {what}.", map.name)));
+        }
+    }
+    Ok(explanation)
+}
+
+/// The folder of the recipe at `path`.
+pub fn recipe_folder(path: &Path) -> PathBuf {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Facts of this machine for the record.
+pub(crate) fn machine() -> Value {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    Value::Map(facts([("os", std::env::consts::OS.into()), ("arch", std::env::consts::ARCH.into()), ("cores", cores.into())]))
+}

@@ -1,0 +1,82 @@
+//! Where files and models come from during a run.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    Model, Result,
+    contract::{Backend, Files, Models},
+    model::{ModelManifest, ModelStore, Progress},
+};
+
+/// Resolves what a recipe writes: paths relative to it, and `picture:NAME`.
+pub(crate) struct Places<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) store: &'a ModelStore,
+    pub(crate) on_fetch: &'a dyn Fn(&Progress),
+}
+
+impl Files for Places<'_> {
+    fn locate(&self, text: &str) -> Result<PathBuf> {
+        match text.strip_prefix("picture:") {
+            Some(name) => self.store.picture(name, &mut |p| (self.on_fetch)(&p)),
+            None => Ok(self.folder.join(text)),
+        }
+    }
+}
+
+/// Loads models by manifest name, each once.
+pub struct ModelShelf<'a> {
+    store: &'a ModelStore,
+    backend: &'a dyn Backend,
+    on_fetch: &'a dyn Fn(&Progress),
+    loaded: Mutex<BTreeMap<String, Arc<Model>>>,
+}
+
+impl<'a> ModelShelf<'a> {
+    /// An empty shelf: models come from `store` and are run by `backend`.
+    pub fn new(store: &'a ModelStore, backend: &'a dyn Backend, on_fetch: &'a dyn Fn(&Progress)) -> Self {
+        Self { store, backend, on_fetch, loaded: Mutex::default() }
+    }
+
+    /// The model file of `manifest`, fetched and verified if need be.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn fetch(&self, manifest: &ModelManifest) -> Result<PathBuf> {
+        self.store.fetch_model(manifest, &mut |p| (self.on_fetch)(&p))
+    }
+
+    /// Loads `file` as the model of `manifest` and keeps it.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn load(&self, manifest: ModelManifest, file: PathBuf) -> Result<Arc<Model>> {
+        let sha256 = super::sha256_file(&file)?;
+        let labels = self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
+        let name = manifest.name.clone();
+        let model = Arc::new(Model::load(manifest, file, sha256, labels, self.backend)?);
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, model.clone());
+        Ok(model)
+    }
+
+    /// SHA-256 of every loaded model, by name.
+    pub fn hashes(&self) -> Vec<String> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.iter().map(|(name, m)| format!("{name}={}", m.sha256)).collect()
+    }
+}
+
+impl Models for ModelShelf<'_> {
+    fn model(&self, name: &str) -> Result<Arc<Model>> {
+        if let Some(model) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(model.clone());
+        }
+        let manifest = self.store.manifest(name)?;
+        let file = self.fetch(&manifest)?;
+        self.load(manifest, file)
+    }
+}

@@ -1,0 +1,284 @@
+//! `run.json`, `item.json` and `metrics.csv`: what was asked, with what, and what came out.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::{RunOptions, files::write_json, files::write_whole, machine, sha256_hex};
+use crate::{
+    Error, Explanation, Model, Plan, Result, Sample,
+    contract::{ItemRef, Measurement},
+    record::{Facts, Value, facts},
+};
+
+/// How an item ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ItemStatus {
+    /// Computed and written now.
+    Done,
+    /// Found whole from an earlier run of the same work.
+    Kept,
+    /// Not written; the record says why.
+    Failed,
+}
+
+impl ItemStatus {
+    /// The word in `run.json`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Kept => "kept",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunStatus {
+    /// Every item is there.
+    Complete,
+    /// The run went through, but some items failed.
+    Incomplete,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// How it ended.
+    pub status: RunStatus,
+    /// Items computed now.
+    pub done: usize,
+    /// Items kept from an earlier run.
+    pub kept: usize,
+    /// Items that failed.
+    pub failed: usize,
+    /// Where everything is.
+    pub out: PathBuf,
+    /// Wall-clock time.
+    pub seconds: f64,
+}
+
+struct ItemLine {
+    id: String,
+    status: ItemStatus,
+    seconds: f64,
+    error: Option<Error>,
+}
+
+/// The run's record while it grows.
+pub(super) struct RunRecord {
+    out: PathBuf,
+    head: Facts,
+    clocks: Facts,
+    items: Vec<ItemLine>,
+    began: Instant,
+}
+
+impl RunRecord {
+    pub(super) fn begin(plan: &Plan, options: &RunOptions) -> Result<Self> {
+        let recipe = facts([
+            ("file", plan.text.name().into()),
+            ("text", plan.text.original().into()),
+            ("sha256", sha256_hex(plan.text.original().as_bytes()).into()),
+            ("overrides", plan.text.overrides().to_vec().into()),
+        ]);
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let head = facts([
+            ("fame_version", env!("CARGO_PKG_VERSION").into()),
+            ("recipe", Value::Map(recipe)),
+            ("plan", plan.record()),
+            ("machine", machine()),
+            ("started_unix_seconds", Value::Integer(started as i64)),
+        ]);
+        let record = Self { out: options.out.clone(), head, clocks: Facts::new(), items: Vec::new(), began: Instant::now() };
+        record.save("running", None)?;
+        Ok(record)
+    }
+
+    pub(super) fn model(&mut self, model: &Model) -> Result<()> {
+        let m = &model.manifest;
+        let about = facts([
+            ("name", m.name.as_str().into()),
+            ("file", model.file.file_name().unwrap_or_default().to_string_lossy().into_owned().into()),
+            ("sha256", model.sha256.as_str().into()),
+            ("licence", m.licence.as_str().into()),
+            ("input", Value::of(&m.input)),
+            ("notes", model.network.notes().to_vec().into()),
+        ]);
+        self.head.insert("model".into(), Value::Map(about));
+        self.save("running", None)
+    }
+
+    pub(super) fn clocks(&mut self, clocks: Facts) {
+        self.clocks = clocks;
+    }
+
+    pub(super) fn item(&mut self, id: &str, status: ItemStatus, time: Duration, error: Option<&Error>) -> Result<()> {
+        self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), error: error.cloned() });
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Summary> {
+        let count = |s| self.items.iter().filter(|i| i.status == s).count();
+        let (done, kept, failed) = (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
+        let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
+        self.metrics()?;
+        self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
+        Ok(Summary { status, done, kept, failed, seconds: self.began.elapsed().as_secs_f64(), out: self.out })
+    }
+
+    pub(super) fn fail(&self, error: &Error) -> Result<()> {
+        self.save("failed", Some(error))
+    }
+
+    fn save(&self, status: &str, error: Option<&Error>) -> Result<()> {
+        let mut all = self.head.clone();
+        all.insert("status".into(), status.into());
+        if let Some(e) = error {
+            all.insert("error".into(), error_value(e));
+        }
+        let mut timings = self.clocks.clone();
+        timings.insert("total".into(), self.began.elapsed().as_secs_f64().into());
+        all.insert("timings_seconds".into(), Value::Map(timings));
+        all.insert("peak_memory_bytes".into(), peak_memory().into());
+        if status != "running" {
+            all.insert("items".into(), Value::List(self.items.iter().map(|i| self.item_value(i)).collect()));
+        }
+        write_json(&self.out.join("run.json"), &Value::Map(all))
+    }
+
+    /// What `item.json` says of an item, and its time.
+    fn item_value(&self, line: &ItemLine) -> Value {
+        let mut about = match read_item(&self.out.join("items").join(&line.id)) {
+            Some(Value::Map(m)) if line.status != ItemStatus::Failed => m,
+            _ => facts([("id", line.id.as_str().into())]),
+        };
+        about.remove("measurements");
+        about.insert("status".into(), line.status.word().into());
+        about.insert("seconds".into(), if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() });
+        if let Some(e) = &line.error {
+            about.insert("error".into(), error_value(e));
+        }
+        Value::Map(about)
+    }
+
+    /// `metrics.csv` from the items, in order; nothing when no metric was asked for.
+    fn metrics(&self) -> Result<()> {
+        let mut text = String::from("item,explainer,map,metric,parameter,value\n");
+        let mut any = false;
+        for line in self.items.iter().filter(|i| i.status != ItemStatus::Failed) {
+            let item = read_item(&self.out.join("items").join(&line.id));
+            let Some(Value::List(rows)) = item.as_ref().and_then(|i| i.get("measurements")) else { continue };
+            for row in rows {
+                any = true;
+                let field = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().replace([',', '\n', '"'], "_");
+                let value = row.get("value").and_then(Value::as_f64).map_or_else(String::new, |v| v.to_string());
+                let _ = writeln!(
+                    text,
+                    "{},{},{},{},{},{value}",
+                    line.id,
+                    field("explainer"),
+                    field("map"),
+                    field("metric"),
+                    field("parameter")
+                );
+            }
+        }
+        if any { write_whole(&self.out.join("metrics.csv"), text.as_bytes()) } else { Ok(()) }
+    }
+}
+
+fn error_value(e: &Error) -> Value {
+    Value::Map(facts([("code", e.code.as_str().into()), ("message", e.message.as_str().into()), ("help", e.help.clone().into())]))
+}
+
+fn read_item(folder: &Path) -> Option<Value> {
+    let text = std::fs::read_to_string(folder.join("item.json")).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Whether `folder` holds the finished item with this key.
+pub(super) fn is_done(folder: &Path, key: &str) -> bool {
+    read_item(folder).is_some_and(|item| item.get("key").and_then(Value::as_str) == Some(key))
+}
+
+/// Everything about a finished item that does not depend on clock or machine.
+pub(super) fn item_json(
+    item: &ItemRef,
+    key: &str,
+    sample: &Sample,
+    explanations: &[(String, Explanation)],
+    measurements: &[(String, Measurement)],
+    files: &[String],
+) -> Value {
+    let pictures = sample.pictures.iter().map(|(role, p)| {
+        let about = facts([
+            ("source", p.source.as_str().into()),
+            ("geometry", p.geometry.0.to_vec().into()),
+            ("prepared", Value::Map(p.facts.clone())),
+        ]);
+        (role.clone(), Value::Map(about))
+    });
+    let explained = explanations.iter().map(|(name, e)| {
+        let maps = e.maps.iter().map(|m| {
+            let mut about = m.facts.clone();
+            about.insert("name".into(), m.name.as_str().into());
+            about.insert("role".into(), m.role.as_str().into());
+            about.insert("map_shape".into(), m.finished.shape().to_vec().into());
+            Value::Map(about)
+        });
+        let mut about = e.facts.clone();
+        about.insert("maps".into(), Value::List(maps.collect()));
+        about.insert("warnings".into(), e.warnings.clone().into());
+        (name.clone(), Value::Map(about))
+    });
+    let rows = measurements.iter().map(|(name, m)| {
+        Value::Map(facts([
+            ("explainer", name.as_str().into()),
+            ("map", m.map.as_str().into()),
+            ("metric", m.name.as_str().into()),
+            ("parameter", m.parameter.as_str().into()),
+            ("value", m.value.into()),
+        ]))
+    });
+    Value::Map(facts([
+        ("id", item.id.as_str().into()),
+        ("key", key.into()),
+        ("label", sample.label.into()),
+        ("genuine", sample.genuine.into()),
+        ("pictures", Value::Map(pictures.collect())),
+        ("explanations", Value::Map(explained.collect())),
+        ("measurements", Value::List(rows.collect())),
+        ("files", files.to_vec().into()),
+    ]))
+}
+
+/// One line for the terminal: the first map of each explanation.
+pub(super) fn line(explanations: &[(String, Explanation)]) -> String {
+    let one = |(name, e): &(String, Explanation)| {
+        let number = |m: &crate::NamedMap, k: &str| m.facts.get(k).and_then(Value::as_f64);
+        let maps: Vec<String> = e
+            .maps
+            .iter()
+            .take(2)
+            .map(|m| match (number(m, "loss_before"), number(m, "loss_after"), number(m, "steps")) {
+                (Some(b), Some(a), Some(s)) => format!("{} loss {b:.4} → {a:.4} in {s} steps", m.name),
+                _ => m.name.clone(),
+            })
+            .collect();
+        let more = if e.maps.len() > 2 { format!(", … {} maps", e.maps.len()) } else { String::new() };
+        format!("{name}: {}{more}", maps.join(", "))
+    };
+    explanations.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// The most memory this process has held, in bytes; `None` where the system does not say.
+fn peak_memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,113 @@
+//! Cosine similarity and its derivative: what `Similarity` and `Dissimilarity` share.
+
+use fame_core::{Error, Preset, Result, Target, TargetRequest};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whether the embedding's length takes part in the derivative of the cosine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Norms {
+    /// Lengths are constants, as the paper says ("we do not compute gradients for the denominators"): ds/dφ = φ_ref / (‖φ‖·‖φ_ref‖).
+    Frozen,
+    /// The true derivative, as the authors' code computes: ds/dφ = (φ̂_ref − s·φ̂) / ‖φ‖.
+    Live,
+}
+
+impl Norms {
+    /// What `preset` stands for.
+    pub(super) fn of(preset: Preset) -> Self {
+        match preset {
+            Preset::Paper => Norms::Frozen,
+            Preset::Authors => Norms::Live,
+        }
+    }
+}
+
+/// Below this length a vector has no direction in single precision.
+const NO_DIRECTION: f64 = 1e-12;
+
+/// Length in double precision: 512 squares of single-precision numbers lose digits otherwise.
+fn length(v: &[f32]) -> f64 {
+    v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+}
+
+/// The frozen reference as the only target.
+pub(super) fn reference_target(about: &TargetRequest<'_>) -> Result<Vec<Target>> {
+    let [reference] = about.reference else {
+        return Err(Error::new(
+            "fame::loss::one_layer",
+            format!("face similarity needs one target layer, the embedding, but the recipe names {}.", about.layers.len()),
+        ));
+    };
+    if length(reference.data()) < NO_DIRECTION {
+        return Err(Error::new("fame::loss::no_direction", "the reference embedding is zero, so no similarity to it is defined."));
+    }
+    let other = about.sample.other_role(about.role)?;
+    let s = similarity(about.clean[0].data(), reference.data())?;
+    let facts = fame_core::record::facts([("reference_role", other.into()), ("similarity_before", s.into())]);
+    Ok(vec![Target { name: String::new(), values: reference.data().to_vec(), frame: None, facts }])
+}
+
+/// cos(φ, reference), −1..=1.
+pub(super) fn similarity(phi: &[f32], reference: &[f32]) -> Result<f32> {
+    let (p, r) = (length(phi), length(reference));
+    if phi.len() != reference.len() {
+        return Err(Error::bug(format!("embeddings of {} and {} values cannot be compared.", phi.len(), reference.len())));
+    }
+    let dot: f64 = phi.iter().zip(reference).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    Ok((dot / (p * r).max(NO_DIRECTION)) as f32)
+}
+
+/// cos(φ, reference), and `scale` times its derivative with respect to φ.
+pub(super) fn similarity_and_gradient(phi: &[f32], reference: &[f32], norms: Norms, scale: f64, gradient: &mut [f32]) -> Result<f32> {
+    let s = similarity(phi, reference)?;
+    let (p, r) = (length(phi).max(NO_DIRECTION), length(reference).max(NO_DIRECTION));
+    for ((g, a), b) in gradient.iter_mut().zip(phi).zip(reference) {
+        let towards = f64::from(*b) / (p * r);
+        let along = match norms {
+            Norms::Frozen => 0.0,
+            Norms::Live => f64::from(s) * f64::from(*a) / (p * p),
+        };
+        *g = (scale * (towards - along)) as f32;
+    }
+    Ok(s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Central differences in f64 of a smooth function, rounded to f32 once: half a unit in the last place of values below 1, times some.
+    const ROUNDING: f64 = 1e-6;
+
+    fn cosine64(a: &[f64], b: &[f64]) -> f64 {
+        let dot: f64 = a.iter().zip(b).map(|(x, y)| x * y).sum();
+        let n = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        dot / (n(a) * n(b))
+    }
+
+    #[test]
+    fn live_norms_give_the_true_derivative() {
+        let (phi, reference) = ([0.3f32, -1.2, 2.0, 0.7], [1.0f32, 0.4, 0.9, -0.3]);
+        let mut gradient = [0.0; 4];
+        similarity_and_gradient(&phi, &reference, Norms::Live, 1.0, &mut gradient).unwrap();
+        let (p, r) = (phi.map(f64::from), reference.map(f64::from));
+        for i in 0..4 {
+            let h = 1e-6;
+            let (mut up, mut down) = (p, p);
+            up[i] += h;
+            down[i] -= h;
+            let slope = (cosine64(&up, &r) - cosine64(&down, &r)) / (2.0 * h);
+            assert!((slope - f64::from(gradient[i])).abs() < ROUNDING, "{slope} {}", gradient[i]);
+        }
+    }
+
+    #[test]
+    fn frozen_norms_point_at_the_reference() {
+        let (phi, reference) = ([3.0f32, 4.0], [0.0f32, 2.0]);
+        let mut gradient = [0.0; 2];
+        let s = similarity_and_gradient(&phi, &reference, Norms::Frozen, -1.0, &mut gradient).unwrap();
+        assert!((s - 0.8).abs() < 1e-6);
+        assert_eq!(gradient, [0.0, -0.2]);
+    }
+}

@@ -1,0 +1,15 @@
+//! Losses: scalars to descend, one file each.
+
+mod cosine;
+mod dissimilarity;
+mod feature_map_cell;
+mod logit;
+mod similarity;
+mod target;
+
+pub use cosine::Norms;
+pub use dissimilarity::Dissimilarity;
+pub use feature_map_cell::{Cells, FeatureMapCell};
+pub use logit::{Class, Logit};
+pub use similarity::Similarity;
+pub use target::{Target, Towards};

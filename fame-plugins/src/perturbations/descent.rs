@@ -1,0 +1,188 @@
+//! A walk down the gradient: what `Lots`, `Sign` and `L2` share. They differ only in how a gradient becomes a move.
+
+use fame_core::{
+    Error, Preset, Result, Tensor,
+    contract::{Start, Stop, Walk},
+    max_abs,
+    model::{InputConvention, Task},
+    record::{Facts, facts},
+    registry::{BuildContext, Parts},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::stop::{StopRule, Watch};
+
+/// The space a step of a given size is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Space {
+    /// Pixels in 0..=1: 1/255 is one gray level.
+    Pixel,
+    /// The network's normalised input, (pixel − mean) / std: 1/255 is std/255 in pixels.
+    Normalised,
+}
+
+/// Whether the picture may leave 0..=1 (in pixels) as it walks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Clamp {
+    /// It may: neither the paper nor the authors' code clamps.
+    #[default]
+    Off,
+    /// It may not: every step is cut to valid pixels, as in the original LOTS.
+    Pixels,
+}
+
+/// Fills in what the preset says and checks the numbers that all descents share.
+pub(super) fn resolve_common(
+    with: &BuildContext<'_>,
+    parts: &mut Parts,
+    step: f32,
+    space: &mut Option<Space>,
+    stop: &mut Option<Vec<StopRule>>,
+) {
+    let face = with.task == Task::FaceRecognition;
+    let authors = with.preset == Preset::Authors;
+    space.get_or_insert(if authors && !face { Space::Normalised } else { Space::Pixel });
+    let rules = stop.get_or_insert_with(|| if authors && face { vec![StopRule::LossBelow(0.01)] } else { Vec::new() });
+    parts.check("step", step.is_finite() && step > 0.0, "must be a number above 0");
+    for fault in rules.iter().filter_map(StopRule::fault) {
+        parts.report("stop", format!("a stop rule {fault}."));
+    }
+}
+
+/// How a gradient becomes a move of a given step size. `None` when it points nowhere.
+pub(super) type Direction = fn(gradient: &mut [f32], step: f32) -> Option<()>;
+
+/// The smallest gradient that still has a direction. It is a guard against dividing by zero, not a threshold on size: scaling the loss must not
+/// change the walk.
+pub(super) const NO_GRADIENT: f32 = f32::MIN_POSITIVE;
+
+/// A walk that steps against the gradient.
+pub(super) struct Descent {
+    direction: Direction,
+    step: f32,
+    space: Space,
+    clamp: Clamp,
+    convention: InputConvention,
+    origin: Tensor,
+    now: Tensor,
+    watch: Watch,
+}
+
+impl Descent {
+    pub(super) fn begin(
+        from: &Start<'_>,
+        direction: Direction,
+        step: f32,
+        space: Space,
+        clamp: Clamp,
+        stop: &[StopRule],
+    ) -> Result<Box<dyn Walk>> {
+        let mut origin = from.pixels.clone();
+        if space == Space::Normalised {
+            from.convention.normalise(&mut origin)?;
+        }
+        let (now, convention, watch) = (origin.clone(), from.convention.clone(), Watch::new(stop.to_vec()));
+        Ok(Box::new(Self { direction, step, space, clamp, convention, origin, now, watch }))
+    }
+
+    /// d/d(input) becomes d/d(step space): pixels reach the input through a division by std.
+    fn to_step_space(&self, gradient: &mut Tensor) {
+        if self.space == Space::Pixel {
+            for c in 0..gradient.rows() {
+                let std = self.convention.std[c];
+                gradient.row_mut(c).iter_mut().for_each(|g| *g /= std);
+            }
+        }
+    }
+
+    fn clamp(&mut self) {
+        if self.clamp == Clamp::Off {
+            return;
+        }
+        for c in 0..self.now.rows() {
+            let (mean, std) = (self.convention.mean[c], self.convention.std[c]);
+            let (low, high) = match self.space {
+                Space::Pixel => (0.0, 1.0),
+                Space::Normalised => (-mean / std, (1.0 - mean) / std),
+            };
+            self.now.row_mut(c).iter_mut().for_each(|x| *x = x.clamp(low, high));
+        }
+    }
+}
+
+impl Walk for Descent {
+    fn image(&self) -> Tensor {
+        let mut image = self.now.clone();
+        if self.space == Space::Pixel {
+            // The channel count was checked when the walk began; this cannot fail.
+            let normalised = self.convention.normalise(&mut image);
+            debug_assert!(normalised.is_ok());
+        }
+        image
+    }
+
+    fn observe(&mut self, loss: f32) -> Option<Stop> {
+        self.watch.observe(loss)
+    }
+
+    fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
+        if gradient.shape() != self.now.shape() {
+            return Err(Error::bug(format!(
+                "a gradient of shape {:?} cannot move a picture of shape {:?}.",
+                gradient.shape(),
+                self.now.shape()
+            )));
+        }
+        if !gradient.is_finite() {
+            return Ok(Some(Stop::NotFinite));
+        }
+        let mut g = gradient.clone();
+        self.to_step_space(&mut g);
+        if (self.direction)(g.data_mut(), self.step).is_none() {
+            return Ok(Some(Stop::ZeroGradient));
+        }
+        for (x, d) in self.now.data_mut().iter_mut().zip(g.data()) {
+            *x -= d;
+        }
+        self.clamp();
+        Ok(None)
+    }
+
+    fn field(&self) -> Tensor {
+        let mut field = self.now.clone();
+        field.data_mut().iter_mut().zip(self.origin.data()).for_each(|(x, o)| *x -= o);
+        field
+    }
+
+    fn facts(&self) -> Facts {
+        facts([("largest_move", max_abs(self.field().data()).into())])
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use fame_core::{contract::Perturbation, model::ChannelOrder};
+
+    use super::*;
+
+    pub(crate) fn convention() -> InputConvention {
+        InputConvention { channels: 3, height: 1, width: 2, order: ChannelOrder::Rgb, mean: vec![0.5, 0.4, 0.3], std: vec![0.25, 0.5, 1.0] }
+    }
+
+    pub(crate) fn pixels() -> Tensor {
+        Tensor::new([3, 1, 2], vec![0.1, 0.9, 0.5, 0.5, 0.2, 0.7]).unwrap()
+    }
+
+    pub(crate) fn gradient() -> Tensor {
+        Tensor::new([3, 1, 2], vec![1.0, -2.0, 0.0, 0.5, 3.0, -0.25]).unwrap()
+    }
+
+    /// Starts `p`, takes one step along [`gradient`], and returns the field.
+    pub(crate) fn one_step(p: &dyn Perturbation) -> Tensor {
+        let (pixels, convention) = (pixels(), convention());
+        let mut walk = p.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
+        assert_eq!(walk.step(&gradient()).unwrap(), None);
+        walk.field()
+    }
+}

@@ -1,0 +1,13 @@
+//! Perturbations: how a picture walks, one file each. `descent` and `stop` are what they share.
+
+mod descent;
+mod l2;
+mod lots;
+mod sign;
+mod stop;
+
+pub use descent::{Clamp, Space};
+pub use l2::L2;
+pub use lots::Lots;
+pub use sign::Sign;
+pub use stop::StopRule;
