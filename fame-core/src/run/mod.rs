@@ -292,10 +292,10 @@ impl Work<'_> {
     fn sample(&self, item: &ItemRef) -> Result<Sample> {
         let plan = self.runner.plan;
         let input = &self.model.manifest.input;
-        let with = PrepareContext { models: self.shelf, input_size: (input.height, input.width) };
         let mut sample = plan.data.plugin.load(item, self.places)?;
         let mut prepared = Vec::with_capacity(sample.pictures.len());
         for (role, mut picture) in sample.pictures {
+            let with = PrepareContext { models: self.shelf, input_size: (input.height, input.width), role: &role };
             for step in &plan.prepare {
                 let source = picture.source.clone();
                 picture = step.plugin.apply(picture, &with).map_err(|e| e.at(format!("{role} `{source}`")))?;
