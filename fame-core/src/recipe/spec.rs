@@ -141,7 +141,8 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Probl
                 .with_help(suggestion(found, expected, "choice"))
         }
         E::MissingStructField { field, .. } => {
-            // RON points at the closing bracket; the whole group is the better place.
+            // RON points, with an empty span, at the closing bracket: mark the bracket.
+            let span = if span.is_empty() { span.start..(span.start + 1).min(text.len()) } else { span };
             Problem::new("fame::recipe::missing_field", format!("the parameter `{field}` is missing."), span)
                 .with_label(format!("add `{field}: …`"))
         }
