@@ -7,3 +7,4 @@ pub mod explainers;
 pub mod losses;
 pub mod maps;
 pub mod perturbations;
+pub mod prepare;
