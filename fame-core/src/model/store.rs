@@ -241,7 +241,7 @@ impl ModelStore {
         self.picture_entry(name).map(|_| ())
     }
 
-    fn picture_entry(&self, name: &str) -> Result<Picture> {
+    fn picture_entry(&self, name: &str) -> Result<PictureManifest> {
         let pictures = self.pictures()?;
         let names: Vec<String> = pictures.iter().map(|picture| picture.name.clone()).collect();
         let found = pictures.into_iter().find(|picture| picture.name == name);

@@ -10,6 +10,7 @@
 //! killed continues where it stopped. `item.json` holds no clock times and no paths of this machine, so the continued run's items are
 //! byte-identical to an unbroken one's; clocks are in `run.json`.
 
+mod aim;
 mod files;
 mod models;
 mod record;
@@ -21,6 +22,7 @@ use std::{
     time::Instant,
 };
 
+pub use aim::{Aim, AimedRow};
 pub use files::{sha256_file, sha256_hex, write_json, write_whole};
 pub use models::ModelShelf;
 pub use record::{ItemStatus, RunStatus, Summary};

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    AttributionMap, Error, Explanation, Layer, LayerChoices, Model, NamedMap, Place, Preset, Result, Sample, Taps, Target, TargetRequest,
-    Tensor,
-    contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Reference, Start, Stop},
+    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result, Sample, Tensor,
+    contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
     model::ChannelOrder,
     recipe::Spec,
     record::{Facts, Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
-    run::{Row, WalkedRow, walk_rows},
+    run::{Aim, AimedRow, Row, WalkedRow, walk_rows},
     seed_of,
 };
 use schemars::JsonSchema;
@@ -114,57 +113,41 @@ struct Running {
     roles: Option<Vec<String>>,
 }
 
-/// A row's place: which sample, which role.
-struct RowPlace {
-    sample: usize,
-    role: String,
-}
-
 impl Explainer for Running {
     fn check(&self, model: &Model) -> Result<()> {
-        for layer in self.layers(model)? {
-            model.network.check_gradient(&layer.name, &Place::Input)?;
-        }
-        Ok(())
+        let aim = self.aim(model)?;
+        aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &Place::Input))
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
-        match self.explain_batch(with, samples) {
-            Ok(results) => results,
-            // What stops the whole batch (the network itself failed) is every sample's error.
-            Err(e) => samples.iter().map(|_| Err(e.clone())).collect(),
-        }
+        // What stops the whole batch (the network itself failed) is every sample's error.
+        self.explain_batch(with, samples).unwrap_or_else(|e| samples.iter().map(|_| Err(e.clone())).collect())
     }
 }
 
 impl Running {
-    fn layers<'m>(&self, model: &'m Model) -> Result<Vec<&'m Layer>> {
-        self.layer.0.iter().map(|choice| model.layer(choice)).collect()
+    fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
+        Aim::new(model, &self.layer, self.loss.plugin.as_ref())
     }
 
     fn explain_batch(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Result<Vec<Result<Explanation>>> {
-        let layers = self.layers(with.model)?;
-        let names: Vec<String> = layers.iter().map(|l| l.name.clone()).collect();
-        let mut places = Vec::new();
-        let mut rows = Vec::new();
-        let mut results: Vec<Result<Explanation>> = Vec::new();
+        let aim = self.aim(with.model)?;
+        // All rows of all samples are walked together; a place remembers where each belongs.
+        let (mut places, mut rows, mut results) = (Vec::new(), Vec::new(), Vec::new());
         for (n, sample) in samples.iter().enumerate() {
-            match self.rows(with, &names, sample) {
-                Ok(of_sample) => {
-                    results.push(Ok(Explanation { facts: self.facts(&layers), ..Explanation::default() }));
-                    for (role, row) in of_sample {
-                        places.push(RowPlace { sample: n, role });
-                        rows.push(row);
-                    }
+            let begun = self.begin(with, &aim, sample).map(|of_sample| {
+                for (about, row) in of_sample {
+                    places.push((n, about));
+                    rows.push(row);
                 }
-                Err(e) => results.push(Err(e)),
-            }
+                Explanation { facts: self.facts(&aim), ..Explanation::default() }
+            });
+            results.push(begun);
         }
-        let walked = walk_rows(with.model.network.as_ref(), &names, self.loss.plugin.as_ref(), rows, with.progress)?;
-        for (place, row) in places.into_iter().zip(walked) {
-            let result = &mut results[place.sample];
+        for ((n, about), row) in places.into_iter().zip(walk_rows(&aim, rows, with.progress)?) {
+            let result = &mut results[n];
             if let Ok(explanation) = result
-                && let Err(e) = self.finish(with.model, &place.role, samples[place.sample].pictures.len(), row, explanation)
+                && let Err(e) = self.finish(with.model, &about, row, explanation)
             {
                 *result = Err(e);
             }
@@ -173,63 +156,28 @@ impl Running {
     }
 
     /// What holds for all maps of an explanation.
-    fn facts(&self, layers: &[&Layer]) -> Facts {
-        let shown = layers.iter().map(|l| {
-            Value::Map(facts([("name", l.name.as_str().into()), ("op", l.op.as_str().into()), ("shape", l.shape.clone().into())]))
-        });
-        facts([("layers", Value::List(shown.collect())), ("loss", self.loss.record()), ("perturbation", self.perturbation.record())])
+    fn facts(&self, aim: &Aim<'_>) -> Facts {
+        facts([("layers", aim.layer_facts()), ("loss", self.loss.record()), ("perturbation", self.perturbation.record())])
     }
 
-    /// The rows of one sample: every explained role, every target.
-    fn rows(&self, with: &ExplainContext<'_>, layers: &[String], sample: &Sample) -> Result<Vec<(String, Row)>> {
-        let roles = self.explained_roles(sample)?;
-        let clean = clean_outputs(with.model, layers, sample)?;
-        let mut rows = Vec::new();
-        for role in roles {
-            let outputs = &clean[&role];
-            let reference: &[Tensor] = match self.loss.plugin.reference() {
-                Reference::None => &[],
-                Reference::OtherRole => &clean[sample.other_role(&role)?],
-            };
-            let input = &with.model.manifest.input;
-            let labels = &with.model.labels;
-            let about =
-                TargetRequest { sample, role: &role, layers, clean: outputs, reference, input_size: (input.height, input.width), labels };
-            for target in self.loss.plugin.targets(&about).map_err(|e| e.at(format!("loss {}", self.loss.name)))? {
-                rows.push((role.clone(), self.row(with, sample, &role, target)?));
-            }
-        }
-        Ok(rows)
-    }
-
-    fn explained_roles(&self, sample: &Sample) -> Result<Vec<String>> {
-        let known: Vec<&str> = sample.roles().collect();
-        let Some(roles) = &self.roles else { return Ok(known.into_iter().map(String::from).collect()) };
-        if let Some(wrong) = roles.iter().find(|r| !known.contains(&r.as_str())) {
-            let mut e = Error::new("fame::explain::unknown_role", format!("sample `{}` has no picture in the role `{wrong}`.", sample.id));
-            e.help = fame_core::recipe::suggestion(wrong, &known, "role");
-            return Err(e);
-        }
-        Ok(roles.clone())
-    }
-
-    fn row(&self, with: &ExplainContext<'_>, sample: &Sample, role: &str, target: Target) -> Result<Row> {
+    /// The walks of one sample, at their starts.
+    fn begin(&self, with: &ExplainContext<'_>, aim: &Aim<'_>, sample: &Sample) -> Result<Vec<(AimedRow, Row)>> {
         let convention = &with.model.manifest.input;
-        let picture = sample.picture(role).ok_or_else(|| Error::bug(format!("role `{role}` vanished.")))?;
-        let pixels = convention.pixels(&picture.pixels)?;
-        let seed = seed_of(with.seed, &format!("{}/{role}/{}", sample.id, target.name));
-        let walk = self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
-        Ok(Row { walk, target, max_steps: self.perturbation.plugin.max_steps() })
+        let rows = aim.rows(sample, self.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+        let begin = |about: AimedRow| {
+            let picture = sample.picture(&about.role).ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
+            let pixels = convention.pixels(&picture.pixels)?;
+            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
+            let walk = self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
+            let row = Row { walk, target: about.target.clone(), max_steps: self.perturbation.plugin.max_steps() };
+            Ok((about, row))
+        };
+        rows.into_iter().map(begin).collect()
     }
 
     /// Turns a walked row into maps, or a warning.
-    fn finish(&self, model: &Model, role: &str, pictures: usize, row: WalkedRow, into: &mut Explanation) -> Result<()> {
-        // With one picture the role adds nothing to a map's name, unless there is nothing else to name it by.
-        let parts: Vec<&str> = [if pictures > 1 || row.target.name.is_empty() { role } else { "" }, &row.target.name]
-            .into_iter()
-            .filter(|p| !p.is_empty())
-            .collect();
-        let name = parts.join("_");
+    fn finish(&self, model: &Model, aimed: &AimedRow, row: WalkedRow, into: &mut Explanation) -> Result<()> {
+        let name = &aimed.name;
         let field = row.walk.field();
         if let Some(why) = unmoved(&row, &field) {
             into.warnings.push(format!("{name} has no map: {why}"));
@@ -252,7 +200,7 @@ impl Running {
             facts.insert("map_steps".into(), Value::List(finish.steps.iter().map(Built::record).collect()));
             let name = if finish.name.is_empty() { name.clone() } else { format!("{name}_{}", finish.name) };
             let finished = flat(map.values)?;
-            into.maps.push(NamedMap { name, role: role.to_owned(), raw: field.clone(), finished, frame: row.target.frame, facts });
+            into.maps.push(NamedMap { name, role: aimed.role.clone(), raw: field.clone(), finished, frame: row.target.frame, facts });
         }
         Ok(())
     }
@@ -270,21 +218,6 @@ fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
         Stop::ZeroGradient => format!("no pixel moves its loss ({}): the gradient is zero.", row.loss_before),
         _ => format!("the walk stopped before its first step ({}, loss {}).", row.stop, row.loss_before),
     })
-}
-
-/// Clean outputs of `layers` by role.
-fn clean_outputs(model: &Model, layers: &[String], sample: &Sample) -> Result<BTreeMap<String, Vec<Tensor>>> {
-    let inputs = sample.pictures.iter().map(|(_, p)| model.manifest.input.to_input(&p.pixels)).collect::<Result<Vec<_>>>()?;
-    let pass = model.network.forward(&Tensor::stack(&inputs)?, &Taps::of(layers.iter().cloned()))?;
-    let outputs = layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
-    if let Some((layer, _)) = layers.iter().zip(&outputs).find(|(_, o)| !o.is_finite()) {
-        return Err(Error::new(
-            "fame::explain::not_finite",
-            format!("layer `{layer}` is NaN or infinite on the clean picture of sample `{}`.", sample.id),
-        )
-        .with_help("The model or its input convention (mean, std, channel order) is broken: see the manifest."));
-    }
-    Ok(sample.roles().enumerate().map(|(n, role)| (role.to_owned(), outputs.iter().map(|o| o.row_tensor(n)).collect())).collect())
 }
 
 fn channel_names(order: ChannelOrder) -> Vec<String> {
