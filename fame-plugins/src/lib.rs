@@ -8,3 +8,4 @@ pub mod explainers;
 pub mod losses;
 pub mod maps;
 pub mod perturbations;
+pub mod prepare;
