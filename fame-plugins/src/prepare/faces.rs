@@ -139,7 +139,7 @@ pub fn find_faces(detector: &Model, pixels: &Tensor, min_score: f32, max_overlap
     let batch = Tensor::stack([&input.to_input(&resized)?])?;
     let pass = detector.network.forward(&batch, &Taps::of([scores.as_str(), boxes.as_str()]))?;
     let (scores, boxes) = (pass.output(&scores)?, pass.output(&boxes)?);
-    let (&[1, anchors, classes @ 1..], &[1, boxed, 4]) = (scores.shape(), boxes.shape()) else {
+    let (&[1, anchors, classes], &[1, boxed, 4]) = (scores.shape(), boxes.shape()) else {
         return Err(wrong_shape(detector, &scores, &boxes));
     };
     if anchors != boxed {

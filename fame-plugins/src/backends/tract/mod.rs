@@ -26,6 +26,7 @@ mod plan;
 mod skeleton;
 
 use fame_core::contract::{Backend, LoadRequest, Network};
+use fame_core::registry::{BuildContext, Parts, Plugin};
 use fame_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
