@@ -156,3 +156,6 @@ fn pull_through(tape: &mut Tape, cotangents: &mut HashMap<OutletId, OutletId>, n
 
 
 
+
+#[cfg(test)]
+mod tests;
