@@ -153,3 +153,42 @@ impl JsonSchema for LayerChoice {
         json_schema!({ "type": "string", "title": "\"name\" | LastConv | BeforePooling | Output" })
     }
 }
+
+/// One target layer, or several for losses that read more than one: `"embedding"`, `LastConv`, `["scores", "boxes"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerChoices(pub Vec<LayerChoice>);
+
+impl<'de> Deserialize<'de> for LayerChoices {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
+        let parsed = if raw.starts_with('[') { crate::recipe::parse(raw) } else { crate::recipe::parse(raw).map(|one| vec![one]) };
+        match parsed {
+            Ok(choices) if choices.is_empty() => Err(D::Error::custom("at least one layer is needed")),
+            Ok(choices) => Ok(Self(choices)),
+            Err(problem) => Err(D::Error::custom(problem.message)),
+        }
+    }
+}
+
+impl Serialize for LayerChoices {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for LayerChoices {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LayerChoices".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "title": "\"name\" | LastConv | BeforePooling | Output | [several]" })
+    }
+}

@@ -4,6 +4,8 @@
 //! (`use fame_plugins as _;`), or the linker leaves them out.
 
 pub mod backends;
+pub mod explainers;
 pub mod losses;
 pub mod maps;
 pub mod perturbations;
+pub mod prepare;

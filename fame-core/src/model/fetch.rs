@@ -150,13 +150,17 @@ impl Tools {
     }
 }
 
-/// The end of what a program printed, without empty lines.
+/// The end of what a program printed, without empty lines and without npm's stack traces, which would push the reason out.
 fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !is_noise(line)).collect();
     if lines.is_empty() {
         return "  (nothing)".to_owned();
     }
     format!("  {}", lines[lines.len().saturating_sub(10)..].join("\n  "))
+}
+
+fn is_noise(line: &str) -> bool {
+    line.strip_prefix("npm error").map_or(line.is_empty(), |rest| rest.is_empty() || rest == " }" || rest.starts_with("  "))
 }
 
 impl Package {
@@ -179,7 +183,15 @@ pub(super) fn download(tools: &Tools, package: &Package, work: &Path) -> Result<
     command.current_dir(&into);
     match package {
         Package::Npm { package, version, .. } => {
-            command.args(["pack", "--ignore-scripts", "--loglevel=error", &format!("{package}@{version}")]);
+            // npm waits more than a minute between its three tries; without a network that is too long to learn of it.
+            command.args([
+                "pack",
+                "--ignore-scripts",
+                "--loglevel=error",
+                "--fetch-retry-mintimeout=1000",
+                "--fetch-retry-maxtimeout=4000",
+            ]);
+            command.arg(format!("{package}@{version}"));
         }
         Package::PyPi { package, version, archive, archive_sha256 } => {
             // The checksum goes to pip as well: for a source distribution pip runs code of the package, and must not run any other.

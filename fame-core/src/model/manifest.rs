@@ -109,7 +109,7 @@ impl ModelManifest {
             licence: typed.licence.unwrap_or_else(|| "not stated".to_owned()),
             task: typed.task,
             input: typed.input.resolve(),
-            prepare: typed.prepare.iter().map(|step| step.get_ron().trim().to_owned()).collect(),
+            prepare: typed.prepare.iter().map(|step| step.trim().get_ron().to_owned()).collect(),
             layers: typed.layers,
             labels: typed.labels,
             folder: folder.map(Path::to_path_buf),
@@ -218,13 +218,34 @@ mod tests {
 
     #[test]
     fn mistakes_of_form_name_the_line_and_the_nearest_field() {
-        insta::assert_snapshot!(error("(\n  input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1),\n  labls: List([\"a\"]),\n)"));
-        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rbg, mean: 0, std: 1))"));
-        insta::assert_snapshot!(error("(input: (size: (3, 1), order: Rgb, mean: 0, std: 1))"));
-        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: \"half\", std: 1))"));
-        insta::assert_snapshot!(error("(summary: \"no input\")"));
-        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1)) and more"));
-        insta::assert_snapshot!(error(""));
+        insta::assert_snapshot!(error("(\n  input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1),\n  labls: List([\"a\"]),\n)"), @r#"
+        [fame::model::manifest] `net.ron`:3:3: Unexpected field named `labls` in `ModelManifest`, expected one of `summary`, `source`, `licence`, `task`, `input`, `prepare`, `layers`, or `labels` instead.
+        help: Did you mean `labels`?
+        "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rbg, mean: 0, std: 1))"), @r#"
+        [fame::model::manifest] `net.ron`:1:34: Unexpected variant named `Rbg` in enum `ChannelOrder`, expected one of `Rgb`, `Bgr`, or `Gray` instead.
+        help: Did you mean `Rgb`?
+        "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1), order: Rgb, mean: 0, std: 1))"), @r#"
+        [fame::model::manifest] `net.ron`:1:21: Expected a tuple of size 3 but found 2 elements instead.
+        help: -
+        "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: \"half\", std: 1))"), @r#"
+        [fame::model::manifest] `net.ron`:1:46: Expected a number or one number per channel but found the string "half" instead.
+        help: -
+        "#);
+        insta::assert_snapshot!(error("(summary: \"no input\")"), @r#"
+        [fame::model::manifest] `net.ron`:1:21: the field `input` is missing.
+        help: -
+        "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1)) and more"), @r#"
+        [fame::model::manifest] `net.ron`:1:56: Non-whitespace trailing characters.
+        help: -
+        "#);
+        insta::assert_snapshot!(error(""), @r#"
+        [fame::model::manifest] `net.ron`:1:1: Expected opening `(` for struct `ModelManifest`.
+        help: -
+        "#);
     }
 
     #[test]
@@ -237,13 +258,39 @@ mod tests {
                 layers: { "": "x" },
                 labels: Json(File(path: "", sha256: "no")),
             )"#
-        ));
+        ), @r#"
+        [fame::model::invalid] `net.ron` has 15 problems:
+          - source.package `user/repo` is not a package name.
+          - source.version `--x` is not an exact version.
+          - source.archive_sha256 `12` is not 64 lower-case hex digits.
+          - source.file `../evil` is not a plain relative path.
+          - source.sha256 `ZZ` is not 64 lower-case hex digits.
+          - input.size [3, 0, 112] has an extent of 0.
+          - input.size has 3 channels, but order Gray has 1.
+          - input.mean has 2 values for 3 channels; give one number, or one per channel.
+          - input.mean holds inf, which is not a finite number.
+          - input.std has 1 values for 3 channels; give one number, or one per channel.
+          - input.std holds 0; it divides, so it must be positive.
+          - prepare holds `"Resize"`, which is not a step such as `AlignFace()`.
+          - layers has an empty name in ``: `x`.
+          - labels.sha256 `no` is not 64 lower-case hex digits.
+          - labels.path is empty.
+        help: -
+        "#);
         insta::assert_snapshot!(error(
             r#"(
                 source: Converted(from: File(path: "w.pth"), script: "/bin/sh", requirements: ["numpy", "x==1 --index y"], sha256: "1"),
                 input: (size: (3, 1, 1), order: Rgb, mean: 0, std: -1),
             )"#
-        ));
+        ), @r#"
+        [fame::model::invalid] `net.ron` has 5 problems:
+          - source.sha256 `1` is not 64 lower-case hex digits.
+          - source.script `/bin/sh` is not a plain relative path.
+          - source.requirements holds `numpy`, which is not of the form `name==version`.
+          - source.requirements holds `x==1 --index y`, which is not of the form `name==version`.
+          - input.std holds -1; it divides, so it must be positive.
+        help: -
+        "#);
     }
 
     #[test]
@@ -253,6 +300,6 @@ mod tests {
         let net = ModelManifest::for_file("/data/my net.onnx".as_ref(), convention.clone()).unwrap();
         assert_eq!(net.name, "my net");
         let error = ModelManifest::for_file("x.onnx".as_ref(), InputConvention { std: vec![0.0; 3], ..convention }).unwrap_err();
-        insta::assert_snapshot!(error);
+        insta::assert_snapshot!(error, @r#"`x.onnx` cannot be used: input.std holds 0; it divides, so it must be positive."#);
     }
 }

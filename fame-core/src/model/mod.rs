@@ -66,6 +66,6 @@ pub use cache::{default_cache_dir, sha256_of};
 pub use fetch::{Progress, Tool, Tools};
 pub use input::{ChannelOrder, InputConvention};
 pub use manifest::{Labels, ModelManifest, Task};
-pub use pictures::Picture;
+pub use pictures::PictureManifest;
 pub use source::{Package, PyPiArchive, Source};
 pub use store::ModelStore;

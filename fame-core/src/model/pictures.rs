@@ -10,7 +10,7 @@ use crate::Result;
 
 /// A picture that recipes may name `picture:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct PictureManifest {
     /// The name without `picture:`.
     pub name: String,
     /// Who or what is on it, by whom.
@@ -41,7 +41,7 @@ struct PictureText {
 }
 
 /// The pictures of one file; `place` names it in errors.
-pub(super) fn parse(place: &str, text: &str) -> Result<Vec<Picture>> {
+pub(super) fn parse(place: &str, text: &str) -> Result<Vec<PictureManifest>> {
     let typed: PicturesText = text::parse(place, text)?;
     let mut problems = Problems::default();
     typed.source.problems("source", &mut problems);
@@ -51,7 +51,12 @@ pub(super) fn parse(place: &str, text: &str) -> Result<Vec<Picture>> {
         check_inner_path(&format!("pictures.{name}.file"), &picture.file, &mut problems);
         check_sha256(&format!("pictures.{name}.sha256"), &picture.sha256, &mut problems);
         let source = inside(&typed.source, picture.file, picture.sha256);
-        pictures.push(Picture { name, credit: picture.credit, rights: picture.rights.unwrap_or_else(|| typed.rights.clone()), source });
+        pictures.push(PictureManifest {
+            name,
+            credit: picture.credit,
+            rights: picture.rights.unwrap_or_else(|| typed.rights.clone()),
+            source,
+        });
     }
     problems.into_result(place)?;
     Ok(pictures)
@@ -95,6 +100,13 @@ mod tests {
             rights: "",
             pictures: { "cat": (file: "/cat.jpg", sha256: "1", credit: ""), "a/../b": (file: "b", sha256: "2", credit: "") },
         )"#;
-        insta::assert_snapshot!(parse("pictures/p.ron", text).unwrap_err());
+        insta::assert_snapshot!(parse("pictures/p.ron", text).unwrap_err(), @r#"
+        `pictures/p.ron` has 5 problems:
+          - source.archive_sha256 `x` is not 64 lower-case hex digits.
+          - pictures: the name `a/../b` is not a plain relative path.
+          - pictures.a/../b.sha256 `2` is not 64 lower-case hex digits.
+          - pictures.cat.file `/cat.jpg` is not a plain relative path.
+          - pictures.cat.sha256 `1` is not 64 lower-case hex digits.
+        "#);
     }
 }

@@ -10,7 +10,7 @@ use super::cache::{self, Cache};
 use super::convert::Converter;
 use super::fetch::{self, Progress, Tools, WRONG_CHECKSUM};
 use super::manifest::{Labels, ModelManifest};
-use super::pictures::{self, Picture};
+use super::pictures::{self, PictureManifest};
 use super::source::{Package, Source, base_name};
 use super::text::{did_you_mean, quoted};
 use crate::{Error, Result};
@@ -211,11 +211,11 @@ impl ModelStore {
     ///
     /// # Errors
     /// When a file of pictures is broken, or two of one folder use the same name.
-    pub fn pictures(&self) -> Result<Vec<Picture>> {
-        let mut all: BTreeMap<String, Picture> = BTreeMap::new();
+    pub fn pictures(&self) -> Result<Vec<PictureManifest>> {
+        let mut all: BTreeMap<String, PictureManifest> = BTreeMap::new();
         // Backwards, so that earlier folders hide later ones, as they do for models.
         for shelf in self.shelves.iter().rev() {
-            let mut here: BTreeMap<String, (Picture, String)> = BTreeMap::new();
+            let mut here: BTreeMap<String, (PictureManifest, String)> = BTreeMap::new();
             for stem in shelf.list("pictures/")? {
                 let file = format!("pictures/{stem}.ron");
                 let text = shelf.read(&file)?.unwrap_or_default();
@@ -241,7 +241,7 @@ impl ModelStore {
         self.picture_entry(name).map(|_| ())
     }
 
-    fn picture_entry(&self, name: &str) -> Result<Picture> {
+    fn picture_entry(&self, name: &str) -> Result<PictureManifest> {
         let pictures = self.pictures()?;
         let names: Vec<String> = pictures.iter().map(|picture| picture.name.clone()).collect();
         let found = pictures.into_iter().find(|picture| picture.name == name);
@@ -478,7 +478,7 @@ fn unknown(code: &str, kind: &str, name: &str, known: &[String]) -> Unknown {
     let error = Error::new(code, format!("no {kind} is called `{name}`."));
     Unknown(match did_you_mean(name, known.iter().map(String::as_str)) {
         Some(help) => error.with_help(help),
-        None if known.is_empty() => error.with_help(format!("No {kind}s are known: no folder of manifests was given.")),
+        None if known.is_empty() => error.with_help(format!("No {kind}s are known: the folders of manifests hold none.")),
         None => error.with_help(format!("Known {kind}s: {}.", quoted(known))),
     })
 }
@@ -490,5 +490,7 @@ impl Unknown {
     }
 }
 
+// The fake clients of the tests are shell scripts.
 #[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -13,7 +13,10 @@ pub(super) fn parse<T: DeserializeOwned>(place: &str, text: &str) -> Result<T> {
         .with_default_extension(Extensions::IMPLICIT_SOME | Extensions::UNWRAP_NEWTYPES | Extensions::UNWRAP_VARIANT_NEWTYPES);
     options.from_str(text).map_err(|error| {
         let at = error.span.start;
-        let message = error.code.to_string();
+        let message = match &error.code {
+            ron::Error::MissingStructField { field, .. } => format!("the field `{field}` is missing"),
+            code => code.to_string(),
+        };
         let stop = if message.ends_with('.') { "" } else { "." };
         let plain = Error::new("fame::model::manifest", format!("`{place}`:{}:{}: {message}{stop}", at.line, at.col));
         match error.code {

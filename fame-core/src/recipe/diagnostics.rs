@@ -164,7 +164,8 @@ mod tests {
             ("Similarty", Some("Similarity"), "one letter missing"),
             ("similarity", Some("Similarity"), "case does not count"),
             ("Logits", Some("Logit"), "one letter more"),
-            ("Cell", None, "too short a part to guess from"),
+            ("Cell", Some("FeatureMapCell"), "a whole word of the name"),
+            ("Log", None, "too short a part to guess from"),
             ("Banana", None, "nothing is near"),
         ] {
             assert_eq!(nearest(wrong, names), expected, "{why}");

@@ -141,21 +141,34 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Probl
                 .with_help(suggestion(found, expected, "choice"))
         }
         E::MissingStructField { field, .. } => {
-            // RON points at the closing bracket; the whole group is the better place.
+            // RON points, with an empty span, at the closing bracket: mark the bracket.
+            let span = if span.is_empty() { span.start..(span.start + 1).min(text.len()) } else { span };
             Problem::new("fame::recipe::missing_field", format!("the parameter `{field}` is missing."), span)
                 .with_label(format!("add `{field}: …`"))
         }
         code => {
-            let mut message = code.to_string();
+            let mut message = code.to_string().trim_end_matches('.').to_owned();
             if !place.is_empty() && !message.contains(&place) {
                 message.push_str(&place);
             }
-            if !message.ends_with('.') {
-                message.push('.');
-            }
+            message.push('.');
+            // After reading a value RON points behind it: the path knows better.
+            let span = value_at(text, path).filter(|v| !(v.start <= span.start && span.end <= v.end && !span.is_empty())).unwrap_or(span);
             Problem::new("fame::recipe::wrong_value", message, span).with_label("this value")
         }
     }
+}
+
+/// Where the value at a path such as `map[1].sigma` stands.
+fn value_at(text: &str, path: &str) -> Option<Range<usize>> {
+    let mut span = None;
+    let mut at = 0;
+    for key in path.split(['.', '[']).map(|k| k.trim_end_matches(']')).filter(|k| !k.is_empty()) {
+        let entry = scan::entries(text, at).ok()?.into_iter().find(|e| e.key == key)?;
+        at = entry.value_span.start;
+        span = Some(entry.value_span);
+    }
+    span
 }
 
 /// RON's span may be empty, or cover blanks at its ends.
@@ -163,7 +176,12 @@ fn tidy_span(text: &str, span: Range<usize>) -> Range<usize> {
     let slice = &text[span.clone()];
     let start = span.start + (slice.len() - slice.trim_start().len());
     let end = span.start + slice.trim_end_matches([' ', '\n', '\t', '\r', ',', ':']).len();
-    if start < end { start..end } else { span }
+    if start < end {
+        return start..end;
+    }
+    // RON often points just before the value it could not take.
+    let value = scan::skip_blank(text, span.start);
+    scan::value_end(text, value).map_or(span, |end| value..end)
 }
 
 /// The occurrence of `word` nearest to `span`: RON sometimes points just past it.

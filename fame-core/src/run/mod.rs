@@ -10,6 +10,7 @@
 //! killed continues where it stopped. `item.json` holds no clock times and no paths of this machine, so the continued run's items are
 //! byte-identical to an unbroken one's; clocks are in `run.json`.
 
+mod aim;
 mod files;
 mod models;
 mod record;
@@ -21,6 +22,7 @@ use std::{
     time::Instant,
 };
 
+pub use aim::{Aim, AimedRow};
 pub use files::{sha256_file, sha256_hex, write_json, write_whole};
 pub use models::ModelShelf;
 pub use record::{ItemStatus, RunStatus, Summary};
@@ -292,10 +294,10 @@ impl Work<'_> {
     fn sample(&self, item: &ItemRef) -> Result<Sample> {
         let plan = self.runner.plan;
         let input = &self.model.manifest.input;
-        let with = PrepareContext { models: self.shelf, input_size: (input.height, input.width) };
         let mut sample = plan.data.plugin.load(item, self.places)?;
         let mut prepared = Vec::with_capacity(sample.pictures.len());
         for (role, mut picture) in sample.pictures {
+            let with = PrepareContext { models: self.shelf, input_size: (input.height, input.width), role: &role };
             for step in &plan.prepare {
                 let source = picture.source.clone();
                 picture = step.plugin.apply(picture, &with).map_err(|e| e.at(format!("{role} `{source}`")))?;

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 
+use super::Aim;
 use crate::{
     Error, Result, Tensor,
-    contract::{Loss, Network, Place, Progress, Seed, Stop, Taps, Target, Walk},
+    contract::{Place, Progress, Stop, Target, Walk},
 };
 
 /// A row that waits to be walked.
@@ -52,19 +53,15 @@ impl Active {
     }
 }
 
-/// Walks `rows` to their ends, `network.preferred_rows()` at a time, descending `loss` at `layers`. Results are in the order of `rows`.
+/// Walks `rows` to their ends, [`Network::preferred_rows`](crate::contract::Network::preferred_rows) at a time, descending the aimed loss. Results are in the
+/// order of `rows`.
 ///
 /// # Errors
 /// What the network or the loss reports. A row that meets NaN only ends itself ([`Stop::NotFinite`]).
-pub fn walk_rows(
-    network: &dyn Network,
-    layers: &[String],
-    loss: &dyn Loss,
-    rows: Vec<Row>,
-    progress: &dyn Progress,
-) -> Result<Vec<WalkedRow>> {
-    let taps = Taps::of(layers.iter().cloned()).with_gradient(Place::Input);
-    let readings = Taps::of(layers.iter().cloned());
+pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Result<Vec<WalkedRow>> {
+    let network = aim.model.network.as_ref();
+    let readings = aim.taps();
+    let taps = aim.taps().with_gradient(Place::Input);
     let total: usize = rows.iter().map(|r| r.max_steps).sum();
     let mut done_steps = 0;
     let mut walked: Vec<Option<WalkedRow>> = rows.iter().map(|_| None).collect();
@@ -84,17 +81,11 @@ pub fn walk_rows(
         // When every row has taken its last step only the values are wanted: no need to keep what a gradient would read.
         let last = active.iter().all(|a| a.steps >= a.row.max_steps);
         let pass = network.forward(&batch, if last { &readings } else { &taps })?;
-        let outputs = layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
         let targets: Vec<&Target> = active.iter().map(|a| &a.row.target).collect();
-        let evaluation = loss.evaluate(&outputs, &targets)?;
-        check_evaluation(&evaluation.values, &evaluation.cotangents, &outputs)?;
+        let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
         let stops: Vec<Option<Stop>> = active.iter_mut().zip(&evaluation.values).map(|(a, v)| observe(a, *v)).collect();
-        let gradient = if stops.iter().any(Option::is_none) {
-            let seeds = layers.iter().zip(evaluation.cotangents).map(|(l, c)| Seed { layer: l.clone(), cotangent: c });
-            Some(pass.gradient(&seeds.collect::<Vec<_>>())?.swap_remove(0))
-        } else {
-            None
-        };
+        let gradient =
+            if stops.iter().any(Option::is_none) { Some(pass.gradient(&aim.seeds(evaluation.cotangents))?.swap_remove(0)) } else { None };
         drop(pass);
         let mut still = Vec::with_capacity(active.len());
         for (n, (mut a, stop)) in active.drain(..).zip(stops).enumerate() {
@@ -129,19 +120,4 @@ fn observe(a: &mut Active, value: f32) -> Option<Stop> {
     let stop = a.row.walk.observe(value);
     // The walk's own rule has a say even after the last step, but the count decides.
     stop.or_else(|| (a.steps >= a.row.max_steps).then_some(Stop::Iterations))
-}
-
-fn check_evaluation(values: &[f32], cotangents: &[Tensor], outputs: &[Tensor]) -> Result<()> {
-    let rows = outputs.first().map_or(0, Tensor::rows);
-    let shapes_fit = cotangents.len() == outputs.len() && cotangents.iter().zip(outputs).all(|(c, o)| c.shape() == o.shape());
-    if values.len() == rows && shapes_fit {
-        return Ok(());
-    }
-    let given: Vec<_> = cotangents.iter().map(Tensor::shape).collect();
-    let wanted: Vec<_> = outputs.iter().map(Tensor::shape).collect();
-    Err(Error::new(
-        "fame::loss::wrong_shape",
-        format!("the loss returned {} values and cotangents {given:?} for {rows} rows of outputs {wanted:?}.", values.len()),
-    )
-    .with_help("This is a bug in the loss: one value per row, and one cotangent per target layer in the shape of its output."))
 }

@@ -61,8 +61,11 @@ impl Loss for FeatureMapCell {
             Cells::Only(cells) => cells.clone(),
         };
         if let Some((r, c)) = cells.iter().find(|(r, c)| *r >= rows || *c >= columns) {
-            return Err(Error::new("fame::loss::cell_range", format!("cell ({r}, {c}) does not exist: the feature map has {rows}×{columns} cells."))
-                .with_help("Cells are (row, column), counted from 0."));
+            return Err(Error::new(
+                "fame::loss::cell_range",
+                format!("cell ({r}, {c}) does not exist: the feature map has {rows}×{columns} cells."),
+            )
+            .with_help("Cells are (row, column), counted from 0."));
         }
         let (height, width) = about.input_size;
         // The pixels under cell k of n on an axis of `extent` pixels.

@@ -58,8 +58,11 @@ impl Loss for Logit {
         };
         if class >= logits.len() {
             let layers = about.layers.join("`, `");
-            return Err(Error::new("fame::loss::class_range", format!("class {class} does not exist: layer `{layers}` has {} values.", logits.len()))
-                .with_help(format!("Classes are counted from 0 to {}.", logits.len().saturating_sub(1))));
+            return Err(Error::new(
+                "fame::loss::class_range",
+                format!("class {class} does not exist: layer `{layers}` has {} values.", logits.len()),
+            )
+            .with_help(format!("Classes are counted from 0 to {}.", logits.len().saturating_sub(1))));
         }
         let mut about_class = facts([("class", class.into()), ("logit_before", logits[class].into())]);
         if let Some(name) = about.labels.get(class) {

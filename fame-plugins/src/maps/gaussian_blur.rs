@@ -60,8 +60,11 @@ impl MapStep for GaussianBlur {
         let [c, h, w] = shape3(&map)?;
         let (kernel, sigma) = (self.kernel.unwrap_or(49), self.sigma.unwrap_or(7.7));
         if kernel / 2 >= h.min(w) {
-            return Err(Error::new("fame::map::kernel_too_large", format!("a blur of {kernel} taps does not fit a picture of {w}×{h} pixels."))
-                .with_help(format!("Use GaussianBlur(kernel: {}) or less.", 2 * (h.min(w) - 1) + 1)));
+            return Err(Error::new(
+                "fame::map::kernel_too_large",
+                format!("a blur of {kernel} taps does not fit a picture of {w}×{h} pixels."),
+            )
+            .with_help(format!("Use GaussianBlur(kernel: {}) or less.", 2 * (h.min(w) - 1) + 1)));
         }
         let taps = taps(kernel, sigma);
         for channel in 0..c {

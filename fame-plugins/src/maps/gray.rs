@@ -90,7 +90,9 @@ impl Gray {
             Some(Weights::ByPosition) if channels.len() == 3 => Some(RGB.iter().map(|(_, w)| *w).collect()),
             _ => channels.iter().map(by_name).collect(),
         };
-        weights.ok_or_else(|| Error::new("fame::map::channels", format!("Gray() needs channels R, G and B (or one channel Y), but the map has {channels:?}.")))
+        weights.ok_or_else(|| {
+            Error::new("fame::map::channels", format!("Gray() needs channels R, G and B (or one channel Y), but the map has {channels:?}."))
+        })
     }
 }
 
@@ -99,7 +101,8 @@ mod tests {
     use super::*;
 
     fn gray(order: Order, weights: Weights, names: [&str; 3]) -> f32 {
-        let map = AttributionMap { values: Tensor::new([3, 1, 1], vec![0.5, -0.25, 1.0]).unwrap(), channels: names.map(String::from).to_vec() };
+        let map =
+            AttributionMap { values: Tensor::new([3, 1, 1], vec![0.5, -0.25, 1.0]).unwrap(), channels: names.map(String::from).to_vec() };
         Gray { order: Some(order), weights: Some(weights) }.apply(map).unwrap().values.data()[0]
     }
 

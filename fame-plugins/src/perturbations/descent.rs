@@ -1,8 +1,9 @@
 //! A walk down the gradient: what `Lots`, `Sign` and `L2` share. They differ only in how a gradient becomes a move.
 
 use fame_core::{
-    Error, Preset, Result, Tensor, max_abs,
+    Error, Preset, Result, Tensor,
     contract::{Start, Stop, Walk},
+    max_abs,
     model::{InputConvention, Task},
     record::{Facts, facts},
     registry::{BuildContext, Parts},
@@ -32,7 +33,13 @@ pub enum Clamp {
 }
 
 /// Fills in what the preset says and checks the numbers that all descents share.
-pub(super) fn resolve_common(with: &BuildContext<'_>, parts: &mut Parts, step: f32, space: &mut Option<Space>, stop: &mut Option<Vec<StopRule>>) {
+pub(super) fn resolve_common(
+    with: &BuildContext<'_>,
+    parts: &mut Parts,
+    step: f32,
+    space: &mut Option<Space>,
+    stop: &mut Option<Vec<StopRule>>,
+) {
     let face = with.task == Task::FaceRecognition;
     let authors = with.preset == Preset::Authors;
     space.get_or_insert(if authors && !face { Space::Normalised } else { Space::Pixel });
@@ -63,7 +70,14 @@ pub(super) struct Descent {
 }
 
 impl Descent {
-    pub(super) fn begin(from: &Start<'_>, direction: Direction, step: f32, space: Space, clamp: Clamp, stop: &[StopRule]) -> Result<Box<dyn Walk>> {
+    pub(super) fn begin(
+        from: &Start<'_>,
+        direction: Direction,
+        step: f32,
+        space: Space,
+        clamp: Clamp,
+        stop: &[StopRule],
+    ) -> Result<Box<dyn Walk>> {
         let mut origin = from.pixels.clone();
         if space == Space::Normalised {
             from.convention.normalise(&mut origin)?;
@@ -114,7 +128,11 @@ impl Walk for Descent {
 
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
         if gradient.shape() != self.now.shape() {
-            return Err(Error::bug(format!("a gradient of shape {:?} cannot move a picture of shape {:?}.", gradient.shape(), self.now.shape())));
+            return Err(Error::bug(format!(
+                "a gradient of shape {:?} cannot move a picture of shape {:?}.",
+                gradient.shape(),
+                self.now.shape()
+            )));
         }
         if !gradient.is_finite() {
             return Ok(Some(Stop::NotFinite));

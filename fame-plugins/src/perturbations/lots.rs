@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn the_largest_component_moves_by_exactly_one_step() {
-        for (space, moved) in [(Space::Normalised, [-1.0 / 3.0, 2.0 / 3.0, 0.0, -1.0 / 6.0, -1.0, 1.0 / 12.0]), (Space::Pixel, [-0.5, 1.0, 0.0, -0.125, -0.375, 0.03125])] {
+        for (space, moved) in [
+            (Space::Normalised, [-1.0 / 3.0, 2.0 / 3.0, 0.0, -1.0 / 6.0, -1.0, 1.0 / 12.0]),
+            (Space::Pixel, [-0.5, 1.0, 0.0, -0.125, -0.375, 0.03125]),
+        ] {
             let field = tests::one_step(&Lots { step: 0.25, space: Some(space), ..Lots::default() });
             for (f, m) in field.data().iter().zip(moved) {
                 assert!((f - 0.25 * m).abs() < 1e-6, "{space:?}: {f} {m}");

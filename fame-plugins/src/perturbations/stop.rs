@@ -56,7 +56,9 @@ impl Watch {
         self.best.push(best);
         let holds = |rule: &StopRule| match *rule {
             StopRule::LossBelow(bound) => (loss < bound).then_some(Stop::LossBelow),
-            StopRule::RelativeDrop(part) => (self.first - loss >= part * self.first.abs() && self.best.len() > 1).then_some(Stop::RelativeDrop),
+            StopRule::RelativeDrop(part) => {
+                (self.first - loss >= part * self.first.abs() && self.best.len() > 1).then_some(Stop::RelativeDrop)
+            }
             StopRule::Plateau { window, tolerance } => {
                 let then = self.best.len().checked_sub(window + 1).map(|i| self.best[i]);
                 then.is_some_and(|then| then - best < tolerance * self.first.abs()).then_some(Stop::Plateau)

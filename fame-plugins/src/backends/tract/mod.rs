@@ -40,7 +40,22 @@ pub struct Tract {
     pub threads: usize,
 }
 
-// The registry entry (`register!`) goes here.
+impl Plugin<dyn Backend> for Tract {
+    const NAME: &'static str = "Tract";
+    const SUMMARY: &'static str = "Pure Rust on the CPU, forward and gradient";
+    const EXAMPLE: &'static str = "Tract(threads: 2)";
+    const REFERENCE: &'static str = "tract (sonos); the gradient is a graph transform of ours";
+
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+        parts.check("threads", self.threads <= 1024, "must be at most 1024");
+    }
+
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self))
+    }
+}
+
+fame_core::register!(Backend: Tract);
 
 impl Tract {
     /// How many threads are really used.

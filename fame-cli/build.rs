@@ -1,0 +1,32 @@
+//! Embeds the manifests of `models/` and the converters they name, so that an installed binary knows its models.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+fn main() {
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../models");
+    let mut files = Vec::new();
+    collect(&root, &root, &mut files);
+    files.sort();
+    let entries: Vec<String> =
+        files.iter().map(|(name, path)| format!("    ({name:?}, include_str!({:?})),\n", path.display().to_string())).collect();
+    let code = format!("/// Path below `models/`, and text.\npub(crate) const FILES: &[(&str, &str)] = &[\n{}];\n", entries.concat());
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("builtin_models.rs");
+    fs::write(out, code).expect("cargo gives a writable OUT_DIR");
+    println!("cargo::rerun-if-changed={}", root.display());
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|e| e.path()) {
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else if path.extension().is_some_and(|e| e == "ron" || e == "py") {
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            files.push((name, fs::canonicalize(&path).unwrap_or(path)));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What may stand on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Explains what a vision network looked at.
+#[derive(Parser, Debug)]
+#[command(name = "fame-cli", version, about, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// A folder of model manifests, looked in before the built-in ones; may be given several times.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) models: Vec<PathBuf>,
+    /// Machine-readable output: one JSON object per line for events, one JSON document for answers.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 error; 2 wrong arguments or a recipe with errors; 3 the run went through, but some items failed.
+Models and pictures are cached in $FAME_CACHE, else $XDG_CACHE_HOME/fame, else ~/.cache/fame.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run a recipe: fetch what it needs, explain, write maps and the record.
+    Run(RunArgs),
+    /// Check a recipe without running it: every name and parameter, all errors at once.
+    Check(CheckArgs),
+    /// Describe the plugins: kinds, parameters, examples.
+    Describe(DescribeArgs),
+    /// Show a model: its layers with names, operators and shapes, and which can be explained.
+    Inspect(InspectArgs),
+    /// List, fetch or show models and pictures.
+    Models(ModelsArgs),
+    /// Align faces to the five-point template, as recipes do with AlignFace().
+    Align(AlignArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecipeArgs {
+    /// The recipe file.
+    pub(crate) recipe: PathBuf,
+    /// Set one value of the recipe: path.to.parameter=VALUE, VALUE in RON; may be given several times.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    /// Output folder. Default: the recipe's `out`, else out/RECIPE-NAME.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Recompute items that are there already.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Stop after N items.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Only the item with this id; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub(crate) only: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DescribeArgs {
+    /// A kind (backend, dataset, prepare, explainer, loss, perturbation, map, metric, writer) or a plugin's name. Default: everything, in brief.
+    pub(crate) what: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// A model's name, or the path of a manifest or ONNX file.
+    pub(crate) model: String,
+    /// What runs it.
+    #[arg(long, default_value = "Tract()", value_name = "SPEC")]
+    pub(crate) backend: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModelsArgs {
+    #[command(subcommand)]
+    pub(crate) action: ModelsAction,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum ModelsAction {
+    /// Models and pictures, and which are cached.
+    List,
+    /// Fetch and verify; several names, or `picture:NAME`.
+    Get {
+        /// Names.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Show one manifest.
+    Show {
+        /// Name.
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AlignArgs {
+    /// Pictures: paths, or picture:NAME.
+    #[arg(required = true)]
+    pub(crate) pictures: Vec<String>,
+    /// Where the aligned crops go, as PNG.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Side of the square crops in pixels.
+    #[arg(long, default_value_t = 112)]
+    pub(crate) size: usize,
+    /// The alignment step, with its parameters.
+    #[arg(long, default_value = "AlignFace()", value_name = "SPEC")]
+    pub(crate) step: String,
+    /// What runs the detector.
+    #[arg(long, default_value = "Tract()", value_name = "SPEC")]
+    pub(crate) backend: String,
+}

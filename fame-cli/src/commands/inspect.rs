@@ -1,0 +1,84 @@
+//! `fame-cli inspect MODEL`: its layers, and which can be explained.
+
+use std::process::ExitCode;
+
+use fame_core::{Layer, Model, Place, contract::Network, run::ModelShelf};
+use serde_json::json;
+
+use super::Failure;
+use crate::{
+    arguments::InspectArgs,
+    setup::Setup,
+    terminal::{self, out},
+};
+
+pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let store = setup.store()?;
+    let manifest = store.resolve(&args.model, ".".as_ref())?;
+    let backend = setup.backend(&args.backend)?;
+    let watcher = terminal::watcher(setup.json);
+    let on_fetch = |p: &fame_core::model::Progress| watcher.event(&fame_core::run::Event::Fetch(p));
+    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch);
+    let file = shelf.fetch(&manifest)?;
+    let model = shelf.load(manifest, file)?;
+    drop(watcher);
+    if setup.json {
+        as_json(&model)?
+    } else {
+        as_text(&model)?
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a gradient reaches the input from `layer`: nothing, or what stops it.
+fn stopped(network: &dyn Network, layer: &Layer) -> Option<String> {
+    if !layer.depends_on_input {
+        return Some("does not depend on the input".to_owned());
+    }
+    network.check_gradient(&layer.name, &Place::Input).err().map(|e| e.to_string())
+}
+
+fn aliases(model: &Model, layer: &Layer) -> Vec<String> {
+    model.manifest.layers.iter().filter(|(_, tensor)| **tensor == layer.name).map(|(alias, _)| alias.clone()).collect()
+}
+
+fn as_json(model: &Model) -> Result<(), Failure> {
+    let layers: Vec<_> = model
+        .network
+        .layers()
+        .iter()
+        .map(|l| {
+            let stopped = stopped(model.network.as_ref(), l);
+            json!({
+                "name": l.name, "op": l.op, "shape": l.shape, "output": l.is_output, "aliases": aliases(model, l),
+                "explainable": stopped.is_none(), "why_not": stopped,
+            })
+        })
+        .collect();
+    let all = json!({ "model": model.manifest.name, "sha256": model.sha256, "notes": model.network.notes(), "layers": layers });
+    Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?)
+}
+
+fn as_text(model: &Model) -> Result<(), Failure> {
+    let layers = model.network.layers();
+    out(&format!("{}: {} layers, input {:?}", model.manifest.name, layers.len(), model.network.input_shape()))?;
+    for note in model.network.notes() {
+        out(&format!("note: {note}"))?;
+    }
+    let width = layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).min(48);
+    let mut unreachable = 0;
+    for layer in layers {
+        let mut marks = aliases(model, layer).into_iter().map(|a| format!("= {a}")).collect::<Vec<_>>();
+        if layer.is_output {
+            marks.push("(output)".to_owned());
+        }
+        if let Some(why) = stopped(model.network.as_ref(), layer) {
+            unreachable += 1;
+            marks.push(format!("— cannot be explained: {why}"));
+        }
+        let shape = format!("{:?}", layer.shape);
+        out(format!("{:<width$}  {:<20} {shape:<18} {}", layer.name, layer.op, marks.join(" ")).trim_end())?;
+    }
+    out(&format!("{} of {} layers can be explained.", layers.len() - unreachable, layers.len()))?;
+    Ok(())
+}

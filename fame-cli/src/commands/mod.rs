@@ -1,0 +1,41 @@
+//! One file per subcommand.
+
+pub(crate) mod align;
+pub(crate) mod check;
+pub(crate) mod describe;
+pub(crate) mod inspect;
+pub(crate) mod models;
+pub(crate) mod run;
+
+use fame_core::{Error, recipe::Problems};
+
+/// Why a command did not do what it should.
+pub(crate) enum Failure {
+    /// The recipe, or a spec on the command line, has errors.
+    Recipe(Box<Problems>),
+    /// Anything else.
+    Error(Error),
+    /// Nobody reads our output any more.
+    ClosedPipe,
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Error(e)
+    }
+}
+
+impl From<Box<Problems>> for Failure {
+    fn from(p: Box<Problems>) -> Self {
+        Failure::Recipe(p)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        if e.kind() == std::io::ErrorKind::BrokenPipe {
+            return Failure::ClosedPipe;
+        }
+        Failure::Error(Error::new("fame::io", format!("cannot write the output: {e}.")))
+    }
+}

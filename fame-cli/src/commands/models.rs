@@ -1,0 +1,101 @@
+//! `fame-cli models list | get | show`.
+
+use std::process::ExitCode;
+
+use fame_core::{model::ModelStore, model::Progress};
+use serde_json::json;
+
+use super::Failure;
+use crate::{
+    arguments::{ModelsAction, ModelsArgs},
+    setup::Setup,
+    terminal::{self, out},
+};
+
+pub(crate) fn models(setup: &Setup, args: &ModelsArgs) -> Result<ExitCode, Failure> {
+    let store = setup.store()?;
+    match &args.action {
+        ModelsAction::List => list(setup, &store),
+        ModelsAction::Get { names } => get(setup, &store, names),
+        ModelsAction::Show { name } => show(setup, &store, name),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(setup: &Setup, store: &ModelStore) -> Result<(), Failure> {
+    let models = store.list()?;
+    let pictures = store.pictures()?;
+    if setup.json {
+        let models = models.iter().map(|(name, m)| match m {
+            Ok(m) => json!({ "name": name, "summary": m.summary, "licence": m.licence, "cached": store.is_cached(name).unwrap_or(false) }),
+            Err(e) => json!({ "name": name, "error": e.to_string() }),
+        });
+        let pictures = pictures.iter().map(|p| json!({ "name": p.name, "credit": p.credit, "rights": p.rights }));
+        let all = json!({ "models": models.collect::<Vec<_>>(), "pictures": pictures.collect::<Vec<_>>() });
+        return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
+    }
+    for (name, manifest) in models {
+        match manifest {
+            Ok(m) => {
+                let cached = if store.is_cached(&name).unwrap_or(false) { "cached" } else { "" };
+                out(&format!("{name:<24} {cached:<7} {} [{}]", m.summary, m.licence))?;
+            }
+            Err(e) => out(&format!("{name:<24} BROKEN  {e}"))?,
+        }
+    }
+    for p in pictures {
+        out(&format!("{:<32} {} [{}]", format!("picture:{}", p.name), p.credit, p.rights))?;
+    }
+    Ok(())
+}
+
+fn get(setup: &Setup, store: &ModelStore, names: &[String]) -> Result<(), Failure> {
+    for name in names {
+        let watcher = terminal::watcher(setup.json);
+        let mut on = |p: Progress| watcher.event(&fame_core::run::Event::Fetch(&p));
+        let path = match name.strip_prefix("picture:") {
+            Some(picture) => store.picture(picture, &mut on)?,
+            None => {
+                let manifest = store.manifest(name)?;
+                store.labels(&manifest, &mut on)?;
+                store.fetch_model(&manifest, &mut on)?
+            }
+        };
+        drop(watcher);
+        if setup.json {
+            out(&json!({ "event": "got", "name": name, "path": path }).to_string())?;
+        } else {
+            out(&path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn show(setup: &Setup, store: &ModelStore, name: &str) -> Result<(), Failure> {
+    let m = store.resolve(name, ".".as_ref())?;
+    let labels = store.labels(&m, &mut |_| ()).ok().flatten().map_or(0, |l| l.len());
+    if setup.json {
+        let all = json!({
+            "name": m.name, "summary": m.summary, "licence": m.licence, "task": m.task, "source": format!("{:?}", m.source),
+            "input": m.input, "prepare": m.prepare, "layers": m.layers, "labels": labels,
+        });
+        return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
+    }
+    let input = &m.input;
+    out(&format!("{}: {}", m.name, m.summary))?;
+    out(&format!("licence  {}", m.licence))?;
+    out(&format!("task     {:?}", m.task))?;
+    out(&format!("source   {:#?}", m.source).replace('\n', "\n         "))?;
+    out(&format!(
+        "input    {}×{}×{} {:?}, (pixel − {:?}) / {:?}",
+        input.channels, input.height, input.width, input.order, input.mean, input.std
+    ))?;
+    out(&format!("prepare  [{}]", m.prepare.join(", ")))?;
+    for (alias, tensor) in &m.layers {
+        out(&format!("layer    {alias} = {tensor}"))?;
+    }
+    if labels > 0 {
+        out(&format!("labels   {labels}"))?;
+    }
+    Ok(())
+}

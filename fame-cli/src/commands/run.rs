@@ -1,0 +1,43 @@
+//! `fame-cli run RECIPE`: the main job.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use fame_core::{
+    Plan,
+    run::{RunOptions, RunStatus, run as run_plan},
+};
+
+use super::Failure;
+use crate::{
+    arguments::RunArgs,
+    setup::Setup,
+    terminal::{self, out},
+};
+
+pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
+    let (plan, store) = setup.plan(&args.recipe)?;
+    let options = RunOptions { out: out_folder(&plan, args), force: args.force, limit: args.limit, only: args.only.clone() };
+    let watcher = terminal::watcher(setup.json);
+    let summary = run_plan(&plan, &store, &options, watcher.as_ref());
+    drop(watcher);
+    let summary = summary?;
+    let complete = summary.status == RunStatus::Complete;
+    if setup.json {
+        let status = if complete { "complete" } else { "incomplete" };
+        let event = serde_json::json!({
+            "event": "end", "status": status, "done": summary.done, "kept": summary.kept, "failed": summary.failed,
+            "seconds": summary.seconds, "out": summary.out,
+        });
+        out(&event.to_string())?;
+    } else {
+        let kept = if summary.kept > 0 { format!(", {} kept", summary.kept) } else { String::new() };
+        let failed = if summary.failed > 0 { format!(", {} FAILED", summary.failed) } else { String::new() };
+        out(&format!("{} done{kept}{failed} in {:.1} s → {}", summary.done, summary.seconds, summary.out.display()))?;
+    }
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+fn out_folder(plan: &Plan, args: &RunArgs) -> PathBuf {
+    let stem = args.recipe.recipe.file_stem().unwrap_or_default();
+    args.out.clone().or_else(|| plan.out.clone()).unwrap_or_else(|| PathBuf::from("out").join(stem))
+}

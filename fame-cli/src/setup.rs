@@ -1,0 +1,69 @@
+//! What every command starts from: the registry, the store, the recipe.
+
+use std::path::{Path, PathBuf};
+
+use fame_core::{
+    Plan, Preset, Result,
+    contract::Backend,
+    model::{ModelStore, Task},
+    recipe::{Problems, RecipeText, SourcedProblem, Spec},
+    registry::{BuildContext, Built, Contract, Registry},
+    run::recipe_folder,
+};
+
+use crate::{arguments::RecipeArgs, commands::Failure};
+
+mod builtin {
+    include!(concat!(env!("OUT_DIR"), "/builtin_models.rs"));
+}
+
+/// Global choices of the command line.
+pub(crate) struct Setup {
+    pub(crate) models: Vec<PathBuf>,
+    pub(crate) json: bool,
+}
+
+impl Setup {
+    pub(crate) fn registry(&self) -> Result<Registry> {
+        Registry::builtin()
+    }
+
+    pub(crate) fn store(&self) -> Result<ModelStore> {
+        let with_folders = self.models.iter().try_fold(ModelStore::from_env()?, |store, folder| {
+            if folder.is_dir() {
+                return Ok(store.with_folder(folder));
+            }
+            Err(fame_core::Error::new("fame::model::no_folder", format!("there is no folder `{}` (--models).", folder.display())))
+        })?;
+        Ok(with_folders.with_built_in(builtin::FILES))
+    }
+
+    pub(crate) fn plan(&self, args: &RecipeArgs) -> std::result::Result<(Plan, ModelStore), Failure> {
+        let mut text = RecipeText::read(&args.recipe)?;
+        let refused: Vec<SourcedProblem> = args.set.iter().filter_map(|assignment| text.set(assignment).err()).collect();
+        if !refused.is_empty() {
+            let summary = format!("{} override{} cannot be applied", refused.len(), if refused.len() == 1 { "" } else { "s" });
+            return Err(Failure::Recipe(Box::new(Problems { summary, each: refused })));
+        }
+        let (registry, store) = (self.registry()?, self.store()?);
+        let plan = Plan::resolve(text, &recipe_folder(&args.recipe), &registry, &store)?;
+        Ok((plan, store))
+    }
+
+    /// Builds a part named on the command line.
+    pub(crate) fn part<T: ?Sized + Contract>(&self, text: &str) -> std::result::Result<Built<T>, Failure> {
+        let registry = self.registry()?;
+        let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
+        let built = Spec::from_text(text).map_err(|p| vec![p]).and_then(|spec| registry.build::<T>(&spec, &with));
+        built.map_err(|problems| {
+            let each = problems.into_iter().map(|p| SourcedProblem::new(p, "command line", text)).collect();
+            Failure::Recipe(Box::new(Problems { summary: format!("`{text}` cannot be used"), each }))
+        })
+    }
+
+    pub(crate) fn backend(&self, text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {
+        let backend = self.part::<dyn Backend>(text)?;
+        backend.plugin.check()?;
+        Ok(backend)
+    }
+}

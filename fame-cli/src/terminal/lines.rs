@@ -1,0 +1,60 @@
+//! Plain lines for logs and pipes.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use fame_core::{
+    model::Progress,
+    run::{Event, ItemStatus, Observer},
+};
+
+/// How often a running explanation says how far it is.
+const EVERY: Duration = Duration::from_secs(10);
+
+pub(super) struct Lines {
+    last: Mutex<Instant>,
+}
+
+impl Lines {
+    pub(super) fn new() -> Self {
+        Self { last: Mutex::new(Instant::now()) }
+    }
+
+    fn steps(&self, explainer: &str, done: usize, total: usize) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= EVERY {
+            *last = Instant::now();
+            eprintln!("{explainer}: {done} of {total} steps");
+        }
+    }
+}
+
+/// One line about a fetch; `None` when there is nothing worth a line.
+pub(super) fn fetch_line(progress: &Progress) -> Option<String> {
+    Some(match progress {
+        Progress::Started { what, tool } => format!("fetching {what} with {tool}"),
+        Progress::Waiting { what } => format!("waiting for another fetch of {what}"),
+        Progress::Converting { script } => format!("converting with {script}"),
+        Progress::Verifying { .. } | Progress::Extracting { .. } | Progress::Done { .. } => return None,
+    })
+}
+
+impl Observer for Lines {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Fetch(p) => {
+                if let Some(line) = fetch_line(p) {
+                    eprintln!("{line}");
+                }
+            }
+            Event::Stage(_) => {}
+            Event::Items(n) => eprintln!("{n} item{} to explain", if *n == 1 { "" } else { "s" }),
+            Event::Steps { explainer, done, total } => self.steps(explainer, *done, *total),
+            Event::Item { id, status: ItemStatus::Failed, line } => eprintln!("{id}: FAILED: {line}"),
+            Event::Item { id, line, .. } => eprintln!("{id}: {line}"),
+            Event::Warning(text) => eprintln!("warning: {text}"),
+        }
+    }
+}

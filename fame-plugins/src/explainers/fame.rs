@@ -1,0 +1,238 @@
+//! `Fame`: walk the picture along its own loss gradient, and read what moved.
+
+use std::collections::BTreeMap;
+
+use fame_core::{
+    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result, Sample, Tensor,
+    contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
+    model::ChannelOrder,
+    recipe::Spec,
+    record::{Facts, Value, facts},
+    registry::{BuildContext, Built, Parts, Plugin},
+    run::{Aim, AimedRow, Row, WalkedRow, walk_rows},
+    seed_of,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the target layer; the field |x̄ − x| that is left, grayed,
+/// blurred and normalised, is the explanation. One map per picture, target and finish.
+///
+/// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss cannot be moved (a dead cell, a pair below the stop rule at the
+/// start) has no map, and a warning says why.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fame {
+    /// The target layer: a tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`, `Output`; a list for losses that read several.
+    pub layer: LayerChoices,
+    /// What to descend.
+    pub loss: Spec,
+    /// How to walk. Default: `Lots()`, the paper's 500 steps of 1/255.
+    #[serde(default)]
+    pub perturbation: Option<Spec>,
+    /// Steps from what moved to the map. Default: the preset's gray, blur and normalisation.
+    #[serde(default)]
+    pub map: Option<Vec<Spec>>,
+    /// Several finishes of the same walk by name, in place of `map`: `{"sigma_2": [Gray(), …], …}`.
+    #[serde(default)]
+    pub maps: Option<BTreeMap<String, Vec<Spec>>>,
+    /// Which pictures of a sample to explain, by role (`"probe"`, `"gallery"`). Default: all, each against the other frozen.
+    #[serde(default)]
+    pub roles: Option<Vec<String>>,
+    /// Which published form the defaults inside follow: `Paper` or `Authors`. Default: the recipe's.
+    #[serde(default)]
+    pub preset: Option<Preset>,
+}
+
+impl Plugin<dyn Explainer> for Fame {
+    const NAME: &'static str = "Fame";
+    const SUMMARY: &'static str = "Walks the picture along its own loss gradient and reads what moved";
+    const EXAMPLE: &'static str = r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 100))"#;
+    const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), arXiv 2605.12017";
+
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        let preset = *self.preset.get_or_insert(with.preset);
+        let spec = |text: &str| Spec::from_text(text).ok();
+        if self.perturbation.is_none() {
+            self.perturbation = spec("Lots()");
+        }
+        if self.map.is_some() && self.maps.is_some() {
+            parts.report("maps", "`map` and `maps` exclude each other: give one finish, or several by name.");
+        }
+        if self.map.is_none() && self.maps.is_none() {
+            let steps: &[&str] = match preset {
+                Preset::Paper => &["Gray()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MaxNormalize()"],
+                // The authors divide by the maximum before blurring; after min-max it only shows next to ε.
+                Preset::Authors => &["Gray()", "MaxNormalize()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MinMaxNormalize()"],
+            };
+            self.map = Some(steps.iter().filter_map(|s| spec(s)).collect());
+        }
+        for name in self.maps.iter().flat_map(BTreeMap::keys) {
+            parts.check(
+                "maps",
+                !name.is_empty() && fame_core::contract::safe_id(name) == *name,
+                "needs names of letters, digits, `.`, `_` and `-`",
+            );
+        }
+        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+    }
+
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let with = BuildContext { preset: self.preset.unwrap_or(with.preset), ..*with };
+        let loss = parts.build::<dyn Loss>("loss", &self.loss, &with);
+        let perturbation = parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, &with);
+        let named = match (self.map, self.maps) {
+            (Some(map), _) => vec![(String::new(), parts.build_all("map", &map, &with))],
+            (None, maps) => {
+                let built = |(name, specs): (String, Vec<Spec>)| {
+                    let steps = parts.build_all(&format!("maps.{name}"), &specs, &with);
+                    (name, steps)
+                };
+                maps.unwrap_or_default().into_iter().map(built).collect()
+            }
+        };
+        let finishes = named.into_iter().map(|(name, steps)| Finish { name, steps }).collect();
+        Some(Box::new(Running { layer: self.layer, loss: loss?, perturbation: perturbation?, finishes, roles: self.roles }))
+    }
+}
+
+fame_core::register!(Explainer: Fame);
+
+/// One way to finish a map.
+struct Finish {
+    name: String,
+    steps: Vec<Built<dyn MapStep>>,
+}
+
+/// FAME with all its parts built.
+struct Running {
+    layer: LayerChoices,
+    loss: Built<dyn Loss>,
+    perturbation: Built<dyn Perturbation>,
+    finishes: Vec<Finish>,
+    roles: Option<Vec<String>>,
+}
+
+impl Explainer for Running {
+    fn check(&self, model: &Model) -> Result<()> {
+        let aim = self.aim(model)?;
+        aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &Place::Input))
+    }
+
+    fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
+        // What stops the whole batch (the network itself failed) is every sample's error.
+        self.explain_batch(with, samples).unwrap_or_else(|e| samples.iter().map(|_| Err(e.clone())).collect())
+    }
+}
+
+impl Running {
+    fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
+        Aim::new(model, &self.layer, self.loss.plugin.as_ref())
+    }
+
+    fn explain_batch(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Result<Vec<Result<Explanation>>> {
+        let aim = self.aim(with.model)?;
+        // All rows of all samples are walked together; a place remembers where each belongs.
+        let (mut places, mut rows, mut results) = (Vec::new(), Vec::new(), Vec::new());
+        for (n, sample) in samples.iter().enumerate() {
+            let begun = self.begin(with, &aim, sample).map(|of_sample| {
+                for (about, row) in of_sample {
+                    places.push((n, about));
+                    rows.push(row);
+                }
+                Explanation { facts: self.facts(&aim), ..Explanation::default() }
+            });
+            results.push(begun);
+        }
+        for ((n, about), row) in places.into_iter().zip(walk_rows(&aim, rows, with.progress)?) {
+            let result = &mut results[n];
+            if let Ok(explanation) = result
+                && let Err(e) = self.finish(with.model, &about, row, explanation)
+            {
+                *result = Err(e);
+            }
+        }
+        Ok(results)
+    }
+
+    /// What holds for all maps of an explanation.
+    fn facts(&self, aim: &Aim<'_>) -> Facts {
+        facts([("layers", aim.layer_facts()), ("loss", self.loss.record()), ("perturbation", self.perturbation.record())])
+    }
+
+    /// The walks of one sample, at their starts.
+    fn begin(&self, with: &ExplainContext<'_>, aim: &Aim<'_>, sample: &Sample) -> Result<Vec<(AimedRow, Row)>> {
+        let convention = &with.model.manifest.input;
+        let rows = aim.rows(sample, self.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+        let begin = |about: AimedRow| {
+            let picture = sample.picture(&about.role).ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
+            let pixels = convention.pixels(&picture.pixels)?;
+            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
+            let walk = self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
+            let row = Row { walk, target: about.target.clone(), max_steps: self.perturbation.plugin.max_steps() };
+            Ok((about, row))
+        };
+        rows.into_iter().map(begin).collect()
+    }
+
+    /// Turns a walked row into maps, or a warning.
+    fn finish(&self, model: &Model, aimed: &AimedRow, row: WalkedRow, into: &mut Explanation) -> Result<()> {
+        let name = &aimed.name;
+        let field = row.walk.field();
+        if let Some(why) = unmoved(&row, &field) {
+            into.warnings.push(format!("{name} has no map: {why}"));
+            return Ok(());
+        }
+        let mut about = row.target.facts.clone();
+        about.append(&mut row.walk.facts());
+        about.append(&mut facts([
+            ("loss_before", row.loss_before.into()),
+            ("loss_after", row.loss_after.into()),
+            ("steps", row.steps.into()),
+            ("stop", row.stop.to_string().into()),
+        ]));
+        for finish in &self.finishes {
+            let mut map = AttributionMap { values: field.clone(), channels: channel_names(model.manifest.input.order) };
+            for step in &finish.steps {
+                map = step.plugin.apply(map).map_err(|e| e.at(format!("{name}: map step {}", step.name)))?;
+            }
+            let mut facts = about.clone();
+            facts.insert("map_steps".into(), Value::List(finish.steps.iter().map(Built::record).collect()));
+            let name = if finish.name.is_empty() { name.clone() } else { format!("{name}_{}", finish.name) };
+            let finished = flat(map.values)?;
+            into.maps.push(NamedMap { name, role: aimed.role.clone(), raw: field.clone(), finished, frame: row.target.frame, facts });
+        }
+        Ok(())
+    }
+}
+
+/// Why a row has nothing to show, if so.
+fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
+    if !field.is_finite() || row.stop == Stop::NotFinite {
+        return Some(format!("the loss or its gradient became NaN or infinite after {} steps.", row.steps));
+    }
+    if field.max_abs() > 0.0 {
+        return None;
+    }
+    Some(match row.stop {
+        Stop::ZeroGradient => format!("no pixel moves its loss ({}): the gradient is zero.", row.loss_before),
+        _ => format!("the walk stopped before its first step ({}, loss {}).", row.stop, row.loss_before),
+    })
+}
+
+fn channel_names(order: ChannelOrder) -> Vec<String> {
+    let names: &[&str] = match order {
+        ChannelOrder::Rgb => &["R", "G", "B"],
+        ChannelOrder::Bgr => &["B", "G", "R"],
+        ChannelOrder::Gray => &["Y"],
+    };
+    names.iter().map(|n| (*n).to_owned()).collect()
+}
+
+/// `[1, H, W]` becomes `[H, W]`; several channels stay.
+fn flat(values: Tensor) -> Result<Tensor> {
+    match values.shape() {
+        &[1, h, w] => values.reshaped([h, w]),
+        _ => Ok(values),
+    }
+}
