@@ -12,13 +12,14 @@ use fame_plugins::backends::tract::Tract;
 const TOLERANCE: f64 = 1e-4;
 /// ResNet-50's input gradient: 8 ReLU inputs lie so near zero that f32 and f64 take different sides (golden README).
 const KINKED: f64 = 2e-2;
-/// `fr_expression`, likewise: f32 and f64 differ by 4.2e-5 there.
-const NEARLY_KINKED: f64 = 2e-3;
+/// `fr_expression` and EfficientNet-Lite0: moving the input by 3e-7, the rounding of f32, moves PyTorch's own f64 gradient by up to
+/// 3e-3 and 5e-3, since some unit then crosses its kink. Measured, not guessed; the layer gradients are held to [`TOLERANCE`].
+const NEARLY_KINKED: f64 = 1e-2;
 
 const SLIM: [&str; 6] = ["resnet50_slim", "iresnet50_slim", "mobilenet_v2_slim", "convnext_slim", "vit_slim", "densenet_slim"];
 const FULL: [(&str, f64); 5] = [
     ("fr_feature", TOLERANCE),
-    ("efficientnet_lite0", TOLERANCE),
+    ("efficientnet_lite0", NEARLY_KINKED),
     ("iresnet50", TOLERANCE),
     ("fr_expression", NEARLY_KINKED),
     ("resnet50", KINKED),
@@ -56,9 +57,9 @@ fn sample(tensor: &Tensor) -> Vec<f32> {
 fn blocks(tensor: &Tensor, side: usize) -> Vec<f32> {
     let &[_, channels, height, width] = tensor.shape() else { panic!("not a picture") };
     let mut means = vec![];
-    for (c, by, bx) in (0..channels * (height / side) * (width / side)).map(|i| {
-        (i / (height / side * (width / side)), i / (width / side) % (height / side), i % (width / side))
-    }) {
+    for (c, by, bx) in (0..channels * (height / side) * (width / side))
+        .map(|i| (i / (height / side * (width / side)), i / (width / side) % (height / side), i % (width / side)))
+    {
         let pixels = (0..side * side).map(|k| (by * side + k / side, bx * side + k % side));
         let sum: f64 = pixels.map(|(y, x)| f64::from(tensor.data()[(c * height + y) * width + x])).sum();
         means.push((sum / (side * side) as f64) as f32);

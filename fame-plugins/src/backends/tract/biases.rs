@@ -31,12 +31,7 @@ pub(super) fn biases(file: &OnnxFile, layers: &[Layer]) -> Result<Vec<Bias>> {
 type Shaped = (Vec<usize>, Vec<f32>);
 
 /// The bias of one node with its shape, broadcastable to the layer's per-row shape.
-fn of_node(
-    file: &OnnxFile,
-    constants: &HashMap<&str, &TensorProto>,
-    node: &NodeProto,
-    layer: &[usize],
-) -> TractResult<Option<Shaped>> {
+fn of_node(file: &OnnxFile, constants: &HashMap<&str, &TensorProto>, node: &NodeProto, layer: &[usize]) -> TractResult<Option<Shaped>> {
     let constant = |ix: usize| node.input.get(ix).and_then(|name| constants.get(name.as_str()).copied());
     let per_channel = |values: Vec<f32>| {
         let mut shape = vec![1; layer.len()];

@@ -19,6 +19,8 @@ mod fold;
 mod gradient;
 mod import;
 mod network;
+#[cfg(test)]
+mod network_tests;
 mod onnx;
 mod ops;
 mod pass;
@@ -26,6 +28,7 @@ mod plan;
 mod skeleton;
 
 use fame_core::contract::{Backend, LoadRequest, Network};
+use fame_core::registry::{BuildContext, Parts, Plugin};
 use fame_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

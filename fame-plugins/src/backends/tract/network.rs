@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fame_core::contract::{Network, Pass};
 use fame_core::{Bias, Error, Layer, LoadRequest, Place, Result, Taps, Tensor};
 use rayon::prelude::*;
-use tract_onnx::prelude::{TVec, TValue, TractResult};
+use tract_onnx::prelude::{TValue, TVec, TractResult};
 
 use super::biases::biases;
 use super::import::declared_shape;
@@ -122,8 +122,7 @@ fn note_fixed_batch(file: &OnnxFile, notes: &mut Vec<String>) {
     let constants = file.constants();
     for node in file.graph().node.iter().filter(|n| n.op_type == "Reshape") {
         let target = node.input.get(1).and_then(|name| constants.get(name.as_str())).and_then(|t| file.tensor(t).ok());
-        let target: Option<Vec<i64>> =
-            target.and_then(|t| t.to_plain_array_view::<i64>().ok().map(|view| view.iter().copied().collect()));
+        let target: Option<Vec<i64>> = target.and_then(|t| t.to_plain_array_view::<i64>().ok().map(|view| view.iter().copied().collect()));
         if target.is_some_and(|target| target.first() == Some(&1)) {
             notes.push(format!("Reshape `{}` fixes the batch to 1; rows are run one by one, so any batch works", node.output[0]));
         }

@@ -102,7 +102,12 @@ impl OnnxFile {
             if !known.0.contains_key(&node.op_type) {
                 return Err(Error::new(
                     "fame::backend::unknown_operator",
-                    format!("`{}`: node {} needs the operator `{}`, which the tract backend cannot run.", self.path, shown(node), node.op_type),
+                    format!(
+                        "`{}`: node {} needs the operator `{}`, which the tract backend cannot run.",
+                        self.path,
+                        shown(node),
+                        node.op_type
+                    ),
                 )
                 .with_help("Export the model with standard ONNX operators, or use another backend."));
             }

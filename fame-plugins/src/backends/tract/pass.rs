@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fame_core::contract::Pass;
 use fame_core::{Error, Result, Seed, Tensor};
 use rayon::prelude::*;
-use tract_onnx::prelude::{IntoTValue, TVec, TValue, Tensor as TractTensor, TractResult};
+use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor as TractTensor, TractResult};
 
 use super::network::TractNetwork;
 use super::plan::Plan;
@@ -63,7 +63,11 @@ impl TractPass<'_> {
             if seed.cotangent.shape() != expected {
                 return Err(Error::new(
                     "fame::backend::cotangent_shape",
-                    format!("the cotangent of layer `{}` has shape {:?}, but the layer has {expected:?}.", seed.layer, seed.cotangent.shape()),
+                    format!(
+                        "the cotangent of layer `{}` has shape {:?}, but the layer has {expected:?}.",
+                        seed.layer,
+                        seed.cotangent.shape()
+                    ),
                 ));
             }
             match &mut sums[at] {

@@ -50,7 +50,13 @@ pub(super) const RULES: &[Rule] = &[
     unary!(Tanh, output, |y| 1.0 - y * y),
     unary!(Ln, input, |x| x.recip()),
     unary!(Square, input, |x| 2.0 * x),
-    unary!(Abs, input, |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
+    unary!(Abs, input, |x| if x > 0.0 {
+        1.0
+    } else if x < 0.0 {
+        -1.0
+    } else {
+        0.0
+    }),
     unary!(Sin, input, f32::cos),
     unary!(Cos, input, |x| -x.sin()),
     unary!(Atan, input, |x| (1.0 + x * x).recip()),
@@ -58,7 +64,13 @@ pub(super) const RULES: &[Rule] = &[
     unary!(GeluExact, input, gelu_slope),
     unary!(GeluApproximate, input, gelu_tanh_slope),
     unary!(Silu, input, silu_slope),
-    unary!(HardSwish, input, |x| if x <= -3.0 { 0.0 } else if x >= 3.0 { 1.0 } else { x / 3.0 + 0.5 }),
+    unary!(HardSwish, input, |x| if x <= -3.0 {
+        0.0
+    } else if x >= 3.0 {
+        1.0
+    } else {
+        x / 3.0 + 0.5
+    }),
     Rule::unary::<Neg>(neg),
     Rule::unary::<PowConst>(pow_const),
     Rule::unary::<LeakyRelu>(leaky_relu),
@@ -75,8 +87,16 @@ pub(super) const RULES: &[Rule] = &[
 /// The error function to 1.2e-7 (Numerical Recipes' `erfc` with its Chebyshev fit), below the rounding of `f32`.
 fn erf(x: f32) -> f32 {
     const FIT: [f64; 10] = [
-        -1.265_512_23, 1.000_023_68, 0.374_091_96, 0.096_784_18, -0.186_288_06, 0.278_868_07, -1.135_203_98, 1.488_515_87,
-        -0.822_152_23, 0.170_872_77,
+        -1.265_512_23,
+        1.000_023_68,
+        0.374_091_96,
+        0.096_784_18,
+        -0.186_288_06,
+        0.278_868_07,
+        -1.135_203_98,
+        1.488_515_87,
+        -0.822_152_23,
+        0.170_872_77,
     ];
     let magnitude = f64::from(x.abs());
     let t = 1.0 / (1.0 + 0.5 * magnitude);

@@ -122,12 +122,7 @@ fn descendants(model: &TypedModel, order: &[usize], places: &[OutletId]) -> Hash
 }
 
 /// Adds `more` to the cotangent of `outlet`.
-fn accumulate(
-    tape: &mut Tape,
-    cotangents: &mut HashMap<OutletId, OutletId>,
-    outlet: OutletId,
-    more: OutletId,
-) -> TractResult<()> {
+fn accumulate(tape: &mut Tape, cotangents: &mut HashMap<OutletId, OutletId>, outlet: OutletId, more: OutletId) -> TractResult<()> {
     let sum = match cotangents.get(&outlet) {
         Some(&already) => tape.wire(tract_onnx::tract_core::ops::math::add(), &[already, more])?,
         None => more,
@@ -153,9 +148,6 @@ fn pull_through(tape: &mut Tape, cotangents: &mut HashMap<OutletId, OutletId>, n
     }
     Ok(())
 }
-
-
-
 
 #[cfg(test)]
 mod tests;

@@ -187,13 +187,7 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
     }
 
     /// Cotangent times the derivative `slope`, written in `at`.
-    pub(super) fn pointwise(
-        &mut self,
-        name: &'static str,
-        slope: Slope,
-        parameters: [f32; 2],
-        at: OutletId,
-    ) -> TractResult<OutletId> {
+    pub(super) fn pointwise(&mut self, name: &'static str, slope: Slope, parameters: [f32; 2], at: OutletId) -> TractResult<OutletId> {
         let cotangent = self.cotangent;
         self.wire(Pointwise { name, slope, parameters }, &[cotangent, at])
     }

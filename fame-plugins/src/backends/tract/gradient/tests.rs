@@ -320,8 +320,19 @@ fn prelu_with_slopes_of_either_sign() {
 #[test]
 fn functions_of_one_variable() {
     let smooth = [
-        math::exp(), math::square(), math::sin(), math::cos(), math::atan(), math::tanh(), math::neg(), math::erf(), nn::sigmoid(),
-        nn::silu::silu(), nn::gelu_exact::gelu_exact(), nn::gelu_approximate::gelu_approximate(false), nn::hard_swish(),
+        math::exp(),
+        math::square(),
+        math::sin(),
+        math::cos(),
+        math::atan(),
+        math::tanh(),
+        math::neg(),
+        math::erf(),
+        nn::sigmoid(),
+        nn::silu::silu(),
+        nn::gelu_exact::gelu_exact(),
+        nn::gelu_approximate::gelu_approximate(false),
+        nn::hard_swish(),
     ];
     for op in smooth {
         check(&[3, 7], &CURVED, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));

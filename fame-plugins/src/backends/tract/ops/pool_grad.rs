@@ -119,8 +119,7 @@ impl PoolGrad {
                     PoolKind::Max => Self::route(gradient, x, g, &rows, columns),
                     PoolKind::Sum { normalize: false, .. } => Self::spread(gradient, g, &rows, columns),
                     PoolKind::Sum { count_include_pad, .. } => {
-                        let count =
-                            if count_include_pad { h.padded_taps(oy) * w.padded_taps(ox) } else { rows.len() * columns.len() };
+                        let count = if count_include_pad { h.padded_taps(oy) * w.padded_taps(ox) } else { rows.len() * columns.len() };
                         Self::spread(gradient, g / count.max(1) as f32, &rows, columns);
                     }
                 }
