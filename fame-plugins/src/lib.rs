@@ -3,6 +3,7 @@
 //! Each file holds a plugin's parameters, its code, its unit tests and one `register!` line. A program that wants them must name this crate
 //! (`use fame_plugins as _;`), or the linker leaves them out.
 
+pub mod backends;
 pub mod explainers;
 pub mod losses;
 pub mod maps;

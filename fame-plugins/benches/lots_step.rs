@@ -1,0 +1,99 @@
+//! Time of one LOTS step (forward, input gradient, update) of an ONNX network on the tract backend.
+//!
+//! `cargo bench -p fame-plugins --bench lots_step -- model.onnx [layer] [rows]`, or `LOTS_MODEL=model.onnx cargo bench …`.
+//! The layer is by default the last output of the graph. Each figure is the median of at least seven runs after warm-up.
+
+use std::time::{Duration, Instant};
+
+use fame_core::contract::{Backend, LoadRequest, Network};
+use fame_core::{Place, Result, Seed, Taps, Tensor, max_abs};
+use fame_plugins::backends::tract::Tract;
+
+/// Runs before timing starts.
+const WARM_UP: usize = 3;
+/// Timed runs; the median is told.
+const RUNS: usize = 11;
+/// The step size of LOTS.
+const ETA: f32 = 1.0 / 255.0;
+
+fn median(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    for _ in 0..WARM_UP {
+        run()?;
+    }
+    let mut times: Vec<Duration> = vec![];
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        run()?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[RUNS / 2].as_secs_f64() * 1e3)
+}
+
+/// A picture-like batch that is the same on every machine.
+fn picture(rows: usize, shape: &[usize]) -> Result<Tensor> {
+    let n: usize = rows * shape.iter().product::<usize>();
+    let data = (0..n).map(|i| ((i as f32 * 12.9898).sin() * 43_758.547).fract()).collect();
+    let mut full = vec![rows];
+    full.extend(shape);
+    Tensor::new(full, data)
+}
+
+fn step(network: &dyn Network, batch: &mut Tensor, taps: &Taps, seed: &Seed) -> Result<()> {
+    let pass = network.forward(batch, taps)?;
+    let gradient = pass.gradient(std::slice::from_ref(seed))?.remove(0);
+    for row in 0..batch.rows() {
+        let g = gradient.row(row);
+        let scale = ETA / max_abs(g).max(f32::MIN_POSITIVE);
+        batch.row_mut(row).iter_mut().zip(g).for_each(|(x, g)| *x -= scale * g);
+    }
+    Ok(())
+}
+
+/// Peak resident memory in MiB.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+fn bench(file: &str, layer: Option<&str>, rows: usize, threads: usize) -> Result<()> {
+    let start = Instant::now();
+    let network = Tract { threads }.load(&LoadRequest { file: file.into(), input_shape: None })?;
+    let loaded = start.elapsed().as_secs_f64();
+    let last = network.layers().iter().rev().find(|l| l.is_output).map(|l| l.name.clone()).unwrap_or_default();
+    let layer = layer.map_or(last, str::to_owned);
+    let mut batch = picture(rows, network.input_shape())?;
+    let taps = Taps::of([layer.clone()]).with_gradient(Place::Input);
+    let start = Instant::now();
+    let shape = network.forward(&batch, &taps)?.output(&layer)?.shape().to_vec();
+    let planned = start.elapsed().as_secs_f64();
+    let seed = Seed { layer: layer.clone(), cotangent: picture(shape[0], &shape[1..])? };
+    let forward = median(|| network.forward(&batch, &Taps::of([layer.clone()])).map(|_| ()))?;
+    let kept = median(|| network.forward(&batch, &taps).map(|_| ()))?;
+    let lots = median(|| step(network.as_ref(), &mut batch, &taps, &seed))?;
+    println!(
+        "{file} `{layer}` rows {rows} threads {threads}: forward {forward:.1} ms, with residuals {kept:.1} ms, LOTS step {lots:.1} ms \
+         ({:.1} per row); load {loaded:.2} s, plan {planned:.2} s, peak {} MiB",
+        lots / rows as f64,
+        peak_memory().unwrap_or(0),
+    );
+    Ok(())
+}
+
+fn main() {
+    // Cargo passes `--bench` to every bench.
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let Some(file) = args.first().cloned().or_else(|| std::env::var("LOTS_MODEL").ok()) else {
+        println!("lots_step: give an ONNX file as argument or in LOTS_MODEL; nothing to do.");
+        return;
+    };
+    let rows: Option<usize> = args.get(2).and_then(|n| n.parse().ok());
+    let layer = args.get(1).map(String::as_str).filter(|layer| !layer.is_empty());
+    let cases = rows.map_or(vec![(1, 1), (2, 2)], |rows| vec![(rows, rows)]);
+    for (rows, threads) in cases {
+        if let Err(error) = bench(&file, layer, rows, threads) {
+            println!("{}: {error}", error.code);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Functions of one variable: each is a name, where its derivative is written (its input or its output), and the derivative.
+
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::identity::Identity;
+use tract_onnx::tract_core::ops::math::{
+    Abs, Atan, Ceil, Cos, Erf, Exp, Floor, Ln, Neg, PowConst, Recip, Round, RoundHalfToEven, Rsqrt, Sign, Sin, Sqrt, Square, Tanh,
+};
+use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
+use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
+use tract_onnx::tract_core::ops::nn::silu::Silu;
+use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
+
+use super::super::ops::{PRelu, PReluGrad};
+use super::{Pull, Pulled, Rule};
+
+/// A rule `cotangent · derivative(v)`, where `v` is the function's `input` or `output`. The derivative is inlined into a loop over
+/// slices, so that it vectorises.
+macro_rules! unary {
+    (@input $pull:ident) => {
+        $pull.input(0)?
+    };
+    (@output $pull:ident) => {
+        $pull.output()?
+    };
+    ($op:ident, $at:ident, $derivative:expr) => {
+        Rule::unary::<$op>(|pull| {
+            let at = unary!(@$at pull);
+            let gradient = pull.pointwise(
+                stringify!($op),
+                |g, v, _| {
+                    let derivative: fn(f32) -> f32 = $derivative;
+                    g.iter_mut().zip(v).for_each(|(g, v)| *g *= derivative(*v));
+                },
+                [0.0; 2],
+                at,
+            )?;
+            Ok(tvec!(Some(gradient)))
+        })
+    };
+}
+
+pub(super) const RULES: &[Rule] = &[
+    unary!(Exp, output, |y| y),
+    unary!(Sqrt, output, |y| 0.5 / y),
+    unary!(Recip, output, |y| -y * y),
+    unary!(Rsqrt, output, |y| -0.5 * y * y * y),
+    unary!(Sigmoid, output, |y| y * (1.0 - y)),
+    unary!(Tanh, output, |y| 1.0 - y * y),
+    unary!(Ln, input, |x| x.recip()),
+    unary!(Square, input, |x| 2.0 * x),
+    unary!(Abs, input, |x| if x > 0.0 {
+        1.0
+    } else if x < 0.0 {
+        -1.0
+    } else {
+        0.0
+    }),
+    unary!(Sin, input, f32::cos),
+    unary!(Cos, input, |x| -x.sin()),
+    unary!(Atan, input, |x| (1.0 + x * x).recip()),
+    unary!(Erf, input, |x| std::f32::consts::FRAC_2_SQRT_PI * (-x * x).exp()),
+    unary!(GeluExact, input, gelu_slope),
+    unary!(GeluApproximate, input, gelu_tanh_slope),
+    unary!(Silu, input, silu_slope),
+    unary!(HardSwish, input, |x| if x <= -3.0 {
+        0.0
+    } else if x >= 3.0 {
+        1.0
+    } else {
+        x / 3.0 + 0.5
+    }),
+    Rule::unary::<Neg>(neg),
+    Rule::unary::<PowConst>(pow_const),
+    Rule::unary::<LeakyRelu>(leaky_relu),
+    Rule::unary::<Ceil>(flat),
+    Rule::unary::<Floor>(flat),
+    Rule::unary::<Round>(flat),
+    Rule::unary::<RoundHalfToEven>(flat),
+    Rule::unary::<Sign>(flat),
+    Rule::of::<PRelu>(prelu),
+    Rule::of::<Identity>(same),
+    Rule::of::<Cast>(cast),
+];
+
+/// The error function to 1.2e-7 (Numerical Recipes' `erfc` with its Chebyshev fit), below the rounding of `f32`.
+fn erf(x: f32) -> f32 {
+    const FIT: [f64; 10] = [
+        -1.265_512_23,
+        1.000_023_68,
+        0.374_091_96,
+        0.096_784_18,
+        -0.186_288_06,
+        0.278_868_07,
+        -1.135_203_98,
+        1.488_515_87,
+        -0.822_152_23,
+        0.170_872_77,
+    ];
+    let magnitude = f64::from(x.abs());
+    let t = 1.0 / (1.0 + 0.5 * magnitude);
+    let exponent = FIT.iter().rev().fold(0.0, |sum, c| sum * t + c) - magnitude * magnitude;
+    let erf = 1.0 - t * exponent.exp();
+    (if x < 0.0 { -erf } else { erf }) as f32
+}
+
+/// `Φ(x) + x φ(x)`.
+fn gelu_slope(x: f32) -> f32 {
+    let density = (-0.5 * x * x).exp() * 0.398_942_3;
+    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
+}
+
+fn gelu_tanh_slope(x: f32) -> f32 {
+    const SCALE: f32 = 0.797_884_6;
+    let inner = (SCALE * (x + 0.044_715 * x * x * x)).tanh();
+    0.5 * (1.0 + inner) + 0.5 * x * (1.0 - inner * inner) * SCALE * (1.0 + 0.134_145 * x * x)
+}
+
+fn silu_slope(x: f32) -> f32 {
+    let s = (1.0 + (-x).exp()).recip();
+    s * (1.0 + x * (1.0 - s))
+}
+
+fn neg(pull: &mut Pull) -> TractResult<Pulled> {
+    let g = pull.cotangent;
+    Ok(tvec!(Some(pull.wire(tract_onnx::tract_core::ops::math::neg(), &[g])?)))
+}
+
+fn mini<'n, O: ElementWiseMiniOp>(pull: &Pull<'_, '_, 'n>) -> TractResult<&'n O> {
+    pull.op::<ElementWiseOp>()?.0.downcast_ref::<O>().context("a rule was called for another function")
+}
+
+fn pow_const(pull: &mut Pull) -> TractResult<Pulled> {
+    let exponent = mini::<PowConst>(pull)?.exponent;
+    let x = pull.input(0)?;
+    let gradient = pull.pointwise(
+        "PowConst",
+        |g, x, [exponent, _]| g.iter_mut().zip(x).for_each(|(g, x)| *g *= exponent * x.powf(exponent - 1.0)),
+        [exponent, 0.0],
+        x,
+    )?;
+    Ok(tvec!(Some(gradient)))
+}
+
+fn leaky_relu(pull: &mut Pull) -> TractResult<Pulled> {
+    let alpha = mini::<LeakyRelu>(pull)?.alpha;
+    // A slope that is not negative keeps the sign, so the output serves and the function may stay fused.
+    let sign = if alpha >= 0.0 { pull.output()? } else { pull.input(0)? };
+    let gradient = pull.pointwise(
+        "LeakyRelu",
+        |g, v, [alpha, _]| g.iter_mut().zip(v).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { alpha * *g }),
+        [alpha, 0.0],
+        sign,
+    )?;
+    Ok(tvec!(Some(gradient)))
+}
+
+fn prelu(pull: &mut Pull) -> TractResult<Pulled> {
+    let slope = pull.constant(1)?;
+    let keeps_sign = slope.to_plain_array_view::<f32>()?.iter().all(|s| *s >= 0.0);
+    let sign = if keeps_sign { pull.output()? } else { pull.input(0)? };
+    let (g, slope) = (pull.cotangent, pull.konst(slope)?);
+    Ok(tvec!(Some(pull.wire(PReluGrad, &[g, sign, slope])?), None))
+}
+
+/// Steps: no gradient anywhere.
+fn flat(_: &mut Pull) -> TractResult<Pulled> {
+    Ok(tvec!(None))
+}
+
+fn same(pull: &mut Pull) -> TractResult<Pulled> {
+    Ok(tvec!(Some(pull.cotangent)))
+}
+
+fn cast(pull: &mut Pull) -> TractResult<Pulled> {
+    let (from, to) = (pull.input_fact(0)?.datum_type, pull.output_fact()?.datum_type);
+    Ok(tvec!((from == to && from.is_float()).then_some(pull.cotangent)))
+}

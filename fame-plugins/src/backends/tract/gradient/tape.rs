@@ -1,0 +1,221 @@
+//! What rules write with.
+
+use std::collections::{HashMap, HashSet};
+
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
+
+use super::super::ops::{Pointwise, Slope};
+use super::Backward;
+
+/// What a rule gives back: for each input of the node its gradient, or `None` where it has none or none is needed.
+pub(in super::super) type Pulled = TVec<Option<OutletId>>;
+
+/// The backward model while it is written.
+pub(in super::super) struct Tape<'m> {
+    forward: &'m TypedModel,
+    model: TypedModel,
+    wanted: HashSet<OutletId>,
+    residuals: Vec<(OutletId, OutletId)>,
+    known: HashMap<OutletId, OutletId>,
+    count: usize,
+}
+
+impl<'m> Tape<'m> {
+    pub(super) fn new(forward: &'m TypedModel, wanted: HashSet<OutletId>) -> Self {
+        let model = TypedModel { symbols: forward.symbols.clone(), ..TypedModel::default() };
+        Self { forward, model, wanted, residuals: vec![], known: HashMap::new(), count: 0 }
+    }
+
+    /// Whether a gradient at `outlet` is of use.
+    pub(super) fn is_wanted(&self, outlet: OutletId) -> bool {
+        self.wanted.contains(&outlet)
+    }
+
+    fn name(&mut self, what: &str) -> String {
+        self.count += 1;
+        format!("{what}.{}", self.count)
+    }
+
+    /// An input of the backward model shaped like `outlet` of the forward model.
+    pub(super) fn source(&mut self, what: &str, outlet: OutletId) -> TractResult<OutletId> {
+        let fact = self.forward.outlet_fact(outlet)?.without_value();
+        let name = self.name(what);
+        self.model.add_source(name, fact)
+    }
+
+    /// The value of `outlet` of the forward model: a constant, or a residual.
+    pub(super) fn value(&mut self, outlet: OutletId) -> TractResult<OutletId> {
+        if let Some(&wire) = self.known.get(&outlet) {
+            return Ok(wire);
+        }
+        let wire = if let Some(konst) = self.forward.outlet_fact(outlet)?.konst.clone() {
+            self.konst(konst)?
+        } else {
+            let wire = self.source("residual", outlet)?;
+            self.residuals.push((outlet, wire));
+            wire
+        };
+        self.known.insert(outlet, wire);
+        Ok(wire)
+    }
+
+    /// A constant that is not shared with any other, so that tract packs it once while optimising. `add_const` would merge equal
+    /// constants, and one with several consumers is packed again on every run.
+    pub(super) fn konst(&mut self, value: Arc<Tensor>) -> TractResult<OutletId> {
+        let fact = TypedFact::try_from(value.clone())?;
+        let name = self.name("constant");
+        Ok(self.model.add_node(name, Const::new(value)?, tvec!(fact))?.into())
+    }
+
+    /// Adds an operator with one output.
+    pub(super) fn wire(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
+        let op = op.into();
+        let name = self.name(&op.name());
+        Ok(self.model.wire_node(name, op, inputs)?[0])
+    }
+
+    pub(super) fn fact(&self, wire: OutletId) -> TractResult<&TypedFact> {
+        self.model.outlet_fact(wire)
+    }
+
+    /// Every gradient has the shape of what it is a gradient of: a rule that breaks this is wrong.
+    pub(super) fn check(&self, gradient: OutletId, of: OutletId) -> TractResult<()> {
+        let (got, want) = (self.fact(gradient)?, self.forward.outlet_fact(of)?);
+        ensure!(got.shape == want.shape, "a gradient of shape {:?} for a value of shape {:?}", got.shape, want.shape);
+        Ok(())
+    }
+
+    /// Closes the model.
+    pub(super) fn finish(mut self, seeds: &[OutletId], gradients: &[OutletId]) -> TractResult<Backward> {
+        let inputs: Vec<OutletId> = self.residuals.iter().map(|(_, wire)| *wire).chain(seeds.iter().copied()).collect();
+        self.model.set_input_outlets(&inputs)?;
+        self.model.select_output_outlets(gradients)?;
+        Ok(Backward { model: self.model, residuals: self.residuals.into_iter().map(|(outlet, _)| outlet).collect() })
+    }
+}
+
+/// One node to be differentiated, as its rule sees it.
+pub(in super::super) struct Pull<'t, 'm, 'n> {
+    tape: &'t mut Tape<'m>,
+    node: &'n TypedNode,
+    /// The derivative with respect to the node's output.
+    pub(super) cotangent: OutletId,
+}
+
+impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
+    pub(super) fn new(tape: &'t mut Tape<'m>, node: &'n TypedNode, cotangent: OutletId) -> Self {
+        Self { tape, node, cotangent }
+    }
+
+    /// The operator. The rule was chosen by its type, so a mismatch is a bug in the table.
+    pub(super) fn op<O: TypedOp>(&self) -> TractResult<&'n O> {
+        self.node.op_as::<O>().context("a rule was called for another operator")
+    }
+
+    /// How many inputs the node has.
+    pub(super) fn arity(&self) -> usize {
+        self.node.inputs.len()
+    }
+
+    /// Whether input `ix` needs a gradient.
+    pub(super) fn needs(&self, ix: usize) -> bool {
+        self.tape.is_wanted(self.node.inputs[ix])
+    }
+
+    /// What is known of input `ix`.
+    pub(super) fn input_fact(&self, ix: usize) -> TractResult<&'m TypedFact> {
+        self.tape.forward.outlet_fact(self.node.inputs[ix])
+    }
+
+    /// What is known of the output.
+    pub(super) fn output_fact(&self) -> TractResult<&'m TypedFact> {
+        self.tape.forward.outlet_fact(self.node.id.into())
+    }
+
+    /// The concrete shape of input `ix`.
+    pub(super) fn input_shape(&self, ix: usize) -> TractResult<&'m [usize]> {
+        self.input_fact(ix)?.shape.as_concrete().context("shapes are concrete")
+    }
+
+    /// The concrete shape of the output.
+    pub(super) fn output_shape(&self) -> TractResult<&'m [usize]> {
+        self.output_fact()?.shape.as_concrete().context("shapes are concrete")
+    }
+
+    /// The constant on input `ix`.
+    pub(super) fn constant(&self, ix: usize) -> TractResult<Arc<Tensor>> {
+        self.input_fact(ix)?.konst.clone().with_context(|| format!("input {ix} is not constant"))
+    }
+
+    /// The value of input `ix`.
+    pub(super) fn input(&mut self, ix: usize) -> TractResult<OutletId> {
+        self.tape.value(self.node.inputs[ix])
+    }
+
+    /// The value of the output.
+    pub(super) fn output(&mut self) -> TractResult<OutletId> {
+        self.tape.value(self.node.id.into())
+    }
+
+    /// The forward model and node, for rules that look around.
+    pub(super) fn surroundings(&self) -> (&'m TypedModel, &'n TypedNode) {
+        (self.tape.forward, self.node)
+    }
+
+    /// The value of any outlet of the forward model.
+    pub(super) fn value(&mut self, outlet: OutletId) -> TractResult<OutletId> {
+        self.tape.value(outlet)
+    }
+
+    /// Adds an operator with one output.
+    pub(super) fn wire(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
+        self.tape.wire(op, inputs)
+    }
+
+    /// Adds an unshared constant.
+    pub(super) fn konst(&mut self, value: impl IntoArcTensor) -> TractResult<OutletId> {
+        self.tape.konst(value.into_arc_tensor())
+    }
+
+    /// A number as a constant that broadcasts to `rank` axes.
+    pub(super) fn scalar(&mut self, value: f32, rank: usize) -> TractResult<OutletId> {
+        let value = tensor0(value).broadcast_into_rank(rank)?;
+        self.konst(value)
+    }
+
+    /// Cotangent times the derivative `slope`, written in `at`.
+    pub(super) fn pointwise(&mut self, name: &'static str, slope: Slope, parameters: [f32; 2], at: OutletId) -> TractResult<OutletId> {
+        let cotangent = self.cotangent;
+        self.wire(Pointwise { name, slope, parameters }, &[cotangent, at])
+    }
+
+    /// The shape of a wire of the backward model.
+    pub(super) fn shape_of(&self, wire: OutletId) -> TractResult<TVec<usize>> {
+        Ok(self.tape.fact(wire)?.shape.as_concrete().context("shapes are concrete")?.into())
+    }
+
+    /// Broadcasts `wire` to `shape`.
+    pub(super) fn broadcast(&mut self, wire: OutletId, shape: &[usize]) -> TractResult<OutletId> {
+        if &*self.shape_of(wire)? == shape {
+            return Ok(wire);
+        }
+        let shape: TVec<TDim> = shape.iter().map(ToDim::to_dim).collect();
+        self.wire(MultiBroadcastTo::new(shape.into()), &[wire])
+    }
+
+    /// Sums `wire` over the axes along which input `ix` was broadcast.
+    pub(super) fn unbroadcast(&mut self, wire: OutletId, ix: usize) -> TractResult<OutletId> {
+        let target: TVec<usize> = self.input_shape(ix)?.into();
+        let mut wire = wire;
+        while self.shape_of(wire)?.len() > target.len() {
+            wire = self.wire(Reduce::new(tvec!(0), Reducer::Sum), &[wire])?;
+            wire = self.wire(AxisOp::Rm(0), &[wire])?;
+        }
+        let shape = self.shape_of(wire)?;
+        let axes: TVec<usize> = (0..target.len()).filter(|&axis| target[axis] == 1 && shape[axis] != 1).collect();
+        if axes.is_empty() { Ok(wire) } else { self.wire(Reduce::new(axes, Reducer::Sum), &[wire]) }
+    }
+}

@@ -1,0 +1,167 @@
+//! The gradient of max and average pooling.
+
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::cnn::PoolSpec;
+
+use super::{fact_like, floats, floats_mut};
+
+/// Which pooling is differentiated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in super::super) enum PoolKind {
+    /// The cotangent goes to the first maximum of its window, as in every framework.
+    Max,
+    /// The cotangent is spread over its window.
+    Sum {
+        /// Divide by the count.
+        normalize: bool,
+        /// Padding counts.
+        count_include_pad: bool,
+    },
+}
+
+/// Inputs: the cotangent and the pooling's input (only its shape matters for [`PoolKind::Sum`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in super::super) struct PoolGrad {
+    /// Window, stride, padding and layout.
+    pub(in super::super) pool: PoolSpec,
+    /// Max or sum.
+    pub(in super::super) kind: PoolKind,
+}
+
+/// One spatial axis: for every output position, the taps inside the input.
+struct Walk {
+    stride: usize,
+    dilation: usize,
+    kernel: usize,
+    before: usize,
+    input: usize,
+    output: usize,
+    /// Extent of input and padding together: what ceil mode may overrun.
+    padded: usize,
+    input_step: usize,
+    output_step: usize,
+}
+
+impl Walk {
+    const ALONE: Self =
+        Self { stride: 1, dilation: 1, kernel: 1, before: 0, input: 1, output: 1, padded: 1, input_step: 0, output_step: 0 };
+
+    /// Input offsets of the taps of output position `o` that are not padding.
+    fn taps(&self, o: usize) -> impl Iterator<Item = usize> + use<> {
+        let (base, before, input, step, dilation) = (o * self.stride, self.before, self.input, self.input_step, self.dilation);
+        (0..self.kernel).filter_map(move |k| {
+            let at = (base + k * dilation).checked_sub(before)?;
+            (at < input).then_some(at * step)
+        })
+    }
+
+    /// How many taps of output position `o` count when padding counts.
+    fn padded_taps(&self, o: usize) -> usize {
+        (0..self.kernel).filter(|k| o * self.stride + k * self.dilation < self.padded).count()
+    }
+}
+
+impl PoolGrad {
+    fn walks(&self, input: &[usize], output: &[usize]) -> TractResult<[Walk; 2]> {
+        let from = self.pool.data_format.shape(input.to_vec())?;
+        let to = self.pool.data_format.shape(output.to_vec())?;
+        let padding = self.pool.computed_padding(from.hw_dims());
+        let walk = |k: usize| Walk {
+            stride: self.pool.stride(k),
+            dilation: self.pool.dilation(k),
+            kernel: self.pool.kernel_shape[k],
+            before: padding[k].pad_before,
+            input: from.hw_dims()[k],
+            output: to.hw_dims()[k],
+            padded: from.hw_dims()[k] + padding[k].pad_before + padding[k].pad_after,
+            input_step: from.hw_strides()[k],
+            output_step: to.hw_strides()[k],
+        };
+        match self.pool.rank() {
+            1 => Ok([Walk::ALONE, walk(0)]),
+            2 => Ok([walk(0), walk(1)]),
+            rank => bail!("pooling over {rank} axes"),
+        }
+    }
+
+    /// Routes one cotangent to the first maximum among the taps.
+    fn route(gradient: &mut [f32], x: &[f32], cotangent: f32, rows: &[usize], columns: &[usize]) {
+        let mut best: Option<usize> = None;
+        for row in rows {
+            for column in columns {
+                let at = row + column;
+                // `!(<=)` so that a NaN wins: it must not vanish on the way back.
+                if best.is_none_or(|b| x[at] > x[b] || x[at].is_nan()) {
+                    best = Some(at);
+                }
+            }
+        }
+        if let Some(best) = best {
+            gradient[best] += cotangent;
+        }
+    }
+
+    fn spread(gradient: &mut [f32], cotangent: f32, rows: &[usize], columns: &[usize]) {
+        for row in rows {
+            for column in columns {
+                gradient[row + column] += cotangent;
+            }
+        }
+    }
+
+    /// One channel.
+    fn plane(&self, gradient: &mut [f32], x: &[f32], cotangent: &[f32], [h, w]: &[Walk; 2], columns: &[Vec<usize>]) {
+        for oy in 0..h.output {
+            let rows: TVec<usize> = h.taps(oy).collect();
+            for (ox, columns) in columns.iter().enumerate() {
+                let g = cotangent[oy * h.output_step + ox * w.output_step];
+                match self.kind {
+                    PoolKind::Max => Self::route(gradient, x, g, &rows, columns),
+                    PoolKind::Sum { normalize: false, .. } => Self::spread(gradient, g, &rows, columns),
+                    PoolKind::Sum { count_include_pad, .. } => {
+                        let count = if count_include_pad { h.padded_taps(oy) * w.padded_taps(ox) } else { rows.len() * columns.len() };
+                        Self::spread(gradient, g / count.max(1) as f32, &rows, columns);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Op for PoolGrad {
+    fn name(&self) -> StaticName {
+        "PoolGrad".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for PoolGrad {
+    op_out_of_plan!();
+
+    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let (cotangent, x) = args_2!(inputs);
+        let walks = self.walks(x.shape(), cotangent.shape())?;
+        let columns: Vec<Vec<usize>> = (0..walks[1].output).map(|ox| walks[1].taps(ox).collect()).collect();
+        let from = self.pool.data_format.shape(x.shape().to_vec())?;
+        let to = self.pool.data_format.shape(cotangent.shape().to_vec())?;
+        let mut output = Tensor::zero::<f32>(x.shape())?;
+        let (gradient, x, cotangent) = (floats_mut(&mut output)?, floats(&x)?, floats(&cotangent)?);
+        for n in 0..from.n().copied().unwrap_or(1) {
+            for c in 0..*from.c() {
+                let at = n * from.n_stride().copied().unwrap_or(0) + c * from.c_stride();
+                let back = n * to.n_stride().copied().unwrap_or(0) + c * to.c_stride();
+                self.plane(&mut gradient[at..], &x[at..], &cotangent[back..], &walks, &columns);
+            }
+        }
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for PoolGrad {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(fact_like(inputs[1]))
+    }
+
+    as_op!();
+}

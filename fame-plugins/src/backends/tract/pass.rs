@@ -1,0 +1,116 @@
+//! One forward pass over a batch, ready to be read and differentiated.
+
+use std::sync::Arc;
+
+use fame_core::contract::Pass;
+use fame_core::{Error, Result, Seed, Tensor};
+use rayon::prelude::*;
+use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor as TractTensor, TractResult};
+
+use super::network::TractNetwork;
+use super::plan::Plan;
+use super::skeleton::{reason, row_shape};
+
+/// Layers and residuals of every row.
+pub(super) struct TractPass<'n> {
+    pub(super) network: &'n TractNetwork,
+    pub(super) plan: Arc<Plan>,
+    pub(super) rows: Vec<TVec<TValue>>,
+}
+
+/// A value of `values` in `shape`.
+pub(super) fn to_tract(shape: &[usize], values: &[f32]) -> TractResult<TValue> {
+    Ok(TractTensor::from_shape(shape, values)?.into_tvalue())
+}
+
+/// Puts one value of each row, each of full shape `shape`, under one another.
+fn gather<'a>(shape: &[usize], rows: impl ExactSizeIterator<Item = &'a TValue>) -> Result<Tensor> {
+    let row = row_shape(shape);
+    let mut full = vec![rows.len()];
+    full.extend(row);
+    let mut data = Vec::with_capacity(full.iter().product());
+    for value in rows {
+        let view = value.to_plain_array_view::<f32>().map_err(|e| failed("reading a layer", &e))?;
+        match view.as_slice() {
+            Some(values) => data.extend_from_slice(values),
+            None => data.extend(view.iter()),
+        }
+    }
+    Tensor::new(full, data)
+}
+
+/// Running a plan failed, which no input should make it do.
+pub(super) fn failed(what: &str, error: &tract_onnx::prelude::TractError) -> Error {
+    Error::new("fame::backend::run", format!("{what} failed in tract: {}.", reason(error)))
+}
+
+impl TractPass<'_> {
+    fn position(&self, layer: &str) -> Result<usize> {
+        self.plan.layers.iter().position(|(name, _)| name == layer).ok_or_else(|| {
+            let tapped: Vec<&str> = self.plan.layers.iter().map(|(name, _)| name.as_str()).collect();
+            Error::new("fame::backend::not_tapped", format!("layer `{layer}` was not tapped in this pass."))
+                .with_help(format!("Tapped are: {}.", tapped.join(", ")))
+        })
+    }
+
+    /// The sum of the seeds of each tapped layer, `None` where there are none.
+    fn cotangents(&self, seeds: &[Seed]) -> Result<Vec<Option<Tensor>>> {
+        let mut sums: Vec<Option<Tensor>> = vec![None; self.plan.layers.len()];
+        for seed in seeds {
+            let at = self.position(&seed.layer)?;
+            let mut expected = vec![self.rows.len()];
+            expected.extend(row_shape(&self.plan.layers[at].1));
+            if seed.cotangent.shape() != expected {
+                return Err(Error::new(
+                    "fame::backend::cotangent_shape",
+                    format!(
+                        "the cotangent of layer `{}` has shape {:?}, but the layer has {expected:?}.",
+                        seed.layer,
+                        seed.cotangent.shape()
+                    ),
+                ));
+            }
+            match &mut sums[at] {
+                None => sums[at] = Some(seed.cotangent.clone()),
+                Some(sum) => sum.data_mut().iter_mut().zip(seed.cotangent.data()).for_each(|(s, c)| *s += c),
+            }
+        }
+        Ok(sums)
+    }
+}
+
+impl Pass for TractPass<'_> {
+    fn output(&self, layer: &str) -> Result<Tensor> {
+        let at = self.position(layer)?;
+        gather(&self.plan.layers[at].1, self.rows.iter().map(|row| &row[at]))
+    }
+
+    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+        let Some(backward) = &self.plan.backward else {
+            return Err(Error::new("fame::backend::no_places", "no gradient was asked for when this pass was run.")
+                .with_help("Name the places with `Taps::with_gradient`."));
+        };
+        let cotangents = self.cotangents(seeds)?;
+        let layers = &self.plan.layers;
+        let zeros = layers.iter().zip(&cotangents).map(|((_, shape), given)| match given {
+            Some(_) => Ok(None),
+            None => TractTensor::zero::<f32>(shape).map(|zero| Some(zero.into_tvalue())),
+        });
+        let zeros = zeros.collect::<TractResult<Vec<_>>>().map_err(|e| failed("the gradient", &e))?;
+        let pull = |(index, row): (usize, &TVec<TValue>)| -> TractResult<TVec<TValue>> {
+            let mut inputs: TVec<TValue> = row[layers.len()..].iter().cloned().collect();
+            for (((_, shape), given), zero) in layers.iter().zip(&cotangents).zip(&zeros) {
+                inputs.push(match (given, zero) {
+                    (Some(given), _) => to_tract(shape, given.row(index))?,
+                    (None, Some(zero)) => zero.clone(),
+                    (None, None) => to_tract(shape, &vec![0.0; shape.iter().product()])?,
+                });
+            }
+            backward.run(inputs)
+        };
+        let rows: TractResult<Vec<TVec<TValue>>> =
+            self.network.pool().install(|| self.rows.par_iter().enumerate().with_max_len(1).map(pull).collect());
+        let rows = rows.map_err(|e| failed("the gradient", &e))?;
+        self.plan.places.iter().enumerate().map(|(ix, shape)| gather(shape, rows.iter().map(|row| &row[ix]))).collect()
+    }
+}
