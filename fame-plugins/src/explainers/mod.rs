@@ -11,4 +11,4 @@ pub use cam::{
     HiResCam, LayerCam, Layout, RandomCam, ScoreCam, Sign, XGradCam,
 };
 pub use fame::Fame;
-pub use gradient::{Baseline, GradientTimesInput, IntegratedGradients, Quadrature, Saliency, SmoothGrad, SmoothGradForm};
+pub use gradient::{Baseline, GradientTimesInput, GuidedBackprop, IntegratedGradients, Quadrature, Saliency, SmoothGrad, SmoothGradForm};

@@ -48,8 +48,8 @@ impl MapStep for Channels {
         let mut one = vec![start; h * w];
         for c in 0..channels {
             for (o, v) in one.iter_mut().zip(map.values.row(c)) {
-                // A NaN must not vanish in a maximum.
-                *o = if self.reduce == Reduce::Max && !v.is_nan() { o.max(*v) } else { *o + v };
+                // `f32::max` would drop a NaN; an explanation must not.
+                *o = if self.reduce == Reduce::Max && !v.is_nan() && !o.is_nan() { o.max(*v) } else { *o + v };
             }
         }
         if self.reduce == Reduce::Mean {

@@ -5,18 +5,21 @@
 //! colour.
 
 mod gradient_times_input;
+mod guided_backprop;
 mod integrated_gradients;
 mod runner;
 mod saliency;
 mod smooth_grad;
 
 pub use gradient_times_input::GradientTimesInput;
+pub use guided_backprop::GuidedBackprop;
 pub use integrated_gradients::{Baseline, IntegratedGradients, Quadrature};
 pub use saliency::Saliency;
 pub use smooth_grad::{SmoothGrad, SmoothGradForm};
 
 use fame_core::{
-    Result, Tensor,
+    Model, Result, Tensor,
+    contract::ReluRule,
     model::InputConvention,
     recipe::Spec,
     record::Facts,
@@ -39,6 +42,16 @@ trait Gradients: Send + Sync {
     /// How many gradients a map takes; at least 1.
     fn points(&self) -> usize {
         1
+    }
+
+    /// How gradients pass a ReLU.
+    fn relu(&self) -> ReluRule {
+        ReluRule::Standard
+    }
+
+    /// What a reader of maps of this model must know.
+    fn warning(&self, _: &Model) -> Option<String> {
+        None
     }
 
     /// Gets ready for a row.

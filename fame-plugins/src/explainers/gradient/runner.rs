@@ -1,7 +1,7 @@
 //! From rows to finished maps, for every gradient method alike.
 
 use fame_core::{
-    AttributionMap, Place, Result, Tensor,
+    AttributionMap, Place, Result, Taps, Tensor,
     contract::{ExplainContext, MapStep, Target},
     record::{Facts, Value, facts},
     registry::Built,
@@ -34,7 +34,7 @@ impl<G: Gradients> Method for AtPoints<G> {
         let mut sums: Vec<Sums> =
             rows.iter().map(|row| Sums { values: Vec::new(), first: vec![0.0; row.input.len()], second: Vec::new() }).collect();
         let jobs: Vec<(usize, usize)> = (0..rows.len()).flat_map(|n| (0..self.method.points()).map(move |k| (n, k))).collect();
-        let taps = aim.taps().with_gradient(Place::Input);
+        let taps = Taps { relu: self.method.relu(), ..aim.taps().with_gradient(Place::Input) };
         let network = aim.model.network.as_ref();
         let mut done = 0;
         for some in jobs.chunks(network.preferred_rows().max(1)) {
@@ -74,6 +74,6 @@ impl<G: Gradients> AtPoints<G> {
             }
             Ok(flat(map.values)?)
         };
-        Ok(Made { raw, finished, facts: about, warnings: Vec::new() })
+        Ok(Made { raw, finished, facts: about, warnings: self.method.warning(aim.model).into_iter().collect() })
     }
 }
