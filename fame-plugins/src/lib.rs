@@ -4,8 +4,11 @@
 //! (`use fame_plugins as _;`), or the linker leaves them out.
 
 pub mod backends;
+pub mod datasets;
 pub mod explainers;
 pub mod losses;
 pub mod maps;
 pub mod perturbations;
+pub mod pictures;
 pub mod prepare;
+pub mod writers;

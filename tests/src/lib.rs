@@ -1,1 +1,90 @@
-//! Shared helpers of the test crate.
+//! What the workspace's tests share: the repository's recipes and models, runs into a temporary folder, and the goldens' number formula.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fame_core::{
+    Model, Plan, Result,
+    contract::Backend,
+    model::ModelStore,
+    recipe::RecipeText,
+    registry::Registry,
+    run::{Event, ModelShelf, Observer, RunOptions, Summary, recipe_folder, run},
+};
+use fame_plugins as _;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The repository's models, in the user's cache: tests fetch what they need once, as a user would.
+pub fn store() -> ModelStore {
+    ModelStore::from_env().expect("a cache folder").with_folder(root().join("models"))
+}
+
+/// A recipe of the repository with overrides, resolved.
+///
+/// # Panics
+/// When it has errors: the test is about something else.
+pub fn plan(recipe: &str, sets: &[&str]) -> Plan {
+    let path = root().join("recipes").join(recipe);
+    let mut text = RecipeText::read(&path).expect("the recipe is there");
+    for set in sets {
+        text.set(set).unwrap_or_else(|p| panic!("{set}: {p}"));
+    }
+    let registry = Registry::builtin().expect("no duplicate plugins");
+    Plan::resolve(text, &recipe_folder(&path), &registry, &store())
+        .unwrap_or_else(|p| panic!("{recipe}: {:#?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>()))
+}
+
+/// An observer that says nothing.
+pub struct Quiet;
+
+impl Observer for Quiet {
+    fn event(&self, _: &Event<'_>) {}
+}
+
+/// Runs `plan` into `out`.
+///
+/// # Errors
+/// What the run says.
+pub fn run_into(plan: &Plan, out: &Path) -> Result<Summary> {
+    let options = RunOptions { out: out.to_owned(), force: false, limit: None, only: Vec::new() };
+    run(plan, &store(), &options, &Quiet)
+}
+
+/// A model of `models/`, fetched if need be, run by `backend`.
+///
+/// # Panics
+/// When it cannot be had.
+pub fn model(name: &str, backend: &dyn Backend) -> Arc<Model> {
+    let store = store();
+    let shelf = ModelShelf::new(&store, backend, &|_| ());
+    let manifest = store.manifest(name).expect("a manifest");
+    let file = shelf.fetch(&manifest).expect("the registries are reachable, or the model is cached");
+    shelf.load(manifest, file).expect("it loads")
+}
+
+/// Number `i` of the goldens' formula, −1 ≤ x < 1, exact in any language; see `tests/golden/README.md`.
+pub fn noise(i: u32, multiplier: u32) -> f32 {
+    let h = i.wrapping_mul(multiplier);
+    let h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
+    let h = h ^ (h >> 12);
+    (h >> 8) as f32 / 8_388_608.0 - 1.0
+}
+
+/// Multiplier of golden inputs.
+pub const INPUT: u32 = 2_654_435_761;
+/// Multiplier of golden cotangents.
+pub const COTANGENT: u32 = 2_246_822_519;
+
+/// Pearson correlation of two equally long lists.
+pub fn pearson(a: &[f32], b: &[f32]) -> f64 {
+    let mean = |v: &[f32]| v.iter().map(|x| f64::from(*x)).sum::<f64>() / v.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(f64::from(*x) - ma, f64::from(*y) - mb)).sum::<f64>();
+    sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
+}

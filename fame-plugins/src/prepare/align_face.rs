@@ -96,14 +96,13 @@ impl PrepareStep for AlignFace {
     fn apply(&self, picture: Picture, with: &PrepareContext<'_>) -> Result<Picture> {
         let (height, width) = self.size.map_or(with.input_size, |s| (s, s));
         let (five, mut story) = self.five(&picture, with)?;
-        let (mut picture, alignment) = align(picture, &five, self.template, width, height)?;
-        let [fit, scale, degrees] = [alignment.fit.residual, alignment.fit.scale(), alignment.fit.degrees()];
+        let (mut picture, fit) = align(picture, &five, self.template, width, height)?;
         story.extend(facts([
             ("points", pairs(&five)),
-            ("matrix", alignment.fit.affine.0.to_vec().into()),
-            ("residual_pixels", fit.into()),
-            ("scale", scale.into()),
-            ("rotation_degrees", degrees.into()),
+            ("matrix", fit.affine.0.to_vec().into()),
+            ("residual_pixels", fit.residual.into()),
+            ("scale", fit.scale().into()),
+            ("rotation_degrees", fit.degrees().into()),
             ("size", vec![width, height].into()),
         ]));
         note(&mut picture, "AlignFace", Value::Map(story));
@@ -149,19 +148,12 @@ impl AlignFace {
     }
 }
 
-/// How a face was aligned.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Alignment {
-    /// From the picture as it was to the aligned one, and how well the points fit.
-    pub fit: Similarity,
-}
-
 /// Aligns a picture so that its `points` (pixels of the picture as it is now, from its outer corner) come nearest to the template's in a frame of
-/// `width` × `height`. The picture gets an annotation `landmarks` if it has none.
+/// `width` × `height`; also says how. The picture gets an annotation `landmarks` if it has none.
 ///
 /// # Errors
 /// `fame::prepare::degenerate_points` when the points determine no alignment, or look like no face; `fame::prepare::size`.
-pub fn align(mut picture: Picture, points: &[Point; 5], template: Template, width: usize, height: usize) -> Result<(Picture, Alignment)> {
+pub fn align(mut picture: Picture, points: &[Point; 5], template: Template, width: usize, height: usize) -> Result<(Picture, Similarity)> {
     let fit = Similarity::fit(points, &template.points(width, height))?;
     if fit.residual > WORST_FIT * fit.spread {
         return Err(Error::new(
@@ -184,7 +176,7 @@ pub fn align(mut picture: Picture, points: &[Point; 5], template: Template, widt
         picture.annotations.push(Annotation { name: LANDMARKS.to_owned(), label: None, points });
     }
     picture.geometry = picture.geometry.then(&fit.affine);
-    Ok((picture, Alignment { fit }))
+    Ok((picture, fit))
 }
 
 /// Points for the record.
@@ -296,6 +288,16 @@ mod tests {
         }
     }
 
+    /// A detector whose scores and boxes are exchanged.
+    struct Swapped;
+
+    impl Models for Swapped {
+        fn model(&self, name: &str) -> Result<Arc<Model>> {
+            let outputs = [("scores", Tensor::zeros([1, 4, 4])), ("boxes", Tensor::zeros([1, 4, 2]))];
+            Ok(Fixed::model(name, [3, 6, 8], &outputs))
+        }
+    }
+
     fn run(step: &AlignFace, fakes: Fakes, picture: Picture) -> Result<Picture> {
         step.apply(picture, &PrepareContext { models: &fakes, input_size: (112, 112), role: "image" })
     }
@@ -351,13 +353,6 @@ mod tests {
     fn a_broken_detector_is_an_error_not_a_panic() {
         let nan = Fakes(vec![(f32::NAN, [0.1, 0.1, 0.3, 0.4]), (0.9, [0.1, f32::NAN, 0.3, 0.4]), (0.9, [0.5, 0.5, 0.4, 0.4])]);
         assert_eq!(run(&AlignFace::default(), nan, ramp()).unwrap_err().code, "fame::prepare::no_face");
-        struct Swapped;
-        impl Models for Swapped {
-            fn model(&self, name: &str) -> Result<Arc<Model>> {
-                let outputs = [("scores", Tensor::zeros([1, 4, 4])), ("boxes", Tensor::zeros([1, 4, 2]))];
-                Ok(Fixed::model(name, [3, 6, 8], &outputs))
-            }
-        }
         let with = PrepareContext { models: &Swapped, input_size: (112, 112), role: "image" };
         let error = AlignFace::default().apply(ramp(), &with).unwrap_err();
         assert_eq!(error.code, "fame::prepare::detector");

@@ -28,7 +28,7 @@ impl Face {
 
     /// The middle.
     pub fn centre(&self) -> [f64; 2] {
-        [(self.bounds[0] + self.bounds[2]) / 2.0, (self.bounds[1] + self.bounds[3]) / 2.0]
+        [self.bounds[0].midpoint(self.bounds[2]), self.bounds[1].midpoint(self.bounds[3])]
     }
 
     fn area(&self) -> f64 {
@@ -139,12 +139,10 @@ pub fn find_faces(detector: &Model, pixels: &Tensor, min_score: f32, max_overlap
     let batch = Tensor::stack([&input.to_input(&resized)?])?;
     let pass = detector.network.forward(&batch, &Taps::of([scores.as_str(), boxes.as_str()]))?;
     let (scores, boxes) = (pass.output(&scores)?, pass.output(&boxes)?);
-    let (&[1, anchors, classes], &[1, boxed, 4]) = (scores.shape(), boxes.shape()) else {
-        return Err(wrong_shape(detector, &scores, &boxes));
+    let classes = match (scores.shape(), boxes.shape()) {
+        (&[1, anchors, classes], &[1, boxed, 4]) if classes > 0 && anchors == boxed => classes,
+        _ => return Err(wrong_shape(detector, &scores, &boxes)),
     };
-    if anchors != boxed {
-        return Err(wrong_shape(detector, &scores, &boxes));
-    }
     let face = detector.labels.iter().position(|l| l == "face").filter(|i| *i < classes).unwrap_or(classes - 1);
     let size = [pixels.shape()[2], pixels.shape()[1]];
     let candidates: Vec<Face> = (scores.data().chunks_exact(classes).map(|s| s[face]))

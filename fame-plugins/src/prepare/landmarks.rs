@@ -20,28 +20,26 @@ const FIVE_OF_68: [&[usize]; 5] = [&[37, 38, 40, 41], &[43, 44, 46, 47], &[30], 
 /// An output of another kind, or what the backend says.
 pub fn landmarks_of(model: &Model, pixels: &Tensor, face: &Face) -> Result<Vec<Point>> {
     let input = &model.manifest.input;
-    let choice = match model.manifest.layers.contains_key("points") {
-        true => LayerChoice::Named("points".into()),
-        false => LayerChoice::Output,
-    };
+    let named = model.manifest.layers.contains_key("points");
+    let choice = if named { LayerChoice::Named("points".into()) } else { LayerChoice::Output };
     let layer = model.layer(&choice)?.name.clone();
     let (square, [left, top], side) = cut_square(pixels, face)?;
     let resized = resample(&square, input.width, input.height, Filter::Bilinear, true)?;
     let batch = Tensor::stack([&input.to_input(&resized)?])?;
     let output = model.network.forward(&batch, &Taps::of([layer.as_str()]))?.output(&layer)?;
-    let points: Vec<Point> =
-        output.data().chunks(2).map(|p| [left + side * f64::from(p[0]), top + side * f64::from(*p.get(1).unwrap_or(&f32::NAN))]).collect();
-    match points.iter().flatten().all(|v| v.is_finite()) && !points.is_empty() {
-        true => Ok(points),
-        false => Err(Error::new(
+    // An odd number of values is not a list of points: what is left over becomes not-a-number, and so an error.
+    let points: Vec<Point> = output.data().chunks(2).map(|p| [p[0], *p.get(1).unwrap_or(&f32::NAN)].map(f64::from)).collect();
+    if points.is_empty() || points.iter().flatten().any(|v| !v.is_finite()) {
+        return Err(Error::new(
             "fame::prepare::landmarks",
             format!(
                 "`{}` gave no points: its output `{layer}` has shape {:?} or values that are not finite.",
                 model.manifest.name,
                 output.shape()
             ),
-        )),
+        ));
     }
+    Ok(points.into_iter().map(|[x, y]| [left + side * x, top + side * y]).collect())
 }
 
 /// The five points of the template among `points`: five are taken as they are, 68 are averaged.

@@ -22,7 +22,7 @@ mod similarity;
 mod template;
 mod warp;
 
-pub use align_face::{AlignFace, Alignment, align};
+pub use align_face::{AlignFace, align};
 pub use center_crop::CenterCrop;
 pub use faces::{Choose, Face, Found, find_faces};
 pub use landmarks::{five_points, landmarks_of};

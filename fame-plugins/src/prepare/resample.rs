@@ -59,3 +59,70 @@ pub fn resample(pixels: &Tensor, width: usize, height: usize, filter: Filter, an
     }
     Tensor::new([3, height, width], data)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prepare::testing::picture;
+
+    /// One resize by Pillow; `golden/resample.py` says how it was made.
+    #[derive(Deserialize)]
+    struct Case {
+        filter: Filter,
+        width: usize,
+        height: usize,
+        single: Vec<f32>,
+        byte: Vec<u8>,
+    }
+
+    /// The same picture as in `golden/resample.py`.
+    fn synthetic() -> Tensor {
+        let byte = |c, y: usize, x: usize| match c {
+            0 => 5 * x + 2 * y,
+            1 => 255 * ((x / 3 + y / 4) % 2),
+            _ => (127.5 + 127.4 * (0.9 * x as f64).sin() * (0.4 * y as f64).cos()).floor() as usize,
+        };
+        picture(29, 37, |c, y, x| byte(c, y, x) as f32 / 255.0).pixels
+    }
+
+    #[test]
+    fn resizing_agrees_with_pillow() {
+        // Single precision sums in another order, and the golden file's sixth digit.
+        const SINGLE: f32 = 3e-6;
+        // Pillow rounds to bytes after each pass; what the first rounding does is multiplied by the second pass's weights, whose magnitudes add up to
+        // no more than 1.5 (Lanczos).
+        const BYTE: f32 = 1.3 / 255.0;
+        let cases: Vec<Case> = serde_json::from_str(include_str!("golden/resample.json")).unwrap();
+        assert_eq!(cases.len(), 8);
+        for case in cases {
+            let out = resample(&synthetic(), case.width, case.height, case.filter, true).unwrap();
+            let worst =
+                |golden: &mut dyn Iterator<Item = f32>| out.data().iter().zip(golden).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let single = worst(&mut case.single.iter().copied());
+            let byte = worst(&mut case.byte.iter().map(|b| f32::from(*b) / 255.0));
+            assert!(single < SINGLE, "{:?} {}×{}: {single}", case.filter, case.width, case.height);
+            assert!(byte < BYTE, "{:?} {}×{}: {}", case.filter, case.width, case.height, byte * 255.0);
+        }
+    }
+
+    #[test]
+    fn antialiasing_counts_every_pixel() {
+        // Every fourth column is white: shrunk four times it is gray with antialiasing, and without it depends on where the samples fall.
+        let stripes = picture(16, 16, |_, _, x| f32::from(u8::from(x % 4 == 1))).pixels;
+        let smooth = resample(&stripes, 4, 16, Filter::Bilinear, true).unwrap();
+        let sharp = resample(&stripes, 4, 16, Filter::Bilinear, false).unwrap();
+        assert!(smooth.row(0)[1..3].iter().all(|v| (v - 0.25).abs() < 0.07), "{:?}", &smooth.row(0)[..4]);
+        assert!((sharp.row(0)[1] - 0.5).abs() < 1e-6, "halfway between a white and a black column");
+    }
+
+    #[test]
+    fn overshoot_is_clamped_and_sizes_are_checked() {
+        let edge = picture(8, 8, |_, _, x| f32::from(u8::from(x > 3))).pixels;
+        for filter in [Filter::Bicubic, Filter::Lanczos] {
+            let out = resample(&edge, 32, 32, filter, true).unwrap();
+            assert!(out.data().iter().all(|v| (0.0..=1.0).contains(v)));
+        }
+        assert_eq!(resample(&edge, 0, 3, Filter::Bilinear, true).unwrap_err().code, "fame::prepare::size");
+        assert_eq!(resample(&edge, 8, 8, Filter::Lanczos, true).unwrap(), edge, "the same size is the same picture");
+    }
+}

@@ -101,6 +101,9 @@ mod tests {
         Template::ArcFace.points(112, 112)
     }
 
+    /// Coordinates reach 3e3 and f64 keeps 16 digits; a thousandfold reserve for the sums.
+    const RECOVERED: f64 = 1e-9;
+
     fn determinant(map: &Affine) -> f64 {
         map.0[0] * map.0[4] - map.0[1] * map.0[3]
     }
@@ -157,13 +160,11 @@ mod tests {
             let (c, s) = (scale * angle.cos(), scale * angle.sin());
             let truth = Affine([c, -s, dx, s, c, dy]);
             let fit = Similarity::fit(&from, &from.map(|p| apply(&truth, p))).unwrap();
-            // Coordinates reach 3e3 and f64 keeps 16 digits; a thousandfold reserve for the sums.
-            const ROUNDING: f64 = 1e-9;
             for (found, wanted) in fit.affine.0.iter().zip(truth.0) {
-                prop_assert!((found - wanted).abs() < ROUNDING * wanted.abs().max(1.0), "{found} {wanted}");
+                prop_assert!((found - wanted).abs() < RECOVERED * wanted.abs().max(1.0), "{found} {wanted}");
             }
-            prop_assert!((fit.scale() / scale - 1.0).abs() < ROUNDING && (fit.degrees() - angle.to_degrees()).abs() < 1e-6);
-            prop_assert!(fit.residual < 1e-9);
+            prop_assert!((fit.scale() / scale - 1.0).abs() < RECOVERED && (fit.degrees() - angle.to_degrees()).abs() < 100.0 * RECOVERED);
+            prop_assert!(fit.residual < RECOVERED);
         }
 
         /// Whatever the points, the plane is never mirrored.

@@ -1,0 +1,72 @@
+//! Datasets: where samples come from, one file each.
+
+mod folder;
+mod ids;
+mod image;
+mod images;
+mod pair;
+
+pub use folder::Folder;
+pub use image::Image;
+pub use images::Images;
+pub use pair::Pair;
+
+use fame_core::{IMAGE, Result, Sample, contract::Files, contract::ItemRef};
+
+use crate::pictures;
+
+/// The sample of an item whose only file is a picture; `label` is its class.
+fn single(item: &ItemRef, label: Option<usize>, files: &dyn Files) -> Result<Sample> {
+    let mut pictures = Vec::with_capacity(item.files.len());
+    for file in &item.files {
+        pictures.push((IMAGE.to_owned(), pictures::load(&files.locate(file)?, file)?));
+    }
+    Ok(Sample { id: item.id.clone(), pictures, label, genuine: None })
+}
+
+#[cfg(test)]
+mod testing {
+    use std::path::{Path, PathBuf};
+
+    use fame_core::{
+        Preset, Result,
+        contract::{Contract, Dataset, Files},
+        model::Task,
+        recipe::{Problem, Spec},
+        registry::{BuildContext, Registry},
+    };
+    use image::{Rgb, RgbImage};
+
+    /// Files of a folder of the test's own.
+    pub(super) struct Beside(pub(super) tempfile::TempDir);
+
+    impl Beside {
+        /// A folder with 4×3 pictures of one colour each, by name.
+        pub(super) fn with(pictures: &[(&str, [u8; 3])]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for (name, colour) in pictures {
+                let path = dir.path().join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                crate::pictures::save_png(&path, &RgbImage::from_pixel(4, 3, Rgb(*colour))).unwrap();
+            }
+            Self(dir)
+        }
+
+        pub(super) fn path(&self) -> &Path {
+            self.0.path()
+        }
+    }
+
+    impl Files for Beside {
+        fn locate(&self, text: &str) -> Result<PathBuf> {
+            Ok(self.0.path().join(text.strip_prefix("picture:").unwrap_or(text)))
+        }
+    }
+
+    /// Builds what a recipe writes, with every built-in plugin.
+    pub(super) fn build(text: &str) -> std::result::Result<Box<dyn Dataset>, Vec<Problem>> {
+        let registry = Registry::builtin().unwrap();
+        let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
+        registry.build::<dyn Dataset>(&Spec::from_text(text).map_err(|p| vec![p])?, &with).map(|b| b.plugin)
+    }
+}

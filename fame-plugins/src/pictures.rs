@@ -1,0 +1,216 @@
+//! Pictures: from files to `[3, H, W]` and back to PNG.
+//!
+//! What a file is called does not matter: its first bytes say whether it is PNG, JPEG or WebP. Any file, however broken or large, ends in a picture or
+//! in one [`Error`] whose code starts with `fame::picture::`.
+
+use std::{
+    io::Cursor,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use fame_core::{
+    Error, Picture, Result, Tensor,
+    record::{Facts, Value, facts},
+    run::write_whole,
+};
+use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation};
+
+/// Extensions of files that [`load`] can decode, lower case, sorted.
+pub const EXTENSIONS: [&str; 4] = ["jpeg", "jpg", "png", "webp"];
+
+/// Largest picture that is decoded, in pixels: 100 megapixels, 1.2 GB as a tensor.
+pub const MAX_PIXELS: u64 = 100_000_000;
+
+/// Largest file that is read, in bytes. An uncompressed PNG of [`MAX_PIXELS`] with 16 bits and alpha fits.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Decodes the PNG, JPEG or WebP file at `path` into RGB `[3, H, W]` in 0..=1.
+///
+/// `shown` is what the recipe wrote; it becomes [`Picture::source`] and stands in messages, so that records do not differ between machines.
+/// Gray becomes three equal channels, 8 and 16 bits are divided by 255 and 65535, transparent pixels are laid over black (what they hide would
+/// otherwise reach the network), and the picture is turned upright as its EXIF orientation asks. [`Picture::facts`] gets `decoded`: format, size
+/// and what of this was done.
+///
+/// # Errors
+/// `fame::picture::unreadable`, `::not_a_file`, `::empty`, `::unknown_format`, `::too_large` or `::broken`.
+pub fn load(path: &Path, shown: &str) -> Result<Picture> {
+    read(path, shown).and_then(|bytes| decode(&bytes, shown)).map_err(|mut e| {
+        // The message stays the same on every machine; the help may say where this machine keeps the file.
+        if path.to_string_lossy() != shown {
+            let place = format!("The file is `{}`.", path.display());
+            e.help = Some(e.help.map_or(place.clone(), |h| format!("{h} {place}")));
+        }
+        e
+    })
+}
+
+/// Decodes `bytes` as [`load`] does; `shown` says where they come from.
+pub fn decode(bytes: &[u8], shown: &str) -> Result<Picture> {
+    if bytes.is_empty() {
+        return Err(Error::new("fame::picture::empty", format!("`{shown}` is empty (0 bytes)."))
+            .with_help("A copy or download was probably cut off; get the file again."));
+    }
+    let format = match image::guess_format(bytes) {
+        Ok(f @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => f,
+        Ok(other) => return Err(unknown(format!("`{shown}` is a picture of type {other:?}, which fame does not read."))),
+        Err(_) => {
+            return Err(unknown(format!("`{shown}` is not a picture: it does not begin like PNG, JPEG or WebP, whatever its name says.")));
+        }
+    };
+    // The decoder would fill what a truncated JPEG lacks with gray, and an explanation of gray would follow.
+    if format == ImageFormat::Jpeg && !jpeg_has_an_end(bytes) {
+        return Err(broken(shown, format, "it ends early"));
+    }
+    // Decoders are other people's code reading hostile input: a panic in one is one broken file, not the end of a run.
+    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(bytes, format, shown)));
+    let (image, orientation) = decoded.unwrap_or_else(|_| Err(broken(shown, format, "its decoder gave up")))?;
+    let about = about(&image, format, orientation);
+    let mut picture = Picture::new(planes(image)?, shown)?;
+    picture.facts.insert("decoded".to_owned(), Value::Map(about));
+    Ok(picture)
+}
+
+/// `[3, H, W]` as 8-bit RGB: clamped to 0..=1, times 255, rounded. NaN becomes 0.
+///
+/// # Errors
+/// When the tensor is not `[3, H, W]`: a bug of the caller.
+pub fn to_rgb8(pixels: &Tensor) -> Result<RgbImage> {
+    let &[3, h, w] = pixels.shape() else {
+        return Err(Error::bug(format!("only [3, H, W] can become a picture, not {:?}.", pixels.shape())));
+    };
+    let plane = h * w;
+    let interleaved = (0..plane).flat_map(|i| [0, 1, 2].map(|c| to_byte(pixels.data()[c * plane + i]))).collect();
+    RgbImage::from_raw(w as u32, h as u32, interleaved).ok_or_else(|| Error::bug("a picture lost pixels on its way."))
+}
+
+/// A value of 0..=1 as a byte: clamped, times 255, rounded. NaN becomes 0.
+pub fn to_byte(value: f32) -> u8 {
+    (value.clamp(0.0, 1.0) * 255.0).round() as u8
+}
+
+/// Encodes `picture` as PNG. The same pixels always give the same bytes.
+pub fn encode_png(picture: &RgbImage) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).map_err(|e| {
+        Error::new(
+            "fame::picture::encode",
+            format!("a picture of {}×{} pixels cannot be written as PNG: {e}.", picture.width(), picture.height()),
+        )
+    })?;
+    Ok(bytes)
+}
+
+/// Writes `picture` to `path` as PNG, whole or not at all.
+pub fn save_png(path: &Path, picture: &RgbImage) -> Result<()> {
+    write_whole(path, &encode_png(picture)?)
+}
+
+fn unknown(message: String) -> Error {
+    Error::new("fame::picture::unknown_format", message).with_help("Convert it to PNG or JPEG.")
+}
+
+fn broken(shown: &str, format: ImageFormat, why: &str) -> Error {
+    Error::new("fame::picture::broken", format!("`{shown}` begins like {format:?} but cannot be decoded: {why}."))
+        .with_help("Get the file again, or open it in a picture editor and save it anew.")
+}
+
+fn too_large(message: String) -> Error {
+    Error::new("fame::picture::too_large", message).with_help("Scale the picture down first: networks see a few hundred pixels.")
+}
+
+fn read(path: &Path, shown: &str) -> Result<Vec<u8>> {
+    let unreadable = |e: std::io::Error| Error::new("fame::picture::unreadable", format!("`{shown}` cannot be read: {e}."));
+    let about = std::fs::metadata(path).map_err(unreadable)?;
+    // Reading a pipe or a device might never end.
+    if !about.is_file() {
+        let what = if about.is_dir() { "a folder" } else { "not an ordinary file" };
+        return Err(Error::new("fame::picture::not_a_file", format!("`{shown}` is {what}, but a picture file is wanted."))
+            .with_help("Use Folder(path: …) for all pictures of a folder."));
+    }
+    if about.len() > MAX_BYTES {
+        return Err(too_large(format!("`{shown}` has {} bytes; at most {MAX_BYTES} are read.", about.len())));
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+/// Decodes and turns upright. The size in the header is checked before any pixel is allocated.
+fn pixels(bytes: &[u8], format: ImageFormat, shown: &str) -> Result<(DynamicImage, Orientation)> {
+    let failed = |e: ImageError| match e {
+        ImageError::Limits(e) => too_large(format!("`{shown}` would need too much memory: {e}.")),
+        e => broken(shown, format, e.to_string().trim_end_matches('.')),
+    };
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let (w, h) = decoder.dimensions();
+    if u64::from(w) * u64::from(h) > MAX_PIXELS {
+        return Err(too_large(format!("`{shown}` is {w}×{h} pixels; at most {} megapixels are decoded.", MAX_PIXELS / 1_000_000)));
+    }
+    // Broken metadata does not make the pixels unreadable.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    image.apply_orientation(orientation);
+    Ok((image, orientation))
+}
+
+fn about(image: &DynamicImage, format: ImageFormat, orientation: Orientation) -> Facts {
+    let mut about = facts([
+        ("format", format!("{format:?}").into()),
+        ("width", (image.width() as usize).into()),
+        ("height", (image.height() as usize).into()),
+        ("turned_upright", (orientation != Orientation::NoTransforms).into()),
+    ]);
+    if image.color().has_alpha() {
+        about.insert("alpha".to_owned(), "over black".into());
+    }
+    about
+}
+
+/// Interleaved samples of any depth as `[3, H, W]` in 0..=1.
+fn planes(image: DynamicImage) -> Result<Tensor> {
+    let size = [image.height() as usize, image.width() as usize];
+    let color = image.color();
+    match (color.has_alpha(), color.bytes_per_pixel() / color.channel_count()) {
+        (false, 1) => spread(&image.into_rgb8(), 3, size, |v| f32::from(v) / 255.0),
+        (true, 1) => spread(&image.into_rgba8(), 4, size, |v| f32::from(v) / 255.0),
+        (false, _) => spread(&image.into_rgb16(), 3, size, |v| f32::from(v) / 65535.0),
+        (true, _) => spread(&image.into_rgba16(), 4, size, |v| f32::from(v) / 65535.0),
+    }
+}
+
+fn spread<T: Copy>(samples: &[T], channels: usize, [h, w]: [usize; 2], unit: impl Fn(T) -> f32) -> Result<Tensor> {
+    let plane = h * w;
+    let mut data = vec![0.0; 3 * plane];
+    for (i, pixel) in samples.chunks_exact(channels).enumerate() {
+        let alpha = pixel.get(3).map_or(1.0, |a| unit(*a));
+        for c in 0..3 {
+            data[c * plane + i] = unit(pixel[c]) * alpha;
+        }
+    }
+    Tensor::new([3, h, w], data)
+}
+
+/// Whether the end-of-image marker follows the first scan of a JPEG. Markers inside headers (a thumbnail has its own end) do not count.
+fn jpeg_has_an_end(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|m| m[0] == 0xFF && !matches!(m[1], 0x00 | 0xFF))) {
+        at += found;
+        match bytes[at + 1] {
+            0xD9 => return true,
+            // Restart and temporary markers stand alone; in a scan, what follows is searched for the next marker.
+            0x01 | 0xD0..=0xD8 => at += 2,
+            // Any other segment says how long it is.
+            _ => match bytes.get(at + 2..at + 4) {
+                Some(length) => at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2),
+                None => return false,
+            },
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Colour maps, and pictures coloured with them.
+
+use std::borrow::Cow;
+
+use colorous::Gradient;
+use fame_core::{Error, NamedMap, Picture, Result, Tensor, recipe::suggestion, registry::Parts};
+use image::{Rgb, RgbImage};
+
+use crate::pictures::to_byte;
+
+/// Colours by name, 0 first. `rd_bu` and its like run from the first colour to the last, so red is 0 there.
+const GRADIENTS: [(&str, Gradient); 30] = [
+    ("turbo", colorous::TURBO),
+    ("viridis", colorous::VIRIDIS),
+    ("inferno", colorous::INFERNO),
+    ("magma", colorous::MAGMA),
+    ("plasma", colorous::PLASMA),
+    ("cividis", colorous::CIVIDIS),
+    ("warm", colorous::WARM),
+    ("cool", colorous::COOL),
+    ("cubehelix", colorous::CUBEHELIX),
+    ("blues", colorous::BLUES),
+    ("greens", colorous::GREENS),
+    ("oranges", colorous::ORANGES),
+    ("purples", colorous::PURPLES),
+    ("reds", colorous::REDS),
+    ("bu_gn", colorous::BLUE_GREEN),
+    ("bu_pu", colorous::BLUE_PURPLE),
+    ("gn_bu", colorous::GREEN_BLUE),
+    ("or_rd", colorous::ORANGE_RED),
+    ("pu_bu", colorous::PURPLE_BLUE),
+    ("pu_rd", colorous::PURPLE_RED),
+    ("rd_pu", colorous::RED_PURPLE),
+    ("yl_gn", colorous::YELLOW_GREEN),
+    ("yl_gn_bu", colorous::YELLOW_GREEN_BLUE),
+    ("yl_or_rd", colorous::YELLOW_ORANGE_RED),
+    ("br_bg", colorous::BROWN_GREEN),
+    ("pi_yg", colorous::PINK_GREEN),
+    ("pr_gn", colorous::PURPLE_GREEN),
+    ("rd_bu", colorous::RED_BLUE),
+    ("rd_yl_bu", colorous::RED_YELLOW_BLUE),
+    ("spectral", colorous::SPECTRAL),
+];
+
+/// 256 colours for values 0 to 1.
+pub(super) struct Palette(Vec<[u8; 3]>);
+
+impl Palette {
+    /// The colour map called `name`: one of colorous's, `gray` (black to white), or `jet`.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        let colour: Box<dyn Fn(f64) -> [u8; 3]> = match name {
+            "gray" => Box::new(|t| [to_byte(t as f32); 3]),
+            "jet" => Box::new(jet),
+            _ => {
+                let (_, gradient) = GRADIENTS.into_iter().find(|(n, _)| *n == name)?;
+                Box::new(move |t| gradient.eval_continuous(t).as_array())
+            }
+        };
+        Some(Self((0..=255).map(|i| colour(f64::from(i) / 255.0)).collect()))
+    }
+
+    /// The colour map that parameter `colormap` names; an unknown name is reported.
+    pub(super) fn parameter(name: &str, parts: &mut Parts) -> Option<Self> {
+        let palette = Self::named(name);
+        if palette.is_none() {
+            let known: Vec<&str> = ["jet", "gray"].into_iter().chain(GRADIENTS.map(|(n, _)| n)).collect();
+            let help = suggestion(name, &known, "colour map").unwrap_or_default();
+            parts.report("colormap", format!("no colour map is named `{name}`: {help}"));
+        }
+        palette
+    }
+
+    /// The colour of `value`, clamped to 0..=1; NaN counts as 0.
+    pub(super) fn at(&self, value: f32) -> [u8; 3] {
+        self.0[usize::from(to_byte(value))]
+    }
+}
+
+/// Blue, cyan, yellow, red, with dark ends: three trapezoids of slope 4, a quarter apart.
+fn jet(t: f64) -> [u8; 3] {
+    [3.0, 2.0, 1.0].map(|centre| to_byte((1.5 - (4.0 * t - centre).abs()) as f32))
+}
+
+/// A finished map as one plane: `[H, W]` as it is, `[C, H, W]` as the mean of its channels.
+fn plane(map: &NamedMap) -> Result<(usize, usize, Cow<'_, [f32]>)> {
+    let values = &map.finished;
+    match *values.shape() {
+        [h, w] => Ok((h, w, Cow::Borrowed(values.data()))),
+        [c, h, w] if c > 0 => {
+            let mean = |i| (0..c).map(|k| values.data()[k * h * w + i]).sum::<f32>() / c as f32;
+            Ok((h, w, Cow::Owned((0..h * w).map(mean).collect())))
+        }
+        ref other => Err(Error::bug(format!("map `{}` must be [H, W] or [C, H, W], not {other:?}.", map.name))),
+    }
+}
+
+/// The map alone, in colour.
+pub(super) fn heatmap(map: &NamedMap, palette: &Palette) -> Result<RgbImage> {
+    let (h, w, values) = plane(map)?;
+    Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| Rgb(palette.at(values[y as usize * w + x as usize]))))
+}
+
+/// (1 − `opacity`) · picture + `opacity` · colour of the map.
+///
+/// # Errors
+/// When map and picture differ in size: a bug of the explainer.
+pub(super) fn overlay(picture: &Picture, map: &NamedMap, palette: &Palette, opacity: f32) -> Result<RgbImage> {
+    let (h, w, values) = plane(map)?;
+    if (h, w) != (picture.height(), picture.width()) {
+        let message = format!("map `{}` is {w}×{h}, but its picture is {}×{}.", map.name, picture.width(), picture.height());
+        return Err(Error::bug(message));
+    }
+    let pixels: &Tensor = &picture.pixels;
+    Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| {
+        let i = y as usize * w + x as usize;
+        let heat = palette.at(values[i]);
+        Rgb([0, 1, 2].map(|c| to_byte((1.0 - opacity) * pixels.data()[c * h * w + i] + opacity * f32::from(heat[c]) / 255.0)))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::map, *};
+
+    #[test]
+    fn every_name_has_colours() {
+        for name in GRADIENTS.map(|(n, _)| n).iter().chain(&["jet", "gray"]) {
+            assert_eq!(Palette::named(name).unwrap().0.len(), 256, "{name}");
+        }
+        assert!(Palette::named("Turbo").is_none());
+    }
+
+    #[test]
+    fn jet_runs_from_dark_blue_over_green_to_dark_red() {
+        assert_eq!([0.0, 0.125, 0.5, 0.875, 1.0].map(jet), [[0, 0, 128], [0, 0, 255], [128, 255, 128], [255, 0, 0], [128, 0, 0]]);
+    }
+
+    #[test]
+    fn values_are_clamped_and_channels_averaged() {
+        let gray = Palette::named("gray").unwrap();
+        let signed = heatmap(&map("m", "image", Tensor::new([1, 3], vec![-1.0, 0.2, 9.0]).unwrap()), &gray).unwrap();
+        assert_eq!(signed.pixels().map(|p| p.0[0]).collect::<Vec<_>>(), [0, 51, 255]);
+        let channels = heatmap(&map("m", "image", Tensor::new([2, 1, 1], vec![0.0, 0.4]).unwrap()), &gray).unwrap();
+        assert_eq!(channels.get_pixel(0, 0).0, [51; 3]);
+        assert!(heatmap(&map("m", "image", Tensor::vector(vec![0.0])), &gray).is_err());
+    }
+}

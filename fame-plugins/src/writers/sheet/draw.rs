@@ -1,0 +1,214 @@
+//! From a layout to pixels.
+
+use fame_core::{Error, Frame, Result};
+use image::{
+    Rgb, RgbImage,
+    imageops::{replace, thumbnail},
+};
+
+use super::{
+    super::{
+        colour::{Palette, overlay},
+        text::{GLYPH, draw, wrap},
+    },
+    layout::{Cell, Line, Shows},
+};
+use crate::pictures::to_rgb8;
+
+/// The sheet itself.
+pub(super) const PAPER: Rgb<u8> = Rgb([255; 3]);
+/// The place of a map that does not exist.
+pub(super) const BLANK: Rgb<u8> = Rgb([224; 3]);
+const INK: Rgb<u8> = Rgb([0; 3]);
+const FRAME: Rgb<u8> = Rgb([255; 3]);
+
+/// Larger sheets are shrunk to this many pixels: viewers give up on more.
+const MAX_SHEET: u64 = 64_000_000;
+/// Pictures of at least this width get letters and frames of double size.
+const WIDE: u32 = 200;
+/// Labels longer than this many characters are broken.
+const LABEL: usize = 12;
+/// Captions of this many characters are not broken, however narrow the pictures.
+const CAPTION: usize = 9;
+
+/// How a sheet looks; see [`super::Sheet`].
+pub(super) struct Style {
+    pub(super) palette: Palette,
+    pub(super) opacity: f32,
+    pub(super) frames: bool,
+    pub(super) gap: u32,
+}
+
+/// Draws the sheet.
+///
+/// # Errors
+/// `fame::writer::sheet_too_large` when even pictures of one pixel would not fit.
+pub(super) fn sheet(lines: &[Line<'_>], style: &Style) -> Result<RgbImage> {
+    let (measures, (width, height)) = fit(lines, style)?;
+    let gap = measures.gap;
+    let mut on = RgbImage::from_pixel(width, height, PAPER);
+    let mut y = gap;
+    for line in lines {
+        measures.write(&mut on, &[line.title.clone()], (gap, y));
+        let below = y + measures.title(line) + measures.captions(line);
+        let label = wrap(&line.label, LABEL);
+        measures.write(&mut on, &label, (gap, below + (measures.tile.1.saturating_sub(measures.height(label.len()))) / 2));
+        for (i, cell) in line.cells.iter().enumerate() {
+            let x = measures.gutter + gap + i as u32 * (measures.column + gap);
+            let caption = measures.caption(cell);
+            // Short captions stand right above their picture.
+            measures.write(&mut on, &caption, (x, below - measures.height(caption.len())));
+            replace(&mut on, &measures.picture(cell, style)?, i64::from(x), i64::from(below));
+        }
+        y = below + measures.tile.1 + gap;
+    }
+    Ok(on)
+}
+
+/// Sizes in pixels that all rows share.
+struct Measures {
+    /// Width and height of the largest picture, shrunk.
+    tile: (u32, u32),
+    /// Pictures are shrunk to one in this many pixels per axis.
+    shrink: u32,
+    /// Width of a column without its gap.
+    column: u32,
+    /// Width of the labels, their gap included.
+    gutter: u32,
+    /// Size of a dot of the font, and width of frames.
+    scale: u32,
+    gap: u32,
+}
+
+/// The measures that keep the sheet below [`MAX_SHEET`], and its size.
+fn fit(lines: &[Line<'_>], style: &Style) -> Result<(Measures, (u32, u32))> {
+    for shrink in 1.. {
+        let m = Measures::new(lines, style.gap, shrink);
+        let height = |l: &Line<'_>| u64::from(m.title(l) + m.captions(l) + m.tile.1 + m.gap);
+        let width = |l: &Line<'_>| {
+            let cells = u64::from(m.gutter + m.gap) + l.cells.len() as u64 * u64::from(m.column + m.gap);
+            cells.max(u64::from(m.width(&l.title) + 2 * m.gap))
+        };
+        let height = lines.iter().map(height).sum::<u64>() + u64::from(m.gap);
+        let width = lines.iter().map(width).max().unwrap_or(0);
+        if width * height <= MAX_SHEET {
+            return Ok((m, (width as u32, height as u32)));
+        }
+        if m.tile == (1, 1) {
+            break;
+        }
+    }
+    Err(Error::new("fame::writer::sheet_too_large", format!("{} rows of pictures do not fit on a sheet.", lines.len()))
+        .with_help("Leave Sheet out, or explain fewer cells at once."))
+}
+
+impl Measures {
+    fn new(lines: &[Line<'_>], gap: u32, shrink: u32) -> Self {
+        let cells = || lines.iter().flat_map(|l| &l.cells);
+        let largest = cells().fold((1, 1), |(w, h), c| match c.shows {
+            Shows::Blank => (w, h),
+            Shows::Picture(p) | Shows::Map(p, _) => (w.max(p.width() as u32), h.max(p.height() as u32)),
+        });
+        let tile = (largest.0.div_ceil(shrink), largest.1.div_ceil(shrink));
+        let scale = if tile.0 >= WIDE { 2 } else { 1 };
+        let mut measures = Self { tile, shrink, column: tile.0, gutter: 0, scale, gap };
+        let longest = cells().map(|c| c.caption.chars().count()).max().unwrap_or(0).min(CAPTION);
+        measures.column = tile.0.max(longest as u32 * GLYPH * scale);
+        let label = lines.iter().flat_map(|l| wrap(&l.label, LABEL)).map(|l| measures.width(&l)).max();
+        measures.gutter = label.map_or(0, |l| l + gap);
+        measures
+    }
+
+    fn width(&self, text: &str) -> u32 {
+        text.chars().count() as u32 * GLYPH * self.scale
+    }
+
+    /// Height of rows of text, with a quarter of a letter below each.
+    fn height(&self, rows: usize) -> u32 {
+        rows as u32 * (GLYPH + 2) * self.scale
+    }
+
+    fn title(&self, line: &Line<'_>) -> u32 {
+        self.height(usize::from(!line.title.is_empty()))
+    }
+
+    fn captions(&self, line: &Line<'_>) -> u32 {
+        self.height(line.cells.iter().map(|c| self.caption(c).len()).max().unwrap_or(0))
+    }
+
+    fn caption(&self, cell: &Cell<'_>) -> Vec<String> {
+        wrap(&cell.caption, (self.column / (GLYPH * self.scale)) as usize)
+    }
+
+    fn write(&self, on: &mut RgbImage, rows: &[String], (x, y): (u32, u32)) {
+        for (k, row) in rows.iter().enumerate() {
+            draw(on, row, (x, y + self.height(k)), self.scale, INK);
+        }
+    }
+
+    fn picture(&self, cell: &Cell<'_>, style: &Style) -> Result<RgbImage> {
+        let mut picture = match cell.shows {
+            Shows::Blank => RgbImage::from_pixel(self.tile.0, self.tile.1, BLANK),
+            Shows::Picture(p) => self.shrunk(to_rgb8(&p.pixels)?),
+            Shows::Map(p, map) => self.shrunk(overlay(p, map, &style.palette, style.opacity)?),
+        };
+        if let (Shows::Map(_, map), true) = (&cell.shows, style.frames) {
+            if let Some(frame) = map.frame {
+                self.frame(&mut picture, frame);
+            }
+        }
+        Ok(picture)
+    }
+
+    fn shrunk(&self, picture: RgbImage) -> RgbImage {
+        match self.shrink {
+            1 => picture,
+            k => thumbnail(&picture, picture.width().div_ceil(k), picture.height().div_ceil(k)),
+        }
+    }
+
+    /// Draws the border of `frame`, inside it.
+    fn frame(&self, on: &mut RgbImage, frame: Frame) {
+        let [top, left] = [frame.top, frame.left].map(|v| v as u32 / self.shrink);
+        let [bottom, right] = [frame.bottom, frame.right].map(|v| (v as u32).div_ceil(self.shrink));
+        for (x, y) in (top..bottom).flat_map(|y| (left..right).map(move |x| (x, y))) {
+            let depth = (x - left).min(y - top).min(right - 1 - x).min(bottom - 1 - y);
+            if depth < self.scale {
+                if let Some(pixel) = on.get_pixel_mut_checked(x, y) {
+                    *pixel = FRAME;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fame_core::{Picture, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn a_sheet_too_large_is_shrunk() {
+        // 20×20 pictures of 500×500 pixels: 100 megapixels at full size.
+        let picture = Picture::new(Tensor::filled([3, 500, 500], 0.2), "p").unwrap();
+        let line = || Line {
+            cells: (0..20).map(|_| Cell { caption: String::new(), shows: Shows::Picture(&picture) }).collect(),
+            ..Line::default()
+        };
+        let lines: Vec<_> = (0..20).map(|_| line()).collect();
+        let style = Style { palette: Palette::named("gray").unwrap(), opacity: 0.5, frames: true, gap: 0 };
+        let (measures, size) = fit(&lines, &style).unwrap();
+        assert_eq!((measures.shrink, measures.tile, size), (2, (250, 250), (5000, 5000)));
+        assert_eq!(measures.picture(&lines[0].cells[0], &style).unwrap().dimensions(), (250, 250));
+    }
+
+    #[test]
+    fn a_frame_beyond_the_picture_is_cut_off() {
+        let measures = Measures { tile: (4, 4), shrink: 1, column: 4, gutter: 0, scale: 1, gap: 0 };
+        let mut on = RgbImage::new(4, 4);
+        measures.frame(&mut on, Frame { top: 2, left: 2, bottom: 99, right: 99 });
+        measures.frame(&mut on, Frame { top: 1, left: 1, bottom: 1, right: 1 });
+        assert_eq!(on.pixels().filter(|p| **p == FRAME).count(), 3);
+    }
+}

@@ -1,0 +1,94 @@
+use fame_core::Tensor;
+
+use super::{
+    super::super::testing::{explanation, map, sample},
+    *,
+};
+
+const SIDE: usize = 8;
+
+fn plain(name: &str, role: &str) -> NamedMap {
+    map(name, role, Tensor::filled([SIDE, SIDE], 0.4))
+}
+
+fn cell(row: usize, column: usize, n: usize, role: &str) -> NamedMap {
+    let edge = |k: usize| (k as f64 * SIDE as f64 / n as f64).round() as usize;
+    let frame = Some(Frame { top: edge(row), left: edge(column), bottom: edge(row + 1), right: edge(column + 1) });
+    NamedMap { frame, ..plain(&format!("cell_{row}_{column}"), role) }
+}
+
+/// The sheet as text: `title|label|` and for every cell `caption=what`.
+fn outline(roles: &[&str], explanations: &[(&str, Explanation)], columns: Option<usize>, picture: Option<bool>) -> Vec<String> {
+    let explanations: Vec<(String, Explanation)> = explanations.iter().map(|(n, e)| ((*n).to_owned(), e.clone())).collect();
+    let sample = sample(roles, SIDE, SIDE);
+    let lines = lines(&FinishedItem { sample: &sample, explanations: &explanations }, columns, picture).unwrap();
+    let cell = |c: &Cell<'_>| match c.shows {
+        Shows::Blank => format!("{}=-", c.caption),
+        Shows::Picture(_) => format!("{}=P", c.caption),
+        Shows::Map(_, m) => format!("{}={}", c.caption, m.name),
+    };
+    lines.iter().map(|l| format!("{}|{}|{}", l.title, l.label, l.cells.iter().map(cell).collect::<Vec<_>>().join(" "))).collect()
+}
+
+#[test]
+fn cells_lie_where_their_frames_do_also_when_pixels_do_not_divide() {
+    let n = 3;
+    let mut maps: Vec<NamedMap> = (0..9).map(|i| cell(i / n, i % n, n, "image")).collect();
+    maps.remove(4);
+    let mut e = explanation(maps);
+    e.warnings.push("cell_1_1 has no map: dead".into());
+    let lines = outline(&["image"], &[("cells", e)], None, None);
+    assert_eq!(lines[0], "cells|0|0=cell_0_0 1=cell_0_1 2=cell_0_2");
+    assert_eq!(lines[1], "|1|=cell_1_0 =- =cell_1_2");
+}
+
+#[test]
+fn a_dead_row_does_not_shift_the_others() {
+    let mut e = explanation(vec![cell(2, 1, 4, "image"), cell(3, 3, 4, "image")]);
+    e.warnings.push("the other cells are dead".into());
+    let lines = outline(&["image"], &[("cells", e)], None, Some(true));
+    assert_eq!((lines.len(), lines[0].as_str(), lines[3].as_str()), (5, "cells||image:=P", "|2|=- =cell_2_1 =- =-"));
+}
+
+#[test]
+fn a_few_chosen_cells_are_packed() {
+    let e = explanation(vec![cell(0, 0, 8, "image"), cell(3, 3, 8, "image")]);
+    assert_eq!(outline(&["image"], &[("cells", e)], None, None), ["cells||image:=P cell_0_0=cell_0_0 cell_3_3=cell_3_3"]);
+}
+
+#[test]
+fn roles_and_finishes_have_grids_of_their_own() {
+    let finished = |m: NamedMap, finish: &str| NamedMap { name: format!("{}_{finish}", m.name), ..m };
+    let cells: Vec<(usize, usize)> = vec![(0, 0), (0, 1), (1, 0), (1, 1)];
+    let mut maps = Vec::new();
+    for &(r, c) in &cells {
+        maps.extend(["k5", "k9"].map(|f| finished(cell(r, c, 2, "gallery"), f)));
+    }
+    maps.extend(cells.iter().map(|&(r, c)| cell(r, c, 2, "probe")));
+    let lines = outline(&["gallery", "probe"], &[("cells", explanation(maps))], None, None);
+    assert_eq!(lines[0], "cells: gallery|0|0=cell_0_0_k5 1=cell_0_1_k5");
+    assert_eq!(lines[2], "cells: gallery, cell_0_0_k9|0|0=cell_0_0_k9 1=cell_0_1_k9");
+    assert_eq!(lines[4], "cells: probe|0|0=cell_0_0 1=cell_0_1");
+    assert_eq!(lines.len(), 6);
+}
+
+#[test]
+fn explainers_are_rows_and_maps_are_columns() {
+    let fame = explanation(vec![plain("gallery_s", "gallery"), plain("probe_s", "probe"), plain("gallery_d", "gallery")]);
+    let cam = explanation(vec![plain("probe_s", "probe"), plain("gallery_s", "gallery")]);
+    let lines = outline(&["gallery", "probe"], &[("fame", fame), ("cam", cam)], None, None);
+    assert_eq!(lines[0], "|fame|gallery:=P gallery_s=gallery_s gallery_d=gallery_d probe:=P probe_s=probe_s");
+    assert_eq!(lines[1], "|cam|=P =gallery_s =- =P =probe_s");
+}
+
+#[test]
+fn one_explainer_fills_a_row_or_a_near_square() {
+    let maps = |n: usize| explanation((0..n).map(|i| plain(&format!("m{i}"), "image")).collect());
+    let widths = |n, columns, picture| {
+        let lines = outline(&["image"], &[("fame", maps(n))], columns, picture);
+        lines.iter().map(|l| l.matches('=').count()).collect::<Vec<_>>()
+    };
+    assert_eq!(widths(7, None, None), [8]);
+    assert_eq!(widths(8, None, None), [3, 3, 3]);
+    assert_eq!(widths(5, Some(2), Some(false)), [2, 2, 1]);
+}

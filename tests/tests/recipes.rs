@@ -1,0 +1,108 @@
+//! Every recipe of `recipes/` runs, shortened, and leaves what it says.
+
+use std::{collections::BTreeSet, fs};
+
+use fame_core::{
+    Preset,
+    model::Task,
+    recipe::Spec,
+    registry::{BuildContext, Registry},
+    run::RunStatus,
+};
+use fame_tests::{plan, root, run_into};
+
+/// Every recipe, with the overrides that make it short, and how many maps each item then has.
+const SHORT: &[(&str, &[&str], usize)] = &[
+    ("fr_similar.ron", &["explain.fame.perturbation.iterations=2"], 2),
+    ("fr_dissimilar.ron", &["explain.fame.perturbation=Lots(iterations: 2)"], 2),
+    ("fr_target.ron", &["explain.lots.perturbation.iterations=2"], 1),
+    ("ic_logit.ron", &["explain.fame.perturbation=Lots(iterations: 2)"], 1),
+    ("feature_map.ron", &["explain.cells.perturbation.iterations=1"], 49),
+    ("blur_effect.ron", &["explain.fame.perturbation.iterations=2"], 7),
+];
+
+#[test]
+fn every_recipe_is_listed_here() {
+    let there: BTreeSet<String> = fs::read_dir(root().join("recipes"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|n| n.ends_with(".ron"))
+        .collect();
+    let listed: BTreeSet<String> = SHORT.iter().map(|(n, ..)| (*n).to_owned()).collect();
+    assert_eq!(there, listed);
+}
+
+#[test]
+fn every_recipe_runs_and_leaves_honest_maps() {
+    for (recipe, sets, maps) in SHORT {
+        let dir = tempfile::tempdir().unwrap();
+        let summary = run_into(&plan(recipe, sets), dir.path()).unwrap_or_else(|e| panic!("{recipe}: {e}"));
+        assert_eq!(summary.status, RunStatus::Complete, "{recipe}");
+        let items: Vec<_> = fs::read_dir(dir.path().join("items")).unwrap().map(|e| e.unwrap().path()).collect();
+        assert_eq!(items.len(), 1, "{recipe}");
+        let names = fs::read_dir(&items[0]).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let finished: Vec<String> = names.filter(|n| n.ends_with(".npy") && !n.ends_with(".raw.npy")).collect();
+        assert_eq!(finished.len(), *maps, "{recipe}: {finished:?}");
+        for name in finished {
+            let npy = npyz::NpyFile::new(fs::File::open(items[0].join(&name)).unwrap()).unwrap();
+            assert_eq!(npy.shape().len(), 2, "{recipe} {name}");
+            let values: Vec<f32> = npy.into_vec().unwrap();
+            let (min, max) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+            assert!(min >= 0.0 && max == 1.0 && min < max, "{recipe} {name}: {min}..{max}");
+        }
+        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("run.json")).unwrap()).unwrap();
+        assert_eq!(record["status"], "complete");
+        let explanations = record["items"][0]["explanations"].as_object().unwrap();
+        for explanation in explanations.values() {
+            assert!(explanation["layers"][0]["shape"].is_array());
+            for map in explanation["maps"].as_array().unwrap() {
+                for fact in ["loss_before", "loss_after", "steps", "stop", "map_steps"] {
+                    assert!(!map[fact].is_null(), "{recipe}: no {fact} in {map}");
+                }
+            }
+        }
+        assert!(record["items"][0]["seconds"].as_f64().unwrap() > 0.0);
+    }
+}
+
+/// What a plugin's documentation shows must work.
+#[test]
+fn every_registered_example_parses_and_builds() {
+    let registry = Registry::builtin().unwrap();
+    assert!(registry.iter().count() > 20, "the built-in plugins are linked");
+    for registration in registry.iter() {
+        for preset in [Preset::Paper, Preset::Authors] {
+            let with = BuildContext { registry: &registry, preset, task: Task::FaceRecognition, folder: &root() };
+            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example));
+            let spec = Spec::from_text(registration.example).unwrap();
+            assert_eq!(spec.name, registration.name);
+        }
+        let schema: serde_json::Value = serde_json::from_str(&(registration.schema)()).unwrap();
+        assert!(schema["description"].is_string(), "{} says what it does", registration.name);
+        for (name, about) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(about["description"].is_string(), "{}.{name} has no documentation", registration.name);
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_run_continues_and_ends_the_same() {
+    let sets = ["explain.fame.perturbation.iterations=2"];
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run_into(&plan("fr_similar.ron", &sets), whole.path()).unwrap();
+    let item = "items/obama--obama2";
+    // A killed run leaves a draft, and no item.
+    fs::create_dir_all(broken.path().join("items/.draft-x")).unwrap();
+    run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
+    assert!(!broken.path().join("items/.draft-x").exists());
+    let again = run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
+    assert_eq!((again.done, again.kept), (0, 1), "the same work is not done twice");
+    let other = run_into(&plan("fr_similar.ron", &["explain.fame.perturbation.iterations=1"]), broken.path()).unwrap();
+    assert_eq!((other.done, other.kept), (1, 0), "other work is not mistaken for it");
+    run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
+    for entry in fs::read_dir(whole.path().join(item)).unwrap() {
+        let name = entry.unwrap().file_name();
+        let read = |dir: &std::path::Path| fs::read(dir.join(item).join(&name)).unwrap();
+        assert!(read(whole.path()) == read(broken.path()), "{name:?} differs");
+    }
+}
