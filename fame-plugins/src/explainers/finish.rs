@@ -90,8 +90,14 @@ impl Finish {
     pub(super) fn finish_both(&self, name: &str, role: &str, raw: &Tensor, facts: &Facts, into: &mut Explanation) -> Result<()> {
         for (suffix, sign) in [("similar", 1.0), ("dissimilar", -1.0)] {
             let shown = Some(part(raw, sign)?);
-            let draft =
-                Draft { name: format!("{name}_{suffix}"), role: role.to_owned(), raw: raw.clone(), shown, frame: None, facts: facts.clone() };
+            let draft = Draft {
+                name: format!("{name}_{suffix}"),
+                role: role.to_owned(),
+                raw: raw.clone(),
+                shown,
+                frame: None,
+                facts: facts.clone(),
+            };
             self.finish(draft, into)?;
         }
         Ok(())

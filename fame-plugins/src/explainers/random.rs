@@ -1,7 +1,8 @@
-//! Reproducible randomness: a mask set must be the same on every machine and in every later version, so the generator is our own.
+//! Random numbers that are the same on every machine: SplitMix64, seeded from the run's seed and the item's id.
 
-/// `SplitMix64` (Steele, Lea & Flood, OOPSLA 2014): a 64-bit counter through a mixing function. Any seed is a good one, and a neighbouring seed gives an
-/// unrelated stream, so mask number i can have a stream of its own.
+/// A stream of random numbers.
+///
+/// SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): a counter through a mixing function, so that near seeds give unrelated streams.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -10,30 +11,39 @@ impl Random {
         Self(seed)
     }
 
-    /// Stream number `index` of `seed`.
-    pub(super) fn stream(seed: u64, index: usize) -> Self {
-        // The first draw scrambles, so that stream i does not start where stream i + 1 continues.
-        Self(Self(seed ^ (index as u64).wrapping_mul(0xD134_2543_DE82_EF95)).bits())
+    /// The `n`-th of many independent streams of `seed`, whatever order they are asked for in.
+    pub(super) fn stream(seed: u64, n: usize) -> Self {
+        Self(Self(seed ^ (n as u64).wrapping_mul(0xD605_BBB5_8C8A_BC03)).next())
     }
 
-    /// 64 random bits.
-    pub(super) fn bits(&mut self) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     }
 
-    /// Uniform in 0..n; 0 for n = 0. The bias is below n / 2⁶⁴.
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.bits()) * n as u128) >> 64) as usize
+    /// Uniform in 0..1, 53 bits.
+    pub(super) fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// True with probability `p`.
-    pub(super) fn chance(&mut self, p: f32) -> bool {
-        // 24 bits: as many as a single-precision number below 1 can tell apart.
-        ((self.bits() >> 40) as f32) < p * 16_777_216.0
+    /// Uniform in 0..n; 0 for n = 0.
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        // The upper half of a 128-bit product; its bias is below n / 2⁶⁴.
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+
+    /// Fills `out` with standard normal numbers (Box-Muller).
+    pub(super) fn fill_normal(&mut self, out: &mut [f32]) {
+        for pair in out.chunks_mut(2) {
+            // 1 - u is in (0, 1], so the logarithm is finite.
+            let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+            let (sin, cos) = (std::f64::consts::TAU * self.uniform()).sin_cos();
+            for (value, side) in pair.iter_mut().zip([cos, sin]) {
+                *value = (radius * side) as f32;
+            }
+        }
     }
 }
 
@@ -42,21 +52,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_generator_is_the_published_one() {
-        // The reference implementation's first two outputs for seed 0.
-        let mut random = Random::new(0);
-        assert_eq!((random.bits(), random.bits()), (0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4));
+    fn numbers_are_the_published_ones_and_look_normal() {
+        // The first output of SplitMix64 for seed 0, as its reference implementation prints it.
+        assert_eq!(Random::new(0).next(), 0xE220_A839_7B1D_CDAF);
+        let mut values = vec![0.0; 20_001];
+        Random::stream(7, 3).fill_normal(&mut values);
+        let n = values.len() as f64;
+        let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let variance = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n - mean * mean;
+        // Four standard errors of either.
+        assert!(mean.abs() < 4.0 / n.sqrt() && (variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "{mean} {variance}");
     }
 
     #[test]
-    fn draws_stay_in_range_and_streams_differ() {
-        let mut random = Random::stream(7, 3);
-        assert!((0..1000).all(|_| random.below(5) < 5));
+    fn whole_numbers_stay_in_range() {
+        let mut random = Random::new(1);
+        let draws: Vec<usize> = (0..1000).map(|_| random.below(5)).collect();
+        assert!((0..5).all(|k| draws.contains(&k)) && draws.iter().all(|d| *d < 5));
         assert_eq!(random.below(0), 0);
-        assert_ne!(Random::stream(7, 3).bits(), Random::stream(7, 4).bits());
-        let hits = (0..10_000).filter(|_| random.chance(0.3)).count();
-        // Five standard deviations of a binomial around 3000.
-        assert!(hits.abs_diff(3000) < 230, "{hits}");
-        assert!(!random.chance(0.0) && random.chance(1.0));
+    }
+
+    #[test]
+    fn streams_differ() {
+        assert_ne!(Random::stream(1, 0).next(), Random::stream(1, 1).next());
+        assert_ne!(Random::stream(1, 0).next(), Random::stream(2, 0).next());
     }
 }

@@ -178,7 +178,8 @@ impl SoftMasks {
     /// and a window of the picture's size is cut out at a random shift below one cell.
     fn fill(&self, index: usize, mask: &mut [f32]) {
         let mut random = Random::stream(self.seed, index);
-        let open: Vec<f32> = (0..self.grid * self.grid).map(|_| if random.chance(self.probability) { 1.0 } else { 0.0 }).collect();
+        let open: Vec<f32> =
+            (0..self.grid * self.grid).map(|_| if random.uniform() < f64::from(self.probability) { 1.0 } else { 0.0 }).collect();
         let rows = self.axis(self.height, &mut random);
         let columns = self.axis(self.width, &mut random);
         for ((a, b, t), line) in rows.iter().zip(mask.chunks_exact_mut(self.width)) {
@@ -197,7 +198,16 @@ impl SoftMasks {
         let shift = random.below(cell);
         let scale = self.grid as f64 / ((self.grid + 1) * cell) as f64;
         let last = self.grid as i64 - 1;
-        let mirrored = |i: i64| (if i < 0 { -i } else if i > last { 2 * last - i } else { i }).clamp(0, last) as usize;
+        let mirrored = |i: i64| {
+            (if i < 0 {
+                -i
+            } else if i > last {
+                2 * last - i
+            } else {
+                i
+            })
+            .clamp(0, last) as usize
+        };
         let place = |pixel: usize| {
             let at = ((pixel + shift) as f64 + 0.5) * scale - 0.5;
             let floor = at.floor();

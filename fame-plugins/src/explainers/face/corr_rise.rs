@@ -257,7 +257,8 @@ mod tests {
             })
             .collect();
         let mean = scores.iter().sum::<f64>() / n;
-        let deviation = |values: &dyn Fn(usize) -> f64, mean: f64| (0..scores.len()).map(|i| (values(i) - mean).powi(2)).sum::<f64>().sqrt();
+        let deviation =
+            |values: &dyn Fn(usize) -> f64, mean: f64| (0..scores.len()).map(|i| (values(i) - mean).powi(2)).sum::<f64>().sqrt();
         (0..area)
             .map(|p| {
                 let m = visible.iter().map(|v| v[p]).sum::<f64>() / n;
@@ -306,7 +307,11 @@ mod tests {
         let scores: Vec<f64> = (0..60)
             .map(|i| {
                 let mut s = 1.0;
-                masks.hidden(i, |p| if p == 36 { s = 0.0 });
+                masks.hidden(i, |p| {
+                    if p == 36 {
+                        s = 0.0
+                    }
+                });
                 s
             })
             .collect();

@@ -10,6 +10,7 @@ mod pull;
 mod xssab;
 
 pub use corr_rise::{CorrRise, Correlation, Ties};
+pub(super) use dot_decomposition::enlarge;
 pub use dot_decomposition::{BiasTerm, DotDecomposition};
 pub use embedding::Through;
 pub use fggb::{Fggb, ThresholdForm};

@@ -1,9 +1,6 @@
 //! Many pull-backs from one forward pass, never more than a batch of gradients at a time.
 
-use fame_core::{
-    Error, Model, Place, Result, Seed, Taps, Tensor,
-    contract::Pass,
-};
+use fame_core::{Error, Model, Place, Result, Seed, Taps, Tensor, contract::Pass};
 
 /// One picture passed forward once, ready to be asked for d(anything of its embedding) / d(pixels).
 ///
