@@ -19,6 +19,8 @@ mod fold;
 mod gradient;
 mod import;
 mod network;
+#[cfg(test)]
+mod network_tests;
 mod onnx;
 mod ops;
 mod pass;

@@ -148,3 +148,6 @@ fn pull_through(tape: &mut Tape, cotangents: &mut HashMap<OutletId, OutletId>, n
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

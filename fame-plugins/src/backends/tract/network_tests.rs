@@ -1,0 +1,333 @@
+//! The promises of the contract, on a small network written here: convolutions with batch normalisation, PReLU, a skip connection,
+//! a strided convolution, global pooling and a dense layer.
+
+use fame_core::contract::Network;
+use fame_core::{Error, Place, Seed, Taps, Tensor};
+use proptest::prelude::*;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::type_proto::Value;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto::AttributeType, type_proto,
+};
+
+use super::network::TractNetwork;
+use super::onnx::OnnxFile;
+
+/// Two plans of one network may sum in another order (a tapped layer is not fused), so they agree to f32 rounding over ~100 summands.
+const ROUNDING: f32 = 1e-5;
+
+fn noise(i: usize) -> f32 {
+    let h = (i as u32 + 1).wrapping_mul(2_246_822_519);
+    let h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
+    ((h ^ (h >> 12)) >> 8) as f32 / 8_388_608.0 - 1.0
+}
+
+fn batch(shape: &[usize], from: usize) -> Tensor {
+    let n: usize = shape.iter().product();
+    Tensor::new(shape, (from..from + n).map(noise).collect()).unwrap()
+}
+
+fn weight(name: &str, dims: &[i64]) -> TensorProto {
+    let n: i64 = dims.iter().product();
+    let from = name.bytes().map(usize::from).sum::<usize>() * 1000;
+    let positive = name.ends_with("var") || name.ends_with("slope");
+    let value = |i: usize| if positive { noise(i).abs() + 0.2 } else { noise(i) * 0.5 };
+    TensorProto {
+        name: name.into(),
+        dims: dims.into(),
+        data_type: DataType::Float as i32,
+        float_data: (from..from + n as usize).map(value).collect(),
+        ..TensorProto::default()
+    }
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, &[i64])]) -> NodeProto {
+    let attribute = |(name, ints): &(&str, &[i64])| AttributeProto {
+        name: (*name).into(),
+        r#type: if ints.len() == 1 && *name != "axes" { AttributeType::Int as i32 } else { AttributeType::Ints as i32 },
+        i: ints[0],
+        ints: ints.to_vec(),
+        ..AttributeProto::default()
+    };
+    NodeProto {
+        op_type: op.into(),
+        name: format!("{output}_node"),
+        input: inputs.iter().map(|&s| s.into()).collect(),
+        output: vec![output.into()],
+        attribute: ints.iter().map(attribute).collect(),
+        ..NodeProto::default()
+    }
+}
+
+fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+    let dim = |&d: &i64| Dimension {
+        value: Some(if d > 0 { dimension::Value::DimValue(d) } else { dimension::Value::DimParam("N".into()) }),
+        ..Dimension::default()
+    };
+    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
+    let kind = TypeProto { value: Some(Value::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: name.into(), r#type: Some(kind), ..ValueInfoProto::default() }
+}
+
+fn model(node: Vec<NodeProto>, initializer: Vec<TensorProto>, output: &str) -> ModelProto {
+    let graph = GraphProto {
+        node,
+        name: "net".into(),
+        initializer,
+        input: vec![value("x", &[0, 2, 8, 8])],
+        output: vec![value(output, &[0, 5])],
+        ..GraphProto::default()
+    };
+    let opset = OperatorSetIdProto { version: 13, ..OperatorSetIdProto::default() };
+    ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(graph), ..ModelProto::default() }
+}
+
+fn small() -> ModelProto {
+    let pads: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
+    let nodes = vec![
+        node("Conv", &["x", "w1", "b1"], "conv1", &[pads]),
+        node("BatchNormalization", &["conv1", "gamma", "beta", "mean", "var"], "norm1", &[]),
+        node("PRelu", &["norm1", "slope"], "act1", &[]),
+        node("Conv", &["act1", "w2"], "conv2", &[pads]),
+        node("Add", &["conv2", "act1"], "sum", &[]),
+        node("Relu", &["sum"], "act2", &[]),
+        node("Conv", &["act2", "w3", "b3"], "conv3", &[pads, ("strides", &[2, 2])]),
+        node("GlobalAveragePool", &["conv3"], "pool", &[]),
+        node("Flatten", &["pool"], "flat", &[("axis", &[1])]),
+        node("Gemm", &["flat", "w4", "b4"], "y", &[("transB", &[1])]),
+    ];
+    let weights: [(&str, &[i64]); 12] = [
+        ("w1", &[6, 2, 3, 3]),
+        ("b1", &[6]),
+        ("gamma", &[6]),
+        ("beta", &[6]),
+        ("mean", &[6]),
+        ("var", &[6]),
+        ("slope", &[6, 1, 1]),
+        ("w2", &[6, 6, 3, 3]),
+        ("w3", &[4, 6, 3, 3]),
+        ("b3", &[4]),
+        ("w4", &[5, 4]),
+        ("b4", &[5]),
+    ];
+    model(nodes, weights.iter().map(|(name, dims)| weight(name, dims)).collect(), "y")
+}
+
+fn load(proto: ModelProto) -> Result<TractNetwork, Error> {
+    TractNetwork::new(OnnxFile::check(proto, None, "net.onnx".into())?, None, 2)
+}
+
+fn network() -> TractNetwork {
+    load(small()).unwrap()
+}
+
+fn seed(layer: &str, cotangent: Tensor) -> Seed {
+    Seed { layer: layer.into(), cotangent }
+}
+
+fn assert_close(a: &Tensor, b: &Tensor) {
+    assert_eq!(a.shape(), b.shape());
+    let scale = b.max_abs().max(1e-3);
+    let apart = a.data().iter().zip(b.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart <= ROUNDING * scale, "{apart} apart at scale {scale}");
+}
+
+#[test]
+fn layers_are_listed_in_order_with_onnx_operators_and_row_shapes() {
+    let network = network();
+    let layers: Vec<(&str, &str, &[usize])> =
+        network.layers().iter().map(|l| (l.name.as_str(), l.op.as_str(), l.shape.as_slice())).collect();
+    assert_eq!(layers[0], ("x", "Input", [2, 8, 8].as_slice()));
+    assert_eq!(layers[1], ("conv1", "Conv", [6, 8, 8].as_slice()));
+    assert_eq!(layers[7], ("conv3", "Conv", [4, 4, 4].as_slice()));
+    assert_eq!(layers[10], ("y", "Gemm", [5].as_slice()));
+    assert!(network.layers()[10].is_output && !network.layers()[9].is_output);
+    assert_eq!(network.preferred_rows(), 2);
+}
+
+#[test]
+fn a_batch_gives_the_same_bits_as_a_loop() {
+    let network = network();
+    let x = batch(&[5, 2, 8, 8], 0);
+    let taps = Taps::of(["y", "act1"]).with_gradient(Place::Input).with_gradient(Place::Layer("act2".into()));
+    let pass = network.forward(&x, &taps).unwrap();
+    let cotangent = batch(&[5, 5], 7);
+    let together = pass.gradient(&[seed("y", cotangent.clone())]).unwrap();
+    for i in 0..5 {
+        let one = Tensor::stack([&x.row_tensor(i)]).unwrap();
+        let alone = network.forward(&one, &taps).unwrap();
+        assert_eq!(alone.output("act1").unwrap().row(0), pass.output("act1").unwrap().row(i));
+        let gradients = alone.gradient(&[seed("y", Tensor::stack([&cotangent.row_tensor(i)]).unwrap())]).unwrap();
+        assert_eq!(gradients[0].row(0), together[0].row(i));
+        assert_eq!(gradients[1].row(0), together[1].row(i));
+    }
+}
+
+#[test]
+fn gradients_agree_with_central_differences() {
+    /// Small enough that few ReLU inputs change sign, large enough for f32.
+    const STEP: f32 = 1e-3;
+    /// Rounding of f32 outputs of size 1 over the step, with a margin for a kink.
+    const TOLERANCE: f64 = 5e-3;
+    let network = network();
+    let x = batch(&[1, 2, 8, 8], 3);
+    let w = batch(&[1, 5], 1);
+    let taps = Taps::of(["y"]);
+    let pass = network.forward(&x, &taps.clone().with_gradient(Place::Input)).unwrap();
+    let gradient = pass.gradient(&[seed("y", w.clone())]).unwrap().remove(0);
+    for i in (0..x.len()).step_by(7) {
+        let at = |by: f32| {
+            let mut moved = x.clone();
+            moved.data_mut()[i] += by;
+            let y = network.forward(&moved, &taps).unwrap().output("y").unwrap();
+            y.data().iter().zip(w.data()).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum::<f64>()
+        };
+        let want = (at(STEP) - at(-STEP)) / (2.0 * f64::from(STEP));
+        assert!((f64::from(gradient.data()[i]) - want).abs() <= TOLERANCE, "{i}: {} instead of {want}", gradient.data()[i]);
+    }
+}
+
+#[test]
+fn inner_gradients_chain_to_the_input() {
+    let network = network();
+    let x = batch(&[2, 2, 8, 8], 0);
+    let w = batch(&[2, 5], 2);
+    let taps = Taps::of(["y"]).with_gradient(Place::Layer("sum".into())).with_gradient(Place::Input);
+    let both = network.forward(&x, &taps).unwrap().gradient(&[seed("y", w)]).unwrap();
+    let below = network.forward(&x, &Taps::of(["sum"]).with_gradient(Place::Input)).unwrap();
+    assert_close(&below.gradient(&[seed("sum", both[0].clone())]).unwrap()[0], &both[1]);
+}
+
+#[test]
+fn seeds_add_up_and_a_pass_can_be_pulled_back_again() {
+    let network = network();
+    let x = batch(&[2, 2, 8, 8], 0);
+    let pass = network.forward(&x, &Taps::of(["y", "conv3"]).with_gradient(Place::Input)).unwrap();
+    let (a, b) = (seed("y", batch(&[2, 5], 1)), seed("conv3", batch(&[2, 4, 4, 4], 2)));
+    let pull = |seeds: &[Seed]| pass.gradient(seeds).unwrap().remove(0);
+    let (only_a, only_b, both) = (pull(std::slice::from_ref(&a)), pull(std::slice::from_ref(&b)), pull(&[a.clone(), b]));
+    let sum = only_a.data().iter().zip(only_b.data()).map(|(a, b)| a + b).collect();
+    assert_close(&both, &Tensor::new(both.shape(), sum).unwrap());
+    assert_eq!(pull(std::slice::from_ref(&a)), only_a);
+    assert_close(&pull(&[a.clone(), a]), &Tensor::new(only_a.shape(), only_a.data().iter().map(|v| 2.0 * v).collect()).unwrap());
+}
+
+#[test]
+fn a_replaced_layer_is_used_and_skip_connections_keep_their_meaning() {
+    let network = network();
+    let x = batch(&[2, 2, 8, 8], 0);
+    let taps = Taps::of(["y"]).with_gradient(Place::Layer("conv2".into())).with_gradient(Place::Input);
+    let usual = network.forward(&x, &Taps::of(["conv2", "act1", "sum", "y"])).unwrap();
+    let conv2 = usual.output("conv2").unwrap();
+    let same = network.forward_from("conv2", &conv2, &x, &taps).unwrap();
+    assert_close(&same.output("y").unwrap(), &usual.output("y").unwrap());
+    let zero = Tensor::zeros(conv2.shape());
+    let without = network.forward_from("conv2", &zero, &x, &Taps::of(["sum"])).unwrap();
+    assert_close(&without.output("sum").unwrap(), &usual.output("act1").unwrap());
+    let gradients = same.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap();
+    let whole = network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Layer("conv2".into()))).unwrap();
+    assert_close(&gradients[0], &whole.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap()[0]);
+    // The input is reached around the replaced layer.
+    assert!(gradients[1].max_abs() > 0.0);
+}
+
+#[test]
+fn every_bias_is_found_and_is_additive() {
+    let network = network();
+    let biases = network.biases().unwrap();
+    let found: Vec<(&str, &[usize])> = biases.iter().map(|b| (b.layer.as_str(), b.value.shape())).collect();
+    assert_eq!(found, [("conv1", [6, 1, 1].as_slice()), ("norm1", &[6, 1, 1]), ("conv3", &[4, 1, 1]), ("y", &[5])]);
+    // With a zero input a bare convolution gives its bias, whatever was folded into it.
+    let conv1 = network.forward(&Tensor::zeros([1, 2, 8, 8]), &Taps::of(["conv1"])).unwrap().output("conv1").unwrap();
+    assert!((conv1.data()[64] - biases[0].value.data()[1]).abs() < 1e-6);
+}
+
+#[test]
+fn mistakes_are_told_apart() {
+    let network = network();
+    let x = batch(&[1, 2, 8, 8], 0);
+    let code = |error: Option<Error>| error.unwrap().code;
+    let error = network.forward(&x, &Taps::of(["conv33"])).err().unwrap();
+    assert!(error.help.unwrap().contains("`conv3`"));
+    assert_eq!(code(network.forward(&batch(&[1, 2, 8, 7], 0), &Taps::of(["y"])).err()), "fame::backend::batch_shape");
+    let pass = network.forward(&x, &Taps::of(["y"])).unwrap();
+    assert_eq!(code(pass.output("conv3").err()), "fame::backend::not_tapped");
+    assert_eq!(code(pass.gradient(&[]).err()), "fame::backend::no_places");
+    let pass = network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).unwrap();
+    assert_eq!(code(pass.gradient(&[seed("y", batch(&[1, 4], 0))]).err()), "fame::backend::cotangent_shape");
+    let ahead = Taps::of(["act1"]).with_gradient(Place::Layer("conv3".into()));
+    assert_eq!(code(network.forward(&x, &ahead).err()), "fame::backend::no_gradient_path");
+    assert_eq!(code(network.check_gradient("act1", &Place::Layer("conv3".into())).err()), "fame::backend::no_gradient_path");
+    network.check_gradient("y", &Place::Input).unwrap();
+}
+
+#[test]
+fn an_operator_without_a_rule_stops_the_gradient_but_not_the_network() {
+    let nodes = vec![node("Relu", &["x"], "r", &[]), node("Acosh", &["r"], "y", &[])];
+    let network = load(model(nodes, vec![], "y")).unwrap();
+    let x = batch(&[1, 2, 8, 8], 0);
+    network.forward(&x, &Taps::of(["y"])).unwrap();
+    let told = [network.check_gradient("y", &Place::Input).err(), network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).err()];
+    for error in told.map(Option::unwrap) {
+        assert_eq!(error.code, "fame::backend::no_gradient_rule");
+        assert!(error.message.contains("y_node") && error.message.contains("Acosh"), "{error}");
+    }
+    network.check_gradient("r", &Place::Input).unwrap();
+}
+
+#[test]
+fn broken_models_are_refused_with_one_sentence() {
+    let refuse = |change: fn(&mut GraphProto)| {
+        let mut proto = small();
+        change(proto.graph.as_mut().unwrap());
+        let error = load(proto).err().unwrap();
+        assert!(error.message.contains("net.onnx") && error.message.ends_with('.'), "{error}");
+        error.code
+    };
+    assert_eq!(refuse(|g| g.node[2].op_type = "Frobnicate".into()), "fame::backend::unknown_operator");
+    assert_eq!(refuse(|g| g.initializer[0].float_data[3] = f32::NAN), "fame::backend::not_finite");
+    assert_eq!(refuse(|g| g.initializer[0].float_data.truncate(3)), "fame::backend::bad_model");
+    assert_eq!(refuse(|g| g.initializer[0].dims = vec![i64::MAX, i64::MAX]), "fame::backend::bad_model");
+    assert_eq!(refuse(|g| g.node.clear()), "fame::backend::bad_model");
+    assert_eq!(refuse(|g| g.input.clear()), "fame::backend::bad_model");
+    assert_eq!(refuse(|g| g.node[3].input[0] = "nowhere".into()), "fame::backend::bad_model");
+    assert_eq!(refuse(|g| g.node[0].attribute[0].ints = vec![1]), "fame::backend::bad_model");
+}
+
+#[test]
+fn files_that_are_no_models_are_refused() {
+    use fame_core::contract::{Backend, LoadRequest};
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("empty.onnx", vec![]), ("text.onnx", b"not a model at all".to_vec()), ("bytes.onnx", vec![0xFF; 999])] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let error = super::Tract::default().load(&LoadRequest { file, input_shape: None }).err().unwrap();
+        assert_eq!(error.code, "fame::backend::bad_model");
+        assert!(error.message.contains(name) && error.help.is_some(), "{error}");
+    }
+    let missing = LoadRequest { file: folder.path().join("missing.onnx"), input_shape: None };
+    assert_eq!(super::Tract::default().load(&missing).err().unwrap().code, "fame::io");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Pulling back is linear: that of `a·u + b·v` is `a` times that of `u` plus `b` times that of `v`.
+    #[test]
+    fn pulling_back_is_linear(a in -2f32..2.0, b in -2f32..2.0, from in 0usize..1000) {
+        let network = network();
+        let pass = network.forward(&batch(&[1, 2, 8, 8], from), &Taps::of(["y"]).with_gradient(Place::Input)).unwrap();
+        let (u, v) = (batch(&[1, 5], from + 1), batch(&[1, 5], from + 50));
+        let mix = |u: &Tensor, v: &Tensor| Tensor::new(u.shape(), u.data().iter().zip(v.data()).map(|(u, v)| a * u + b * v).collect()).unwrap();
+        let pull = |cotangent: Tensor| pass.gradient(&[seed("y", cotangent)]).unwrap().remove(0);
+        let (of_u, of_v) = (pull(u.clone()), pull(v.clone()));
+        let (got, want) = (pull(mix(&u, &v)), mix(&of_u, &of_v));
+        let scale = of_u.max_abs().max(of_v.max_abs());
+        for (got, want) in got.data().iter().zip(want.data()) {
+            prop_assert!((got - want).abs() <= 4.0 * ROUNDING * scale);
+        }
+    }
+}
