@@ -160,8 +160,8 @@ fn read(path: &Path, (height, width): (usize, usize)) -> Result<Tensor> {
     let npy = npyz::NpyFile::new(&bytes[..]).map_err(|e| bad(format!("is not a .npy file: {e}")))?;
     let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
     let full = match shape.as_slice() {
-        &[h, w] => [1, h, w],
-        &[c, h, w] if c > 0 => [c, h, w],
+        [h, w] => [1, *h, *w],
+        [c, h, w] if *c > 0 => [*c, *h, *w],
         _ => return Err(bad(format!("has shape {shape:?}; a map is [H, W] or [C, H, W]"))),
     };
     if full[1..] != [height, width] {

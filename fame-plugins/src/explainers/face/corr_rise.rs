@@ -203,7 +203,7 @@ fn ranks(scores: &[f32], ties: Ties) -> Vec<f64> {
             ranks[*index] = match ties {
                 Ties::Ordinal => (first + k + 1) as f64,
                 // The mean of first + 1 … first + equal.
-                Ties::Average => first as f64 + (equal as f64 + 1.0) / 2.0,
+                Ties::Average => f64::midpoint((first + 1) as f64, (first + equal) as f64),
             };
         }
         first += equal;

@@ -6,6 +6,7 @@ use fame_core::{
     recipe::Spec,
     record::facts,
     registry::{BuildContext, Parts, Plugin},
+    run::Aim,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -146,8 +147,9 @@ impl Running {
         let roles = self.parameters.roles.clone().unwrap_or_else(|| known.iter().map(|r| (*r).to_owned()).collect());
         meter.begin(roles.len());
         let bias = embedding_of(model, head, &halves[0], &Tensor::zeros(halves[0].map.shape()))?;
-        let layers = vec![head.map.as_str(), head.embedding.as_str()];
-        let mut explanation = Explanation { facts: facts([("layers", layers.into())]), ..Explanation::default() };
+        // Only for its facts: an aim that is never evaluated.
+        let aim = Aim { model, layers: vec![head.map.clone(), head.embedding.clone()], loss: &crate::losses::Target::default() };
+        let mut explanation = Explanation { facts: facts([("layers", aim.layer_facts())]), ..Explanation::default() };
         for role in &roles {
             let find = |wanted: &str| halves.iter().find(|h| h.role == wanted);
             let Some(this) = find(role) else {

@@ -1,6 +1,6 @@
 //! The embeddings of a pair: directions, products, and derivatives through the normalisation.
 
-use fame_core::{Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, run::Aim};
+use fame_core::{Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, record::Value, run::Aim};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,15 +34,27 @@ pub(super) struct Side {
     pub(super) other: Vec<f32>,
 }
 
+/// A pair at its embedding.
+pub(super) struct Sides {
+    /// The embedding's name.
+    pub(super) layer: String,
+    /// Its name, operator and shape, for the record.
+    pub(super) layer_facts: Value,
+    /// Every role that is to be explained.
+    pub(super) sides: Vec<Side>,
+}
+
 /// The chosen sides of a pair: every role of `roles`, or both.
-pub(super) fn sides(model: &Model, layer: &LayerChoice, sample: &Sample, roles: Option<&[String]>) -> Result<(String, Vec<Side>)> {
+pub(super) fn sides(model: &Model, layer: &LayerChoice, sample: &Sample, roles: Option<&[String]>) -> Result<Sides> {
     // The target of walking towards the other picture is its clean embedding: exactly what is wanted here.
     let loss = Target { towards: Towards::OtherRole };
     let aim = Aim::new(model, &LayerChoices(vec![layer.clone()]), &loss)?;
     let rows = aim.rows(sample, roles)?;
     let side = |row: fame_core::run::AimedRow| Side { role: row.role, name: row.name, other: row.target.values };
+    let sides = rows.into_iter().map(side).collect();
+    let layer_facts = aim.layer_facts();
     let layer = aim.layers.into_iter().next().ok_or_else(|| Error::bug("an aim without layers."))?;
-    Ok((layer, rows.into_iter().map(side).collect()))
+    Ok(Sides { layer, layer_facts, sides })
 }
 
 /// Refuses a model whose embedding cannot be pulled back to the pixels.

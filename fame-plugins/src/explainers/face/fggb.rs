@@ -16,7 +16,7 @@ use super::{
         finish::{Finish, plane, specs},
         meter::{Meter, per_sample},
     },
-    embedding::{self, Side, Through, contributions, embedding_layer, sides, through, unit},
+    embedding::{self, Side, Sides, Through, contributions, embedding_layer, sides, through, unit},
     pull::{Pull, channel_mean},
 };
 
@@ -103,9 +103,9 @@ impl Explainer for Running {
 
 impl Running {
     fn sample(&self, model: &Model, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
-        let (layer, sides) = sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
+        let Sides { layer, layer_facts, sides } = sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
         meter.begin(sides.iter().map(|side| side.other.len()).sum());
-        let mut explanation = Explanation { facts: facts([("layer", layer.as_str().into())]), ..Explanation::default() };
+        let mut explanation = Explanation { facts: facts([("layers", layer_facts)]), ..Explanation::default() };
         for side in &sides {
             let (sum, facts) = self.sum(model, &layer, sample, side, meter)?;
             let input = &model.manifest.input;

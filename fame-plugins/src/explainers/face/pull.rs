@@ -52,7 +52,9 @@ impl<'n> Pull<'n> {
                 // d/d(pixel) = d/d(input) / std, channel by channel.
                 let area = of_pixels.len() / self.std.len().max(1);
                 for (plane, std) in of_pixels.chunks_exact_mut(area.max(1)).zip(&self.std) {
-                    plane.iter_mut().for_each(|g| *g /= std);
+                    for g in plane {
+                        *g /= std;
+                    }
                 }
                 take(k, of_pixels)?;
             }
