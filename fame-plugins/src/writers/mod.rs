@@ -64,7 +64,7 @@ mod testing {
 
     use fame_core::{
         Explanation, NamedMap, Preset, Sample, Tensor,
-        contract::{Contract, FinishedItem, Writer},
+        contract::{FinishedItem, Writer},
         model::Task,
         recipe::{Problem, Spec},
         record::Facts,
