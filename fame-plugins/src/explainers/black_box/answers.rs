@@ -84,7 +84,7 @@ impl<'a> Question<'a> {
     /// The answers about `count` altered copies: `alter(i, copy)` changes copy i's pixels. Copies are made batch by batch and thrown away.
     ///
     /// # Errors
-    /// What the network or the loss says, or an answer that is NaN or infinite.
+    /// What the network or the loss says. An answer may be NaN or infinite: see [`broken`].
     pub(crate) fn ask(&self, count: usize, mut alter: impl FnMut(usize, &mut Tensor), meter: &mut Meter<'_>) -> Result<Vec<f32>> {
         let (model, taps) = (self.aim.model, self.aim.taps());
         let width = model.network.preferred_rows().max(1);
@@ -112,14 +112,14 @@ impl<'a> Question<'a> {
             });
             meter.tick(rows);
         }
-        match answers.iter().position(|a| !a.is_finite()) {
-            Some(at) => {
-                let message = format!("the loss is {} on altered copy {at} of {count}.", answers[at]);
-                Err(Error::new("fame::explain::not_finite", message))
-            }
-            None => Ok(answers),
-        }
+        Ok(answers)
     }
+}
+
+/// Why no map can be made of `answers`, if so. Ranks and sums would hide a NaN.
+pub(crate) fn broken(answers: &[f32]) -> Option<String> {
+    let at = answers.iter().position(|a| !a.is_finite())?;
+    Some(format!("the network's answer is {} for altered copy {at} of {}.", answers[at], answers.len()))
 }
 
 /// The class a target is about; losses that have one put it into their facts.
@@ -147,6 +147,7 @@ mod tests {
     fn probabilities_do_not_overflow() {
         assert!((probability(&[1000.0, 1000.0], 0).unwrap() - 0.5).abs() < 1e-7);
         assert!(probability(&[f32::NAN, 1.0], 1).unwrap().is_nan());
+        assert!(broken(&[1.0, f32::NAN]).unwrap().contains("copy 1 of 2") && broken(&[1.0]).is_none());
         assert!(probability(&[0.0], 1).is_err());
     }
 }

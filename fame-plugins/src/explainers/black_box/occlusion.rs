@@ -16,7 +16,7 @@ use super::{
         finish::{Draft, Finish, part, plane, specs},
         meter::{Meter, per_sample},
     },
-    answers::{Answer, Fill, Question, resolve_target},
+    answers::{Answer, Fill, Question, broken, resolve_target},
 };
 
 /// A window slides over the picture; where it lies, pixels are filled. A pixel's attribution is the mean drop y(x) − y(occluded) over the windows that cover
@@ -136,6 +136,10 @@ impl Running {
         };
         let clean = question.ask(1, |_, _| {}, meter)?[0];
         let answers = question.ask(tops.len() * lefts.len(), alter, meter)?;
+        if let Some(why) = broken(&answers) {
+            into.warnings.push(format!("{} has no map: {why}", row.name));
+            return Ok(());
+        }
         let mut drops = Drops::over(height * width);
         for (index, answer) in answers.iter().enumerate() {
             let drop = f64::from(clean) - f64::from(*answer);

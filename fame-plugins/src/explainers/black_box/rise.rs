@@ -18,7 +18,7 @@ use super::{
         meter::{Meter, per_sample},
         random::Random,
     },
-    answers::{Answer, Fill, Question, resolve_target},
+    answers::{Answer, Fill, Question, broken, resolve_target},
 };
 
 /// S(pixel) = 1/(N·p) · Σ_i y(x behind mask i) · M_i(pixel). A mask is a coarse random grid, cells open with probability p, enlarged smoothly and shifted at
@@ -150,6 +150,10 @@ impl Running {
             }
         };
         let answers = question.ask(count, alter, meter)?;
+        if let Some(why) = broken(&answers) {
+            into.warnings.push(format!("{} has no map: {why}", row.name));
+            return Ok(());
+        }
         let mut sums = Sums::over(masks.height * masks.width);
         for (index, answer) in answers.iter().enumerate() {
             masks.fill(index, &mut mask);

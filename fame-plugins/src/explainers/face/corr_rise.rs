@@ -16,7 +16,7 @@ use super::{
     super::{
         black_box::{
             Answer, Fill,
-            answers::{Question, resolve_target},
+            answers::{Question, broken, resolve_target},
             patches::PatchMasks,
         },
         finish::{Finish, plane, specs},
@@ -171,6 +171,10 @@ impl Running {
                 }
             };
             let scores = question.ask(parameters.masks, alter, meter)?;
+            if let Some(why) = broken(&scores) {
+                explanation.warnings.push(format!("{} has no map: {why}", row.name));
+                continue;
+            }
             let mut facts = row.target.facts.clone();
             facts.append(&mut spread(&scores));
             let scores = match parameters.correlation {

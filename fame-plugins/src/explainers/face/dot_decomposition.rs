@@ -16,8 +16,7 @@ use super::{
         finish::{Draft, Finish, part, specs},
         meter::{Meter, per_sample},
     },
-    embedding::embedding_layer,
-    fggb::picture_input,
+    embedding::{embedding_layer, picture_input},
 };
 
 /// What becomes of b in φ = Σ_i T_i·a_i + b.

@@ -1,6 +1,6 @@
 //! The embeddings of a pair: directions, products, and derivatives through the normalisation.
 
-use fame_core::{Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, record::Value, run::Aim};
+use fame_core::{Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, Tensor, record::Value, run::Aim};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,12 @@ pub(super) fn sides(model: &Model, layer: &LayerChoice, sample: &Sample, roles: 
     let layer_facts = aim.layer_facts();
     let layer = aim.layers.into_iter().next().ok_or_else(|| Error::bug("an aim without layers."))?;
     Ok(Sides { layer, layer_facts, sides })
+}
+
+/// The network's input of the picture in `role`, `[C, H, W]`.
+pub(super) fn picture_input(model: &Model, sample: &Sample, role: &str) -> Result<Tensor> {
+    let picture = sample.picture(role).ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
+    model.manifest.input.to_input(&picture.pixels)
 }
 
 /// Refuses a model whose embedding cannot be pulled back to the pixels.

@@ -6,7 +6,6 @@ use fame_core::{
     recipe::Spec,
     record::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
-    run::Aim,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,7 @@ use super::{
         finish::{Finish, plane, specs},
         meter::{Meter, per_sample},
     },
-    embedding::{self, Side, Sides, Through, contributions, embedding_layer, sides, through, unit},
+    embedding::{self, Side, Sides, Through, contributions, embedding_layer, picture_input, sides, through, unit},
     pull::{Pull, channel_mean},
 };
 
@@ -122,7 +121,8 @@ impl Running {
         let dimensions = side.other.len();
         let pull = Pull::new(model, layer, &input, dimensions)?;
         let (unit_phi, length) = unit(pull.embedding())?;
-        let weights = weights(&unit_phi, &unit(&side.other)?.0, f64::from(parameters.threshold), parameters.threshold_form)?;
+        let shares = contributions(&unit_phi, &unit(&side.other)?.0)?;
+        let weights = weights(&shares, f64::from(parameters.threshold), parameters.threshold_form);
         let area = model.manifest.input.height * model.manifest.input.width;
         let (mut sum, mut mean, mut silent) = (vec![0.0; area], vec![0.0; area], 0usize);
         let cotangent = |k: usize| {
@@ -145,7 +145,7 @@ impl Running {
         })?;
         let positive = weights.iter().filter(|w| **w > 0.0).count();
         let facts = facts([
-            ("similarity", similarity(&unit_phi, &side.other)?.into()),
+            ("similarity", shares.iter().sum::<f64>().into()),
             ("threshold", parameters.threshold.into()),
             ("weight_sum", weights.iter().sum::<f64>().into()),
             ("dimensions", dimensions.into()),
@@ -156,24 +156,13 @@ impl Running {
     }
 }
 
-/// The network's input of the picture in `role`.
-pub(super) fn picture_input(model: &Model, sample: &Sample, role: &str) -> Result<fame_core::Tensor> {
-    let loss = crate::losses::Target::default();
-    Aim { model, layers: Vec::new(), loss: &loss }.input(sample, role)
-}
-
-/// s = φ̂·φ̂_other.
-pub(super) fn similarity(unit_phi: &[f64], other: &[f32]) -> Result<f64> {
-    Ok(contributions(unit_phi, &unit(other)?.0)?.iter().sum())
-}
-
 /// w_k, one for each dimension.
-fn weights(unit: &[f64], other: &[f64], threshold: f64, form: ThresholdForm) -> Result<Vec<f64>> {
-    let share = match form {
-        ThresholdForm::Shared => threshold / unit.len() as f64,
+fn weights(shares: &[f64], threshold: f64, form: ThresholdForm) -> Vec<f64> {
+    let taken = match form {
+        ThresholdForm::Shared => threshold / shares.len() as f64,
         ThresholdForm::PerDimension => threshold,
     };
-    Ok(contributions(unit, other)?.iter().map(|v| v - share).collect())
+    shares.iter().map(|v| v - taken).collect()
 }
 
 #[cfg(test)]
@@ -189,7 +178,8 @@ mod tests {
             const ROUNDING: f64 = 1e-12;
             let (Ok((a, _)), Ok((b, _))) = (unit(&a), unit(&b)) else { return Ok(()) };
             let s: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
-            let sum = |threshold, form| weights(&a, &b, threshold, form).unwrap().iter().sum::<f64>();
+            let shares = contributions(&a, &b).unwrap();
+            let sum = |threshold, form| weights(&shares, threshold, form).iter().sum::<f64>();
             assert!((sum(0.0, ThresholdForm::Shared) - s).abs() < ROUNDING);
             assert!((sum(threshold, ThresholdForm::Shared) - (s - threshold)).abs() < ROUNDING);
             assert!((sum(threshold, ThresholdForm::PerDimension) - (s - 48.0 * threshold)).abs() < 48.0 * ROUNDING);

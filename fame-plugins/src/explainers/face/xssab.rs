@@ -16,8 +16,7 @@ use super::{
         finish::{Draft, Finish, plane, specs},
         meter::{Meter, per_sample},
     },
-    embedding::{self, Side, Sides, Through, contributions, embedding_layer, sides, through, unit},
-    fggb::picture_input,
+    embedding::{self, Side, Sides, Through, contributions, embedding_layer, picture_input, sides, through, unit},
     pull::{Pull, channel_mean},
 };
 
