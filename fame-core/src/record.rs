@@ -33,7 +33,8 @@ pub type Facts = BTreeMap<String, Value>;
 impl Value {
     /// Any serialisable value as a fact. What cannot be expressed in JSON becomes [`Value::Null`].
     pub fn of<T: Serialize>(value: &T) -> Self {
-        serde_json::to_value(value).and_then(serde_json::from_value).unwrap_or_default()
+        // Through text, so that an f32 keeps its own digits.
+        serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
     }
 
     /// The named part of a map.

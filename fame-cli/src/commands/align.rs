@@ -59,6 +59,6 @@ fn one(
     let aligned = step.apply(picture, with).map_err(|e| e.at(shown))?;
     let stem = PathBuf::from(shown.trim_start_matches("picture:")).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let place = args.out.join(format!("{stem}.png"));
-    pictures::save_png(&aligned.pixels, &place)?;
+    pictures::save_png(&place, &pictures::to_rgb8(&aligned.pixels)?)?;
     Ok(place)
 }

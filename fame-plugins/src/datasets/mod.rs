@@ -30,7 +30,7 @@ mod testing {
 
     use fame_core::{
         Preset, Result,
-        contract::{Contract, Dataset, Files},
+        contract::{Dataset, Files},
         model::Task,
         recipe::{Problem, Spec},
         registry::{BuildContext, Registry},

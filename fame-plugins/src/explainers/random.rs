@@ -28,6 +28,12 @@ impl Random {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Uniform in 0..n; 0 for n = 0.
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        // The upper half of a 128-bit product; its bias is below n / 2⁶⁴.
+        ((u128::from(self.next()) * n as u128) >> 64) as usize
+    }
+
     /// Fills `out` with standard normal numbers (Box-Muller).
     pub(super) fn fill_normal(&mut self, out: &mut [f32]) {
         for pair in out.chunks_mut(2) {
@@ -56,6 +62,14 @@ mod tests {
         let variance = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n - mean * mean;
         // Four standard errors of either.
         assert!(mean.abs() < 4.0 / n.sqrt() && (variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "{mean} {variance}");
+    }
+
+    #[test]
+    fn whole_numbers_stay_in_range() {
+        let mut random = Random::new(1);
+        let draws: Vec<usize> = (0..1000).map(|_| random.below(5)).collect();
+        assert!((0..5).all(|k| draws.contains(&k)) && draws.iter().all(|d| *d < 5));
+        assert_eq!(random.below(0), 0);
     }
 
     #[test]

@@ -64,7 +64,7 @@ mod testing {
 
     use fame_core::{
         Explanation, NamedMap, Preset, Sample, Tensor,
-        contract::{Contract, FinishedItem, Writer},
+        contract::{FinishedItem, Writer},
         model::Task,
         recipe::{Problem, Spec},
         record::Facts,
@@ -109,7 +109,8 @@ mod testing {
         let names = build(writer).unwrap().write(&FinishedItem { sample, explanations }, dir.path()).unwrap();
         assert_eq!(names.len(), std::fs::read_dir(dir.path()).unwrap().count(), "every file is named");
         let open = |name: String| {
-            let png = name.ends_with(".png").then(|| image::open(dir.path().join(&name)).unwrap().into_rgb8());
+            let png =
+                Path::new(&name).extension().is_some_and(|e| e == "png").then(|| image::open(dir.path().join(&name)).unwrap().into_rgb8());
             (name, png)
         };
         let files = names.into_iter().map(open).collect();

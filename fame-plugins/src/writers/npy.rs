@@ -80,7 +80,8 @@ mod tests {
         let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
         assert_eq!((npy.shape(), npy.order(), npy.dtype().descr().as_str()), (&[2, 3][..], npyz::Order::C, "'<f4'"));
         assert_eq!(npy.into_vec::<f32>().unwrap(), finished.data());
-        let raw = npyz::NpyFile::new(&std::fs::read(dir.path().join("fame.probe.raw.npy")).unwrap()[..]).unwrap();
+        let bytes = std::fs::read(dir.path().join("fame.probe.raw.npy")).unwrap();
+        let raw = npyz::NpyFile::new(&bytes[..]).unwrap();
         assert_eq!(raw.shape(), [1, 2, 3]);
     }
 }

@@ -87,11 +87,15 @@ mod tests {
     fn maps_must_fit_and_files_are_written_once() {
         let dir = tempfile::tempdir().unwrap();
         let writer = build("Overlay()").unwrap();
-        let item = |sample| FinishedItem { sample, explanations: Box::leak(Box::new(one_map())) };
-        assert_eq!(writer.write(&item(&sample(&["image"], 2, 2)), dir.path()).unwrap_err().code, "fame::bug");
-        assert_eq!(writer.write(&item(&sample(&["probe"], 1, 2)), dir.path()).unwrap_err().code, "fame::bug");
-        assert!(writer.write(&item(&sample(&["image"], 1, 2)), dir.path()).is_ok());
-        assert_eq!(writer.write(&item(&sample(&["image"], 1, 2)), dir.path()).unwrap_err().code, "fame::writer::name_taken");
+        let explanations = one_map();
+        let write = |role: &str, h: usize| {
+            let sample = sample(&[role], h, 2);
+            writer.write(&FinishedItem { sample: &sample, explanations: &explanations }, dir.path()).map_err(|e| e.code)
+        };
+        assert_eq!(write("image", 2).unwrap_err(), "fame::bug");
+        assert_eq!(write("probe", 1).unwrap_err(), "fame::bug");
+        assert!(write("image", 1).is_ok());
+        assert_eq!(write("image", 1).unwrap_err(), "fame::writer::name_taken");
         assert!(build("Overlay(opacity: 1.5)").is_err() && build("Overlay(opacity: NaN)").is_err());
     }
 }

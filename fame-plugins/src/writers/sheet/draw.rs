@@ -49,7 +49,7 @@ pub(super) fn sheet(lines: &[Line<'_>], style: &Style) -> Result<RgbImage> {
     let mut on = RgbImage::from_pixel(width, height, PAPER);
     let mut y = gap;
     for line in lines {
-        measures.write(&mut on, &[line.title.clone()], (gap, y));
+        measures.write(&mut on, std::slice::from_ref(&line.title), (gap, y));
         let below = y + measures.title(line) + measures.captions(line);
         let label = wrap(&line.label, LABEL);
         measures.write(&mut on, &label, (gap, below + (measures.tile.1.saturating_sub(measures.height(label.len()))) / 2));
@@ -129,7 +129,8 @@ impl Measures {
     }
 
     fn title(&self, line: &Line<'_>) -> u32 {
-        self.height(usize::from(!line.title.is_empty()))
+        // Half a letter more below: the title belongs to all captions, not to the first.
+        if line.title.is_empty() { 0 } else { self.height(1) + self.scale * GLYPH / 2 }
     }
 
     fn captions(&self, line: &Line<'_>) -> u32 {
@@ -152,10 +153,10 @@ impl Measures {
             Shows::Picture(p) => self.shrunk(to_rgb8(&p.pixels)?),
             Shows::Map(p, map) => self.shrunk(overlay(p, map, &style.palette, style.opacity)?),
         };
-        if let (Shows::Map(_, map), true) = (&cell.shows, style.frames) {
-            if let Some(frame) = map.frame {
-                self.frame(&mut picture, frame);
-            }
+        if let Shows::Map(_, map) = &cell.shows
+            && let Some(frame) = map.frame.filter(|_| style.frames)
+        {
+            self.frame(&mut picture, frame);
         }
         Ok(picture)
     }
@@ -173,10 +174,10 @@ impl Measures {
         let [bottom, right] = [frame.bottom, frame.right].map(|v| (v as u32).div_ceil(self.shrink));
         for (x, y) in (top..bottom).flat_map(|y| (left..right).map(move |x| (x, y))) {
             let depth = (x - left).min(y - top).min(right - 1 - x).min(bottom - 1 - y);
-            if depth < self.scale {
-                if let Some(pixel) = on.get_pixel_mut_checked(x, y) {
-                    *pixel = FRAME;
-                }
+            if depth < self.scale
+                && let Some(pixel) = on.get_pixel_mut_checked(x, y)
+            {
+                *pixel = FRAME;
             }
         }
     }

@@ -74,7 +74,7 @@ fn map_cell<'a>(sample: &'a Sample, map: &'a NamedMap, caption: &str) -> Result<
 
 fn picture_cell<'a>(sample: &'a Sample, role: &str) -> Result<Cell<'a>> {
     let picture = sample.picture(role).ok_or_else(|| Error::bug(format!("the sample has no picture `{role}`.")))?;
-    Ok(Cell { caption: format!("{role}:"), shows: Shows::Picture(picture) })
+    Ok(Cell { caption: "picture".to_owned(), shows: Shows::Picture(picture) })
 }
 
 /// The maps of one explainer in order, each role's picture before its first map.

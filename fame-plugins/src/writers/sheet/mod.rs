@@ -51,7 +51,7 @@ impl Default for Sheet {
 impl Plugin<dyn Writer> for Sheet {
     const NAME: &'static str = "Sheet";
     const SUMMARY: &'static str = "One contact sheet of all maps of an item, as PNG";
-    const EXAMPLE: &'static str = r#"Sheet(colormap: "jet", columns: Some(4), gap: 2)"#;
+    const EXAMPLE: &'static str = r#"Sheet(colormap: "jet", columns: 4, gap: 2)"#;
     const REFERENCE: &'static str = "The layout of Figs. 1, 2, 3 and 5 of Zhang & Günther, FAME (2026)";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
@@ -146,6 +146,6 @@ mod tests {
     fn nothing_to_show_is_no_sheet() {
         let (_dir, files) = write("Sheet()", &sample(&["image"], 8, 8), &[]);
         assert!(files.is_empty());
-        assert_eq!(build(r#"Sheet(columns: Some(0), opacity: -1.0, gap: 999)"#).err().unwrap().len(), 3);
+        assert_eq!(build("Sheet(columns: 0, opacity: -1.0, gap: 999)").err().unwrap().len(), 3);
     }
 }

@@ -47,13 +47,13 @@ fn a_dead_row_does_not_shift_the_others() {
     let mut e = explanation(vec![cell(2, 1, 4, "image"), cell(3, 3, 4, "image")]);
     e.warnings.push("the other cells are dead".into());
     let lines = outline(&["image"], &[("cells", e)], None, Some(true));
-    assert_eq!((lines.len(), lines[0].as_str(), lines[3].as_str()), (5, "cells||image:=P", "|2|=- =cell_2_1 =- =-"));
+    assert_eq!((lines.len(), lines[0].as_str(), lines[3].as_str()), (5, "cells||picture=P", "|2|=- =cell_2_1 =- =-"));
 }
 
 #[test]
 fn a_few_chosen_cells_are_packed() {
     let e = explanation(vec![cell(0, 0, 8, "image"), cell(3, 3, 8, "image")]);
-    assert_eq!(outline(&["image"], &[("cells", e)], None, None), ["cells||image:=P cell_0_0=cell_0_0 cell_3_3=cell_3_3"]);
+    assert_eq!(outline(&["image"], &[("cells", e)], None, None), ["cells||picture=P cell_0_0=cell_0_0 cell_3_3=cell_3_3"]);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn explainers_are_rows_and_maps_are_columns() {
     let fame = explanation(vec![plain("gallery_s", "gallery"), plain("probe_s", "probe"), plain("gallery_d", "gallery")]);
     let cam = explanation(vec![plain("probe_s", "probe"), plain("gallery_s", "gallery")]);
     let lines = outline(&["gallery", "probe"], &[("fame", fame), ("cam", cam)], None, None);
-    assert_eq!(lines[0], "|fame|gallery:=P gallery_s=gallery_s gallery_d=gallery_d probe:=P probe_s=probe_s");
+    assert_eq!(lines[0], "|fame|picture=P gallery_s=gallery_s gallery_d=gallery_d picture=P probe_s=probe_s");
     assert_eq!(lines[1], "|cam|=P =gallery_s =- =P =probe_s");
 }
 

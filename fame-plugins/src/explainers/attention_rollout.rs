@@ -1,0 +1,287 @@
+//! `AttentionRollout`: what a transformer's class token attends to, through all its layers.
+
+use fame_core::{
+    Error, Explanation, LayerChoices, Model, Place, Result, Sample, Taps, Tensor,
+    contract::{ExplainContext, Explainer, Loss},
+    recipe::Spec,
+    record::facts,
+    registry::{BuildContext, Built, Parts, Plugin},
+    run::{Aim, AimedRow},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    black_box::answers::resolve_target,
+    finish::{Draft, Finish, specs},
+    meter::{Meter, per_sample},
+};
+
+/// How a layer's heads become one matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Heads {
+    /// Attention alone: Ā = ½·mean over heads of A + ½·I, R = Ā_L ⋯ Ā_1 (Abnar & Zuidema). It does not know the target: every class has the same map.
+    #[default]
+    Mean,
+    /// Weighted by the target's gradient: Ā = mean over heads of max(A ⊙ dy/dA, 0), R ← R + Ā·R from R = I (Chefer, Gur & Wolf).
+    GradientWeighted,
+}
+
+/// Attention rollout for vision transformers. Every layer's attention A (heads × tokens × tokens, rows sum to 1) is the output of a Softmax; the layers are
+/// multiplied up, and the class token's row over the picture's tokens, as a grid and enlarged, is the map. Without a class token (as many tokens as the
+/// grid has cells) the mean over rows is taken.
+///
+/// A baseline to compare with: attention says where information may flow, not what it does to the answer. `GradientWeighted` asks the target too.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttentionRollout {
+    /// `Mean` or `GradientWeighted`.
+    pub heads: Heads,
+    /// The attention layers from the first to the last, by name. Default: every Softmax of the graph whose output is heads × tokens × tokens.
+    pub attention: Option<Vec<String>>,
+    /// Rows and columns of tokens. Default: a square.
+    pub grid: Option<(usize, usize)>,
+    /// The target layer or layers. Default: `"logits"` for classifiers, `"embedding"` for faces, else `Output`.
+    pub layer: Option<LayerChoices>,
+    /// Whose value y is asked about. Default: `Logit()`, for faces `Similarity()`.
+    pub loss: Option<Spec>,
+    /// Steps from the enlarged map to the finished one. Default: min-max.
+    pub map: Option<Vec<Spec>>,
+    /// Which pictures of a sample to explain, by role. Default: all.
+    pub roles: Option<Vec<String>>,
+}
+
+impl Plugin<dyn Explainer> for AttentionRollout {
+    const NAME: &'static str = "AttentionRollout";
+    const SUMMARY: &'static str = "Multiplies a transformer's attention through its layers, alone or weighted by gradients";
+    const EXAMPLE: &'static str = "AttentionRollout(heads: GradientWeighted)";
+    const REFERENCE: &'static str = "Abnar & Zuidema, ACL 2020, arXiv 2005.00928; Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679";
+
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        resolve_target(with.task, &mut self.layer, &mut self.loss);
+        self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
+        parts.check("attention", self.attention.as_ref().is_none_or(|a| !a.is_empty()), "must name at least one layer");
+        parts.check("grid", self.grid.is_none_or(|(r, c)| r > 0 && c > 0), "must have rows and columns");
+        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+    }
+
+    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
+        let finish = Finish::build(parts, self.map.take(), with);
+        let layer = self.layer.take()?;
+        Some(Box::new(Running { parameters: self, layer, loss: loss?, finish }))
+    }
+}
+
+fame_core::register!(Explainer: AttentionRollout);
+
+struct Running {
+    parameters: AttentionRollout,
+    layer: LayerChoices,
+    loss: Built<dyn Loss>,
+    finish: Finish,
+}
+
+/// Where attention is, and what it is over.
+struct Attention {
+    layers: Vec<String>,
+    tokens: usize,
+    grid: (usize, usize),
+}
+
+impl Explainer for Running {
+    fn check(&self, model: &Model) -> Result<()> {
+        let (aim, attention) = self.aim(model)?;
+        if self.parameters.heads == Heads::GradientWeighted {
+            for layer in &attention.layers {
+                aim.layers.iter().try_for_each(|target| model.network.check_gradient(target, &Place::Layer(layer.clone())))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
+        match self.aim(with.model) {
+            Ok((aim, attention)) => per_sample(with, samples, |sample, meter| self.sample(&aim, &attention, sample, meter)),
+            Err(e) => samples.iter().map(|_| Err(e.clone())).collect(),
+        }
+    }
+}
+
+impl Running {
+    fn aim<'a>(&'a self, model: &'a Model) -> Result<(Aim<'a>, Attention)> {
+        let aim = Aim::new(model, &self.layer, self.loss.plugin.as_ref())?;
+        Ok((aim, self.attention(model)?))
+    }
+
+    /// The attention layers: those named, or every Softmax over tokens × tokens.
+    fn attention(&self, model: &Model) -> Result<Attention> {
+        let all = model.network.layers();
+        let square = |shape: &[usize]| matches!(shape, [_, t, u] if t == u && *t > 1);
+        let layers: Vec<(String, Vec<usize>)> = match &self.parameters.attention {
+            Some(names) => {
+                let layer =
+                    |name: &String| model.layer(&fame_core::LayerChoice::Named(name.clone())).map(|l| (l.name.clone(), l.shape.clone()));
+                names.iter().map(layer).collect::<Result<_>>()?
+            }
+            None => all
+                .iter()
+                .filter(|l| l.op == "Softmax" && l.depends_on_input && square(&l.shape))
+                .map(|l| (l.name.clone(), l.shape.clone()))
+                .collect(),
+        };
+        let refuse = |message: String| {
+            Err(Error::new("fame::explain::no_attention", message)
+                .with_help("`attention` can name the layers; attention fused into one operator cannot be read."))
+        };
+        let Some((_, first)) = layers.first() else {
+            return refuse(format!(
+                "model `{}` has no Softmax over heads × tokens × tokens: it is no transformer that shows its attention.",
+                model.manifest.name
+            ));
+        };
+        if let Some((name, shape)) = layers.iter().find(|(_, shape)| !square(shape) || shape[1..] != first[1..]) {
+            return refuse(format!(
+                "layer `{name}` has shape {shape:?}, but attention is heads × tokens × tokens, with the same tokens everywhere."
+            ));
+        }
+        let tokens = first[1];
+        let Some(grid) = grid(tokens, self.parameters.grid) else {
+            return refuse(format!(
+                "{tokens} tokens do not fit the grid: `grid` must have that many cells, or one less beside a class token."
+            ));
+        };
+        Ok(Attention { layers: layers.into_iter().map(|(name, _)| name).collect(), tokens, grid })
+    }
+
+    fn sample(&self, aim: &Aim<'_>, attention: &Attention, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
+        let rows = aim.rows(sample, self.parameters.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+        meter.begin(rows.len());
+        let shared = facts([
+            ("layers", aim.layer_facts()),
+            ("loss", self.loss.record()),
+            ("attention_layers", attention.layers.clone().into()),
+            ("tokens", attention.tokens.into()),
+            ("grid", vec![attention.grid.0, attention.grid.1].into()),
+        ]);
+        let mut explanation = Explanation { facts: shared, ..Explanation::default() };
+        for row in rows {
+            self.row(aim, attention, sample, row, &mut explanation)?;
+            meter.tick(1);
+        }
+        Ok(explanation)
+    }
+
+    fn row(&self, aim: &Aim<'_>, attention: &Attention, sample: &Sample, row: AimedRow, into: &mut Explanation) -> Result<()> {
+        let input = aim.input(sample, &row.role)?;
+        let weighted = self.parameters.heads == Heads::GradientWeighted;
+        let mut taps: Taps = aim.taps();
+        taps.layers.extend(attention.layers.iter().cloned());
+        if weighted {
+            taps.gradients = attention.layers.iter().cloned().map(Place::Layer).collect();
+        }
+        let pass = aim.model.network.forward(&Tensor::stack([&input])?, &taps)?;
+        let gradients = if weighted {
+            let evaluation = aim.evaluate(pass.as_ref(), &[&row.target])?;
+            pass.gradient(&aim.seeds(evaluation.cotangents))?
+        } else {
+            Vec::new()
+        };
+        let mut rollout = identity(attention.tokens);
+        for (n, layer) in attention.layers.iter().enumerate() {
+            let matrix = one_head(pass.output(layer)?.row(0), gradients.get(n).map(|g| g.row(0)), attention.tokens);
+            let product = multiply(&matrix, &rollout, attention.tokens);
+            if weighted {
+                rollout.iter_mut().zip(product).for_each(|(r, p)| *r += p);
+            } else {
+                rollout = product;
+            }
+        }
+        let (height, width) = (aim.model.manifest.input.height, aim.model.manifest.input.width);
+        let cells = of_picture(&rollout, attention);
+        let raw = Tensor::new([1, height, width], super::face::enlarge(&cells, attention.grid, (height, width)))?;
+        let facts = row.target.facts;
+        self.finish.finish(Draft { name: row.name, role: row.role, raw, shown: None, frame: row.target.frame, facts }, into)
+    }
+}
+
+/// Rows and columns of `tokens` tokens, with or without a class token in front.
+fn grid(tokens: usize, wanted: Option<(usize, usize)>) -> Option<(usize, usize)> {
+    match wanted {
+        Some((rows, columns)) => (rows * columns == tokens || rows * columns + 1 == tokens).then_some((rows, columns)),
+        None => [tokens, tokens - 1].into_iter().find(|t| t.isqrt().pow(2) == *t).map(|t| (t.isqrt(), t.isqrt())),
+    }
+}
+
+fn identity(n: usize) -> Vec<f64> {
+    (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect()
+}
+
+/// One matrix for all heads: the mean with the skip connection, or the gradient-weighted mean.
+fn one_head(heads: &[f32], gradient: Option<&[f32]>, tokens: usize) -> Vec<f64> {
+    let area = tokens * tokens;
+    let count = (heads.len() / area).max(1) as f64;
+    let mut matrix = vec![0.0; area];
+    for (i, a) in heads.iter().enumerate() {
+        matrix[i % area] += match gradient {
+            // A NaN stays one: `max` would hide it.
+            Some(g) if g[i].is_nan() => f64::NAN,
+            Some(g) => (f64::from(*a) * f64::from(g[i])).max(0.0) / count,
+            None => f64::from(*a) / count,
+        };
+    }
+    if gradient.is_none() {
+        matrix.iter_mut().zip(identity(tokens)).for_each(|(m, i)| *m = 0.5 * (*m + i));
+    }
+    matrix
+}
+
+/// a·b for square matrices.
+fn multiply(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
+    let mut out = vec![0.0; n * n];
+    for (row, to) in a.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+        for (x, line) in row.iter().zip(b.chunks_exact(n)) {
+            to.iter_mut().zip(line).for_each(|(t, y)| *t += x * y);
+        }
+    }
+    out
+}
+
+/// The class token's row over the picture's tokens; without a class token the mean over all rows.
+fn of_picture(rollout: &[f64], attention: &Attention) -> Vec<f32> {
+    let (n, cells) = (attention.tokens, attention.grid.0 * attention.grid.1);
+    if cells + 1 == n {
+        return rollout[1..n].iter().map(|v| *v as f32).collect();
+    }
+    (0..cells).map(|c| (rollout.iter().skip(c).step_by(n).sum::<f64>() / n as f64) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_grids_are_found_or_checked() {
+        assert_eq!(grid(197, None), Some((14, 14)));
+        assert_eq!(grid(49, None), Some((7, 7)));
+        assert_eq!(grid(13, None), None);
+        assert_eq!(grid(13, Some((3, 4))), Some((3, 4)));
+        assert_eq!(grid(13, Some((3, 3))), None);
+    }
+
+    #[test]
+    fn rolled_out_attention_stays_a_distribution() {
+        let heads = [0.5, 0.5, 0.0, 0.0, 1.0, 0.0, 0.25, 0.25, 0.5];
+        let a = one_head(&heads, None, 3);
+        let twice = multiply(&a, &a, 3);
+        assert!(twice.chunks_exact(3).all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-12));
+        assert_eq!(multiply(&identity(3), &a, 3), a);
+    }
+
+    #[test]
+    fn gradients_weigh_heads_and_hide_nothing() {
+        let heads = [0.5, 0.5, 1.0, 0.0];
+        assert_eq!(one_head(&heads, Some(&[2.0, -1.0, 0.5, 3.0]), 2), [1.0, 0.0, 0.5, 0.0]);
+        assert!(one_head(&heads, Some(&[f32::NAN; 4]), 2)[0].is_nan());
+    }
+}

@@ -1,0 +1,11 @@
+//! Black-box explainers: they alter the picture and watch the loss. No gradient is asked for, so they run on the backend's forward-only plan and on any
+//! network, differentiable or not.
+
+pub(super) mod answers;
+mod occlusion;
+pub(super) mod patches;
+mod rise;
+
+pub use answers::{Answer, Fill};
+pub use occlusion::Occlusion;
+pub use rise::Rise;

@@ -1,0 +1,258 @@
+//! `Precomputed`: maps that another program made, as an explainer.
+
+use std::path::{Path, PathBuf};
+
+use fame_core::{
+    Error, Explanation, Model, Result, Sample, Tensor,
+    contract::{ExplainContext, Explainer},
+    model::InputConvention,
+    recipe::Spec,
+    record::facts,
+    registry::{BuildContext, Parts, Plugin},
+    run::sha256_file,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    finish::{Draft, Finish},
+    meter::per_sample,
+};
+
+/// Reads maps from `.npy` files and hands them on as they are: so that any method can be seen, measured and compared here. The network is not asked.
+///
+/// A file's name is the `pattern` with these filled in: `{id}` the sample's id; `{role}` the picture's role; `{side}` the role's first letter (`g`, `p`, `i`);
+/// `{map}` each name of `maps` in turn; `{sign}` the same with `pos` for `similar` and `neg` for `dissimilar`. The FAME authors' layout is the default for
+/// pairs; what our own Npy writer leaves is `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture.
+///
+/// A file holds `[H, W]`, `[1, H, W]` or `[C, H, W]` of 32- or 64-bit floats or bytes, in either order, in the size of the prepared picture. A missing file is
+/// a warning as long as another is there.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Precomputed {
+    /// The folder, relative to the recipe.
+    pub dir: PathBuf,
+    /// A file's name below it.
+    #[serde(default = "authors_pattern")]
+    pub pattern: String,
+    /// What `{map}` and `{sign}` stand for. Without either of them in the pattern there is one map per picture.
+    #[serde(default = "polarities")]
+    pub maps: Vec<String>,
+    /// Steps from the stored map to the finished one. Default: none.
+    #[serde(default)]
+    pub map: Vec<Spec>,
+    /// Which pictures' maps to read, by role. Default: all.
+    #[serde(default)]
+    pub roles: Option<Vec<String>>,
+}
+
+fn authors_pattern() -> String {
+    "{id}_{side}_{sign}.npy".into()
+}
+
+fn polarities() -> Vec<String> {
+    vec!["similar".into(), "dissimilar".into()]
+}
+
+impl Plugin<dyn Explainer> for Precomputed {
+    const NAME: &'static str = "Precomputed";
+    const SUMMARY: &'static str = "Maps that another program made, read from .npy files";
+    const EXAMPLE: &'static str = r#"Precomputed(dir: "maps", pattern: "{id}_{side}_{sign}.npy")"#;
+    const REFERENCE: &'static str = "Default file layout: the FAME authors' code";
+
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+        let mut rest = self.pattern.clone();
+        for known in PLACES {
+            rest = rest.replace(known, "");
+        }
+        let outside = Path::new(&rest).components().any(|c| !matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
+        parts.check("pattern", !rest.contains(['{', '}']), "knows {id}, {role}, {side}, {map} and {sign} only");
+        parts.check("pattern", self.pattern.contains("{id}"), "must contain {id}, or all samples would share one map");
+        parts.check("pattern", !outside, "must stay below `dir`");
+        parts.check("maps", !self.maps.is_empty(), "must name at least one map");
+        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+    }
+
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, Some(self.map.clone()), with);
+        let folder = with.folder.join(&self.dir);
+        Some(Box::new(Running { parameters: self, folder, finish }))
+    }
+}
+
+fame_core::register!(Explainer: Precomputed);
+
+const PLACES: [&str; 5] = ["{id}", "{role}", "{side}", "{map}", "{sign}"];
+
+struct Running {
+    parameters: Precomputed,
+    folder: PathBuf,
+    finish: Finish,
+}
+
+impl Explainer for Running {
+    fn check(&self, _: &Model) -> Result<()> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        let message = format!("the folder of precomputed maps `{}` is not there.", self.folder.display());
+        Err(Error::new("fame::precomputed::no_folder", message).with_help("`dir` is relative to the recipe's folder."))
+    }
+
+    fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
+        per_sample(with, samples, |sample, _| self.sample(&with.model.manifest.input, sample))
+    }
+}
+
+impl Running {
+    fn sample(&self, input: &InputConvention, sample: &Sample) -> Result<Explanation> {
+        let mut explanation = Explanation::default();
+        let mut missing = Vec::new();
+        for role in sample.roles().filter(|role| self.parameters.roles.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == role))) {
+            for (map, file) in self.files(&sample.id, role) {
+                let path = self.folder.join(&file);
+                if !path.is_file() {
+                    missing.push(file);
+                    continue;
+                }
+                let raw = read(&path, (input.height, input.width))?;
+                let facts = facts([("file", file.as_str().into()), ("sha256", sha256_file(&path)?.into())]);
+                let name = if map.is_empty() { role.to_owned() } else { format!("{role}_{map}") };
+                self.finish.finish(Draft { name, role: role.to_owned(), raw, shown: None, frame: None, facts }, &mut explanation)?;
+            }
+        }
+        if explanation.maps.is_empty() && explanation.warnings.is_empty() {
+            let looked = if missing.is_empty() { "no role matches".to_owned() } else { format!("looked for {}", missing.join(", ")) };
+            let message = format!("`{}` has no map of sample `{}` ({looked}).", self.folder.display(), sample.id);
+            return Err(
+                Error::new("fame::precomputed::no_map", message).with_help("`pattern` and the samples' ids must lead to the files.")
+            );
+        }
+        explanation.warnings.extend(missing.into_iter().map(|file| format!("the precomputed map `{file}` is not there.")));
+        Ok(explanation)
+    }
+
+    /// The maps of one picture, with the files they should be in.
+    fn files(&self, id: &str, role: &str) -> Vec<(String, String)> {
+        let pattern = &self.parameters.pattern;
+        let side: String = role.chars().take(1).collect();
+        let file = |map: &str| {
+            let sign = match map {
+                "similar" => "pos",
+                "dissimilar" => "neg",
+                other => other,
+            };
+            let values = [id, role, &side, map, sign];
+            PLACES.iter().zip(values).fold(pattern.clone(), |name, (place, value)| name.replace(place, value))
+        };
+        if pattern.contains("{map}") || pattern.contains("{sign}") {
+            self.parameters.maps.iter().map(|map| (map.clone(), file(map))).collect()
+        } else {
+            vec![(String::new(), file(""))]
+        }
+    }
+}
+
+/// One `.npy` file as `[C, H, W]`.
+fn read(path: &Path, (height, width): (usize, usize)) -> Result<Tensor> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+    let bad = |why: String| Error::new("fame::precomputed::file", format!("`{}` {why}.", path.display()));
+    let npy = npyz::NpyFile::new(&bytes[..]).map_err(|e| bad(format!("is not a .npy file: {e}")))?;
+    let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
+    let full = match shape.as_slice() {
+        [h, w] => [1, *h, *w],
+        [c, h, w] if *c > 0 => [*c, *h, *w],
+        _ => return Err(bad(format!("has shape {shape:?}; a map is [H, W] or [C, H, W]"))),
+    };
+    if full[1..] != [height, width] {
+        return Err(bad(format!(
+            "holds a map of {} × {} pixels (width × height), but the prepared picture has {width} × {height}",
+            full[2], full[1]
+        ))
+        .with_help("A precomputed map scores the pixels the network sees: prepare the pictures as the other program did."));
+    }
+    let fortran = npy.order() == npyz::Order::Fortran;
+    let kind = npy.dtype().descr();
+    let cut = |e: std::io::Error| bad(format!("cannot be read: {e}"));
+    let values: Vec<f32> = match kind.trim_matches('\'') {
+        "<f4" | ">f4" => npy.into_vec::<f32>().map_err(cut)?,
+        "<f8" | ">f8" => npy.into_vec::<f64>().map_err(cut)?.into_iter().map(|v| v as f32).collect(),
+        "|u1" => npy.into_vec::<u8>().map_err(cut)?.into_iter().map(f32::from).collect(),
+        other => return Err(bad(format!("holds values of type {other}; float32, float64 and uint8 can be read"))),
+    };
+    let values = if fortran { row_major(&values, full) } else { values };
+    Tensor::new(full, values)
+}
+
+/// Values of column-major `[C, H, W]` (or `[H, W]`) in row-major order.
+fn row_major(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<f32> {
+    let at = |c: usize, y: usize, x: usize| values[c + channels * (y + height * x)];
+    (0..channels).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| at(c, y, x)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fame_core::{Preset, model::Task, registry::Registry};
+    use npyz::WriterBuilder as _;
+
+    use super::*;
+
+    fn running(dir: &Path, rest: &str) -> Running {
+        let registry = Registry::builtin().unwrap();
+        let mut parameters: Precomputed = fame_core::recipe::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
+        let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Other, folder: Path::new("/") };
+        let steps = std::mem::take(&mut parameters.map);
+        assert!(steps.is_empty());
+        Running { folder: with.folder.join(&parameters.dir), parameters, finish: Finish::none() }
+    }
+
+    fn save<T: npyz::AutoSerialize + Copy>(path: &Path, shape: &[u64], order: npyz::Order, values: &[T]) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        let mut npy = npyz::WriteOptions::new().default_dtype().shape(shape).order(order).writer(&mut bytes).begin_nd().unwrap();
+        npy.extend(values.iter().copied()).unwrap();
+        npy.finish().unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn pair() -> Sample {
+        let picture = || fame_core::Picture::new(Tensor::zeros([3, 2, 3]), "x").unwrap();
+        Sample { id: "7".into(), pictures: vec![("gallery".into(), picture()), ("probe".into(), picture())], label: None, genuine: None }
+    }
+
+    fn input() -> InputConvention {
+        let order = fame_core::model::ChannelOrder::Rgb;
+        InputConvention { channels: 3, height: 2, width: 3, order, mean: vec![0.0; 3], std: vec![1.0; 3] }
+    }
+
+    const VALUES: [f32; 6] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+
+    #[test]
+    fn the_authors_layout_and_ours_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        save(&dir.path().join("7_g_pos.npy"), &[2, 3], npyz::Order::C, &VALUES);
+        save(&dir.path().join("7_p_neg.npy"), &[1, 2, 3], npyz::Order::C, &VALUES.map(f64::from));
+        save(&dir.path().join("7/fame.probe.npy"), &[2, 3], npyz::Order::Fortran, &[0.0f32, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        let explanation = running(dir.path(), "").sample(&input(), &pair()).unwrap();
+        let names: Vec<&str> = explanation.maps.iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(names, ["gallery_similar", "probe_dissimilar"]);
+        assert!(explanation.maps.iter().all(|m| m.finished == Tensor::new([2, 3], VALUES.to_vec()).unwrap()));
+        assert_eq!(explanation.warnings.len(), 2, "two of the four are missing: {:?}", explanation.warnings);
+        let ours = running(dir.path(), r#", pattern: "{id}/fame.{role}.npy", roles: Some(["probe"])"#).sample(&input(), &pair()).unwrap();
+        assert_eq!((ours.maps[0].name.as_str(), ours.maps[0].finished.data()), ("probe", &VALUES[..]));
+    }
+
+    #[test]
+    fn a_wrong_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let says = |explained: Result<Explanation>| explained.unwrap_err().message;
+        assert!(says(running(dir.path(), "").sample(&input(), &pair())).contains("7_g_pos.npy"));
+        save(&dir.path().join("7_g_pos.npy"), &[3, 2], npyz::Order::C, &VALUES);
+        let message = says(running(dir.path(), "").sample(&input(), &pair()));
+        assert!(message.contains("7_g_pos.npy") && message.contains("2 × 3 pixels") && message.contains("3 × 2"), "{message}");
+        std::fs::write(dir.path().join("7_g_pos.npy"), "no").unwrap();
+        assert!(says(running(dir.path(), "").sample(&input(), &pair())).contains("is not a .npy file"));
+        save(&dir.path().join("7_g_pos.npy"), &[2, 3], npyz::Order::C, &[1i32; 6]);
+        assert!(says(running(dir.path(), "").sample(&input(), &pair())).contains("uint8 can be read"));
+    }
+}
