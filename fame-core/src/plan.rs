@@ -46,7 +46,7 @@ impl Plan {
     /// Every problem of the recipe, each at its place.
     pub fn resolve(text: RecipeText, folder: &Path, registry: &Registry, store: &ModelStore) -> std::result::Result<Self, Box<Problems>> {
         let (file, problems) = RecipeFile::parse_partly(text.merged());
-        let mut resolver = Resolver { registry, folder, problems };
+        let mut resolver = Resolver { text: text.merged(), registry, folder, problems };
         let plan = file.and_then(|file| resolver.plan(&file, store));
         match plan {
             Some(parts) if resolver.problems.is_empty() => Ok(parts.into_plan(text, folder)),
@@ -85,6 +85,7 @@ fn report(text: &RecipeText, mut problems: Vec<Problem>) -> Problems {
 }
 
 struct Resolver<'a> {
+    text: &'a str,
     registry: &'a Registry,
     folder: &'a Path,
     problems: Vec<Problem>,
@@ -194,7 +195,10 @@ impl Resolver<'_> {
                 None => Err(missing_file(&file, self.folder)),
             };
             if let Err(e) = found {
-                self.error_at(e, span);
+                // Under the file's own name, where the recipe wrote it plainly.
+                let quoted = format!("{file:?}");
+                let at = self.text[span.clone()].find(&quoted).map(|i| span.start + i..span.start + i + quoted.len());
+                self.error_at(e, &at.unwrap_or_else(|| span.clone()));
             }
         }
     }

@@ -6,14 +6,14 @@ use std::{
 };
 
 use fame_core::{
-    Model, Plan, Result,
+    Model, Picture, Plan, Preset, Result, Sample, Tensor,
     contract::Backend,
-    model::ModelStore,
-    recipe::RecipeText,
-    registry::Registry,
+    model::{ChannelOrder, InputConvention, ModelManifest, ModelStore, Task},
+    recipe::{RecipeText, Spec},
+    registry::{BuildContext, Built, Contract, Registry},
     run::{Event, ModelShelf, Observer, RunOptions, Summary, recipe_folder, run},
 };
-use fame_plugins as _;
+use fame_plugins::backends::tract::Tract;
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -66,6 +66,44 @@ pub fn model(name: &str, backend: &dyn Backend) -> Arc<Model> {
     let manifest = store.manifest(name).expect("a manifest");
     let file = shelf.fetch(&manifest).expect("the registries are reachable, or the model is cached");
     shelf.load(manifest, file).expect("it loads")
+}
+
+/// A part from its spec, for a model made for `task`.
+///
+/// # Panics
+/// When the spec has errors: the test is about something else.
+pub fn build<T: ?Sized + Contract>(spec: &str, task: Task, preset: Preset) -> Built<T> {
+    let registry = Registry::builtin().expect("no duplicate plugins");
+    let with = BuildContext { registry: &registry, preset, task, folder: Path::new(".") };
+    let parsed = Spec::from_text(spec).unwrap_or_else(|p| panic!("{spec}: {p:#?}"));
+    registry.build::<T>(&parsed, &with).unwrap_or_else(|p| panic!("{spec}: {p:#?}"))
+}
+
+/// A slim network of `tests/golden/nets`, which is fed as it is (mean 0, standard deviation 1).
+///
+/// # Panics
+/// When it cannot be loaded.
+pub fn slim(name: &str, task: Task, size: usize) -> Model {
+    let file = root().join("tests/golden/nets").join(format!("{name}.onnx"));
+    let convention =
+        InputConvention { channels: 3, height: size, width: size, order: ChannelOrder::Rgb, mean: vec![0.0; 3], std: vec![1.0; 3] };
+    let mut manifest = ModelManifest::for_file(&file, convention).expect("a possible convention");
+    manifest.task = task;
+    Model::load(manifest, file, String::new(), Vec::new(), &Tract::default()).expect("it loads")
+}
+
+/// A sample of one picture of golden noise, `start` being the number of its first value.
+///
+/// # Panics
+/// Never: the shape is right.
+pub fn noise_picture(start: u32, size: usize) -> Picture {
+    let values = (0..(3 * size * size) as u32).map(|k| noise(start + k, INPUT)).collect();
+    Picture::new(Tensor::new([3, size, size], values).expect("the right volume"), "noise").expect("a picture")
+}
+
+/// A sample of one picture.
+pub fn sample_of(id: &str, picture: Picture) -> Sample {
+    Sample { id: id.to_owned(), pictures: vec![("image".to_owned(), picture)], label: None, genuine: None }
 }
 
 /// Number `i` of the goldens' formula, −1 ≤ x < 1, exact in any language; see `tests/golden/README.md`.

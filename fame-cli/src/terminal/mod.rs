@@ -39,7 +39,7 @@ pub(crate) fn render(error: &dyn Diagnostic) -> String {
     let plain = !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
     let theme = if plain { GraphicalTheme::unicode_nocolor() } else { GraphicalTheme::unicode() };
     let mut text = String::new();
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_context_lines(0);
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_context_lines(1);
     match handler.render_report(&mut text, error) {
         Ok(()) => text,
         Err(_) => format!("error: {error}\n"),

@@ -85,6 +85,17 @@ pub enum Place {
     Layer(String),
 }
 
+/// How gradients pass a ReLU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReluRule {
+    /// Where its input was above zero: the derivative.
+    #[default]
+    Standard,
+    /// Where its input was above zero and the gradient is too (guided backpropagation): no derivative of anything. Other activations are not
+    /// touched; the lower bound of a clipped ReLU at zero is a ReLU.
+    Guided,
+}
+
 /// What a forward pass must keep: layers to read and seed, and places to differentiate with respect to.
 ///
 /// Say everything you will need: a backend compiles one plan for each distinct `Taps` and caches it, and it stores nothing that was not
@@ -95,12 +106,14 @@ pub struct Taps {
     pub layers: Vec<String>,
     /// Places that [`Pass::gradient`] answers for, in this order.
     pub gradients: Vec<Place>,
+    /// How those gradients pass a ReLU.
+    pub relu: ReluRule,
 }
 
 impl Taps {
     /// Taps on `layers`, without gradients.
     pub fn of<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
-        Self { layers: layers.into_iter().map(Into::into).collect(), gradients: Vec::new() }
+        Self { layers: layers.into_iter().map(Into::into).collect(), gradients: Vec::new(), relu: ReluRule::Standard }
     }
 
     /// Also asks for the gradient at `place`.

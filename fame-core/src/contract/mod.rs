@@ -14,7 +14,7 @@ pub mod perturbation;
 pub mod prepare;
 pub mod writer;
 
-pub use backend::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, Seed, Taps};
+pub use backend::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, ReluRule, Seed, Taps};
 pub use dataset::{Dataset, Files, ItemRef, safe_id};
 pub use explainer::{ExplainContext, Explainer, Progress, Silent};
 pub use loss::{Evaluation, Loss, Reference, Target, TargetRequest, per_row};

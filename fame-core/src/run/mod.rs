@@ -148,9 +148,6 @@ impl Runner<'_> {
         let items = self.select(self.plan.data.plugin.index(&places)?)?;
         self.lap(record, "load", clock);
         record.model(&model)?;
-        for note in model.network.notes() {
-            self.observer.event(&Event::Warning(note));
-        }
 
         self.observer.event(&Event::Items(items.len()));
         self.observer.event(&Event::Stage("explain"));

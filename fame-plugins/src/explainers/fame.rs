@@ -220,7 +220,7 @@ fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
     })
 }
 
-fn channel_names(order: ChannelOrder) -> Vec<String> {
+pub(super) fn channel_names(order: ChannelOrder) -> Vec<String> {
     let names: &[&str] = match order {
         ChannelOrder::Rgb => &["R", "G", "B"],
         ChannelOrder::Bgr => &["B", "G", "R"],
@@ -230,7 +230,7 @@ fn channel_names(order: ChannelOrder) -> Vec<String> {
 }
 
 /// `[1, H, W]` becomes `[H, W]`; several channels stay.
-fn flat(values: Tensor) -> Result<Tensor> {
+pub(super) fn flat(values: Tensor) -> Result<Tensor> {
     match values.shape() {
         &[1, h, w] => values.reshaped([h, w]),
         _ => Ok(values),

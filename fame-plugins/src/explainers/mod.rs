@@ -1,14 +1,22 @@
 //! Explainers: from samples to attribution maps, one file each.
 
+mod aimed;
 mod attention_rollout;
 pub mod black_box;
+mod cam;
 pub mod face;
 mod fame;
 mod finish;
+mod gradient;
 mod meter;
 mod precomputed;
 mod random;
 
 pub use attention_rollout::{AttentionRollout, Heads};
+pub use cam::{
+    Ablation, AblationCam, EigenCam, EigenGradCam, Enlarge, Finish, FullGrad, FullGradForm, GradCam, GradCamElementwise, GradCamPlusPlus,
+    HiResCam, LayerCam, Layout, RandomCam, ScoreCam, Sign, XGradCam,
+};
 pub use fame::Fame;
+pub use gradient::{Baseline, GradientTimesInput, GuidedBackprop, IntegratedGradients, Quadrature, Saliency, SmoothGrad, SmoothGradForm};
 pub use precomputed::Precomputed;

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use fame_core::contract::ReluRule;
 use fame_core::{Error, Place, Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
@@ -73,7 +74,7 @@ impl Plan {
         outputs.dedup();
         let replaced = replaced.map(|name| skeleton.shape(name).map(|shape| (name, shape))).transpose()?;
         let wanted = Wanted { outputs: &outputs, replaced, input: skeleton.shape(input_name)?, fold: true };
-        let compiled = guarded("compiling", || Ok(compile(file, &wanted, layers.len(), &places)));
+        let compiled = guarded("compiling", || Ok(compile(file, &wanted, layers.len(), &places, taps.relu)));
         let (forward, backward) = compiled.map_err(Refusal::Failed).flatten().map_err(|refusal| match refusal {
             Refusal::NoRule { node, op } => no_rule(&node, &op),
             Refusal::NoPath(ix) => no_path(&taps.layers.join("`, `"), &taps.gradients[ix]),
@@ -87,7 +88,13 @@ impl Plan {
 }
 
 /// Imports, differentiates and optimises.
-fn compile(file: &OnnxFile, wanted: &Wanted, layers: usize, places: &[String]) -> Result<(Runner, Option<Runner>), Refusal> {
+fn compile(
+    file: &OnnxFile,
+    wanted: &Wanted,
+    layers: usize,
+    places: &[String],
+    relu: ReluRule,
+) -> Result<(Runner, Option<Runner>), Refusal> {
     let mut model = typed_model(file, wanted)?.into_decluttered()?;
     let known = outlets(&model, wanted.outputs);
     let taps = model.outputs[..layers].to_vec();
@@ -97,7 +104,7 @@ fn compile(file: &OnnxFile, wanted: &Wanted, layers: usize, places: &[String]) -
         return Ok((Runner::new(model)?, None));
     }
     let places: Vec<OutletId> = places.iter().map(|name| known[name]).collect();
-    let mut backward = differentiate(&model, &taps, &places)?;
+    let mut backward = differentiate(&model, &taps, &places, relu)?;
     model.select_output_outlets(&[taps.as_slice(), &backward.residuals].concat())?;
     model.optimize()?;
     backward.model.declutter()?;

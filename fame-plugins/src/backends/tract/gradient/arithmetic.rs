@@ -1,10 +1,12 @@
 //! Binary arithmetic with broadcasting, and selection.
 
+use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::logic::{Iff, comp_eq, comp_gt};
 use tract_onnx::tract_core::ops::math::{self, Add, Div, Max, Min, Mul, Pow, Sub, SubF};
 
+use super::super::ops::Slope;
 use super::{Pull, Pulled, Rule};
 
 pub(super) const RULES: &[Rule] = &[
@@ -140,6 +142,10 @@ fn uniform(pull: &Pull, ix: usize) -> TractResult<Option<f32>> {
 fn clamp(pull: &mut Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     let at = clamped_further(pull, is_max, bound)?;
     let y = pull.value(at)?;
+    if is_max && bound == 0.0 && pull.relu() == ReluRule::Guided {
+        let guided: Slope = |g, y, _| g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { g.max(0.0) } else { 0.0 });
+        return pull.pointwise("GuidedRelu", guided, [0.0; 2], y);
+    }
     let (low, high) = if is_max { (bound, f32::INFINITY) } else { (f32::NEG_INFINITY, bound) };
     pull.pointwise(
         "Clamp",

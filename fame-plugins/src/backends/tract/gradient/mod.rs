@@ -20,6 +20,7 @@ mod tape;
 
 use std::collections::{HashMap, HashSet};
 
+use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
@@ -91,10 +92,10 @@ impl From<TractError> for Refusal {
 }
 
 /// Writes the backward model that pulls cotangents at `seeds` back to `places`.
-pub(super) fn differentiate(forward: &TypedModel, seeds: &[OutletId], places: &[OutletId]) -> Result<Backward, Refusal> {
+pub(super) fn differentiate(forward: &TypedModel, seeds: &[OutletId], places: &[OutletId], relu: ReluRule) -> Result<Backward, Refusal> {
     let order = forward.eval_order()?;
     let wanted = descendants(forward, &order, places);
-    let mut tape = Tape::new(forward, wanted);
+    let mut tape = Tape::new(forward, wanted, relu);
     let mut cotangents: HashMap<OutletId, OutletId> = HashMap::new();
     let sources = seeds.iter().map(|&seed| tape.source("cotangent", seed)).collect::<TractResult<Vec<_>>>()?;
     for (&seed, &source) in seeds.iter().zip(&sources) {

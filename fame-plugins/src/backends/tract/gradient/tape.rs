@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::konst::Const;
@@ -21,12 +22,13 @@ pub(in super::super) struct Tape<'m> {
     residuals: Vec<(OutletId, OutletId)>,
     known: HashMap<OutletId, OutletId>,
     count: usize,
+    relu: ReluRule,
 }
 
 impl<'m> Tape<'m> {
-    pub(super) fn new(forward: &'m TypedModel, wanted: HashSet<OutletId>) -> Self {
+    pub(super) fn new(forward: &'m TypedModel, wanted: HashSet<OutletId>, relu: ReluRule) -> Self {
         let model = TypedModel { symbols: forward.symbols.clone(), ..TypedModel::default() };
-        Self { forward, model, wanted, residuals: vec![], known: HashMap::new(), count: 0 }
+        Self { forward, model, wanted, residuals: vec![], known: HashMap::new(), count: 0, relu }
     }
 
     /// Whether a gradient at `outlet` is of use.
@@ -133,6 +135,11 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
     /// What is known of the output.
     pub(super) fn output_fact(&self) -> TractResult<&'m TypedFact> {
         self.tape.forward.outlet_fact(self.node.id.into())
+    }
+
+    /// How gradients are to pass a ReLU.
+    pub(super) fn relu(&self) -> ReluRule {
+        self.tape.relu
     }
 
     /// The concrete shape of input `ix`.

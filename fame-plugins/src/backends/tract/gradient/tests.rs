@@ -4,6 +4,7 @@
 //! curved ones the step balances truncation against the rounding of f32; piecewise-linear ones get inputs whose distance from every
 //! kink is larger than the step.
 
+use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat};
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool};
@@ -76,7 +77,7 @@ fn check(shape: &[usize], probe: &Probe, build: impl Fn(&mut TypedModel, OutletI
 
 fn check_model(model: &TypedModel, shape: &[usize], probe: &Probe) {
     let (input, output) = (model.inputs[0], model.outputs[0]);
-    let mut backward = differentiate(model, &[output], &[input]).unwrap();
+    let mut backward = differentiate(model, &[output], &[input], ReluRule::Standard).unwrap();
     let mut forward = model.clone();
     forward.select_output_outlets(&[vec![output], backward.residuals.clone()].concat()).unwrap();
     let forward = SimplePlan::new(forward.into_optimized().unwrap()).unwrap();
@@ -400,6 +401,6 @@ fn an_operator_without_a_rule_is_named() {
     let x = model.add_source("x", f32::fact([4usize])).unwrap();
     let y = model.wire_node("arc", math::acosh(), &[x]).unwrap()[0];
     model.select_output_outlets(&[y]).unwrap();
-    let refusal = differentiate(&model, &[y], &[x]).err();
+    let refusal = differentiate(&model, &[y], &[x], ReluRule::Standard).err();
     assert!(matches!(refusal, Some(Refusal::NoRule { node, op }) if node == "arc" && op == "Acosh"));
 }

@@ -1,0 +1,119 @@
+//! Whatever is broken, one clear error, a failing exit code, no panic, and no result that looks like one.
+
+use std::{fs, path::Path};
+
+use super::*;
+
+/// Runs a recipe that must fail with `code`, and returns what it said.
+fn refused(folder: &Path, text: &str, code: i32) -> String {
+    let output = run(folder, text);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    // The record of the failure is all there is: no items, no drafts.
+    let items = folder.join("out/items");
+    assert!(!items.exists() || fs::read_dir(&items).unwrap().next().is_none(), "something was left behind");
+    if folder.join("out").exists() {
+        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(folder.join("out/run.json")).unwrap()).unwrap();
+        assert!(record["status"] == "failed" || record["status"] == "incomplete", "{}", record["status"]);
+    }
+    said
+}
+
+#[test]
+fn a_broken_model_is_refused() {
+    let dir = workshop();
+    let whole = fs::read(dir.path().join("net.onnx")).unwrap();
+    let recipe = recipe("net.onnx", "a.png", "b.png", FAME);
+    let mut garbled = whole.clone();
+    garbled[40..4000].fill(0xff);
+    let cases: [(&str, Vec<u8>, &str); 4] = [
+        ("truncated", whole[..whole.len() / 2].to_vec(), "not an ONNX model, or it is cut short"),
+        ("text", b"hello, I am not a model\n".to_vec(), "not an ONNX model"),
+        ("empty", Vec::new(), "it is empty"),
+        ("garbled", garbled, "cannot load"),
+    ];
+    for (what, bytes, expected) in cases {
+        fs::write(dir.path().join("net.onnx"), bytes).unwrap();
+        let said = refused(dir.path(), &recipe, 1);
+        assert!(said.contains(expected) && said.contains("net.onnx") && said.contains("help:"), "{what}: {said}");
+    }
+    fs::remove_file(dir.path().join("net.onnx")).unwrap();
+    assert!(refused(dir.path(), &recipe, 1).contains("there is no file"));
+}
+
+#[test]
+fn nan_weights_are_refused() {
+    let dir = workshop();
+    let path = dir.path().join("net.onnx");
+    let mut bytes = fs::read(&path).unwrap();
+    // The last quarter of the file holds weights as raw little-endian floats: a run of 0xff is a run of NaN, whatever its alignment.
+    let at = bytes.len() * 3 / 4;
+    bytes[at..at + 16].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let said = refused(dir.path(), &recipe("net.onnx", "a.png", "b.png", FAME), 1);
+    assert!(said.contains("NaN or infinity") && said.contains("net.onnx"), "{said}");
+}
+
+#[test]
+fn a_missing_layer_gets_the_nearest_name() {
+    let dir = workshop();
+    let fame = FAME.replace("Output", "\"embeding\"");
+    let said = refused(dir.path(), &recipe("net.onnx", "a.png", "b.png", &fame), 1);
+    assert!(said.contains("no layer called `embeding`") && said.contains("did you mean `embedding`?"), "{said}");
+}
+
+#[test]
+fn broken_pictures_fail_their_item() {
+    let dir = workshop();
+    let whole = fs::read(dir.path().join("a.png")).unwrap();
+    fs::write(dir.path().join("cut.png"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(dir.path().join("text.png"), "hello").unwrap();
+    fs::write(dir.path().join("huge.png"), huge_png_header()).unwrap();
+    picture(1, 1).save(dir.path().join("one.png")).unwrap();
+    picture(80, 3).save(dir.path().join("big.png")).unwrap();
+    for (file, expected) in [
+        ("cut.png", "cannot be decoded"),
+        ("text.png", "text.png"),
+        ("huge.png", "20000×20000"),
+        ("one.png", "is 1×1 pixels, but model `net` takes 56×56"),
+        ("big.png", "is 80×80 pixels, but model `net` takes 56×56"),
+    ] {
+        let said = refused(dir.path(), &recipe("net.onnx", "a.png", file, FAME), 3);
+        assert!(said.contains(expected), "{file}: {said}");
+        let _ = fs::remove_dir_all(dir.path().join("out"));
+    }
+}
+
+/// The first bytes of a PNG that claims 20000×20000 pixels (checksummed, so that the claim is believed).
+fn huge_png_header() -> Vec<u8> {
+    let mut ihdr = b"IHDR".to_vec();
+    ihdr.extend(20_000u32.to_be_bytes());
+    ihdr.extend(20_000u32.to_be_bytes());
+    ihdr.extend([8, 2, 0, 0, 0]);
+    let crc = ihdr
+        .iter()
+        .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 }));
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    png.extend(13u32.to_be_bytes());
+    png.extend(ihdr);
+    png.extend((!crc).to_be_bytes());
+    png
+}
+
+#[test]
+fn one_bad_item_does_not_take_the_others_with_it() {
+    let dir = workshop();
+    fs::create_dir(dir.path().join("many")).unwrap();
+    for (name, side) in [("a.png", 56), ("b.png", 40), ("c.png", 56)] {
+        picture(side, 3).save(dir.path().join("many").join(name)).unwrap();
+    }
+    let fame = FAME.replace("Similarity()", "Target(towards: Zero)");
+    let text = format!(r#"(model: "net.onnx", data: Folder(path: "many"), prepare: [], explain: {{"fame": {fame}}})"#);
+    let output = run(dir.path(), &text);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap()).unwrap();
+    assert_eq!(record["status"], "incomplete");
+    let statuses: Vec<_> = record["items"].as_array().unwrap().iter().map(|i| i["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["done", "failed", "done"]);
+}

@@ -1,0 +1,41 @@
+//! `fame-cli describe`.
+
+use super::*;
+
+#[test]
+fn every_kind_is_listed_and_every_plugin_can_be_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = fame(dir.path(), &["describe", "--json"]);
+    let all: Vec<serde_json::Value> = serde_json::from_str(&stdout(&all)).unwrap();
+    for kind in ["backend", "dataset", "prepare", "explainer", "loss", "perturbation", "map", "writer"] {
+        let of_kind: Vec<_> = all.iter().filter(|p| p["kind"] == kind).collect();
+        assert!(!of_kind.is_empty(), "no {kind}");
+        let said = stdout(&fame(dir.path(), &["describe", kind]));
+        for plugin in of_kind {
+            assert!(said.contains(plugin["name"].as_str().unwrap()) && said.contains(plugin["example"].as_str().unwrap()), "{plugin}");
+        }
+    }
+}
+
+#[test]
+fn a_parameter_shows_type_default_and_meaning() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = stdout(&fame(dir.path(), &["describe", "Lots"]));
+    for part in [
+        "step: number, default 0.003921569",
+        "iterations: integer, default 500",
+        "Pixel | Normalised",
+        "example    Lots(",
+        "reference  Rozsa",
+    ] {
+        assert!(said.contains(part), "{part} is missing in\n{said}");
+    }
+}
+
+#[test]
+fn an_unknown_name_gets_the_nearest() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = fame(dir.path(), &["describe", "Lotz"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("did you mean `Lots`?"), "{}", stderr(&output));
+}

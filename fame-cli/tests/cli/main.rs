@@ -1,0 +1,64 @@
+//! The command line as a user meets it: output, messages, exit codes, and what is left behind.
+
+mod broken_input;
+mod describe;
+mod recipe_errors;
+mod run;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+/// `fame-cli` with arguments, run in `folder`; no colours, nobody's cache.
+fn fame(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_fame-cli"));
+    command.current_dir(folder).args(arguments).env("NO_COLOR", "1").env("FAME_CACHE", folder.join("cache"));
+    command.output().expect("fame-cli starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A folder with a small real network (`net.onnx`, an IResNet for 56×56 faces, 16 KB of our own random weights), its manifest and two pictures.
+fn workshop() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let net = root().join("tests/golden/nets/iresnet50_slim.onnx");
+    std::fs::copy(net, dir.path().join("net.onnx")).expect("the golden network is there");
+    std::fs::write(dir.path().join("net.ron"), MANIFEST).expect("writable");
+    for (name, shade) in [("a.png", 3u32), ("b.png", 5)] {
+        picture(56, shade).save(dir.path().join(name)).expect("writable");
+    }
+    dir
+}
+
+const MANIFEST: &str = "(input: (size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5), task: FaceRecognition)";
+
+/// A picture with structure, so that no gradient vanishes.
+fn picture(side: u32, shade: u32) -> image::RgbImage {
+    image::RgbImage::from_fn(side, side, |x, y| image::Rgb([(x * shade % 256) as u8, (y * shade % 256) as u8, ((x + y) * 2 % 256) as u8]))
+}
+
+/// A recipe over the workshop's files.
+fn recipe(model: &str, gallery: &str, probe: &str, fame: &str) -> String {
+    format!(r#"(model: "{model}", data: Pair(gallery: "{gallery}", probe: "{probe}"), prepare: [], explain: {{"fame": {fame}}})"#)
+}
+
+/// FAME with three steps; the blur is small because the pictures are.
+const FAME: &str =
+    "Fame(layer: Output, loss: Similarity(), perturbation: Lots(iterations: 3), map: [Gray(), GaussianBlur(kernel: 9), MaxNormalize()])";
+
+/// Writes `text` as `r.ron` into `folder` and runs it into `out`.
+fn run(folder: &Path, text: &str) -> Output {
+    std::fs::write(folder.join("r.ron"), text).expect("writable");
+    fame(folder, &["run", "r.ron", "--out", "out"])
+}

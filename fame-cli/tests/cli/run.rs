@@ -1,0 +1,83 @@
+//! `fame-cli run` and what it leaves.
+
+use std::fs;
+
+use super::*;
+
+#[test]
+fn a_run_leaves_maps_and_a_complete_record() {
+    let dir = workshop();
+    let output = run(dir.path(), &recipe("net.onnx", "a.png", "b.png", FAME));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap()).unwrap();
+    assert_eq!(record["status"], "complete");
+    let map = &record["items"][0]["explanations"]["fame"]["maps"][0];
+    assert_eq!((&map["steps"], &map["stop"], &map["role"]), (&3.into(), &"iterations".into(), &"gallery".into()));
+    assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64());
+    let item = dir.path().join("out/items/a--b");
+    assert_eq!(image::open(item.join("fame.probe.overlay.png")).unwrap().width(), 56);
+    assert!(item.join("fame.probe.npy").exists() && item.join("item.json").exists());
+}
+
+#[test]
+fn the_authors_preset_changes_every_choice_and_the_record_says_so() {
+    let dir = workshop();
+    fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", "Fame(layer: Output, loss: Similarity())")).unwrap();
+    let plan = |sets: &[&str]| -> serde_json::Value {
+        let mut arguments = vec!["check", "r.ron", "--json"];
+        sets.iter().for_each(|s| arguments.extend(["--set", s]));
+        let output = fame(dir.path(), &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_str::<serde_json::Value>(&stdout(&output)).unwrap()["explain"][0]["explainer"]["Fame"].clone()
+    };
+    let paper = plan(&[]);
+    assert_eq!(paper["loss"]["Similarity"]["norms"], "Frozen");
+    assert_eq!(paper["perturbation"]["Lots"]["stop"], serde_json::json!([]));
+    assert_eq!(paper["map"][0]["Gray"]["order"], "AbsThenGray");
+    let authors = plan(&["preset=Authors"]);
+    assert_eq!(authors["loss"]["Similarity"]["norms"], "Live");
+    assert_eq!(authors["perturbation"]["Lots"]["stop"], serde_json::json!([{ "LossBelow": 0.01 }]));
+    assert_eq!(authors["perturbation"]["Lots"]["space"], "Pixel");
+    assert_eq!(authors["map"][0]["Gray"]["order"], "GrayThenAbs");
+    assert!(authors["map"].as_array().unwrap().last().unwrap().get("MinMaxNormalize").is_some());
+    let mixed = plan(&["preset=Authors", "explain.fame.loss=Similarity(norms: Frozen)"]);
+    assert_eq!(mixed["loss"]["Similarity"]["norms"], "Frozen");
+}
+
+#[test]
+fn events_are_json_lines_when_asked_for() {
+    let dir = workshop();
+    fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", FAME)).unwrap();
+    let output = fame(dir.path(), &["--json", "run", "r.ron", "--out", "out"]);
+    let events: Vec<serde_json::Value> = stdout(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(events.first().unwrap()["event"], "stage");
+    assert_eq!((&events.last().unwrap()["event"], &events.last().unwrap()["status"]), (&"end".into(), &"complete".into()));
+}
+
+#[test]
+fn inspect_lists_layers_and_says_which_can_be_explained() {
+    let dir = workshop();
+    let output = fame(dir.path(), &["inspect", "./net.onnx"]);
+    let said = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(said.contains("input [3, 56, 56]") && said.contains("PRelu") && said.contains("(output)"), "{said}");
+    assert!(said.trim_end().ends_with("can be explained."), "{said}");
+}
+
+#[test]
+fn unknown_items_and_closed_pipes_are_no_panics() {
+    let dir = workshop();
+    fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", FAME)).unwrap();
+    let output = fame(dir.path(), &["run", "r.ron", "--out", "out", "--only", "a--c"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("did you mean `a--b`?"), "{}", stderr(&output));
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_fame-cli"))
+        .args(["describe", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(!stderr(&ended).contains("panicked"), "{}", stderr(&ended));
+}

@@ -1,0 +1,163 @@
+//! What CAMs and gradient methods share: they explain one scalar y, one picture and target at a time, and need no walk.
+
+use fame_core::{
+    Explanation, LayerChoice, LayerChoices, Model, NamedMap, Result, Sample, Tensor,
+    contract::{ExplainContext, Explainer, Loss},
+    model::Task,
+    recipe::Spec,
+    record::{Facts, facts},
+    registry::{BuildContext, Built, Parts},
+    run::{Aim, AimedRow},
+    seed_of,
+};
+
+/// The scalar y that is explained, and for whose pictures.
+///
+/// y is the loss's value **as it is**: these methods show what *raises* y, where FAME shows what moves when y is *descended*. For `Logit()` both speak
+/// of the evidence for the class, for `Similarity()` of what makes the pair match; `Dissimilarity()` is what tells the two apart.
+pub(super) struct Scalar {
+    loss: Built<dyn Loss>,
+    layer: Option<LayerChoices>,
+    roles: Option<Vec<String>>,
+}
+
+/// The scalar a task's models are asked about when the recipe names none.
+pub(super) fn default_target(task: Task) -> Option<Spec> {
+    let text = if task == Task::FaceRecognition { "Similarity()" } else { "Logit()" };
+    Spec::from_text(text).ok()
+}
+
+/// Fills in the target and checks the roles.
+pub(super) fn resolve(target: &mut Option<Spec>, roles: Option<&Vec<String>>, with: &BuildContext<'_>, parts: &mut Parts) {
+    if target.is_none() {
+        *target = default_target(with.task);
+    }
+    parts.check("roles", roles.is_none_or(|r| !r.is_empty()), "must name at least one role");
+}
+
+impl Scalar {
+    /// Builds the loss behind `target`.
+    pub(super) fn build(
+        target: Option<Spec>,
+        layer: Option<LayerChoices>,
+        roles: Option<Vec<String>>,
+        with: &BuildContext<'_>,
+        parts: &mut Parts,
+    ) -> Option<Self> {
+        let loss = parts.build::<dyn Loss>("target", &target?, with)?;
+        Some(Self { loss, layer, roles })
+    }
+
+    /// The loss at its layers. Without a choice: the model's `logits` or `embedding`, whichever its task has, else its output.
+    fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
+        let alias = if model.manifest.task == Task::FaceRecognition { "embedding" } else { "logits" };
+        let known = model.manifest.layers.contains_key(alias);
+        let default = || LayerChoices(vec![if known { LayerChoice::Named(alias.to_owned()) } else { LayerChoice::Output }]);
+        Aim::new(model, &self.layer.clone().unwrap_or_else(default), self.loss.plugin.as_ref())
+    }
+}
+
+/// One picture with a frozen target, ready for a pass.
+pub(super) struct InputRow {
+    /// What is explained.
+    pub(super) aimed: AimedRow,
+    /// The network's input, `[C, H, W]`.
+    pub(super) input: Tensor,
+    /// Depends on the run's seed, the item's id and the row's name, never on order.
+    pub(super) seed: u64,
+}
+
+/// What a method has to say about a row.
+pub(super) struct Made {
+    /// The attribution before it was finished, `[C, H, W]`, signed.
+    pub(super) raw: Tensor,
+    /// The finished map, `[H, W]` or `[C, H, W]`; or why there is none.
+    pub(super) finished: std::result::Result<Tensor, String>,
+    /// About this map.
+    pub(super) facts: Facts,
+    /// What a reader must know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// A method that explains rows.
+pub(super) trait Method: Send + Sync {
+    /// Refuses what cannot be explained, before anything is computed.
+    fn check(&self, aim: &Aim<'_>) -> Result<()>;
+
+    /// What holds for every map.
+    fn facts(&self, aim: &Aim<'_>) -> Result<Facts>;
+
+    /// Explains rows, at most as many as keep the backend busy. An outer error stops the batch, an inner one its row.
+    fn explain(&self, with: &ExplainContext<'_>, aim: &Aim<'_>, rows: &[InputRow]) -> Result<Vec<Result<Made>>>;
+}
+
+/// A method with its scalar: the explainer.
+pub(super) struct Running<M> {
+    pub(super) scalar: Scalar,
+    pub(super) method: M,
+}
+
+impl<M: Method> Explainer for Running<M> {
+    fn check(&self, model: &Model) -> Result<()> {
+        self.method.check(&self.scalar.aim(model)?)
+    }
+
+    fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
+        // What stops the whole batch (the network itself failed) is every sample's error.
+        self.explain_batch(with, samples).unwrap_or_else(|e| samples.iter().map(|_| Err(e.clone())).collect())
+    }
+}
+
+impl<M: Method> Running<M> {
+    fn explain_batch(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Result<Vec<Result<Explanation>>> {
+        let aim = self.scalar.aim(with.model)?;
+        let mut shared = facts([("target", self.scalar.loss.record()), ("target_layers", aim.layer_facts())]);
+        shared.append(&mut self.method.facts(&aim)?);
+        let (mut waiting, mut results) = (Vec::new(), Vec::new());
+        for (n, sample) in samples.iter().enumerate() {
+            let begun = aim.rows(sample, self.scalar.roles.as_deref()).map_err(|e| e.at(format!("target {}", self.scalar.loss.name)));
+            results.push(begun.map(|rows| {
+                waiting.extend(rows.into_iter().map(|row| (n, row)));
+                Explanation { facts: shared.clone(), ..Explanation::default() }
+            }));
+        }
+        // Inputs are made a few rows at a time, so that memory does not grow with the number of targets.
+        for chunk in waiting.chunks(with.model.network.preferred_rows().max(1)) {
+            let rows = chunk.iter().map(|(n, aimed)| {
+                let input = aim.input(&samples[*n], &aimed.role)?;
+                let seed = seed_of(with.seed, &format!("{}/{}", samples[*n].id, aimed.name));
+                Ok(InputRow { aimed: aimed.clone(), input, seed })
+            });
+            let made = self.method.explain(with, &aim, &rows.collect::<Result<Vec<_>>>()?)?;
+            for ((n, aimed), made) in chunk.iter().zip(made) {
+                match (&mut results[*n], made) {
+                    (Ok(explanation), Ok(made)) => attach(explanation, aimed, made),
+                    (result @ Ok(_), Err(e)) => *result = Err(e.at(aimed.name.clone())),
+                    (Err(_), _) => {}
+                }
+            }
+        }
+        Ok(results)
+    }
+}
+
+/// Puts a map, or the reason why there is none, into the explanation.
+fn attach(explanation: &mut Explanation, aimed: &AimedRow, made: Made) {
+    let name = aimed.name.clone();
+    explanation.warnings.extend(made.warnings.into_iter().map(|w| format!("{name}: {w}")));
+    match made.finished {
+        Err(why) => explanation.warnings.push(format!("{name} has no map: {why}")),
+        Ok(finished) => {
+            let mut about = aimed.target.facts.clone();
+            about.extend(made.facts);
+            explanation.maps.push(NamedMap {
+                name,
+                role: aimed.role.clone(),
+                raw: made.raw,
+                finished,
+                frame: aimed.target.frame,
+                facts: about,
+            });
+        }
+    }
+}

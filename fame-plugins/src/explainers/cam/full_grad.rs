@@ -1,0 +1,225 @@
+//! `FullGrad`: the input's and every bias's share of y, put together.
+
+use fame_core::{
+    Bias, LayerChoices, Place, Result, Tensor,
+    contract::{ExplainContext, Explainer, Target},
+    recipe::Spec,
+    record::{Facts, facts},
+    registry::{BuildContext, Parts, Plugin},
+    run::Aim,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::finish::{Corners, Finish, bilinear, min_max};
+use crate::explainers::aimed::{self, InputRow, Made, Method, Running, Scalar};
+
+/// The two published programs that are called FullGrad. They differ in layers, normalisation and enlarging.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum FullGradForm {
+    /// The authors' (idiap/fullgrad-saliency): every bias with a place in the picture; |b · dy/db| stretched to 0..=1 over all channels of a layer at once
+    /// (ε = 1e-6), enlarged with aligned corners, added up.
+    #[default]
+    Idiap,
+    /// pytorch-grad-cam's, the FAME paper's "FullGradCAM": biases of `Conv` and `BatchNormalization` only; each **channel** stretched to 0..=1 on its own
+    /// (ε = 1e-7), enlarged from pixel centres, added up. A channel that hardly matters weighs as much as one that does.
+    PytorchGradCam,
+}
+
+/// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases, place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ
+/// the absolute value, stretched and enlarged to the picture.
+///
+/// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and `completeness` (its share of |y|): near 0 for networks of
+/// convolutions, ReLU, PReLU, pooling and linear layers under `Logit()` or `Similarity(norms: Frozen)`; not for GELU, sigmoid, layer normalisation or live norms.
+///
+/// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the convolution before it; then the convolution carries one bias in place of
+/// the normalisation's: the sum stays the same, and so does this pair's share of the map. A normalisation that stands on its own carries β − γμ/√(σ²+ε).
+///
+/// y is the target's value as it is. The map ends in 0..=1 over the pixels of the picture.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FullGrad {
+    /// Whose program: `Idiap` or `PytorchGradCam`.
+    pub form: FullGradForm,
+    /// What to explain: any loss; y is its value. Default: `Logit()`, for face models `Similarity()`.
+    pub target: Option<Spec>,
+    /// The layer the target reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+    pub target_layer: Option<LayerChoices>,
+    /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale), `PytorchGradCam` (form PytorchGradCam).
+    pub finish: Option<Finish>,
+    /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
+    pub roles: Option<Vec<String>>,
+}
+
+impl Plugin<dyn Explainer> for FullGrad {
+    const NAME: &'static str = "FullGrad";
+    const SUMMARY: &'static str = "The input's and every bias's share of the score, put together";
+    const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
+    const REFERENCE: &'static str =
+        "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
+
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        aimed::resolve(&mut self.target, self.roles.as_ref(), with, parts);
+        self.finish.get_or_insert(match self.form {
+            FullGradForm::Idiap => Finish::MaxNorm,
+            FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
+        });
+    }
+
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let scalar = Scalar::build(self.target, self.target_layer, self.roles, with, parts)?;
+        Some(Box::new(Running { scalar, method: OfBiases { form: self.form, finish: self.finish? } }))
+    }
+}
+
+fame_core::register!(Explainer: FullGrad);
+
+/// FullGrad with its parameters resolved.
+struct OfBiases {
+    form: FullGradForm,
+    finish: Finish,
+}
+
+/// A bias that reaches the target.
+struct Term {
+    bias: Bias,
+    /// Whether it has a place in the picture and the form wants it in the map.
+    shown: bool,
+}
+
+impl OfBiases {
+    /// The biases that y depends on, in the graph's order.
+    fn terms(&self, aim: &Aim<'_>) -> Result<Vec<Term>> {
+        let network = aim.model.network.as_ref();
+        let reaches = |b: &Bias| aim.layers.iter().any(|target| network.check_gradient(target, &Place::Layer(b.layer.clone())).is_ok());
+        let term = |bias: Bias| {
+            let layer = network.layers().iter().find(|l| l.name == bias.layer);
+            let spatial = layer.is_some_and(|l| l.shape.len() == 3);
+            let of_module = layer.is_some_and(|l| matches!(l.op.as_str(), "Conv" | "BatchNormalization"));
+            Term { shown: spatial && (of_module || self.form == FullGradForm::Idiap), bias }
+        };
+        Ok(network.biases()?.into_iter().filter(reaches).map(term).collect())
+    }
+
+    /// Adds ψ of `share` `[C, h, w]` to `map`, which has `size` rows and columns.
+    fn add(&self, share: &Tensor, map: &mut [f32], size: (usize, usize)) {
+        let &[channels, height, width] = share.shape() else { return };
+        let area = height * width;
+        let mut psi: Vec<f32> = share.data().iter().map(|v| v.abs()).collect();
+        let corners = match self.form {
+            FullGradForm::Idiap => {
+                min_max(&mut psi, 1e-6);
+                Corners::Aligned
+            }
+            FullGradForm::PytorchGradCam => {
+                psi.chunks_exact_mut(area).for_each(|channel| min_max(channel, 1e-7));
+                Corners::HalfPixel
+            }
+        };
+        // Enlarging is linear, so channels are added first: a layer is enlarged once.
+        let (sum, rest) = psi.split_at_mut(area);
+        for channel in rest.chunks_exact(area).take(channels) {
+            sum.iter_mut().zip(channel).for_each(|(s, v)| *s += v);
+        }
+        map.iter_mut().zip(bilinear(sum, (height, width), size, corners)).for_each(|(m, v)| *m += v);
+    }
+
+    fn made(&self, row: &InputRow, value: f32, terms: &[Term], gradients: &[Tensor], n: usize) -> Result<Made> {
+        let &[_, height, width] = row.input.shape() else { return Err(fame_core::Error::bug("a picture without three axes.")) };
+        let mut map = vec![0.0; height * width];
+        let product = |a: &[f32], b: &[f32]| -> Vec<f32> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
+        let sum = |share: &Tensor| share.data().iter().map(|v| f64::from(*v)).sum::<f64>();
+        let input = Tensor::new(row.input.shape(), product(row.input.data(), gradients[0].row(n)))?;
+        self.add(&input, &mut map, (height, width));
+        let (of_input, mut of_biases) = (sum(&input), 0.0);
+        for (term, gradient) in terms.iter().zip(&gradients[1..]) {
+            let share = times(&term.bias.value, gradient.row_tensor(n));
+            of_biases += sum(&share);
+            if term.shown {
+                self.add(&share, &mut map, (height, width));
+            }
+        }
+        let delta = f64::from(value) - of_input - of_biases;
+        let about = facts([
+            ("value", value.into()),
+            ("from_input", of_input.into()),
+            ("from_biases", of_biases.into()),
+            ("completeness_delta", delta.into()),
+            ("completeness", (delta.abs() / f64::from(value.abs()).max(1e-12)).into()),
+        ]);
+        let raw = Tensor::new([1, height, width], map.clone())?;
+        let finished = if map.iter().any(|v| !v.is_finite()) {
+            Err("a gradient is NaN or infinite.".to_owned())
+        } else if self.finish.normalise(&mut map) {
+            Ok(Tensor::new([height, width], map)?)
+        } else {
+            Err(format!("no pixel and no bias moves y (y = {value})."))
+        };
+        Ok(Made { raw, finished, facts: about, warnings: Vec::new() })
+    }
+}
+
+/// `gradient ⊙ bias`, the bias broadcast: an axis of extent 1 does not vary.
+fn times(bias: &Tensor, mut gradient: Tensor) -> Tensor {
+    let shape = gradient.shape().to_vec();
+    // Position in the bias of every position in the gradient, one axis after another.
+    let mut at = vec![0usize];
+    for (extent, of_bias) in shape.iter().zip(bias.shape()) {
+        let step = |from: &usize, i: usize| from * of_bias + if *of_bias == 1 { 0 } else { i };
+        at = at.iter().flat_map(|from| (0..*extent).map(move |i| step(from, i))).collect();
+    }
+    gradient.data_mut().iter_mut().zip(at).for_each(|(g, i)| *g *= bias.data()[i]);
+    gradient
+}
+
+impl Method for OfBiases {
+    fn check(&self, aim: &Aim<'_>) -> Result<()> {
+        aim.layers.iter().try_for_each(|target| aim.model.network.check_gradient(target, &Place::Input))
+    }
+
+    fn facts(&self, aim: &Aim<'_>) -> Result<Facts> {
+        let terms = self.terms(aim)?;
+        let shown = terms.iter().filter(|t| t.shown).count();
+        Ok(facts([("biased_layers", terms.len().into()), ("biased_layers_shown", shown.into())]))
+    }
+
+    fn explain(&self, _: &ExplainContext<'_>, aim: &Aim<'_>, rows: &[InputRow]) -> Result<Vec<Result<Made>>> {
+        let terms = self.terms(aim)?;
+        let mut taps = aim.taps().with_gradient(Place::Input);
+        taps.gradients.extend(terms.iter().map(|t| Place::Layer(t.bias.layer.clone())));
+        let batch = Tensor::stack(rows.iter().map(|r| &r.input))?;
+        let pass = aim.model.network.forward(&batch, &taps)?;
+        let targets: Vec<&Target> = rows.iter().map(|r| &r.aimed.target).collect();
+        let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
+        let gradients = pass.gradient(&aim.seeds(evaluation.cotangents))?;
+        let made = rows.iter().zip(&evaluation.values).enumerate();
+        Ok(made.map(|(n, (row, value))| self.made(row, *value, &terms, &gradients, n)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bias_is_broadcast_along_axes_of_extent_one() {
+        let ones = Tensor::filled([2, 1, 2], 1.0);
+        let bias = |shape: [usize; 3], v: &[f32]| Tensor::new(shape, v.to_vec()).unwrap();
+        assert_eq!(times(&bias([2, 1, 1], &[3., 5.]), ones.clone()).data(), [3., 3., 5., 5.]);
+        assert_eq!(times(&bias([1, 1, 2], &[3., 5.]), ones.clone()).data(), [3., 5., 3., 5.]);
+        assert_eq!(times(&bias([2, 1, 2], &[1., 2., 3., 4.]), ones).data(), [1., 2., 3., 4.]);
+    }
+
+    #[test]
+    fn the_forms_stretch_over_the_layer_or_over_each_channel() {
+        let share = Tensor::new([2, 1, 2], vec![0.0, -4.0, 1.0, 0.0]).unwrap();
+        let map = |form| {
+            let mut map = vec![0.0; 2];
+            OfBiases { form, finish: Finish::MaxNorm }.add(&share, &mut map, (1, 2));
+            map
+        };
+        let close = |a: Vec<f32>, b: [f32; 2]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(close(map(FullGradForm::Idiap), [0.25, 1.0]));
+        assert!(close(map(FullGradForm::PytorchGradCam), [1.0, 1.0]));
+    }
+}

@@ -1,0 +1,206 @@
+//! Class activation maps: one file for each formula; the way from a layer to the picture is shared here.
+//!
+//! ```text
+//! rows ─▶ forward ─▶ layer outputs a, value y ─▶ pull-back ─▶ G = dy/da ─▶ formula ─▶ ReLU, normalise, enlarge ─▶ mean over layers ─▶ map
+//!                                                                           │  ▲
+//!                                                                           ▼  │ masked pictures, ablated channels (Score-CAM, Ablation-CAM)
+//!                                                                          Probe
+//! ```
+//!
+//! A formula sees one layer of one row as [`Planes`] over a grid and answers with one value for each cell; [`cam!`] gives it the parameters all of them share.
+//! Formulas are those of METHODS, section 4; each file names its paper.
+
+mod ablation_cam;
+mod eigen_cam;
+mod eigen_grad_cam;
+mod finish;
+mod full_grad;
+mod grad_cam;
+mod grad_cam_elementwise;
+mod grad_cam_plus_plus;
+mod hi_res_cam;
+mod layer_cam;
+mod planes;
+mod principal;
+mod probe;
+mod random_cam;
+mod runner;
+mod score_cam;
+mod x_grad_cam;
+
+pub use ablation_cam::{Ablation, AblationCam};
+pub use eigen_cam::EigenCam;
+pub use eigen_grad_cam::EigenGradCam;
+pub use finish::Finish;
+pub use full_grad::{FullGrad, FullGradForm};
+pub use grad_cam::GradCam;
+pub use grad_cam_elementwise::GradCamElementwise;
+pub use grad_cam_plus_plus::GradCamPlusPlus;
+pub use hi_res_cam::HiResCam;
+pub use layer_cam::LayerCam;
+pub use planes::Layout;
+pub use principal::Sign;
+pub use random_cam::RandomCam;
+pub use score_cam::{Enlarge, ScoreCam};
+pub use x_grad_cam::XGradCam;
+
+use fame_core::{
+    Result,
+    record::Facts,
+    registry::{BuildContext, Parts},
+};
+use planes::Planes;
+use probe::Probe;
+
+/// The formula of a class activation map.
+trait Cam: Send + Sync {
+    /// Whether it reads the gradient. If not, only the forward plan runs, and the gradient it is given is zero.
+    const GRADIENT: bool = true;
+
+    /// Fills in defaults of the method's own parameters and checks them.
+    fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {}
+
+    /// The map of one layer of one row, before ReLU: activation `a` and gradient G = dy/da of the same size, one value for each cell.
+    fn map(&self, a: &Planes, g: &Planes, ask: &dyn Probe) -> Result<LayerMap>;
+}
+
+/// What a formula says about a layer.
+#[derive(Default)]
+struct LayerMap {
+    /// One value for each cell, signed.
+    values: Vec<f32>,
+    /// For the record.
+    facts: Facts,
+    /// What a reader must know.
+    warning: Option<String>,
+}
+
+impl From<Vec<f32>> for LayerMap {
+    fn from(values: Vec<f32>) -> Self {
+        Self { values, ..Self::default() }
+    }
+}
+
+/// Declares a CAM: its own parameters, then those that all CAMs share. The struct's [`Cam`] is the formula.
+///
+/// A macro, because RON cannot flatten one struct into another, and every recipe shall read the same.
+macro_rules! cam {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty = $default:expr),* $(,)? }
+        summary: $summary:literal,
+        example: $example:literal,
+        reference: $reference:literal $(,)?
+    ) => {
+        $(#[$doc])*
+        ///
+        /// y is the target's value as it is: the map shows what raises it. It ends in 0..=1 over the pixels of the picture.
+        #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $($(#[$about])* pub $field: $kind,)*
+            /// The layer or layers to look at; maps of several are averaged. A tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`.
+            pub layer: fame_core::LayerChoices,
+            /// What to explain: any loss; y is its value, and the map shows what raises it. Default: `Logit()`, for face models `Similarity()`.
+            pub target: Option<fame_core::recipe::Spec>,
+            /// The layer the target reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+            pub target_layer: Option<fame_core::LayerChoices>,
+            /// How the layer's values lie over the picture. `Auto` knows `[C, H, W]` and tokens with and without a class token.
+            pub layout: $crate::explainers::cam::Layout,
+            /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset Authors).
+            pub finish: Option<$crate::explainers::cam::Finish>,
+            /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
+            pub roles: Option<Vec<String>>,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    $($field: $default,)*
+                    layer: fame_core::LayerChoices(vec![fame_core::LayerChoice::BeforePooling]),
+                    target: None,
+                    target_layer: None,
+                    layout: $crate::explainers::cam::Layout::default(),
+                    finish: None,
+                    roles: None,
+                }
+            }
+        }
+
+        impl fame_core::registry::Plugin<dyn fame_core::contract::Explainer> for $name {
+            const NAME: &'static str = stringify!($name);
+            const SUMMARY: &'static str = $summary;
+            const EXAMPLE: &'static str = $example;
+            const REFERENCE: &'static str = $reference;
+
+            fn resolve(&mut self, with: &fame_core::registry::BuildContext<'_>, parts: &mut fame_core::registry::Parts) {
+                $crate::explainers::aimed::resolve(&mut self.target, self.roles.as_ref(), with, parts);
+                self.finish.get_or_insert($crate::explainers::cam::Finish::of(with.preset));
+                $crate::explainers::cam::Cam::resolve(self, with, parts);
+            }
+
+            fn build(
+                mut self,
+                with: &fame_core::registry::BuildContext<'_>,
+                parts: &mut fame_core::registry::Parts,
+            ) -> Option<Box<dyn fame_core::contract::Explainer>> {
+                let (target, at, roles) = (self.target.take(), self.target_layer.take(), self.roles.take());
+                let scalar = $crate::explainers::aimed::Scalar::build(target, at, roles, with, parts)?;
+                let (layer, layout, finish) = (self.layer.clone(), self.layout, self.finish?);
+                let method = $crate::explainers::cam::runner::OfLayers { formula: self, layer, layout, finish };
+                Some(Box::new($crate::explainers::aimed::Running { scalar, method }))
+            }
+        }
+
+        fame_core::register!(Explainer: $name);
+    };
+}
+use cam;
+
+#[cfg(test)]
+mod testing {
+    //! Small layers and a probe that answers from a formula, for the tests beside the methods.
+
+    use super::*;
+
+    /// `[channels, 1, width]` from one slice a channel.
+    pub(super) fn planes(channels: &[&[f32]]) -> Planes {
+        Planes { channels: channels.len(), height: 1, width: channels[0].len(), data: channels.concat() }
+    }
+
+    /// A network that is a formula: y of a masked picture, y of an ablated channel.
+    pub(super) struct Formula {
+        pub(super) value: f32,
+        pub(super) masked: fn(&[f32]) -> f32,
+        pub(super) ablated: fn(usize, f32) -> f32,
+    }
+
+    impl Default for Formula {
+        fn default() -> Self {
+            Self { value: 1.0, masked: |_| unreachable!(), ablated: |_, _| unreachable!() }
+        }
+    }
+
+    impl Probe for Formula {
+        fn value(&self) -> f32 {
+            self.value
+        }
+        fn seed(&self) -> u64 {
+            7
+        }
+        fn size(&self) -> (usize, usize) {
+            (1, 4)
+        }
+        fn masked(&self, n: usize, mask: &dyn Fn(usize) -> Vec<f32>) -> Result<Vec<f32>> {
+            Ok((0..n).map(|i| (self.masked)(&mask(i))).collect())
+        }
+        fn ablated(&self, n: usize, value: f32) -> Result<Vec<f32>> {
+            Ok((0..n).map(|c| (self.ablated)(c, value)).collect())
+        }
+    }
+
+    /// The map of `method` on a layer.
+    pub(super) fn map(method: &impl Cam, a: &[&[f32]], g: &[&[f32]]) -> Vec<f32> {
+        method.map(&planes(a), &planes(g), &Formula::default()).unwrap().values
+    }
+}

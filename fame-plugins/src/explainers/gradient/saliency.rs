@@ -1,0 +1,35 @@
+//! `Saliency`: the gradient itself.
+
+use fame_core::{Result, Tensor, record::Facts};
+
+use super::{At, Gradients, Sums, by_gradient};
+use crate::maps::Reduce;
+
+by_gradient! {
+    /// Saliency: |dy/dx|, the largest of the channels. How much y would move if a pixel did, by a little.
+    Saliency {}
+    summary: "The gradient of the score with respect to the picture",
+    example: "Saliency(channels: Mean)",
+    reference: "Simonyan, Vedaldi & Zisserman, Deep Inside Convolutional Networks, 2013, arXiv 1312.6034",
+}
+
+impl Gradients for Saliency {
+    type Plan = ();
+    const CHANNELS: Reduce = Reduce::Max;
+
+    fn plan(&self, _: &At<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn point(&self, (): &(), _: usize, at: &At<'_>) -> Tensor {
+        at.input.clone()
+    }
+
+    fn add(&self, (): &(), _: usize, gradient: &[f32], sums: &mut Sums) {
+        sums.first.iter_mut().zip(gradient).for_each(|(s, g)| *s += f64::from(*g));
+    }
+
+    fn end(&self, (): &(), sums: &Sums, _: &At<'_>) -> (Vec<f32>, Facts) {
+        (sums.first.iter().map(|s| *s as f32).collect(), Facts::new())
+    }
+}

@@ -1,0 +1,265 @@
+//! What must hold of CAMs and gradient methods (METHODS.md, section 15) on whole networks.
+
+use fame_core::{
+    Explanation, LayerChoice, Model, NamedMap, Place, Preset, Result, Sample, Target, TargetRequest, Tensor,
+    contract::{Evaluation, ExplainContext, Explainer, Loss, Silent, per_row},
+    model::Task,
+    record::Value,
+    registry::{BuildContext, Parts, Plugin},
+};
+use fame_tests::{build, noise_picture, sample_of, slim};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Rows and columns of the slim classifiers' input.
+const CLASSIFIER: usize = 64;
+/// Rows and columns of the slim face network's input.
+const FACE: usize = 56;
+
+/// What pooling reads in ResNet: behind it there are only the mean over places and a linear layer.
+const BEFORE_POOLING: &str = "/layer4/layer4.2/relu_2/Relu_output_0";
+/// A layer in the middle of ResNet, behind a ReLU.
+const MIDDLE: &str = "/layer3/layer3.5/relu_2/Relu_output_0";
+
+fn resnet() -> Model {
+    slim("resnet50_slim", Task::Classification, CLASSIFIER)
+}
+
+fn picture(start: u32) -> Sample {
+    sample_of(&format!("noise_{start}"), noise_picture(start, CLASSIFIER))
+}
+
+fn pair() -> Sample {
+    let pictures = vec![("gallery".to_owned(), noise_picture(9000, FACE)), ("probe".to_owned(), noise_picture(0, FACE))];
+    Sample { id: "pair".into(), pictures, label: None, genuine: None }
+}
+
+fn explain(model: &Model, spec: &str, samples: &[Sample]) -> Vec<Explanation> {
+    let explainer = build::<dyn Explainer>(spec, model.manifest.task, Preset::Paper);
+    explainer.plugin.check(model).unwrap_or_else(|e| panic!("{spec}: {e}"));
+    let with = ExplainContext { model, seed: 3, progress: &Silent };
+    explainer.plugin.explain(&with, samples).into_iter().map(|e| e.unwrap_or_else(|e| panic!("{spec}: {e}"))).collect()
+}
+
+/// The only map of the only sample.
+fn map(model: &Model, spec: &str, sample: &Sample) -> NamedMap {
+    let explanation = explain(model, spec, std::slice::from_ref(sample)).remove(0);
+    explanation.maps.into_iter().next().unwrap_or_else(|| panic!("{spec}: {:?}", explanation.warnings))
+}
+
+fn number(map: &NamedMap, fact: &str) -> f64 {
+    map.facts.get(fact).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {fact}"))
+}
+
+/// Largest difference of two maps whose values end at 1.
+fn apart(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.shape(), b.shape());
+    a.data().iter().zip(b.data()).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
+}
+
+/// 1: where a mean over places and a linear layer follow, the gradient is the same at all places.
+#[test]
+fn hi_res_cam_is_grad_cam_before_global_pooling_and_not_before_flattening() {
+    let model = resnet();
+    let on = |method: &str| map(&model, &format!(r#"{method}(layer: "{BEFORE_POOLING}")"#), &picture(0)).finished;
+    assert!(apart(&on("GradCam"), &on("HiResCam")) <= 1e-5);
+    let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
+    let on = |method: &str| map(&faces, &format!(r#"{method}(layer: BeforePooling, roles: ["probe"])"#), &pair()).finished;
+    assert!(apart(&on("GradCam"), &on("HiResCam")) > 0.05);
+}
+
+/// 2: both are gradient times activation where nothing is negative.
+#[test]
+fn elementwise_is_layer_cam_behind_a_relu_and_not_elsewhere() {
+    let model = resnet();
+    let on = |method: &str| map(&model, &format!(r#"{method}(layer: "{MIDDLE}")"#), &picture(0)).finished;
+    assert!(apart(&on("GradCamElementwise"), &on("LayerCam")) <= 1e-6);
+    let densenet = slim("densenet_slim", Task::Classification, CLASSIFIER);
+    let on =
+        |method: &str| map(&densenet, &format!(r#"{method}(layer: "/features/transition2/conv/Conv_output_0")"#), &picture(0)).finished;
+    assert!(apart(&on("GradCamElementwise"), &on("LayerCam")) > 0.05);
+}
+
+/// 3: attributions add up to y(x) − y(baseline).
+#[test]
+fn integrated_gradients_are_complete() {
+    for (network, baseline) in [("resnet50_slim", "Black"), ("vit_slim", "Zero"), ("convnext_slim", "Mean")] {
+        let model = slim(network, Task::Classification, CLASSIFIER);
+        let spec = format!("IntegratedGradients(steps: 50, baseline: {baseline}, target: Logit(class: Index(7)))");
+        let share = number(&map(&model, &spec, &picture(0)), "completeness");
+        println!("{network}: {share:.1e} of the difference is missing");
+        assert!(share <= 0.01, "{network}: {share}");
+    }
+}
+
+/// 4: y of a piecewise linear network is what input and biases give, with normalisation folded (ResNet), on its own (DenseNet), and for an embedding behind PReLU.
+#[test]
+fn full_grad_is_complete_on_piecewise_linear_networks() {
+    let faces = (slim("iresnet50_slim", Task::FaceRecognition, FACE), pair(), "roles: [\"probe\"], target: Similarity(norms: Frozen)");
+    let others = ["resnet50_slim", "densenet_slim", "mobilenet_v2_slim"];
+    let others = others.map(|n| (slim(n, Task::Classification, CLASSIFIER), picture(0), "target: Logit(class: Index(7))"));
+    for (model, sample, rest) in others.into_iter().chain([faces]) {
+        for form in ["Idiap", "PytorchGradCam"] {
+            let share = number(&map(&model, &format!("FullGrad(form: {form}, {rest})"), &sample), "completeness");
+            println!("{}, {form}: {share:.1e} of y is missing", model.manifest.name);
+            assert!(share <= 1e-3, "{}: {share}", model.manifest.name);
+        }
+    }
+}
+
+/// A logit times something: for the property below.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TimesLogit {
+    /// Multiplies the logit of class 7.
+    by: f32,
+}
+
+impl Plugin<dyn Loss> for TimesLogit {
+    const NAME: &'static str = "TimesLogit";
+    const SUMMARY: &'static str = "A logit times something";
+    const EXAMPLE: &'static str = "TimesLogit(by: 2.0)";
+
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
+    }
+}
+
+impl Loss for TimesLogit {
+    fn targets(&self, _: &TargetRequest<'_>) -> Result<Vec<Target>> {
+        Ok(vec![Target::unnamed()])
+    }
+
+    fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {
+        per_row(outputs, targets, |out, _, gradient| {
+            gradient[0][7] = self.by;
+            Ok(self.by * out[0][7])
+        })
+    }
+}
+
+fame_core::register!(Loss: TimesLogit);
+
+/// 6: maps say where, not how much. Grad-CAM++ (higher powers of the gradient) and Score-CAM (a softmax of scores) are the exceptions.
+#[test]
+fn scaling_the_target_leaves_maps_unchanged() {
+    let model = resnet();
+    let own = format!(r#"layer: "{MIDDLE}", "#);
+    let methods = [
+        ("GradCam", own.as_str()),
+        ("GradCamElementwise", &own),
+        ("HiResCam", &own),
+        ("XGradCam", &own),
+        ("LayerCam", &own),
+        ("EigenGradCam", &own),
+        ("AblationCam", &own),
+        ("FullGrad", ""),
+        ("Saliency", ""),
+        ("GradientTimesInput", ""),
+        ("IntegratedGradients", "steps: 4, "),
+        ("SmoothGrad", "n: 3, "),
+    ];
+    for (method, own) in methods {
+        let by = |factor: f32| map(&model, &format!("{method}({own}target: TimesLogit(by: {factor:?}))"), &picture(0)).finished;
+        // A power of two scales every gradient exactly; what is left is the epsilons' share.
+        let difference = apart(&by(1.0), &by(8.0));
+        assert!(difference <= 1e-4, "{method}: {difference}");
+    }
+}
+
+/// 7: rows do not influence one another, and random numbers belong to the item.
+#[test]
+fn a_batch_is_as_good_as_a_loop() {
+    let model = resnet();
+    let samples = [picture(0), picture(5000), picture(70_000)];
+    for spec in [
+        format!(r#"GradCam(layer: ["{MIDDLE}", "{BEFORE_POOLING}"])"#),
+        format!(r#"RandomCam(layer: "{MIDDLE}")"#),
+        format!(r#"EigenCam(layer: "{MIDDLE}")"#),
+        format!(r#"ScoreCam(layer: "{MIDDLE}")"#),
+        format!(r#"AblationCam(layer: "{MIDDLE}")"#),
+        "FullGrad()".into(),
+        "Saliency()".into(),
+        "IntegratedGradients(steps: 3)".into(),
+        "SmoothGrad(n: 3)".into(),
+    ] {
+        let together = explain(&model, &spec, &samples);
+        for (sample, explanation) in samples.iter().zip(together) {
+            let alone = map(&model, &spec, sample);
+            assert_eq!(explanation.maps[0].finished, alone.finished, "{spec}");
+        }
+    }
+}
+
+/// 9: a frozen norm only scales, so the map of the cosine is that of the dot product with the other's direction.
+#[test]
+fn the_cosines_live_norm_changes_a_cam_and_the_frozen_one_does_not_turn_it() {
+    let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
+    let on = |norms: &str| map(&faces, &format!(r#"HiResCam(target: Similarity(norms: {norms}), roles: ["probe"])"#), &pair()).finished;
+    assert!(apart(&on("Frozen"), &on("Live")) > 1e-3);
+}
+
+/// Tokens become a grid by themselves, and what is said overrides it.
+#[test]
+fn vision_transformers_need_no_reshaping_by_hand() {
+    let model = slim("vit_slim", Task::Classification, CLASSIFIER);
+    let at = r#"layer: "/encoder/layers/encoder_layer_1/Add_1_output_0""#;
+    let by_itself = map(&model, &format!("HiResCam({at})"), &picture(0));
+    let said = map(&model, &format!("HiResCam({at}, layout: Tokens(skip: 1, rows: 4, columns: 4))"), &picture(0));
+    assert_eq!(by_itself.finished, said.finished);
+    let explainer = build::<dyn Explainer>(
+        &format!("HiResCam({at}, layout: Tokens(skip: 1, rows: 7, columns: 7))"),
+        Task::Classification,
+        Preset::Paper,
+    );
+    assert_eq!(explainer.plugin.check(&model).unwrap_err().code, "fame::cam::no_grid");
+}
+
+/// A layer that cannot move y gives a warning, never a black picture.
+#[test]
+fn a_map_without_anything_to_show_is_a_warning() {
+    let model = resnet();
+    let explanation = explain(&model, "GradCam(target: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
+    assert!(explanation.maps.is_empty() && explanation.warnings[0].contains("has no map"), "{:?}", explanation.warnings);
+    let explanation = explain(&model, "Saliency(target: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
+    assert!(explanation.maps.is_empty() && explanation.warnings[0].contains("gradient is zero"), "{:?}", explanation.warnings);
+}
+
+/// Every map of every method ends in 0..=1 with 1 reached, over the picture's pixels, under either preset.
+#[test]
+fn finished_maps_keep_their_promise() {
+    let model = resnet();
+    for preset in [Preset::Paper, Preset::Authors] {
+        for spec in [
+            "GradCamPlusPlus()",
+            "RandomCam(layer: LastConv)",
+            "EigenCam()",
+            "ScoreCam(enlarge: HalfPixel)",
+            "FullGrad()",
+            "SmoothGrad(n: 2)",
+        ] {
+            let explainer = build::<dyn Explainer>(spec, Task::Classification, preset);
+            let with = ExplainContext { model: &model, seed: 1, progress: &Silent };
+            let explanation = explainer.plugin.explain(&with, &[picture(0)]).remove(0).unwrap();
+            let finished = &explanation.maps[0].finished;
+            assert_eq!(finished.shape(), [CLASSIFIER, CLASSIFIER], "{spec}");
+            let (low, high) = finished.data().iter().fold((1.0f32, 0.0f32), |(l, h), v| (l.min(*v), h.max(*v)));
+            // pytorch-grad-cam's epsilon keeps the maximum a little below 1.
+            assert!(low >= 0.0 && high <= 1.0 && high > 0.99, "{spec}, {preset:?}: {low}..{high}");
+        }
+    }
+}
+
+/// The choice of layer is resolved where it is made, not where it is used.
+#[test]
+fn a_layer_behind_the_target_is_refused() {
+    let model = resnet();
+    let explainer = build::<dyn Explainer>(
+        &format!(r#"GradCam(layer: "{BEFORE_POOLING}", target_layer: "{MIDDLE}", target: TimesLogit(by: 1.0))"#),
+        Task::Classification,
+        Preset::Paper,
+    );
+    assert!(explainer.plugin.check(&model).is_err());
+    let output = model.layer(&LayerChoice::Output).unwrap().name.clone();
+    assert!(model.network.check_gradient(&output, &Place::Layer(MIDDLE.into())).is_ok());
+}
