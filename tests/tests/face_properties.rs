@@ -1,5 +1,8 @@
 //! The properties of the face, black-box and attention explainers (METHODS.md, section 15) on the slim golden networks: no download, random weights.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used)]
+
 use fame_core::{
     Explanation, Model, NamedMap, Picture, Place, Preset, Result, Sample, Seed, Taps, Tensor,
     contract::{ExplainContext, Explainer, Silent},

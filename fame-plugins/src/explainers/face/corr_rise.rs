@@ -313,7 +313,7 @@ mod tests {
                 let mut s = 1.0;
                 masks.hidden(i, |p| {
                     if p == 36 {
-                        s = 0.0
+                        s = 0.0;
                     }
                 });
                 s

@@ -35,7 +35,7 @@ pub(super) struct Side {
 }
 
 /// A pair at its embedding.
-pub(super) struct Sides {
+pub(super) struct Chosen {
     /// The embedding's name.
     pub(super) layer: String,
     /// Its name, operator and shape, for the record.
@@ -45,7 +45,7 @@ pub(super) struct Sides {
 }
 
 /// The chosen sides of a pair: every role of `roles`, or both.
-pub(super) fn sides(model: &Model, layer: &LayerChoice, sample: &Sample, roles: Option<&[String]>) -> Result<Sides> {
+pub(super) fn sides(model: &Model, layer: &LayerChoice, sample: &Sample, roles: Option<&[String]>) -> Result<Chosen> {
     // The target of walking towards the other picture is its clean embedding: exactly what is wanted here.
     let loss = Target { towards: Towards::OtherRole };
     let aim = Aim::new(model, &LayerChoices(vec![layer.clone()]), &loss)?;
@@ -54,7 +54,7 @@ pub(super) fn sides(model: &Model, layer: &LayerChoice, sample: &Sample, roles: 
     let sides = rows.into_iter().map(side).collect();
     let layer_facts = aim.layer_facts();
     let layer = aim.layers.into_iter().next().ok_or_else(|| Error::bug("an aim without layers."))?;
-    Ok(Sides { layer, layer_facts, sides })
+    Ok(Chosen { layer, layer_facts, sides })
 }
 
 /// The network's input of the picture in `role`, `[C, H, W]`.

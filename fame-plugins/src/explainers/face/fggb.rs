@@ -15,7 +15,7 @@ use super::{
         finish::{Finish, plane, specs},
         meter::{Meter, per_sample},
     },
-    embedding::{self, Side, Sides, Through, contributions, embedding_layer, picture_input, sides, through, unit},
+    embedding::{self, Chosen, Side, Through, contributions, embedding_layer, picture_input, sides, through, unit},
     pull::{Pull, channel_mean},
 };
 
@@ -102,7 +102,7 @@ impl Explainer for Running {
 
 impl Running {
     fn sample(&self, model: &Model, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
-        let Sides { layer, layer_facts, sides } = sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
+        let Chosen { layer, layer_facts, sides } = sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
         meter.begin(sides.iter().map(|side| side.other.len()).sum());
         let mut explanation = Explanation { facts: facts([("layers", layer_facts)]), ..Explanation::default() };
         for side in &sides {
