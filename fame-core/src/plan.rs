@@ -6,7 +6,7 @@ use crate::{
     Error, Preset,
     contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
     model::{ModelManifest, ModelStore},
-    recipe::{Problem, Problems, RecipeFile, RecipeText, Spec, suggestion},
+    recipe::{Placed, Problem, Problems, RecipeFile, RecipeText, Spec, suggestion},
     record::{Value, facts},
     registry::{BuildContext, Built, Contract, Registry},
 };
@@ -131,6 +131,7 @@ impl Resolver<'_> {
         let explain = file.explain.iter().filter_map(|(n, s)| Some((n.clone(), self.part(&s.value, s.span.start, &with)?))).collect();
         let metrics = file.metrics.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
         let write = file.write.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
+        self.repeated_writers(&file.write);
         let out = file.out.as_ref().map(PathBuf::from);
         Some(Resolved {
             manifest: manifest?,
@@ -199,6 +200,16 @@ impl Resolver<'_> {
                 let quoted = format!("{file:?}");
                 let at = self.text[span.clone()].find(&quoted).map(|i| span.start + i..span.start + i + quoted.len());
                 self.error_at(e, &at.unwrap_or_else(|| span.clone()));
+            }
+        }
+    }
+
+    /// Two writers of one name would write the same files.
+    fn repeated_writers(&mut self, writers: &[Placed<Spec>]) {
+        for (i, w) in writers.iter().enumerate() {
+            if writers[..i].iter().any(|earlier| earlier.value.name == w.value.name) {
+                let message = format!("writer `{}` is given twice, and both would write the same files.", w.value.name);
+                self.problems.push(Problem::new("fame::recipe::repeated_writer", message, w.span.clone()));
             }
         }
     }

@@ -52,6 +52,8 @@ fn parameters(schema: &Value) -> Vec<(String, String, String, String)> {
             let default = match p.get("default") {
                 _ if required.contains(&name.as_str()) => "required".to_owned(),
                 Some(Value::Null) | None => String::new(),
+                // Defaults are single-precision; JSON shows the tail of their double-precision image.
+                Some(Value::Number(v)) if v.is_f64() => format!("default {}", v.as_f64().unwrap_or_default() as f32),
                 Some(v) => format!("default {v}"),
             };
             let text = p.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");

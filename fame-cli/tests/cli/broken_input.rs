@@ -87,18 +87,18 @@ fn broken_pictures_fail_their_item() {
 
 /// The first bytes of a PNG that claims 20000×20000 pixels (checksummed, so that the claim is believed).
 fn huge_png_header() -> Vec<u8> {
-    let mut ihdr = b"IHDR".to_vec();
-    ihdr.extend(20_000u32.to_be_bytes());
-    ihdr.extend(20_000u32.to_be_bytes());
+    let mut ihdr = [20_000u32.to_be_bytes(), 20_000u32.to_be_bytes()].concat();
     ihdr.extend([8, 2, 0, 0, 0]);
-    let crc = ihdr
+    [b"\x89PNG\r\n\x1a\n".to_vec(), png_chunk(*b"IHDR", &ihdr), png_chunk(*b"IDAT", &[0; 64])].concat()
+}
+
+/// Length, name, data, CRC-32.
+fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
+    let body = [&name[..], data].concat();
+    let crc = body
         .iter()
         .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 }));
-    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
-    png.extend(13u32.to_be_bytes());
-    png.extend(ihdr);
-    png.extend((!crc).to_be_bytes());
-    png
+    [&(data.len() as u32).to_be_bytes()[..], &body, &(!crc).to_be_bytes()].concat()
 }
 
 #[test]

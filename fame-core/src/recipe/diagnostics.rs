@@ -65,7 +65,9 @@ pub struct SourcedProblem {
 
 impl SourcedProblem {
     /// `problem` in the text `source` called `name`.
-    pub fn new(problem: Problem, name: &str, source: &str) -> Self {
+    pub fn new(mut problem: Problem, name: &str, source: &str) -> Self {
+        let window = window(source, &mut problem.span);
+        let source = window.as_deref().unwrap_or(source);
         Self { problem, source: NamedSource::new(name, source.to_owned()) }
     }
 
@@ -114,6 +116,27 @@ impl Diagnostic for SourcedProblem {
         let span = self.problem.span.clone();
         Some(Box::new(std::iter::once(LabeledSpan::at(span, &self.problem.label))))
     }
+}
+
+/// Nobody reads a line this long, and the renderer cannot draw it.
+const LONGEST_LINE: usize = 400;
+
+/// Of a text with an absurdly long line, the part around `span`, which is moved to fit; `None` for ordinary texts.
+fn window(source: &str, span: &mut Range<usize>) -> Option<String> {
+    if source.lines().all(|l| l.len() <= LONGEST_LINE) {
+        return None;
+    }
+    let boundary = |mut at: usize| {
+        while !source.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let at = boundary(span.start.min(source.len()));
+    let (from, to) = (boundary(at.saturating_sub(60)), boundary((at + 120).min(source.len())));
+    let cut = source[from..to].replace(['\n', '\r'], " ");
+    *span = at - from..(span.end.clamp(at, to) - from);
+    Some(cut)
 }
 
 /// The name nearest to `wrong`, if one is near: at most a third of the letters differ (rustc's rule), case aside.
@@ -170,6 +193,16 @@ mod tests {
         ] {
             assert_eq!(nearest(wrong, names), expected, "{why}");
         }
+    }
+
+    #[test]
+    fn an_absurd_line_is_cut_to_what_can_be_read() {
+        let text = format!("{}x{}", "é".repeat(5000), "(".repeat(100_000));
+        let shown = SourcedProblem::new(Problem::new("c", "m", 10_000..10_001), "n", &text);
+        assert_eq!(shown.problem().span, 60..61);
+        assert!(shown.source.inner().len() < LONGEST_LINE);
+        let past = SourcedProblem::new(Problem::new("c", "m", text.len()..text.len() + 9), "n", &text);
+        assert!(past.problem().span.end <= past.source.inner().len());
     }
 
     proptest::proptest! {

@@ -13,6 +13,6 @@ mod spec;
 mod text;
 
 pub use diagnostics::{Problem, Problems, SourcedProblem, line_column, nearest, offset_of, suggestion};
-pub use file::RecipeFile;
+pub use file::{Placed, RecipeFile};
 pub use spec::{Spec, parse, ron_options};
 pub use text::RecipeText;

@@ -149,6 +149,7 @@ impl Runner<'_> {
         self.lap(record, "load", clock);
         record.model(&model)?;
 
+        record.order(&items);
         self.observer.event(&Event::Items(items.len()));
         self.observer.event(&Event::Stage("explain"));
         let clock = Instant::now();

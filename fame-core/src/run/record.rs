@@ -1,6 +1,7 @@
 //! `run.json`, `item.json` and `metrics.csv`: what was asked, with what, and what came out.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -74,6 +75,8 @@ pub(super) struct RunRecord {
     head: Facts,
     clocks: Facts,
     items: Vec<ItemLine>,
+    /// Every item's place in the data: items end in another order than they begin in.
+    order: BTreeMap<String, usize>,
     began: Instant,
 }
 
@@ -93,7 +96,8 @@ impl RunRecord {
             ("machine", machine()),
             ("started_unix_seconds", Value::Integer(started as i64)),
         ]);
-        let record = Self { out: options.out.clone(), head, clocks: Facts::new(), items: Vec::new(), began: Instant::now() };
+        let record =
+            Self { out: options.out.clone(), head, clocks: Facts::new(), items: Vec::new(), order: BTreeMap::new(), began: Instant::now() };
         record.save("running", None)?;
         Ok(record)
     }
@@ -116,12 +120,18 @@ impl RunRecord {
         self.clocks = clocks;
     }
 
+    pub(super) fn order(&mut self, items: &[ItemRef]) {
+        self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
+    }
+
     pub(super) fn item(&mut self, id: &str, status: ItemStatus, time: Duration, error: Option<&Error>) -> Result<()> {
         self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), error: error.cloned() });
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<Summary> {
+    pub(super) fn finish(mut self) -> Result<Summary> {
+        let order = std::mem::take(&mut self.order);
+        self.items.sort_by_key(|i| order.get(&i.id).copied());
         let count = |s| self.items.iter().filter(|i| i.status == s).count();
         let (done, kept, failed) = (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
         let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
