@@ -7,7 +7,7 @@ use fame_core::{
     record::Value,
     registry::{BuildContext, Parts, Plugin},
 };
-use fame_tests::{build, noise_picture, sample_of, slim};
+use fame_tests::{build, noise_picture, plan, run_into, sample_of, slim};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,23 +80,41 @@ fn elementwise_is_layer_cam_behind_a_relu_and_not_elsewhere() {
     assert!(apart(&on("GradCamElementwise"), &on("LayerCam")) > 0.05);
 }
 
-/// 3: attributions add up to y(x) − y(baseline).
+/// 3: attributions add up to y(x) − y(baseline). Smooth networks need no more than 50 nodes. ReLU networks of a few random channels turn sharply on the way from
+/// the baseline (PyTorch's sums, which `cam_parity` compares, miss as much): there the sum must come home as nodes are added.
 #[test]
 fn integrated_gradients_are_complete() {
-    for network in ["resnet50_slim", "vit_slim", "convnext_slim", "densenet_slim", "mobilenet_v2_slim"] {
-        for (class, steps) in [(7, 50), (7, 500), (7, 5000), (1, 50), (18, 50), (18, 500)] {
-            let model = slim(network, Task::Classification, CLASSIFIER);
-            let m = map(&model, &format!("IntegratedGradients(steps: {steps}, target: Logit(class: Index({class})))"), &picture(0));
-            println!("IG {network} {class} {steps} {:?}", m.facts);
-        }
-    }
-    for (network, baseline) in [("resnet50_slim", "Black"), ("vit_slim", "Zero"), ("convnext_slim", "Mean")] {
+    let missing = |network: &str, steps: usize, baseline: &str| {
         let model = slim(network, Task::Classification, CLASSIFIER);
-        let spec = format!("IntegratedGradients(steps: 50, baseline: {baseline}, target: Logit(class: Index(7)))");
+        let spec = format!("IntegratedGradients(steps: {steps}, baseline: {baseline}, target: Logit(class: Index(7)))");
         let share = number(&map(&model, &spec, &picture(0)), "completeness");
-        println!("{network}: {share:.1e} of the difference is missing");
-        assert!(share <= 0.01, "{network}: {share}");
-    }
+        println!("{network}, {steps} nodes from {baseline}: {share:.1e} of the difference is missing");
+        share
+    };
+    assert!(missing("vit_slim", 50, "Zero") <= 0.01 && missing("convnext_slim", 50, "Mean") <= 0.01);
+    assert!(missing("resnet50_slim", 50, "Black") > missing("resnet50_slim", 500, "Black"));
+    assert!(missing("resnet50_slim", 5000, "Black") <= 0.01 && missing("densenet_slim", 5000, "Black") <= 0.01);
+}
+
+/// 3 on trained networks: EfficientNet-Lite0 and the cat, the face network and a pair.
+#[test]
+fn integrated_gradients_are_complete_on_photographs() {
+    let missing = |recipe: &str, parameters: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let explain = format!("explain.fame=IntegratedGradients({parameters})");
+        run_into(&plan(recipe, &[&explain]), dir.path()).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("run.json")).unwrap()).unwrap();
+        let maps = record["items"][0]["explanations"]["fame"]["maps"].as_array().unwrap();
+        let worst = maps.iter().map(|m| m["completeness"].as_f64().unwrap()).fold(0.0, f64::max);
+        println!("{recipe}, {parameters}: {worst:.1e} of the difference is missing");
+        worst
+    };
+    // Measured at 50, 200 and 800 nodes: 2.9 %, 3.0 %, 0.16 %.
+    assert!(missing("ic_logit.ron", "baseline: Black") <= 0.05);
+    // A frozen norm is left out of the derivative, so its sum is not y's difference; the live one is in it.
+    let frozen = missing("fr_similar.ron", "target: Similarity(norms: Frozen)");
+    let live = missing("fr_similar.ron", "target: Similarity(norms: Live)");
+    assert!(live < 0.1 && frozen > 2.0 * live);
 }
 
 /// 4: y of a piecewise linear network is what input and biases give, with normalisation folded (ResNet), on its own (DenseNet), and for an embedding behind PReLU.

@@ -43,7 +43,8 @@ by_gradient! {
     /// Integrated gradients: (x − x′) ⊙ ∫ dy/dx (x′ + α (x − x′)) dα from the baseline x′ to x, approximated at `steps` nodes.
     ///
     /// The attributions add up to y(x) − y(x′). How far the approximation misses is recorded as `completeness_delta` (sum less difference) and `completeness` (its
-    /// share of the difference): above some percent, take more steps.
+    /// share of the difference): above five percent a warning says so, and more steps help where y turns sharply on the way, as ReLU networks do. For faces take
+    /// `target: Similarity(norms: Live)`: a frozen norm is left out of the derivative, and then no number of steps makes the sum come out.
     IntegratedGradients {
         /// Nodes on the way; at least 1, for `Trapezoid` at least 2.
         steps: usize = 50,

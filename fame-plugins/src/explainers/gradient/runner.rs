@@ -14,6 +14,9 @@ use crate::explainers::{
     fame::{channel_names, flat},
 };
 
+/// Attributions that should add up and miss by more than this share are reported.
+const INCOMPLETE: f64 = 0.05;
+
 /// A method with the steps that finish its maps.
 pub(crate) struct AtPoints<G> {
     pub(super) method: G,
@@ -74,6 +77,14 @@ impl<G: Gradients> AtPoints<G> {
             }
             Ok(flat(map.values)?)
         };
-        Ok(Made { raw, finished, facts: about, warnings: self.method.warning(aim.model).into_iter().collect() })
+        let missing = about.get("completeness").and_then(Value::as_f64).filter(|share| *share > INCOMPLETE);
+        let incomplete = missing.map(|share| {
+            format!(
+                "attributions miss the difference they should add up to by {:.0} %: take more steps, or a target with live norms.",
+                100.0 * share
+            )
+        });
+        let warnings = self.method.warning(aim.model).into_iter().chain(incomplete).collect();
+        Ok(Made { raw, finished, facts: about, warnings })
     }
 }
