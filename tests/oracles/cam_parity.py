@@ -139,6 +139,8 @@ def maps_of(name: str) -> tuple[int, dict[str, tuple[str, np.ndarray]]]:
 
     finish = "target: Logit(class: Index({0})), finish: PytorchGradCam".format(label)
     for ours, theirs in CAMS.items():
+        if tokens and ours == "HiResCam":
+            continue  # Behind this layer stands a layer normalisation, so gradient times activation is zero but for rounding.
         options = {"ablation_layer": AblationLayerVit() if tokens else AblationLayer()} if ours == "AblationCam" else {}
         own = ", ablation: PytorchGradCam" if ours == "AblationCam" else ""
         out[ours] = f'{ours}(layer: "{layers[0]}", {finish}{own})', cam(theirs, [0], **options)

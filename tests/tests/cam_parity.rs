@@ -17,7 +17,9 @@ const SIZE: usize = 64;
 /// The least correlation.
 const ALIKE: f64 = 0.999;
 /// The largest difference, as a share of the other map's largest value. Both sides are f32, with another order of sums.
-const APART: f32 = 2e-3;
+const APART: f32 = 1e-4;
+/// The same for means over the way from a baseline: one of 50 points lies so near a kink that two f32 programs take different sides of it.
+const KINKED: f32 = 1e-2;
 
 fn golden() -> PathBuf {
     std::env::var_os("FAME_CAM_PARITY").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/cam"), PathBuf::from)
@@ -43,15 +45,16 @@ fn compare(ours: &[f32], theirs: &[f32]) -> (f32, f64) {
     (apart / largest, pearson(ours, theirs))
 }
 
-fn explain(network: &str, explainer: &str) -> (Vec<f32>, Vec<f32>) {
+/// The first map, finished and raw; `None` when there is nothing to show.
+fn explain(network: &str, explainer: &str) -> Option<(Vec<f32>, Vec<f32>)> {
     let model = slim(network, Task::Classification, SIZE);
     let sample = sample_of("noise", noise_picture(0, SIZE));
     let explainer = build::<dyn Explainer>(explainer, Task::Classification, Preset::Authors);
     explainer.plugin.check(&model).unwrap();
     let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
     let explanation = explainer.plugin.explain(&with, &[sample]).remove(0).unwrap();
-    let map = explanation.maps.into_iter().next().unwrap_or_else(|| panic!("{:?}", explanation.warnings));
-    (map.finished.into_data(), map.raw.into_data())
+    let map = explanation.maps.into_iter().next()?;
+    Some((map.finished.into_data(), map.raw.into_data()))
 }
 
 fn hold(network: &str) {
@@ -64,18 +67,24 @@ fn hold(network: &str) {
         let (name, spec) = (method["name"].as_str().unwrap(), method["explainer"].as_str().unwrap());
         let theirs;
         (theirs, rest) = rest.split_at(method["values"].as_u64().unwrap() as usize);
+        if theirs.iter().all(|v| *v == 0.0) {
+            // What they paint black, fame has no map of.
+            println!("| {network} | {name} | no map | no map |");
+            assert!(explain(network, spec).is_none(), "{network}: {name}");
+            continue;
+        }
         // Captum's attributions are signed, and before any finishing; CAMs are compared as finished maps. The libraries leave the sign of a principal component
         // to chance, so either may be met.
         let attribution = !spec.contains("finish:");
         let other = spec.replacen("finish:", "sign: Smallest, finish:", 1);
         let specs = if name.starts_with("Eigen") { vec![spec, &other] } else { vec![spec] };
         let compared = specs.into_iter().map(|spec| {
-            let (finished, raw) = explain(network, spec);
+            let (finished, raw) = explain(network, spec).unwrap_or_else(|| panic!("{network}: {name} has no map"));
             compare(&sampled(if attribution { &raw } else { &finished }, (SIZE, SIZE), stride), theirs)
         });
         let (apart, correlation) = compared.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
         println!("| {network} | {name} | {apart:.1e} | {correlation:.7} |");
-        if correlation < ALIKE || apart > APART || correlation.is_nan() {
+        if correlation < ALIKE || apart > (if name.starts_with("IntegratedGradients") { KINKED } else { APART }) || correlation.is_nan() {
             failed.push(format!("{name}: {apart:e}, {correlation}"));
         }
     }

@@ -30,7 +30,8 @@ pub enum FullGradForm {
 /// the absolute value, stretched and enlarged to the picture.
 ///
 /// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and `completeness` (its share of |y|): near 0 for networks of
-/// convolutions, ReLU, PReLU, pooling and linear layers under `Logit()` or `Similarity(norms: Frozen)`; not for GELU, sigmoid, layer normalisation or live norms.
+/// convolutions, ReLU, PReLU, pooling and linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an activation brings constants of its own, as
+/// ReLU6 does above 6, nor for GELU, sigmoid, layer normalisation or live norms.
 ///
 /// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the convolution before it; then the convolution carries one bias in place of
 /// the normalisation's: the sum stays the same, and so does this pair's share of the map. A normalisation that stands on its own carries β − γμ/√(σ²+ε).
