@@ -63,7 +63,8 @@ impl Plugin<dyn Explainer> for Precomputed {
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let mut rest = self.pattern.clone();
         for known in PLACES {
-            rest = rest.replace(known, "");
+            // Something stands there: `{id}/map.npy` does not begin at the root.
+            rest = rest.replace(known, "x");
         }
         let outside = Path::new(&rest).components().any(|c| !matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
         parts.check("pattern", !rest.contains(['{', '}']), "knows {id}, {role}, {side}, {map} and {sign} only");
@@ -240,6 +241,28 @@ mod tests {
         assert_eq!(explanation.warnings.len(), 2, "two of the four are missing: {:?}", explanation.warnings);
         let ours = running(dir.path(), r#", pattern: "{id}/fame.{role}.npy", roles: Some(["probe"])"#).sample(&input(), &pair()).unwrap();
         assert_eq!((ours.maps[0].name.as_str(), ours.maps[0].finished.data()), ("probe", &VALUES[..]));
+    }
+
+    #[test]
+    fn patterns_stay_below_their_folder_and_know_their_places() {
+        let registry = Registry::builtin().unwrap();
+        let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Other, folder: Path::new("/") };
+        let problems = |pattern: &str| {
+            let spec = Spec::from_text(&format!("Precomputed(dir: \"maps\", pattern: {pattern:?})")).unwrap();
+            registry.build::<dyn Explainer>(&spec, &with).err().map(|p| p[0].message.clone()).unwrap_or_default()
+        };
+        for good in ["{id}/fame.{role}_{map}.npy", "{id}_{side}_{sign}.npy", "./{id}.npy"] {
+            assert_eq!(problems(good), "", "{good}");
+        }
+        for (bad, says) in [
+            ("/tmp/{id}.npy", "below"),
+            ("../{id}.npy", "below"),
+            ("{id}/../../x.npy", "below"),
+            ("{index}_{id}.npy", "knows"),
+            ("a.npy", "{id}"),
+        ] {
+            assert!(problems(bad).contains(says), "{bad}: {}", problems(bad));
+        }
     }
 
     #[test]

@@ -162,9 +162,19 @@ impl Running {
         let raw = plane(&sums.means(count), masks.height, masks.width)?;
         let mut facts = row.target.facts.clone();
         facts.append(&mut sums.confidence(count));
+        let agreement = correlation(&sums.halves[0], &sums.halves[1]).unwrap_or(0.0);
+        if agreement < AGREEMENT {
+            into.warnings.push(format!(
+                "{}: the maps of the even and of the odd masks correlate by {agreement:.2} only: {count} masks are too few to trust this map.",
+                row.name
+            ));
+        }
         self.finish.finish(Draft { name: row.name, role: row.role, raw, shown: None, frame: row.target.frame, facts }, into)
     }
 }
+
+/// Halves that correlate less than this make a whole map that correlates less than √⅔ ≈ 0.82 with that of infinitely many masks (Spearman-Brown).
+const AGREEMENT: f64 = 0.5;
 
 /// A set of soft masks, made on demand: mask i depends on the seed and i only.
 struct SoftMasks {
