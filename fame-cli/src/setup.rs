@@ -24,7 +24,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    pub(crate) fn registry(&self) -> Result<Registry> {
+    pub(crate) fn registry() -> Result<Registry> {
         Registry::builtin()
     }
 
@@ -40,19 +40,19 @@ impl Setup {
 
     pub(crate) fn plan(&self, args: &RecipeArgs) -> std::result::Result<(Plan, ModelStore), Failure> {
         let mut text = RecipeText::read(&args.recipe)?;
-        let refused: Vec<SourcedProblem> = args.set.iter().filter_map(|assignment| text.set(assignment).err()).collect();
+        let refused: Vec<SourcedProblem> = args.set.iter().filter_map(|assignment| text.set(assignment).err().map(|p| *p)).collect();
         if !refused.is_empty() {
             let summary = format!("{} override{} cannot be applied", refused.len(), if refused.len() == 1 { "" } else { "s" });
             return Err(Failure::Recipe(Box::new(Problems { summary, each: refused })));
         }
-        let (registry, store) = (self.registry()?, self.store()?);
+        let (registry, store) = (Self::registry()?, self.store()?);
         let plan = Plan::resolve(text, &recipe_folder(&args.recipe), &registry, &store)?;
         Ok((plan, store))
     }
 
     /// Builds a part named on the command line.
-    pub(crate) fn part<T: ?Sized + Contract>(&self, text: &str) -> std::result::Result<Built<T>, Failure> {
-        let registry = self.registry()?;
+    pub(crate) fn part<T: ?Sized + Contract>(text: &str) -> std::result::Result<Built<T>, Failure> {
+        let registry = Self::registry()?;
         let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
         let built = Spec::from_text(text).map_err(|p| vec![p]).and_then(|spec| registry.build::<T>(&spec, &with));
         built.map_err(|problems| {
@@ -61,8 +61,8 @@ impl Setup {
         })
     }
 
-    pub(crate) fn backend(&self, text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {
-        let backend = self.part::<dyn Backend>(text)?;
+    pub(crate) fn backend(text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {
+        let backend = Self::part::<dyn Backend>(text)?;
         backend.plugin.check()?;
         Ok(backend)
     }

@@ -109,6 +109,7 @@ impl Tensor {
     }
 
     /// Row `i` as a tensor of its own. Panics as [`Tensor::row`] does.
+    #[must_use]
     pub fn row_tensor(&self, i: usize) -> Tensor {
         Tensor { shape: self.row_shape().to_vec(), data: self.row(i).to_vec() }
     }

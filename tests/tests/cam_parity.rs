@@ -3,6 +3,9 @@
 //! The goldens are made by `tests/oracles/cam_parity.py`; CI needs no Python. With `FAME_CAM_PARITY` naming a folder the script wrote, those are compared
 //! instead. `cargo test -p fame-tests --test cam_parity -- --nocapture` prints the table.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
+
 use std::path::{Path, PathBuf};
 
 use fame_core::{

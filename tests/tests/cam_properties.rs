@@ -1,5 +1,8 @@
 //! What must hold of CAMs and gradient methods (METHODS.md, section 15) on whole networks.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
+
 use fame_core::{
     Explanation, LayerChoice, Model, NamedMap, Place, Preset, Result, Sample, Target, TargetRequest, Tensor,
     contract::{Evaluation, ExplainContext, Explainer, Loss, Silent, per_row},

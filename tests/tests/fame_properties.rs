@@ -1,5 +1,8 @@
 //! The properties of FAME (METHODS.md, section 15) on the real networks.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
+
 use std::sync::{Arc, OnceLock};
 
 use fame_core::{

@@ -2,6 +2,9 @@
 //!
 //! The slim networks are always compared. With `FAME_MODELS` naming a folder of the real ONNX files, those found there are too.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
+
 use std::path::{Path, PathBuf};
 
 use fame_core::contract::{Backend, LoadRequest};

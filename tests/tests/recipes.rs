@@ -1,5 +1,8 @@
 //! Every recipe of `recipes/` runs, shortened, and leaves what it says.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
+
 use std::{collections::BTreeSet, fs};
 
 use fame_core::{

@@ -13,7 +13,7 @@ use super::Failure;
 use crate::{arguments::DescribeArgs, setup::Setup, terminal::out};
 
 pub(crate) fn describe(setup: &Setup, args: &DescribeArgs) -> Result<ExitCode, Failure> {
-    let registry = setup.registry()?;
+    let registry = Setup::registry()?;
     let chosen = choose(&registry, args.what.as_deref())?;
     if setup.json {
         let all: Vec<Value> = chosen.iter().map(|r| as_json(r)).collect();

@@ -1,5 +1,8 @@
 //! The command line as a user meets it: output, messages, exit codes, and what is left behind.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
+
 mod broken_input;
 mod describe;
 mod recipe_errors;

@@ -50,7 +50,7 @@ fn what_is_not_a_recipe_is_refused() {
         ("empty.ron", &b""[..]),
         ("cut.ron", b"(model: \"x\", data: Pair("),
         ("binary.ron", b"\xff\xfe\x00"),
-        ("deep.ron", &[b'('; 100_000]),
+        ("deep.ron", &vec![b'('; 100_000]),
     ] {
         std::fs::write(dir.path().join(name), bytes).unwrap();
         let output = fame(dir.path(), &["run", name]);

@@ -13,7 +13,7 @@ use super::{
 
 /// A plugin by name with its parameters still as text: `GaussianBlur(sigma: 7.7)`.
 ///
-/// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::BuildContext::build`] turns it into the real thing, and
+/// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::Parts::build`] turns it into the real thing, and
 /// errors inside it point at the right characters of the recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {

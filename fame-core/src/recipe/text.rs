@@ -92,12 +92,12 @@ impl RecipeText {
     ///
     /// # Errors
     /// When the path leads nowhere (with the nearest name) or VALUE is not RON.
-    pub fn set(&mut self, assignment: &str) -> Result<(), SourcedProblem> {
+    pub fn set(&mut self, assignment: &str) -> Result<(), Box<SourcedProblem>> {
         let shown = format!("--set {assignment}");
         self.try_set(assignment).map_err(|mut p| {
             // The problem's span is within the assignment; the source shown has the flag in front.
             p = p.shifted("--set ".len());
-            SourcedProblem::new(p, "command line", &shown)
+            Box::new(SourcedProblem::new(p, "command line", &shown))
         })
     }
 

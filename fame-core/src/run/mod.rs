@@ -246,16 +246,16 @@ impl Work<'_> {
             match self.key(item) {
                 Ok(key) if !self.runner.options.force && record::is_done(&self.folder(item), &key) => {
                     self.ended(item, ItemStatus::Kept, "kept from an earlier run");
-                    record.item(&item.id, ItemStatus::Kept, clock.elapsed(), None)?;
+                    record.item(&item.id, ItemStatus::Kept, clock.elapsed(), None);
                 }
                 Ok(key) => match self.sample(item) {
                     Ok(sample) => {
                         let (explanations, measurements) = (Vec::new(), Vec::new());
                         current.push(Current { item: item.clone(), key, clock, sample, explanations, measurements });
                     }
-                    Err(e) => self.failed(item, clock, &e, record)?,
+                    Err(e) => self.failed(item, clock, &e, record),
                 },
-                Err(e) => self.failed(item, clock, &e, record)?,
+                Err(e) => self.failed(item, clock, &e, record),
             }
         }
         for (name, explainer) in &self.runner.plan.explain {
@@ -265,9 +265,9 @@ impl Work<'_> {
             match self.write(&c) {
                 Ok(line) => {
                     self.ended(&c.item, ItemStatus::Done, &line);
-                    record.item(&c.item.id, ItemStatus::Done, c.clock.elapsed(), None)?;
+                    record.item(&c.item.id, ItemStatus::Done, c.clock.elapsed(), None);
                 }
-                Err(e) => self.failed(&c.item, c.clock, &e, record)?,
+                Err(e) => self.failed(&c.item, c.clock, &e, record),
             }
         }
         Ok(())
@@ -277,7 +277,7 @@ impl Work<'_> {
         self.runner.observer.event(&Event::Item { id: &item.id, status, line });
     }
 
-    fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) -> Result<()> {
+    fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) {
         // A folder of an earlier recipe must not pass for this run's result.
         let _ = std::fs::remove_dir_all(self.folder(item));
         let line = match &error.help {
@@ -285,7 +285,7 @@ impl Work<'_> {
             None => error.to_string(),
         };
         self.ended(item, ItemStatus::Failed, &line);
-        record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Some(error))
+        record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Some(error));
     }
 
     /// Decodes and prepares one sample.
@@ -355,10 +355,10 @@ impl Work<'_> {
                             c.measurements.extend(m);
                             still.push(c);
                         }
-                        Err(e) => self.failed(&c.item, c.clock, &e, record)?,
+                        Err(e) => self.failed(&c.item, c.clock, &e, record),
                     }
                 }
-                Err(e) => self.failed(&c.item, c.clock, &e.at(format!("explainer `{name}`")), record)?,
+                Err(e) => self.failed(&c.item, c.clock, &e.at(format!("explainer `{name}`")), record),
             }
         }
         Ok(still)

@@ -124,9 +124,8 @@ impl RunRecord {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    pub(super) fn item(&mut self, id: &str, status: ItemStatus, time: Duration, error: Option<&Error>) -> Result<()> {
+    pub(super) fn item(&mut self, id: &str, status: ItemStatus, time: Duration, error: Option<&Error>) {
         self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), error: error.cloned() });
-        Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<Summary> {

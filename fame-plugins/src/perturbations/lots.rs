@@ -78,7 +78,7 @@ fn direction(gradient: &mut [f32], step: f32) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::Tensor;
+    use fame_core::{Tensor, contract::Stop};
 
     use super::{super::descent::tests, *};
 
@@ -114,7 +114,6 @@ mod tests {
     fn nothing_moves_without_a_gradient_or_with_a_broken_one() {
         let (pixels, convention) = (tests::pixels(), tests::convention());
         let mut walk = Lots::default().start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
-        use fame_core::contract::Stop;
         assert_eq!(walk.step(&Tensor::zeros([3, 1, 2])).unwrap(), Some(Stop::ZeroGradient));
         assert_eq!(walk.step(&Tensor::filled([3, 1, 2], f32::NAN)).unwrap(), Some(Stop::NotFinite));
         assert_eq!(walk.field(), Tensor::zeros([3, 1, 2]));

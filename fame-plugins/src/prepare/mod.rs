@@ -1,6 +1,6 @@
 //! Prepare steps: from a decoded picture to the pixels a network is fed, one file each.
 //!
-//! The steps are `Resize`, `ResizeShorter`, `CenterCrop` and `AlignFace`. What they share has files of its own: [`resample`](mod@resample)
+//! The steps are `Resize`, `ResizeShorter`, `CenterCrop` and `AlignFace`. What they share has files of its own: `resample`
 //! (filters), `similarity` (least-squares transforms), `warp` (sampling through a transform), `faces` (decoding a detector), `landmarks` (68 points
 //! to five) and `template` (where the five points go).
 //!

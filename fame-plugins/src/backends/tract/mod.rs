@@ -1,6 +1,6 @@
 //! The embedded default backend: networks run and differentiated by [tract](https://github.com/sonos/tract), in pure Rust.
 //!
-//! tract has no automatic differentiation, so [`gradient`] adds it as a graph transform. The way of a model:
+//! tract has no automatic differentiation, so `gradient` adds it as a graph transform. The way of a model:
 //!
 //! ```text
 //! file ─ onnx ─▶ protobuf, checked ─ import ─▶ TypedModel for the asked taps ─ gradient ─▶ backward model
@@ -12,7 +12,10 @@
 //! * One row is one run with N = 1: tract fuses best there, rows cannot influence one another, and a batch is many runs in parallel on
 //!   the threads asked for. One plan is shared by all of them.
 //! * A plan pair is compiled for each distinct set of taps and kept. Fusion gives way only where a layer is tapped.
-//! * [`onnx`] refuses broken files before tract sees them; what tract itself panics on becomes an error too.
+//! * `onnx` refuses broken files before tract sees them; what tract itself panics on becomes an error too.
+
+// tract's own prelude is made to be imported whole, and its macros need it; rules share one signature, whether or not each can fail.
+#![allow(clippy::wildcard_imports, clippy::unnecessary_wraps)]
 
 mod biases;
 mod fold;
@@ -62,7 +65,7 @@ fame_core::register!(Backend: Tract);
 
 impl Tract {
     /// How many threads are really used.
-    fn resolved_threads(&self) -> usize {
+    fn resolved_threads(self) -> usize {
         if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
     }
 }

@@ -79,7 +79,7 @@ impl TractNetwork {
         Ok(Box::new(TractPass { network: self, plan, rows }))
     }
 
-    fn check_batch(&self, what: &str, batch: &Tensor, shape: &[usize]) -> Result<()> {
+    fn check_batch(what: &str, batch: &Tensor, shape: &[usize]) -> Result<()> {
         if batch.shape().is_empty() || batch.row_shape() != shape || batch.rows() == 0 {
             return Err(Error::new(
                 "fame::backend::batch_shape",
@@ -151,7 +151,7 @@ impl Network for TractNetwork {
     }
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        self.check_batch("the batch", batch, &self.input_shape)?;
+        Self::check_batch("the batch", batch, &self.input_shape)?;
         let plan = self.plan(taps, None)?;
         self.run(plan, &[(self.skeleton.shape(&self.skeleton.layers[0].name)?, batch)])
     }
@@ -159,8 +159,8 @@ impl Network for TractNetwork {
     fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
         let input = &self.skeleton.layers[0].name;
         let shape = self.skeleton.shape(layer)?;
-        self.check_batch("the batch", batch, &self.input_shape)?;
-        self.check_batch(&format!("the value of layer `{layer}`"), value, row_shape(shape))?;
+        Self::check_batch("the batch", batch, &self.input_shape)?;
+        Self::check_batch(&format!("the value of layer `{layer}`"), value, row_shape(shape))?;
         if value.rows() != batch.rows() {
             return Err(Error::new(
                 "fame::backend::batch_shape",

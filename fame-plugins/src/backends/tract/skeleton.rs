@@ -109,12 +109,12 @@ impl Skeleton {
             return Ok(());
         }
         // Nodes are not stored in order, so both directions are closed over by searching.
-        let up = self.closure(from, |id| self.nodes[id].inputs.clone());
+        let up = Self::closure(from, |id| self.nodes[id].inputs.clone());
         let mut users = vec![vec![]; self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| users[input].push(id));
         }
-        let down = self.closure(to_node, |id| users[id].clone());
+        let down = Self::closure(to_node, |id| users[id].clone());
         if !up.contains(&to_node) {
             return Err(no_path(layer, to));
         }
@@ -122,7 +122,7 @@ impl Skeleton {
         stop.map_or(Ok(()), |id| Err(no_rule(&self.nodes[id].name, &self.nodes[id].op)))
     }
 
-    fn closure(&self, start: usize, next: impl Fn(usize) -> Vec<usize>) -> HashSet<usize> {
+    fn closure(start: usize, next: impl Fn(usize) -> Vec<usize>) -> HashSet<usize> {
         let (mut found, mut open) = (HashSet::from([start]), vec![start]);
         while let Some(id) = open.pop() {
             open.extend(next(id).into_iter().filter(|&id| found.insert(id)));

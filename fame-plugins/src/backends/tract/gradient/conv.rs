@@ -132,7 +132,7 @@ fn transposed(kernel: &ArrayD<f32>, group: usize) -> TractResult<Tensor> {
     }
     (shape[0], shape[1]) = (group * inputs, outputs);
     let flat: Vec<f32> = view.iter().copied().collect();
-    Ok(Tensor::from_shape(&shape, &flat)?)
+    Tensor::from_shape(&shape, &flat)
 }
 
 /// Cuts `g` along spatial axis `k` to `length` elements from `start`, if that cuts anything.
@@ -211,6 +211,7 @@ fn by_phases(pull: &mut Pull, geometry: &Geometry) -> TractResult<OutletId> {
 fn one_phase(pull: &mut Pull, geometry: &Geometry, interleave: &Interleave, phase: [usize; 2]) -> TractResult<OutletId> {
     let mut kernel = geometry.kernel.view();
     let mut padding = vec![];
+    #[allow(clippy::needless_range_loop)] // k is an axis of five things, not an index of one
     for k in 0..geometry.rank() {
         let stride = geometry.stride[k];
         kernel.slice_axis_inplace(NdAxis(k + 2), NdSlice::new(phase[k] as isize, None, stride as isize));

@@ -375,7 +375,7 @@ fn movements() {
         check(shape, &LINEAR, |m, x| Ok(m.wire_node("a", op.clone(), &[x])?[0]));
     }
     check(&[2, 1, 4], &LINEAR, |m, x| Ok(m.wire_node("a", AxisOp::Rm(1), &[x])?[0]));
-    check(&[2, 1, 4], &LINEAR, |m, x| Ok(m.wire_node("b", MultiBroadcastTo::new(dims!(2, 3, 4).into()), &[x])?[0]));
+    check(&[2, 1, 4], &LINEAR, |m, x| Ok(m.wire_node("b", MultiBroadcastTo::new(dims!(2, 3, 4)), &[x])?[0]));
     check(shape, &LINEAR, |m, x| Ok(m.wire_node("s", Slice::new(2, 1, 3), &[x])?[0]));
     let pad = Pad::new(vec![(0, 0), (1, 2), (0, 1)], PadMode::default());
     check(shape, &LINEAR, |m, x| Ok(m.wire_node("p", pad.clone(), &[x])?[0]));
