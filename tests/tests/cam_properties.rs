@@ -117,7 +117,8 @@ fn integrated_gradients_are_complete_on_photographs() {
     // A frozen norm is left out of the derivative, so its sum is not y's difference; the live one is in it.
     let frozen = missing("fr_similar.ron", "target: Similarity(norms: Frozen)");
     let live = missing("fr_similar.ron", "target: Similarity(norms: Live)");
-    assert!(live < 0.1 && frozen > 2.0 * live);
+    // Measured: 63 % against 8.8 %.
+    assert!(live < 0.15 && frozen > 2.0 * live);
 }
 
 /// 4: y of a piecewise linear network is what input and biases give, with normalisation folded (ResNet), on its own (DenseNet), and for an embedding behind PReLU.

@@ -53,7 +53,9 @@ impl MapStep for Channels {
             }
         }
         if self.reduce == Reduce::Mean {
-            one.iter_mut().for_each(|v| *v /= channels as f32);
+            for v in &mut one {
+                *v /= channels as f32;
+            }
         }
         Ok(AttributionMap { values: Tensor::new([1, h, w], one)?, channels: vec!["Y".into()] })
     }

@@ -47,12 +47,16 @@ pub(super) fn range(map: &[f32]) -> (f32, f32) {
 pub(super) fn min_max(map: &mut [f32], epsilon: f32) {
     let (min, max) = range(map);
     let scale = epsilon + (max - min);
-    map.iter_mut().for_each(|v| *v = (*v - min) / scale);
+    for v in map.iter_mut() {
+        *v = (*v - min) / scale;
+    }
 }
 
 /// Negative values become zero.
 pub(super) fn relu(map: &mut [f32]) {
-    map.iter_mut().for_each(|v| *v = v.max(0.0));
+    for v in map.iter_mut() {
+        *v = v.max(0.0);
+    }
 }
 
 /// Where the samples of a resized grid lie.

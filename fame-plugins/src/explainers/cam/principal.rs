@@ -72,7 +72,9 @@ pub(super) fn first_component(planes: &Planes, sign: Sign) -> LayerMap {
 fn normalise(v: &mut [f64]) -> f64 {
     let length = v.iter().map(|v| v * v).sum::<f64>().sqrt();
     if length > 0.0 {
-        v.iter_mut().for_each(|v| *v /= length);
+        for v in v.iter_mut() {
+            *v /= length;
+        }
     }
     length
 }
