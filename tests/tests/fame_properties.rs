@@ -6,11 +6,11 @@
 use std::sync::{Arc, OnceLock};
 
 use fame_core::{
-    Explanation, Model, NamedMap, Picture, Place, Sample, Taps, Tensor,
-    contract::{ExplainContext, Explainer, PrepareContext, PrepareStep, Silent},
+    Explanation, Model, NamedMap, Picture, Place, Sample, Taps, Target, TargetRequest, Tensor,
+    contract::{Evaluation, ExplainContext, Explainer, Loss, PrepareContext, PrepareStep, Reference, Silent},
     model::{ModelStore, Task},
     record::Value,
-    registry::{BuildContext, Built, Contract, Registry},
+    registry::{BuildContext, Built, Contract, Parts, Plugin, Registry},
     run::ModelShelf,
 };
 use fame_plugins::{backends::tract::Tract, pictures};
@@ -131,6 +131,53 @@ fn a_batch_is_a_loop() {
             assert_eq!(a.raw, b.raw, "{}", sample.id);
             assert_eq!(a.finished, b.finished);
         }
+    }
+}
+
+/// The similarity, four times as large: for the next test only.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FourfoldSimilarity {}
+
+impl Plugin<dyn Loss> for FourfoldSimilarity {
+    const NAME: &'static str = "FourfoldSimilarity";
+    const SUMMARY: &'static str = "Four times the similarity";
+    const EXAMPLE: &'static str = "FourfoldSimilarity()";
+
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
+    }
+}
+
+fame_core::register!(Loss: FourfoldSimilarity);
+
+impl Loss for FourfoldSimilarity {
+    fn reference(&self) -> Reference {
+        Reference::OtherRole
+    }
+
+    fn targets(&self, about: &TargetRequest<'_>) -> fame_core::Result<Vec<Target>> {
+        build::<dyn Loss>("Similarity()", Task::FaceRecognition).plugin.targets(about)
+    }
+
+    fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> fame_core::Result<Evaluation> {
+        let mut e = build::<dyn Loss>("Similarity()", Task::FaceRecognition).plugin.evaluate(outputs, targets)?;
+        e.values.iter_mut().for_each(|v| *v *= 4.0);
+        e.cotangents.iter_mut().flat_map(Tensor::data_mut).for_each(|v| *v *= 4.0);
+        Ok(e)
+    }
+}
+
+/// 6: a loss scaled by c > 0 leaves the maps unchanged; with a power of two, to the bit.
+#[test]
+fn the_scale_of_the_loss_does_not_matter() {
+    let on = |loss: &str| {
+        let fame = format!(r#"Fame(layer: "embedding", loss: {loss}(), perturbation: Lots(iterations: 8))"#);
+        explain(&faces(), &fame, &[pair()])
+    };
+    for (plain, scaled) in on("Similarity")[0].maps.iter().zip(&on("FourfoldSimilarity")[0].maps) {
+        assert_eq!(plain.raw, scaled.raw);
+        assert_eq!(plain.finished, scaled.finished);
     }
 }
 
