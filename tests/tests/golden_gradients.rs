@@ -15,14 +15,14 @@ use fame_plugins::backends::tract::Tract;
 const TOLERANCE: f64 = 1e-4;
 /// ResNet-50's input gradient: 8 ReLU inputs lie so near zero that f32 and f64 take different sides (golden README).
 const KINKED: f64 = 2e-2;
-/// `fr_expression` and EfficientNet-Lite0: moving the input by 3e-7, the rounding of f32, moves PyTorch's own f64 gradient by up to
-/// 3e-3 and 5e-3, since some unit then crosses its kink. Measured, not guessed; the layer gradients are held to [`TOLERANCE`].
+/// `fr_expression`: moving the input by 3e-7 to 1e-6, the rounding of f32, moves PyTorch's own f64 gradient by up to 4e-3, since some
+/// unit then crosses its kink.
 const NEARLY_KINKED: f64 = 1e-2;
 
 const SLIM: [&str; 6] = ["resnet50_slim", "iresnet50_slim", "mobilenet_v2_slim", "convnext_slim", "vit_slim", "densenet_slim"];
 const FULL: [(&str, f64); 5] = [
     ("fr_feature", TOLERANCE),
-    ("efficientnet_lite0", NEARLY_KINKED),
+    ("efficientnet_lite0", TOLERANCE),
     ("iresnet50", TOLERANCE),
     ("fr_expression", NEARLY_KINKED),
     ("resnet50", KINKED),
