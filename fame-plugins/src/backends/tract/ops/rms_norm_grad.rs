@@ -30,14 +30,26 @@ impl EvalOp for RmsNormGrad {
         let mut gradient = cotangent.into_tensor();
         let (outer, extent, inner) = around(x.shape(), self.axis);
         let (g, x) = (floats_mut(&mut gradient)?, floats(&x)?);
-        for start in (0..outer).flat_map(|o| (0..inner).map(move |i| o * extent * inner + i)) {
-            let along = || (0..extent).map(|k| start + k * inner);
-            let squares: f32 = along().map(|at| x[at] * x[at]).sum();
-            let products: f32 = along().map(|at| x[at] * g[at]).sum();
-            let root = (squares / extent as f32 + eps).sqrt().recip();
-            let pull = products / extent as f32 * root * root;
-            for at in along() {
-                g[at] = root * (g[at] - x[at] * pull);
+        let (mut root, mut pull) = (vec![0f32; inner], vec![0f32; inner]);
+        let count = extent as f32;
+        // Whole rows of `inner` at a time: the axis may be an outer one, and walking along it would miss the cache at every step.
+        for (g, x) in g.chunks_exact_mut(extent * inner).zip(x.chunks_exact(extent * inner)).take(outer) {
+            root.fill(0.0);
+            pull.fill(0.0);
+            for (g, x) in g.chunks_exact(inner).zip(x.chunks_exact(inner)) {
+                for ((root, pull), (g, x)) in root.iter_mut().zip(&mut pull).zip(g.iter().zip(x)) {
+                    *root += x * x;
+                    *pull += x * g;
+                }
+            }
+            for (root, pull) in root.iter_mut().zip(&mut pull) {
+                *root = (*root / count + eps).sqrt().recip();
+                *pull *= *root * *root / count;
+            }
+            for (g, x) in g.chunks_exact_mut(inner).zip(x.chunks_exact(inner)) {
+                for ((root, pull), (g, x)) in root.iter().zip(&pull).zip(g.iter_mut().zip(x)) {
+                    *g = root * (*g - x * pull);
+                }
             }
         }
         Ok(tvec!(gradient.into_tvalue()))
