@@ -40,7 +40,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
             "explain.integrated_gradients.steps=2",
             "explain.smooth_grad.n=2",
             "explain.rise.masks=20",
-            "explain.occlusion.stride=56",
+            "explain.occlusion=Occlusion(window: 56, stride: 56)",
         ],
         21,
     ),
