@@ -34,7 +34,7 @@ fn picture(start: u32) -> Sample {
 
 fn pair() -> Sample {
     let pictures = vec![("gallery".to_owned(), noise_picture(9000, FACE)), ("probe".to_owned(), noise_picture(0, FACE))];
-    Sample { id: "pair".into(), pictures, label: None, genuine: None }
+    Sample { id: "pair".into(), pictures, ..Sample::default() }
 }
 
 fn explain(model: &Model, spec: &str, samples: &[Sample]) -> Vec<Explanation> {
