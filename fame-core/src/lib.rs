@@ -64,5 +64,5 @@ pub use map::{AttributionMap, Explanation, Frame, NamedMap};
 pub use plan::Plan;
 pub use preset::Preset;
 pub use run::seed_of;
-pub use sample::{Affine, Annotation, GALLERY, IMAGE, PROBE, Picture, Sample};
+pub use sample::{Affine, Annotation, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Sample};
 pub use tensor::{Tensor, max_abs};

@@ -103,7 +103,7 @@ pub fn noise_picture(start: u32, size: usize) -> Picture {
 
 /// A sample of one picture.
 pub fn sample_of(id: &str, picture: Picture) -> Sample {
-    Sample { id: id.to_owned(), pictures: vec![("image".to_owned(), picture)], label: None, genuine: None }
+    Sample { id: id.to_owned(), pictures: vec![("image".to_owned(), picture)], ..Sample::default() }
 }
 
 /// Number `i` of the goldens' formula, −1 ≤ x < 1, exact in any language; see `tests/golden/README.md`.

@@ -47,7 +47,7 @@ fn picture(number: u32, side: usize) -> Picture {
 
 fn pair(number: u32) -> Sample {
     let pictures = vec![("gallery".to_owned(), picture(2 * number, 56)), ("probe".to_owned(), picture(2 * number + 1, 56))];
-    Sample { id: format!("pair{number}"), pictures, label: None, genuine: None }
+    Sample { id: format!("pair{number}"), pictures, ..Sample::default() }
 }
 
 fn try_explain(model: &Model, explainer: &str, task: Task, seed: u64, samples: &[Sample]) -> Vec<Result<Explanation>> {
@@ -262,12 +262,8 @@ fn a_similarity_that_nothing_changes_gives_a_warning_and_no_picture() {
         let data = mean.iter().flat_map(|m| vec![*m; 56 * 56]).collect();
         Picture::new(Tensor::new([3, 56, 56], data).unwrap(), "flat").unwrap()
     };
-    let sample = Sample {
-        id: "flat".into(),
-        pictures: vec![("gallery".into(), picture(1, 56)), ("probe".into(), flat())],
-        label: None,
-        genuine: None,
-    };
+    let sample =
+        Sample { id: "flat".into(), pictures: vec![("gallery".into(), picture(1, 56)), ("probe".into(), flat())], ..Sample::default() };
     for explainer in ["Occlusion(roles: [\"probe\"])", "CorrRise(masks: 20, patch: 15, fill: Mean, roles: [\"probe\"])"] {
         let explanation = explain(&model, explainer, std::slice::from_ref(&sample)).remove(0);
         assert!(explanation.maps.is_empty() && explanation.warnings.iter().all(|w| w.contains("has no map")), "{explainer}");
@@ -278,7 +274,7 @@ fn a_similarity_that_nothing_changes_gives_a_warning_and_no_picture() {
 #[test]
 fn attention_rolls_out_over_the_tokens_of_a_transformer() {
     let model = slim("vit_slim", 64, 2);
-    let sample = Sample { id: "image".into(), pictures: vec![("image".into(), picture(5, 64))], label: None, genuine: None };
+    let sample = Sample { id: "image".into(), pictures: vec![("image".into(), picture(5, 64))], ..Sample::default() };
     let raw = |spec: &str| {
         let explained = try_explain(&model, spec, Task::Other, 0, std::slice::from_ref(&sample)).remove(0);
         explained.unwrap_or_else(|e| panic!("{spec}: {e}")).maps.remove(0).raw

@@ -54,7 +54,7 @@ fn pair() -> Sample {
         let (store, model) = (store(), faces());
         let of = |name: &str| picture(&store, &model, name, &model.manifest.prepare);
         let pictures = vec![("gallery".to_owned(), of("obama")), ("probe".to_owned(), of("obama2"))];
-        Sample { id: "pair".into(), pictures, label: None, genuine: Some(true) }
+        Sample { id: "pair".into(), pictures, genuine: Some(true), ..Sample::default() }
     };
     PAIR.get_or_init(make).clone()
 }
@@ -62,7 +62,7 @@ fn pair() -> Sample {
 fn cat() -> Sample {
     let (store, model) = (store(), classifier());
     let image = picture(&store, &model, "chelsea", &model.manifest.prepare);
-    Sample { id: "cat".into(), pictures: vec![("image".to_owned(), image)], label: None, genuine: None }
+    Sample { id: "cat".into(), pictures: vec![("image".to_owned(), image)], ..Sample::default() }
 }
 
 fn explain(model: &Model, explainer: &str, samples: &[Sample]) -> Vec<Explanation> {

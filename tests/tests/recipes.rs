@@ -33,6 +33,17 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         // FGGB has no e- here: the pair is accepted, and its sum of absolute gradients stays above zero everywhere.
         17,
     ),
+    (
+        "ic_compare.ron",
+        &[
+            "explain.fame.perturbation.iterations=2",
+            "explain.integrated_gradients.steps=2",
+            "explain.smooth_grad.n=2",
+            "explain.rise.masks=20",
+            "explain.occlusion=Occlusion(window: 56, stride: 56)",
+        ],
+        21,
+    ),
 ];
 
 #[test]

@@ -2,18 +2,25 @@
 
 use std::process::ExitCode;
 
+use fame_core::run::check_data;
+
 use super::Failure;
 use crate::{arguments::CheckArgs, setup::Setup, terminal::out};
 
 pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let (plan, _) = setup.plan(&args.recipe)?;
+    let (plan, store) = setup.plan(&args.recipe)?;
+    let data = check_data(&plan, &store)?;
     if setup.json {
         out(&serde_json::to_string_pretty(&plan.record()).unwrap_or_default())?;
         return Ok(ExitCode::SUCCESS);
     }
     let names: Vec<&str> = plan.explain.iter().map(|(n, _)| n.as_str()).collect();
+    let (items, notes) = data.map_or_else(|| (String::new(), Vec::new()), |(n, notes)| (format!(" ({n} items)"), notes));
+    for note in notes {
+        out(&note)?;
+    }
     out(&format!(
-        "{} is fine: model {}, backend {}, data {}, explainers {}.",
+        "{} is fine: model {}, backend {}, data {}{items}, explainers {}.",
         args.recipe.recipe.display(),
         plan.manifest.name,
         plan.backend.name,

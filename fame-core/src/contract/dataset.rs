@@ -16,6 +16,12 @@ pub trait Dataset: Send + Sync {
     /// All malformed rows, with file and line.
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>>;
 
+    /// What a reader of the results must know about the list as a whole, one sentence each: repeated pictures, say. For the record.
+    fn notes(&self, items: &[ItemRef]) -> Vec<String> {
+        let _ = items;
+        Vec::new()
+    }
+
     /// Decodes the pictures of one sample.
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample>;
 }

@@ -92,6 +92,21 @@ pub fn seed_of(run: u64, id: &str) -> u64 {
     u64::from_str_radix(&digest[..16], 16).unwrap_or(run)
 }
 
+/// Reads the lists of the plan's dataset if that needs no network: the number of items, and what the dataset notes about them. `None` when the
+/// dataset names pictures that would have to be fetched.
+///
+/// # Errors
+/// Every malformed row, with file and line.
+pub fn check_data(plan: &Plan, store: &ModelStore) -> Result<Option<(usize, Vec<String>)>> {
+    let data = plan.data.plugin.as_ref();
+    if data.files().iter().any(|file| file.starts_with("picture:")) {
+        return Ok(None);
+    }
+    let items = data.index(&models::Places { folder: &plan.folder, store, on_fetch: &|_| () })?;
+    let notes = data.notes(&items);
+    Ok(Some((items.len(), notes)))
+}
+
 /// Runs `plan`.
 ///
 /// # Errors
@@ -127,6 +142,12 @@ impl Runner<'_> {
         for file in self.plan.data.plugin.files() {
             crate::contract::Files::locate(&places, &file)?;
         }
+        // Before any model is fetched: a broken list is the cheapest thing to find.
+        let all = self.plan.data.plugin.index(&places)?;
+        let notes = self.plan.data.plugin.notes(&all);
+        notes.iter().for_each(|note| self.observer.event(&Event::Warning(note)));
+        record.data(all.len(), &notes);
+        let items = self.select(all)?;
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch);
         let file = shelf.fetch(&self.plan.manifest)?;
         let auxiliary: Vec<String> = self.plan.prepare.iter().flat_map(|s| s.plugin.models()).collect();
@@ -145,7 +166,6 @@ impl Runner<'_> {
         for (name, explainer) in &self.plan.explain {
             explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
         }
-        let items = self.select(self.plan.data.plugin.index(&places)?)?;
         self.lap(record, "load", clock);
         record.model(&model)?;
 

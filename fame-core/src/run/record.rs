@@ -116,6 +116,12 @@ impl RunRecord {
         self.save("running", None)
     }
 
+    /// What the dataset says about its list as a whole.
+    pub(super) fn data(&mut self, items: usize, notes: &[String]) {
+        let about = facts([("items", items.into()), ("notes", notes.to_vec().into())]);
+        self.head.insert("data".into(), Value::Map(about));
+    }
+
     pub(super) fn clocks(&mut self, clocks: Facts) {
         self.clocks = clocks;
     }
@@ -258,6 +264,7 @@ pub(super) fn item_json(
         ("key", key.into()),
         ("label", sample.label.into()),
         ("genuine", sample.genuine.into()),
+        ("facts", Value::Map(sample.facts.clone())),
         ("pictures", Value::Map(pictures.collect())),
         ("explanations", Value::Map(explained.collect())),
         ("measurements", Value::List(rows.collect())),

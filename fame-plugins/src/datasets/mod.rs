@@ -21,7 +21,7 @@ fn single(item: &ItemRef, label: Option<usize>, files: &dyn Files) -> Result<Sam
     for file in &item.files {
         pictures.push((IMAGE.to_owned(), pictures::load(&files.locate(file)?, file)?));
     }
-    Ok(Sample { id: item.id.clone(), pictures, label, genuine: None })
+    Ok(Sample { id: item.id.clone(), pictures, label, ..Sample::default() })
 }
 
 #[cfg(test)]

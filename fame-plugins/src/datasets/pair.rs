@@ -62,8 +62,8 @@ impl Dataset for Pair {
         Ok(Sample {
             id: item.id.clone(),
             pictures: vec![picture(GALLERY, &self.gallery)?, picture(PROBE, &self.probe)?],
-            label: None,
             genuine: self.genuine,
+            ..Sample::default()
         })
     }
 }

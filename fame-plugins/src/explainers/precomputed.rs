@@ -218,7 +218,7 @@ mod tests {
 
     fn pair() -> Sample {
         let picture = || fame_core::Picture::new(Tensor::zeros([3, 2, 3]), "x").unwrap();
-        Sample { id: "7".into(), pictures: vec![("gallery".into(), picture()), ("probe".into(), picture())], label: None, genuine: None }
+        Sample { id: "7".into(), pictures: vec![("gallery".into(), picture()), ("probe".into(), picture())], ..Sample::default() }
     }
 
     fn input() -> InputConvention {

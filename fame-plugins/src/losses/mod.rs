@@ -2,6 +2,7 @@
 
 mod cosine;
 mod dissimilarity;
+mod dot_product;
 mod feature_map_cell;
 mod logit;
 mod similarity;
@@ -9,6 +10,7 @@ mod target;
 
 pub use cosine::Norms;
 pub use dissimilarity::Dissimilarity;
+pub use dot_product::DotProduct;
 pub use feature_map_cell::{Cells, FeatureMapCell};
 pub use logit::{Class, Logit};
 pub use similarity::Similarity;

@@ -92,7 +92,7 @@ mod testing {
     /// A sample of gray h×w pictures (0.5 everywhere), one for each role.
     pub(super) fn sample(roles: &[&str], h: usize, w: usize) -> Sample {
         let picture = || fame_core::Picture::new(Tensor::filled([3, h, w], 0.5), "test").unwrap();
-        Sample { id: "s".into(), pictures: roles.iter().map(|r| ((*r).to_owned(), picture())).collect(), label: None, genuine: None }
+        Sample { id: "s".into(), pictures: roles.iter().map(|r| ((*r).to_owned(), picture())).collect(), ..Sample::default() }
     }
 
     pub(super) fn explanation(maps: Vec<NamedMap>) -> Explanation {

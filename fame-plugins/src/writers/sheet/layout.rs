@@ -94,21 +94,27 @@ fn packed<'a>(
         }
         cells.push(map_cell(sample, map, &map.name)?);
     }
+    Ok(wrapped(cells, name, columns))
+}
+
+/// `cells` in rows of `columns`, or side by side while they are few and as a near-square when they are more.
+fn wrapped<'a>(cells: Vec<Cell<'a>>, title: &str, columns: Option<usize>) -> Vec<Line<'a>> {
     let fitting = if cells.len() <= ONE_ROW { cells.len() } else { (cells.len() as f64).sqrt().ceil() as usize };
     let columns = columns.unwrap_or(fitting).max(1);
     let mut lines: Vec<Line<'a>> = Vec::new();
     for (i, cell) in cells.into_iter().enumerate() {
         if i % columns == 0 {
-            lines.push(Line { title: if i == 0 { name.to_owned() } else { String::new() }, ..Line::default() });
+            lines.push(Line { title: if i == 0 { title.to_owned() } else { String::new() }, ..Line::default() });
         }
         if let Some(line) = lines.last_mut() {
             line.cells.push(cell);
         }
     }
-    Ok(lines)
+    lines
 }
 
-/// One row per explainer, one column per map name; the columns of a role follow its picture.
+/// One row per explainer, one column per map name; the columns of a role follow its picture. Explainers with one map of one name each, as classifiers' have,
+/// would make a long narrow strip: they are wrapped instead, each under its explainer's name.
 fn comparison<'a>(sample: &'a Sample, compared: &[(&'a String, &'a Explanation)], picture: Option<bool>) -> Result<Vec<Line<'a>>> {
     let mut columns: Vec<(&str, &str)> = Vec::new();
     for role in sample.roles() {
@@ -117,6 +123,14 @@ fn comparison<'a>(sample: &'a Sample, compared: &[(&'a String, &'a Explanation)]
                 columns.push((role, map.name.as_str()));
             }
         }
+    }
+    if let &[(role, column)] = columns.as_slice() {
+        let mut cells = if picture.unwrap_or(true) { vec![picture_cell(sample, role)?] } else { Vec::new() };
+        for (name, explanation) in compared {
+            let maps = explanation.maps.iter().filter(|m| m.role == role && m.name == column);
+            cells.extend(maps.map(|m| map_cell(sample, m, name)).collect::<Result<Vec<_>>>()?);
+        }
+        return Ok(wrapped(cells, "", None));
     }
     let mut lines = Vec::new();
     for (i, (name, explanation)) in compared.iter().enumerate() {

@@ -19,7 +19,7 @@ use draw::Style;
 /// All maps of all explanations as overlays on one contact sheet, `sheet.png`.
 ///
 /// * Maps about the cells of a feature map lie in the cells' own rows and columns. A cell without a map stays blank (light gray).
-/// * Several explainers are rows; their maps are columns, by name.
+/// * Several explainers are rows; their maps are columns, by name. With one map each they are wrapped, each under its name.
 /// * One explainer with up to eight pictures fills a row; more make a near-square.
 ///
 /// A white frame shows the part of the picture that a map is about. Pictures keep their size unless the sheet would pass 64 megapixels.
