@@ -54,6 +54,16 @@ impl Plan {
         }
     }
 
+    /// What each metric is called in `metrics.csv`: its plugin's name, numbered where the recipe has it more than once.
+    pub fn metric_names(&self) -> Vec<String> {
+        let name = |i: usize| {
+            let own = &self.metrics[i].name;
+            let before = self.metrics[..i].iter().filter(|m| m.name == *own).count();
+            if before == 0 { own.clone() } else { format!("{own}_{}", before + 1) }
+        };
+        (0..self.metrics.len()).map(name).collect()
+    }
+
     /// What the plan will do, for the record: the same for every machine and folder.
     pub fn record(&self) -> Value {
         let list = |parts: Vec<Value>| Value::List(parts);

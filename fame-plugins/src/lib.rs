@@ -8,6 +8,7 @@ pub mod datasets;
 pub mod explainers;
 pub mod losses;
 pub mod maps;
+pub mod metrics;
 pub mod perturbations;
 pub mod pictures;
 pub mod prepare;

@@ -30,6 +30,9 @@ pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
         });
         out(&event.to_string())?;
     } else {
+        for table in &summary.tables {
+            out(&table.markdown())?;
+        }
         let kept = if summary.kept > 0 { format!(", {} kept", summary.kept) } else { String::new() };
         let failed = if summary.failed > 0 { format!(", {} FAILED", summary.failed) } else { String::new() };
         out(&format!("{} done{kept}{failed} in {:.1} s → {}", summary.done, summary.seconds, summary.out.display()))?;

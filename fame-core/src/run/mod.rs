@@ -117,7 +117,7 @@ pub fn run(plan: &Plan, store: &ModelStore, options: &RunOptions, observer: &dyn
     let mut record = RunRecord::begin(plan, options)?;
     let result = Runner { plan, store, options, observer, clocks: Facts::new() }.run(&mut record);
     match result {
-        Ok(()) => record.finish(),
+        Ok(()) => record.finish(plan),
         Err(e) => {
             record.fail(&e)?;
             Err(e)
@@ -235,6 +235,15 @@ impl Progress for Steps<'_> {
     }
 }
 
+/// A measurement, by whom of whom.
+struct Measured {
+    /// The recipe's name of the explainer.
+    explainer: String,
+    /// The metric's name; see [`Plan::metric_names`].
+    metric: String,
+    measurement: Measurement,
+}
+
 /// An item on its way.
 struct Current {
     item: ItemRef,
@@ -242,7 +251,7 @@ struct Current {
     clock: Instant,
     sample: Sample,
     explanations: Vec<(String, Explanation)>,
-    measurements: Vec<(String, Measurement)>,
+    measurements: Vec<Measured>,
 }
 
 impl Work<'_> {
@@ -384,17 +393,16 @@ impl Work<'_> {
         Ok(still)
     }
 
-    fn measure(
-        &self,
-        with: &ExplainContext<'_>,
-        name: &str,
-        sample: &Sample,
-        explanation: &Explanation,
-    ) -> Result<Vec<(String, Measurement)>> {
+    fn measure(&self, with: &ExplainContext<'_>, name: &str, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measured>> {
         let mut all = Vec::new();
-        for metric in &self.runner.plan.metrics {
-            let measured = metric.plugin.measure(with, sample, explanation).map_err(|e| e.at(format!("metric {}", metric.name)))?;
-            all.extend(measured.into_iter().map(|m| (name.to_owned(), m)));
+        for (called, metric) in self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics) {
+            let measured = metric.plugin.measure(with, sample, explanation).map_err(|e| e.at(format!("metric {called}")))?;
+            if let Some(m) = measured.iter().find(|m| !m.value.is_finite()) {
+                let message = format!("metric {called}: `{}` of map `{}` is {}.", m.name, m.map, m.value);
+                return Err(Error::new("fame::metric::not_finite", message));
+            }
+            let of = |measurement| Measured { explainer: name.to_owned(), metric: called.clone(), measurement };
+            all.extend(measured.into_iter().map(of));
         }
         Ok(all)
     }

@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{RunOptions, files::write_json, files::write_whole, machine, sha256_hex};
+use super::{Measured, RunOptions, files::write_json, files::write_whole, machine, sha256_hex};
 use crate::{
-    Error, Explanation, Model, Plan, Result, Sample,
-    contract::{ItemRef, Measurement},
+    Error, Explanation, Model, Plan, Result, Sample, Table,
+    contract::{ItemRef, MetricRow},
     record::{Facts, Value, facts},
 };
 
@@ -60,6 +60,8 @@ pub struct Summary {
     pub out: PathBuf,
     /// Wall-clock time.
     pub seconds: f64,
+    /// What the measurements of all items come to.
+    pub tables: Vec<Table>,
 }
 
 struct ItemLine {
@@ -134,15 +136,15 @@ impl RunRecord {
         self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), error: error.cloned() });
     }
 
-    pub(super) fn finish(mut self) -> Result<Summary> {
+    pub(super) fn finish(mut self, plan: &Plan) -> Result<Summary> {
         let order = std::mem::take(&mut self.order);
         self.items.sort_by_key(|i| order.get(&i.id).copied());
         let count = |s| self.items.iter().filter(|i| i.status == s).count();
         let (done, kept, failed) = (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
         let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
-        self.metrics()?;
+        let tables = self.metrics(plan)?;
         self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
-        Ok(Summary { status, done, kept, failed, seconds: self.began.elapsed().as_secs_f64(), out: self.out })
+        Ok(Summary { status, done, kept, failed, seconds: self.began.elapsed().as_secs_f64(), out: self.out, tables })
     }
 
     pub(super) fn fail(&self, error: &Error) -> Result<()> {
@@ -180,30 +182,76 @@ impl RunRecord {
         Value::Map(about)
     }
 
-    /// `metrics.csv` from the items, in order; nothing when no metric was asked for.
-    fn metrics(&self) -> Result<()> {
-        let mut text = String::from("item,explainer,map,metric,parameter,value\n");
-        let mut any = false;
+    /// `metrics.csv` from the items, in order, and the tables it comes to; nothing when no metric was asked for.
+    fn metrics(&self, plan: &Plan) -> Result<Vec<Table>> {
+        let folder = self.out.join("tables");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(|e| Error::io("remove", &folder, &e))?;
+        }
+        let names = plan.metric_names();
+        let mut of_metric: Vec<Vec<MetricRow>> = vec![Vec::new(); names.len()];
+        let mut text = String::from("item,explainer,map,metric,quantity,parameter,value,genuine,fold\n");
         for line in self.items.iter().filter(|i| i.status != ItemStatus::Failed) {
-            let item = read_item(&self.out.join("items").join(&line.id));
-            let Some(Value::List(rows)) = item.as_ref().and_then(|i| i.get("measurements")) else { continue };
-            for row in rows {
-                any = true;
-                let field = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().replace([',', '\n', '"'], "_");
-                let value = row.get("value").and_then(Value::as_f64).map_or_else(String::new, |v| v.to_string());
-                let _ = writeln!(
-                    text,
-                    "{},{},{},{},{},{value}",
-                    line.id,
-                    field("explainer"),
-                    field("map"),
-                    field("metric"),
-                    field("parameter")
-                );
+            for (metric, row) in rows_of(&self.out.join("items").join(&line.id), &line.id) {
+                let MetricRow { item, explainer, map, quantity, parameter, value, .. } = &row;
+                let genuine = row.genuine.map_or_else(String::new, |g| g.to_string());
+                let fold = row.fold.as_deref().unwrap_or_default();
+                let cells = [item, explainer, map, &metric, quantity, parameter, &value.to_string(), &genuine, fold];
+                let cells = cells.map(|c| c.replace([',', '\n', '"'], "_"));
+                let _ = writeln!(text, "{}", cells.join(","));
+                if let Some(n) = names.iter().position(|n| *n == metric) {
+                    of_metric[n].push(row);
+                }
             }
         }
-        if any { write_whole(&self.out.join("metrics.csv"), text.as_bytes()) } else { Ok(()) }
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        write_whole(&self.out.join("metrics.csv"), text.as_bytes())?;
+        let mut tables = Vec::new();
+        for ((name, rows), metric) in names.iter().zip(&of_metric).zip(&plan.metrics) {
+            let about = |e: Error| Table {
+                name: crate::contract::safe_id(&name.to_lowercase()),
+                title: name.clone(),
+                notes: vec![format!("No table: {e}")],
+                ..Table::default()
+            };
+            tables.extend(metric.plugin.summarise(name, rows).unwrap_or_else(|e| vec![about(e)]));
+        }
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
+        for table in &tables {
+            for (ending, text) in [("csv", table.csv()), ("md", table.markdown()), ("tex", table.latex())] {
+                write_whole(&folder.join(format!("{}.{ending}", table.name)), text.as_bytes())?;
+            }
+        }
+        Ok(tables)
     }
+}
+
+/// What was measured of the item in `folder`, each with its metric's name.
+fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
+    let Some(item) = read_item(folder) else { return Vec::new() };
+    let genuine = match item.get("genuine") {
+        Some(Value::Bool(genuine)) => Some(*genuine),
+        _ => None,
+    };
+    let fold = item.get("facts").and_then(|f| f.get(crate::FOLD)).and_then(Value::as_str).map(str::to_owned);
+    let Some(Value::List(rows)) = item.get("measurements") else { return Vec::new() };
+    let row = |row: &Value| {
+        let field = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let of = MetricRow {
+            item: id.to_owned(),
+            explainer: field("explainer"),
+            map: field("map"),
+            quantity: field("quantity"),
+            parameter: field("parameter"),
+            value: row.get("value").and_then(Value::as_f64)?,
+            genuine,
+            fold: fold.clone(),
+        };
+        Some((field("metric"), of))
+    };
+    rows.iter().filter_map(row).collect()
 }
 
 fn error_value(e: &Error) -> Value {
@@ -226,7 +274,7 @@ pub(super) fn item_json(
     key: &str,
     sample: &Sample,
     explanations: &[(String, Explanation)],
-    measurements: &[(String, Measurement)],
+    measurements: &[Measured],
     files: &[String],
 ) -> Value {
     let pictures = sample.pictures.iter().map(|(role, p)| {
@@ -250,11 +298,12 @@ pub(super) fn item_json(
         about.insert("warnings".into(), e.warnings.clone().into());
         (name.clone(), Value::Map(about))
     });
-    let rows = measurements.iter().map(|(name, m)| {
+    let rows = measurements.iter().map(|Measured { explainer, metric, measurement: m }| {
         Value::Map(facts([
-            ("explainer", name.as_str().into()),
+            ("explainer", explainer.as_str().into()),
             ("map", m.map.as_str().into()),
-            ("metric", m.name.as_str().into()),
+            ("metric", metric.as_str().into()),
+            ("quantity", m.name.as_str().into()),
             ("parameter", m.parameter.as_str().into()),
             ("value", m.value.into()),
         ]))

@@ -11,6 +11,7 @@ mod gradient;
 mod meter;
 mod precomputed;
 mod random;
+mod random_map;
 
 pub use attention_rollout::{AttentionRollout, Heads};
 pub use cam::{
@@ -20,3 +21,4 @@ pub use cam::{
 pub use fame::Fame;
 pub use gradient::{Baseline, GradientTimesInput, GuidedBackprop, IntegratedGradients, Quadrature, Saliency, SmoothGrad, SmoothGradForm};
 pub use precomputed::Precomputed;
+pub use random_map::RandomMap;

@@ -74,6 +74,15 @@ impl MapStep for GaussianBlur {
     }
 }
 
+/// Every plane of `values` `[C, H, W]`, blurred with `kernel` taps, for other rooms.
+///
+/// # Errors
+/// A kernel that does not fit.
+pub(crate) fn blur(values: &fame_core::Tensor, kernel: usize, sigma: f32) -> Result<fame_core::Tensor> {
+    let step = GaussianBlur { kernel: Some(kernel), sigma: Some(sigma) };
+    step.apply(AttributionMap { values: values.clone(), channels: Vec::new() }).map(|m| m.values)
+}
+
 /// The normalised kernel.
 fn taps(kernel: usize, sigma: f32) -> Vec<f32> {
     let half = (kernel / 2) as f64;

@@ -81,11 +81,23 @@ impl<'a> Question<'a> {
         (input.height, input.width)
     }
 
+    /// [`Question::ask`] with nobody watching.
+    ///
+    /// # Errors
+    /// As [`Question::ask`], and an answer that is NaN or infinite.
+    pub(crate) fn ask_silently(&self, count: usize, alter: impl FnMut(usize, &mut Tensor)) -> Result<Vec<f32>> {
+        let answers = self.ask(count, alter, &mut Meter::silent())?;
+        match broken(&answers) {
+            Some(why) => Err(Error::new("fame::explain::not_finite", why)),
+            None => Ok(answers),
+        }
+    }
+
     /// The answers about `count` altered copies: `alter(i, copy)` changes copy i's pixels. Copies are made batch by batch and thrown away.
     ///
     /// # Errors
     /// What the network or the loss says. An answer may be NaN or infinite: see [`broken`].
-    pub(crate) fn ask(&self, count: usize, mut alter: impl FnMut(usize, &mut Tensor), meter: &mut Meter<'_>) -> Result<Vec<f32>> {
+    pub(in crate::explainers) fn ask(&self, count: usize, mut alter: impl FnMut(usize, &mut Tensor), meter: &mut Meter<'_>) -> Result<Vec<f32>> {
         let (model, taps) = (self.aim.model, self.aim.taps());
         let width = model.network.preferred_rows().max(1);
         let mut answers = Vec::with_capacity(count);

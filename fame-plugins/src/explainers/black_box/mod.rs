@@ -7,5 +7,6 @@ pub(super) mod patches;
 mod rise;
 
 pub use answers::{Answer, Fill};
+pub(crate) use answers::{Question, resolve_target};
 pub use occlusion::Occlusion;
 pub use rise::Rise;

@@ -1,0 +1,60 @@
+//! What a metric asks the network about altered pictures: the value of a loss, the same that an explainer explains.
+
+use fame_core::{
+    Explanation, LayerChoices, NamedMap, Result, Sample,
+    contract::{ExplainContext, Loss},
+    recipe::Spec,
+    registry::{BuildContext, Built, Parts},
+    run::Aim,
+};
+
+use crate::explainers::black_box::{Answer, Question, resolve_target};
+
+/// A loss at layers, and what of it is read.
+pub(super) struct Asking {
+    layer: LayerChoices,
+    loss: Built<dyn Loss>,
+    answer: Answer,
+}
+
+impl Asking {
+    /// Fills in the usual question unless the recipe asks another.
+    pub(super) fn resolve(target_layer: &mut Option<LayerChoices>, target: &mut Option<Spec>, with: &BuildContext<'_>) {
+        resolve_target(with.task, target_layer, target);
+    }
+
+    /// Builds the loss standing in parameter `target`.
+    pub(super) fn build(
+        target_layer: Option<LayerChoices>,
+        target: Option<&Spec>,
+        answer: Answer,
+        with: &BuildContext<'_>,
+        parts: &mut Parts,
+    ) -> Option<Self> {
+        let loss = parts.build::<dyn Loss>("target", target?, with);
+        Some(Self { layer: target_layer?, loss: loss?, answer })
+    }
+
+    /// Asks about each map of `explanation` that `wanted` takes, in turn.
+    ///
+    /// # Errors
+    /// What the loss, the network or `about` says.
+    pub(super) fn each_map(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+        wanted: impl Fn(&NamedMap) -> bool,
+        mut about: impl FnMut(&NamedMap, &Question<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let aim = Aim::new(with.model, &self.layer, self.loss.plugin.as_ref())?;
+        for map in explanation.maps.iter().filter(|m| wanted(m)) {
+            let rows = aim.rows(sample, Some(std::slice::from_ref(&map.role)))?;
+            // A loss with several targets (cells) is about the map of the same name, if there is one.
+            let Some(row) = rows.iter().find(|r| r.name == map.name).or_else(|| rows.first()) else { continue };
+            let question = Question::new(&aim, sample, &row.role, &row.target, self.answer)?;
+            about(map, &question)?;
+        }
+        Ok(())
+    }
+}

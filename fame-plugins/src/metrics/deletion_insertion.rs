@@ -1,0 +1,133 @@
+//! `DeletionInsertion`: the score while the picture is taken away, or appears, from the map's top down.
+
+use fame_core::{
+    Explanation, LayerChoices, Result, Sample,
+    contract::{ExplainContext, Measurement, Metric},
+    recipe::Spec,
+    registry::{BuildContext, Parts, Plugin},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    area,
+    asking::Asking,
+    fill::{Filling, replace},
+    masks::{Masks, ranked, top},
+    measured, plane,
+};
+use crate::explainers::black_box::Answer;
+
+/// RISE's deletion and insertion for one picture. `deletion` and `insertion` are the network's answer with the top P percent of pixels taken away, or with only these there;
+/// `deletion_auc` (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the two curves over P from 0 to 100 percent, by the trapezoid rule, in
+/// the answer's unit. `average_drop`, 0..=1, is what the answer loses, as a share, when the picture is multiplied by the map, and `increase` whether it gains.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeletionInsertion {
+    /// Steps from 0 to 100 percent; the original takes 224 pixels at a time.
+    pub steps: usize,
+    /// What stands where pixels were taken away.
+    pub delete_to: Filling,
+    /// What insertion begins with.
+    pub insert_from: Filling,
+    /// `Rank` or `Percentile`.
+    pub masks: Masks,
+    /// `Probability` (after softmax, the original) or `Value`.
+    pub answer: Answer,
+    /// Whether the points of both curves are left in `metrics.csv`, and not only the areas.
+    pub curves: bool,
+    /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees.
+    pub target: Option<Spec>,
+    /// The layer the target reads. Default: the model's `logits` or `embedding`.
+    pub target_layer: Option<LayerChoices>,
+}
+
+impl Default for DeletionInsertion {
+    fn default() -> Self {
+        Self {
+            steps: 20,
+            delete_to: Filling::Mean,
+            insert_from: Filling::Blur,
+            masks: Masks::default(),
+            answer: Answer::Probability,
+            curves: false,
+            target: None,
+            target_layer: None,
+        }
+    }
+}
+
+impl Plugin<dyn Metric> for DeletionInsertion {
+    const NAME: &'static str = "DeletionInsertion";
+    const SUMMARY: &'static str = "Areas under the score while the top pixels go, or come";
+    const EXAMPLE: &'static str = "DeletionInsertion(steps: 20, answer: Value)";
+    const REFERENCE: &'static str =
+        "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421; average drop: Chattopadhyay et al., Grad-CAM++, 2018";
+
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        parts.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
+        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+    }
+
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
+        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), self.answer, with, parts)?;
+        Some(Box::new(Running { parameters: self, asking }))
+    }
+}
+
+fame_core::register!(Metric: DeletionInsertion);
+
+struct Running {
+    parameters: DeletionInsertion,
+    asking: Asking,
+}
+
+impl Metric for Running {
+    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+        let DeletionInsertion { steps, delete_to, insert_from, masks, curves, .. } = self.parameters;
+        let percents: Vec<f64> = (0..=steps).map(|k| 100.0 * k as f64 / steps as f64).collect();
+        let mut all = Vec::new();
+        self.asking.each_map(
+            with,
+            sample,
+            explanation,
+            |_| true,
+            |map, question| {
+                let values = plane(map)?;
+                let order = ranked(&values);
+                let convention = &with.model.manifest.input;
+                let (gone, base) = (delete_to.picture(&question.pixels, convention)?, insert_from.picture(&question.pixels, convention)?);
+                let count = percents.len();
+                let answers = question.ask_silently(2 * count + 1, |i, copy| {
+                    if i == 2 * count {
+                        (0..copy.rows()).for_each(|c| copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v));
+                        return;
+                    }
+                    let is_top = top(&values, &order, percents[i % count], masks);
+                    if i < count {
+                        replace(copy, &gone, |p| is_top[p]);
+                    } else {
+                        replace(copy, &base, |p| !is_top[p]);
+                    }
+                })?;
+                let curve = |from: usize| -> Vec<(f64, f64)> {
+                    percents.iter().zip(&answers[from..from + count]).map(|(p, a)| (*p, f64::from(*a))).collect()
+                };
+                for (name, points) in [("deletion", curve(0)), ("insertion", curve(count))] {
+                    all.push(measured(map, &format!("{name}_auc"), String::new(), area(&points)));
+                    if curves {
+                        all.extend(points.iter().map(|(p, a)| measured(map, name, format!("P={p}"), *a)));
+                    }
+                }
+                let (clean, seen) = (f64::from(answers[0]), f64::from(answers[2 * count]));
+                // A share of what is not above zero means nothing.
+                if clean > 0.0 {
+                    all.push(measured(map, "average_drop", String::new(), ((clean - seen) / clean).clamp(0.0, 1.0)));
+                }
+                all.push(measured(map, "increase", String::new(), f64::from(u8::from(seen > clean))));
+                Ok(())
+            },
+        )?;
+        Ok(all)
+    }
+}

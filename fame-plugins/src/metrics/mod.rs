@@ -1,0 +1,60 @@
+//! Metrics: numbers about maps, one file each. What they share is beside them: which pixels count as the top of a map ([`masks`]), what stands in their place
+//! ([`fill`], [`impute`]), asking the network ([`asking`]) and the boxes a dataset knows ([`boxes`]).
+
+mod asking;
+mod boxes;
+mod deletion_insertion;
+mod eer;
+mod fill;
+mod impute;
+mod iou;
+mod masks;
+mod pointing_game;
+mod relevance_mass;
+mod road;
+mod verification;
+
+pub use boxes::Boxes;
+pub use deletion_insertion::DeletionInsertion;
+pub use fill::Filling;
+pub use iou::Iou;
+pub use masks::Masks;
+pub use pointing_game::PointingGame;
+pub use relevance_mass::RelevanceMass;
+pub use road::{Imputer, Order, Road};
+pub use verification::{Threshold, Verification};
+
+use fame_core::{Error, NamedMap, Result, contract::Measurement};
+
+/// A measurement of `map`.
+fn measured(map: &NamedMap, name: &str, parameter: String, value: f64) -> Measurement {
+    Measurement { map: map.name.clone(), name: name.to_owned(), parameter, value }
+}
+
+/// The map's values, one for each pixel: of a map with channels the sum of their absolute values.
+fn plane(map: &NamedMap) -> Result<Vec<f32>> {
+    match *map.finished.shape() {
+        [_, _] => Ok(map.finished.data().to_vec()),
+        [c, h, w] => Ok((0..h * w).map(|i| (0..c).map(|k| map.finished.data()[k * h * w + i].abs()).sum()).collect()),
+        ref other => Err(Error::bug(format!("map `{}` has shape {other:?}.", map.name))),
+    }
+}
+
+/// Area under the curve through `points` (x, y) by the trapezoid rule, divided by the width of x: the mean height, in y's unit.
+fn area(points: &[(f64, f64)]) -> f64 {
+    let width = points.last().map_or(0.0, |l| l.0) - points.first().map_or(0.0, |f| f.0);
+    let sum: f64 = points.windows(2).map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0).sum();
+    if width > 0.0 { sum / width } else { f64::NAN }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_area_is_numpys_trapezoid() {
+        // numpy.trapezoid([1, .8, .5, .5], [0, 10, 30, 100]) / 100 = (9 + 13 + 35) / 100.
+        assert!((area(&[(0.0, 1.0), (10.0, 0.8), (30.0, 0.5), (100.0, 0.5)]) - 0.57).abs() < 1e-12);
+        assert!(area(&[]).is_nan());
+    }
+}

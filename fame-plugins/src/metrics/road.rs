@@ -1,0 +1,151 @@
+//! `Road`: what the class loses when the map's top pixels are taken away, without their absence giving them away.
+
+use fame_core::{
+    Explanation, LayerChoices, Random, Result, Sample,
+    contract::{ExplainContext, Measurement, Metric},
+    recipe::Spec,
+    registry::{BuildContext, Parts, Plugin},
+    seed_of,
+};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    asking::Asking,
+    fill::{Filling, replace},
+    impute::impute,
+    masks::{Masks, ranked, top},
+    measured, plane,
+};
+use crate::explainers::black_box::Answer;
+
+/// What stands where pixels were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Imputer {
+    /// Rong et al.'s: each removed pixel is the weighted mean of its neighbours, solved exactly, plus noise of σ = 0.01, in pixels of 0..=1.
+    #[default]
+    NoisyLinear,
+    /// Black, as the paper's ROAD-Delete. For parity only: scattered black pixels hurt a network whatever they hide.
+    Black,
+}
+
+/// Which pixels go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Order {
+    /// Most relevant first.
+    MoRF,
+    /// Least relevant first.
+    LeRF,
+}
+
+/// ROAD (Rong et al. 2022): the top P percent of the map's pixels are removed and imputed, and the network is asked again. `morf_drop` is the answer before less the answer after: the
+/// higher, the more the map had found. `lerf_drop` is the same with the lowest P percent: the lower, the better. With both, `combined` is their difference halved.
+///
+/// Its table is to be read beside that of a random map: see `RandomMap`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Road {
+    /// Percentages removed, each above 0 and at most 100.
+    pub percents: Vec<f64>,
+    /// `NoisyLinear` or `Black`.
+    pub imputer: Imputer,
+    /// `[MoRF]`, `[LeRF]` or both.
+    pub orders: Vec<Order>,
+    /// `Rank` or `Percentile` (the authors').
+    pub masks: Masks,
+    /// `Value` (a logit, as the paper) or `Probability` (after softmax).
+    pub answer: Answer,
+    /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees; `Logit(class: Label)` is the labelled one.
+    pub target: Option<Spec>,
+    /// The layer the target reads. Default: the model's `logits` or `embedding`.
+    pub target_layer: Option<LayerChoices>,
+}
+
+impl Default for Road {
+    fn default() -> Self {
+        let (percents, orders) = (vec![10.0, 30.0, 50.0], vec![Order::MoRF]);
+        let (imputer, masks) = (Imputer::default(), Masks::default());
+        Self { percents, imputer, orders, masks, answer: Answer::Value, target: None, target_layer: None }
+    }
+}
+
+impl Plugin<dyn Metric> for Road {
+    const NAME: &'static str = "Road";
+    const SUMMARY: &'static str = "The drop of the score when the top pixels are removed and imputed";
+    const EXAMPLE: &'static str = "Road(percents: [10, 30, 50], orders: [MoRF, LeRF])";
+    const REFERENCE: &'static str =
+        "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022, arXiv 2202.00449";
+
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        let good = !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
+        parts.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
+        parts.check("orders", !self.orders.is_empty() && self.orders.len() <= 2, "must be [MoRF], [LeRF] or both");
+        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+    }
+
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
+        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), self.answer, with, parts)?;
+        Some(Box::new(Running { parameters: self, asking }))
+    }
+}
+
+fame_core::register!(Metric: Road);
+
+struct Running {
+    parameters: Road,
+    asking: Asking,
+}
+
+impl Metric for Running {
+    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+        let Road { percents, imputer, orders, masks, .. } = &self.parameters;
+        let mut all = Vec::new();
+        self.asking.each_map(
+            with,
+            sample,
+            explanation,
+            |_| true,
+            |map, question| {
+                let values = plane(map)?;
+                let lowest: Vec<f32> = values.iter().map(|v| -v).collect();
+                let jobs: Vec<(Order, f64)> = orders.iter().flat_map(|o| percents.iter().map(|p| (*o, *p))).collect();
+                let black = Filling::Black.picture(&question.pixels, &with.model.manifest.input)?;
+                // The noise belongs to the item and the job, not to the map: methods meet the same noise.
+                let seed = seed_of(with.seed, &format!("{}/{}/road", sample.id, map.role));
+                let altered = |(n, (order, percent)): (usize, &(Order, f64))| {
+                    let by = if *order == Order::MoRF { &values } else { &lowest };
+                    let away = top(by, &ranked(by), *percent, *masks);
+                    match imputer {
+                        Imputer::NoisyLinear => impute(&question.pixels, &away, Some(&mut Random::stream(seed, n))),
+                        Imputer::Black => {
+                            let mut copy = question.pixels.clone();
+                            replace(&mut copy, &black, |i| away[i]);
+                            copy
+                        }
+                    }
+                };
+                let pictures: Vec<_> = jobs.par_iter().enumerate().map(altered).collect();
+                let answers = question.ask_silently(pictures.len() + 1, |i, copy| {
+                    if let Some(picture) = i.checked_sub(1).and_then(|i| pictures.get(i)) {
+                        *copy = picture.clone();
+                    }
+                })?;
+                let drop = |n: usize| f64::from(answers[0]) - f64::from(answers[n + 1]);
+                for (n, (order, percent)) in jobs.iter().enumerate() {
+                    let name = if *order == Order::MoRF { "morf_drop" } else { "lerf_drop" };
+                    all.push(measured(map, name, format!("P={percent}"), drop(n)));
+                }
+                if orders.len() == 2 && orders[0] != orders[1] {
+                    for (n, percent) in percents.iter().enumerate() {
+                        let (first, second) = (drop(n), drop(n + percents.len()));
+                        let (morf, lerf) = if orders[0] == Order::MoRF { (first, second) } else { (second, first) };
+                        all.push(measured(map, "combined", format!("P={percent}"), (morf - lerf) / 2.0));
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        Ok(all)
+    }
+}
