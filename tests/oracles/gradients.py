@@ -41,6 +41,15 @@ NETS = {
     "convnext_slim": (None, "/features/features.5/features.5.2/Add_output_0", 8, False),
     "vit_slim": (None, "/encoder/layers/encoder_layer_1/Add_1_output_0", 8, False),
     "densenet_slim": (None, "/features/transition2/conv/Conv_output_0", 8, False),
+    "mobilenet_v3_slim": (None, "/features/features.5/Add_output_0", 8, False),
+    "efficientnet_slim": (None, "/features/features.4/features.4.1/Add_output_0", 8, False),
+    "squeezenet_slim": (None, "/6/Concat_output_0", 8, False),
+    "vgg_slim": (None, "/31/Relu_output_0", 8, False),
+    "swin_slim": (None, "add_6", 8, False),
+    "branch_slim": (None, "/Concat_output_0", 8, False),
+    "unet_slim": (None, "/join3/join3.2/Mul_output_0", 8, False),
+    # Channels last: no blocks of pixels.
+    "nhwc_slim": (None, "block2/sum", None, False),
     "fr_feature": ("models", None, 7, False),
     "fr_expression": ("models", None, 7, True),
     "efficientnet_lite0": ("models", "head", 7, False),
@@ -111,7 +120,8 @@ def make(name: str, models: Path | None, out: Path) -> None:
     f32 = {key: value.astype(np.float32) for key, value in double.items()}
     np.save(here / "output_head.npy", f32["output"].reshape(-1)[:HEAD])
     np.save(here / "input_gradient_sample.npy", sample(f32["input_gradient"]))
-    np.save(here / "input_gradient_blocks.npy", blocks(double["input_gradient"], side).astype(np.float32))
+    if side:
+        np.save(here / "input_gradient_blocks.npy", blocks(double["input_gradient"], side).astype(np.float32))
     if tap:
         np.save(here / "layer_sample.npy", sample(f32["layer"]))
         np.save(here / "layer_gradient_sample.npy", sample(f32["layer_gradient"]))

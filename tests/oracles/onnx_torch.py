@@ -44,9 +44,24 @@ def _refuse_auto_pad(a: dict) -> None:
         raise Unsupported(f"auto_pad {a['auto_pad'].decode()}")
 
 
-def conv(x, w, b=None, *, a):
-    _refuse_auto_pad(a)
+def _same_pads(x, w, a: dict) -> list[int]:
+    """TensorFlow's padding: the output has ceil(input / stride) elements; what is odd goes to the end, or to the front."""
     spatial = w.dim() - 2
+    begin, end = [], []
+    for axis in range(spatial):
+        size, stride, dilation = x.shape[axis + 2], a.get("strides", [1] * spatial)[axis], a.get("dilations", [1] * spatial)[axis]
+        total = max((-(-size // stride) - 1) * stride + (w.shape[axis + 2] - 1) * dilation + 1 - size, 0)
+        upper = a["auto_pad"] == b"SAME_UPPER"
+        begin.append(total // 2 if upper else total - total // 2)
+        end.append(total - begin[-1])
+    return begin + end
+
+
+def conv(x, w, b=None, *, a):
+    spatial = w.dim() - 2
+    if a.get("auto_pad", b"NOTSET") in (b"SAME_UPPER", b"SAME_LOWER"):
+        a = {**a, "pads": _same_pads(x, w, a), "auto_pad": b"NOTSET"}
+    _refuse_auto_pad(a)
     padding, explicit = _split_pads(a.get("pads", [0] * 2 * spatial), spatial)
     if explicit:
         x = F.pad(x, explicit)
@@ -108,7 +123,8 @@ def slice_(x, starts, ends, axes=None, steps=None, *, a):
     steps = [1] * len(starts) if steps is None else steps.tolist()
     for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps):
         if step < 1:
-            raise Unsupported("Slice backwards")
+            x = x.index_select(axis, torch.from_numpy(np.arange(x.shape[axis])[max(start, -(2**62)) : None if end < -x.shape[axis] else end : step].copy()))
+            continue
         index = [slice(None)] * x.dim()
         index[axis] = slice(start, end, step)
         x = x[tuple(index)]
@@ -167,13 +183,152 @@ def split(x, sizes=None, *, a):
     return x.split(sizes, axis)
 
 
-def pad(x, pads=None, value=None, *, a):
-    if a.get("mode", b"constant") != b"constant":
-        raise Unsupported(f"Pad, mode {a['mode'].decode()}")
+def pad(x, pads=None, value=None, axes=None, *, a):
+    mode = a.get("mode", b"constant").decode()
     pads = _axes(a, "pads", pads)
     rank = x.dim()
+    if axes is not None:
+        given, full = [v % rank for v in axes.tolist()], [0] * (2 * rank)
+        for place, axis in enumerate(given):
+            full[axis], full[axis + rank] = pads[place], pads[place + len(given)]
+        pads = full
+    if mode != "constant":
+        return pad_by_index(x, pads, mode)
     explicit = [p for axis in reversed(range(rank)) for p in (pads[axis], pads[axis + rank])]
     return F.pad(x, explicit, value=float(a.get("value", 0.0) if value is None else value))
+
+
+def pad_by_index(x, pads, mode):
+    """Reflect and edge padding along any axis: a gather of existing slices, whatever PyTorch's own padding covers."""
+    for axis in range(x.dim()):
+        before, after, extent = pads[axis], pads[axis + x.dim()], x.shape[axis]
+        if before or after:
+            index = torch.arange(-before, extent + after)
+            if mode == "edge":
+                index = index.clamp(0, extent - 1)
+            elif mode == "reflect":
+                index = (extent - 1) - ((extent - 1) - index.abs()).abs()
+            else:
+                raise Unsupported(f"Pad, mode {mode}")
+            x = x.index_select(axis, index)
+    return x
+
+
+def conv_transpose(x, w, b=None, *, a):
+    if "output_shape" in a:
+        raise Unsupported("ConvTranspose with output_shape")
+    _refuse_auto_pad(a)
+    spatial = w.dim() - 2
+    pads = a.get("pads", [0] * 2 * spatial)
+    run = {1: F.conv_transpose1d, 2: F.conv_transpose2d}[spatial]
+    full = run(x, w, b, a.get("strides", 1), 0, a.get("output_padding", 0), a.get("group", 1), a.get("dilations", 1))
+    for axis in range(spatial):
+        full = full.narrow(axis + 2, pads[axis], full.shape[axis + 2] - pads[axis] - pads[axis + spatial])
+    return full
+
+
+def resize(x, roi=None, scales=None, sizes=None, *, a):
+    """Enlargement and shrinking as a product with one matrix for each axis, written from the ONNX specification."""
+    if scales is None and sizes is None:  # opset 10 had two inputs and one frame
+        scales, a = roi, {"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor", **a}
+    if scales is not None and scales.numel() == 0:
+        scales = None
+    axes = [v % x.dim() for v in a.get("axes", range(x.dim()))]
+    mode, frame = a.get("mode", b"nearest").decode(), a.get("coordinate_transformation_mode", b"half_pixel").decode()
+    if a.get("antialias", 0) or a.get("exclude_outside", 0) or a.get("keep_aspect_ratio_policy", b"stretch") != b"stretch":
+        raise Unsupported("Resize with antialias, exclude_outside or an aspect ratio policy")
+    for place, axis in enumerate(axes):
+        extent = x.shape[axis]
+        scale = float(scales[place]) if scales is not None else float(sizes[place]) / extent
+        target = int(np.floor(extent * scale + 1e-9)) if scales is not None else int(sizes[place])
+        if target == extent and scale == 1.0:
+            continue
+        out = np.arange(target, dtype=np.float64)
+        where = {
+            "half_pixel": (out + 0.5) / scale - 0.5,
+            "pytorch_half_pixel": (out + 0.5) / scale - 0.5 if target > 1 else out * 0 - 0.5,
+            "asymmetric": out / scale,
+            "align_corners": out * (extent - 1) / (target - 1) if target > 1 else out * 0,
+        }.get(frame)
+        if where is None:
+            raise Unsupported(f"Resize, {frame}")
+        matrix = np.zeros((target, extent))
+        if mode == "nearest":
+            rounding = a.get("nearest_mode", b"round_prefer_floor").decode()
+            whole = {
+                "round_prefer_floor": np.ceil(where - 0.5), "round_prefer_ceil": np.floor(where + 0.5),
+                "floor": np.floor(where), "ceil": np.ceil(where),
+            }[rounding]  # fmt: skip
+            matrix[np.arange(target), whole.clip(0, extent - 1).astype(int)] = 1
+        else:
+            low = np.floor(where).astype(int)
+            rest = where - low
+            if mode == "linear":
+                taps = {0: 1 - rest, 1: rest}
+            else:
+                c = a.get("cubic_coeff_a", -0.75)
+                near = lambda t: ((c + 2) * t - (c + 3)) * t * t + 1  # noqa: E731
+                far = lambda t: ((c * t - 5 * c) * t + 8 * c) * t - 4 * c  # noqa: E731
+                taps = {-1: far(rest + 1), 0: near(rest), 1: near(1 - rest), 2: far(2 - rest)}
+            for shift, weight in taps.items():
+                np.add.at(matrix, (np.arange(target), (low + shift).clip(0, extent - 1)), weight)
+        x = (x.movedim(axis, -1) @ torch.from_numpy(matrix).to(x.dtype).T).movedim(-1, axis)
+    return x
+
+
+def lrn(x, *, a):
+    """The window of channels reaches (size − 1) // 2 down and size // 2 up."""
+    size = a["size"]
+    squares = F.pad(x.square().unsqueeze(1), (0, 0) * (x.dim() - 2) + ((size - 1) // 2, size // 2)).squeeze(1)
+    total = sum(squares[:, i : i + x.shape[1]] for i in range(size))
+    return x / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / size * total) ** a.get("beta", 0.75)
+
+
+def depth_to_space(x, *, a):
+    n, c, h, w = x.shape
+    b = a["blocksize"]
+    if a.get("mode", b"DCR") == b"CRD":
+        return F.pixel_shuffle(x, b)
+    return x.reshape(n, b, b, c // b**2, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // b**2, h * b, w * b)
+
+
+def space_to_depth(x, *, a):
+    n, c, h, w = x.shape
+    b = a["blocksize"]
+    return x.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4).reshape(n, c * b * b, h // b, w // b)
+
+
+def batched(function):
+    """Max, Min, Sum and Mean take any number of inputs."""
+
+    def run(*xs, a):
+        total = xs[0]
+        for x in xs[1:]:
+            total = function(total, x)
+        return total
+
+    return run
+
+
+def einsum(*xs, a):
+    return torch.einsum(a["equation"].decode(), *xs)
+
+
+def group_norm(x, scale, bias, *, a):
+    groups = a["num_groups"]
+    if scale.numel() != x.shape[1]:  # opset 18 gives one scale for each group
+        scale, bias = (v.repeat_interleave(x.shape[1] // groups) for v in (scale, bias))
+    return F.group_norm(x, groups, scale, bias, a.get("epsilon", 1e-5))
+
+
+def scatter_nd(x, index, updates, *, a):
+    if a.get("reduction", b"none") != b"none":
+        raise Unsupported("ScatterND with a reduction")
+    return x.index_put(tuple(index.unbind(-1)), updates.to(x.dtype))
+
+
+def cumulative(x, axis, *, a):
+    return torch.cumsum(x, int(axis))
 
 
 def clip(x, low=None, high=None, *, a):
@@ -201,6 +356,51 @@ OPS = {
     "Sigmoid": lambda x, *, a: x.sigmoid(),
     "HardSigmoid": lambda x, *, a: (a.get("alpha", 0.2) * x + a.get("beta", 0.5)).clamp(0, 1),
     "Relu": lambda x, *, a: F.relu(x),
+    "HardSwish": lambda x, *, a: F.hardswish(x),
+    "Elu": lambda x, *, a: torch.where(x > 0, x, a.get("alpha", 1.0) * torch.expm1(x.clamp(max=0))),
+    "Selu": lambda x, *, a: a.get("gamma", 1.0507010221481323) * torch.where(x > 0, x, a.get("alpha", 1.6732631921768188) * torch.expm1(x.clamp(max=0))),
+    "Celu": lambda x, *, a: F.celu(x, a.get("alpha", 1.0)),
+    "Softplus": lambda x, *, a: F.softplus(x, threshold=1e9) if x.abs().max() < 80 else F.softplus(x),
+    "Softsign": lambda x, *, a: F.softsign(x),
+    "Mish": lambda x, *, a: F.mish(x),
+    "ThresholdedRelu": lambda x, *, a: torch.where(x > a.get("alpha", 1.0), x, torch.zeros_like(x)),
+    "Gelu": lambda x, *, a: F.gelu(x, approximate=a.get("approximate", b"none").decode()),
+    "Log": lambda x, *, a: x.log(),
+    "Abs": lambda x, *, a: x.abs(),
+    "Sin": lambda x, *, a: x.sin(),
+    "Cos": lambda x, *, a: x.cos(),
+    "Atan": lambda x, *, a: x.atan(),
+    "Floor": lambda x, *, a: x.floor(),
+    "Sign": lambda x, *, a: x.sign(),
+    "Max": batched(torch.maximum),
+    "Min": batched(torch.minimum),
+    "Sum": batched(torch.add),
+    "Mean": lambda *xs, a: sum(xs) / len(xs),
+    "Einsum": einsum,
+    "LRN": lrn,
+    "ConvTranspose": conv_transpose,
+    "Resize": resize,
+    "Upsample": lambda x, scales, *, a: resize(x, None, scales, a={"coordinate_transformation_mode": b"asymmetric", "nearest_mode": b"floor", **a}),
+    "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth,
+    "InstanceNormalization": lambda x, s, b, *, a: F.instance_norm(x, weight=s, bias=b, eps=a.get("epsilon", 1e-5)),
+    "GroupNormalization": group_norm,
+    "LogSoftmax": lambda x, *, a: F.log_softmax(x, a.get("axis", -1)),
+    "GlobalMaxPool": lambda x, *, a: x.amax((2, 3), keepdim=True),
+    "Tile": lambda x, repeats, *, a: x.repeat(tuple(repeats.tolist())),
+    "CumSum": cumulative,
+    "ScatterND": scatter_nd,
+    "GatherElements": lambda x, index, *, a: torch.gather(x, a.get("axis", 0), index),
+    "ReduceL1": reduce_with(lambda x, axes, keep: x.abs().sum(axes, keepdim=keep)),
+    "ReduceMin": reduce_with(lambda x, axes, keep: x.amin(axes, keepdim=keep)),
+    "ReduceSumSquare": reduce_with(lambda x, axes, keep: x.square().sum(axes, keepdim=keep)),
+    "ReduceLogSumExp": reduce_with(lambda x, axes, keep: torch.logsumexp(x, axes, keep)),
+    "ReduceLogSum": reduce_with(lambda x, axes, keep: x.sum(axes, keepdim=keep).log()),
+    "Greater": lambda x, y, *, a: x > y,
+    "Less": lambda x, y, *, a: x < y,
+    "Not": lambda x, *, a: ~x,
+    "And": lambda x, y, *, a: x & y,
+    "Range": lambda start, limit, delta, *, a: torch.arange(start.item(), limit.item(), delta.item()),
     "LeakyRelu": lambda x, *, a: F.leaky_relu(x, a.get("alpha", 0.01)),
     "PRelu": prelu,
     "Clip": clip,

@@ -4,8 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::type_proto::Value;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
+};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::internal::{
@@ -47,9 +50,13 @@ pub(super) fn typed_model(file: &OnnxFile, wanted: &Wanted) -> TractResult<Typed
 }
 
 /// tract's importer with our own operators in place of some of its lowerings.
-fn importer() -> Onnx {
+pub(super) fn importer() -> Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+    onnx.op_register.insert("ConstantOfShape", constant_of_shape);
+    onnx.op_register.insert("Resize", resize);
+    onnx.op_register.insert("Upsample", upsample);
     onnx.op_register.insert("PRelu", prelu);
+    super::activations::register(&mut onnx.op_register);
     onnx
 }
 
@@ -109,6 +116,47 @@ pub(super) fn declared_shape(file: &OnnxFile) -> Option<Vec<Option<usize>>> {
 /// The outlets of `model`'s outputs by name, in the order they were wanted.
 pub(super) fn outlets(model: &TypedModel, names: &[String]) -> HashMap<String, OutletId> {
     names.iter().cloned().zip(model.outputs.iter().copied()).collect()
+}
+
+/// tract's own import of `node`, with an attribute added if the file leaves it out.
+fn with_default(
+    ctx: &ParsingContext,
+    op: &str,
+    node: &NodeProto,
+    default: AttributeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let mut node = node.clone();
+    if !node.attribute.iter().any(|a| a.name == default.name) {
+        node.attribute.push(default);
+    }
+    let known = tract_onnx::onnx().op_register;
+    known.0.get(op).with_context(|| format!("tract knows no {op}"))?(ctx, &node)
+}
+
+/// Opset 10 had no `nearest_mode`: it rounded down, where tract takes the later opsets' default.
+fn resize(ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let rounding = if ctx.onnx_operator_set_version > 10 { "round_prefer_floor" } else { "floor" };
+    let mode = AttributeProto {
+        name: "nearest_mode".to_owned(),
+        r#type: AttributeType::String as i32,
+        s: rounding.as_bytes().to_vec(),
+        ..AttributeProto::default()
+    };
+    with_default(ctx, "Resize", node, mode)
+}
+
+/// Without a value it makes zeros of type `f32`; tract makes `f64`.
+fn constant_of_shape(ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let zero = TensorProto { dims: vec![1], data_type: DataType::Float as i32, float_data: vec![0.0], ..TensorProto::default() };
+    let value =
+        AttributeProto { name: "value".to_owned(), r#type: AttributeType::Tensor as i32, t: Some(zero), ..AttributeProto::default() };
+    with_default(ctx, "ConstantOfShape", node, value)
+}
+
+/// What Resize was called before opset 10.
+fn upsample(ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    ensure!(node.input.len() == 2, "Upsample takes its scales as an input, as from opset 9 on");
+    resize(&ParsingContext { onnx_operator_set_version: 10, ..ctx.clone() }, node)
 }
 
 fn prelu(_ctx: &ParsingContext, _node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {

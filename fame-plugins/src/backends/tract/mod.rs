@@ -17,6 +17,7 @@
 // tract's own prelude is made to be imported whole, and its macros need it; rules share one signature, whether or not each can fail.
 #![allow(clippy::wildcard_imports, clippy::unnecessary_wraps)]
 
+mod activations;
 mod biases;
 mod fold;
 mod gradient;

@@ -1,6 +1,5 @@
 //! A loaded model: its layers, its plans, and the threads that run them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fame_core::contract::{Network, Pass};
@@ -18,6 +17,10 @@ use super::skeleton::{Skeleton, row_shape};
 /// More values than a picture has: above this an input shape is a mistake that would exhaust memory.
 const MOST_INPUT_VALUES: usize = 1 << 28;
 
+/// How many compiled plans are kept: a method that taps many layers one after another must not fill the memory. A plan of ResNet-50
+/// holds its weights twice, 200 MB.
+const MOST_PLANS: usize = 16;
+
 /// What a plan was compiled for: the taps, and the layer replaced from outside.
 type Key = (Taps, Option<String>);
 
@@ -29,7 +32,8 @@ pub(super) struct TractNetwork {
     notes: Vec<String>,
     threads: usize,
     pool: rayon::ThreadPool,
-    plans: Mutex<HashMap<Key, Arc<Plan>>>,
+    /// The one used last comes last.
+    plans: Mutex<Vec<(Key, Arc<Plan>)>>,
 }
 
 impl TractNetwork {
@@ -59,11 +63,15 @@ impl TractNetwork {
     fn plan(&self, taps: &Taps, replaced: Option<&str>) -> Result<Arc<Plan>> {
         let key = (taps.clone(), replaced.map(str::to_owned));
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = plans.get(&key) {
-            return Ok(plan.clone());
+        let entry = match plans.iter().position(|(known, _)| *known == key) {
+            Some(at) => plans.remove(at),
+            None => (key, Arc::new(Plan::compile(&self.file, &self.skeleton, taps, replaced)?)),
+        };
+        let plan = entry.1.clone();
+        if plans.len() >= MOST_PLANS {
+            plans.remove(0);
         }
-        let plan = Arc::new(Plan::compile(&self.file, &self.skeleton, taps, replaced)?);
-        plans.insert(key, plan.clone());
+        plans.push(entry);
         Ok(plan)
     }
 

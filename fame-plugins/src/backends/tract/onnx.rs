@@ -97,7 +97,7 @@ impl OnnxFile {
     }
 
     fn check_operators(&self) -> Result<()> {
-        let known = tract_onnx::onnx().op_register;
+        let known = super::import::importer().op_register;
         for node in &self.graph().node {
             if !known.0.contains_key(&node.op_type) {
                 return Err(Error::new(

@@ -25,7 +25,12 @@ struct Bone {
     op: String,
     inputs: Vec<usize>,
     has_rule: bool,
+    /// Whether its value is made of real numbers. No gradient flows through comparisons and indices, and none is missed.
+    is_real: bool,
 }
+
+/// Operators of tract's that are replaced by others before anything is differentiated.
+const VANISHING: [&str; 2] = ["Dropout", "StridedSlice"];
 
 /// The shape of one row: the batch axis, which is 1 in every plan, is dropped.
 pub(super) fn row_shape(full: &[usize]) -> &[usize] {
@@ -77,7 +82,8 @@ impl Skeleton {
             name: node.name.clone(),
             op: node.op.name().into_owned(),
             inputs: node.inputs.iter().map(|input| input.node).collect(),
-            has_rule: rule_for(node.op.as_ref()).is_some() && node.outputs.len() == 1,
+            has_rule: (rule_for(node.op.as_ref()).is_some() && node.outputs.len() == 1) || VANISHING.contains(&node.op.name().as_ref()),
+            is_real: node.outputs.iter().any(|output| output.fact.datum_type.is_float()),
         };
         Ok(Self { layers, shapes, nodes: model.nodes.iter().map(bone).collect(), places })
     }
@@ -109,7 +115,7 @@ impl Skeleton {
             return Ok(());
         }
         // Nodes are not stored in order, so both directions are closed over by searching.
-        let up = Self::closure(from, |id| self.nodes[id].inputs.clone());
+        let up = Self::closure(from, |id| if self.nodes[id].is_real { self.nodes[id].inputs.clone() } else { vec![] });
         let mut users = vec![vec![]; self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| users[input].push(id));
@@ -118,7 +124,8 @@ impl Skeleton {
         if !up.contains(&to_node) {
             return Err(no_path(layer, to));
         }
-        let stop = (0..self.nodes.len()).find(|id| *id != to_node && up.contains(id) && down.contains(id) && !self.nodes[*id].has_rule);
+        let on_path = |id: &usize| *id != to_node && up.contains(id) && down.contains(id) && self.nodes[*id].is_real;
+        let stop = (0..self.nodes.len()).find(|id| on_path(id) && !self.nodes[*id].has_rule);
         stop.map_or(Ok(()), |id| Err(no_rule(&self.nodes[id].name, &self.nodes[id].op)))
     }
 

@@ -47,7 +47,8 @@ pub(super) const RULES: &[Rule] = &[
     unary!(Recip, output, |y| -y * y),
     unary!(Rsqrt, output, |y| -0.5 * y * y * y),
     unary!(Sigmoid, output, |y| y * (1.0 - y)),
-    unary!(Tanh, output, |y| 1.0 - y * y),
+    // Not `1 − y²`: where the output is rounded to 1 that is rounding only, and Mish multiplies it by x.
+    unary!(Tanh, input, tanh_slope),
     unary!(Ln, input, |x| x.recip()),
     unary!(Square, input, |x| 2.0 * x),
     unary!(Abs, input, |x| if x > 0.0 {
@@ -115,6 +116,12 @@ fn gelu_tanh_slope(x: f32) -> f32 {
     const SCALE: f32 = 0.797_884_6;
     let inner = (SCALE * (x + 0.044_715 * x * x * x)).tanh();
     0.5 * (1.0 + inner) + 0.5 * x * (1.0 - inner * inner) * SCALE * (1.0 + 0.134_145 * x * x)
+}
+
+/// `1 / cosh² x`.
+fn tanh_slope(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    4.0 * e / ((1.0 + e) * (1.0 + e))
 }
 
 fn silu_slope(x: f32) -> f32 {

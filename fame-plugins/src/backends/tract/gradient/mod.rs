@@ -10,11 +10,13 @@
 
 mod arithmetic;
 mod conv;
+mod deconv;
 mod einsum;
 mod elementwise;
 mod norm;
 mod pool;
 mod reduce;
+mod resample;
 mod shape;
 mod tape;
 
@@ -53,8 +55,18 @@ impl Rule {
 }
 
 /// Every family's rules. The first that applies is taken.
-const FAMILIES: &[&[Rule]] =
-    &[arithmetic::RULES, conv::RULES, einsum::RULES, elementwise::RULES, norm::RULES, pool::RULES, reduce::RULES, shape::RULES];
+const FAMILIES: &[&[Rule]] = &[
+    arithmetic::RULES,
+    conv::RULES,
+    deconv::RULES,
+    einsum::RULES,
+    elementwise::RULES,
+    norm::RULES,
+    pool::RULES,
+    reduce::RULES,
+    resample::RULES,
+    shape::RULES,
+];
 
 /// The rule for `op`, if there is one.
 pub(super) fn rule_for(op: &dyn TypedOp) -> Option<&'static Rule> {

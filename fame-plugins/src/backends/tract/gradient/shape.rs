@@ -13,7 +13,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::of::<Slice>(slice),
     Rule { applies: |op| op.downcast_ref::<Pad>().is_some_and(|op| matches!(op.mode, PadMode::Constant(_))), pull: pad },
     Rule::of::<TypedConcat>(concat),
-    Rule { applies: |op| op.downcast_ref::<Downsample>().is_some_and(|op| op.stride > 0), pull: downsample },
+    Rule::of::<Downsample>(downsample),
     Rule::of::<Gather>(gather),
 ];
 
@@ -65,13 +65,19 @@ fn concat(pull: &mut Pull) -> TractResult<Pulled> {
 fn downsample(pull: &mut Pull) -> TractResult<Pulled> {
     let op = pull.op::<Downsample>()?;
     let stride = op.stride.unsigned_abs();
-    let phase = op.modulo % stride;
+    let (extent, picked) = (pull.input_shape(0)?[op.axis], pull.output_shape()?[op.axis]);
+    let mut g = pull.cotangent;
+    let phase = if op.stride > 0 {
+        op.modulo
+    } else {
+        // Backwards from the last element: turned round, it is a forward one that ends there.
+        g = pull.wire(Downsample::new(op.axis, -1, 0), &[g])?;
+        extent - 1 - (picked - 1) * stride
+    };
+    ensure!(phase < stride, "a downsampling that skips whole strides has no gradient");
     let mut phases = vec![None; stride];
     phases[phase] = Some(0);
-    let extent = pull.input_shape(0)?[op.axis];
-    ensure!(op.modulo < stride, "a downsampling that skips whole strides has no gradient");
     let op = Interleave { axis: op.axis, axes: 1, stride: [stride, 1], before: [0, 0], extent: [extent, 1], phases };
-    let g = pull.cotangent;
     Ok(tvec!(Some(pull.wire(op, &[g])?)))
 }
 

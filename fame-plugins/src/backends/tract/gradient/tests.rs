@@ -13,6 +13,8 @@ use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{self, DataFormat, Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
 use tract_onnx::tract_core::ops::{Downsample, logic};
 
+mod decoders;
+
 use super::super::ops::PRelu;
 use super::{Refusal, differentiate};
 

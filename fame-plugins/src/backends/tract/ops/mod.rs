@@ -2,17 +2,21 @@
 //!
 //! They compute in `f32` only: every network is imported in `f32`.
 
+mod axis_grad;
 mod col2im;
 mod gather_grad;
 mod interleave;
+mod lrn_grad;
 mod pointwise;
 mod pool_grad;
 mod prelu;
 mod rms_norm_grad;
 
+pub(super) use axis_grad::{AxisGrad, Tap};
 pub(super) use col2im::Col2Im;
 pub(super) use gather_grad::GatherGrad;
 pub(super) use interleave::{Interleave, phase_start};
+pub(super) use lrn_grad::LrnGrad;
 pub(super) use pointwise::{Pointwise, Slope};
 pub(super) use pool_grad::{PoolGrad, PoolKind};
 pub(super) use prelu::{PRelu, PReluGrad};

@@ -1,0 +1,84 @@
+//! The backends under test and what they are held to.
+
+use std::path::Path;
+
+use fame_core::Preset;
+use fame_core::contract::Backend;
+use fame_core::model::Task;
+use fame_core::recipe::Spec;
+use fame_core::registry::{BuildContext, Kind, Registry};
+
+/// A backend with its tolerances, all of them relative L2 distances.
+pub(crate) struct Subject {
+    /// Its spec in recipe text.
+    pub(crate) spec: String,
+    /// The backend.
+    pub(crate) backend: Box<dyn Backend>,
+    /// For one operator, forward and gradient.
+    pub(crate) operator: f64,
+    /// For whole networks, forward and gradient.
+    pub(crate) network: f64,
+    /// Between a row alone and the same row in a batch. 0: the same bits.
+    pub(crate) batch: f64,
+}
+
+/// One f32 operator: a few hundred summands, each rounded to 6e-8, and functions such as `exp` good to 1e-6 or so.
+const F32_OPERATOR: f64 = 1e-5;
+/// A whole f32 network: PyTorch's own f32 and f64 differ by up to 1e-5 on the small ones; the rest is another order of sums.
+const F32_NETWORK: f64 = 1e-4;
+/// bf16 has 8 bits: each operand is off by up to 4e-3, and where terms cancel the result is off by a multiple of that.
+const BF16_OPERATOR: f64 = 6e-2;
+/// Errors of bf16 add up over some 50 layers, and many a ReLU takes the other side.
+const BF16_NETWORK: f64 = 0.35;
+/// Libraries choose other kernels, so another order of sums, for other batch sizes.
+const F32_BATCH: f64 = 1e-5;
+
+/// Spec, and whether it computes in bf16. Whoever adds a backend adds a line.
+const SPECS: [&str; 4] = ["Tract()", "Tch(device: Cpu)", "Tch(device: Cpu, precision: Bf16)", "Tch(device: Cuda(0))"];
+
+/// Every backend of the list that is here; the others are named with the reason.
+pub(crate) fn present() -> Vec<Subject> {
+    let given = std::env::var("FAME_BACKENDS").ok();
+    let specs: Vec<&str> = given.as_ref().map_or(SPECS.to_vec(), |text| text.split(';').map(str::trim).collect());
+    let mut found = vec![];
+    for spec in specs {
+        match build(spec) {
+            Ok(backend) => found.push(subject(spec, backend)),
+            Err(why) => println!("ABSENT {spec}: {why}"),
+        }
+    }
+    assert!(!found.is_empty(), "none of the backends is here");
+    found
+}
+
+fn subject(spec: &str, backend: Box<dyn Backend>) -> Subject {
+    let coarse = spec.contains("Bf16");
+    Subject {
+        spec: spec.to_owned(),
+        backend,
+        operator: if coarse { BF16_OPERATOR } else { F32_OPERATOR },
+        network: if coarse { BF16_NETWORK } else { F32_NETWORK },
+        // Tract promises the same bits whatever batch a row is in.
+        batch: if spec.starts_with("Tract") {
+            0.0
+        } else if coarse {
+            BF16_OPERATOR
+        } else {
+            F32_BATCH
+        },
+    }
+}
+
+/// Builds a backend by its spec, or says why there is none.
+fn build(spec: &str) -> Result<Box<dyn Backend>, String> {
+    let registry = Registry::builtin().map_err(|e| e.to_string())?;
+    let parsed = Spec::from_text(spec).map_err(|e| format!("{e:?}"))?;
+    if !registry.names(Kind::Backend).contains(&parsed.name.as_str()) {
+        return Err(format!("no backend `{}` is compiled in", parsed.name));
+    }
+    let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
+    // It is there: that it does not understand its own options is a fault, not an absence.
+    let built = registry.build::<dyn Backend>(&parsed, &with).unwrap_or_else(|e| panic!("{spec}: {e:#?}"));
+    built.plugin.check().map_err(|e| e.to_string())?;
+    Ok(built.plugin)
+}
