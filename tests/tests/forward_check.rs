@@ -112,7 +112,7 @@ impl Network for FaultyNetwork {
 /// A folder with a small network and three pictures of which `bright.png` is bright.
 fn workshop(folder: &Path) {
     fs::copy(root().join("tests/golden/nets/resnet50_slim.onnx"), folder.join("net.onnx")).unwrap();
-    fs::write(folder.join("net.ron"), r#"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)"#).unwrap();
+    fs::write(folder.join("net.ron"), r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)").unwrap();
     for (name, base) in [("dark", 40u32), ("bright", 190), ("dim", 70)] {
         let pixel = |x: u32, y: u32, c: u32| (base + (x * 7 + y * 13 + c * 29) % 60) as u8;
         image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([pixel(x, y, 0), pixel(x, y, 1), pixel(x, y, 2)]))
