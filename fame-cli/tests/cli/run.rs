@@ -15,8 +15,8 @@ fn a_run_leaves_maps_and_a_complete_record() {
     assert_eq!((&map["steps"], &map["stop"], &map["role"]), (&3.into(), &"iterations".into(), &"gallery".into()));
     assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64());
     let item = dir.path().join("out/items/a--b");
-    assert_eq!(image::open(item.join("fame.probe.overlay.png")).unwrap().width(), 56);
-    assert!(item.join("fame.probe.npy").exists() && item.join("item.json").exists());
+    assert_eq!(image::open(item.join("fame.probe_similar.overlay.png")).unwrap().width(), 56);
+    assert!(item.join("fame.probe_similar.npy").exists() && item.join("item.json").exists());
 }
 
 #[test]

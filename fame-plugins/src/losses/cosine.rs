@@ -31,8 +31,8 @@ fn length(v: &[f32]) -> f64 {
     v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The frozen reference as the only target.
-pub(super) fn reference_target(about: &TargetRequest<'_>) -> Result<Vec<Target>> {
+/// The frozen reference as the only target. `name` says what the map shows: what makes the two match (`similar`), or what tells them apart (`dissimilar`).
+pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<Vec<Target>> {
     let [reference] = about.reference else {
         return Err(Error::new(
             "fame::loss::one_layer",
@@ -45,7 +45,7 @@ pub(super) fn reference_target(about: &TargetRequest<'_>) -> Result<Vec<Target>>
     let other = about.sample.other_role(about.role)?;
     let s = similarity(about.clean[0].data(), reference.data())?;
     let facts = fame_core::record::facts([("reference_role", other.into()), ("similarity_before", s.into())]);
-    Ok(vec![Target { name: String::new(), values: reference.data().to_vec(), frame: None, facts }])
+    Ok(vec![Target { name: name.to_owned(), values: reference.data().to_vec(), frame: None, facts }])
 }
 
 /// cos(φ, reference), −1..=1.

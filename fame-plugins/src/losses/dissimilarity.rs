@@ -42,7 +42,7 @@ impl Loss for Dissimilarity {
     }
 
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
-        reference_target(about)
+        reference_target(about, "dissimilar")
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {

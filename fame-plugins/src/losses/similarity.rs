@@ -42,7 +42,7 @@ impl Loss for Similarity {
     }
 
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
-        reference_target(about)
+        reference_target(about, "similar")
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {

@@ -182,7 +182,9 @@ impl Running {
                 _ => scores.iter().map(|s| f64::from(*s)).collect(),
             };
             let map = plane(&correlate(masks, &scores, height * width), height, width)?;
-            self.finish.finish_both(&row.name, &row.role, &map, &facts, &mut explanation)?;
+            // The correlation's sign says which half a pixel belongs to; the loss's own word for it would stand there twice.
+            let base = if matches!(row.target.name.as_str(), "similar" | "dissimilar") { &row.role } else { &row.name };
+            self.finish.finish_both(base, &row.role, &map, &facts, &mut explanation)?;
         }
         Ok(explanation)
     }

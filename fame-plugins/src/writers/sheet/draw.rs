@@ -27,7 +27,7 @@ const MAX_SHEET: u64 = 64_000_000;
 /// Pictures of at least this width get letters and frames of double size.
 const WIDE: u32 = 200;
 /// Labels longer than this many characters are broken.
-const LABEL: usize = 12;
+const LABEL: usize = 13;
 /// Captions of this many characters are not broken, however narrow the pictures.
 const CAPTION: usize = 9;
 
