@@ -5,6 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "../fame-plugins/build/libtorch.rs"]
+#[allow(dead_code)] // The other half of the file finds it, which fame-plugins has done.
+mod libtorch;
+
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../models");
     let mut files = Vec::new();
@@ -16,6 +20,10 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("builtin_models.rs");
     fs::write(out, code).expect("cargo gives a writable OUT_DIR");
     println!("cargo::rerun-if-changed={}", root.display());
+    // Built with the feature `tch`: the program must find libtorch where it was linked.
+    if let Some(folder) = env::var_os("DEP_FAME_LIBTORCH_LIB").map(PathBuf::from) {
+        libtorch::link_arguments(&folder).iter().for_each(|argument| println!("cargo::rustc-link-arg={argument}"));
+    }
 }
 
 fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {

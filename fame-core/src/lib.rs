@@ -62,7 +62,7 @@ mod tensor;
 pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps, Target, TargetRequest};
 pub use error::{Error, Result};
 pub use loaded::{LayerChoice, LayerChoices, Model};
-pub use map::{AttributionMap, Explanation, Frame, NamedMap};
+pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
 pub use plan::Plan;
 pub use preset::Preset;
 pub use random::Random;

@@ -67,10 +67,35 @@ impl Model {
         let name = match choice {
             LayerChoice::Named(name) => self.manifest.layers.get(name).unwrap_or(name).clone(),
             LayerChoice::LastConv => by_rule("LastConv", layers.iter().rfind(|l| l.op == "Conv" && spatial(l)))?,
-            LayerChoice::BeforePooling => by_rule("BeforePooling", layers.iter().rfind(spatial))?,
+            LayerChoice::BeforePooling => {
+                self.not_tokens_only(layers, spatial)?;
+                by_rule("BeforePooling", layers.iter().rfind(spatial))?
+            }
             LayerChoice::Output => by_rule("Output", layers.iter().find(|l| l.is_output))?,
         };
         layers.iter().find(|l| l.name == name).ok_or_else(|| self.unknown_layer(&name))
+    }
+
+    /// Refuses a network that never leaves its tokens again: there is nothing spatial before its pooling, and what looks so (attention
+    /// over T × T tokens, heads) is not. Its last tokens would not do either, since of them the output reads the class token only.
+    fn not_tokens_only(&self, layers: &[Layer], spatial: impl Fn(&&Layer) -> bool) -> Result<()> {
+        let attention = |l: &Layer| l.depends_on_input && l.op == "Softmax" && matches!(*l.shape, [_, t, u] if t == u && t > 1);
+        let Some(last) = layers.iter().rposition(attention) else { return Ok(()) };
+        let tokens = layers[last].shape[1];
+        let (before, after) = layers.split_at(last);
+        if after.iter().any(|l| spatial(&l) && (l.op == "Conv" || l.shape[1] * l.shape[2] == tokens)) {
+            return Ok(());
+        }
+        let text = format!(
+            "model `{}` ends in tokens, not in a layer with spatial extent, so the rule BeforePooling fits none.",
+            self.manifest.name
+        );
+        // What the last attention reads: later tokens hardly reach the output.
+        let grid = |l: &&Layer| l.depends_on_input && matches!(*l.shape, [t, c] if t == tokens && c > 1);
+        let read =
+            before.iter().rfind(|l| l.op == "LayerNormalization" && grid(l)).or_else(|| before.iter().rfind(|l| l.op == "Add" && grid(l)));
+        let help = read.map_or(String::new(), |l| format!("Name what the last attention reads: {:?} is a good choice. ", l.name));
+        Err(Error::new("fame::layer::tokens", text).with_help(format!("{help}`fame-cli inspect {}` lists all layers.", self.manifest.name)))
     }
 
     fn unknown_layer(&self, name: &str) -> Error {
@@ -94,7 +119,8 @@ pub enum LayerChoice {
     Named(String),
     /// The last convolution with spatial extent.
     LastConv,
-    /// The last layer with spatial extent on the way to the output: what global pooling or flattening reads.
+    /// The last layer with spatial extent on the way to the output: what global pooling or flattening reads. An error in a transformer that
+    /// ends in tokens; the error names a layer that serves.
     BeforePooling,
     /// The graph's first output.
     Output,

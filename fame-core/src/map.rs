@@ -53,4 +53,17 @@ pub struct Explanation {
     pub warnings: Vec<String>,
     /// What holds for all maps: layer, loss, parameters as resolved.
     pub facts: Facts,
+    /// What the maps rest on, for the recipe's `check`. An explainer that names none is checked at the network's outputs for the clean pictures.
+    pub witnesses: Vec<Witness>,
+}
+
+/// An input that was fed to the network, and what the target layers gave for it: what a second backend can recompute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Witness {
+    /// Which input: `probe`, `probe after the walk`. Unique within the explanation.
+    pub name: String,
+    /// The network's input, `[C, H, W]`.
+    pub input: Tensor,
+    /// The target layers with their outputs for this input, without batch axis.
+    pub outputs: Vec<(String, Tensor)>,
 }

@@ -9,6 +9,7 @@ use crate::{
     recipe::{Placed, Problem, Problems, RecipeFile, RecipeText, Spec, suggestion},
     record::{Value, facts},
     registry::{BuildContext, Built, Contract, Registry},
+    run::ForwardCheck,
 };
 
 /// Everything a run needs, resolved. `fame-cli check` stops here: no model was loaded, no folder made.
@@ -29,6 +30,8 @@ pub struct Plan {
     pub prepare: Vec<Built<dyn PrepareStep>>,
     /// Explainers by the recipe's name.
     pub explain: Vec<(String, Built<dyn Explainer>)>,
+    /// What recomputes a part of every explanation.
+    pub check: Option<Built<ForwardCheck>>,
     /// Metrics.
     pub metrics: Vec<Built<dyn Metric>>,
     /// Writers.
@@ -79,6 +82,7 @@ impl Plan {
                     self.explain.iter().map(|(n, b)| Value::Map(facts([("name", n.as_str().into()), ("explainer", b.record())]))).collect(),
                 ),
             ),
+            ("check", self.check.as_ref().map(Built::record).into()),
             ("metrics", list(self.metrics.iter().map(Built::record).collect())),
             ("write", list(self.write.iter().map(Built::record).collect())),
             ("seed", Value::Integer(self.seed as i64)),
@@ -108,6 +112,7 @@ struct Resolved {
     data: Built<dyn Dataset>,
     prepare: Vec<Built<dyn PrepareStep>>,
     explain: Vec<(String, Built<dyn Explainer>)>,
+    check: Option<Built<ForwardCheck>>,
     metrics: Vec<Built<dyn Metric>>,
     write: Vec<Built<dyn Writer>>,
     seed: u64,
@@ -116,8 +121,8 @@ struct Resolved {
 
 impl Resolved {
     fn into_plan(self, text: RecipeText, folder: &Path) -> Plan {
-        let Self { manifest, backend, preset, data, prepare, explain, metrics, write, seed, out } = self;
-        Plan { text, folder: folder.to_owned(), manifest, backend, preset, data, prepare, explain, metrics, write, seed, out }
+        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, out } = self;
+        Plan { text, folder: folder.to_owned(), manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, out }
     }
 }
 
@@ -139,6 +144,7 @@ impl Resolver<'_> {
         };
         self.auxiliary_models(&prepare, &file.model.span, store);
         let explain = file.explain.iter().filter_map(|(n, s)| Some((n.clone(), self.part(&s.value, s.span.start, &with)?))).collect();
+        let check = file.check.as_ref().and_then(|check| self.check(check, &with));
         let metrics = file.metrics.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
         let write = file.write.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
         self.repeated_writers(&file.write);
@@ -150,6 +156,7 @@ impl Resolver<'_> {
             data: data?,
             prepare,
             explain,
+            check,
             metrics,
             write,
             seed: file.seed,
@@ -162,6 +169,21 @@ impl Resolver<'_> {
             Ok(built) => Some(built),
             Err(problems) => {
                 self.problems.extend(problems.into_iter().map(|p| p.shifted(at)));
+                None
+            }
+        }
+    }
+
+    fn check(&mut self, spec: &Placed<Spec>, with: &BuildContext<'_>) -> Option<Built<ForwardCheck>> {
+        match ForwardCheck::build(&spec.value, with) {
+            Ok(built) => {
+                if let Err(e) = built.plugin.can_run() {
+                    self.error_at(e, &spec.span);
+                }
+                Some(built)
+            }
+            Err(problems) => {
+                self.problems.extend(problems.into_iter().map(|p| p.shifted(spec.span.start)));
                 None
             }
         }

@@ -360,12 +360,25 @@ macro_rules! register {
     };
 }
 
+/// A plugin that this program could have had but was built without: a recipe that names it is told how to get it.
+pub struct Absent {
+    /// What it would be.
+    pub kind: Kind,
+    /// Its name in recipes.
+    pub name: &'static str,
+    /// Why it is not there and how to get it, as an error's help.
+    pub way: &'static str,
+}
+
+inventory::collect!(Absent);
+
 pub use inventory;
 
 /// All known plugins, by kind and name.
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: BTreeMap<(Kind, &'static str), Registration>,
+    absent: BTreeMap<(Kind, &'static str), &'static str>,
 }
 
 impl Registry {
@@ -378,6 +391,7 @@ impl Registry {
         for registration in inventory::iter::<Registration> {
             registry.add(*registration)?;
         }
+        registry.absent = inventory::iter::<Absent>.into_iter().map(|a| ((a.kind, a.name), a.way)).collect();
         Ok(registry)
     }
 
@@ -427,8 +441,10 @@ impl Registry {
     }
 
     fn unknown(&self, kind: Kind, spec: &Spec) -> Problem {
+        let absent = self.absent.iter().find(|((k, name), _)| *k == kind && *name == spec.name);
         let elsewhere = Kind::ALL.into_iter().find(|k| *k != kind && self.get(*k, &spec.name).is_some());
         let help = match elsewhere {
+            _ if absent.is_some() => absent.map(|(_, way)| (*way).to_owned()),
             Some(other) => Some(format!("`{}` is a {}, and a {} is wanted here", spec.name, other.noun(), kind.noun())),
             None => suggestion(&spec.name, &self.names(kind), kind.noun()),
         };

@@ -22,6 +22,8 @@ pub struct RecipeFile {
     pub prepare: Option<Vec<Placed<Spec>>>,
     /// Explainers by name, in order.
     pub explain: Vec<(String, Placed<Spec>)>,
+    /// A second backend that recomputes what the explanations rest on: `ForwardCheck(backend: …)`.
+    pub check: Option<Placed<Spec>>,
     /// Metrics, in order.
     pub metrics: Vec<Placed<Spec>>,
     /// Writers, in order. Left out: `[Npy(), Overlay()]`.
@@ -41,7 +43,7 @@ pub struct Placed<T> {
     pub span: Range<usize>,
 }
 
-const FIELDS: [&str; 10] = ["model", "backend", "preset", "data", "prepare", "explain", "metrics", "write", "seed", "out"];
+const FIELDS: [&str; 11] = ["model", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "out"];
 
 impl RecipeFile {
     /// Cuts `text` into fields.
@@ -110,12 +112,25 @@ impl Cut<'_> {
         let explain = self.explainers();
         let backend = self.optional::<Spec>("backend").or_else(|| default_spec("Tract()"));
         let prepare = self.list("prepare");
+        let check = self.optional("check");
         let metrics = self.list("metrics").unwrap_or_default();
         let write = self.list("write").unwrap_or_else(|| ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect());
         let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
         let seed = self.optional("seed").map_or(0, |p| p.value);
         let out = self.optional("out").map(|p| p.value);
-        Some(RecipeFile { model: model?, backend: backend?, preset, data: data?, prepare, explain: explain?, metrics, write, seed, out })
+        Some(RecipeFile {
+            model: model?,
+            backend: backend?,
+            preset,
+            data: data?,
+            prepare,
+            explain: explain?,
+            check,
+            metrics,
+            write,
+            seed,
+            out,
+        })
     }
 
     fn required<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {

@@ -11,6 +11,7 @@
 //! byte-identical to an unbroken one's; clocks are in `run.json`.
 
 mod aim;
+mod check;
 mod files;
 mod models;
 mod record;
@@ -23,10 +24,11 @@ use std::{
 };
 
 pub use aim::{Aim, AimedRow};
+pub use check::ForwardCheck;
 pub use files::{sha256_file, sha256_hex, write_json, write_whole};
 pub use models::ModelShelf;
 pub use record::{ItemStatus, RunStatus, Summary};
-pub use rows::{Row, WalkedRow, walk_rows};
+pub use rows::{Row, Seen, WalkedRow, walk_rows};
 
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
@@ -166,6 +168,7 @@ impl Runner<'_> {
         for (name, explainer) in &self.plan.explain {
             explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
         }
+        let check = self.plan.check.as_ref().map(|check| check.plugin.load(&model)).transpose()?;
         self.lap(record, "load", clock);
         record.model(&model)?;
 
@@ -174,7 +177,7 @@ impl Runner<'_> {
         self.observer.event(&Event::Stage("explain"));
         let clock = Instant::now();
         sweep_drafts(&self.options.out.join("items"));
-        let work = Work { runner: &self, places: &places, shelf: &shelf, model, base_key: self.base_key(&shelf)? };
+        let work = Work { runner: &self, places: &places, shelf: &shelf, model, check, base_key: self.base_key(&shelf)? };
         for batch in items.chunks(work.model.network.preferred_rows().max(1)) {
             work.batch(batch, record)?;
         }
@@ -220,6 +223,7 @@ struct Work<'a> {
     places: &'a models::Places<'a>,
     shelf: &'a ModelShelf<'a>,
     model: Arc<Model>,
+    check: Option<check::Second<'a>>,
     base_key: String,
 }
 
@@ -372,7 +376,14 @@ impl Work<'_> {
         }
         let mut still = Vec::new();
         for (mut c, result) in current.into_iter().zip(results) {
-            match result.and_then(|e| check_maps(e).map_err(|e| e.at(format!("explainer `{name}`")))) {
+            let checked = result.and_then(check_maps).and_then(|e| match &self.check {
+                Some(second) => second.check(&self.model, &c.sample, e).map_err(|(error, facts)| {
+                    record.check_failed(&c.item.id, name, facts);
+                    error
+                }),
+                None => Ok(e),
+            });
+            match checked {
                 Ok(explanation) => {
                     for warning in &explanation.warnings {
                         self.runner.observer.event(&Event::Warning(&format!("{}: {name}: {warning}", c.item.id)));

@@ -77,6 +77,8 @@ pub(super) struct RunRecord {
     head: Facts,
     clocks: Facts,
     items: Vec<ItemLine>,
+    /// Forward checks that failed, by item and explainer: the items themselves are not written.
+    differing: BTreeMap<String, Facts>,
     /// Every item's place in the data: items end in another order than they begin in.
     order: BTreeMap<String, usize>,
     began: Instant,
@@ -98,8 +100,15 @@ impl RunRecord {
             ("machine", machine()),
             ("started_unix_seconds", Value::Integer(started as i64)),
         ]);
-        let record =
-            Self { out: options.out.clone(), head, clocks: Facts::new(), items: Vec::new(), order: BTreeMap::new(), began: Instant::now() };
+        let record = Self {
+            out: options.out.clone(),
+            head,
+            clocks: Facts::new(),
+            items: Vec::new(),
+            differing: BTreeMap::new(),
+            order: BTreeMap::new(),
+            began: Instant::now(),
+        };
         record.save("running", None)?;
         Ok(record)
     }
@@ -136,6 +145,11 @@ impl RunRecord {
         self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), error: error.cloned() });
     }
 
+    /// What the forward check of an explanation found that will not be written.
+    pub(super) fn check_failed(&mut self, id: &str, explainer: &str, found: Facts) {
+        self.differing.entry(id.to_owned()).or_default().insert(explainer.to_owned(), Value::Map(found));
+    }
+
     pub(super) fn finish(mut self, plan: &Plan) -> Result<Summary> {
         let order = std::mem::take(&mut self.order);
         self.items.sort_by_key(|i| order.get(&i.id).copied());
@@ -162,7 +176,9 @@ impl RunRecord {
         all.insert("timings_seconds".into(), Value::Map(timings));
         all.insert("peak_memory_bytes".into(), peak_memory().into());
         if status != "running" {
-            all.insert("items".into(), Value::List(self.items.iter().map(|i| self.item_value(i)).collect()));
+            let items: Vec<Value> = self.items.iter().map(|i| self.item_value(i)).collect();
+            all.extend(super::check::tally(&items).map(|tally| ("forward_check".to_owned(), tally)));
+            all.insert("items".into(), Value::List(items));
         }
         write_json(&self.out.join("run.json"), &Value::Map(all))
     }
@@ -178,6 +194,11 @@ impl RunRecord {
         about.insert("seconds".into(), if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() });
         if let Some(e) = &line.error {
             about.insert("error".into(), error_value(e));
+        }
+        if let Some(found) = self.differing.get(&line.id).filter(|_| line.status == ItemStatus::Failed) {
+            let explained =
+                found.iter().map(|(name, check)| (name.clone(), Value::Map([(super::check::FACT.to_owned(), check.clone())].into())));
+            about.insert("explanations".into(), Value::Map(explained.collect()));
         }
         Value::Map(about)
     }

@@ -3,12 +3,12 @@
 //! Every row (picture × target) is independent, so they are walked as one batch of as many rows as keep the backend busy, and when one stops
 //! early the next waiting row takes its place: stopping early saves real time. Rows never influence one another's numbers.
 
-use std::collections::VecDeque;
+use std::{cell::OnceCell, collections::VecDeque};
 
 use super::Aim;
 use crate::{
     Error, Result, Tensor,
-    contract::{Place, Progress, Stop, Target, Walk},
+    contract::{Pass, Place, Progress, Stop, Target, Walk},
 };
 
 /// A row that waits to be walked.
@@ -35,6 +35,19 @@ pub struct WalkedRow {
     pub steps: usize,
     /// Why it ended.
     pub stop: Stop,
+    /// Where the walk began: the clean picture, and what the target layers gave for it.
+    pub began: Seen,
+    /// Where the walk ended.
+    pub ended: Seen,
+}
+
+/// A network input and the outputs of the aimed layers for it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// `[C, H, W]`.
+    pub input: Tensor,
+    /// One for each aimed layer, without batch axis.
+    pub outputs: Vec<Tensor>,
 }
 
 struct Active {
@@ -43,13 +56,33 @@ struct Active {
     steps: usize,
     first: Option<f32>,
     last: f32,
+    began: Option<Seen>,
 }
 
 impl Active {
-    fn finish(self, stop: Stop) -> (usize, WalkedRow) {
-        let Active { index, row, steps, first, last } = self;
-        let loss_before = first.unwrap_or(last);
-        (index, WalkedRow { walk: row.walk, target: row.target, loss_before, loss_after: last, steps, stop })
+    fn finish(self, stop: Stop, ended: Seen) -> (usize, WalkedRow) {
+        let Active { index, row, steps, first, last, began } = self;
+        let (loss_before, began) = (first.unwrap_or(last), began.unwrap_or_else(|| ended.clone()));
+        (index, WalkedRow { walk: row.walk, target: row.target, loss_before, loss_after: last, steps, stop, began, ended })
+    }
+}
+
+/// What the rows of a pass saw. Outputs are read only when a row begins or ends.
+struct Views<'p> {
+    pass: &'p dyn Pass,
+    layers: &'p [String],
+    images: &'p [Tensor],
+    outputs: OnceCell<Vec<Tensor>>,
+}
+
+impl Views<'_> {
+    fn of(&self, n: usize) -> Result<Seen> {
+        if self.outputs.get().is_none() {
+            let read = self.layers.iter().map(|layer| self.pass.output(layer)).collect::<Result<_>>()?;
+            let _ = self.outputs.set(read);
+        }
+        let outputs = self.outputs.get().map(|all| all.iter().map(|o| o.row_tensor(n)).collect()).unwrap_or_default();
+        Ok(Seen { input: self.images[n].clone(), outputs })
     }
 }
 
@@ -71,7 +104,7 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
     loop {
         while active.len() < width {
             let Some((index, row)) = waiting.pop_front() else { break };
-            active.push(Active { index, row, steps: 0, first: None, last: f32::NAN });
+            active.push(Active { index, row, steps: 0, first: None, last: f32::NAN, began: None });
         }
         if active.is_empty() {
             break;
@@ -86,7 +119,7 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
         let stops: Vec<Option<Stop>> = active.iter_mut().zip(&evaluation.values).map(|(a, v)| observe(a, *v)).collect();
         let gradient =
             if stops.iter().any(Option::is_none) { Some(pass.gradient(&aim.seeds(evaluation.cotangents))?.swap_remove(0)) } else { None };
-        drop(pass);
+        let views = Views { pass: pass.as_ref(), layers: &aim.layers, images: &images, outputs: OnceCell::new() };
         let mut still = Vec::with_capacity(active.len());
         for (n, (mut a, stop)) in active.drain(..).zip(stops).enumerate() {
             let stop = match (stop, &gradient) {
@@ -94,9 +127,14 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
                 (None, Some(g)) => a.row.walk.step(&g.row_tensor(n))?,
                 (None, None) => return Err(Error::bug("a row that goes on has no gradient.")),
             };
+            if a.began.is_none() {
+                a.began = Some(views.of(n)?);
+            }
             if let Some(stop) = stop {
+                // Whoever ends a walk does so without having moved: this is where it is.
+                let ended = views.of(n)?;
                 done_steps += a.row.max_steps - a.steps;
-                let (index, row) = a.finish(stop);
+                let (index, row) = a.finish(stop, ended);
                 walked[index] = Some(row);
             } else {
                 a.steps += 1;

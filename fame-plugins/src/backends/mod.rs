@@ -1,3 +1,14 @@
 //! Backends: the engines that run networks and pull gradients back through them.
 
+#[cfg(feature = "tch")]
+pub mod tch;
 pub mod tract;
+
+#[cfg(not(feature = "tch"))]
+fame_core::registry::inventory::submit! {
+    fame_core::registry::Absent {
+        kind: fame_core::registry::Kind::Backend,
+        name: "Tch",
+        way: "this build of fame has no libtorch: build it with `--features tch`, or load the plugin with `--plugin libfame_tch.so` (README, Backends)",
+    }
+}

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result, Sample, Tensor,
+    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result, Sample, Tensor, Witness,
     contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
     model::ChannelOrder,
     recipe::Spec,
     record::{Facts, Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
-    run::{Aim, AimedRow, Row, WalkedRow, walk_rows},
+    run::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
     seed_of,
 };
 use schemars::JsonSchema;
@@ -146,6 +146,9 @@ impl Running {
         }
         for ((n, about), row) in places.into_iter().zip(walk_rows(&aim, rows, with.progress)?) {
             let result = &mut results[n];
+            if let Ok(explanation) = result {
+                witness(&aim.layers, &about, &row, &mut explanation.witnesses);
+            }
             if let Ok(explanation) = result
                 && let Err(e) = self.finish(with.model, &about, row, explanation)
             {
@@ -203,6 +206,22 @@ impl Running {
             into.maps.push(NamedMap { name, role: aimed.role.clone(), raw: field.clone(), finished, frame: row.target.frame, facts });
         }
         Ok(())
+    }
+}
+
+/// Remembers where a walk began, once for each picture, and where it ended.
+fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<Witness>) {
+    let seen = |name: String, seen: &Seen| {
+        let outputs = layers.iter().cloned().zip(seen.outputs.iter().cloned()).collect();
+        Witness { name, input: seen.input.clone(), outputs }
+    };
+    if !into.iter().any(|w| w.input == row.began.input) {
+        // A walk that begins beside the picture is known by its map's name.
+        let taken = into.iter().any(|w| w.name == about.role);
+        into.push(seen(if taken { format!("{} at the start", about.name) } else { about.role.clone() }, &row.began));
+    }
+    if row.steps > 0 {
+        into.push(seen(format!("{} after the walk", about.name), &row.ended));
     }
 }
 

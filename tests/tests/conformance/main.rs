@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backends;
+mod layers;
 mod measure;
 mod networks;
 mod problems;

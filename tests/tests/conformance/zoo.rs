@@ -16,7 +16,7 @@ const FORWARD: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
 /// Where PyTorch's own gradient moves by more, f32 against f64 or after the input moved by 1e-6, some units sit on their kinks: a
 /// correct program may be that far off, times this, since each flips other units.
-const KINK_SLACK: f64 = 3.0;
+const KINK_SLACK: f64 = 2.0;
 
 /// One network's files.
 struct Entry {
@@ -55,7 +55,7 @@ fn zoo_table() {
     assert!(!entries.is_empty(), "{} holds no network", folder.display());
     let mut faults = vec![];
     println!(
-        "relative L2 distances; `f32` and `nudged`: PyTorch's gradient in f32, and in f64 after the input moved by 1e-6, from its f64\n"
+        "relative L2 distances; `f32` and `nudged`: PyTorch's gradient in f32, and in f64 after the input moved by 1e-6 (worst of three), from its f64\n"
     );
     print!("| network | gradient in PyTorch: f32 | nudged |");
     for (ix, subject) in subjects.iter().enumerate() {

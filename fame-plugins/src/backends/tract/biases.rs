@@ -13,7 +13,7 @@ use super::fold::{batch_norm, floats};
 use super::onnx::OnnxFile;
 
 /// Finds them, in topological order of the layers they add to.
-pub(super) fn biases(file: &OnnxFile, layers: &[Layer]) -> Result<Vec<Bias>> {
+pub(in crate::backends) fn biases(file: &OnnxFile, layers: &[Layer]) -> Result<Vec<Bias>> {
     let constants = file.constants();
     let shapes: HashMap<&str, &Layer> = layers.iter().filter(|l| l.depends_on_input).map(|l| (l.name.as_str(), l)).collect();
     let mut found = vec![];

@@ -20,21 +20,21 @@ use super::onnx::{OnnxFile, guarded};
 use super::ops::PRelu;
 
 /// What a typed model is wanted for.
-pub(super) struct Wanted<'a> {
+pub(in crate::backends) struct Wanted<'a> {
     /// The tensors to give out, in this order.
-    pub(super) outputs: &'a [String],
+    pub(in crate::backends) outputs: &'a [String],
     /// A layer whose value comes from outside: it becomes the second input.
-    pub(super) replaced: Option<(&'a str, &'a [usize])>,
+    pub(in crate::backends) replaced: Option<(&'a str, &'a [usize])>,
     /// The shape of the first input, batch axis included.
-    pub(super) input: &'a [usize],
+    pub(in crate::backends) input: &'a [usize],
     /// Whether operators may be folded into one another.
-    pub(super) fold: bool,
+    pub(in crate::backends) fold: bool,
 }
 
 /// Builds the typed model, not yet decluttered.
 ///
 /// Outputs are chosen before the model is typed: then every one of them keeps its name and its ONNX layout.
-pub(super) fn typed_model(file: &OnnxFile, wanted: &Wanted) -> TractResult<TypedModel> {
+pub(in crate::backends) fn typed_model(file: &OnnxFile, wanted: &Wanted) -> TractResult<TypedModel> {
     guarded("importing", || {
         let graph = subgraph(file, wanted);
         let proto = ModelProto { graph: Some(graph), opset_import: file.proto.opset_import.clone(), ..ModelProto::default() };
@@ -101,7 +101,7 @@ fn float_input(name: &str) -> ValueInfoProto {
 }
 
 /// The shape the file declares for its input; `None` where it leaves an extent open.
-pub(super) fn declared_shape(file: &OnnxFile) -> Option<Vec<Option<usize>>> {
+pub(in crate::backends) fn declared_shape(file: &OnnxFile) -> Option<Vec<Option<usize>>> {
     use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
     let name = file.data_input().ok()?;
     let input = file.graph().input.iter().find(|i| i.name == name)?;

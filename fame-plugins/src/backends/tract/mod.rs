@@ -22,14 +22,27 @@ mod biases;
 mod fold;
 mod gradient;
 mod import;
+mod loaded;
 mod network;
 #[cfg(test)]
-mod network_tests;
+pub(in crate::backends) mod network_tests;
 mod onnx;
 mod ops;
 mod pass;
 mod plan;
 mod skeleton;
+
+/// What the tch backend shares: reading, importing and naming are the same, so that layers and numerics agree by construction.
+#[cfg(feature = "tch")]
+pub(in crate::backends) mod shared {
+    pub(in crate::backends) use super::biases::biases;
+    pub(in crate::backends) use super::gradient::resample::{is_by_axes, matrices};
+    pub(in crate::backends) use super::import::{Wanted, typed_model};
+    pub(in crate::backends) use super::loaded::{Kept, Loaded};
+    pub(in crate::backends) use super::onnx::{OnnxFile, guarded};
+    pub(in crate::backends) use super::ops::PRelu;
+    pub(in crate::backends) use super::skeleton::{Skeleton, no_rule, reason, row_shape};
+}
 
 use fame_core::contract::{Backend, LoadRequest, Network};
 use fame_core::registry::{BuildContext, Parts, Plugin};

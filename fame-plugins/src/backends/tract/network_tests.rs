@@ -18,13 +18,13 @@ use super::onnx::OnnxFile;
 /// Two plans of one network may sum in another order (a tapped layer is not fused), so they agree to f32 rounding over ~100 summands.
 const ROUNDING: f32 = 1e-5;
 
-fn noise(i: usize) -> f32 {
+pub(in crate::backends) fn noise(i: usize) -> f32 {
     let h = (i as u32 + 1).wrapping_mul(2_246_822_519);
     let h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
     ((h ^ (h >> 12)) >> 8) as f32 / 8_388_608.0 - 1.0
 }
 
-fn batch(shape: &[usize], from: usize) -> Tensor {
+pub(in crate::backends) fn batch(shape: &[usize], from: usize) -> Tensor {
     let n: usize = shape.iter().product();
     Tensor::new(shape, (from..from + n).map(noise).collect()).unwrap()
 }
@@ -43,7 +43,7 @@ fn weight(name: &str, dims: &[i64]) -> TensorProto {
     }
 }
 
-fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, &[i64])]) -> NodeProto {
+pub(in crate::backends) fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, &[i64])]) -> NodeProto {
     let attribute = |(name, ints): &(&str, &[i64])| AttributeProto {
         name: (*name).into(),
         r#type: if ints.len() == 1 && *name != "axes" { AttributeType::Int as i32 } else { AttributeType::Ints as i32 },
@@ -72,7 +72,7 @@ fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), r#type: Some(kind), ..ValueInfoProto::default() }
 }
 
-fn model(node: Vec<NodeProto>, initializer: Vec<TensorProto>, output: &str) -> ModelProto {
+pub(in crate::backends) fn model(node: Vec<NodeProto>, initializer: Vec<TensorProto>, output: &str) -> ModelProto {
     let graph = GraphProto {
         node,
         name: "net".into(),
@@ -85,7 +85,7 @@ fn model(node: Vec<NodeProto>, initializer: Vec<TensorProto>, output: &str) -> M
     ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(graph), ..ModelProto::default() }
 }
 
-fn small() -> ModelProto {
+pub(in crate::backends) fn small() -> ModelProto {
     let pads: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
     let nodes = vec![
         node("Conv", &["x", "w1", "b1"], "conv1", &[pads]),
@@ -120,15 +120,15 @@ fn load(proto: ModelProto) -> Result<TractNetwork, Error> {
     TractNetwork::new(OnnxFile::check(proto, None, "net.onnx".into())?, None, 2)
 }
 
-fn network() -> TractNetwork {
+pub(in crate::backends) fn network() -> impl Network {
     load(small()).unwrap()
 }
 
-fn seed(layer: &str, cotangent: Tensor) -> Seed {
+pub(in crate::backends) fn seed(layer: &str, cotangent: Tensor) -> Seed {
     Seed { layer: layer.into(), cotangent }
 }
 
-fn assert_close(a: &Tensor, b: &Tensor) {
+pub(in crate::backends) fn assert_close(a: &Tensor, b: &Tensor) {
     assert_eq!(a.shape(), b.shape());
     let scale = b.max_abs().max(1e-3);
     let apart = a.data().iter().zip(b.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

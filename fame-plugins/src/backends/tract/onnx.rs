@@ -10,17 +10,17 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractResult, format_err};
 
 /// A model file that passed every check that needs no execution.
-pub(super) struct OnnxFile {
+pub(in crate::backends) struct OnnxFile {
     /// The decoded file.
-    pub(super) proto: ModelProto,
+    pub(in crate::backends) proto: ModelProto,
     /// Where external weights are looked for.
-    pub(super) folder: Option<String>,
+    pub(in crate::backends) folder: Option<String>,
     /// The file's path, for messages.
-    pub(super) path: String,
+    pub(in crate::backends) path: String,
 }
 
 /// Turns a panic of tract, which trusts its input more than we can, into an error.
-pub(super) fn guarded<T>(what: &str, run: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+pub(in crate::backends) fn guarded<T>(what: &str, run: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format_err!("{what}: {}", text.unwrap_or("tract panicked")))
@@ -29,7 +29,7 @@ pub(super) fn guarded<T>(what: &str, run: impl FnOnce() -> TractResult<T>) -> Tr
 
 impl OnnxFile {
     /// Reads and checks `path`.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(in crate::backends) fn read(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
         if bytes.is_empty() {
@@ -45,7 +45,7 @@ impl OnnxFile {
     }
 
     /// Checks a decoded model.
-    pub(super) fn check(proto: ModelProto, folder: Option<String>, path: String) -> Result<Self> {
+    pub(in crate::backends) fn check(proto: ModelProto, folder: Option<String>, path: String) -> Result<Self> {
         let file = Self { proto, folder, path };
         if file.proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
             return Err(file.refuse("it holds no graph").with_help("Is it an ONNX model? Fetch or export it again."));
@@ -57,18 +57,18 @@ impl OnnxFile {
     }
 
     /// The graph; [`OnnxFile::check`] made sure there is one.
-    pub(super) fn graph(&self) -> &GraphProto {
+    pub(in crate::backends) fn graph(&self) -> &GraphProto {
         static EMPTY: std::sync::LazyLock<GraphProto> = std::sync::LazyLock::new(GraphProto::default);
         self.proto.graph.as_ref().unwrap_or(&EMPTY)
     }
 
     /// An error about this file.
-    pub(super) fn refuse(&self, why: impl std::fmt::Display) -> Error {
+    pub(in crate::backends) fn refuse(&self, why: impl std::fmt::Display) -> Error {
         refusal(&self.path, why)
     }
 
     /// The name of the one input that is not a weight.
-    pub(super) fn data_input(&self) -> Result<&str> {
+    pub(in crate::backends) fn data_input(&self) -> Result<&str> {
         let graph = self.graph();
         let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
         let inputs: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).filter(|name| !is_weight(name)).collect();
@@ -82,7 +82,7 @@ impl OnnxFile {
     }
 
     /// Every constant of the graph by name: initializers and `Constant` nodes.
-    pub(super) fn constants(&self) -> HashMap<&str, &TensorProto> {
+    pub(in crate::backends) fn constants(&self) -> HashMap<&str, &TensorProto> {
         let graph = self.graph();
         let nodes = graph.node.iter().filter(|n| n.op_type == "Constant").filter_map(|n| {
             let value = n.attribute.iter().find(|a| a.name == "value")?.t.as_ref()?;
@@ -92,7 +92,7 @@ impl OnnxFile {
     }
 
     /// The values of a constant.
-    pub(super) fn tensor(&self, proto: &TensorProto) -> TractResult<Tensor> {
+    pub(in crate::backends) fn tensor(&self, proto: &TensorProto) -> TractResult<Tensor> {
         tract_onnx::tensor::load_tensor(&tract_onnx::data_resolver::MmapDataResolver, proto, self.folder.as_deref())
     }
 

@@ -76,7 +76,7 @@ impl Plan {
         let wanted = Wanted { outputs: &outputs, replaced, input: skeleton.shape(input_name)?, fold: true };
         let compiled = guarded("compiling", || Ok(compile(file, &wanted, layers.len(), &places, taps.relu)));
         let (forward, backward) = compiled.map_err(Refusal::Failed).flatten().map_err(|refusal| match refusal {
-            Refusal::NoRule { node, op } => no_rule(&node, &op),
+            Refusal::NoRule { node, op } => no_rule(&node, &op, Skeleton::TRACT),
             Refusal::NoPath(ix) => no_path(&taps.layers.join("`, `"), &taps.gradients[ix]),
             Refusal::Failed(error) => Error::new(
                 "fame::backend::planning",

@@ -5,18 +5,25 @@ use std::collections::{HashMap, HashSet};
 use fame_core::{Error, Layer, Place, Result};
 use tract_onnx::tract_core::internal::*;
 
-use super::gradient::rule_for;
 use super::import::{Wanted, typed_model};
 use super::onnx::OnnxFile;
 
 /// The graph of the typed model with nothing in it but names.
-pub(super) struct Skeleton {
+pub(in crate::backends) struct Skeleton {
     /// Every named tensor, the input first.
-    pub(super) layers: Vec<Layer>,
+    pub(in crate::backends) layers: Vec<Layer>,
     /// The full shape of each layer with N = 1.
-    pub(super) shapes: HashMap<String, Vec<usize>>,
+    pub(in crate::backends) shapes: HashMap<String, Vec<usize>>,
     nodes: Vec<Bone>,
     places: HashMap<String, usize>,
+    backend: Named,
+}
+
+/// The backend a message is about, and what it advises where it has no rule.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::backends) struct Named {
+    name: &'static str,
+    advice: &'static str,
 }
 
 /// One node.
@@ -33,7 +40,7 @@ struct Bone {
 const VANISHING: [&str; 2] = ["Dropout", "StridedSlice"];
 
 /// The shape of one row: the batch axis, which is 1 in every plan, is dropped.
-pub(super) fn row_shape(full: &[usize]) -> &[usize] {
+pub(in crate::backends) fn row_shape(full: &[usize]) -> &[usize] {
     match full {
         [1, row @ ..] => row,
         _ => full,
@@ -41,8 +48,15 @@ pub(super) fn row_shape(full: &[usize]) -> &[usize] {
 }
 
 impl Skeleton {
-    /// Types the whole graph with every tensor as an output.
-    pub(super) fn of(file: &OnnxFile, input: &[usize]) -> Result<Self> {
+    /// Messages of the tract backend.
+    pub(in crate::backends) const TRACT: Named =
+        Named { name: "tract", advice: "Choose a target layer in front of it, or use the `Tch` backend." };
+    /// Messages of the tch backend.
+    #[cfg(feature = "tch")]
+    pub(in crate::backends) const TCH: Named = Named { name: "tch", advice: "Choose a target layer in front of it." };
+
+    /// Types the whole graph with every tensor as an output. `has_rule` says through which operators a gradient of `backend` goes.
+    pub(in crate::backends) fn of(file: &OnnxFile, input: &[usize], backend: Named, has_rule: fn(&dyn TypedOp) -> bool) -> Result<Self> {
         let graph = file.graph();
         let data = file.data_input()?;
         let named = graph.node.iter().flat_map(|n| n.output.iter().filter(|o| !o.is_empty()).map(|o| (o, n.op_type.as_str())));
@@ -54,10 +68,18 @@ impl Skeleton {
             file.refuse(format_args!("tract cannot import it for input shape {:?}: {}", &input[1..], reason(&e)))
                 .with_help("Give `input_shape` if the file leaves it open, or export the model with another opset.")
         })?;
-        Self::read(&model, ops, graph.output.iter().map(|o| o.name.as_str()).collect()).map_err(|e| file.refuse(reason(&e)))
+        let mut skeleton = Self::read(&model, ops, graph.output.iter().map(|o| o.name.as_str()).collect(), has_rule)
+            .map_err(|e| file.refuse(reason(&e)))?;
+        skeleton.backend = backend;
+        Ok(skeleton)
     }
 
-    fn read(model: &TypedModel, ops: Vec<(String, String)>, declared: HashSet<&str>) -> TractResult<Self> {
+    fn read(
+        model: &TypedModel,
+        ops: Vec<(String, String)>,
+        declared: HashSet<&str>,
+        has_rule: fn(&dyn TypedOp) -> bool,
+    ) -> TractResult<Self> {
         let mut depends: HashSet<usize> = model.inputs.iter().map(|outlet| outlet.node).collect();
         for id in model.eval_order()? {
             if model.node(id).inputs.iter().any(|input| depends.contains(&input.node)) {
@@ -82,14 +104,14 @@ impl Skeleton {
             name: node.name.clone(),
             op: node.op.name().into_owned(),
             inputs: node.inputs.iter().map(|input| input.node).collect(),
-            has_rule: (rule_for(node.op.as_ref()).is_some() && node.outputs.len() == 1) || VANISHING.contains(&node.op.name().as_ref()),
+            has_rule: (has_rule(node.op.as_ref()) && node.outputs.len() == 1) || VANISHING.contains(&node.op.name().as_ref()),
             is_real: node.outputs.iter().any(|output| output.fact.datum_type.is_float()),
         };
-        Ok(Self { layers, shapes, nodes: model.nodes.iter().map(bone).collect(), places })
+        Ok(Self { layers, shapes, nodes: model.nodes.iter().map(bone).collect(), places, backend: Self::TRACT })
     }
 
     /// The full shape of a layer, or an error that names the nearest layers.
-    pub(super) fn shape(&self, name: &str) -> Result<&[usize]> {
+    pub(in crate::backends) fn shape(&self, name: &str) -> Result<&[usize]> {
         self.shapes.get(name).map(Vec::as_slice).ok_or_else(|| self.unknown(name))
     }
 
@@ -109,7 +131,7 @@ impl Skeleton {
     }
 
     /// Whether every node between `to` and `layer` has a rule.
-    pub(super) fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    pub(in crate::backends) fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
         let (from, to_node) = (self.node_of(&Place::Layer(layer.to_owned()))?, self.node_of(to)?);
         if from == to_node {
             return Ok(());
@@ -126,7 +148,7 @@ impl Skeleton {
         }
         let on_path = |id: &usize| *id != to_node && up.contains(id) && down.contains(id) && self.nodes[*id].is_real;
         let stop = (0..self.nodes.len()).find(|id| on_path(id) && !self.nodes[*id].has_rule);
-        stop.map_or(Ok(()), |id| Err(no_rule(&self.nodes[id].name, &self.nodes[id].op)))
+        stop.map_or(Ok(()), |id| Err(no_rule(&self.nodes[id].name, &self.nodes[id].op, self.backend)))
     }
 
     fn closure(start: usize, next: impl Fn(usize) -> Vec<usize>) -> HashSet<usize> {
@@ -139,16 +161,16 @@ impl Skeleton {
 }
 
 /// An operator stops the gradient.
-pub(super) fn no_rule(node: &str, op: &str) -> Error {
+pub(in crate::backends) fn no_rule(node: &str, op: &str, backend: Named) -> Error {
     Error::new(
         "fame::backend::no_gradient_rule",
-        format!("no gradient goes through node `{node}`: the tract backend has no rule for the operator `{op}`."),
+        format!("no gradient goes through node `{node}`: the {} backend has no rule for the operator `{op}`.", backend.name),
     )
-    .with_help("Choose a target layer in front of it, or use the `Tch` backend.")
+    .with_help(backend.advice)
 }
 
 /// Nothing connects the two.
-pub(super) fn no_path(layer: &str, to: &Place) -> Error {
+pub(in crate::backends) fn no_path(layer: &str, to: &Place) -> Error {
     let place = match to {
         Place::Input => "the input".to_owned(),
         Place::Layer(name) => format!("layer `{name}`"),
@@ -157,7 +179,7 @@ pub(super) fn no_path(layer: &str, to: &Place) -> Error {
 }
 
 /// The innermost cause, which is what says something, in one line.
-pub(super) fn reason(error: &TractError) -> String {
+pub(in crate::backends) fn reason(error: &TractError) -> String {
     let outer = error.to_string();
     let inner = error.root_cause().to_string();
     let line = |text: &str| text.lines().next().unwrap_or_default().chars().take(300).collect::<String>();

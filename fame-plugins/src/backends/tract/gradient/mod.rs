@@ -16,7 +16,7 @@ mod elementwise;
 mod norm;
 mod pool;
 mod reduce;
-mod resample;
+pub(super) mod resample;
 mod shape;
 mod tape;
 

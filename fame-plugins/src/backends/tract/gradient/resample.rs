@@ -11,16 +11,84 @@ use tract_onnx_opl::resize::{AspectRatio, Resize as OnnxResize};
 use super::super::ops::{AxisGrad, Tap};
 use super::{Pull, Pulled, Rule};
 
-pub(super) const RULES: &[Rule] = &[
-    Rule::of::<Resize>(resize),
-    Rule {
-        applies: |op| op.downcast_ref::<OnnxResize>().is_some_and(|op| op.keep_aspect_ratio_policy == AspectRatio::Stretch),
-        pull: onnx_resize,
-    },
-    Rule::of::<NearestUpsample>(nearest_upsample),
-    Rule { applies: |op| op.downcast_ref::<Pad>().is_some_and(|op| !matches!(op.mode, PadMode::Constant(_))), pull: pad },
-    Rule::of::<Tile>(tile),
-];
+pub(super) const RULES: &[Rule] = &[Rule { applies: is_by_axes, pull: by_axes }];
+
+/// Whether `op` is, along every axis by itself, a matrix.
+pub(in crate::backends) fn is_by_axes(op: &dyn TypedOp) -> bool {
+    op.is::<Resize>()
+        || op.is::<NearestUpsample>()
+        || op.is::<Tile>()
+        || op.downcast_ref::<OnnxResize>().is_some_and(|op| op.keep_aspect_ratio_policy == AspectRatio::Stretch)
+        || op.downcast_ref::<Pad>().is_some_and(|op| !matches!(op.mode, PadMode::Constant(_)))
+}
+
+/// The matrix of an operator along one axis.
+pub(in crate::backends) struct AxisMatrix {
+    /// The axis.
+    pub(in crate::backends) axis: usize,
+    /// Extent of the input along it.
+    pub(in crate::backends) from: usize,
+    /// Extent of the output along it.
+    pub(in crate::backends) to: usize,
+    /// The entries that are not zero.
+    pub(in crate::backends) taps: Vec<Tap>,
+}
+
+/// The matrices of a node for which [`is_by_axes`] holds, along every axis where it does anything.
+pub(in crate::backends) fn matrices(model: &TypedModel, node: &TypedNode) -> TractResult<Vec<AxisMatrix>> {
+    let site = Site { model, node };
+    if let Some(op) = node.op_as::<Resize>() {
+        resize(&site, op)
+    } else if let Some(op) = node.op_as::<OnnxResize>() {
+        onnx_resize(&site, op)
+    } else if let Some(op) = node.op_as::<NearestUpsample>() {
+        nearest_upsample(&site, op)
+    } else if let Some(op) = node.op_as::<Pad>() {
+        pad(&site, op)
+    } else {
+        tile(&site, node.op_as::<Tile>().context("an operator that is not a matrix along its axes")?)
+    }
+}
+
+/// A node in its model.
+struct Site<'m> {
+    model: &'m TypedModel,
+    node: &'m TypedNode,
+}
+
+impl Site<'_> {
+    fn shape(&self, outlet: OutletId) -> TractResult<&[usize]> {
+        self.model.outlet_fact(outlet)?.shape.as_concrete().context("shapes are concrete")
+    }
+
+    fn input_shape(&self) -> TractResult<&[usize]> {
+        self.shape(self.node.inputs[0])
+    }
+
+    fn output_shape(&self) -> TractResult<&[usize]> {
+        self.shape(self.node.id.into())
+    }
+
+    /// The constant on input `ix` if it says something for each of `count` axes.
+    fn per_axis(&self, ix: Option<usize>, count: usize) -> TractResult<Option<Arc<Tensor>>> {
+        let Some(outlet) = ix.and_then(|ix| self.node.inputs.get(ix)) else { return Ok(None) };
+        let konst = self.model.outlet_fact(*outlet)?.konst.clone().with_context(|| format!("{outlet:?} is not constant"))?;
+        Ok(Some(konst).filter(|konst| konst.len() == count))
+    }
+
+    /// Every axis for which `matrix` gives one.
+    fn each(&self, matrix: impl Fn(usize, usize) -> TractResult<Option<(usize, Vec<Tap>)>>) -> TractResult<Vec<AxisMatrix>> {
+        let (from, to) = (self.input_shape()?, self.output_shape()?);
+        let mut found = vec![];
+        for axis in 0..from.len() {
+            if let Some((extent, taps)) = matrix(axis, from[axis])? {
+                ensure!(extent == to[axis], "axis {axis} has {} elements in the output, and measured {extent}", to[axis]);
+                found.push(AxisMatrix { axis, from: from[axis], to: extent, taps });
+            }
+        }
+        Ok(found)
+    }
+}
 
 /// The matrix of `op`, which works on the second axis of `[extent, extent]` data, less what it adds to zeros.
 fn measure(op: &dyn TypedOp, extent: usize, parameters: &[Tensor]) -> TractResult<(usize, Vec<Tap>)> {
@@ -36,34 +104,24 @@ fn measure(op: &dyn TypedOp, extent: usize, parameters: &[Tensor]) -> TractResul
     Ok((of_unit.shape()[1], taps.filter(|tap| tap.weight != 0.0).collect()))
 }
 
-/// Pulls the cotangent back along every axis for which `matrix` gives one.
-fn by_axes(pull: &mut Pull, matrix: impl Fn(&Pull, usize, usize) -> TractResult<Option<(usize, Vec<Tap>)>>) -> TractResult<Pulled> {
-    let (from, to) = (pull.input_shape(0)?.to_vec(), pull.output_shape()?.to_vec());
+/// Pulls the cotangent back along every axis.
+fn by_axes(pull: &mut Pull) -> TractResult<Pulled> {
+    let (model, node) = pull.surroundings();
     let mut wire = pull.cotangent;
-    for axis in 0..from.len() {
-        if let Some((extent, taps)) = matrix(pull, axis, from[axis])? {
-            ensure!(extent == to[axis], "axis {axis} has {} elements in the output, and measured {extent}", to[axis]);
-            wire = pull.wire(AxisGrad { axis, from: from[axis], to: extent, taps }, &[wire])?;
-        }
+    for AxisMatrix { axis, from, to, taps } in matrices(model, node)? {
+        wire = pull.wire(AxisGrad { axis, from, to, taps }, &[wire])?;
     }
     let mut pulled: Pulled = tvec!(None; pull.arity());
     pulled[0] = Some(wire);
     Ok(pulled)
 }
 
-/// The constant on input `ix` if it says something for each of `count` axes.
-fn per_axis(pull: &Pull, ix: Option<usize>, count: usize) -> TractResult<Option<Arc<Tensor>>> {
-    let Some(ix) = ix.filter(|ix| *ix < pull.arity()) else { return Ok(None) };
-    Ok(Some(pull.constant(ix)?).filter(|konst| konst.len() == count))
-}
-
-fn resize(pull: &mut Pull) -> TractResult<Pulled> {
-    let op = pull.op::<Resize>()?;
-    by_axes(pull, |pull, axis, extent| {
-        let rank = pull.input_shape(0)?.len();
-        let target = pull.output_shape()?[axis];
+fn resize(site: &Site, op: &Resize) -> TractResult<Vec<AxisMatrix>> {
+    site.each(|axis, extent| {
+        let rank = site.input_shape()?.len();
+        let target = site.output_shape()?[axis];
         let mut alone = Resize { optional_scales_input: None, optional_sizes_input: Some(1), ..op.clone() };
-        let parameter = if let Some(scales) = per_axis(pull, op.optional_scales_input, rank)? {
+        let parameter = if let Some(scales) = site.per_axis(op.optional_scales_input, rank)? {
             let scale = scales.cast_to::<f32>()?.to_plain_array_view::<f32>()?.as_slice().context("contiguous")?[axis];
             (alone.optional_scales_input, alone.optional_sizes_input) = (Some(1), None);
             tensor1(&[1.0, scale])
@@ -76,12 +134,11 @@ fn resize(pull: &mut Pull) -> TractResult<Pulled> {
     })
 }
 
-fn onnx_resize(pull: &mut Pull) -> TractResult<Pulled> {
-    let op = pull.op::<OnnxResize>()?;
-    let axes = op.resized_axes(pull.input_shape(0)?.len())?;
-    by_axes(pull, |pull, axis, extent| {
+fn onnx_resize(site: &Site, op: &OnnxResize) -> TractResult<Vec<AxisMatrix>> {
+    let axes = op.resized_axes(site.input_shape()?.len())?;
+    site.each(|axis, extent| {
         let Some(place) = axes.iter().position(|a| *a == axis) else { return Ok(None) };
-        let target = pull.output_shape()?[axis];
+        let target = site.output_shape()?[axis];
         let pick = |values: &Tensor, at: &[usize]| -> TractResult<Tensor> {
             let values = values.cast_to::<f32>()?;
             let view = values.to_plain_array_view::<f32>()?;
@@ -89,14 +146,14 @@ fn onnx_resize(pull: &mut Pull) -> TractResult<Pulled> {
         };
         let mut alone = OnnxResize { axes: Some(vec![1]), optional_roi_input: None, ..op.clone() };
         let mut parameters = vec![];
-        if let Some(scales) = per_axis(pull, op.optional_scales_input, axes.len())? {
+        if let Some(scales) = site.per_axis(op.optional_scales_input, axes.len())? {
             parameters.push(pick(&scales, &[place])?);
             (alone.optional_scales_input, alone.optional_sizes_input) = (Some(1), None);
         } else {
             parameters.push(tensor1(&[target as i64]));
             (alone.optional_scales_input, alone.optional_sizes_input) = (None, Some(1));
         }
-        if let Some(roi) = per_axis(pull, op.optional_roi_input, 2 * axes.len())? {
+        if let Some(roi) = site.per_axis(op.optional_roi_input, 2 * axes.len())? {
             parameters.push(pick(&roi, &[place, place + axes.len()])?);
             alone.optional_roi_input = Some(2);
         }
@@ -109,26 +166,23 @@ fn is_unit(taps: &[Tap], extent: usize) -> bool {
     taps.len() == extent && taps.iter().all(|tap| tap.from == tap.to && tap.weight == 1.0)
 }
 
-fn nearest_upsample(pull: &mut Pull) -> TractResult<Pulled> {
-    let op = pull.op::<NearestUpsample>()?;
-    by_axes(pull, |_, axis, extent| {
+fn nearest_upsample(site: &Site, op: &NearestUpsample) -> TractResult<Vec<AxisMatrix>> {
+    site.each(|axis, extent| {
         let scale = op.scales[axis];
         let taps = (0..extent * scale).map(|to| Tap { from: to / scale, to, weight: 1.0 }).collect();
         Ok((scale > 1).then_some((extent * scale, taps)))
     })
 }
 
-fn pad(pull: &mut Pull) -> TractResult<Pulled> {
-    let op = pull.op::<Pad>()?;
-    by_axes(pull, |_, axis, extent| {
+fn pad(site: &Site, op: &Pad) -> TractResult<Vec<AxisMatrix>> {
+    site.each(|axis, extent| {
         let alone = Pad::new(vec![(0, 0), op.pads[axis]], op.mode.clone());
         if op.pads[axis] == (0, 0) { Ok(None) } else { measure(&alone, extent, &[]).map(Some) }
     })
 }
 
-fn tile(pull: &mut Pull) -> TractResult<Pulled> {
-    let op = pull.op::<Tile>()?;
-    by_axes(pull, |_, axis, extent| {
+fn tile(site: &Site, op: &Tile) -> TractResult<Vec<AxisMatrix>> {
+    site.each(|axis, extent| {
         let times = op.multipliers[axis].to_usize()?;
         let taps = (0..extent * times).map(|to| Tap { from: to % extent, to, weight: 1.0 }).collect();
         Ok((times != 1).then_some((extent * times, taps)))

@@ -93,6 +93,8 @@ fn check_model(model: &TypedModel, shape: &[usize], probe: &Probe) {
     values.push(cotangent.clone().into_tvalue());
     let gradient = SimplePlan::new(backward.model).unwrap().run(values).unwrap().remove(0);
     assert_eq!(gradient.shape(), shape);
+    #[cfg(feature = "tch")]
+    crate::backends::tch::op_tests::agrees(model, &row(&x), &cotangent, &gradient);
 
     let weights: Vec<f32> = cotangent.to_plain_array_view::<f32>().unwrap().iter().copied().collect();
     let scalar = |x: &[f32]| -> f64 { run(&forward, vec![row(x)]).iter().zip(&weights).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum() };

@@ -6,13 +6,13 @@ use super::{around, floats, floats_mut};
 
 /// One entry of the matrix: the input position `from` counts `weight` in the output position `to`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in super::super) struct Tap {
+pub(in crate::backends) struct Tap {
     /// Position along the axis of the operator's input.
-    pub(in super::super) from: usize,
+    pub(in crate::backends) from: usize,
     /// Position along the axis of its output.
-    pub(in super::super) to: usize,
+    pub(in crate::backends) to: usize,
     /// The entry.
-    pub(in super::super) weight: f32,
+    pub(in crate::backends) weight: f32,
 }
 
 /// Multiplies by the transposed matrix along `axis`: the cotangent, which has the output's extent there, comes out with the input's.

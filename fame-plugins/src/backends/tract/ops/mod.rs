@@ -12,14 +12,16 @@ mod pool_grad;
 mod prelu;
 mod rms_norm_grad;
 
-pub(super) use axis_grad::{AxisGrad, Tap};
+pub(super) use axis_grad::AxisGrad;
+pub(in crate::backends) use axis_grad::Tap;
 pub(super) use col2im::Col2Im;
 pub(super) use gather_grad::GatherGrad;
 pub(super) use interleave::{Interleave, phase_start};
 pub(super) use lrn_grad::LrnGrad;
 pub(super) use pointwise::{Pointwise, Slope};
 pub(super) use pool_grad::{PoolGrad, PoolKind};
-pub(super) use prelu::{PRelu, PReluGrad};
+pub(in crate::backends) use prelu::PRelu;
+pub(super) use prelu::PReluGrad;
 pub(super) use rms_norm_grad::RmsNormGrad;
 
 use tract_onnx::tract_core::internal::*;

@@ -6,7 +6,7 @@ use super::{fact_like, floats, floats_mut};
 
 /// `x` where `x > 0`, else `slope · x`. Inputs: `x`, and a slope of the same rank that broadcasts to it. Works in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) struct PRelu;
+pub(in crate::backends) struct PRelu;
 
 /// Inputs: the cotangent, a value with the sign of `x` (`x` itself, or the output where no slope is negative), the slope. In place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,125 @@
+//! One forward pass over a batch, ready to be read and differentiated.
+
+use fame_core::{Error, Result, Seed, Tensor};
+use std::sync::Arc;
+use tch::TchError;
+
+use super::failed;
+use super::network::TchNetwork;
+use super::program::{Program, Values};
+use super::values::{dims, download, upload};
+use crate::backends::tract::shared::row_shape;
+
+/// What a batch came to.
+pub(super) struct TchPass<'n> {
+    pub(super) network: &'n TchNetwork,
+    pub(super) program: Arc<Program>,
+    pub(super) rows: usize,
+    pub(super) values: Values,
+}
+
+impl TchPass<'_> {
+    fn position(&self, layer: &str) -> Result<usize> {
+        self.program.layers.iter().position(|(name, ..)| name == layer).ok_or_else(|| {
+            let tapped: Vec<&str> = self.program.layers.iter().map(|(name, ..)| name.as_str()).collect();
+            Error::new("fame::backend::not_tapped", format!("layer `{layer}` was not tapped in this pass."))
+                .with_help(format!("Tapped are: {}.", tapped.join(", ")))
+        })
+    }
+
+    /// The shape of a value of the whole batch.
+    fn batch_shape(&self, full: &[usize]) -> Vec<usize> {
+        std::iter::once(self.rows).chain(row_shape(full).iter().copied()).collect()
+    }
+
+    /// Each seed as a scalar whose derivative with respect to its layer is the cotangent.
+    fn scalars(&self, seeds: &[Seed]) -> Result<Vec<tch::Tensor>> {
+        let mut scalars = vec![];
+        for seed in seeds {
+            let at = self.position(&seed.layer)?;
+            let expected = self.batch_shape(&self.program.layers[at].1);
+            if seed.cotangent.shape() != expected {
+                return Err(Error::new(
+                    "fame::backend::cotangent_shape",
+                    format!(
+                        "the cotangent of layer `{}` has shape {:?}, but the layer has {expected:?}.",
+                        seed.layer,
+                        seed.cotangent.shape()
+                    ),
+                ));
+            }
+            let value = &self.values.layers[at];
+            // A layer that no place leads to: its cotangent says nothing.
+            if value.requires_grad() {
+                let cotangent = upload(&value.size(), seed.cotangent.data(), self.network.device());
+                let scalar = cotangent.and_then(|c| product(value, &c)).map_err(|e| failed("the gradient", &e))?;
+                scalars.push(scalar);
+            }
+        }
+        Ok(scalars)
+    }
+
+    /// The gradients of the sum of `scalars` at the places; `None` where none arrives.
+    fn pull(&self, mut scalars: Vec<tch::Tensor>) -> Result<Vec<Option<tch::Tensor>>, TchError> {
+        // From the last cut to the first: what arrives behind a cut is let through by the rule, and goes on in front of it.
+        for cut in self.values.cuts.iter().rev() {
+            let Some(arrived) = derivative(&scalars, &[&cut.output])?.remove(0) else { continue };
+            let open = cut.output.f_detach()?.f_gt(0.0)?;
+            let passed = arrived.f_relu()?.f_mul(&open.f_to_kind(arrived.f_kind()?)?)?;
+            if cut.input.requires_grad() {
+                scalars.push(product(&cut.input, &passed)?);
+            }
+        }
+        derivative(&scalars, &self.values.places.iter().collect::<Vec<_>>())
+    }
+}
+
+/// `Σ value · cotangent`, in f32.
+fn product(value: &tch::Tensor, cotangent: &tch::Tensor) -> Result<tch::Tensor, TchError> {
+    value.f_to_kind(tch::Kind::Float)?.f_mul(&cotangent.f_to_kind(tch::Kind::Float)?)?.f_sum(tch::Kind::Float)
+}
+
+/// d(Σ scalars)/d(each place). The graph is kept: a pass may be pulled back again.
+fn derivative(scalars: &[tch::Tensor], places: &[&tch::Tensor]) -> Result<Vec<Option<tch::Tensor>>, TchError> {
+    if scalars.is_empty() || places.is_empty() {
+        return Ok(places.iter().map(|_| None).collect());
+    }
+    let gradients = tch::Tensor::f_run_backward(scalars, places, true, false)?;
+    Ok(gradients.into_iter().map(|g| g.defined().then_some(g)).collect())
+}
+
+impl fame_core::contract::Pass for TchPass<'_> {
+    fn output(&self, layer: &str) -> Result<Tensor> {
+        let at = self.position(layer)?;
+        let shape = self.batch_shape(&self.program.layers[at].1);
+        let values = download(&self.values.layers[at]).map_err(|e| failed("reading a layer", &e))?;
+        let volume: usize = shape.iter().product();
+        if values.len() * self.rows == volume && self.rows > 1 {
+            // A layer that does not depend on the input is computed once.
+            return Tensor::new(shape, values.repeat(self.rows));
+        }
+        Tensor::new(shape, values)
+    }
+
+    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+        if self.program.places.is_empty() {
+            return Err(Error::new("fame::backend::no_places", "no gradient was asked for when this pass was run.")
+                .with_help("Name the places with `Taps::with_gradient`."));
+        }
+        self.network.set_threads();
+        let gradients = self.pull(self.scalars(seeds)?).map_err(|e| failed("the gradient", &e))?;
+        let read = |((shape, _), gradient): (&(Vec<usize>, usize), Option<tch::Tensor>)| {
+            let shape = self.batch_shape(shape);
+            match gradient {
+                Some(gradient) => Tensor::new(shape, download(&gradient).map_err(|e| failed("the gradient", &e))?),
+                None => Ok(Tensor::zeros(shape)),
+            }
+        };
+        self.program.places.iter().zip(gradients).map(read).collect()
+    }
+}
+
+/// The shape of a graph input for a whole batch, batch axis in front of the graph's own.
+pub(super) fn source_shape(rows: usize, full: &[usize]) -> Vec<i64> {
+    std::iter::once(rows as i64).chain(dims(full)).collect()
+}
