@@ -77,7 +77,8 @@ impl Threshold {
         let mut best = (0, rates(scores, candidates[0]));
         for (i, t) in candidates.iter().enumerate().skip(1) {
             let r = rates(scores, *t);
-            if gap(&r) < gap(&best.1) {
+            // Equal gaps of counts differ by rounding once they are rates.
+            if gap(&r) < gap(&best.1) - 1e-12 {
                 best = (i, r);
             }
         }

@@ -351,7 +351,7 @@ mod tests {
             let clean = if genuine { 0.8 } else { 0.1 };
             for k in 0..=10 {
                 for name in ["delete", "insert"] {
-                    let whole = (name == "delete") == (k == 0) || (!perfect && (name == "delete") == (k < 9));
+                    let whole = (name == "delete") == (k < if perfect { 1 } else { 9 });
                     let value = if whole { clean } else { 0.0 };
                     let (item, parameter) = (format!("{n}"), format!("P={}", 10 * k));
                     let (explainer, map, quantity) = (explainer.to_owned(), "probe".to_owned(), name.to_owned());

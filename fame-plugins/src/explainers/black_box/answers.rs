@@ -97,7 +97,12 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// What the network or the loss says. An answer may be NaN or infinite: see [`broken`].
-    pub(in crate::explainers) fn ask(&self, count: usize, mut alter: impl FnMut(usize, &mut Tensor), meter: &mut Meter<'_>) -> Result<Vec<f32>> {
+    pub(in crate::explainers) fn ask(
+        &self,
+        count: usize,
+        mut alter: impl FnMut(usize, &mut Tensor),
+        meter: &mut Meter<'_>,
+    ) -> Result<Vec<f32>> {
         let (model, taps) = (self.aim.model, self.aim.taps());
         let width = model.network.preferred_rows().max(1);
         let mut answers = Vec::with_capacity(count);
