@@ -71,14 +71,20 @@ fn peak_memory() -> Option<u64> {
 
 /// Every engine by name.
 fn engines(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
-    let mut all: Vec<(&'static str, Box<dyn Backend>)> = vec![("tract", Box::new(Tract { threads }))];
-    #[cfg(feature = "tch")]
-    {
-        use fame_plugins::backends::tch::{Precision, Tch};
-        all.push(("tch f32", Box::new(Tch { threads, ..Tch::default() })));
-        all.push(("tch bf16", Box::new(Tch { threads, precision: Precision::Bf16, ..Tch::default() })));
-    }
-    all
+    let tract: (&'static str, Box<dyn Backend>) = ("tract", Box::new(Tract { threads }));
+    std::iter::once(tract).chain(libtorch(threads)).collect()
+}
+
+#[cfg(not(feature = "tch"))]
+fn libtorch(_threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
+    Vec::new()
+}
+
+#[cfg(feature = "tch")]
+fn libtorch(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
+    use fame_plugins::backends::tch::{Precision, Tch};
+    let with = |precision| Box::new(Tch { threads, precision, ..Tch::default() });
+    vec![("tch f32", with(Precision::F32)), ("tch bf16", with(Precision::Bf16))]
 }
 
 fn bench((name, engine): (&str, &dyn Backend), file: &str, layer: Option<&str>, rows: usize, threads: usize) -> Result<()> {
