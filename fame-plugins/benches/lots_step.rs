@@ -1,7 +1,8 @@
-//! Time of one LOTS step (forward, input gradient, update) of an ONNX network on the tract backend.
+//! Time of one LOTS step (forward, input gradient, update) of an ONNX network on every backend that is compiled in.
 //!
-//! `cargo bench -p fame-plugins --bench lots_step -- model.onnx [layer] [rows]`, or `LOTS_MODEL=model.onnx cargo bench …`.
-//! The layer is by default the last output of the graph. Each figure is the median of at least seven runs after warm-up.
+//! `cargo bench -p fame-plugins [--features tch] --bench lots_step -- model.onnx [layer] [rows] [threads]`, or
+//! `LOTS_MODEL=model.onnx cargo bench …`. The layer is by default the last output of the graph. Each wall time is the median of eleven runs
+//! after warm-up; CPU time is the mean over the same runs.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,21 @@ const RUNS: usize = 11;
 /// The step size of LOTS.
 const ETA: f32 = 1.0 / 255.0;
 
-fn median(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+/// Time that all threads of this process have computed, in ms, to a hundredth of a second.
+fn cpu_time() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything, user and system time are fields 12 and 13.
+    let fields: Vec<f64> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|f| f.parse().unwrap_or(0.0)).collect();
+    fields.get(11..13).map_or(0.0, |t| (t[0] + t[1]) / TICKS_PER_SECOND * 1e3)
+}
+
+/// Median wall and mean CPU time of a run, in ms.
+fn median(mut run: impl FnMut() -> Result<()>) -> Result<(f64, f64)> {
     for _ in 0..WARM_UP {
         run()?;
     }
+    let busy = cpu_time();
     let mut times: Vec<Duration> = vec![];
     for _ in 0..RUNS {
         let start = Instant::now();
@@ -27,7 +39,7 @@ fn median(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
         times.push(start.elapsed());
     }
     times.sort_unstable();
-    Ok(times[RUNS / 2].as_secs_f64() * 1e3)
+    Ok((times[RUNS / 2].as_secs_f64() * 1e3, (cpu_time() - busy) / RUNS as f64))
 }
 
 /// A picture-like batch that is the same on every machine.
@@ -57,9 +69,27 @@ fn peak_memory() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
-fn bench(file: &str, layer: Option<&str>, rows: usize, threads: usize) -> Result<()> {
+/// Every engine by name.
+fn engines(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
+    let tract: (&'static str, Box<dyn Backend>) = ("tract", Box::new(Tract { threads }));
+    std::iter::once(tract).chain(libtorch(threads)).collect()
+}
+
+#[cfg(not(feature = "tch"))]
+fn libtorch(_threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
+    Vec::new()
+}
+
+#[cfg(feature = "tch")]
+fn libtorch(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
+    use fame_plugins::backends::tch::{Precision, Tch};
+    let with = |precision| Box::new(Tch { threads, precision, ..Tch::default() });
+    vec![("tch f32", with(Precision::F32)), ("tch bf16", with(Precision::Bf16))]
+}
+
+fn bench((name, engine): (&str, &dyn Backend), file: &str, layer: Option<&str>, rows: usize, threads: usize) -> Result<()> {
     let start = Instant::now();
-    let network = Tract { threads }.load(&LoadRequest { file: file.into(), input_shape: None })?;
+    let network = engine.load(&LoadRequest { file: file.into(), input_shape: None })?;
     let loaded = start.elapsed().as_secs_f64();
     let last = network.layers().iter().rev().find(|l| l.is_output).map(|l| l.name.clone()).unwrap_or_default();
     let layer = layer.map_or(last, str::to_owned);
@@ -69,13 +99,13 @@ fn bench(file: &str, layer: Option<&str>, rows: usize, threads: usize) -> Result
     let shape = network.forward(&batch, &taps)?.output(&layer)?.shape().to_vec();
     let planned = start.elapsed().as_secs_f64();
     let seed = Seed { layer: layer.clone(), cotangent: picture(shape[0], &shape[1..])? };
-    let forward = median(|| network.forward(&batch, &Taps::of([layer.clone()])).map(|_| ()))?;
-    let kept = median(|| network.forward(&batch, &taps).map(|_| ()))?;
-    let lots = median(|| step(network.as_ref(), &mut batch, &taps, &seed))?;
+    let (forward, _) = median(|| network.forward(&batch, &Taps::of([layer.clone()])).map(|_| ()))?;
+    let (lots, busy) = median(|| step(network.as_ref(), &mut batch, &taps, &seed))?;
     println!(
-        "{file} `{layer}` rows {rows} threads {threads}: forward {forward:.1} ms, with residuals {kept:.1} ms, LOTS step {lots:.1} ms \
-         ({:.1} per row); load {loaded:.2} s, plan {planned:.2} s, peak {} MiB",
+        "{name:8} {file} `{layer}` rows {rows} threads {threads}: forward {forward:.1} ms, LOTS step {lots:.1} ms \
+         ({:.1} per row), CPU {busy:.0} ms ({:.1} per row); load {loaded:.2} s, plan {planned:.2} s, peak {} MiB",
         lots / rows as f64,
+        busy / rows as f64,
         peak_memory().unwrap_or(0),
     );
     Ok(())
@@ -90,10 +120,13 @@ fn main() {
     };
     let rows: Option<usize> = args.get(2).and_then(|n| n.parse().ok());
     let layer = args.get(1).map(String::as_str).filter(|layer| !layer.is_empty());
-    let cases = rows.map_or(vec![(1, 1), (2, 2)], |rows| vec![(rows, rows)]);
+    let threads: Option<usize> = args.get(3).and_then(|n| n.parse().ok());
+    let cases = rows.map_or(vec![(1, 1), (1, 2), (4, 1), (4, 2)], |rows| vec![(rows, threads.unwrap_or(rows))]);
     for (rows, threads) in cases {
-        if let Err(error) = bench(&file, layer, rows, threads) {
-            println!("{}: {error}", error.code);
+        for (name, engine) in engines(threads) {
+            if let Err(error) = bench((name, engine.as_ref()), &file, layer, rows, threads) {
+                println!("{name}: {}: {error}", error.code);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod broken_input;
 mod describe;
+mod killed;
 mod recipe_errors;
 mod run;
 
