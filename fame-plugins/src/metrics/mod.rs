@@ -1,5 +1,5 @@
-//! Metrics: numbers about maps, one file each. What they share is beside them: which pixels count as the top of a map ([`masks`]), what stands in their place
-//! ([`fill`], [`impute`]), asking the network ([`asking`]) and the boxes a dataset knows ([`boxes`]).
+//! Metrics: numbers about maps, one file each. What they share is beside them: which pixels count as the top of a map (`masks`), what stands in their place
+//! (`fill`, `impute`), asking the network (`asking`) and the boxes a dataset knows (`boxes`).
 
 mod asking;
 mod boxes;
