@@ -6,6 +6,7 @@
 mod broken_input;
 mod describe;
 mod killed;
+mod plugins;
 mod recipe_errors;
 mod run;
 

@@ -34,6 +34,7 @@ use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
     contract::{ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress},
     model::{self, ModelStore},
+    plugin::guard::caught,
     record::{Facts, Value, facts},
 };
 use files::{Draft, sweep_drafts};
@@ -235,7 +236,10 @@ struct Steps<'a> {
 
 impl Progress for Steps<'_> {
     fn advance(&self, done: usize, total: usize) {
-        self.observer.event(&Event::Steps { explainer: self.explainer, done, total });
+        // Plugins call this: no panic of an observer may pass through them, and progress is not worth an item.
+        if let Err(panic) = caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total })) {
+            eprintln!("warning: {}", panic.error("fame", "while it showed progress"));
+        }
     }
 }
 
@@ -408,10 +412,6 @@ impl Work<'_> {
         let mut all = Vec::new();
         for (called, metric) in self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics) {
             let measured = metric.plugin.measure(with, sample, explanation).map_err(|e| e.at(format!("metric {called}")))?;
-            if let Some(m) = measured.iter().find(|m| !m.value.is_finite()) {
-                let message = format!("metric {called}: `{}` of map `{}` is {}.", m.name, m.map, m.value);
-                return Err(Error::new("fame::metric::not_finite", message));
-            }
             let of = |measurement| Measured { explainer: name.to_owned(), metric: called.clone(), measurement };
             all.extend(measured.into_iter().map(of));
         }
