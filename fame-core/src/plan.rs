@@ -38,6 +38,8 @@ pub struct Plan {
     pub write: Vec<Built<dyn Writer>>,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Whether explanations are kept for the next run with a changed recipe.
+    pub parts: bool,
     /// Output folder the recipe asks for.
     pub out: Option<PathBuf>,
 }
@@ -116,13 +118,14 @@ struct Resolved {
     metrics: Vec<Built<dyn Metric>>,
     write: Vec<Built<dyn Writer>>,
     seed: u64,
+    parts: bool,
     out: Option<PathBuf>,
 }
 
 impl Resolved {
     fn into_plan(self, text: RecipeText, folder: &Path) -> Plan {
-        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, out } = self;
-        Plan { text, folder: folder.to_owned(), manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, out }
+        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, parts, out } = self;
+        Plan { text, folder: folder.to_owned(), manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, parts, out }
     }
 }
 
@@ -160,6 +163,7 @@ impl Resolver<'_> {
             metrics,
             write,
             seed: file.seed,
+            parts: file.parts,
             out,
         })
     }

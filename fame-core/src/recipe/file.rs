@@ -30,6 +30,9 @@ pub struct RecipeFile {
     pub write: Vec<Placed<Spec>>,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Whether each explanation is also kept in `parts/`, so that a run with another metric, writer or explainer computes only what is new. Left out: `true`. It takes the space of the
+    /// maps, raw and finished, once more.
+    pub parts: bool,
     /// Output folder, relative to the working folder.
     pub out: Option<String>,
 }
@@ -43,7 +46,8 @@ pub struct Placed<T> {
     pub span: Range<usize>,
 }
 
-const FIELDS: [&str; 11] = ["model", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "out"];
+const FIELDS: [&str; 12] =
+    ["model", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "parts", "out"];
 
 impl RecipeFile {
     /// Cuts `text` into fields.
@@ -117,6 +121,7 @@ impl Cut<'_> {
         let write = self.list("write").unwrap_or_else(|| ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect());
         let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
         let seed = self.optional("seed").map_or(0, |p| p.value);
+        let parts = self.optional("parts").is_none_or(|p| p.value);
         let out = self.optional("out").map(|p| p.value);
         Some(RecipeFile {
             model: model?,
@@ -129,6 +134,7 @@ impl Cut<'_> {
             metrics,
             write,
             seed,
+            parts,
             out,
         })
     }
