@@ -240,7 +240,7 @@ impl Keys {
         let base = format!("fame {} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" "));
         let explainers = texts(plan.explain.iter().map(|(_, b)| b.record()).collect())?;
         let metrics = texts(plan.metrics.iter().map(measured_by).collect())?;
-        let before = texts(["model", "backend", "preset", "data", "prepare", "check", "seed"].map(of).to_vec())?.join(" / ");
+        let before = texts(["model", "plugins", "backend", "preset", "data", "prepare", "check", "seed"].map(of).to_vec())?.join(" / ");
         let after = texts(["explain", "write"].map(of).to_vec())?.join(" / ");
         Ok(Self {
             item: format!("{base} / {before} / {after} / {}", metrics.join(" / ")),
