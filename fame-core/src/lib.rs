@@ -29,6 +29,7 @@
 //! | [`recipe`] | RON text, places, overrides, diagnostics |
 //! | [`model`] | manifests, the store that fetches and verifies models and pictures, loaded models, layer choice |
 //! | [`run`] | the loop over items, the walk over rows, whole-or-not-at-all files, the record |
+//! | [`testkit`] | what a plugin's tests need: gradient checks, a fake network, conformance of a backend, whole recipes in a test |
 //! | plain types | [`Tensor`], [`Picture`], [`Sample`], [`AttributionMap`], [`Explanation`], [`record::Value`] |
 //!
 //! ## Where a first change goes
@@ -58,6 +59,7 @@ pub mod run;
 mod sample;
 mod table;
 mod tensor;
+pub mod testkit;
 
 pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps, Target, TargetRequest};
 pub use error::{Error, Result};

@@ -44,6 +44,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         ],
         21,
     ),
+    ("vit_logit.ron", &["explain.fame.perturbation.iterations=2", "explain.integrated_gradients.steps=2", "explain.smooth_grad.n=2"], 9),
 ];
 
 #[test]
@@ -81,7 +82,7 @@ fn every_recipe_runs_and_leaves_honest_maps() {
         let explanations = record["items"][0]["explanations"].as_object().unwrap();
         for explanation in explanations.values() {
             assert!(
-                explanation["maps"].as_array().unwrap().iter().all(|map| !map["map_steps"].is_null() || !explanation["target"].is_null())
+                explanation["maps"].as_array().unwrap().iter().all(|map| !map["map_steps"].is_null() || !explanation["loss"].is_null())
             );
             // Only a walk has steps and losses.
             if explanation["perturbation"].is_null() {

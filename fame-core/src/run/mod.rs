@@ -18,6 +18,7 @@ mod record;
 mod rows;
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -268,6 +269,12 @@ impl Work<'_> {
         for file in &item.files {
             let path = crate::contract::Files::locate(self.places, file)?;
             text.push_str(&sha256_file(&path)?);
+        }
+        for (_, explainer) in &self.runner.plan.explain {
+            for file in explainer.plugin.files(item)? {
+                let name = file.strip_prefix(&self.runner.plan.folder).unwrap_or(&file);
+                let _ = write!(text, " / {} {}", name.display(), sha256_file(&file)?);
+            }
         }
         Ok(sha256_hex(text.as_bytes()))
     }
