@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Models(args) => commands::models::models(&setup, &args),
         Command::Plugin(args) => commands::plugin::plugin(&setup, &args),
         Command::Align(args) => commands::align::align(&setup, &args),
+        Command::Synth(args) => commands::synth::synth(&args),
     };
     match result {
         Ok(code) => code,
