@@ -26,6 +26,7 @@
 //! | --- | --- |
 //! | [`contract`] | the seams, one file each: what a backend, loss, perturbation, explainer, … must do. **Read these first.** |
 //! | [`registry`] | plugins by kind and name; the [`register!`] macro; how parameters become running parts |
+//! | [`plugin`] | plugins of other people: what a loaded one must declare, what is checked, what may not cross; the [`export_plugin!`] macro |
 //! | [`recipe`] | RON text, places, overrides, diagnostics |
 //! | [`model`] | manifests, the store that fetches and verifies models and pictures, loaded models, layer choice |
 //! | [`run`] | the loop over items, the walk over rows, whole-or-not-at-all files, the record |
@@ -50,6 +51,7 @@ mod loaded;
 mod map;
 pub mod model;
 mod plan;
+pub mod plugin;
 mod preset;
 mod random;
 pub mod recipe;

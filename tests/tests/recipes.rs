@@ -106,14 +106,14 @@ fn every_registered_example_parses_and_builds() {
     for registration in registry.iter() {
         for preset in [Preset::Paper, Preset::Authors] {
             let with = BuildContext { registry: &registry, preset, task: Task::FaceRecognition, folder: &root() };
-            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example));
-            let spec = Spec::from_text(registration.example).unwrap();
-            assert_eq!(spec.name, registration.name);
+            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example()));
+            let spec = Spec::from_text(registration.example()).unwrap();
+            assert_eq!(spec.name, registration.name());
         }
-        let schema: serde_json::Value = serde_json::from_str(&(registration.schema)()).unwrap();
-        assert!(schema["description"].is_string(), "{} says what it does", registration.name);
+        let schema: serde_json::Value = serde_json::from_str(&registration.schema().unwrap()).unwrap();
+        assert!(schema["description"].is_string(), "{} says what it does", registration.name());
         for (name, about) in schema["properties"].as_object().into_iter().flatten() {
-            assert!(about["description"].is_string(), "{}.{name} has no documentation", registration.name);
+            assert!(about["description"].is_string(), "{}.{name} has no documentation", registration.name());
         }
     }
 }
