@@ -40,6 +40,7 @@ use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
     contract::{ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress},
     model::{self, ModelStore},
+    plugin::guard::caught,
     record::{Facts, Value, facts},
 };
 use files::{Draft, sweep_drafts};
@@ -281,7 +282,10 @@ struct Steps<'a> {
 
 impl Progress for Steps<'_> {
     fn advance(&self, done: usize, total: usize) {
-        self.observer.event(&Event::Steps { explainer: self.explainer, done, total });
+        // Plugins call this: no panic of an observer may pass through them, and progress is not worth an item.
+        if let Err(panic) = caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total })) {
+            eprintln!("warning: {}", panic.error("fame", "while it showed progress"));
+        }
     }
 }
 

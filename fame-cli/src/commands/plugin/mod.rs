@@ -15,6 +15,5 @@ pub(crate) fn plugin(setup: &Setup, args: &PluginArgs) -> Result<ExitCode, Failu
     match &args.action {
         PluginAction::Check { file } => check::check(setup, file),
         PluginAction::List => list::list(setup),
-    }?;
-    Ok(ExitCode::SUCCESS)
+    }
 }
