@@ -8,6 +8,7 @@ mod describe;
 mod killed;
 mod recipe_errors;
 mod run;
+mod third_party;
 
 use std::{
     path::{Path, PathBuf},
