@@ -10,6 +10,7 @@ mod memory;
 mod plugins;
 mod recipe_errors;
 mod run;
+mod third_party;
 
 use std::{
     path::{Path, PathBuf},
