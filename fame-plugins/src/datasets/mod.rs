@@ -24,6 +24,7 @@ pub use boxes::BoxEnd;
 pub use cfp_pairs::{CfpPairs, Protocol};
 pub use crops::Crops;
 pub use folder::Folder;
+pub(crate) use ids::stem;
 pub use image::Image;
 pub use image_list::ImageList;
 pub use image_net::ImageNet;
@@ -31,7 +32,7 @@ pub use images::Images;
 pub use insightface_bin::InsightfaceBin;
 pub use lfw_pairs::LfwPairs;
 pub use pair::Pair;
-pub use pairs::{Columns, Filter, Pairs};
+pub use pairs::{Columns, Filter, Ids, Pairs};
 pub use shapes::Shapes;
 
 use fame_core::{IMAGE, Result, Sample, contract::Files, contract::ItemRef};
