@@ -9,6 +9,7 @@ mod killed;
 mod memory;
 mod recipe_errors;
 mod run;
+mod synth;
 
 use std::{
     path::{Path, PathBuf},
