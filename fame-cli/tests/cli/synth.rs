@@ -40,7 +40,10 @@ fn a_drawn_list_is_explained_and_the_authors_layout_is_read_back() {
     let maps = tree(&dir.path().join("out/reference"));
     let names: Vec<&str> = maps.keys().map(String::as_str).collect();
     assert_eq!(names.len(), 8, "{names:?}");
-    assert!(names.contains(&"FAME/Adaface_ir_18/Set/all/3_p_pos.npy") && names.contains(&"FAME/Adaface_ir_18/Set/all/0_g_pos.npy"), "{names:?}");
+    assert!(
+        names.contains(&"FAME/Adaface_ir_18/Set/all/3_p_pos.npy") && names.contains(&"FAME/Adaface_ir_18/Set/all/0_g_pos.npy"),
+        "{names:?}"
+    );
     // A run that keeps every item gathers the same, also where the tree had been lost.
     fs::remove_dir_all(dir.path().join("out/reference")).unwrap();
     assert!(fame(dir.path(), &["run", "r.ron", "--out", "out"]).status.success());
@@ -57,7 +60,8 @@ fn a_drawn_list_is_explained_and_the_authors_layout_is_read_back() {
 fn malformed_rows_stop_a_run_before_it_begins() {
     let dir = workshop();
     assert!(fame(dir.path(), &["synth", "set", "--layout", "gpt-csv", "--count", "4", "--size", "56"]).status.success());
-    fs::write(dir.path().join("set/pairs.csv"), "G,P,T\nid0000/0.png,id0000/1.png,1\nid0000/0.png,nobody.png,0\nid0000/0.png,,0\n").unwrap();
+    fs::write(dir.path().join("set/pairs.csv"), "G,P,T\nid0000/0.png,id0000/1.png,1\nid0000/0.png,nobody.png,0\nid0000/0.png,,0\n")
+        .unwrap();
     fs::write(
         dir.path().join("r.ron"),
         r#"(model: "net.onnx", data: Pairs(list: "set/pairs.csv", root: "set/images"), prepare: [], explain: {"fame": Fame(layer: Output, loss: Similarity())})"#,

@@ -192,7 +192,8 @@ impl Pairs {
             let [gallery, probe, genuine] = header.need([&gallery, &probe, &genuine])?;
             return Ok(Places { gallery, probe, genuine: Some(genuine), fold: header.find(&["fold"]), cells: None });
         }
-        match table.header(&[&GALLERY[..], &PROBE, &GENUINE].concat()) {
+        // Not by the label's names: `a b same` is a row.
+        match table.header(&[&GALLERY[..], &PROBE].concat()) {
             Some(header) => named(&header),
             None => Ok(unnamed(table)),
         }
