@@ -11,6 +11,7 @@ mod plugins;
 mod recipe_errors;
 mod run;
 mod third_party;
+mod synth;
 
 use std::{
     path::{Path, PathBuf},

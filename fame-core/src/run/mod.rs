@@ -191,6 +191,7 @@ impl Runner<'_> {
         for batch in items.chunks(work.model.network.preferred_rows().max(1)) {
             work.batch(batch, record)?;
         }
+        work.gather(&items)?;
         drop(work);
         self.lap(record, "explain", clock);
         Ok(())
@@ -343,6 +344,13 @@ impl Work<'_> {
 
     fn item_key(&self, about: &About) -> String {
         sha256_hex(format!("{} / {}{}", self.keys.item, about.sample, about.explainers.concat()).as_bytes())
+    }
+
+    /// Lets every writer bring together what it wrote about the items that are there.
+    fn gather(&self, items: &[ItemRef]) -> Result<()> {
+        let there: Vec<PathBuf> = items.iter().map(|item| self.folder(item)).filter(|folder| folder.is_dir()).collect();
+        let out = &self.runner.options.out;
+        self.runner.plan.write.iter().try_for_each(|w| w.plugin.gather(out, &there).map_err(|e| e.at(format!("writer {}", w.name))))
     }
 
     fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
