@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),
         Command::Models(args) => commands::models::models(&setup, &args),
         Command::Align(args) => commands::align::align(&setup, &args),
+        Command::Synth(args) => commands::synth::synth(&args),
     };
     match result {
         Ok(code) => code,

@@ -6,6 +6,7 @@ pub(crate) mod describe;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod run;
+pub(crate) mod synth;
 
 use fame_core::{Error, recipe::Problems};
 
