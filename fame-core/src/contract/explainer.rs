@@ -1,11 +1,19 @@
 //! Explainers: from samples to attribution maps.
 
+use std::path::PathBuf;
+
 use crate::{Explanation, Model, Result, Sample};
 
 /// A method that answers "which pixels?". FAME is one; every method it is compared with is another.
 pub trait Explainer: Send + Sync {
     /// Refuses a model it cannot explain, before anything is computed: a missing layer, a layer no gradient reaches.
     fn check(&self, model: &Model) -> Result<()>;
+
+    /// Files beside the item's pictures that determine the explanation of item `id`: their contents become part of its key. Those that are not there count as such. Default: none.
+    fn reads(&self, id: &str) -> Vec<PathBuf> {
+        let _ = id;
+        Vec::new()
+    }
 
     /// Explains a batch. One result per sample, in order: a sample that fails does not take the others with it.
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>>;

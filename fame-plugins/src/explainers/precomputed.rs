@@ -100,6 +100,12 @@ impl Explainer for Running {
         Err(Error::new("fame::precomputed::no_folder", message).with_help("`dir` is relative to the recipe's folder."))
     }
 
+    fn reads(&self, id: &str) -> Vec<PathBuf> {
+        let usual = [fame_core::IMAGE, fame_core::GALLERY, fame_core::PROBE].map(str::to_owned);
+        let roles = self.parameters.roles.as_deref().unwrap_or(&usual);
+        roles.iter().flat_map(|role| self.files(id, role)).map(|(_, file)| self.folder.join(file)).collect()
+    }
+
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         per_sample(with, samples, |sample, _| self.sample(&with.model.manifest.input, sample))
     }
