@@ -13,6 +13,12 @@ pub(crate) struct Arguments {
     /// A folder of model manifests, looked in before the built-in ones; may be given several times.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) models: Vec<PathBuf>,
+    /// Load plugins from this shared library, which runs its code; may be given several times.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) plugin: Vec<PathBuf>,
+    /// Load plugins whoever they belong to and whoever can write them.
+    #[arg(long, global = true)]
+    pub(crate) trust_plugin: bool,
     /// Machine-readable output: one JSON object per line for events, one JSON document for answers.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -34,6 +40,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// List, fetch or show models and pictures.
     Models(ModelsArgs),
+    /// Look at plugins that can be loaded while fame runs.
+    Plugin(PluginArgs),
     /// Align faces to the five-point template, as recipes do with AlignFace().
     Align(AlignArgs),
     /// Draw a synthetic data set, with known truth, in one of the layouts that datasets read.
@@ -109,6 +117,23 @@ pub(crate) enum ModelsAction {
         /// Name.
         name: String,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PluginArgs {
+    #[command(subcommand)]
+    pub(crate) action: PluginAction,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum PluginAction {
+    /// Read what a plugin's file says about itself and whether it fits this program, without running any of its code.
+    Check {
+        /// The shared library.
+        file: PathBuf,
+    },
+    /// List what is built in, and what the libraries given with --plugin bring.
+    List,
 }
 
 #[derive(Args, Debug)]

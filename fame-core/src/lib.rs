@@ -26,9 +26,11 @@
 //! | --- | --- |
 //! | [`contract`] | the seams, one file each: what a backend, loss, perturbation, explainer, … must do. **Read these first.** |
 //! | [`registry`] | plugins by kind and name; the [`register!`] macro; how parameters become running parts |
+//! | [`plugin`] | plugins of other people: what a loaded one must declare, what is checked, what may not cross; the [`export_plugin!`] macro |
 //! | [`recipe`] | RON text, places, overrides, diagnostics |
 //! | [`model`] | manifests, the store that fetches and verifies models and pictures, loaded models, layer choice |
 //! | [`run`] | the loop over items, the walk over rows, whole-or-not-at-all files, the record |
+//! | [`testkit`] | what a plugin's tests need: gradient checks, a fake network, conformance of a backend, whole recipes in a test |
 //! | plain types | [`Tensor`], [`Picture`], [`Sample`], [`AttributionMap`], [`Explanation`], [`record::Value`] |
 //!
 //! ## Where a first change goes
@@ -50,6 +52,7 @@ mod map;
 pub mod model;
 mod plan;
 mod plot;
+pub mod plugin;
 mod preset;
 mod random;
 pub mod recipe;
@@ -60,6 +63,7 @@ mod sample;
 mod scores;
 mod table;
 mod tensor;
+pub mod testkit;
 
 pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps, Target, TargetRequest};
 pub use error::{Error, Result};

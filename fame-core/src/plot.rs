@@ -37,9 +37,8 @@ impl Plot {
     /// # Errors
     /// When there is no finite point to draw.
     pub fn svg(&self) -> Result<String> {
-        let finite = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
-            points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
-        };
+        let finite =
+            |points: &[(f64, f64)]| -> Vec<(f64, f64)> { points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect() };
         let all: Vec<(f64, f64)> = self.series.iter().flat_map(|(_, p)| finite(p)).collect();
         if all.is_empty() {
             return Err(Error::new("fame::plot::empty", format!("plot `{}` has no finite point.", self.name)));

@@ -162,8 +162,7 @@ impl Scores {
             let (_, _, better, mean, _) = found[*i];
             adjusted[*i] < LEVEL && if better == Better::Higher { mean > 0.0 } else { mean < 0.0 }
         };
-        let losers: Vec<String> =
-            (0..found.len()).filter(|i| !beats(i)).map(|i| format!("{} in {}", found[i].0, found[i].1)).collect();
+        let losers: Vec<String> = (0..found.len()).filter(|i| !beats(i)).map(|i| format!("{} in {}", found[i].0, found[i].1)).collect();
         let verdict = if losers.is_empty() {
             format!("Every explainer beats `{floor}` in every column (p < {LEVEL}).")
         } else {

@@ -7,6 +7,7 @@ mod broken_input;
 mod describe;
 mod killed;
 mod parts;
+mod memory;
 mod recipe_errors;
 mod run;
 

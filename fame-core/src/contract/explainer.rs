@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::ItemRef;
 use crate::{Explanation, Model, Result, Sample};
 
 /// A method that answers "which pixels?". FAME is one; every method it is compared with is another.
@@ -9,10 +10,14 @@ pub trait Explainer: Send + Sync {
     /// Refuses a model it cannot explain, before anything is computed: a missing layer, a layer no gradient reaches.
     fn check(&self, model: &Model) -> Result<()>;
 
-    /// Files beside the item's pictures that determine the explanation of item `id`: their contents become part of its key. Those that are not there count as such. Default: none.
-    fn reads(&self, id: &str) -> Vec<PathBuf> {
-        let _ = id;
-        Vec::new()
+    /// The files, beside the pictures, that the explanation of `item` is read from: their names and contents are part of the item's key, so that a changed
+    /// file is read again. In a fixed order; files that are not there are left out.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    fn files(&self, item: &ItemRef) -> Result<Vec<PathBuf>> {
+        let _ = item;
+        Ok(Vec::new())
     }
 
     /// Explains a batch. One result per sample, in order: a sample that fails does not take the others with it.

@@ -114,7 +114,8 @@ impl Draft {
         let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
         let mut old = None;
         if self.place.exists() {
-            let away = tempfile::Builder::new().prefix(".draft-").tempdir_in(self.place.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+            let away =
+                tempfile::Builder::new().prefix(".draft-").tempdir_in(self.place.parent().unwrap_or(Path::new("."))).map_err(failed)?;
             fs::rename(&self.place, away.path()).map_err(failed)?;
             old = Some(away);
         }

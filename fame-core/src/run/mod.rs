@@ -23,6 +23,7 @@ mod rows;
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -239,7 +240,7 @@ impl Keys {
         let base = format!("fame {} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" "));
         let explainers = texts(plan.explain.iter().map(|(_, b)| b.record()).collect())?;
         let metrics = texts(plan.metrics.iter().map(measured_by).collect())?;
-        let before = texts(["model", "backend", "preset", "data", "prepare", "check", "seed"].map(of).to_vec())?.join(" / ");
+        let before = texts(["model", "plugins", "backend", "preset", "data", "prepare", "check", "seed"].map(of).to_vec())?.join(" / ");
         let after = texts(["explain", "write"].map(of).to_vec())?.join(" / ");
         Ok(Self {
             item: format!("{base} / {before} / {after} / {}", metrics.join(" / ")),
@@ -293,13 +294,18 @@ struct Measured {
     measurement: Measurement,
 }
 
+/// What determines an item beside the plan.
+struct About {
+    /// Its name, its note, and what is in its files.
+    sample: String,
+    /// What is in the files that each explainer reads for it.
+    explainers: Vec<String>,
+}
+
 /// An item on its way.
 struct Current {
     item: ItemRef,
-    /// Hash of all that determines the item.
-    key: String,
-    /// The item with the contents of its files.
-    about: String,
+    about: About,
     clock: Instant,
     sample: Sample,
     explanations: Vec<(String, Explanation)>,
@@ -313,46 +319,41 @@ impl Work<'_> {
         self.runner.options.out.join("items").join(&item.id)
     }
 
-    /// What determines an item's sample: its name, its note, and what is in its files.
-    fn about(&self, item: &ItemRef) -> Result<String> {
-        let mut text = format!("{} / {}", item.id, item.note);
+    /// What determines an item, by the contents of its files.
+    fn about(&self, item: &ItemRef) -> Result<About> {
+        let mut sample = format!("{} / {}", item.id, item.note);
         for file in &item.files {
             let path = crate::contract::Files::locate(self.places, file)?;
-            text.push_str(&sha256_file(&path)?);
+            sample.push_str(&sha256_file(&path)?);
         }
-        Ok(text)
+        let read = |files: Vec<PathBuf>| {
+            files.iter().try_fold(String::new(), |mut text, file| {
+                let name = file.strip_prefix(&self.runner.plan.folder).unwrap_or(file);
+                let _ = write!(text, " / {} {}", name.display(), sha256_file(file)?);
+                Ok(text)
+            })
+        };
+        let explainers = self.runner.plan.explain.iter().map(|(_, e)| e.plugin.files(item).and_then(read)).collect::<Result<_>>()?;
+        Ok(About { sample, explainers })
     }
 
-    /// What the n-th explainer reads beside that.
-    fn read_by(&self, n: usize, item: &ItemRef) -> Result<String> {
-        let files = self.runner.plan.explain[n].1.plugin.reads(&item.id);
-        let one = |path: &PathBuf| if path.is_file() { sha256_file(path) } else { Ok("-".to_owned()) };
-        Ok(files.iter().map(one).collect::<Result<Vec<_>>>()?.join(" "))
-    }
-
-    fn item_key(&self, item: &ItemRef, about: &str) -> Result<String> {
-        let read = (0..self.runner.plan.explain.len()).map(|n| self.read_by(n, item)).collect::<Result<Vec<_>>>()?;
-        Ok(sha256_hex(format!("{} / {about} / {}", self.keys.item, read.join(" / ")).as_bytes()))
-    }
-
-    fn explanation_key(&self, n: usize, item: &ItemRef, about: &str) -> Result<String> {
-        let Keys { explanation, explainers, .. } = &self.keys;
-        Ok(sha256_hex(format!("{explanation} / {} / {about} / {}", explainers[n], self.read_by(n, item)?).as_bytes()))
+    fn item_key(&self, about: &About) -> String {
+        sha256_hex(format!("{} / {}{}", self.keys.item, about.sample, about.explainers.concat()).as_bytes())
     }
 
     fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
         let mut current = Vec::new();
         for item in items {
             let clock = Instant::now();
-            match self.about(item).and_then(|about| Ok((self.item_key(item, &about)?, about))) {
-                Ok((key, _)) if !self.runner.options.force && record::is_done(&self.folder(item), &key) => {
+            match self.about(item) {
+                Ok(about) if !self.runner.options.force && record::is_done(&self.folder(item), &self.item_key(&about)) => {
                     self.ended(item, ItemStatus::Kept, "kept from an earlier run");
                     record.item(&item.id, ItemStatus::Kept, clock.elapsed(), Vec::new(), None);
                 }
-                Ok((key, about)) => match self.sample(item) {
+                Ok(about) => match self.sample(item) {
                     Ok(sample) => {
                         let (explanations, measurements, computed) = (Vec::new(), Vec::new(), Vec::new());
-                        current.push(Current { item: item.clone(), key, about, clock, sample, explanations, measurements, computed });
+                        current.push(Current { item: item.clone(), about, clock, sample, explanations, measurements, computed });
                     }
                     Err(e) => self.failed(item, clock, &e, record),
                 },
@@ -428,10 +429,12 @@ impl Work<'_> {
     /// Explains with the n-th explainer what no part explains yet, and measures what no part holds.
     fn explain(&self, n: usize, current: Vec<Current>, record: &mut RunRecord) -> Result<Vec<Current>> {
         let (name, explainer) = &self.runner.plan.explain[n];
-        let keys = current.iter().map(|c| self.explanation_key(n, &c.item, &c.about)).collect::<Result<Vec<_>>>()?;
-        let force = self.runner.options.force;
-        let restored = |(c, key): (&Current, &String)| if force { None } else { self.parts.read(&c.item.id, name, key) };
-        let known: Vec<Option<Part>> = current.iter().zip(&keys).map(restored).collect();
+        let key = |c: &Current| {
+            let about = format!("{}{}", c.about.sample, c.about.explainers[n]);
+            sha256_hex(format!("{} / {} / {about}", self.keys.explanation, self.keys.explainers[n]).as_bytes())
+        };
+        let restored = |c: &Current| if self.runner.options.force { None } else { self.parts.read(&c.item.id, name, &key(c)) };
+        let mut known: Vec<Option<Part>> = current.iter().map(restored).collect();
         let progress = Steps { explainer: name, observer: self.runner.observer };
         let with = ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &progress };
         let samples: Vec<Sample> = current.iter().zip(&known).filter(|(_, k)| k.is_none()).map(|(c, _)| c.sample.clone()).collect();
@@ -441,14 +444,14 @@ impl Work<'_> {
         }
         let mut results = results.into_iter();
         let mut still = Vec::new();
-        for ((mut c, known), key) in current.into_iter().zip(known).zip(keys) {
+        for (mut c, known) in current.into_iter().zip(known.drain(..)) {
             let part = match known {
                 Some(part) => Ok(part),
                 None => {
                     c.computed.push(name.clone());
                     let new = results.next().unwrap_or_else(|| Err(Error::bug("a result was lost.")));
                     let checked = new.and_then(check_maps).and_then(|e| self.checked(name, &c, e, record));
-                    checked.map(|explanation| Part { key, explanation, measured: [].into() })
+                    checked.map(|explanation| Part { key: key(&c), explanation, measured: [].into() })
                 }
             };
             match part.map_err(|e| e.at(format!("explainer `{name}`"))).and_then(|part| self.measured(&with, name, &mut c, part)) {
@@ -512,7 +515,9 @@ impl Work<'_> {
     fn compare(&self, c: &mut Current) -> Result<()> {
         let with = ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &crate::contract::Silent };
         for (called, metric) in self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics) {
-            for (explainer, rows) in metric.plugin.compare(&with, &c.sample, &c.explanations).map_err(|e| e.at(format!("metric {called}")))? {
+            for (explainer, rows) in
+                metric.plugin.compare(&with, &c.sample, &c.explanations).map_err(|e| e.at(format!("metric {called}")))?
+            {
                 finite(&called, &rows)?;
                 let of = |measurement| Measured { explainer: explainer.clone(), metric: called.clone(), measurement };
                 c.measurements.extend(rows.into_iter().map(of));
@@ -530,7 +535,7 @@ impl Work<'_> {
             written.extend(writer.plugin.write(&finished, draft.path()).map_err(|e| e.at(format!("writer {}", writer.name)))?);
         }
         written.sort();
-        let json = record::item_json(&c.item, &c.key, &c.sample, &c.explanations, &c.measurements, &written);
+        let json = record::item_json(&c.item, &self.item_key(&c.about), &c.sample, &c.explanations, &c.measurements, &written);
         write_json(&draft.path().join("item.json"), &json)?;
         draft.publish()?;
         Ok(record::line(&c.explanations))

@@ -46,9 +46,8 @@ impl Table {
     pub(super) fn read(shown: &str, files: &dyn Files) -> Result<Self> {
         let text = text_of(shown, files)?;
         let first = text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
-        let rows = match [b',', b'\t'].into_iter().find(|s| first.as_bytes().contains(s)) {
-            Some(separator) => separated(&text, separator)
-                .map_err(|e| Error::new("fame::data::list", format!("list `{shown}` cannot be read as separated text: {e}.")))?,
+        let rows = match [',', '\t'].into_iter().find(|s| first.contains(*s)) {
+            Some(separator) => separated(shown, &text, separator)?,
             None => spaced(&text),
         };
         if rows.is_empty() {
@@ -64,18 +63,56 @@ impl Table {
     }
 }
 
-fn separated(text: &str, separator: u8) -> Result<Vec<(usize, Vec<String>)>, csv::Error> {
-    let mut reader =
-        csv::ReaderBuilder::new().delimiter(separator).has_headers(false).flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+/// Rows of separated text (RFC 4180, except that a quoted cell cannot go on in the next line: no list of paths needs it, and an unclosed quote would swallow
+/// all that follows). Written here because the crate `csv` turns a feature of `serde_core` on, with which every dependency builds anew.
+fn separated(shown: &str, text: &str, separator: char) -> Result<Vec<(usize, Vec<String>)>> {
+    let mut faults = Faults::new(shown);
     let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record?;
-        let line = record.position().map_or(0, |p| p.line() as usize);
-        if record.iter().any(|cell| !cell.is_empty()) {
-            rows.push((line, record.iter().map(str::to_owned).collect()));
+    for (n, line) in text.lines().enumerate() {
+        let cells = faults.keep(n + 1, cells(line, separator));
+        rows.extend(cells.filter(|cells| cells.iter().any(|c| !c.is_empty())).map(|cells| (n + 1, cells)));
+    }
+    faults.into_result()?;
+    Ok(rows)
+}
+
+fn cells(line: &str, separator: char) -> std::result::Result<Vec<String>, Wrong> {
+    let mut cells = Vec::new();
+    let mut rest = line;
+    loop {
+        let (cell, after) = match rest.trim_start_matches(' ').strip_prefix('"') {
+            Some(inner) => quoted_cell(inner, separator).ok_or(("a quote does not end with its cell", line.to_owned()))?,
+            None => match rest.split_once(separator) {
+                Some((cell, after)) => (cell.trim().to_owned(), Some(after)),
+                None => (rest.trim().to_owned(), None),
+            },
+        };
+        cells.push(cell);
+        match after {
+            Some(after) => rest = after,
+            None => return Ok(cells),
         }
     }
-    Ok(rows)
+}
+
+/// The cell whose opening quote stands before `inner`, and what follows its separator.
+fn quoted_cell(inner: &str, separator: char) -> Option<(String, Option<&str>)> {
+    let mut end = 0;
+    loop {
+        end += inner[end..].find('"')?;
+        // Two quotes stand for one.
+        if inner[end + 1..].starts_with('"') {
+            end += 2;
+        } else {
+            break;
+        }
+    }
+    let cell = inner[..end].replace("\"\"", "\"").trim().to_owned();
+    let after = inner[end + 1..].trim_start_matches(' ');
+    match after.strip_prefix(separator) {
+        Some(after) => Some((cell, Some(after))),
+        None => after.trim().is_empty().then_some((cell, None)),
+    }
 }
 
 fn spaced(text: &str) -> Vec<(usize, Vec<String>)> {
@@ -254,8 +291,10 @@ mod tests {
 
     #[test]
     fn separators_are_found_and_lines_counted() {
-        let rows = separated("a,b\n\n\"c, d\",e\n", b',').unwrap();
-        assert_eq!(rows, [(1, vec!["a".to_owned(), "b".to_owned()]), (3, vec!["c, d".to_owned(), "e".to_owned()])]);
+        let rows = separated("l.csv", "a, b\r\n\n\"c, \"\"d\"\"\" ,e,\n", ',').unwrap();
+        assert_eq!(rows, [(1, vec!["a".to_owned(), "b".to_owned()]), (3, vec!["c, \"d\"".to_owned(), "e".to_owned(), String::new()])]);
+        let odd = separated("l.csv", "a,\"b\nc,\"d\"e\n", ',').unwrap_err().message;
+        assert!(odd.contains("line 1: a quote") && odd.contains("line 2: a quote"), "{odd}");
         assert_eq!(spaced(" a  b\n\n c\n").iter().map(|r| r.0).collect::<Vec<_>>(), [1, 3]);
     }
 }

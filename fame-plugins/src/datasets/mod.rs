@@ -3,6 +3,7 @@
 mod bob_csv;
 mod boxes;
 mod cfp_pairs;
+mod crops;
 mod entry;
 mod folder;
 mod ids;
@@ -21,6 +22,7 @@ mod shapes;
 pub use bob_csv::{BobCsv, Enrolment};
 pub use boxes::BoxEnd;
 pub use cfp_pairs::{CfpPairs, Protocol};
+pub use crops::Crops;
 pub use folder::Folder;
 pub use image::Image;
 pub use image_list::ImageList;

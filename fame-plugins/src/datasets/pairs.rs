@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    entry::{Entry, name_pairs, pair_notes, picture},
+    crops::Crops,
+    entry::{Entry, name_pairs, pair_notes},
     list::{Faults, Header, Table, below, check_file, folder_of, truth},
 };
 
@@ -35,6 +36,9 @@ pub struct Pairs {
     /// Added to every path of the list, for lists that leave it out: `.jpg`.
     #[serde(default)]
     pub extension: String,
+    /// What the files behind the paths are.
+    #[serde(default)]
+    pub crops: Crops,
     /// Which pairs count.
     #[serde(default)]
     pub filter: Filter,
@@ -91,6 +95,7 @@ impl Plugin<dyn Dataset> for Pairs {
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("list", !self.list.is_empty(), "must name a file");
         parts.check("limit", self.limit != Some(0), "must be at least 1");
+        self.crops.check(parts);
     }
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
@@ -138,7 +143,7 @@ impl Dataset for Pairs {
                     known => known,
                 },
             };
-            let pair = [gallery, probe].map(|file| below(root, &format!("{file}{}", self.extension)));
+            let pair = [gallery, probe].map(|file| below(root, &self.crops.file(&format!("{file}{}", self.extension))));
             pair.iter().for_each(|file| check_file(file, *line, files, &mut faults));
             let fold = places.fold.and_then(cell).map(str::to_owned);
             found.push((pair, Entry { genuine, fold, ..Entry::default() }));
@@ -155,7 +160,7 @@ impl Dataset for Pairs {
     }
 
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
-        Entry::of(item)?.pair(item, |file| picture(file, files))
+        Entry::of(item)?.pair(item, |file| self.crops.load(file, files))
     }
 }
 

@@ -78,7 +78,8 @@ impl Threshold {
                 .with_help("It must be a CSV file with a column `thr`, or a folder that a run with Verification() left.")
         };
         let mut lines = text.lines();
-        let column = lines.next().and_then(|head| head.split(',').position(|c| c.trim() == "thr")).ok_or_else(|| broken("has no column `thr`"))?;
+        let column =
+            lines.next().and_then(|head| head.split(',').position(|c| c.trim() == "thr")).ok_or_else(|| broken("has no column `thr`"))?;
         let cell = lines.next().and_then(|row| row.split(',').nth(column)).ok_or_else(|| broken("has no row"))?;
         match cell.trim().parse::<f64>() {
             Ok(t) if t.is_finite() => Ok(Threshold::Fixed(t)),
@@ -178,7 +179,8 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("out/tables")).unwrap();
         std::fs::write(dir.path().join("out/tables/verification_thresholds.csv"), "rule,thr\nEer,0.5\n").unwrap();
         assert_eq!(read("out").unwrap(), Threshold::Fixed(0.5));
-        for (text, says) in [("a,b\n1,2\n", "no column `thr`"), ("thr\n", "no row"), ("thr\nhigh\n", "`high`"), ("thr\nNaN\n", "no number")] {
+        for (text, says) in [("a,b\n1,2\n", "no column `thr`"), ("thr\n", "no row"), ("thr\nhigh\n", "`high`"), ("thr\nNaN\n", "no number")]
+        {
             std::fs::write(dir.path().join("x.csv"), text).unwrap();
             let e = read("x.csv").unwrap_err();
             assert!(e.message.contains(says), "{e}");

@@ -265,7 +265,8 @@ impl Pairs {
         }
         let cut = |c: &Clean| {
             let fold = c.fold.as_deref().and_then(|f| of_fold.get(f));
-            fold.map(|t| (c.item.clone(), *t)).ok_or_else(|| Error::new("fame::metric::no_folds", format!("pair `{}` has no fold.", c.item)))
+            fold.map(|t| (c.item.clone(), *t))
+                .ok_or_else(|| Error::new("fame::metric::no_folds", format!("pair `{}` has no fold.", c.item)))
         };
         self.clean.iter().map(cut).collect()
     }
@@ -278,16 +279,18 @@ impl Running {
         let mut scores = Scores::default();
         for (explainer, pairs) in &known.series {
             for pair in pairs {
-                for (which, column, better) in
-                    [(Which::Delete, "Delete", Better::Lower), (Which::Insert, "Insert", Better::Higher)]
-                {
+                for (which, column, better) in [(Which::Delete, "Delete", Better::Lower), (Which::Insert, "Insert", Better::Higher)] {
                     let points: Vec<_> = percents.iter().copied().zip(pair.right(which, cuts)).collect();
                     scores.add(explainer, column, Some(better), &pair.item, 100.0 * area(&points));
                 }
             }
         }
         let eer = Threshold::Eer.of(&known.scores()).map_or_else(|_| "unknown".to_owned(), |r| format!("{:.2} %", 50.0 * (r.fmr + r.fnmr)));
-        let decided = if self.parameters.cross_validate { "each pair at the threshold of the other folds".to_owned() } else { format!("threshold {:.4}", at.threshold) };
+        let decided = if self.parameters.cross_validate {
+            "each pair at the threshold of the other folds".to_owned()
+        } else {
+            format!("threshold {:.4}", at.threshold)
+        };
         let title = format!(
             "{name}: area under accuracy, × 100; Delete low, Insert high (clean accuracy {:.2} %, EER {eer}, {decided} by {:?}, {} pairs)",
             100.0 * at.accuracy,
@@ -363,7 +366,8 @@ fn thresholds(file: &str, known: &Pairs, used: &Threshold, at: Rates) -> Table {
     let scores = known.scores();
     let impostors = scores.iter().filter(|s| !s.1).count();
     let eer = Threshold::Eer.of(&scores).map_or_else(|_| String::new(), |r| format!("{:.6}", f64::midpoint(r.fmr, r.fnmr)));
-    let others = [Threshold::Eer, Threshold::EerMiddle, Threshold::Fmr(0.1), Threshold::Fmr(0.01), Threshold::Fmr(0.001), Threshold::Fmr(0.0001)];
+    let others =
+        [Threshold::Eer, Threshold::EerMiddle, Threshold::Fmr(0.1), Threshold::Fmr(0.01), Threshold::Fmr(0.001), Threshold::Fmr(0.0001)];
     let fine = |rule: &Threshold| !matches!(rule, Threshold::Fmr(r) if r * impostors as f64 <= 1.0 - 1e-9);
     let found = others.iter().filter(|r| *r != used && fine(r)).filter_map(|r| Some((r, r.of(&scores).ok()?)));
     let row = |(rule, r): (&Threshold, Rates)| {
