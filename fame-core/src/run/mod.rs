@@ -502,7 +502,6 @@ impl Work<'_> {
                     is_new = true;
                     c.computed.push(format!("{name}/{called}"));
                     let rows = metric.plugin.measure(with, &c.sample, &part.explanation).map_err(|e| e.at(format!("metric {called}")))?;
-                    finite(&called, &rows)?;
                     rows
                 }
             };
@@ -530,7 +529,6 @@ impl Work<'_> {
             for (explainer, rows) in
                 metric.plugin.compare(&with, &c.sample, &c.explanations).map_err(|e| e.at(format!("metric {called}")))?
             {
-                finite(&called, &rows)?;
                 let of = |measurement| Measured { explainer: explainer.clone(), metric: called.clone(), measurement };
                 c.measurements.extend(rows.into_iter().map(of));
             }
@@ -551,17 +549,6 @@ impl Work<'_> {
         write_json(&draft.path().join("item.json"), &json)?;
         draft.publish()?;
         Ok(record::line(&c.explanations))
-    }
-}
-
-/// No metric may hand out a number that is none.
-fn finite(metric: &str, rows: &[Measurement]) -> Result<()> {
-    match rows.iter().find(|m| !m.value.is_finite()) {
-        Some(m) => {
-            let message = format!("metric {metric}: `{}` of map `{}` is {}.", m.name, m.map, m.value);
-            Err(Error::new("fame::metric::not_finite", message))
-        }
-        None => Ok(()),
     }
 }
 
