@@ -90,6 +90,6 @@ fn the_network_knows_the_shapes() {
         let best = (0..logits.len()).max_by(|a, b| logits.data()[*a].total_cmp(&logits.data()[*b])).unwrap();
         right += usize::from(sample.label == Some(best));
     }
-    // Its manifest states the accuracy on 1200 others; 300 may differ by three standard errors.
-    assert!(right >= 285, "{right} of 300");
+    // Its manifest states 94.3 % on 600 others; 300 may differ by three standard errors, 4 %.
+    assert!(right >= 271, "{right} of 300");
 }
