@@ -101,7 +101,7 @@ impl Dataset for Coco {
         let text = std::fs::read_to_string(&path)
             .map_err(|e| Error::new("fame_detection::unreadable", format!("`{}` cannot be read: {e}.", self.annotations)))?;
         let lists: Lists<'_> = serde_json::from_str(&text).map_err(|e| {
-            let message = format!("`{}` is no COCO file: line {}, column {}: {e}.", self.annotations, e.line(), e.column());
+            let message = format!("`{}` is no COCO file: line {}, column {}: {}.", self.annotations, e.line(), e.column(), without_place(&e));
             Error::new("fame_detection::malformed", message).with_help("A COCO file is a JSON object with the lists `images`, `annotations` and `categories`.")
         })?;
         let mut reader = Reader { text: &text, faults: Faults::default() };
@@ -168,10 +168,8 @@ impl Reader<'_> {
         match serde_json::from_str(record.get()) {
             Ok(read) => Some(read),
             Err(e) => {
-                let what = e.to_string();
                 // serde counts lines within the record, which says nothing.
-                let what = what.split(" at line ").next().unwrap_or_default().to_owned();
-                self.faults.add(self.place(list, number, record), what);
+                self.faults.add(self.place(list, number, record), without_place(&e));
                 None
             }
         }
@@ -228,6 +226,11 @@ impl Reader<'_> {
             self.faults.add(self.place("annotations", n, record), fault);
         }
     }
+}
+
+/// What serde says, without where.
+fn without_place(e: &serde_json::Error) -> String {
+    e.to_string().split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 /// Whether a box has an inside and lies on the picture, but for a pixel of rounding.
@@ -310,7 +313,7 @@ mod tests {
   annotations[2], line 10: image_id 4 is no picture of the list"
         );
         let cut = build(r#"Coco(annotations: "list.json", images: "val")"#).index(&files(&GOOD[..200])).unwrap_err();
-        assert!(cut.message.starts_with("`list.json` is no COCO file: line 4, column"), "{}", cut.message);
+        assert!(cut.message.starts_with("`list.json` is no COCO file: line 5, column 42: EOF while parsing a string."), "{}", cut.message);
     }
 
     #[test]
