@@ -34,14 +34,16 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.json;
     terminal::install_handler();
-    let setup = setup::Setup { models: arguments.models, json };
+    let setup = setup::Setup { models: arguments.models, plugins: arguments.plugin, trust_plugin: arguments.trust_plugin, json };
     let result = match arguments.command {
         Command::Run(args) => commands::run::run(&setup, &args),
         Command::Check(args) => commands::check::check(&setup, &args),
         Command::Describe(args) => commands::describe::describe(&setup, &args),
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),
         Command::Models(args) => commands::models::models(&setup, &args),
+        Command::Plugin(args) => commands::plugin::plugin(&setup, &args),
         Command::Align(args) => commands::align::align(&setup, &args),
+        Command::Synth(args) => commands::synth::synth(&args),
     };
     match result {
         Ok(code) => code,

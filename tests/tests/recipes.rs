@@ -44,6 +44,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         ],
         21,
     ),
+    ("vit_logit.ron", &["explain.fame.perturbation.iterations=2", "explain.integrated_gradients.steps=2", "explain.smooth_grad.n=2"], 9),
 ];
 
 #[test]
@@ -81,7 +82,7 @@ fn every_recipe_runs_and_leaves_honest_maps() {
         let explanations = record["items"][0]["explanations"].as_object().unwrap();
         for explanation in explanations.values() {
             assert!(
-                explanation["maps"].as_array().unwrap().iter().all(|map| !map["map_steps"].is_null() || !explanation["target"].is_null())
+                explanation["maps"].as_array().unwrap().iter().all(|map| !map["map_steps"].is_null() || !explanation["loss"].is_null())
             );
             // Only a walk has steps and losses.
             if explanation["perturbation"].is_null() {
@@ -106,14 +107,14 @@ fn every_registered_example_parses_and_builds() {
     for registration in registry.iter() {
         for preset in [Preset::Paper, Preset::Authors] {
             let with = BuildContext { registry: &registry, preset, task: Task::FaceRecognition, folder: &root() };
-            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example));
-            let spec = Spec::from_text(registration.example).unwrap();
-            assert_eq!(spec.name, registration.name);
+            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example()));
+            let spec = Spec::from_text(registration.example()).unwrap();
+            assert_eq!(spec.name, registration.name());
         }
-        let schema: serde_json::Value = serde_json::from_str(&(registration.schema)()).unwrap();
-        assert!(schema["description"].is_string(), "{} says what it does", registration.name);
+        let schema: serde_json::Value = serde_json::from_str(&registration.schema().unwrap()).unwrap();
+        assert!(schema["description"].is_string(), "{} says what it does", registration.name());
         for (name, about) in schema["properties"].as_object().into_iter().flatten() {
-            assert!(about["description"].is_string(), "{}.{name} has no documentation", registration.name);
+            assert!(about["description"].is_string(), "{}.{name} has no documentation", registration.name());
         }
     }
 }

@@ -6,6 +6,7 @@
 mod broken_input;
 mod describe;
 mod killed;
+mod memory;
 mod recipe_errors;
 mod run;
 

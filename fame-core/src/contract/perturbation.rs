@@ -12,7 +12,7 @@ pub trait Perturbation: Send + Sync {
     /// Begins a walk.
     fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>>;
 
-    /// The most steps a walk can take, for progress bars.
+    /// The most steps a walk can take; asked once, when the recipe is built.
     fn max_steps(&self) -> usize;
 }
 
@@ -29,23 +29,23 @@ pub struct Start<'a> {
 
 /// One walk, one row.
 pub trait Walk: Send {
-    /// The picture now, as network input `[C, H, W]`.
-    fn image(&self) -> Tensor;
+    /// The picture now, as network input `[C, H, W]`; finite.
+    fn image(&self) -> Result<Tensor>;
 
     /// Tells the walk the loss at [`Walk::image`]; `Some` ends it before the next step. Called once per position, in order, and once
     /// more after the last step.
-    fn observe(&mut self, loss: f32) -> Option<Stop>;
+    fn observe(&mut self, loss: f32) -> Result<Option<Stop>>;
 
     /// Moves, given d(loss)/d(network input) at [`Walk::image`]. `Some` ends the walk without having moved (a zero or non-finite
     /// gradient).
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>>;
 
     /// What moved since the start, `[C, H, W]`, signed, in the space the walk steps in.
-    fn field(&self) -> Tensor;
+    fn field(&self) -> Result<Tensor>;
 
     /// What the record should say beyond steps and losses.
-    fn facts(&self) -> Facts {
-        Facts::new()
+    fn facts(&self) -> Result<Facts> {
+        Ok(Facts::new())
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fame_core::{
     Error, Explanation, Model, Result, Sample, Tensor,
-    contract::{ExplainContext, Explainer},
+    contract::{ExplainContext, Explainer, ItemRef},
     model::InputConvention,
     recipe::Spec,
     record::facts,
@@ -85,6 +85,9 @@ fame_core::register!(Explainer: Precomputed);
 
 const PLACES: [&str; 5] = ["{id}", "{role}", "{side}", "{map}", "{sign}"];
 
+/// Stands for whatever a name may hold, in no name itself.
+const ANY: &str = "\0";
+
 struct Running {
     parameters: Precomputed,
     folder: PathBuf,
@@ -100,6 +103,22 @@ impl Explainer for Running {
         Err(Error::new("fame::precomputed::no_folder", message).with_help("`dir` is relative to the recipe's folder."))
     }
 
+    fn files(&self, item: &ItemRef) -> Result<Vec<PathBuf>> {
+        // Roles are known once the sample is loaded; until then any will do, and a file too many costs nothing.
+        let mut found = Vec::new();
+        for (_, file) in self.named(&item.id, ANY, ANY) {
+            let path = self.folder.join(file.replace(&ANY.repeat(2), ANY));
+            let pattern = glob::Pattern::escape(&path.to_string_lossy()).replace(ANY, "*");
+            let bad = |e: &dyn std::fmt::Display| Error::new("fame::precomputed::file", format!("`{pattern}` cannot be looked up: {e}."));
+            for path in glob::glob(&pattern).map_err(|e| bad(&e))? {
+                found.push(path.map_err(|e| bad(&e))?);
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         per_sample(with, samples, |sample, _| self.sample(&with.model.manifest.input, sample))
     }
@@ -110,7 +129,8 @@ impl Running {
         let mut explanation = Explanation::default();
         let mut missing = Vec::new();
         for role in sample.roles().filter(|role| self.parameters.roles.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == role))) {
-            for (map, file) in self.files(&sample.id, role) {
+            let side: String = role.chars().take(1).collect();
+            for (map, file) in self.named(&sample.id, role, &side) {
                 let path = self.folder.join(&file);
                 if !path.is_file() {
                     missing.push(file);
@@ -134,16 +154,15 @@ impl Running {
     }
 
     /// The maps of one picture, with the files they should be in.
-    fn files(&self, id: &str, role: &str) -> Vec<(String, String)> {
+    fn named(&self, id: &str, role: &str, side: &str) -> Vec<(String, String)> {
         let pattern = &self.parameters.pattern;
-        let side: String = role.chars().take(1).collect();
         let file = |map: &str| {
             let sign = match map {
                 "similar" => "pos",
                 "dissimilar" => "neg",
                 other => other,
             };
-            let values = [id, role, &side, map, sign];
+            let values = [id, role, side, map, sign];
             PLACES.iter().zip(values).fold(pattern.clone(), |name, (place, value)| name.replace(place, value))
         };
         if pattern.contains("{map}") || pattern.contains("{sign}") {
@@ -241,6 +260,23 @@ mod tests {
         assert_eq!(explanation.warnings.len(), 2, "two of the four are missing: {:?}", explanation.warnings);
         let ours = running(dir.path(), r#", pattern: "{id}/fame.{role}.npy", roles: Some(["probe"])"#).sample(&input(), &pair()).unwrap();
         assert_eq!((ours.maps[0].name.as_str(), ours.maps[0].finished.data()), ("probe", &VALUES[..]));
+    }
+
+    #[test]
+    fn the_files_of_an_item_are_known_before_its_pictures_are() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["7_g_pos.npy", "7_p_neg.npy", "8_g_pos.npy", "7_p_other.npy", "7_g_[x].npy"] {
+            save(&dir.path().join(name), &[2, 3], npyz::Order::C, &VALUES);
+        }
+        let item = ItemRef { id: "7".into(), files: vec![], note: String::new() };
+        let files = running(dir.path(), "").files(&item).unwrap();
+        assert_eq!(files, ["7_g_pos.npy", "7_p_neg.npy"].map(|name| dir.path().join(name)));
+        let odd = running(dir.path(), r#", pattern: "{id}_{side}{role}_[x].npy""#);
+        assert_eq!(odd.files(&item).unwrap(), [dir.path().join("7_g_[x].npy")]);
+        let nested = running(dir.path(), r#", pattern: "{role}/{id}.npy""#);
+        assert!(nested.files(&item).unwrap().is_empty());
+        save(&dir.path().join("probe/7.npy"), &[2, 3], npyz::Order::C, &VALUES);
+        assert_eq!(nested.files(&item).unwrap(), [dir.path().join("probe/7.npy")]);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub use pictures::Orientation;
 pub use rect::Rect;
 pub use writers::{Colours, DetectionOverlay};
 
+fame_core::export_plugin!();
+
 #[cfg(test)]
 mod tests {
     use fame_core::{
