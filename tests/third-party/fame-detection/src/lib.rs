@@ -64,8 +64,8 @@ mod tests {
         let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Detection, folder: std::path::Path::new(".") };
         assert_eq!(registry.iter().count(), 9);
         for registration in registry.iter() {
-            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:?}", registration.example));
-            assert_eq!(Spec::from_text(registration.example).unwrap().name, registration.name);
+            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:?}", registration.example()));
+            assert_eq!(Spec::from_text(registration.example()).unwrap().name, registration.name());
         }
     }
 

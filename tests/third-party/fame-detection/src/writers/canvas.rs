@@ -1,6 +1,6 @@
 //! Drawing on a picture: boxes and short captions.
 
-use font8x8::UnicodeFonts as _;
+use font8x8::legacy::BASIC_LEGACY;
 use image::{Rgb, RgbImage};
 
 use crate::rect::Rect;
@@ -44,7 +44,7 @@ impl Canvas {
         }
     }
 
-    /// `text` in black on `colour`, above the upper left corner of `rect`, or below it at the picture's edge. Characters without a glyph become `?`.
+    /// `text` in black on `colour`, above the upper left corner of `rect`, or below it at the picture's edge. What is not ASCII becomes `?`.
     pub(super) fn caption(&mut self, rect: &Rect, text: &str, colour: [u8; 3]) {
         let [left, top, ..] = self.corners(rect);
         let width = (text.chars().count() as i64 + 1) * GLYPH;
@@ -52,9 +52,9 @@ impl Canvas {
         let y0 = if top >= GLYPH + 2 { top - GLYPH - 2 } else { top };
         (y0..y0 + GLYPH + 2).for_each(|y| (x0..x0 + width).for_each(|x| self.put(x, y, colour)));
         for (n, letter) in text.chars().enumerate() {
-            let glyph = font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::LATIN_FONTS.get(letter)).or_else(|| font8x8::BASIC_FONTS.get('?'));
+            let letter = if letter.is_ascii() { letter } else { '?' };
             let x = x0 + GLYPH / 2 + n as i64 * GLYPH;
-            for (row, bits) in glyph.unwrap_or_default().iter().enumerate() {
+            for (row, bits) in BASIC_LEGACY[letter as usize].iter().enumerate() {
                 (0..8).filter(|bit| bits & (1 << bit) != 0).for_each(|bit| self.put(x + bit, y0 + 1 + row as i64, [0; 3]));
             }
         }

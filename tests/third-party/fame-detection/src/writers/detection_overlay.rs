@@ -152,13 +152,13 @@ mod tests {
         let of = "DRise(of: (head: CenterNet(stride: 8, offset: 0.5)), masks: 20, grid: 4)";
         let explanations = [("noise".to_owned(), map_of(|y, x| (y + x) as f32 / 62.0)), ("d_rise".to_owned(), explain(of, &model, &sample).unwrap())];
         let dir = tempfile::tempdir().unwrap();
-        let writer = DetectionOverlay { opacity: 0.0, scale: 1, ..DetectionOverlay::default() };
+        let writer = DetectionOverlay { opacity: 0.0, scale: 4, ..DetectionOverlay::default() };
         let names = writer.write(&FinishedItem { sample: &sample, explanations: &explanations }, dir.path()).unwrap();
         assert_eq!(names, ["noise.image.detection.png", "d_rise.blob_0.detection.png"]);
         for name in names {
             let png = image::open(dir.path().join(name)).unwrap().into_rgb8();
-            // The lower corners of the boxes: the caption covers the upper ones.
-            assert_eq!([png.get_pixel(23, 15).0, png.get_pixel(7, 31).0, png.get_pixel(24, 24).0], [TARGET, DETECTED, ANNOTATED]);
+            // The lower right corner of the target and of the other detection, the upper left one of the annotation.
+            assert_eq!([png.get_pixel(95, 63).0, png.get_pixel(31, 127).0, png.get_pixel(96, 96).0], [TARGET, DETECTED, ANNOTATED]);
         }
     }
 
