@@ -134,6 +134,23 @@ pub(crate) enum PluginAction {
     },
     /// List what is built in, and what the libraries given with --plugin bring.
     List,
+    /// Write a crate with a plugin of your own: it builds, passes its tests and runs from its recipe.
+    New(NewArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NewArgs {
+    /// The plugin's name, my-loss or MyLoss: the crate becomes my-loss, the plugin MyLoss.
+    pub(crate) name: String,
+    /// What it is.
+    #[arg(long, value_parser = ["backend", "dataset", "prepare", "explainer", "loss", "perturbation", "map", "metric", "writer"])]
+    pub(crate) kind: String,
+    /// The folder that the crate's folder is made in.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Which fame-core it is built against: a folder with its source, or a version. Default: the source that this program was built from, if it is still there.
+    #[arg(long, value_name = "PATH|VERSION")]
+    pub(crate) fame_core: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -126,3 +126,8 @@ pub fn pearson(a: &[f32], b: &[f32]) -> f64 {
     let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(f64::from(*x) - ma, f64::from(*y) - mb)).sum::<f64>();
     sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
 }
+
+/// Compiles the guide for plugin authors as it stands.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+pub struct Guide;

@@ -44,6 +44,17 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         ],
         21,
     ),
+    (
+        "shapes_evidence.ron",
+        &[
+            "data.count=1",
+            "explain.fame.perturbation.iterations=2",
+            "explain.integrated_gradients.steps=2",
+            "explain.smooth_grad.n=2",
+            "explain.rise.masks=20",
+        ],
+        22,
+    ),
     ("vit_logit.ron", &["explain.fame.perturbation.iterations=2", "explain.integrated_gradients.steps=2", "explain.smooth_grad.n=2"], 9),
 ];
 

@@ -7,8 +7,11 @@ mod broken_input;
 mod describe;
 mod killed;
 mod memory;
+mod plugins;
 mod recipe_errors;
 mod run;
+mod third_party;
+mod synth;
 
 use std::{
     path::{Path, PathBuf},

@@ -40,6 +40,7 @@ use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
     contract::{ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress},
     model::{self, ModelStore},
+    plugin::guard::caught,
     record::{Facts, Value, facts},
 };
 use files::{Draft, sweep_drafts};
@@ -190,6 +191,7 @@ impl Runner<'_> {
         for batch in items.chunks(work.model.network.preferred_rows().max(1)) {
             work.batch(batch, record)?;
         }
+        work.gather(&items)?;
         drop(work);
         self.lap(record, "explain", clock);
         Ok(())
@@ -281,7 +283,10 @@ struct Steps<'a> {
 
 impl Progress for Steps<'_> {
     fn advance(&self, done: usize, total: usize) {
-        self.observer.event(&Event::Steps { explainer: self.explainer, done, total });
+        // Plugins call this: no panic of an observer may pass through them, and progress is not worth an item.
+        if let Err(panic) = caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total })) {
+            eprintln!("warning: {}", panic.error("fame", "while it showed progress"));
+        }
     }
 }
 
@@ -339,6 +344,13 @@ impl Work<'_> {
 
     fn item_key(&self, about: &About) -> String {
         sha256_hex(format!("{} / {}{}", self.keys.item, about.sample, about.explainers.concat()).as_bytes())
+    }
+
+    /// Lets every writer bring together what it wrote about the items that are there.
+    fn gather(&self, items: &[ItemRef]) -> Result<()> {
+        let there: Vec<PathBuf> = items.iter().map(|item| self.folder(item)).filter(|folder| folder.is_dir()).collect();
+        let out = &self.runner.options.out;
+        self.runner.plan.write.iter().try_for_each(|w| w.plugin.gather(out, &there).map_err(|e| e.at(format!("writer {}", w.name))))
     }
 
     fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {

@@ -2,8 +2,9 @@
 
 use crate::{
     AttributionMap, Error, Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result, Sample, Target, TargetRequest, Tensor,
-    contract::{Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Perturbation, Start, Stop, Walk, per_row},
-    model::{ChannelOrder, InputConvention},
+    contract::{Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Perturbation, Start, Walk, per_row, pixel_walk},
+    max_abs,
+    model::ChannelOrder,
     recipe::Spec,
     record::facts,
     registry::{BuildContext, Built, Parts, Plugin},
@@ -119,53 +120,15 @@ impl Plugin<dyn Perturbation> for FakeSteps {
 
 impl Perturbation for FakeSteps {
     fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>> {
-        Ok(Box::new(Steps { step: self.step, convention: from.convention.clone(), origin: from.pixels.clone(), now: from.pixels.clone() }))
+        let step = self.step;
+        pixel_walk(from, move |gradient| {
+            let largest = max_abs(gradient);
+            gradient.iter_mut().for_each(|g| *g *= step / largest);
+        })
     }
 
     fn max_steps(&self) -> usize {
         self.iterations
-    }
-}
-
-struct Steps {
-    step: f32,
-    convention: InputConvention,
-    origin: Tensor,
-    now: Tensor,
-}
-
-impl Walk for Steps {
-    fn image(&self) -> Tensor {
-        let mut image = self.now.clone();
-        // The shape was the model's when the walk began, so this cannot fail.
-        let done = self.convention.normalise(&mut image);
-        debug_assert!(done.is_ok());
-        image
-    }
-
-    fn observe(&mut self, _: f32) -> Option<Stop> {
-        None
-    }
-
-    fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
-        if gradient.shape() != self.now.shape() {
-            return Err(Error::bug(format!("a gradient of shape {:?} cannot move a picture {:?}.", gradient.shape(), self.now.shape())));
-        }
-        let largest = gradient.max_abs();
-        if !largest.is_finite() {
-            return Ok(Some(Stop::NotFinite));
-        }
-        if largest == 0.0 {
-            return Ok(Some(Stop::ZeroGradient));
-        }
-        self.now.data_mut().iter_mut().zip(gradient.data()).for_each(|(x, g)| *x -= self.step * g / largest);
-        Ok(None)
-    }
-
-    fn field(&self) -> Tensor {
-        let mut field = self.now.clone();
-        field.data_mut().iter_mut().zip(self.origin.data()).for_each(|(x, o)| *x -= o);
-        field
     }
 }
 
@@ -237,7 +200,7 @@ impl Walking {
         let mut explanation =
             Explanation { facts: facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]), ..Explanation::default() };
         for (about, row) in aimed.into_iter().zip(walk_rows(&aim, rows, with.progress)?) {
-            let raw = row.walk.field();
+            let raw = row.walk.field()?;
             let mut map = AttributionMap { values: raw.clone(), channels: channels(convention.order) };
             for step in &self.map {
                 map = step.plugin.apply(map).map_err(|e| e.at(format!("map step {}", step.name)))?;

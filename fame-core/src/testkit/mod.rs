@@ -58,10 +58,11 @@ pub use walk::check_perturbation;
 
 use crate::{
     Error, Explanation, Model, NamedMap, Picture, Preset, Result, Sample, Tensor,
+    contract::{Backend, Dataset, Explainer, Loss, Perturbation},
     model::{ModelManifest, Task},
     recipe::{Problem, Spec},
     record::Facts,
-    registry::{self, BuildContext, Built, Contract, Factory, Plugin, Registration, Registry},
+    registry::{BuildContext, Built, Contract, Plugin, Registration, Registry},
 };
 
 /// Rows and columns of the kit's pictures.
@@ -132,25 +133,19 @@ fn fail(message: impl Into<String>) -> Error {
 /// When two plugins share a name.
 pub fn registry() -> Result<Registry> {
     let mut registry = Registry::builtin()?;
-    registry.add(registration::<_, Fake>(Factory::Backend(registry::build::<_, Fake>)))?;
-    registry.add(registration::<_, FakePictures>(Factory::Dataset(registry::build::<_, FakePictures>)))?;
-    registry.add(registration::<_, FakeWalk>(Factory::Explainer(registry::build::<_, FakeWalk>)))?;
-    registry.add(registration::<_, FakeLoss>(Factory::Loss(registry::build::<_, FakeLoss>)))?;
-    registry.add(registration::<_, FakeSteps>(Factory::Perturbation(registry::build::<_, FakeSteps>)))?;
+    let own = [
+        Registration::of::<dyn Backend, Fake>(ORIGIN),
+        Registration::of::<dyn Dataset, FakePictures>(ORIGIN),
+        Registration::of::<dyn Explainer, FakeWalk>(ORIGIN),
+        Registration::of::<dyn Loss, FakeLoss>(ORIGIN),
+        Registration::of::<dyn Perturbation, FakeSteps>(ORIGIN),
+    ];
+    own.into_iter().try_for_each(|registration| registry.add(registration))?;
     Ok(registry)
 }
 
-fn registration<T: ?Sized, P: Plugin<T>>(factory: Factory) -> Registration {
-    Registration {
-        name: P::NAME,
-        summary: P::SUMMARY,
-        example: P::EXAMPLE,
-        reference: P::REFERENCE,
-        origin: "the test kit",
-        schema: registry::schema::<P>,
-        factory,
-    }
-}
+/// Where the kit's own plugins come from.
+const ORIGIN: &str = "the test kit";
 
 /// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: preset `Paper`, relative paths from the working folder.
 ///
@@ -178,6 +173,9 @@ fn refused(spec: &str, problems: &[Problem]) -> Error {
 /// What every plugin promises: it is registered under its name; its example parses and builds for every preset; it has a summary; every
 /// parameter is documented and an unknown one is refused (`#[serde(deny_unknown_fields)]`).
 ///
+/// A plugin named inside of the example (`Logit()` in an explainer's) may come from a crate that is not linked into the test, as fame's own are not: such names are
+/// not looked up.
+///
 /// ```
 /// # // The kit's own are not registered in this doctest's registry, but in the kit's.
 /// fame_core::testkit::check_plugin::<dyn fame_core::contract::Loss, fame_core::testkit::FakeLoss>().unwrap();
@@ -199,13 +197,18 @@ pub fn check_plugin<T: ?Sized + Contract, P: Plugin<T>>() -> Result<()> {
     }
     for preset in [Preset::Paper, Preset::Authors] {
         let with = BuildContext { registry: &registry, preset, task: Task::default(), folder: Path::new(".") };
-        registry.check_example(registered, &with).map_err(|p| refused(P::EXAMPLE, &p))?;
+        let problems = registry.check_example(registered, &with).err().unwrap_or_default();
+        // A plugin inside of it may be one of another crate, which is not linked into this test.
+        let own: Vec<Problem> = problems.into_iter().filter(|p| p.code != "fame::recipe::unknown_plugin").collect();
+        if !own.is_empty() {
+            return Err(refused(P::EXAMPLE, &own));
+        }
     }
     let odd = format!("{}(no_such_parameter_at_all: 1)", P::NAME);
     if build::<T>(&odd).is_ok() {
         return Err(fail(format!("`{odd}` is accepted: `#[serde(deny_unknown_fields)]` is missing.")));
     }
-    check_schema(P::NAME, &(registered.schema)())
+    check_schema(P::NAME, &registered.schema()?)
 }
 
 /// Every parameter has a docstring.

@@ -160,11 +160,11 @@ impl Perturbation for Walker {
 }
 
 impl Walk for Walker {
-    fn image(&self) -> Tensor {
-        self.now.clone()
+    fn image(&self) -> Result<Tensor> {
+        Ok(self.now.clone())
     }
-    fn observe(&mut self, _: f32) -> Option<Stop> {
-        None
+    fn observe(&mut self, _: f32) -> Result<Option<Stop>> {
+        Ok(None)
     }
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
         let length = gradient.max_abs();
@@ -182,10 +182,10 @@ impl Walk for Walker {
         }
         Ok(None)
     }
-    fn field(&self) -> Tensor {
+    fn field(&self) -> Result<Tensor> {
         let mut field = self.now.clone();
         field.data_mut().iter_mut().zip(self.origin.data()).for_each(|(x, o)| *x -= o);
-        field
+        Ok(field)
     }
 }
 

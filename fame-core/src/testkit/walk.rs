@@ -57,8 +57,8 @@ fn starts(perturbation: &dyn Perturbation, convention: &InputConvention, pixels:
     }
     let mut input = pixels.clone();
     convention.normalise(&mut input)?;
-    check.see(relative(walk.image().data(), input.data()), || "the image at the start".to_owned());
-    check.see(max_abs(walk.field().data()), || "the field at the start".to_owned());
+    check.see(relative(walk.image()?.data(), input.data()), || "the image at the start".to_owned());
+    check.see(max_abs(walk.field()?.data()), || "the field at the start".to_owned());
     check.verdict("the walk does not start at the picture")
 }
 
@@ -72,7 +72,7 @@ fn walked(
     let mut walk = begin(perturbation, convention, pixels)?;
     for step in 0..perturbation.max_steps().min(STEPS) {
         // A loss that falls, so that no honest stop rule for plateaus has a reason.
-        if walk.observe(1.0 / (step + 1) as f32).is_some() {
+        if walk.observe(1.0 / (step + 1) as f32)?.is_some() {
             break;
         }
         let mut gradient = Tensor::zeros(pixels.shape());
@@ -80,7 +80,7 @@ fn walked(
         if walk.step(&gradient)?.is_some() {
             break;
         }
-        let (field, image) = (walk.field(), walk.image());
+        let (field, image) = (walk.field()?, walk.image()?);
         if field.shape() != pixels.shape() || image.shape() != pixels.shape() {
             let message =
                 format!("a walk of a picture {:?} has an image {:?} and a field {:?}.", pixels.shape(), image.shape(), field.shape());
@@ -94,23 +94,23 @@ fn walked(
             return Err(fail(format!("after {} steps the field reaches {}, beyond its bound {most}.", step + 1, field.max_abs())));
         }
     }
-    let field = walk.field();
+    let field = walk.field()?;
     if field.max_abs() == 0.0 {
         return Err(fail("the walk took its steps and did not move."));
     }
-    Ok((field.into_data(), walk.image().into_data()))
+    Ok((field.into_data(), walk.image()?.into_data()))
 }
 
 fn stops(perturbation: &dyn Perturbation, convention: &InputConvention, pixels: &Tensor, name: &str, value: f32) -> Result<()> {
     let mut walk = begin(perturbation, convention, pixels)?;
-    let before = walk.image();
-    if walk.observe(1.0).is_some() {
+    let before = walk.image()?;
+    if walk.observe(1.0)?.is_some() {
         return Ok(());
     }
     if walk.step(&Tensor::filled(pixels.shape(), value))?.is_none() {
         return Err(fail(format!("a gradient that is {name} everywhere did not stop the walk.")));
     }
-    if walk.image() != before {
+    if walk.image()? != before {
         return Err(fail(format!("a gradient that is {name} everywhere moved the picture.")));
     }
     Ok(())

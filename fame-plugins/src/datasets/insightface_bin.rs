@@ -68,8 +68,8 @@ impl Dataset for InsightfaceBin {
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
         let mut file = self.open(files)?;
         let size = file.metadata().map_or(0, |m| m.len());
-        let value = pickle::read(&mut file, size).map_err(|why| self.bad(&why))?;
-        let (pictures, same) = self.parts(&value, &mut file)?;
+        let pickle = pickle::read(&mut file, size).map_err(|why| self.bad(&why))?;
+        let (pictures, same) = self.parts(&pickle.value, &mut file)?;
         if pictures.len() != 2 * same.len() || same.is_empty() {
             let why = format!("holds {} pictures for {} pairs; there must be two for each", pictures.len(), same.len());
             return Err(self.bad(&why));
@@ -156,8 +156,7 @@ impl InsightfaceBin {
     /// Places of the pictures, and whether each pair shows one person.
     fn parts(&self, value: &Value, file: &mut File) -> Result<(Vec<Place>, Vec<bool>)> {
         let two = match value {
-            Value::Tuple(items) => items.to_vec(),
-            Value::List(items) => items.borrow().clone(),
+            Value::Tuple(items) | Value::List(items) => items.borrow().clone(),
             _ => Vec::new(),
         };
         let [Value::List(pictures), same] = two.as_slice() else {
@@ -179,7 +178,7 @@ impl InsightfaceBin {
                 Value::Bool(b) => Ok(*b),
                 Value::Integer(n @ 0..=1) => Ok(*n == 1),
                 // A single value of an array: `scalar(dtype, bytes)`.
-                Value::Call(call) if call.name.ends_with("multiarray scalar") => match &call.with[..] {
+                Value::Call(call) if call.name.ends_with("multiarray scalar") => match call.with.borrow().as_slice() {
                     [_, Value::Bytes(place)] if place.length == 1 || place.latin1 => Ok(read(*place)? == [1]),
                     _ => Err(self.bad("holds labels that are not bool")),
                 },
@@ -210,8 +209,9 @@ fn array(value: &Value) -> Option<(std::rc::Rc<str>, Place)> {
         return None;
     }
     let Value::Tuple(state) = &*call.state.borrow() else { return None };
-    let [_, _, Value::Call(dtype), _, Value::Bytes(place)] = &state[..] else { return None };
-    match &dtype.with[..] {
+    let state = state.borrow();
+    let [_, _, Value::Call(dtype), _, Value::Bytes(place)] = state.as_slice() else { return None };
+    match dtype.with.borrow().as_slice() {
         [Value::Text(kind, _), ..] if dtype.name.ends_with(" dtype") => Some((kind.clone(), *place)),
         _ => None,
     }

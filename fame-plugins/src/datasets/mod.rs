@@ -1,4 +1,17 @@
 //! Datasets: where samples come from, one file each.
+//!
+//! | dataset | samples | facts |
+//! | --- | --- | --- |
+//! | [`Image`], [`Images`], [`Folder`] | pictures by name | label |
+//! | [`ImageList`] | pictures from a list | label, boxes, row |
+//! | [`ImageNet`] | the validation set in every form it lies on disks | label, boxes, row |
+//! | [`Shapes`] | drawn shapes, without files | label, box, row |
+//! | [`Pair`] | one pair | genuine |
+//! | [`Pairs`] | pairs from a list | genuine, row, fold |
+//! | [`LfwPairs`], [`CfpPairs`], [`InsightfaceBin`] | published verification sets | genuine, row, fold |
+//! | [`BobCsv`] | a protocol of bob.bio | genuine, row, templates, eyes |
+//!
+//! What reads a list reports every malformed row, with file and line, before anything runs, and loads pictures one by one.
 
 mod bob_csv;
 mod boxes;
@@ -24,6 +37,7 @@ pub use boxes::BoxEnd;
 pub use cfp_pairs::{CfpPairs, Protocol};
 pub use crops::Crops;
 pub use folder::Folder;
+pub(crate) use ids::stem;
 pub use image::Image;
 pub use image_list::ImageList;
 pub use image_net::ImageNet;
@@ -31,7 +45,7 @@ pub use images::Images;
 pub use insightface_bin::InsightfaceBin;
 pub use lfw_pairs::LfwPairs;
 pub use pair::Pair;
-pub use pairs::{Columns, Filter, Pairs};
+pub use pairs::{Columns, Filter, Ids, Pairs};
 pub use shapes::Shapes;
 
 use fame_core::{IMAGE, Result, Sample, contract::Files, contract::ItemRef};

@@ -20,7 +20,7 @@ use super::{
 /// `genuine`, `label`, `same` or `target`; and, if there is one, `fold`. (`G,P,T` is the FAME authors' form.) Without a header, a row is `a b label` or, for
 /// pairs of unknown kind, `a b`. Labels are 1, true, same, genuine, match, yes, or 0, -1, false, diff, different, impostor, no.
 ///
-/// An item is named after both files, `a--b`, where needed with their folders. Its row, from 0, is its place in what `filter` and `limit` leave, as the
+/// An item is named after both files, `a--b`, where needed with their folders, or by its row. Its row, from 0, is its place in what `filter` and `limit` leave, as the
 /// authors count.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +39,9 @@ pub struct Pairs {
     /// What the files behind the paths are.
     #[serde(default)]
     pub crops: Crops,
+    /// What items are named after.
+    #[serde(default)]
+    pub ids: Ids,
     /// Which pairs count.
     #[serde(default)]
     pub filter: Filter,
@@ -57,6 +60,16 @@ pub struct Columns {
     pub probe: String,
     /// Whether both show the same identity.
     pub genuine: String,
+}
+
+/// What pairs are named after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Ids {
+    /// Both files: `a--b`.
+    #[default]
+    Files,
+    /// Their row: `0`, `1`, …, as the FAME authors name their maps.
+    Rows,
 }
 
 /// Which pairs of a list count.
@@ -152,7 +165,11 @@ impl Dataset for Pairs {
         found.retain(|(_, entry)| self.filter.takes(entry.genuine));
         found.truncate(self.limit.unwrap_or(usize::MAX));
         found.iter_mut().enumerate().for_each(|(row, (_, entry))| entry.row = row);
-        Ok(name_pairs(found))
+        let mut items = name_pairs(found);
+        if self.ids == Ids::Rows {
+            items.iter_mut().enumerate().for_each(|(row, item)| item.id = row.to_string());
+        }
+        Ok(items)
     }
 
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {
@@ -175,7 +192,8 @@ impl Pairs {
             let [gallery, probe, genuine] = header.need([&gallery, &probe, &genuine])?;
             return Ok(Places { gallery, probe, genuine: Some(genuine), fold: header.find(&["fold"]), cells: None });
         }
-        match table.header(&[&GALLERY[..], &PROBE, &GENUINE].concat()) {
+        // Not by the label's names: `a b same` is a row.
+        match table.header(&[&GALLERY[..], &PROBE].concat()) {
             Some(header) => named(&header),
             None => Ok(unnamed(table)),
         }
@@ -244,6 +262,8 @@ mod tests {
         let list = "a.png b.png 0\na.png b.png 1\na.png a.png 1\na.png b.png 1\n";
         let spec = r#"Pairs(list: "p/list.txt", filter: GenuineOnly, limit: 3)"#;
         assert_eq!(rows(&files, list, spec), [is("p_a--p_b", true, 0), is("a--a", true, 1), is("p_a--p_b-2", true, 2)]);
+        let by_row = r#"Pairs(list: "p/list.txt", filter: GenuineOnly, ids: Rows)"#;
+        assert_eq!(rows(&files, list, by_row).iter().map(|r| r.0.as_str()).collect::<Vec<_>>(), ["0", "1", "2"]);
         let pairs = build(spec).unwrap();
         let notes = pairs.notes(&pairs.index(&files).unwrap());
         assert_eq!(notes.len(), 3, "{notes:?}");

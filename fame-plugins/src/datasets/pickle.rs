@@ -5,6 +5,7 @@
 //! read in the memory of its outline. Opcodes and their meaning: `pickletools` of CPython.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     io::{BufReader, Read, Seek, SeekFrom},
     rc::Rc,
@@ -26,8 +27,8 @@ pub(super) enum Value {
     Integer(i64),
     Bool(bool),
     /// A list that may still grow where the pickle refers to it again.
-    List(Rc<std::cell::RefCell<Vec<Value>>>),
-    Tuple(Rc<[Value]>),
+    List(Items),
+    Tuple(Items),
     /// The name of a function or class: `module name`.
     Global(Rc<str>),
     /// What a function would have been called with, and the state that would have been set.
@@ -36,12 +37,37 @@ pub(super) enum Value {
     Other,
 }
 
+/// What is in a list or tuple; shared by all who refer to it.
+pub(super) type Items = Rc<RefCell<Vec<Value>>>;
+
 /// A function that was not called.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) name: Rc<str>,
-    pub(super) with: Rc<[Value]>,
-    pub(super) state: std::cell::RefCell<Value>,
+    pub(super) with: Items,
+    pub(super) state: RefCell<Value>,
+}
+
+/// Everything that holds values. Dropped, it empties all of them one after the other: a hostile pickle may nest a million deep, or in a circle, and
+/// dropping the outermost alone would go as deep, and end on the stack's end.
+#[derive(Default)]
+struct Holders {
+    items: Vec<Items>,
+    calls: Vec<Rc<Call>>,
+}
+
+impl Drop for Holders {
+    fn drop(&mut self) {
+        self.items.iter().for_each(|items| items.borrow_mut().clear());
+        self.calls.iter().for_each(|call| *call.state.borrow_mut() = Value::Other);
+    }
+}
+
+/// A pickle that has been read.
+pub(super) struct Pickle {
+    /// What it stands for.
+    pub(super) value: Value,
+    _holders: Holders,
 }
 
 /// A byte string in the file.
@@ -64,19 +90,21 @@ struct Machine<R> {
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: BTreeMap<u64, Value>,
+    /// Last, so that it is dropped last.
+    holders: Holders,
 }
 
 /// The value that the pickle in `from`, of `size` bytes, stands for.
 ///
 /// # Errors
 /// A truncated or hostile file, or one with opcodes that lists of pictures do not need.
-pub(super) fn read<R: Read + Seek>(from: R, size: u64) -> Result<Value, Broken> {
+pub(super) fn read<R: Read + Seek>(from: R, size: u64) -> Result<Pickle, Broken> {
     let from = BufReader::with_capacity(1 << 16, from);
-    Machine { from, at: 0, size, values: 0, stack: Vec::new(), marks: Vec::new(), memo: BTreeMap::new() }.run()
+    Machine { from, at: 0, size, values: 0, stack: Vec::new(), marks: Vec::new(), memo: BTreeMap::new(), holders: Holders::default() }.run()
 }
 
 impl<R: Read + Seek> Machine<R> {
-    fn run(mut self) -> Result<Value, Broken> {
+    fn run(mut self) -> Result<Pickle, Broken> {
         if self.byte()? != 0x80 {
             return Err("is not a pickle of protocol 2 or later".into());
         }
@@ -87,7 +115,7 @@ impl<R: Read + Seek> Machine<R> {
         loop {
             let op = self.byte()?;
             if op == b'.' {
-                return self.pop();
+                return Ok(Pickle { value: self.pop()?, _holders: std::mem::take(&mut self.holders) });
             }
             self.step(op)?;
         }
@@ -128,10 +156,10 @@ impl<R: Read + Seek> Machine<R> {
             b'X' => self.text(4)?,
             0x8c => self.text(1)?,
             0x8d => self.text(8)?,
-            b']' => self.push(list(Vec::new()))?,
+            b']' => self.push_list(Vec::new())?,
             b'l' => {
                 let items = self.to_mark()?;
-                self.push(list(items))?;
+                self.push_list(items)?;
             }
             b'a' => {
                 let item = self.pop()?;
@@ -141,14 +169,14 @@ impl<R: Read + Seek> Machine<R> {
                 let items = self.to_mark()?;
                 self.append(items)?;
             }
-            b')' => self.push(Value::Tuple(Rc::new([])))?,
+            b')' => self.push_tuple(Vec::new())?,
             b't' => {
                 let items = self.to_mark()?;
-                self.push(Value::Tuple(items.into()))?;
+                self.push_tuple(items)?;
             }
             0x85..=0x87 => {
                 let items = self.take(usize::from(op - 0x84))?;
-                self.push(Value::Tuple(items.into()))?;
+                self.push_tuple(items)?;
             }
             // Dictionaries do not matter here: their entries go.
             b's' => drop(self.take(2)?),
@@ -175,7 +203,7 @@ impl<R: Read + Seek> Machine<R> {
             },
             // REDUCE and NEWOBJ: a call, which is noted and not made.
             b'R' | 0x81 => match self.take(2)?.as_slice() {
-                [Value::Global(name), Value::Tuple(with)] => self.push(call(name, with))?,
+                [Value::Global(name), Value::Tuple(with)] => self.push_call(name, with)?,
                 _ => return Err("calls what is not a function".into()),
             },
             b'b' => {
@@ -278,6 +306,40 @@ impl<R: Read + Seek> Machine<R> {
         Ok(())
     }
 
+    fn hold(&mut self, items: Vec<Value>) -> Items {
+        let items = Rc::new(RefCell::new(items));
+        self.holders.items.push(items.clone());
+        items
+    }
+
+    fn push_list(&mut self, items: Vec<Value>) -> Result<(), Broken> {
+        let items = self.hold(items);
+        self.push(Value::List(items))
+    }
+
+    fn push_tuple(&mut self, items: Vec<Value>) -> Result<(), Broken> {
+        let items = self.hold(items);
+        self.push(Value::Tuple(items))
+    }
+
+    /// The calls that stand for byte strings are read as these: in protocol 2, they are text in Latin-1. Any other is noted.
+    fn push_call(&mut self, name: &Rc<str>, with: &Items) -> Result<(), Broken> {
+        let value = match (&**name, with.borrow().as_slice()) {
+            ("_codecs encode", [Value::Text(_, place), Value::Text(coding, _)]) if &**coding == "latin1" => {
+                Value::Bytes(Place { latin1: true, ..*place })
+            }
+            ("__builtin__ bytes" | "builtins bytes" | "__builtin__ bytearray" | "builtins bytearray", [Value::Bytes(place)]) => {
+                Value::Bytes(*place)
+            }
+            _ => {
+                let call = Rc::new(Call { name: name.clone(), with: with.clone(), state: RefCell::new(Value::Other) });
+                self.holders.calls.push(call.clone());
+                Value::Call(call)
+            }
+        };
+        self.push(value)
+    }
+
     fn pop(&mut self) -> Result<Value, Broken> {
         Ok(self.take(1)?.remove(0))
     }
@@ -326,23 +388,6 @@ impl<R: Read + Seek> Machine<R> {
     }
 }
 
-fn list(items: Vec<Value>) -> Value {
-    Value::List(Rc::new(std::cell::RefCell::new(items)))
-}
-
-/// The calls that stand for values are read as these: `bytes(…)` of protocol 2 is text in Latin-1.
-fn call(name: &Rc<str>, with: &Rc<[Value]>) -> Value {
-    match (&**name, &with[..]) {
-        ("_codecs encode", [Value::Text(_, place), Value::Text(coding, _)]) if &**coding == "latin1" => {
-            Value::Bytes(Place { latin1: true, ..*place })
-        }
-        ("__builtin__ bytes" | "builtins bytes" | "__builtin__ bytearray" | "builtins bytearray", [Value::Bytes(place)]) => {
-            Value::Bytes(*place)
-        }
-        _ => Value::Call(Rc::new(Call { name: name.clone(), with: with.clone(), state: std::cell::RefCell::new(Value::Other) })),
-    }
-}
-
 /// The bytes at `place` of a file.
 ///
 /// # Errors
@@ -369,13 +414,13 @@ mod tests {
     use super::*;
 
     fn says(bytes: &[u8]) -> Broken {
-        read(Cursor::new(bytes), bytes.len() as u64).unwrap_err()
+        read(Cursor::new(bytes), bytes.len() as u64).err().unwrap()
     }
 
     #[test]
     fn hostile_pickles_are_errors() {
         // os.system("echo"): noted, never called.
-        let call = read(Cursor::new(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R."), 27).unwrap();
+        let call = read(Cursor::new(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R."), 27).unwrap().value;
         assert!(matches!(&call, Value::Call(c) if &*c.name == "os system"));
         assert!(says(b"").starts_with("ends early"));
         assert!(says(b"(lp0\n.").contains("protocol 2"));
@@ -396,6 +441,23 @@ mod tests {
             let mut bytes = vec![0x80, 4];
             bytes.extend((0..length).map(|_| random.below(256) as u8));
             let _ = read(Cursor::new(&bytes), bytes.len() as u64);
+        }
+    }
+
+    #[test]
+    fn nesting_has_no_end_to_fall_off() {
+        // Tuples of one, a million deep; lists, each in the one before, linked after all were made; a list in itself.
+        let mut deep = b"\x80\x04N".to_vec();
+        deep.extend([0x85; 1_000_000]);
+        deep.push(b'.');
+        let mut linked = b"\x80\x04".to_vec();
+        (0..100_000u32).for_each(|n| linked.extend([&b"]r"[..], &n.to_le_bytes(), b"0"].concat()));
+        (0..99_999u32).for_each(|n| linked.extend([&b"j"[..], &n.to_le_bytes(), b"j", &(n + 1).to_le_bytes(), b"a0"].concat()));
+        linked.extend(b"j\0\0\0\0.");
+        for bytes in [deep, linked, b"\x80\x04]\x94h\0a.".to_vec()] {
+            assert!(read(Cursor::new(&bytes), bytes.len() as u64).is_ok());
+            // The same, ending early.
+            assert!(read(Cursor::new(&bytes[..bytes.len() - 1]), bytes.len() as u64).is_err());
         }
     }
 
