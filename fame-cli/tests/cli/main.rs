@@ -6,6 +6,7 @@
 mod broken_input;
 mod describe;
 mod killed;
+mod parts;
 mod memory;
 mod plugins;
 mod recipe_errors;

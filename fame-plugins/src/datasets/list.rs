@@ -233,6 +233,10 @@ fn ranges(lines: &[usize]) -> String {
 
 /// `file` below `root`; `root` may be empty, `file` absolute.
 pub(super) fn below(root: &str, file: &str) -> String {
+    // A picture that fame fetches lies in no folder of the user's.
+    if file.starts_with("picture:") {
+        return file.to_owned();
+    }
     match root.trim_end_matches('/') {
         "" if root.is_empty() => file.to_owned(),
         root if !Path::new(file).is_absolute() => format!("{root}/{file}"),
@@ -256,7 +260,8 @@ pub(super) fn truth(cell: &str) -> std::result::Result<bool, Wrong> {
 
 /// Notes rows whose picture is not there.
 pub(super) fn check_file(file: &str, line: usize, files: &dyn Files, faults: &mut Faults) {
-    if !files.locate(file).is_ok_and(|path| path.is_file()) {
+    // Fetching waits until the picture is needed: a list is also read to be checked.
+    if !file.starts_with("picture:") && !files.locate(file).is_ok_and(|path| path.is_file()) {
         faults.add(line, "the file is not there", file);
     }
 }
