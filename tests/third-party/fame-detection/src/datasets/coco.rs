@@ -1,6 +1,9 @@
 //! `Coco`: pictures and boxes from a COCO JSON file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+};
 
 use fame_core::{
     Error, Result, Sample,
@@ -9,8 +12,10 @@ use fame_core::{
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, SeqAccess, Visitor},
+};
 
 use super::{Boxed, Faults};
 use crate::pictures::Orientation;
@@ -57,15 +62,41 @@ impl Plugin<dyn Dataset> for Coco {
 
 fame_core::register!(Dataset: Coco);
 
-/// The file, its records still as text.
+/// The file.
 #[derive(Deserialize)]
-struct Lists<'a> {
-    #[serde(borrow)]
-    images: Vec<&'a RawValue>,
-    #[serde(borrow)]
-    annotations: Vec<&'a RawValue>,
-    #[serde(borrow)]
-    categories: Vec<&'a RawValue>,
+struct Lists {
+    images: Records<Image>,
+    annotations: Records<Annotated>,
+    categories: Records<Category>,
+}
+
+/// The records of a list, each by itself: one that is malformed does not hide the others. Only the wanted fields are kept, so memory holds no segmentations.
+struct Records<T>(Vec<std::result::Result<T, String>>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Records<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let all = PhantomData::<T>;
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: DeserializeOwned> Visitor<'de> for List<T> {
+            type Value = Records<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of records")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Records<T>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(record) = list.next_element::<serde_json::Value>()? {
+                    // People look for a record by its id.
+                    let id = record.get("id").and_then(serde_json::Value::as_u64);
+                    let read = serde_json::from_value(record).map_err(|e| id.map_or(e.to_string(), |id| format!("{e} (id {id})")));
+                    all.push(read);
+                }
+                Ok(Records(all))
+            }
+        }
+        deserializer.deserialize_seq(List(all))
+    }
 }
 
 #[derive(Deserialize)]
@@ -100,16 +131,17 @@ impl Dataset for Coco {
         let path = files.locate(&self.annotations)?;
         let text = std::fs::read_to_string(&path)
             .map_err(|e| Error::new("fame_detection::unreadable", format!("`{}` cannot be read: {e}.", self.annotations)))?;
-        let lists: Lists<'_> = serde_json::from_str(&text).map_err(|e| {
-            let message = format!("`{}` is no COCO file: line {}, column {}: {e}.", self.annotations, e.line(), e.column());
+        let lists: Lists = serde_json::from_str(&text).map_err(|e| {
+            let message = format!("`{}` is no COCO file: line {}, column {}: {}.", self.annotations, e.line(), e.column(), without_place(&e));
             Error::new("fame_detection::malformed", message).with_help("A COCO file is a JSON object with the lists `images`, `annotations` and `categories`.")
         })?;
-        let mut reader = Reader { text: &text, faults: Faults::default() };
-        let categories = reader.categories(&lists.categories);
-        let mut images = reader.images(&lists.images);
-        self.known(categories.values())?;
-        reader.boxes(&lists.annotations, &categories, &mut images, self);
+        drop(text);
+        let mut reader = Reader { faults: Faults::default() };
+        let categories = reader.categories(lists.categories);
+        let mut images = reader.images(lists.images);
+        reader.boxes(lists.annotations, &categories, &mut images, self);
         reader.faults.report(&format!("`{}`", self.annotations))?;
+        self.known(categories.values())?;
         images.retain(|_, (_, boxed)| !(self.boxed_only && boxed.boxes.is_empty()));
         if images.is_empty() {
             return Err(Error::new("fame_detection::empty", format!("`{}` names no picture that is asked for.", self.annotations)));
@@ -151,65 +183,53 @@ impl Coco {
 }
 
 /// Reads records and notes all that is wrong with them.
-struct Reader<'a> {
-    text: &'a str,
+struct Reader {
     faults: Faults,
 }
 
-impl Reader<'_> {
-    /// Where a record stands: its list and number, and its line.
-    fn place(&self, list: &str, number: usize, record: &RawValue) -> String {
-        let offset = record.get().as_ptr() as usize - self.text.as_ptr() as usize;
-        let line = self.text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1;
-        format!("{list}[{number}], line {line}")
+impl Reader {
+    /// A record that could be read; what could not is noted with its list and number, from 0.
+    fn record<T>(&mut self, list: &str, number: usize, record: std::result::Result<T, String>) -> Option<T> {
+        record.map_err(|what| self.fault(list, number, what)).ok()
     }
 
-    fn record<T: DeserializeOwned>(&mut self, list: &str, number: usize, record: &RawValue) -> Option<T> {
-        match serde_json::from_str(record.get()) {
-            Ok(read) => Some(read),
-            Err(e) => {
-                let what = e.to_string();
-                // serde counts lines within the record, which says nothing.
-                let what = what.split(" at line ").next().unwrap_or_default().to_owned();
-                self.faults.add(self.place(list, number, record), what);
-                None
-            }
-        }
+    fn fault(&mut self, list: &str, number: usize, what: String) {
+        self.faults.add(format!("{list}[{number}]"), what);
     }
 
-    fn categories(&mut self, records: &[&RawValue]) -> BTreeMap<u64, String> {
+    fn categories(&mut self, records: Records<Category>) -> BTreeMap<u64, String> {
         let mut all = BTreeMap::new();
-        for (n, record) in records.iter().enumerate() {
+        for (n, record) in records.0.into_iter().enumerate() {
             let Some(Category { id, name }) = self.record("categories", n, record) else { continue };
             if all.insert(id, name).is_some() {
-                self.faults.add(self.place("categories", n, record), format!("id {id} is taken"));
+                self.fault("categories", n, format!("id {id} is taken"));
             }
         }
         all
     }
 
-    fn images(&mut self, records: &[&RawValue]) -> BTreeMap<u64, (String, Boxed)> {
+    fn images(&mut self, records: Records<Image>) -> BTreeMap<u64, (String, Boxed)> {
         let mut all = BTreeMap::new();
-        for (n, record) in records.iter().enumerate() {
+        for (n, record) in records.0.into_iter().enumerate() {
             let Some(Image { id, file_name, width, height }) = self.record("images", n, record) else { continue };
             let fault = if file_name.is_empty() || file_name.starts_with('/') || file_name.split('/').any(|part| part == "..") {
-                format!("file_name `{file_name}` does not lie in the folder of pictures")
+                format!("file_name `{file_name}` does not lie in the folder of pictures (id {id})")
             } else if width == 0 || height == 0 {
-                format!("a picture of {width}×{height} pixels")
+                format!("a picture of {width}×{height} pixels (id {id})")
             } else if all.contains_key(&id) {
                 format!("id {id} is taken")
             } else {
                 all.insert(id, (file_name, Boxed { size: Some((width, height)), boxes: Vec::new() }));
                 continue;
             };
-            self.faults.add(self.place("images", n, record), fault);
+            self.fault("images", n, fault);
         }
         all
     }
 
-    fn boxes(&mut self, records: &[&RawValue], categories: &BTreeMap<u64, String>, images: &mut BTreeMap<u64, (String, Boxed)>, asked: &Coco) {
+    fn boxes(&mut self, records: Records<Annotated>, categories: &BTreeMap<u64, String>, images: &mut BTreeMap<u64, (String, Boxed)>, asked: &Coco) {
         let wanted: Option<BTreeSet<&str>> = asked.categories.as_ref().map(|c| c.iter().map(String::as_str).collect());
-        for (n, record) in records.iter().enumerate() {
+        for (n, record) in records.0.into_iter().enumerate() {
             let Some(Annotated { image_id, category_id, bbox, iscrowd }) = self.record("annotations", n, record) else { continue };
             let [x, y, width, height] = bbox;
             let fault = match (images.get_mut(&image_id), categories.get(&category_id)) {
@@ -225,9 +245,14 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            self.faults.add(self.place("annotations", n, record), fault);
+            self.fault("annotations", n, fault);
         }
     }
+}
+
+/// What serde says, without where.
+fn without_place(e: &serde_json::Error) -> String {
+    e.to_string().split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 /// Whether a box has an inside and lies on the picture, but for a pixel of rounding.
@@ -303,14 +328,14 @@ mod tests {
         assert_eq!(
             e.message,
             "`list.json` has 5 malformed records:
-  categories[0], line 12: missing field `name`
-  images[1], line 4: file_name `../a.png` does not lie in the folder of pictures
-  annotations[0], line 8: invalid length 3, expected an array of length 4
-  annotations[1], line 9: bbox [0, 0, 80, 6] is no box on a picture of 8×6 pixels
-  annotations[2], line 10: image_id 4 is no picture of the list"
+  categories[0]: missing field `name` (id 1)
+  images[1]: file_name `../a.png` does not lie in the folder of pictures (id 3)
+  annotations[0]: invalid length 3, expected an array of length 4 (id 1)
+  annotations[1]: bbox [0, 0, 80, 6] is no box on a picture of 8×6 pixels
+  annotations[2]: image_id 4 is no picture of the list"
         );
         let cut = build(r#"Coco(annotations: "list.json", images: "val")"#).index(&files(&GOOD[..200])).unwrap_err();
-        assert!(cut.message.starts_with("`list.json` is no COCO file: line 4, column"), "{}", cut.message);
+        assert!(cut.message.starts_with("`list.json` is no COCO file: line 5, column 42: EOF while parsing a string."), "{}", cut.message);
     }
 
     #[test]

@@ -245,7 +245,8 @@ fn similarity(layout: &Layout, outputs: &[&[f32]], wanted: &Wanted, profile: &[f
             dot += p * score;
             square += score * score;
         }
-        let cosine = if square > 0.0 { dot / (square.sqrt() * length) } else { 0.0 };
+        // No score at all is like nothing; a NaN goes on.
+        let cosine = if square == 0.0 { 0.0 } else { dot / (square.sqrt() * length) };
         let object = if objectness == Objectness::Score { f64::from(layout.best_class(outputs, candidate).1) } else { 1.0 };
         let value = overlap * cosine * object;
         if value.is_nan() {
