@@ -4,6 +4,8 @@
 //! its state and its stop rule. It usually walks in pixels (LOTS), but it may live elsewhere, say in a mask between the picture and
 //! its blurred copy; whoever drives it only ever asks: where are you ([`Walk::image`]), is it time to stop ([`Walk::observe`]), here is the gradient,
 //! move ([`Walk::step`]), and at the end: what moved ([`Walk::field`])?
+//!
+//! The usual walk in pixels is there already: [`pixel_walk`](super::pixel_walk()) asks only how a gradient becomes a move.
 
 use crate::{Result, Tensor, model::InputConvention, record::Facts};
 

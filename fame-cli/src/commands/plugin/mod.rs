@@ -1,7 +1,8 @@
-//! `fame-cli plugin check | list`: plugins that are loaded while fame runs.
+//! `fame-cli plugin check | list | new`: plugins of other people, and your own.
 
 mod check;
 mod list;
+mod new;
 
 use std::process::ExitCode;
 
@@ -15,5 +16,6 @@ pub(crate) fn plugin(setup: &Setup, args: &PluginArgs) -> Result<ExitCode, Failu
     match &args.action {
         PluginAction::Check { file } => check::check(setup, file),
         PluginAction::List => list::list(setup),
+        PluginAction::New(args) => new::new(setup, args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -8,6 +8,9 @@
 //! not the unlucky one that met them later. What a contract asks without a way to fail (how many steps at most?) is asked once, when the plugin is built, and
 //! remembered.
 
+// A method with a default that a guard does not hand on would silently be the default, whatever the plugin says.
+#![warn(clippy::missing_trait_methods)]
+
 mod backend;
 mod dataset;
 mod explainer;
