@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Plugin(PluginArgs),
     /// Align faces to the five-point template, as recipes do with AlignFace().
     Align(AlignArgs),
+    /// Draw a synthetic data set, with known truth, in one of the layouts that datasets read.
+    Synth(SynthArgs),
 }
 
 #[derive(Args, Debug)]
@@ -168,4 +170,26 @@ pub(crate) struct AlignArgs {
     /// What runs the detector.
     #[arg(long, default_value = "Tract()", value_name = "SPEC")]
     pub(crate) backend: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SynthArgs {
+    /// The folder to make; it must not exist yet.
+    #[arg(required_unless_present = "list")]
+    pub(crate) out: Option<PathBuf>,
+    /// How it lies on disk; `--list` shows the choices.
+    #[arg(long, default_value = "imagenet-flat")]
+    pub(crate) layout: String,
+    /// Number of pictures of shapes, or of pairs of faces.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) count: usize,
+    /// The same seed gives the same bytes.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Shorter side of a picture of a shape, or side of a face, in pixels. Default: 64 or 112.
+    #[arg(long)]
+    pub(crate) size: Option<u32>,
+    /// List the layouts.
+    #[arg(long)]
+    pub(crate) list: bool,
 }

@@ -40,7 +40,7 @@ impl Setup {
             }
             Err(fame_core::Error::new("fame::model::no_folder", format!("there is no folder `{}` (--models).", folder.display())))
         })?;
-        Ok(with_folders.with_built_in(builtin::FILES))
+        Ok(with_folders.with_built_in(builtin::FILES).with_built_in_models(builtin::MODELS))
     }
 
     pub(crate) fn plan(&self, args: &RecipeArgs) -> std::result::Result<(Plan, ModelStore), Failure> {

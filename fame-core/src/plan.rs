@@ -41,6 +41,8 @@ pub struct Plan {
     pub write: Vec<Built<dyn Writer>>,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Whether explanations are kept for the next run with a changed recipe.
+    pub parts: bool,
     /// Output folder the recipe asks for.
     pub out: Option<PathBuf>,
 }
@@ -133,12 +135,13 @@ struct Resolved {
     metrics: Vec<Built<dyn Metric>>,
     write: Vec<Built<dyn Writer>>,
     seed: u64,
+    parts: bool,
     out: Option<PathBuf>,
 }
 
 impl Resolved {
     fn into_plan(self, text: RecipeText, folder: &Path, registry: &Registry) -> Plan {
-        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, out } = self;
+        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, parts, out } = self;
         let plugins = registry.loaded().iter().map(PluginFile::record).collect();
         Plan {
             text,
@@ -154,6 +157,7 @@ impl Resolved {
             metrics,
             write,
             seed,
+            parts,
             out,
         }
     }
@@ -193,6 +197,7 @@ impl Resolver<'_> {
             metrics,
             write,
             seed: file.seed,
+            parts: file.parts,
             out,
         })
     }

@@ -285,7 +285,7 @@ fn build<T: ?Sized + Contract, P: Plugin<T>>(
 ) -> std::result::Result<Built<T>, Vec<Problem>> {
     let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
     let problem = |e: Error| vec![Problem::new(&e.code, e.message, 0..body.len()).with_label("these parameters").with_help(e.help)];
-    let built = caught(|| assemble::<T, P>(body, with)).map_err(|panic| problem(panic.error(who, "its factory")))??;
+    let built = caught(|| assemble::<T, P>(body, with)).map_err(|panic| problem(panic.error(who, "in its factory")))??;
     let Built { name, plugin, parameters } = built;
     Ok(Built { name, plugin: T::guarded(who, plugin).map_err(problem)?, parameters })
 }
@@ -293,7 +293,7 @@ fn build<T: ?Sized + Contract, P: Plugin<T>>(
 /// The JSON schema of the parameters of `P`, as text.
 fn schema<T: ?Sized + Contract, P: Plugin<T>>(origin: &'static str) -> Result<String> {
     let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
-    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P))).map_err(|panic| panic.error(who, "its schema"))?;
+    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P))).map_err(|panic| panic.error(who, "in its schema"))?;
     text.map_err(|e| Error::bug(format!("{who} has a schema that is no JSON: {e}.")))
 }
 

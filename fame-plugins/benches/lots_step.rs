@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p fame-plugins [--features tch] --bench lots_step -- model.onnx [layer] [rows] [threads]`, or
 //! `LOTS_MODEL=model.onnx cargo bench …`. The layer is by default the last output of the graph. Each wall time is the median of eleven runs
-//! after warm-up; CPU time is the mean over the same runs.
+//! after warm-up; CPU time is the mean over the same runs. With `LOTS_JSON` set each line is followed by its numbers in JSON
+//! (`tests/oracles/speed_table.py` reads them).
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,15 @@ const RUNS: usize = 11;
 /// The step size of LOTS.
 const ETA: f32 = 1.0 / 255.0;
 
-/// Time that all threads of this process have computed, in ms, to a hundredth of a second.
+/// Time that the threads of this process have computed, in ms. The scheduler counts each thread's in ns; a thread that has ended is no longer counted, but
+/// the engines' pools stay for as long as the process.
 fn cpu_time() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name, which may hold anything, user and system time are fields 12 and 13.
-    let fields: Vec<f64> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|f| f.parse().unwrap_or(0.0)).collect();
-    fields.get(11..13).map_or(0.0, |t| (t[0] + t[1]) / TICKS_PER_SECOND * 1e3)
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let of = |thread: std::fs::DirEntry| -> Option<f64> {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    threads.flatten().filter_map(of).sum::<f64>() / 1e6
 }
 
 /// Median wall and mean CPU time of a run, in ms.
@@ -108,6 +111,11 @@ fn bench((name, engine): (&str, &dyn Backend), file: &str, layer: Option<&str>, 
         busy / rows as f64,
         peak_memory().unwrap_or(0),
     );
+    if std::env::var_os("LOTS_JSON").is_some() {
+        println!(
+            r#"{{"engine": "{name}", "rows": {rows}, "threads": {threads}, "forward_ms": {forward:.3}, "step_ms": {lots:.3}, "step_cpu_ms": {busy:.3}}}"#
+        );
+    }
     Ok(())
 }
 

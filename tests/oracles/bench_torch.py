@@ -62,10 +62,12 @@ def measure(given: argparse.Namespace, threads: int) -> list[dict]:
             for _ in range(given.warmup):
                 x = step(x)
             times = []
+            busy = time.process_time()
             for _ in range(given.repeats):
                 start = time.perf_counter()
                 x = step(x)
                 times.append(1000 * (time.perf_counter() - start))
+            busy = 1000 * (time.process_time() - busy) / given.repeats
             forward = []
             with torch.no_grad():
                 model(x)
@@ -76,7 +78,7 @@ def measure(given: argparse.Namespace, threads: int) -> list[dict]:
             assert bool(torch.isfinite(x).all()), f"{name}: the walk left the finite numbers"
             middle = statistics.median(times)
             rows.append({
-                "net": name, "threads": threads, "batch": batch, "step_ms": middle, "step_ms_per_image": middle / batch, "step_ms_min": min(times),
+                "net": name, "threads": threads, "batch": batch, "step_ms": middle, "step_cpu_ms": busy, "step_ms_per_image": middle / batch, "step_ms_min": min(times),
                 "step_ms_max": max(times), "forward_ms": statistics.median(forward), "repeats": given.repeats,
             })  # fmt: skip
     return rows

@@ -137,7 +137,7 @@ def maps_of(name: str) -> tuple[int, dict[str, tuple[str, np.ndarray]]]:
         make.batch_size = 16
         return np.array(make(x.clone(), target)[0])
 
-    finish = "target: Logit(class: Index({0})), finish: PytorchGradCam".format(label)
+    finish = "loss: Logit(class: Index({0})), finish: PytorchGradCam".format(label)
     for ours, theirs in CAMS.items():
         if tokens and ours == "HiResCam":
             continue  # Behind this layer stands a layer normalisation, so gradient times activation is zero but for rounding.
@@ -150,7 +150,7 @@ def maps_of(name: str) -> tuple[int, dict[str, tuple[str, np.ndarray]]]:
     if not tokens:
         out["FullGrad"] = f"FullGrad(form: PytorchGradCam, {finish})", np.array(pgc.FullGrad(net, [])(x.clone(), target)[0])
 
-    which = f"target: Logit(class: Index({label})), map: [Abs(), MaxNormalize()]"
+    which = f"loss: Logit(class: Index({label})), map: [Abs(), MaxNormalize()]"
 
     def attribution(by, **options):
         return by.attribute(x.clone().requires_grad_(), target=label, **options)[0].detach().numpy()

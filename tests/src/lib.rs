@@ -52,7 +52,15 @@ impl Observer for Quiet {
 /// # Errors
 /// What the run says.
 pub fn run_into(plan: &Plan, out: &Path) -> Result<Summary> {
-    let options = RunOptions { out: out.to_owned(), force: false, limit: None, only: Vec::new() };
+    run_some(plan, out, None)
+}
+
+/// Runs `plan` into `out`, at most `limit` items of it.
+///
+/// # Errors
+/// What the run says.
+pub fn run_some(plan: &Plan, out: &Path, limit: Option<usize>) -> Result<Summary> {
+    let options = RunOptions { out: out.to_owned(), force: false, limit, only: Vec::new() };
     run(plan, &store(), &options, &Quiet)
 }
 

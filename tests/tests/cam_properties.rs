@@ -89,7 +89,7 @@ fn elementwise_is_layer_cam_behind_a_relu_and_not_elsewhere() {
 fn integrated_gradients_are_complete() {
     let missing = |network: &str, steps: usize, baseline: &str| {
         let model = slim(network, Task::Classification, CLASSIFIER);
-        let spec = format!("IntegratedGradients(steps: {steps}, baseline: {baseline}, target: Logit(class: Index(7)))");
+        let spec = format!("IntegratedGradients(steps: {steps}, baseline: {baseline}, loss: Logit(class: Index(7)))");
         let share = number(&map(&model, &spec, &picture(0)), "completeness");
         println!("{network}, {steps} nodes from {baseline}: {share:.1e} of the difference is missing");
         share
@@ -115,8 +115,8 @@ fn integrated_gradients_are_complete_on_photographs() {
     // Measured at 50, 200 and 800 nodes: 2.9 %, 3.0 %, 0.16 %.
     assert!(missing("ic_logit.ron", "baseline: Black") <= 0.05);
     // A frozen norm is left out of the derivative, so its sum is not y's difference; the live one is in it.
-    let frozen = missing("fr_similar.ron", "target: Similarity(norms: Frozen)");
-    let live = missing("fr_similar.ron", "target: Similarity(norms: Live)");
+    let frozen = missing("fr_similar.ron", "loss: Similarity(norms: Frozen)");
+    let live = missing("fr_similar.ron", "loss: Similarity(norms: Live)");
     // Measured: 63 % against 8.8 %.
     assert!(live < 0.15 && frozen > 2.0 * live);
 }
@@ -124,9 +124,9 @@ fn integrated_gradients_are_complete_on_photographs() {
 /// 4: y of a piecewise linear network is what input and biases give, with normalisation folded (ResNet), on its own (DenseNet), and for an embedding behind PReLU.
 #[test]
 fn full_grad_is_complete_on_piecewise_linear_networks() {
-    let faces = (slim("iresnet50_slim", Task::FaceRecognition, FACE), pair(), "roles: [\"probe\"], target: Similarity(norms: Frozen)");
+    let faces = (slim("iresnet50_slim", Task::FaceRecognition, FACE), pair(), "roles: [\"probe\"], loss: Similarity(norms: Frozen)");
     let others = ["resnet50_slim", "densenet_slim"];
-    let others = others.map(|n| (slim(n, Task::Classification, CLASSIFIER), picture(0), "target: Logit(class: Index(7))"));
+    let others = others.map(|n| (slim(n, Task::Classification, CLASSIFIER), picture(0), "loss: Logit(class: Index(7))"));
     for (model, sample, rest) in others.into_iter().chain([faces]) {
         for form in ["Idiap", "PytorchGradCam"] {
             let share = number(&map(&model, &format!("FullGrad(form: {form}, {rest})"), &sample), "completeness");
@@ -189,7 +189,7 @@ fn scaling_the_target_leaves_maps_unchanged() {
         ("SmoothGrad", "n: 3, "),
     ];
     for (method, own) in methods {
-        let by = |factor: f32| map(&model, &format!("{method}({own}target: TimesLogit(by: {factor:?}))"), &picture(0)).finished;
+        let by = |factor: f32| map(&model, &format!("{method}({own}loss: TimesLogit(by: {factor:?}))"), &picture(0)).finished;
         // A power of two scales every gradient exactly; what is left is the epsilons' share.
         let difference = apart(&by(1.0), &by(8.0));
         assert!(difference <= 1e-4, "{method}: {difference}");
@@ -227,7 +227,7 @@ fn the_cosines_frozen_norm_leaves_the_map_of_the_dot_product_and_the_live_one_tu
     const ROUNDING: f32 = 1e-5;
     let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
     for method in ["HiResCam", "GradCam", "GradCamElementwise", "LayerCam"] {
-        let on = |target: &str| map(&faces, &format!(r#"{method}(target: {target}, roles: ["probe"])"#), &pair()).finished;
+        let on = |loss: &str| map(&faces, &format!(r#"{method}(loss: {loss}, roles: ["probe"])"#), &pair()).finished;
         let dot = on("DotProduct()");
         assert!(apart(&on("Similarity(norms: Frozen)"), &dot) <= ROUNDING, "{method}");
         assert!(apart(&on("Similarity(norms: Live)"), &dot) > 100.0 * ROUNDING, "{method}");
@@ -275,9 +275,9 @@ fn guided_backpropagation_is_the_gradient_where_there_is_no_relu() {
 #[test]
 fn a_map_without_anything_to_show_is_a_warning() {
     let model = resnet();
-    let explanation = explain(&model, "GradCam(target: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
+    let explanation = explain(&model, "GradCam(loss: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
     assert!(explanation.maps.is_empty() && explanation.warnings[0].contains("has no map"), "{:?}", explanation.warnings);
-    let explanation = explain(&model, "Saliency(target: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
+    let explanation = explain(&model, "Saliency(loss: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
     assert!(explanation.maps.is_empty() && explanation.warnings[0].contains("gradient is zero"), "{:?}", explanation.warnings);
 }
 
@@ -311,7 +311,7 @@ fn finished_maps_keep_their_promise() {
 fn a_layer_behind_the_target_is_refused() {
     let model = resnet();
     let explainer = build::<dyn Explainer>(
-        &format!(r#"GradCam(layer: "{BEFORE_POOLING}", target_layer: "{MIDDLE}", target: TimesLogit(by: 1.0))"#),
+        &format!(r#"GradCam(layer: "{BEFORE_POOLING}", loss_layer: "{MIDDLE}", loss: TimesLogit(by: 1.0))"#),
         Task::Classification,
         Preset::Paper,
     );

@@ -7,6 +7,7 @@ pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod run;
+pub(crate) mod synth;
 
 use fame_core::{Error, recipe::Problems};
 

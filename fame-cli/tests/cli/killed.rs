@@ -16,7 +16,7 @@ const ITEMS: usize = 60;
 const KILLS: usize = 10;
 
 /// A workshop with `n` pictures in `pictures/`, and a recipe that explains each.
-fn many(n: usize, explainer: &str) -> tempfile::TempDir {
+pub(super) fn many(n: usize, explainer: &str) -> tempfile::TempDir {
     let dir = workshop();
     let folder = dir.path().join("pictures");
     fs::create_dir(&folder).unwrap();
@@ -105,7 +105,7 @@ fn a_run_killed_ten_times_ends_byte_identical_to_an_unbroken_one() {
 fn a_thousand_items_need_the_memory_of_fifty() {
     /// What the issue allows between both runs: ± 10 %.
     const SPREAD: f64 = 0.1;
-    let dir = many(1000, "Saliency(target: Logit(class: Index(0)), target_layer: Output)");
+    let dir = many(1000, "Saliency(loss: Logit(class: Index(0)), layer: Output)");
     let began = Instant::now();
     let peak = |limit: &str| -> f64 {
         let out = format!("out{limit}");

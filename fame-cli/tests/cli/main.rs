@@ -6,9 +6,13 @@
 mod broken_input;
 mod describe;
 mod killed;
+mod parts;
+mod memory;
+mod plugins;
 mod recipe_errors;
 mod run;
 mod third_party;
+mod synth;
 
 use std::{
     path::{Path, PathBuf},

@@ -132,7 +132,8 @@ fn the_guides_crate_builds_passes_its_tests_and_runs() {
     let map = &record["items"][0]["explanations"]["rather"]["maps"][0];
     assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64(), "{map}");
     // A class that does not exist is the plugin's own error, at the item.
-    let wrong = ["--plugin", &library("fame_tiny").to_string_lossy(), "run", "recipe.ron", "--force", "--set", "explain.rather.loss=Rather(classes: (0, 9999))"];
+    let tiny = library("fame_tiny").to_string_lossy().into_owned();
+    let wrong = ["--plugin", &tiny, "run", "recipe.ron", "--force", "--set", "explain.rather.loss=Rather(classes: (0, 9999))"];
     let output = fame(dir.path(), &wrong);
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("classes, counted from 0"), "{}", stderr(&output));

@@ -67,7 +67,7 @@ pub fn hand_over_these(
     take: &mut dyn FnMut(Registration),
 ) -> Result<()> {
     guard::caught(|| registrations.into_iter().map(&mut *take).count())
-        .map_err(|panic| panic.error(format!("plugin `{origin}`"), "its entry"))
+        .map_err(|panic| panic.error(format!("plugin `{origin}`"), "in its entry"))
         .and_then(|n| if n > 0 { Ok(()) } else { Err(nothing(origin)) })
 }
 

@@ -32,6 +32,9 @@ pub struct RecipeFile {
     pub plugins: Vec<Placed<String>>,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Whether each explanation is also kept in `parts/`, so that a run with another metric, writer or explainer computes only what is new. Left out: `true`. It takes the space of the
+    /// maps, raw and finished, once more.
+    pub parts: bool,
     /// Output folder, relative to the working folder.
     pub out: Option<String>,
 }
@@ -45,8 +48,8 @@ pub struct Placed<T> {
     pub span: Range<usize>,
 }
 
-const FIELDS: [&str; 12] =
-    ["model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "out"];
+const FIELDS: [&str; 13] =
+    ["model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "parts", "out"];
 
 impl RecipeFile {
     /// Cuts `text` into fields.
@@ -121,6 +124,7 @@ impl Cut<'_> {
         let write = self.list("write").unwrap_or_else(|| ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect());
         let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
         let seed = self.optional("seed").map_or(0, |p| p.value);
+        let parts = self.optional("parts").is_none_or(|p| p.value);
         let out = self.optional("out").map(|p| p.value);
         Some(RecipeFile {
             model: model?,
@@ -134,6 +138,7 @@ impl Cut<'_> {
             write,
             plugins,
             seed,
+            parts,
             out,
         })
     }

@@ -1,8 +1,11 @@
 //! Backends: the engines that run networks and pull gradients back through them.
 
+pub(crate) mod random_weights;
 #[cfg(feature = "tch")]
 pub mod tch;
 pub mod tract;
+
+pub use random_weights::{Layers, RandomWeights};
 
 #[cfg(not(feature = "tch"))]
 fame_core::registry::inventory::submit! {

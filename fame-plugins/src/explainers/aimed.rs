@@ -22,29 +22,29 @@ pub(super) struct Scalar {
 }
 
 /// The scalar a task's models are asked about when the recipe names none.
-pub(super) fn default_target(task: Task) -> Option<Spec> {
+pub(super) fn default_loss(task: Task) -> Option<Spec> {
     let text = if task == Task::FaceRecognition { "Similarity()" } else { "Logit()" };
     Spec::from_text(text).ok()
 }
 
-/// Fills in the target and checks the roles.
-pub(super) fn resolve(target: &mut Option<Spec>, roles: Option<&Vec<String>>, with: &BuildContext<'_>, parts: &mut Parts) {
-    if target.is_none() {
-        *target = default_target(with.task);
+/// Fills in the loss and checks the roles.
+pub(super) fn resolve(loss: &mut Option<Spec>, roles: Option<&Vec<String>>, with: &BuildContext<'_>, parts: &mut Parts) {
+    if loss.is_none() {
+        *loss = default_loss(with.task);
     }
     parts.check("roles", roles.is_none_or(|r| !r.is_empty()), "must name at least one role");
 }
 
 impl Scalar {
-    /// Builds the loss behind `target`.
+    /// Builds the loss.
     pub(super) fn build(
-        target: Option<Spec>,
+        loss: Option<Spec>,
         layer: Option<LayerChoices>,
         roles: Option<Vec<String>>,
         with: &BuildContext<'_>,
         parts: &mut Parts,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("target", &target?, with)?;
+        let loss = parts.build::<dyn Loss>("loss", &loss?, with)?;
         Some(Self { loss, layer, roles })
     }
 
@@ -111,11 +111,11 @@ impl<M: Method> Explainer for Running<M> {
 impl<M: Method> Running<M> {
     fn explain_batch(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Result<Vec<Result<Explanation>>> {
         let aim = self.scalar.aim(with.model)?;
-        let mut shared = facts([("target", self.scalar.loss.record()), ("target_layers", aim.layer_facts())]);
+        let mut shared = facts([("loss", self.scalar.loss.record()), ("loss_layers", aim.layer_facts())]);
         shared.append(&mut self.method.facts(&aim)?);
         let (mut waiting, mut results) = (Vec::new(), Vec::new());
         for (n, sample) in samples.iter().enumerate() {
-            let begun = aim.rows(sample, self.scalar.roles.as_deref()).map_err(|e| e.at(format!("target {}", self.scalar.loss.name)));
+            let begun = aim.rows(sample, self.scalar.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.scalar.loss.name)));
             results.push(begun.map(|rows| {
                 waiting.extend(rows.into_iter().map(|row| (n, row)));
                 Explanation { facts: shared.clone(), ..Explanation::default() }

@@ -71,7 +71,7 @@ impl Running {
             let mut random = Random::new(seed);
             let noise = (0..picture.height() * picture.width()).map(|_| random.uniform() as f32).collect();
             let raw = Tensor::new([1, picture.height(), picture.width()], noise)?;
-            let facts: Facts = facts([("target", "nothing: noise".into())]);
+            let facts: Facts = facts([("loss", "none: noise".into())]);
             self.finish.finish(Draft { name: role.clone(), role, raw, shown: None, frame: None, facts }, &mut explanation)?;
         }
         Ok(explanation)

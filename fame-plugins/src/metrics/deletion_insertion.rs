@@ -1,8 +1,8 @@
 //! `DeletionInsertion`: the score while the picture is taken away, or appears, from the map's top down.
 
 use fame_core::{
-    Explanation, LayerChoices, Result, Sample,
-    contract::{ExplainContext, Measurement, Metric},
+    Better, Explanation, LayerChoices, Result, Sample, Table,
+    contract::{ExplainContext, Measurement, Metric, MetricRow, means},
     recipe::Spec,
     registry::{BuildContext, Parts, Plugin},
 };
@@ -36,6 +36,8 @@ pub struct DeletionInsertion {
     pub answer: Answer,
     /// Whether the points of both curves are left in `metrics.csv`, and not only the areas.
     pub curves: bool,
+    /// Explainers that every other one is tested against, item by item, such as random maps.
+    pub against: Vec<String>,
     /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees.
     pub target: Option<Spec>,
     /// The layer the target reads. Default: the model's `logits` or `embedding`.
@@ -51,6 +53,7 @@ impl Default for DeletionInsertion {
             masks: Masks::default(),
             answer: Answer::Probability,
             curves: false,
+            against: Vec::new(),
             target: None,
             target_layer: None,
         }
@@ -129,5 +132,18 @@ impl Metric for Running {
             },
         )?;
         Ok(all)
+    }
+
+    fn only_for_tables(&self) -> &'static [&'static str] {
+        &["against"]
+    }
+
+    fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
+        let better = |quantity: &str| match quantity {
+            "deletion_auc" | "average_drop" => Some(Better::Lower),
+            "insertion_auc" | "increase" => Some(Better::Higher),
+            _ => None,
+        };
+        Ok(means(name, rows, better, &self.parameters.against))
     }
 }

@@ -109,6 +109,9 @@ fn zoo_table() {
             if ix > 0 {
                 let between = first.as_ref().map_or(f64::NAN, |first| relative(gradient.data(), first.data()));
                 let _ = write!(line, " {between:.1e} |");
+                if between > subject.network.max(KINK_SLACK * entry.spread()) {
+                    fault(format!("the input gradient is {between:.1e} from that of {}", subjects[0].spec));
+                }
             }
             if first.is_none() {
                 first = Some(gradient);

@@ -1,6 +1,6 @@
 //! `fame-cli plugin check FILE`: what a plugin says about itself, and whether it would be loaded. Nothing of it runs.
 
-use std::path::Path;
+use std::{path::Path, process::ExitCode};
 
 use fame_core::{
     Error,
@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 
 use crate::{commands::Failure, setup::Setup, terminal::out};
 
-pub(crate) fn check(setup: &Setup, file: &Path) -> Result<(), Failure> {
+pub(crate) fn check(setup: &Setup, file: &Path) -> Result<ExitCode, Failure> {
     let file = PluginFile::read(file)?;
     let place = if setup.trust_plugin { Ok(()) } else { file.check_place() };
     let verdict = place.and_then(|()| file.fits());
     if setup.json {
+        // The verdict is in the answer.
         out(&serde_json::to_string_pretty(&as_json(&file, verdict.as_ref().err())).unwrap_or_default())?;
-    } else {
-        as_text(&file)?;
-        if verdict.is_ok() {
-            out("\nIt fits this fame and would be loaded. Nothing of it was run.")?;
-        }
+        return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    Ok(verdict?)
+    as_text(&file)?;
+    verdict?;
+    out("\nIt fits this fame and would be loaded. Nothing of it was run.")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn as_text(file: &PluginFile) -> Result<(), Failure> {

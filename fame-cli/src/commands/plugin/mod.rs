@@ -16,7 +16,6 @@ pub(crate) fn plugin(setup: &Setup, args: &PluginArgs) -> Result<ExitCode, Failu
     match &args.action {
         PluginAction::Check { file } => check::check(setup, file),
         PluginAction::List => list::list(setup),
-        PluginAction::New(args) => new::new(setup, args),
-    }?;
-    Ok(ExitCode::SUCCESS)
+        PluginAction::New(args) => new::new(setup, args).map(|()| ExitCode::SUCCESS),
+    }
 }

@@ -1,11 +1,11 @@
 //! Guard of [`Explainer`].
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{Guard, Guarded, Who, file_name};
 use crate::{
     Explanation, Model, Result, Sample,
-    contract::{ExplainContext, Explainer},
+    contract::{ExplainContext, Explainer, ItemRef},
 };
 
 impl Guard for dyn Explainer {
@@ -35,6 +35,10 @@ impl GuardedExplainer {
 impl Explainer for GuardedExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         self.0.call("check", |e| e.check(model))?
+    }
+
+    fn files(&self, item: &ItemRef) -> Result<Vec<PathBuf>> {
+        self.0.call("files", |e| e.files(item))?
     }
 
     /// A whole batch that failed may be the fault of one sample (a panic takes all with it): each is tried alone then.

@@ -8,6 +8,9 @@
 //! not the unlucky one that met them later. What a contract asks without a way to fail (how many steps at most?) is asked once, when the plugin is built, and
 //! remembered.
 
+// A method with a default that a guard does not hand on would silently be the default, whatever the plugin says.
+#![warn(clippy::missing_trait_methods)]
+
 mod backend;
 mod dataset;
 mod explainer;
@@ -66,14 +69,14 @@ impl<T: ?Sized> Guarded<T> {
     /// Calls `method`.
     fn call<'s, R>(&'s self, method: &str, f: impl FnOnce(&'s T) -> R) -> Result<R> {
         let inner = self.inner.as_deref().ok_or_else(|| self.gone(method))?;
-        caught(|| f(inner)).map_err(|panic| panic.error(self.who, &format!("`{method}`")))
+        caught(|| f(inner)).map_err(|panic| panic.error(self.who, &format!("in `{method}`")))
     }
 
     /// Calls `method`, which changes it.
     fn call_mut<R>(&mut self, method: &str, f: impl FnOnce(&mut T) -> R) -> Result<R> {
         let gone = self.gone(method);
         let inner = self.inner.as_deref_mut().ok_or(gone)?;
-        caught(|| f(inner)).map_err(|panic| panic.error(self.who, &format!("`{method}`")))
+        caught(|| f(inner)).map_err(|panic| panic.error(self.who, &format!("in `{method}`")))
     }
 
     fn gone(&self, method: &str) -> Error {
@@ -92,7 +95,7 @@ impl<T: ?Sized> Drop for Guarded<T> {
         let inner = self.inner.take();
         if let Err(panic) = caught(|| drop(inner)) {
             // There is no caller to tell, and what it made is made: say it, and go on.
-            eprintln!("warning: {}", panic.error(self.who, "being dropped"));
+            eprintln!("warning: {}", panic.error(self.who, "while it was dropped"));
         }
     }
 }
@@ -104,10 +107,10 @@ pub(crate) struct Panic {
 }
 
 impl Panic {
-    /// As an error: `who` panicked in `doing`.
-    pub(crate) fn error(self, who: impl fmt::Display, doing: &str) -> Error {
+    /// As an error: `who` panicked `when`.
+    pub(crate) fn error(self, who: impl fmt::Display, when: &str) -> Error {
         let place = self.place.map_or_else(String::new, |place| format!(" ({place})"));
-        Error::new("fame::plugin::panicked", format!("{who} panicked in {doing}: {}{place}.", self.said.trim_end_matches('.')))
+        Error::new("fame::plugin::panicked", format!("{who} panicked {when}: {}{place}.", self.said.trim_end_matches('.')))
             .with_help("This is a bug in the plugin. RUST_BACKTRACE=1 shows how it came there.")
     }
 }
@@ -122,9 +125,13 @@ thread_local! {
 /// Runs `f`; a panic comes back as what it said. It is not printed as well, unless a backtrace is asked for.
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
     watch_panics();
-    DEPTH.set(DEPTH.get() + 1);
+    let outer = DEPTH.replace(DEPTH.get() + 1);
+    if outer == 0 {
+        // Of a panic that somebody caught for himself.
+        PLACE.take();
+    }
     let result = catch_unwind(AssertUnwindSafe(f));
-    DEPTH.set(DEPTH.get() - 1);
+    DEPTH.set(outer);
     result.map_err(|payload| {
         let said = said(payload.as_ref());
         // What was thrown may itself panic when it is dropped.
@@ -183,4 +190,41 @@ fn file_name(what: &str, name: &str) -> std::result::Result<(), String> {
         return Ok(());
     }
     Err(format!("{what} `{}`, which cannot be a part of a file name: letters, digits, `.`, `_` and `-`", name.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_comes_back_as_what_it_said_and_where() {
+        let panic = caught(|| panic!("no {}", "luck")).err().unwrap();
+        let error = panic.error(Who { noun: "loss", name: "Bad", origin: "mine 1.0.0" }, "in `evaluate`");
+        assert_eq!(error.code, "fame::plugin::panicked");
+        assert!(
+            error.message.starts_with("loss `Bad` (mine 1.0.0) panicked in `evaluate`: no luck (")
+                && error.message.contains("guard/mod.rs:"),
+            "{error}"
+        );
+        assert_eq!(caught(|| 3).ok(), Some(3));
+    }
+
+    #[test]
+    fn what_is_thrown_may_be_anything_even_what_cannot_be_dropped() {
+        struct Nasty;
+        impl Drop for Nasty {
+            fn drop(&mut self) {
+                panic!("and again");
+            }
+        }
+        let panic = caught(|| std::panic::panic_any(Nasty)).err().unwrap();
+        assert!(panic.error("it", "at once").message.starts_with("it panicked at once: something that is not text"));
+    }
+
+    #[test]
+    fn a_caught_panic_leaves_no_place_behind() {
+        assert!(caught(|| catch_unwind(|| panic!("its own business"))).is_ok());
+        let panic = caught(|| std::panic::resume_unwind(Box::new("thrown without a place"))).err().unwrap();
+        assert_eq!(panic.error("it", "later").message, "it panicked later: thrown without a place.");
+    }
 }

@@ -1,6 +1,6 @@
 //! Guard of [`Writer`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Guard, Guarded, Who};
 use crate::{
@@ -23,5 +23,9 @@ impl Writer for GuardedWriter {
             return Err(self.0.wrong("write", format!("the file `{missing}`, which is not there")));
         }
         Ok(written)
+    }
+
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
+        self.0.call("gather", |w| w.gather(out, items))?
     }
 }

@@ -36,16 +36,16 @@ pub enum FullGradForm {
 /// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the convolution before it; then the convolution carries one bias in place of
 /// the normalisation's: the sum stays the same, and so does this pair's share of the map. A normalisation that stands on its own carries β − γμ/√(σ²+ε).
 ///
-/// y is the target's value as it is. The map ends in 0..=1 over the pixels of the picture.
+/// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FullGrad {
     /// Whose program: `Idiap` or `PytorchGradCam`.
     pub form: FullGradForm,
     /// What to explain: any loss; y is its value. Default: `Logit()`, for face models `Similarity()`.
-    pub target: Option<Spec>,
-    /// The layer the target reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
-    pub target_layer: Option<LayerChoices>,
+    pub loss: Option<Spec>,
+    /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+    pub layer: Option<LayerChoices>,
     /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale), `PytorchGradCam` (form PytorchGradCam).
     pub finish: Option<Finish>,
     /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
@@ -60,7 +60,7 @@ impl Plugin<dyn Explainer> for FullGrad {
         "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        aimed::resolve(&mut self.target, self.roles.as_ref(), with, parts);
+        aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
         self.finish.get_or_insert(match self.form {
             FullGradForm::Idiap => Finish::MaxNorm,
             FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
@@ -68,7 +68,7 @@ impl Plugin<dyn Explainer> for FullGrad {
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let scalar = Scalar::build(self.target, self.target_layer, self.roles, with, parts)?;
+        let scalar = Scalar::build(self.loss, self.layer, self.roles, with, parts)?;
         Some(Box::new(Running { scalar, method: OfBiases { form: self.form, finish: self.finish? } }))
     }
 }

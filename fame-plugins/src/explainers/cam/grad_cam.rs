@@ -11,7 +11,7 @@ cam! {
     /// it mixes gradients that belong to different places: use `HiResCam` there.
     GradCam {}
     summary: "Channels weighted by their mean gradient",
-    example: "GradCam(layer: BeforePooling, target: Logit(class: Label))",
+    example: "GradCam(layer: BeforePooling, loss: Logit(class: Label))",
     reference: "Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391",
 }
 

@@ -94,7 +94,7 @@ macro_rules! cam {
     ) => {
         $(#[$doc])*
         ///
-        /// y is the target's value as it is: the map shows what raises it. It ends in 0..=1 over the pixels of the picture.
+        /// y is the loss's value as it is: the map shows what raises it. It ends in 0..=1 over the pixels of the picture.
         #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name {
@@ -102,9 +102,9 @@ macro_rules! cam {
             /// The layer or layers to look at; maps of several are averaged. A tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`.
             pub layer: fame_core::LayerChoices,
             /// What to explain: any loss; y is its value, and the map shows what raises it. Default: `Logit()`, for face models `Similarity()`.
-            pub target: Option<fame_core::recipe::Spec>,
-            /// The layer the target reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
-            pub target_layer: Option<fame_core::LayerChoices>,
+            pub loss: Option<fame_core::recipe::Spec>,
+            /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+            pub loss_layer: Option<fame_core::LayerChoices>,
             /// How the layer's values lie over the picture. `Auto` knows `[C, H, W]` and tokens with and without a class token.
             pub layout: $crate::explainers::cam::Layout,
             /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset Authors).
@@ -118,8 +118,8 @@ macro_rules! cam {
                 Self {
                     $($field: $default,)*
                     layer: fame_core::LayerChoices(vec![fame_core::LayerChoice::BeforePooling]),
-                    target: None,
-                    target_layer: None,
+                    loss: None,
+                    loss_layer: None,
                     layout: $crate::explainers::cam::Layout::default(),
                     finish: None,
                     roles: None,
@@ -134,7 +134,7 @@ macro_rules! cam {
             const REFERENCE: &'static str = $reference;
 
             fn resolve(&mut self, with: &fame_core::registry::BuildContext<'_>, parts: &mut fame_core::registry::Parts) {
-                $crate::explainers::aimed::resolve(&mut self.target, self.roles.as_ref(), with, parts);
+                $crate::explainers::aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
                 self.finish.get_or_insert($crate::explainers::cam::Finish::of(with.preset));
                 $crate::explainers::cam::Cam::resolve(self, with, parts);
             }
@@ -144,8 +144,8 @@ macro_rules! cam {
                 with: &fame_core::registry::BuildContext<'_>,
                 parts: &mut fame_core::registry::Parts,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
-                let (target, at, roles) = (self.target.take(), self.target_layer.take(), self.roles.take());
-                let scalar = $crate::explainers::aimed::Scalar::build(target, at, roles, with, parts)?;
+                let (loss, at, roles) = (self.loss.take(), self.loss_layer.take(), self.roles.take());
+                let scalar = $crate::explainers::aimed::Scalar::build(loss, at, roles, with, parts)?;
                 let (layer, layout, finish) = (self.layer.clone(), self.layout, self.finish?);
                 let method = $crate::explainers::cam::runner::OfLayers { formula: self, layer, layout, finish };
                 Some(Box::new($crate::explainers::aimed::Running { scalar, method }))

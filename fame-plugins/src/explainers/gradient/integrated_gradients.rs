@@ -44,7 +44,7 @@ by_gradient! {
     ///
     /// The attributions add up to y(x) − y(x′). How far the approximation misses is recorded as `completeness_delta` (sum less difference) and `completeness` (its
     /// share of the difference): above five percent a warning says so, and more steps help where y turns sharply on the way, as ReLU networks do. For faces take
-    /// `target: Similarity(norms: Live)`: a frozen norm is left out of the derivative, and then no number of steps makes the sum come out.
+    /// `loss: Similarity(norms: Live)`: a frozen norm is left out of the derivative, and then no number of steps makes the sum come out.
     IntegratedGradients {
         /// Nodes on the way; at least 1, for `Trapezoid` at least 2.
         steps: usize = 50,

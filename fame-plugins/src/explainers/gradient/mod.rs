@@ -111,15 +111,15 @@ macro_rules! by_gradient {
     ) => {
         $(#[$doc])*
         ///
-        /// y is the target's value as it is. The attribution before the map steps is signed, `[C, H, W]` in the model's channels; above zero, more of the channel raises y.
+        /// y is the loss's value as it is. The attribution before the map steps is signed, `[C, H, W]` in the model's channels; above zero, more of the channel raises y.
         #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name {
             $($(#[$about])* pub $field: $kind,)*
             /// What to explain: any loss; y is its value. Default: `Logit()`, for face models `Similarity()`.
-            pub target: Option<fame_core::recipe::Spec>,
-            /// The layer the target reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
-            pub target_layer: Option<fame_core::LayerChoices>,
+            pub loss: Option<fame_core::recipe::Spec>,
+            /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+            pub layer: Option<fame_core::LayerChoices>,
             /// How the default `map` makes one channel of three: `Max`, `Mean` or `Sum` of absolute values.
             pub channels: Option<$crate::maps::Reduce>,
             /// Steps from the attribution to the map. Default: `[Abs(), Channels(…), MaxNormalize()]`.
@@ -130,7 +130,7 @@ macro_rules! by_gradient {
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $($field: $default,)* target: None, target_layer: None, channels: None, map: None, roles: None }
+                Self { $($field: $default,)* loss: None, layer: None, channels: None, map: None, roles: None }
             }
         }
 
@@ -142,7 +142,7 @@ macro_rules! by_gradient {
 
             fn resolve(&mut self, with: &fame_core::registry::BuildContext<'_>, parts: &mut fame_core::registry::Parts) {
                 use $crate::explainers::{aimed, gradient::{default_map, Gradients}};
-                aimed::resolve(&mut self.target, self.roles.as_ref(), with, parts);
+                aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
                 default_map(&mut self.map, &mut self.channels, <Self as Gradients>::CHANNELS, parts);
                 Gradients::resolve(self, with, parts);
             }
@@ -153,8 +153,8 @@ macro_rules! by_gradient {
                 parts: &mut fame_core::registry::Parts,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
                 use $crate::explainers::{aimed, gradient::runner::AtPoints};
-                let (target, at, roles) = (self.target.take(), self.target_layer.take(), self.roles.take());
-                let scalar = aimed::Scalar::build(target, at, roles, with, parts);
+                let (loss, at, roles) = (self.loss.take(), self.layer.take(), self.roles.take());
+                let scalar = aimed::Scalar::build(loss, at, roles, with, parts);
                 let steps = parts.build_all("map", &self.map.take()?, with);
                 Some(Box::new(aimed::Running { scalar: scalar?, method: AtPoints { method: self, steps } }))
             }

@@ -80,7 +80,7 @@ impl<G: Gradients> AtPoints<G> {
         let missing = about.get("completeness").and_then(Value::as_f64).filter(|share| *share > INCOMPLETE);
         let incomplete = missing.map(|share| {
             format!(
-                "attributions miss the difference they should add up to by {:.0} %: take more steps, or a target with live norms.",
+                "attributions miss the difference they should add up to by {:.0} %: take more steps, or a loss with live norms.",
                 100.0 * share
             )
         });

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Fault {
+    /// Nothing.
+    None,
     /// Its factory panics.
     Factory,
     /// What is asked when it is built panics.
@@ -77,7 +79,7 @@ macro_rules! faulty {
         impl Plugin<dyn $contract> for Faulty {
             const NAME: &'static str = "Faulty";
             const SUMMARY: &'static str = "Goes wrong as asked";
-            const EXAMPLE: &'static str = "Faulty(fault: Name)";
+            const EXAMPLE: &'static str = "Faulty(fault: None)";
 
             fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn $contract>> {
                 Some(Box::new(Running::new(self.fault)))
