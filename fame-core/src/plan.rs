@@ -9,7 +9,7 @@ use crate::{
     plugin::PluginFile,
     recipe::{Placed, Problem, Problems, RecipeFile, RecipeText, Spec, near_file},
     record::{Value, facts},
-    registry::{BuildContext, Built, Contract, Registry},
+    registry::{BuildContext, Built, Contract, Registry, UNKNOWN_PLUGIN},
     run::ForwardCheck,
 };
 
@@ -60,7 +60,7 @@ impl Plan {
         let plan = file.and_then(|file| resolver.plan(&file, store));
         match plan {
             Some(parts) if resolver.problems.is_empty() => Ok(parts.into_plan(text, folder, &registry)),
-            _ => Err(Box::new(report(&text, resolver.problems))),
+            _ => Err(Box::new(report(&text, without_echoes(resolver.problems)))),
         }
     }
 
@@ -98,15 +98,28 @@ impl Plan {
     }
 }
 
+/// What stands under a plugin in `plugins` that was not loaded.
+const REFUSED: &str = "this plugin is not loaded";
+
 /// The registry with what the recipe's plugins bring.
 fn with_plugins(registry: &Registry, file: Option<&RecipeFile>, folder: &Path, mut problems: Vec<Problem>) -> (Registry, Vec<Problem>) {
     let mut registry = registry.clone();
     for plugin in file.map(|f| f.plugins.as_slice()).unwrap_or_default() {
-        if let Err(e) = registry.load(&folder.join(&plugin.value)) {
-            problems.push(Problem::new(&e.code, e.message, plugin.span.clone()).with_label("this plugin").with_help(e.help));
+        let here = folder == Path::new(".");
+        let path = if here { PathBuf::from(&plugin.value) } else { folder.join(&plugin.value) };
+        if let Err(e) = registry.load(&path) {
+            problems.push(Problem::new(&e.code, e.message, plugin.span.clone()).with_label(REFUSED).with_help(e.help));
         }
     }
     (registry, problems)
+}
+
+/// Without the names that nobody knows because the plugin that brings them was refused: that is reported already.
+fn without_echoes(mut problems: Vec<Problem>) -> Vec<Problem> {
+    if problems.iter().any(|p| p.label == REFUSED) {
+        problems.retain(|p| p.code != UNKNOWN_PLUGIN);
+    }
+    problems
 }
 
 /// All problems of a recipe, sorted by place.

@@ -466,6 +466,9 @@ macro_rules! register {
     };
 }
 
+/// The code of a name that no plugin has.
+pub(crate) const UNKNOWN_PLUGIN: &str = "fame::recipe::unknown_plugin";
+
 /// A plugin that this program could have had but was built without: a recipe that names it is told how to get it.
 pub struct Absent {
     /// What it would be.
@@ -587,7 +590,7 @@ impl Registry {
             Some(other) => Some(format!("`{}` is a {}, and a {} is wanted here", spec.name, other.noun(), kind.noun())),
             None => suggestion(&spec.name, &self.names(kind), kind.noun()),
         };
-        Problem::new("fame::recipe::unknown_plugin", format!("no {} is named `{}`.", kind.noun(), spec.name), spec.name_span.clone())
+        Problem::new(UNKNOWN_PLUGIN, format!("no {} is named `{}`.", kind.noun(), spec.name), spec.name_span.clone())
             .with_label("not registered")
             .with_help(help)
     }

@@ -22,7 +22,7 @@ use std::{
 /// `fame-cli` with arguments, run in `folder`; no colours, nobody's cache.
 fn fame(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_fame-cli"));
-    command.current_dir(folder).args(arguments).env("NO_COLOR", "1").env("FAME_CACHE", folder.join("cache"));
+    command.current_dir(folder).args(arguments).env("NO_COLOR", "1").env("RUST_BACKTRACE", "0").env("FAME_CACHE", folder.join("cache"));
     command.output().expect("fame-cli starts")
 }
 

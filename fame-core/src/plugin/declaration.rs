@@ -131,7 +131,8 @@ impl Declared {
                 let at = offset_of!(Declaration, $field);
                 let bytes = &bytes[at..at + field_size(|d| &d.$field)];
                 let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-                String::from_utf8_lossy(&bytes[..end]).into_owned()
+                // It will be shown on a terminal: nothing that commands one.
+                String::from_utf8_lossy(&bytes[..end]).replace(char::is_control, "\u{fffd}")
             }};
         }
         Ok(Self {

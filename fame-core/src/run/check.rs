@@ -69,8 +69,7 @@ impl ForwardCheck {
     pub fn build(spec: &Spec, with: &BuildContext<'_>) -> std::result::Result<Built<Self>, Vec<Problem>> {
         let name = <Parameters as Plugin<Self>>::NAME;
         if spec.name != name {
-            let problem =
-                Problem::new("fame::recipe::unknown_plugin", format!("no check is named `{}`.", spec.name), spec.name_span.clone());
+            let problem = Problem::new(registry::UNKNOWN_PLUGIN, format!("no check is named `{}`.", spec.name), spec.name_span.clone());
             let help = suggestion(&spec.name, &[name], "check");
             return Err(vec![problem.with_label(format!("`{}` is the one there is", Parameters::EXAMPLE)).with_help(help)]);
         }

@@ -260,4 +260,5 @@ impl Metric for Running {
     }
 }
 
-fame_core::export_plugin!();
+// Named one by one, as a crate would that brings the plugins of a library it depends on.
+fame_core::export_plugin!(Loss: Faulty, Perturbation: Faulty, Map: Faulty, Explainer: Faulty, Dataset: Faulty, Metric: Faulty);
