@@ -12,8 +12,8 @@ use fame_core::{
     contract::{Explainer, Loss, MapStep, Perturbation, PrepareStep, Writer},
     model::Task,
     testkit::{
-        SIZE, build, check_explainer, check_loss, check_map_step, check_network, check_perturbation, check_prepare, check_refuses_constant, check_writer,
-        explanation, model, sample,
+        SIZE, build, check_explainer, check_loss, check_map_step, check_network, check_perturbation, check_prepare, check_refuses_constant,
+        check_writer, explanation, model, sample,
     },
 };
 use fame_tests::slim;
