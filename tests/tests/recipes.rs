@@ -63,11 +63,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
     ),
     (
         "table2_verification.ron",
-        &[
-            "explain.fame.perturbation=Lots(iterations: 1)",
-            "explain.corr_rise.masks=20",
-            r#"data=Pairs(list: "mini_pairs.csv")"#,
-        ],
+        &["explain.fame.perturbation=Lots(iterations: 1)", "explain.corr_rise.masks=20", r#"data=Pairs(list: "mini_pairs.csv")"#],
         8,
     ),
     ("mini_table1.ron", &["explain.fame.perturbation.iterations=2"], 7),

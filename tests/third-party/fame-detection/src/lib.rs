@@ -78,8 +78,13 @@ mod tests {
             problems.iter().map(|p| p.message.clone()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(says("DetectionScore(of: (head: UltraFace(), max_overlap: 2))"), "`of` needs a `max_overlap` of 0 to 1.");
-        assert_eq!(says("DetectionScore(of: (head: UltraFace()), matching: Cluster(0))"), "`matching` needs an overlap above 0 and at most 1.");
-        assert!(says("DetectionScore(of: (head: CenterNet(stride: 0), which: Box(5, 5, 1, 9), limit: 0))").contains("needs a stride above 0"));
+        assert_eq!(
+            says("DetectionScore(of: (head: UltraFace()), matching: Cluster(0))"),
+            "`matching` needs an overlap above 0 and at most 1."
+        );
+        assert!(
+            says("DetectionScore(of: (head: CenterNet(stride: 0), which: Box(5, 5, 1, 9), limit: 0))").contains("needs a stride above 0")
+        );
         assert!(says("DetectionScore()").contains("of"));
     }
 }
