@@ -15,6 +15,7 @@
 //! | dataset | [`Coco`], [`Voc`]: pictures with boxes |
 //! | loss | [`DetectionScore`], [`BoxCoordinate`]: for FAME, and for every other method that explains a loss |
 //! | explainer | [`DRise`] |
+//! | map step | [`Power`] |
 //! | metric | [`DetectionPointing`], [`DetectionEnergy`], [`DetectionDeletion`] |
 //! | writer | [`DetectionOverlay`] |
 //!
@@ -26,6 +27,7 @@ mod detections;
 mod explainers;
 mod head;
 mod losses;
+mod maps;
 mod matched;
 mod metrics;
 mod pictures;
@@ -40,6 +42,7 @@ pub use detections::{BOX, Class, Detection, Detections, Found, Wanted, Which};
 pub use explainers::{DRise, Fill, Objectness};
 pub use head::{Head, Layout, Place, Side};
 pub use losses::{BoxCoordinate, Coordinate, DetectionScore, Direction, Form};
+pub use maps::Power;
 pub use matched::Matching;
 pub use metrics::{DetectionDeletion, DetectionEnergy, DetectionPointing, Filling, Truth};
 pub use pictures::Orientation;
@@ -62,7 +65,7 @@ mod tests {
     fn every_registered_example_parses_and_builds() {
         let registry = Registry::builtin().unwrap();
         let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Detection, folder: std::path::Path::new(".") };
-        assert_eq!(registry.iter().count(), 9);
+        assert_eq!(registry.iter().count(), 10);
         for registration in registry.iter() {
             registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:?}", registration.example()));
             assert_eq!(Spec::from_text(registration.example()).unwrap().name, registration.name());
