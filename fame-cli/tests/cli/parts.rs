@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use super::*;
 
-const SALIENCY: &str = r#""saliency": Saliency(target: Logit(class: Index(0)), target_layer: Output)"#;
-const WALK: &str =
-    r#""walk": Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 3), map: [Gray(), MaxNormalize()])"#;
+const SALIENCY: &str = r#""saliency": Saliency(loss: Logit(class: Index(0)), loss_layer: Output)"#;
+const WALK: &str = r#""walk": Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 3), map: [Gray(), MaxNormalize()])"#;
 const DELETION: &str = "DeletionInsertion(steps: 2, answer: Value, target: Logit(class: Index(0)), target_layer: Output)";
 
 /// A recipe over two pictures.
