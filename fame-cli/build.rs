@@ -1,4 +1,4 @@
-//! Embeds the manifests of `models/` and the converters they name, so that an installed binary knows its models.
+//! Embeds the manifests of `models/`, the converters they name and the models that lie there, so that an installed binary knows its models.
 
 use std::{
     env, fs,
@@ -14,9 +14,16 @@ fn main() {
     let mut files = Vec::new();
     collect(&root, &root, &mut files);
     files.sort();
-    let entries: Vec<String> =
-        files.iter().map(|(name, path)| format!("    ({name:?}, include_str!({:?})),\n", path.display().to_string())).collect();
-    let code = format!("/// Path below `models/`, and text.\npub(crate) const FILES: &[(&str, &str)] = &[\n{}];\n", entries.concat());
+    let (models, texts): (Vec<_>, Vec<_>) = files.into_iter().partition(|(name, _)| name.ends_with(".onnx"));
+    let entries = |files: &[(String, PathBuf)], include: &str| -> String {
+        files.iter().map(|(name, path)| format!("    ({name:?}, {include}!({:?})),\n", path.display().to_string())).collect()
+    };
+    let code = format!(
+        "/// Path below `models/`, and text.\npub(crate) const FILES: &[(&str, &str)] = &[\n{}];\n\
+         /// Path below `models/`, and bytes.\npub(crate) const MODELS: &[(&str, &[u8])] = &[\n{}];\n",
+        entries(&texts, "include_str"),
+        entries(&models, "include_bytes")
+    );
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("builtin_models.rs");
     fs::write(out, code).expect("cargo gives a writable OUT_DIR");
     println!("cargo::rerun-if-changed={}", root.display());
@@ -32,7 +39,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
     for path in entries.flatten().map(|e| e.path()) {
         if path.is_dir() {
             collect(root, &path, files);
-        } else if path.extension().is_some_and(|e| e == "ron" || e == "py") {
+        } else if path.extension().is_some_and(|e| e == "ron" || e == "py" || e == "onnx") {
             let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
             files.push((name, fs::canonicalize(&path).unwrap_or(path)));
         }

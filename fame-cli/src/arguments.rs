@@ -13,6 +13,12 @@ pub(crate) struct Arguments {
     /// A folder of model manifests, looked in before the built-in ones; may be given several times.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) models: Vec<PathBuf>,
+    /// Load plugins from this shared library, which runs its code; may be given several times.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) plugin: Vec<PathBuf>,
+    /// Load plugins whoever they belong to and whoever can write them.
+    #[arg(long, global = true)]
+    pub(crate) trust_plugin: bool,
     /// Machine-readable output: one JSON object per line for events, one JSON document for answers.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -34,8 +40,12 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// List, fetch or show models and pictures.
     Models(ModelsArgs),
+    /// Look at plugins that can be loaded while fame runs.
+    Plugin(PluginArgs),
     /// Align faces to the five-point template, as recipes do with AlignFace().
     Align(AlignArgs),
+    /// Draw a synthetic data set, with known truth, in one of the layouts that datasets read.
+    Synth(SynthArgs),
 }
 
 #[derive(Args, Debug)]
@@ -110,6 +120,40 @@ pub(crate) enum ModelsAction {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct PluginArgs {
+    #[command(subcommand)]
+    pub(crate) action: PluginAction,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum PluginAction {
+    /// Read what a plugin's file says about itself and whether it fits this program, without running any of its code.
+    Check {
+        /// The shared library.
+        file: PathBuf,
+    },
+    /// List what is built in, and what the libraries given with --plugin bring.
+    List,
+    /// Write a crate with a plugin of your own: it builds, passes its tests and runs from its recipe.
+    New(NewArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NewArgs {
+    /// The plugin's name, my-loss or MyLoss: the crate becomes my-loss, the plugin MyLoss.
+    pub(crate) name: String,
+    /// What it is.
+    #[arg(long, value_parser = ["backend", "dataset", "prepare", "explainer", "loss", "perturbation", "map", "metric", "writer"])]
+    pub(crate) kind: String,
+    /// The folder that the crate's folder is made in.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// Which fame-core it is built against: a folder with its source, or a version. Default: the source that this program was built from, if it is still there.
+    #[arg(long, value_name = "PATH|VERSION")]
+    pub(crate) fame_core: Option<String>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct AlignArgs {
     /// Pictures: paths, or picture:NAME.
     #[arg(required = true)]
@@ -126,4 +170,26 @@ pub(crate) struct AlignArgs {
     /// What runs the detector.
     #[arg(long, default_value = "Tract()", value_name = "SPEC")]
     pub(crate) backend: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SynthArgs {
+    /// The folder to make; it must not exist yet.
+    #[arg(required_unless_present = "list")]
+    pub(crate) out: Option<PathBuf>,
+    /// How it lies on disk; `--list` shows the choices.
+    #[arg(long, default_value = "imagenet-flat")]
+    pub(crate) layout: String,
+    /// Number of pictures of shapes, or of pairs of faces.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) count: usize,
+    /// The same seed gives the same bytes.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Shorter side of a picture of a shape, or side of a face, in pixels. Default: 64 or 112.
+    #[arg(long)]
+    pub(crate) size: Option<u32>,
+    /// List the layouts.
+    #[arg(long)]
+    pub(crate) list: bool,
 }

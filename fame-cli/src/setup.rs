@@ -20,12 +20,17 @@ mod builtin {
 /// Global choices of the command line.
 pub(crate) struct Setup {
     pub(crate) models: Vec<PathBuf>,
+    pub(crate) plugins: Vec<PathBuf>,
+    pub(crate) trust_plugin: bool,
     pub(crate) json: bool,
 }
 
 impl Setup {
-    pub(crate) fn registry() -> Result<Registry> {
-        Registry::builtin()
+    /// Everything built in, and what the libraries of --plugin bring.
+    pub(crate) fn registry(&self) -> Result<Registry> {
+        let mut registry = Registry::builtin()?.trusting(self.trust_plugin);
+        self.plugins.iter().try_for_each(|file| registry.load(file))?;
+        Ok(registry)
     }
 
     pub(crate) fn store(&self) -> Result<ModelStore> {
@@ -35,7 +40,7 @@ impl Setup {
             }
             Err(fame_core::Error::new("fame::model::no_folder", format!("there is no folder `{}` (--models).", folder.display())))
         })?;
-        Ok(with_folders.with_built_in(builtin::FILES))
+        Ok(with_folders.with_built_in(builtin::FILES).with_built_in_models(builtin::MODELS))
     }
 
     pub(crate) fn plan(&self, args: &RecipeArgs) -> std::result::Result<(Plan, ModelStore), Failure> {
@@ -45,14 +50,14 @@ impl Setup {
             let summary = format!("{} override{} cannot be applied", refused.len(), if refused.len() == 1 { "" } else { "s" });
             return Err(Failure::Recipe(Box::new(Problems { summary, each: refused })));
         }
-        let (registry, store) = (Self::registry()?, self.store()?);
+        let (registry, store) = (self.registry()?, self.store()?);
         let plan = Plan::resolve(text, &recipe_folder(&args.recipe), &registry, &store)?;
         Ok((plan, store))
     }
 
     /// Builds a part named on the command line.
-    pub(crate) fn part<T: ?Sized + Contract>(text: &str) -> std::result::Result<Built<T>, Failure> {
-        let registry = Self::registry()?;
+    pub(crate) fn part<T: ?Sized + Contract>(&self, text: &str) -> std::result::Result<Built<T>, Failure> {
+        let registry = self.registry()?;
         let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
         let built = Spec::from_text(text).map_err(|p| vec![p]).and_then(|spec| registry.build::<T>(&spec, &with));
         built.map_err(|problems| {
@@ -61,8 +66,8 @@ impl Setup {
         })
     }
 
-    pub(crate) fn backend(text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {
-        let backend = Self::part::<dyn Backend>(text)?;
+    pub(crate) fn backend(&self, text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {
+        let backend = self.part::<dyn Backend>(text)?;
         backend.plugin.check()?;
         Ok(backend)
     }

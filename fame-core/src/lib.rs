@@ -26,9 +26,11 @@
 //! | --- | --- |
 //! | [`contract`] | the seams, one file each: what a backend, loss, perturbation, explainer, … must do. **Read these first.** |
 //! | [`registry`] | plugins by kind and name; the [`register!`] macro; how parameters become running parts |
+//! | [`plugin`] | plugins of other people: what a loaded one must declare, what is checked, what may not cross; the [`export_plugin!`] macro |
 //! | [`recipe`] | RON text, places, overrides, diagnostics |
 //! | [`model`] | manifests, the store that fetches and verifies models and pictures, loaded models, layer choice |
 //! | [`run`] | the loop over items, the walk over rows, whole-or-not-at-all files, the record |
+//! | [`testkit`] | what a plugin's tests need: gradient checks, a fake network, conformance of a backend, whole recipes in a test |
 //! | plain types | [`Tensor`], [`Picture`], [`Sample`], [`AttributionMap`], [`Explanation`], [`record::Value`] |
 //!
 //! ## Where a first change goes
@@ -49,6 +51,8 @@ mod loaded;
 mod map;
 pub mod model;
 mod plan;
+mod plot;
+pub mod plugin;
 mod preset;
 mod random;
 pub mod recipe;
@@ -56,17 +60,21 @@ pub mod record;
 pub mod registry;
 pub mod run;
 mod sample;
+mod scores;
 mod table;
 mod tensor;
+pub mod testkit;
 
 pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps, Target, TargetRequest};
 pub use error::{Error, Result};
 pub use loaded::{LayerChoice, LayerChoices, Model};
 pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
 pub use plan::Plan;
+pub use plot::Plot;
 pub use preset::Preset;
 pub use random::Random;
 pub use run::seed_of;
 pub use sample::{Affine, Annotation, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Sample};
+pub use scores::{Better, Scores, holm, sign_flip_p};
 pub use table::{Interval, Table, interval};
 pub use tensor::{Tensor, max_abs};

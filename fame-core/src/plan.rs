@@ -6,7 +6,8 @@ use crate::{
     Error, Preset,
     contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
     model::{ModelManifest, ModelStore},
-    recipe::{Placed, Problem, Problems, RecipeFile, RecipeText, Spec, suggestion},
+    plugin::PluginFile,
+    recipe::{Placed, Problem, Problems, RecipeFile, RecipeText, Spec, near_file},
     record::{Value, facts},
     registry::{BuildContext, Built, Contract, Registry},
     run::ForwardCheck,
@@ -20,6 +21,8 @@ pub struct Plan {
     pub folder: PathBuf,
     /// The explained model's manifest.
     pub manifest: ModelManifest,
+    /// The libraries that plugins were loaded from: name, version and hash of each.
+    pub plugins: Vec<Value>,
     /// What runs it.
     pub backend: Built<dyn Backend>,
     /// Which published form defaults follow.
@@ -38,21 +41,25 @@ pub struct Plan {
     pub write: Vec<Built<dyn Writer>>,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Whether explanations are kept for the next run with a changed recipe.
+    pub parts: bool,
     /// Output folder the recipe asks for.
     pub out: Option<PathBuf>,
 }
 
 impl Plan {
-    /// Resolves `text`; relative paths start from `folder`.
+    /// Resolves `text`; relative paths start from `folder`. What the recipe's `plugins` bring is added to `registry` for this plan; loading them
+    /// **runs their code**.
     ///
     /// # Errors
     /// Every problem of the recipe, each at its place.
     pub fn resolve(text: RecipeText, folder: &Path, registry: &Registry, store: &ModelStore) -> std::result::Result<Self, Box<Problems>> {
         let (file, problems) = RecipeFile::parse_partly(text.merged());
-        let mut resolver = Resolver { text: text.merged(), registry, folder, problems };
+        let (registry, problems) = with_plugins(registry, file.as_ref(), folder, problems);
+        let mut resolver = Resolver { text: text.merged(), registry: &registry, folder, problems };
         let plan = file.and_then(|file| resolver.plan(&file, store));
         match plan {
-            Some(parts) if resolver.problems.is_empty() => Ok(parts.into_plan(text, folder)),
+            Some(parts) if resolver.problems.is_empty() => Ok(parts.into_plan(text, folder, &registry)),
             _ => Err(Box::new(report(&text, resolver.problems))),
         }
     }
@@ -71,6 +78,7 @@ impl Plan {
     pub fn record(&self) -> Value {
         let list = |parts: Vec<Value>| Value::List(parts);
         Value::Map(facts([
+            ("plugins", list(self.plugins.clone())),
             ("model", self.manifest.name.as_str().into()),
             ("backend", self.backend.record()),
             ("preset", Value::of(&self.preset)),
@@ -88,6 +96,17 @@ impl Plan {
             ("seed", Value::Integer(self.seed as i64)),
         ]))
     }
+}
+
+/// The registry with what the recipe's plugins bring.
+fn with_plugins(registry: &Registry, file: Option<&RecipeFile>, folder: &Path, mut problems: Vec<Problem>) -> (Registry, Vec<Problem>) {
+    let mut registry = registry.clone();
+    for plugin in file.map(|f| f.plugins.as_slice()).unwrap_or_default() {
+        if let Err(e) = registry.load(&folder.join(&plugin.value)) {
+            problems.push(Problem::new(&e.code, e.message, plugin.span.clone()).with_label("this plugin").with_help(e.help));
+        }
+    }
+    (registry, problems)
 }
 
 /// All problems of a recipe, sorted by place.
@@ -116,13 +135,31 @@ struct Resolved {
     metrics: Vec<Built<dyn Metric>>,
     write: Vec<Built<dyn Writer>>,
     seed: u64,
+    parts: bool,
     out: Option<PathBuf>,
 }
 
 impl Resolved {
-    fn into_plan(self, text: RecipeText, folder: &Path) -> Plan {
-        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, out } = self;
-        Plan { text, folder: folder.to_owned(), manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, out }
+    fn into_plan(self, text: RecipeText, folder: &Path, registry: &Registry) -> Plan {
+        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, parts, out } = self;
+        let plugins = registry.loaded().iter().map(PluginFile::record).collect();
+        Plan {
+            text,
+            folder: folder.to_owned(),
+            manifest,
+            plugins,
+            backend,
+            preset,
+            data,
+            prepare,
+            explain,
+            check,
+            metrics,
+            write,
+            seed,
+            parts,
+            out,
+        }
     }
 }
 
@@ -160,6 +197,7 @@ impl Resolver<'_> {
             metrics,
             write,
             seed: file.seed,
+            parts: file.parts,
             out,
         })
     }
@@ -259,17 +297,7 @@ impl Resolver<'_> {
 
 fn missing_file(file: &str, folder: &Path) -> Error {
     let path = folder.join(file);
-    let mut error = Error::new("fame::data::missing_file", format!("there is no file `{}`.", path.display()));
-    let neighbours: Vec<String> = path
-        .parent()
-        .and_then(|p| std::fs::read_dir(p).ok())
-        .map(|d| d.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
-        .unwrap_or_default();
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let near: Vec<&str> = neighbours.iter().map(String::as_str).collect();
-    error.help = match crate::recipe::nearest(&name, near.iter().copied()) {
-        Some(_) => suggestion(&name, &near, "file"),
-        None => Some("paths are relative to the recipe; `picture:NAME` names a picture that fame can fetch".to_owned()),
-    };
-    error
+    let error = Error::new("fame::data::missing_file", format!("there is no file `{}`.", path.display()));
+    let otherwise = || "paths are relative to the recipe; `picture:NAME` names a picture that fame can fetch".to_owned();
+    error.with_help(near_file(&path).unwrap_or_else(otherwise))
 }

@@ -67,6 +67,10 @@ use crate::{
     Error, Preset, Result,
     contract::{Backend, Dataset, Explainer, Loss, MapStep, Metric, Perturbation, PrepareStep, Writer},
     model::Task,
+    plugin::{
+        PluginFile,
+        guard::{Guard, Who, caught},
+    },
     recipe::{Problem, Spec, parse, scan, suggestion},
     record::Value,
 };
@@ -150,10 +154,12 @@ impl<T: ?Sized> Built<T> {
     }
 }
 
-/// Builds a part from the text of its parameters.
-pub type BuildFn<T> = fn(&str, &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>>;
-
 /// A plugin's parameters, and how they become a running part. See the [module docs](self).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no plugin for this kind: it does not implement `Plugin<{T}>`",
+    label = "this type does not implement `fame_core::registry::Plugin<{T}>`",
+    note = "`register!(Loss: MyLoss)` needs `impl Plugin<dyn Loss> for MyLoss`; the contract of each kind is in `fame_core::contract`"
+)]
 pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
     /// The name in recipes: UpperCamel, an identifier.
     const NAME: &'static str;
@@ -250,8 +256,8 @@ impl Parts {
     }
 }
 
-/// Parses, resolves, checks and builds plugin `P`: the one factory behind every registration.
-pub fn build<T: ?Sized, P: Plugin<T>>(body: &str, with: &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>> {
+/// Parses, resolves, checks and builds `P`: from text to a running part.
+pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(body: &str, with: &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>> {
     let mut parameters: P = parse(body).map_err(|p| vec![p])?;
     let mut parts = Parts { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() };
     parameters.resolve(with, &mut parts);
@@ -270,65 +276,154 @@ pub fn build<T: ?Sized, P: Plugin<T>>(body: &str, with: &BuildContext<'_>) -> st
     Ok(Built { name: P::NAME.to_owned(), plugin, parameters: record })
 }
 
-/// The JSON schema of plugin parameters `P`, as text.
-pub fn schema<P: JsonSchema>() -> String {
-    serde_json::to_string(&schemars::schema_for!(P)).unwrap_or_default()
+/// The factory behind every registration: builds `P` and guards it. It is generic, so it is compiled into the crate that registers `P`: that is where panics
+/// must be caught.
+fn build<T: ?Sized + Contract, P: Plugin<T>>(
+    origin: &'static str,
+    body: &str,
+    with: &BuildContext<'_>,
+) -> std::result::Result<Built<T>, Vec<Problem>> {
+    let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
+    let problem = |e: Error| vec![Problem::new(&e.code, e.message, 0..body.len()).with_label("these parameters").with_help(e.help)];
+    let built = caught(|| assemble::<T, P>(body, with)).map_err(|panic| problem(panic.error(who, "in its factory")))??;
+    let Built { name, plugin, parameters } = built;
+    Ok(Built { name, plugin: T::guarded(who, plugin).map_err(problem)?, parameters })
 }
 
-/// One plugin as registered. Made by [`crate::register!`].
+/// The JSON schema of the parameters of `P`, as text.
+fn schema<T: ?Sized + Contract, P: Plugin<T>>(origin: &'static str) -> Result<String> {
+    let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
+    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P))).map_err(|panic| panic.error(who, "in its schema"))?;
+    text.map_err(|e| Error::bug(format!("{who} has a schema that is no JSON: {e}.")))
+}
+
+/// Builds a part from its origin and the text of its parameters.
+type BuildFn<T> = fn(&'static str, &str, &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>>;
+
+/// One plugin as registered. Made by [`crate::register!`] and by nothing else: its factory guards what it builds.
 #[derive(Clone, Copy)]
 pub struct Registration {
+    name: &'static str,
+    summary: &'static str,
+    example: &'static str,
+    reference: &'static str,
+    origin: &'static str,
+    schema: fn(&'static str) -> Result<String>,
+    factory: Factory,
+}
+
+impl Registration {
+    /// The registration of `P`, from the crate and version `origin`.
+    #[doc(hidden)]
+    pub const fn of<T: ?Sized + FactoryOf<P>, P: Plugin<T>>(origin: &'static str) -> Self {
+        Self {
+            name: P::NAME,
+            summary: P::SUMMARY,
+            example: P::EXAMPLE,
+            reference: P::REFERENCE,
+            origin,
+            schema: schema::<T, P>,
+            factory: T::FACTORY,
+        }
+    }
+
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        self.factory.kind()
+    }
+
     /// The name in recipes.
-    pub name: &'static str,
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// One line.
-    pub summary: &'static str,
+    pub fn summary(&self) -> &'static str {
+        self.summary
+    }
+
     /// A spec that parses and builds.
-    pub example: &'static str,
-    /// The paper or code that defines it.
-    pub reference: &'static str,
-    /// Crate and version it comes from.
-    pub origin: &'static str,
-    /// The JSON schema of its parameters.
-    pub schema: fn() -> String,
-    /// Builds it; the variant says which contract.
-    pub factory: Factory,
+    pub fn example(&self) -> &'static str {
+        self.example
+    }
+
+    /// The paper or code that defines it; empty when it is the crate's own.
+    pub fn reference(&self) -> &'static str {
+        self.reference
+    }
+
+    /// Crate and version it comes from, and the file if it was loaded from one.
+    pub fn origin(&self) -> &'static str {
+        self.origin
+    }
+
+    /// The JSON schema of its parameters, as text.
+    ///
+    /// # Errors
+    /// When the plugin panics while it is asked.
+    pub fn schema(&self) -> Result<String> {
+        (self.schema)(self.origin)
+    }
+
+    /// The same from elsewhere.
+    pub(crate) fn from(mut self, origin: &'static str) -> Self {
+        self.origin = origin;
+        self
+    }
+}
+
+/// A contract that plugins can serve: `dyn Loss`, `dyn Backend`, …; each has its [`Kind`].
+pub trait Contract: Guard {
+    /// Its kind.
+    const KIND: Kind;
+    /// The build function, if `factory` builds this contract.
+    #[doc(hidden)]
+    fn of(factory: &Factory) -> Option<BuildFn<Self>>;
+}
+
+/// A contract, with the factory that builds plugin `P` for it.
+#[doc(hidden)]
+pub trait FactoryOf<P>: Contract {
+    /// The factory.
+    const FACTORY: Factory;
 }
 
 macro_rules! contracts {
     ($($kind:ident => $contract:ident),* $(,)?) => {
-        /// A build function, by contract.
+        /// A build function, by contract. Only this module makes one.
+        #[doc(hidden)]
         #[derive(Clone, Copy)]
-        pub enum Factory {
-            $(#[doc = concat!("Builds a [`", stringify!($contract), "`].")] $kind(BuildFn<dyn $contract>),)*
+        pub struct Factory(Makes);
+
+        #[derive(Clone, Copy)]
+        enum Makes {
+            $($kind(BuildFn<dyn $contract>),)*
         }
 
         impl Factory {
-            /// The kind it builds.
-            pub fn kind(&self) -> Kind {
-                match self { $(Factory::$kind(_) => Kind::$kind,)* }
+            fn kind(&self) -> Kind {
+                match self.0 { $(Makes::$kind(_) => Kind::$kind,)* }
             }
 
             /// Builds and drops: whether `body` is acceptable.
-            fn try_build(&self, body: &str, with: &BuildContext<'_>) -> std::result::Result<(), Vec<Problem>> {
-                match self { $(Factory::$kind(f) => f(body, with).map(|_| ()),)* }
+            fn try_build(&self, origin: &'static str, body: &str, with: &BuildContext<'_>) -> std::result::Result<(), Vec<Problem>> {
+                match self.0 { $(Makes::$kind(f) => f(origin, body, with).map(|_| ()),)* }
             }
         }
 
-        $(impl Contract for dyn $contract {
-            const KIND: Kind = Kind::$kind;
-            fn factory(f: &Factory) -> Option<BuildFn<Self>> {
-                match f { Factory::$kind(b) => Some(*b), _ => None }
+        $(
+            impl Contract for dyn $contract {
+                const KIND: Kind = Kind::$kind;
+                fn of(factory: &Factory) -> Option<BuildFn<Self>> {
+                    match factory.0 { Makes::$kind(f) => Some(f), _ => None }
+                }
             }
-        })*
-    };
-}
 
-/// A contract that plugins can serve: `dyn Loss`, `dyn Backend`, …
-pub trait Contract {
-    /// Its kind.
-    const KIND: Kind;
-    /// The build function, if `f` builds this contract.
-    fn factory(f: &Factory) -> Option<BuildFn<Self>>;
+            impl<P: Plugin<dyn $contract>> FactoryOf<P> for dyn $contract {
+                const FACTORY: Factory = Factory(Makes::$kind(build::<dyn $contract, P>));
+            }
+        )*
+    };
 }
 
 contracts! {
@@ -339,24 +434,35 @@ contracts! {
 inventory::collect!(Registration);
 
 /// Registers a plugin: `register!(Loss: Similarity);`. The first word is a variant of [`Kind`]; the type implements [`Plugin`] for that
-/// kind's contract.
+/// kind's contract. It serves both ways in: a binary that links the crate finds the plugin, and [`export_plugin!`](crate::export_plugin) hands it over
+/// when the crate is loaded.
 #[macro_export]
 macro_rules! register {
-    (Prepare: $plugin:ty) => { $crate::register!(@ Prepare, PrepareStep, $plugin); };
-    (Map: $plugin:ty) => { $crate::register!(@ Map, MapStep, $plugin); };
-    ($kind:ident: $plugin:ty) => { $crate::register!(@ $kind, $kind, $plugin); };
-    (@ $kind:ident, $contract:ident, $plugin:ty) => {
-        $crate::registry::inventory::submit! {
-            $crate::registry::Registration {
-                name: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::NAME,
-                summary: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::SUMMARY,
-                example: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::EXAMPLE,
-                reference: <$plugin as $crate::registry::Plugin<dyn $crate::contract::$contract>>::REFERENCE,
-                origin: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
-                schema: $crate::registry::schema::<$plugin>,
-                factory: $crate::registry::Factory::$kind($crate::registry::build::<dyn $crate::contract::$contract, $plugin>),
-            }
-        }
+    (# Backend: $plugin:ty) => { $crate::register!(@ Backend, $plugin) };
+    (# Dataset: $plugin:ty) => { $crate::register!(@ Dataset, $plugin) };
+    (# Prepare: $plugin:ty) => { $crate::register!(@ PrepareStep, $plugin) };
+    (# Explainer: $plugin:ty) => { $crate::register!(@ Explainer, $plugin) };
+    (# Loss: $plugin:ty) => { $crate::register!(@ Loss, $plugin) };
+    (# Perturbation: $plugin:ty) => { $crate::register!(@ Perturbation, $plugin) };
+    (# Map: $plugin:ty) => { $crate::register!(@ MapStep, $plugin) };
+    (# Metric: $plugin:ty) => { $crate::register!(@ Metric, $plugin) };
+    (# Writer: $plugin:ty) => { $crate::register!(@ Writer, $plugin) };
+    (# $kind:ident: $plugin:ty) => {
+        compile_error!(concat!(
+            "`", stringify!($kind), "` is no kind of plugin. ",
+            "The kinds: Backend, Dataset, Prepare, Explainer, Loss, Perturbation, Map, Metric, Writer."
+        ))
+    };
+    (@ $contract:ident, $plugin:ty) => {
+        $crate::registry::Registration::of::<dyn $crate::contract::$contract, $plugin>(concat!(
+            env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")
+        ))
+    };
+    ($kind:ident: $plugin:ty $(,)?) => {
+        $crate::registry::inventory::submit! { $crate::register!(# $kind: $plugin) }
+    };
+    ($($other:tt)*) => {
+        compile_error!("a plugin is registered as `fame_core::register!(Loss: MyLoss);`: one kind, a colon, one type");
     };
 }
 
@@ -379,6 +485,8 @@ pub use inventory;
 pub struct Registry {
     entries: BTreeMap<(Kind, &'static str), Registration>,
     absent: BTreeMap<(Kind, &'static str), &'static str>,
+    loaded: Vec<PluginFile>,
+    trusting: bool,
 }
 
 impl Registry {
@@ -395,12 +503,43 @@ impl Registry {
         Ok(registry)
     }
 
+    /// Lets [`Registry::load`] take plugins from anywhere: whoever they belong to, and whoever can write them.
+    #[must_use]
+    pub fn trusting(mut self, trusting: bool) -> Self {
+        self.trusting = trusting;
+        self
+    }
+
+    /// Loads the plugins in the shared library at `path`: **runs its code.** A file that is loaded already is left alone. See [`crate::plugin`].
+    ///
+    /// # Errors
+    /// The file cannot be trusted, is no plugin, was built by another compiler or against another fame-core, or brings a name that is taken. Nothing is added then.
+    pub fn load(&mut self, path: &Path) -> Result<()> {
+        let file = PluginFile::read(path)?;
+        if self.loaded.iter().any(|known| known.real == file.real) {
+            return Ok(());
+        }
+        if !self.trusting {
+            file.check_place()?;
+        }
+        let mut with_new = self.clone();
+        file.open()?.into_iter().try_for_each(|registration| with_new.add(registration))?;
+        with_new.loaded.push(file);
+        *self = with_new;
+        Ok(())
+    }
+
+    /// The files that plugins were loaded from, in the order of loading.
+    pub fn loaded(&self) -> &[PluginFile] {
+        &self.loaded
+    }
+
     /// Adds one plugin.
     ///
     /// # Errors
     /// When its kind already has one of that name.
     pub fn add(&mut self, new: Registration) -> Result<()> {
-        let key = (new.factory.kind(), new.name);
+        let key = (new.kind(), new.name);
         if let Some(old) = self.entries.get(&key) {
             return Err(Error::new(
                 "fame::registry::duplicate",
@@ -429,15 +568,15 @@ impl Registry {
 
     /// Builds what `spec` names. Problems are placed in the text the spec was parsed from.
     pub fn build<T: ?Sized + Contract>(&self, spec: &Spec, with: &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>> {
-        let factory = self.get(T::KIND, &spec.name).and_then(|r| T::factory(&r.factory));
-        let Some(factory) = factory else { return Err(vec![self.unknown(T::KIND, spec)]) };
-        factory(&spec.body, with).map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
+        let found = self.get(T::KIND, &spec.name).and_then(|r| Some((r.origin, T::of(&r.factory)?)));
+        let Some((origin, factory)) = found else { return Err(vec![self.unknown(T::KIND, spec)]) };
+        factory(origin, &spec.body, with).map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
     }
 
     /// Whether the example of `registration` parses and builds.
     pub fn check_example(&self, registration: &Registration, with: &BuildContext<'_>) -> std::result::Result<(), Vec<Problem>> {
         let spec = Spec::from_text(registration.example).map_err(|p| vec![p])?;
-        registration.factory.try_build(&spec.body, with)
+        registration.factory.try_build(registration.origin, &spec.body, with)
     }
 
     fn unknown(&self, kind: Kind, spec: &Spec) -> Problem {

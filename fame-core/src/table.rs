@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::Random;
+use crate::{Plot, Random};
 
 /// A mean with how far it can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +56,10 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
     /// What a reader must know, below it.
     pub notes: Vec<String>,
+    /// Curves that belong to it.
+    pub plots: Vec<Plot>,
+    /// A list for other programs, one row per item: left as CSV only, and not shown.
+    pub is_list: bool,
 }
 
 impl Table {
@@ -132,6 +136,7 @@ mod tests {
             columns: vec!["explainer".into(), "a_b".into()],
             rows: vec![vec!["fame, \"x\"".into(), "50%".into()]],
             notes: vec!["Few.".into()],
+            ..Table::default()
         };
         assert_eq!(table.csv(), "explainer,a_b\n\"fame, \"\"x\"\"\",50%\n");
         assert_eq!(table.markdown(), "### Scores\n\n| explainer | a_b |\n| --------- | --- |\n| fame, \"x\" | 50% |\n\nFew.\n");

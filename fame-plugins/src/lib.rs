@@ -12,4 +12,5 @@ pub mod metrics;
 pub mod perturbations;
 pub mod pictures;
 pub mod prepare;
+pub mod synth;
 pub mod writers;

@@ -35,7 +35,25 @@ const MAX_BYTES: u64 = 1 << 30;
 /// # Errors
 /// `fame::picture::unreadable`, `::not_a_file`, `::empty`, `::unknown_format`, `::too_large` or `::broken`.
 pub fn load(path: &Path, shown: &str) -> Result<Picture> {
-    read(path, shown).and_then(|bytes| decode(&bytes, shown)).map_err(|mut e| {
+    load_turned(path, shown, true)
+}
+
+/// As [`load`], but as the pixels are stored, whatever EXIF asks: for lists whose boxes count stored pixels. `torchvision` and the FAME authors read
+/// pictures so.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as_stored(path: &Path, shown: &str) -> Result<Picture> {
+    load_turned(path, shown, false)
+}
+
+/// Decodes `bytes` as [`load`] does; `shown` says where they come from.
+pub fn decode(bytes: &[u8], shown: &str) -> Result<Picture> {
+    decode_turned(bytes, shown, true)
+}
+
+fn load_turned(path: &Path, shown: &str, upright: bool) -> Result<Picture> {
+    read(path, shown).and_then(|bytes| decode_turned(&bytes, shown, upright)).map_err(|mut e| {
         // The message stays the same on every machine; the help may say where this machine keeps the file.
         if path.to_string_lossy() != shown {
             let place = format!("The file is `{}`.", path.display());
@@ -45,8 +63,7 @@ pub fn load(path: &Path, shown: &str) -> Result<Picture> {
     })
 }
 
-/// Decodes `bytes` as [`load`] does; `shown` says where they come from.
-pub fn decode(bytes: &[u8], shown: &str) -> Result<Picture> {
+fn decode_turned(bytes: &[u8], shown: &str, upright: bool) -> Result<Picture> {
     if bytes.is_empty() {
         return Err(Error::new("fame::picture::empty", format!("`{shown}` is empty (0 bytes)."))
             .with_help("A copy or download was probably cut off; get the file again."));
@@ -63,7 +80,7 @@ pub fn decode(bytes: &[u8], shown: &str) -> Result<Picture> {
         return Err(broken(shown, format, "it ends early"));
     }
     // Decoders are other people's code reading hostile input: a panic in one is one broken file, not the end of a run.
-    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(bytes, format, shown)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(bytes, format, shown, upright)));
     let (image, orientation) = decoded.unwrap_or_else(|_| Err(broken(shown, format, "its decoder gave up")))?;
     let about = about(&image, format, orientation);
     let mut picture = Picture::new(planes(image)?, shown)?;
@@ -134,8 +151,8 @@ fn read(path: &Path, shown: &str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(unreadable)
 }
 
-/// Decodes and turns upright. The size in the header is checked before any pixel is allocated.
-fn pixels(bytes: &[u8], format: ImageFormat, shown: &str) -> Result<(DynamicImage, Orientation)> {
+/// Decodes and, if `upright`, turns as EXIF asks. The size in the header is checked before any pixel is allocated.
+fn pixels(bytes: &[u8], format: ImageFormat, shown: &str, upright: bool) -> Result<(DynamicImage, Orientation)> {
     let failed = |e: ImageError| match e {
         ImageError::Limits(e) => too_large(format!("`{shown}` would need too much memory: {e}.")),
         e => broken(shown, format, e.to_string().trim_end_matches('.')),
@@ -150,7 +167,8 @@ fn pixels(bytes: &[u8], format: ImageFormat, shown: &str) -> Result<(DynamicImag
         return Err(too_large(format!("`{shown}` is {w}×{h} pixels; at most {} megapixels are decoded.", MAX_PIXELS / 1_000_000)));
     }
     // Broken metadata does not make the pixels unreadable.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let wanted = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = if upright { wanted } else { Orientation::NoTransforms };
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
     Ok((image, orientation))

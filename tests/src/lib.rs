@@ -52,7 +52,15 @@ impl Observer for Quiet {
 /// # Errors
 /// What the run says.
 pub fn run_into(plan: &Plan, out: &Path) -> Result<Summary> {
-    let options = RunOptions { out: out.to_owned(), force: false, limit: None, only: Vec::new() };
+    run_some(plan, out, None)
+}
+
+/// Runs `plan` into `out`, at most `limit` items of it.
+///
+/// # Errors
+/// What the run says.
+pub fn run_some(plan: &Plan, out: &Path, limit: Option<usize>) -> Result<Summary> {
+    let options = RunOptions { out: out.to_owned(), force: false, limit, only: Vec::new() };
     run(plan, &store(), &options, &Quiet)
 }
 
@@ -126,3 +134,8 @@ pub fn pearson(a: &[f32], b: &[f32]) -> f64 {
     let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(f64::from(*x) - ma, f64::from(*y) - mb)).sum::<f64>();
     sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
 }
+
+/// Compiles the guide for plugin authors as it stands.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/plugins.md")]
+pub struct Guide;

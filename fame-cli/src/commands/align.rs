@@ -22,8 +22,8 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
         return Err(Error::new("fame::align::size", format!("--size {} is not between 1 and 8192.", args.size)).into());
     }
     let store = setup.store()?;
-    let backend = Setup::backend(&args.backend)?;
-    let step = Setup::part::<dyn PrepareStep>(&args.step)?;
+    let backend = setup.backend(&args.backend)?;
+    let step = setup.part::<dyn PrepareStep>(&args.step)?;
     let watcher = terminal::watcher(setup.json);
     let on_fetch = |p: &fame_core::model::Progress| watcher.event(&Event::Fetch(p));
     let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch);

@@ -13,7 +13,7 @@ use super::Failure;
 use crate::{arguments::DescribeArgs, setup::Setup, terminal::out};
 
 pub(crate) fn describe(setup: &Setup, args: &DescribeArgs) -> Result<ExitCode, Failure> {
-    let registry = Setup::registry()?;
+    let registry = setup.registry()?;
     let chosen = choose(&registry, args.what.as_deref())?;
     if setup.json {
         let all: Vec<Value> = chosen.iter().map(|r| as_json(r)).collect();
@@ -26,9 +26,8 @@ pub(crate) fn describe(setup: &Setup, args: &DescribeArgs) -> Result<ExitCode, F
 
 fn choose<'a>(registry: &'a Registry, what: Option<&str>) -> Result<Vec<&'a Registration>, Error> {
     let Some(what) = what else { return Ok(registry.iter().collect()) };
-    let of_kind =
-        |r: &&Registration| r.factory.kind().word().eq_ignore_ascii_case(what.trim_end_matches('s')) || r.factory.kind().word() == what;
-    let chosen: Vec<_> = registry.iter().filter(|r| of_kind(r) || r.name.eq_ignore_ascii_case(what)).collect();
+    let of_kind = |r: &&Registration| r.kind().word().eq_ignore_ascii_case(what.trim_end_matches('s')) || r.kind().word() == what;
+    let chosen: Vec<_> = registry.iter().filter(|r| of_kind(r) || r.name().eq_ignore_ascii_case(what)).collect();
     if !chosen.is_empty() {
         return Ok(chosen);
     }
@@ -36,7 +35,7 @@ fn choose<'a>(registry: &'a Registry, what: Option<&str>) -> Result<Vec<&'a Regi
     if let Some(empty) = Kind::ALL.iter().find(|k| k.word() == what) {
         return Err(Error::new("fame::describe::none", format!("no {} is registered.", empty.noun())));
     }
-    known.extend(registry.iter().map(|r| r.name));
+    known.extend(registry.iter().map(Registration::name));
     let mut e = Error::new("fame::describe::unknown", format!("there is no kind and no plugin called `{what}`."));
     e.help = suggestion(what, &known, "name");
     Err(e)
@@ -103,28 +102,28 @@ fn type_of(p: &Value, root: &Value) -> String {
 }
 
 fn schema(r: &Registration) -> Value {
-    serde_json::from_str(&(r.schema)()).unwrap_or_default()
+    r.schema().ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 fn as_json(r: &Registration) -> Value {
     json!({
-        "kind": r.factory.kind().word(), "name": r.name, "summary": r.summary, "example": r.example, "reference": r.reference,
-        "origin": r.origin, "schema": schema(r),
+        "kind": r.kind().word(), "name": r.name(), "summary": r.summary(), "example": r.example(), "reference": r.reference(),
+        "origin": r.origin(), "schema": schema(r),
     })
 }
 
 fn print(chosen: &[&Registration], brief: bool) -> Result<(), Failure> {
     let mut kind = None;
     for r in chosen {
-        if kind != Some(r.factory.kind()) {
+        if kind != Some(r.kind()) {
             if kind.is_some() {
                 out("")?;
             }
-            kind = Some(r.factory.kind());
-            out(&format!("{}s", r.factory.kind().noun()).to_uppercase())?;
+            kind = Some(r.kind());
+            out(&format!("{}s", r.kind().noun()).to_uppercase())?;
         }
         if brief {
-            out(&format!("  {:<20} {}", r.name, r.summary))?;
+            out(&format!("  {:<20} {}", r.name(), r.summary()))?;
         } else {
             print_one(r)?;
         }
@@ -136,7 +135,7 @@ fn print(chosen: &[&Registration], brief: bool) -> Result<(), Failure> {
 }
 
 fn print_one(r: &Registration) -> Result<(), Failure> {
-    out(&format!("\n{}: {}", r.name, r.summary))?;
+    out(&format!("\n{}: {}", r.name(), r.summary()))?;
     let schema = schema(r);
     if let Some(text) = schema.get("description").and_then(Value::as_str) {
         out(&wrapped(text, "  "))?;
@@ -146,11 +145,11 @@ fn print_one(r: &Registration) -> Result<(), Failure> {
         out(&format!("  {name}: {about}"))?;
         out(&wrapped(&text, "      "))?;
     }
-    out(&format!("  example    {}", r.example))?;
-    if !r.reference.is_empty() {
-        out(&format!("  reference  {}", r.reference))?;
+    out(&format!("  example    {}", r.example()))?;
+    if !r.reference().is_empty() {
+        out(&format!("  reference  {}", r.reference()))?;
     }
-    out(&format!("  from       {}", r.origin))?;
+    out(&format!("  from       {}", r.origin()))?;
     Ok(())
 }
 

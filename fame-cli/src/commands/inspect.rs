@@ -15,7 +15,7 @@ use crate::{
 pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Failure> {
     let store = setup.store()?;
     let manifest = store.resolve(&args.model, ".".as_ref())?;
-    let backend = Setup::backend(&args.backend)?;
+    let backend = setup.backend(&args.backend)?;
     let watcher = terminal::watcher(setup.json);
     let on_fetch = |p: &fame_core::model::Progress| watcher.event(&fame_core::run::Event::Fetch(p));
     let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch);

@@ -5,7 +5,9 @@ pub(crate) mod check;
 pub(crate) mod describe;
 pub(crate) mod inspect;
 pub(crate) mod models;
+pub(crate) mod plugin;
 pub(crate) mod run;
+pub(crate) mod synth;
 
 use fame_core::{Error, recipe::Problems};
 

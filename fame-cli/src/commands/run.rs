@@ -30,7 +30,7 @@ pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
         });
         out(&event.to_string())?;
     } else {
-        for table in &summary.tables {
+        for table in summary.tables.iter().filter(|t| !t.is_list) {
             out(&table.markdown())?;
         }
         let kept = if summary.kept > 0 { format!(", {} kept", summary.kept) } else { String::new() };

@@ -7,8 +7,12 @@ mod broken_input;
 mod describe;
 mod killed;
 mod memory;
+mod parts;
+mod plugins;
 mod recipe_errors;
 mod run;
+mod synth;
+mod third_party;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,8 +1,6 @@
 //! Metrics: numbers that say how good a map is.
 
-use std::collections::BTreeMap;
-
-use crate::{Explanation, Result, Sample, Table, contract::ExplainContext, interval};
+use crate::{Better, Explanation, Result, Sample, Scores, Table, contract::ExplainContext};
 
 /// Measures the maps of one sample, and says what the measurements of many samples come to.
 ///
@@ -12,12 +10,31 @@ pub trait Metric: Send + Sync {
     /// Measures every map of `explanation`. `with` gives it the network to query.
     fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>>;
 
+    /// Measures explanations of one sample against one another: for each explainer concerned its name and what was found. Default: nothing.
+    ///
+    /// # Errors
+    /// As [`Metric::measure`].
+    fn compare(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanations: &[(String, Explanation)],
+    ) -> Result<Vec<(String, Vec<Measurement>)>> {
+        let _ = (with, sample, explanations);
+        Ok(Vec::new())
+    }
+
+    /// Parameters that [`Metric::summarise`] alone reads: a run that differs in nothing else measures nothing again. Default: none.
+    fn only_for_tables(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Tables over all rows this metric left. Default: one table, the mean of each quantity for each explainer with a bootstrap 95 % interval over items.
     ///
     /// # Errors
     /// When the rows do not hold what a table needs; the run then records a warning, and the rows stay.
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
-        Ok(vec![means(name, rows)])
+        Ok(means(name, rows, |_| None, &[]))
     }
 }
 
@@ -55,41 +72,25 @@ pub struct MetricRow {
     pub fold: Option<String>,
 }
 
+/// The rows as scores: quantities are columns, in the order they were measured; `better` says which way each is good, if it is.
+pub fn scores(rows: &[MetricRow], better: impl Fn(&str) -> Option<Better>) -> Scores {
+    let mut scores = Scores::default();
+    for r in rows {
+        let column = if r.parameter.is_empty() { r.quantity.clone() } else { format!("{} {}", r.quantity, r.parameter) };
+        scores.add(&r.explainer, &column, better(&r.quantity), &r.item, r.value);
+    }
+    scores
+}
+
 /// Mean and interval of every quantity: explainers are rows in the recipe's order, quantities columns in the order they were measured. Maps of one item are averaged first,
-/// so that every item weighs the same.
-pub fn means(name: &str, rows: &[MetricRow]) -> Table {
-    let label = |r: &MetricRow| if r.parameter.is_empty() { r.quantity.clone() } else { format!("{} {}", r.quantity, r.parameter) };
-    let (mut explainers, mut columns): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut items: BTreeMap<(&str, String), BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
-    for row in rows {
-        if !explainers.contains(&row.explainer.as_str()) {
-            explainers.push(&row.explainer);
-        }
-        let label = label(row);
-        if !columns.contains(&label) {
-            columns.push(label.clone());
-        }
-        items.entry((&row.explainer, label)).or_default().entry(&row.item).or_default().push(row.value);
-    }
-    let cell = |explainer: &str, column: &String| match items.get(&(explainer, column.clone())) {
-        None => String::new(),
-        Some(items) => {
-            let values: Vec<f64> = items.values().map(|v| v.iter().sum::<f64>() / v.len() as f64).collect();
-            interval(values.len(), |drawn| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64).to_string()
-        }
-    };
-    let count = |explainer: &str| {
-        let of = items.iter().filter(|((e, _), _)| *e == explainer);
-        of.map(|(_, items)| items.len()).max().unwrap_or(0).to_string()
-    };
-    let lines = explainers.iter().map(|e| [(*e).to_owned(), count(e)].into_iter().chain(columns.iter().map(|c| cell(e, c))).collect());
-    Table {
-        name: crate::contract::safe_id(&name.to_lowercase()),
-        title: format!("{name}: mean over items with 95 % interval"),
-        columns: ["explainer".to_owned(), "items".to_owned()].into_iter().chain(columns.clone()).collect(),
-        rows: lines.collect(),
-        notes: Vec::new(),
-    }
+/// so that every item weighs the same. Then, for each of `floors` (a random map, say), every explainer against it.
+pub fn means(name: &str, rows: &[MetricRow], better: impl Fn(&str) -> Option<Better>, floors: &[String]) -> Vec<Table> {
+    let scores = scores(rows, better);
+    let file = crate::contract::safe_id(&name.to_lowercase());
+    let mut table = scores.means(&file, format!("{name}: mean over items with 95 % interval"), 4);
+    let missing = floors.iter().filter(|f| !scores.explainers().contains(f));
+    table.notes.extend(missing.map(|f| format!("`against: {f:?}`: there is no such explainer.")));
+    [table].into_iter().chain(floors.iter().filter_map(|floor| scores.against(&file, floor, 4))).collect()
 }
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
             ..MetricRow::default()
         };
         // One item with two maps and one with a single map: (0.5 + 0) / 2.
-        let table = means("Iou", &[row("a", "x", 1.0), row("a", "y", 0.0), row("b", "x", 0.0)]);
+        let table = means("Iou", &[row("a", "x", 1.0), row("a", "y", 0.0), row("b", "x", 0.0)], |_| None, &[]).remove(0);
         assert_eq!(table.columns, ["explainer", "items", "iou at=0.5"]);
         assert!(table.rows[0][2].starts_with("0.2500 [0.0000, 0.5000]"), "{table:?}");
         assert_eq!((table.name.as_str(), table.rows[0][1].as_str()), ("iou", "2"));

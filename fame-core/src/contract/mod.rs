@@ -11,6 +11,7 @@ pub mod loss;
 pub mod map_step;
 pub mod metric;
 pub mod perturbation;
+mod pixel_walk;
 pub mod prepare;
 pub mod writer;
 
@@ -19,7 +20,8 @@ pub use dataset::{Dataset, Files, ItemRef, safe_id};
 pub use explainer::{ExplainContext, Explainer, Progress, Silent};
 pub use loss::{Evaluation, Loss, Reference, Target, TargetRequest, per_row};
 pub use map_step::MapStep;
-pub use metric::{Measurement, Metric, MetricRow, means};
+pub use metric::{Measurement, Metric, MetricRow, means, scores};
 pub use perturbation::{Perturbation, Start, Stop, Walk};
+pub use pixel_walk::pixel_walk;
 pub use prepare::{Models, PrepareContext, PrepareStep};
 pub use writer::{FinishedItem, Writer};

@@ -1,6 +1,6 @@
 //! Writers: what a run leaves behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{Explanation, Result, Sample};
 
@@ -11,6 +11,17 @@ use crate::{Explanation, Result, Sample};
 pub trait Writer: Send + Sync {
     /// Writes into `folder` and returns the names of the files written.
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>>;
+
+    /// Brings together, in the run's folder `out`, what it wrote about all items, for readers that want another order of files. Called when a run has gone
+    /// through, with the folders of the items that are there, kept ones included, in the data's order. What it makes must follow from these folders
+    /// alone, and replace whole what it made before. Default: nothing.
+    ///
+    /// # Errors
+    /// When `out` cannot be written: the run has then failed; its items stay.
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
+        let _ = (out, items);
+        Ok(())
+    }
 }
 
 /// Everything known about an item when it is written.

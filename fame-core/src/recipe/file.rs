@@ -28,8 +28,13 @@ pub struct RecipeFile {
     pub metrics: Vec<Placed<Spec>>,
     /// Writers, in order. Left out: `[Npy(), Overlay()]`.
     pub write: Vec<Placed<Spec>>,
+    /// Libraries to load plugins from, relative to the recipe.
+    pub plugins: Vec<Placed<String>>,
     /// Seed of all randomness.
     pub seed: u64,
+    /// Whether each explanation is also kept in `parts/`, so that a run with another metric, writer or explainer computes only what is new. Left out: `true`. It takes the space of the
+    /// maps, raw and finished, once more.
+    pub parts: bool,
     /// Output folder, relative to the working folder.
     pub out: Option<String>,
 }
@@ -43,7 +48,8 @@ pub struct Placed<T> {
     pub span: Range<usize>,
 }
 
-const FIELDS: [&str; 11] = ["model", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "out"];
+const FIELDS: [&str; 13] =
+    ["model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "parts", "out"];
 
 impl RecipeFile {
     /// Cuts `text` into fields.
@@ -114,9 +120,11 @@ impl Cut<'_> {
         let prepare = self.list("prepare");
         let check = self.optional("check");
         let metrics = self.list("metrics").unwrap_or_default();
+        let plugins = self.list("plugins").unwrap_or_default();
         let write = self.list("write").unwrap_or_else(|| ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect());
         let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
         let seed = self.optional("seed").map_or(0, |p| p.value);
+        let parts = self.optional("parts").is_none_or(|p| p.value);
         let out = self.optional("out").map(|p| p.value);
         Some(RecipeFile {
             model: model?,
@@ -128,7 +136,9 @@ impl Cut<'_> {
             check,
             metrics,
             write,
+            plugins,
             seed,
+            parts,
             out,
         })
     }
@@ -176,8 +186,9 @@ impl Cut<'_> {
         }
     }
 
-    fn list(&mut self, name: &str) -> Option<Vec<Placed<Spec>>> {
-        let entries = self.group(name, '[', "a list: [Name(…), …]")?;
+    fn list<T: DeserializeOwned>(&mut self, name: &str) -> Option<Vec<Placed<T>>> {
+        let what = if name == "plugins" { "a list of files: [\"libmy_plugin.so\", …]" } else { "a list: [Name(…), …]" };
+        let entries = self.group(name, '[', what)?;
         Some(entries.into_iter().filter_map(|e| self.value(e.value_span)).collect())
     }
 

@@ -12,6 +12,7 @@ pub mod scan;
 mod spec;
 mod text;
 
+pub(crate) use diagnostics::near_file;
 pub use diagnostics::{Problem, Problems, SourcedProblem, line_column, nearest, offset_of, suggestion};
 pub use file::{Placed, RecipeFile};
 pub use spec::{Spec, parse, ron_options};

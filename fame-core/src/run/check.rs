@@ -74,7 +74,7 @@ impl ForwardCheck {
             let help = suggestion(&spec.name, &[name], "check");
             return Err(vec![problem.with_label(format!("`{}` is the one there is", Parameters::EXAMPLE)).with_help(help)]);
         }
-        registry::build::<Self, Parameters>(&spec.body, with)
+        registry::assemble::<Self, Parameters>(&spec.body, with)
             .map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
     }
 

@@ -46,7 +46,11 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    write_whole_from(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), path, bytes)
+}
+
+/// [`write_whole`] with the temporary file in `folder`, which is on the same file system.
+pub(super) fn write_whole_from(folder: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", path, &e);
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
@@ -101,18 +105,24 @@ impl Draft {
         self.folder.path()
     }
 
-    /// Makes the folder appear at its place, in one rename; what was there before is replaced.
+    /// Makes the folder appear at its place, in one rename; what was there before is moved away in one rename first, and removed at the end: a kill in between leaves no
+    /// half of it.
     ///
     /// # Errors
     /// When renaming fails; the old folder is then kept or gone, never mixed with the new.
     pub(super) fn publish(self) -> Result<()> {
         let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
+        let mut old = None;
         if self.place.exists() {
-            fs::remove_dir_all(&self.place).map_err(failed)?;
+            let away =
+                tempfile::Builder::new().prefix(".draft-").tempdir_in(self.place.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+            fs::rename(&self.place, away.path()).map_err(failed)?;
+            old = Some(away);
         }
         fs::rename(self.folder.path(), &self.place).map_err(failed)?;
         // The folder has moved: there is nothing left to clean up.
         let _ = self.folder.keep();
+        drop(old);
         Ok(())
     }
 }

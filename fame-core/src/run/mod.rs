@@ -3,21 +3,26 @@
 //! ```text
 //! out/run.json      what was asked and with what, items, timings, peak memory; status also when it failed
 //! out/items/<id>/   maps, pictures, item.json: written under a temporary name and renamed, whole or not at all
+//! out/parts/<id>/   each explanation with its measurements, for the next run with another recipe; may be deleted
 //! out/metrics.csv   one row per item, explainer, map and metric
+//! out/tables/       what they come to, as CSV, Markdown and LaTeX, with curves as SVG
 //! ```
 //!
 //! An item's key is a hash of everything that determines its files. A run that finds an item with the right key keeps it, so a run that was
-//! killed continues where it stopped. `item.json` holds no clock times and no paths of this machine, so the continued run's items are
+//! killed continues where it stopped. Each explanation of an item and each measurement of it has a key of its own too, so a changed recipe explains and measures
+//! again only what the change touches. `item.json` holds no clock times and no paths of this machine, so the continued run's items are
 //! byte-identical to an unbroken one's; clocks are in `run.json`.
 
 mod aim;
 mod check;
 mod files;
 mod models;
+mod parts;
 mod record;
 mod rows;
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -35,9 +40,11 @@ use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
     contract::{ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress},
     model::{self, ModelStore},
+    plugin::guard::caught,
     record::{Facts, Value, facts},
 };
 use files::{Draft, sweep_drafts};
+use parts::{Part, Parts};
 use record::RunRecord;
 
 /// What the command line says about a run, beside the recipe.
@@ -178,10 +185,13 @@ impl Runner<'_> {
         self.observer.event(&Event::Stage("explain"));
         let clock = Instant::now();
         sweep_drafts(&self.options.out.join("items"));
-        let work = Work { runner: &self, places: &places, shelf: &shelf, model, check, base_key: self.base_key(&shelf)? };
+        let parts = Parts::new(&self.options.out, self.plan.parts)?;
+        let keys = Keys::new(self.plan, &shelf)?;
+        let work = Work { runner: &self, places: &places, shelf: &shelf, model, check, keys, parts };
         for batch in items.chunks(work.model.network.preferred_rows().max(1)) {
             work.batch(batch, record)?;
         }
+        work.gather(&items)?;
         drop(work);
         self.lap(record, "explain", clock);
         Ok(())
@@ -210,12 +220,48 @@ impl Runner<'_> {
         }
         Ok(items)
     }
+}
 
-    /// What determines every item: the plan as resolved, the models, this version of fame.
-    fn base_key(&self, shelf: &ModelShelf<'_>) -> Result<String> {
-        let plan = serde_json::to_string(&self.plan.record()).map_err(|e| Error::bug(e.to_string()))?;
-        Ok(format!("fame {} / {plan} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" ")))
+/// What determines results, apart from the item: the plan as resolved, the models, this version of fame.
+struct Keys {
+    /// Everything of a whole item.
+    item: String,
+    /// Of any explanation.
+    explanation: String,
+    /// Of each explainer, in the recipe's order.
+    explainers: Vec<String>,
+    /// Of each metric, in the recipe's order.
+    metrics: Vec<String>,
+}
+
+impl Keys {
+    fn new(plan: &Plan, shelf: &ModelShelf<'_>) -> Result<Self> {
+        let text = |value: &Value| serde_json::to_string(value).map_err(|e| Error::bug(e.to_string()));
+        let texts = |values: Vec<Value>| values.iter().map(text).collect::<Result<Vec<_>>>();
+        let of = |name: &str| plan.record().get(name).cloned().unwrap_or_default();
+        let base = format!("fame {} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" "));
+        let explainers = texts(plan.explain.iter().map(|(_, b)| b.record()).collect())?;
+        let metrics = texts(plan.metrics.iter().map(measured_by).collect())?;
+        let before = texts(["model", "plugins", "backend", "preset", "data", "prepare", "check", "seed"].map(of).to_vec())?.join(" / ");
+        let after = texts(["explain", "write"].map(of).to_vec())?.join(" / ");
+        Ok(Self {
+            item: format!("{base} / {before} / {after} / {}", metrics.join(" / ")),
+            explanation: format!("{base} / {before}"),
+            explainers,
+            metrics,
+        })
     }
+}
+
+/// What determines a metric's measurements: its parameters without those that only its tables read.
+fn measured_by(metric: &crate::registry::Built<dyn crate::contract::Metric>) -> Value {
+    let mut record = metric.record();
+    if let Value::Map(named) = &mut record
+        && let Some(Value::Map(parameters)) = named.get_mut(&metric.name)
+    {
+        parameters.retain(|name, _| !metric.plugin.only_for_tables().contains(&name.as_str()));
+    }
+    record
 }
 
 /// What the loop over items needs.
@@ -225,7 +271,8 @@ struct Work<'a> {
     shelf: &'a ModelShelf<'a>,
     model: Arc<Model>,
     check: Option<check::Second<'a>>,
-    base_key: String,
+    keys: Keys,
+    parts: Parts,
 }
 
 /// Reports an explainer's steps to the observer.
@@ -236,7 +283,10 @@ struct Steps<'a> {
 
 impl Progress for Steps<'_> {
     fn advance(&self, done: usize, total: usize) {
-        self.observer.event(&Event::Steps { explainer: self.explainer, done, total });
+        // Plugins call this: no panic of an observer may pass through them, and progress is not worth an item.
+        if let Err(panic) = caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total })) {
+            eprintln!("warning: {}", panic.error("fame", "while it showed progress"));
+        }
     }
 }
 
@@ -249,14 +299,24 @@ struct Measured {
     measurement: Measurement,
 }
 
+/// What determines an item beside the plan.
+struct About {
+    /// Its name, its note, and what is in its files.
+    sample: String,
+    /// What is in the files that each explainer reads for it.
+    explainers: Vec<String>,
+}
+
 /// An item on its way.
 struct Current {
     item: ItemRef,
-    key: String,
+    about: About,
     clock: Instant,
     sample: Sample,
     explanations: Vec<(String, Explanation)>,
     measurements: Vec<Measured>,
+    /// What was computed now, and not restored: `fame`, `fame/Road`.
+    computed: Vec<String>,
 }
 
 impl Work<'_> {
@@ -264,48 +324,62 @@ impl Work<'_> {
         self.runner.options.out.join("items").join(&item.id)
     }
 
-    fn key(&self, item: &ItemRef) -> Result<String> {
-        let mut text = format!("{} / {} / {}", self.base_key, item.id, item.note);
+    /// What determines an item, by the contents of its files.
+    fn about(&self, item: &ItemRef) -> Result<About> {
+        let mut sample = format!("{} / {}", item.id, item.note);
         for file in &item.files {
             let path = crate::contract::Files::locate(self.places, file)?;
-            text.push_str(&sha256_file(&path)?);
+            sample.push_str(&sha256_file(&path)?);
         }
-        for (_, explainer) in &self.runner.plan.explain {
-            for file in explainer.plugin.files(item)? {
-                let name = file.strip_prefix(&self.runner.plan.folder).unwrap_or(&file);
-                let _ = write!(text, " / {} {}", name.display(), sha256_file(&file)?);
-            }
-        }
-        Ok(sha256_hex(text.as_bytes()))
+        let read = |files: Vec<PathBuf>| {
+            files.iter().try_fold(String::new(), |mut text, file| {
+                let name = file.strip_prefix(&self.runner.plan.folder).unwrap_or(file);
+                let _ = write!(text, " / {} {}", name.display(), sha256_file(file)?);
+                Ok(text)
+            })
+        };
+        let explainers = self.runner.plan.explain.iter().map(|(_, e)| e.plugin.files(item).and_then(read)).collect::<Result<_>>()?;
+        Ok(About { sample, explainers })
+    }
+
+    fn item_key(&self, about: &About) -> String {
+        sha256_hex(format!("{} / {}{}", self.keys.item, about.sample, about.explainers.concat()).as_bytes())
+    }
+
+    /// Lets every writer bring together what it wrote about the items that are there.
+    fn gather(&self, items: &[ItemRef]) -> Result<()> {
+        let there: Vec<PathBuf> = items.iter().map(|item| self.folder(item)).filter(|folder| folder.is_dir()).collect();
+        let out = &self.runner.options.out;
+        self.runner.plan.write.iter().try_for_each(|w| w.plugin.gather(out, &there).map_err(|e| e.at(format!("writer {}", w.name))))
     }
 
     fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
         let mut current = Vec::new();
         for item in items {
             let clock = Instant::now();
-            match self.key(item) {
-                Ok(key) if !self.runner.options.force && record::is_done(&self.folder(item), &key) => {
+            match self.about(item) {
+                Ok(about) if !self.runner.options.force && record::is_done(&self.folder(item), &self.item_key(&about)) => {
                     self.ended(item, ItemStatus::Kept, "kept from an earlier run");
-                    record.item(&item.id, ItemStatus::Kept, clock.elapsed(), None);
+                    record.item(&item.id, ItemStatus::Kept, clock.elapsed(), Vec::new(), None);
                 }
-                Ok(key) => match self.sample(item) {
+                Ok(about) => match self.sample(item) {
                     Ok(sample) => {
-                        let (explanations, measurements) = (Vec::new(), Vec::new());
-                        current.push(Current { item: item.clone(), key, clock, sample, explanations, measurements });
+                        let (explanations, measurements, computed) = (Vec::new(), Vec::new(), Vec::new());
+                        current.push(Current { item: item.clone(), about, clock, sample, explanations, measurements, computed });
                     }
                     Err(e) => self.failed(item, clock, &e, record),
                 },
                 Err(e) => self.failed(item, clock, &e, record),
             }
         }
-        for (name, explainer) in &self.runner.plan.explain {
-            current = self.explain(name, explainer.plugin.as_ref(), current, record)?;
+        for n in 0..self.runner.plan.explain.len() {
+            current = self.explain(n, current, record)?;
         }
-        for c in current {
-            match self.write(&c) {
+        for mut c in current {
+            match self.compare(&mut c).and_then(|()| self.write(&c)) {
                 Ok(line) => {
                     self.ended(&c.item, ItemStatus::Done, &line);
-                    record.item(&c.item.id, ItemStatus::Done, c.clock.elapsed(), None);
+                    record.item(&c.item.id, ItemStatus::Done, c.clock.elapsed(), c.computed, None);
                 }
                 Err(e) => self.failed(&c.item, c.clock, &e, record),
             }
@@ -325,7 +399,7 @@ impl Work<'_> {
             None => error.to_string(),
         };
         self.ended(item, ItemStatus::Failed, &line);
-        record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Some(error));
+        record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Vec::new(), Some(error));
     }
 
     /// Decodes and prepares one sample.
@@ -364,65 +438,102 @@ impl Work<'_> {
         Ok(sample)
     }
 
-    fn explain(
-        &self,
-        name: &str,
-        explainer: &dyn crate::contract::Explainer,
-        current: Vec<Current>,
-        record: &mut RunRecord,
-    ) -> Result<Vec<Current>> {
-        if current.is_empty() {
-            return Ok(current);
-        }
+    /// Explains with the n-th explainer what no part explains yet, and measures what no part holds.
+    fn explain(&self, n: usize, current: Vec<Current>, record: &mut RunRecord) -> Result<Vec<Current>> {
+        let (name, explainer) = &self.runner.plan.explain[n];
+        let key = |c: &Current| {
+            let about = format!("{}{}", c.about.sample, c.about.explainers[n]);
+            sha256_hex(format!("{} / {} / {about}", self.keys.explanation, self.keys.explainers[n]).as_bytes())
+        };
+        let restored = |c: &Current| if self.runner.options.force { None } else { self.parts.read(&c.item.id, name, &key(c)) };
+        let mut known: Vec<Option<Part>> = current.iter().map(restored).collect();
         let progress = Steps { explainer: name, observer: self.runner.observer };
         let with = ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &progress };
-        let samples: Vec<Sample> = current.iter().map(|c| c.sample.clone()).collect();
-        let results = explainer.explain(&with, &samples);
+        let samples: Vec<Sample> = current.iter().zip(&known).filter(|(_, k)| k.is_none()).map(|(c, _)| c.sample.clone()).collect();
+        let results = if samples.is_empty() { Vec::new() } else { explainer.plugin.explain(&with, &samples) };
         if results.len() != samples.len() {
             return Err(Error::bug(format!("explainer `{name}` returned {} results for {} samples.", results.len(), samples.len())));
         }
+        let mut results = results.into_iter();
         let mut still = Vec::new();
-        for (mut c, result) in current.into_iter().zip(results) {
-            let checked = result.and_then(check_maps).and_then(|e| match &self.check {
-                Some(second) => second.check(&self.model, &c.sample, e).map_err(|(error, facts)| {
-                    record.check_failed(&c.item.id, name, facts);
-                    error
-                }),
-                None => Ok(e),
-            });
-            match checked {
-                Ok(explanation) => {
-                    for warning in &explanation.warnings {
-                        self.runner.observer.event(&Event::Warning(&format!("{}: {name}: {warning}", c.item.id)));
-                    }
-                    let measured = self.measure(&with, name, &c.sample, &explanation);
-                    c.explanations.push((name.to_owned(), explanation));
-                    match measured {
-                        Ok(m) => {
-                            c.measurements.extend(m);
-                            still.push(c);
-                        }
-                        Err(e) => self.failed(&c.item, c.clock, &e, record),
-                    }
+        for (mut c, known) in current.into_iter().zip(known.drain(..)) {
+            let part = match known {
+                Some(part) => Ok(part),
+                None => {
+                    c.computed.push(name.clone());
+                    let new = results.next().unwrap_or_else(|| Err(Error::bug("a result was lost.")));
+                    let checked = new.and_then(check_maps).and_then(|e| self.checked(name, &c, e, record));
+                    checked.map(|explanation| Part { key: key(&c), explanation, measured: [].into() })
                 }
-                Err(e) => self.failed(&c.item, c.clock, &e.at(format!("explainer `{name}`")), record),
+            };
+            match part.map_err(|e| e.at(format!("explainer `{name}`"))).and_then(|part| self.measured(&with, name, &mut c, part)) {
+                Ok(explanation) => {
+                    c.explanations.push((name.clone(), explanation));
+                    still.push(c);
+                }
+                Err(e) => self.failed(&c.item, c.clock, &e, record),
             }
         }
         Ok(still)
     }
 
-    fn measure(&self, with: &ExplainContext<'_>, name: &str, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measured>> {
-        let mut all = Vec::new();
-        for (called, metric) in self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics) {
-            let measured = metric.plugin.measure(with, sample, explanation).map_err(|e| e.at(format!("metric {called}")))?;
-            if let Some(m) = measured.iter().find(|m| !m.value.is_finite()) {
-                let message = format!("metric {called}: `{}` of map `{}` is {}.", m.name, m.map, m.value);
-                return Err(Error::new("fame::metric::not_finite", message));
-            }
-            let of = |measurement| Measured { explainer: name.to_owned(), metric: called.clone(), measurement };
-            all.extend(measured.into_iter().map(of));
+    /// What the recipe's check says of a new explanation.
+    fn checked(&self, name: &str, c: &Current, explanation: Explanation, record: &mut RunRecord) -> Result<Explanation> {
+        let Some(second) = &self.check else { return Ok(explanation) };
+        second.check(&self.model, &c.sample, explanation).map_err(|(error, facts)| {
+            record.check_failed(&c.item.id, name, facts);
+            error
+        })
+    }
+
+    /// Measures what `part` does not hold yet, keeps it, and hands on the explanation.
+    fn measured(&self, with: &ExplainContext<'_>, name: &str, c: &mut Current, mut part: Part) -> Result<Explanation> {
+        for warning in &part.explanation.warnings {
+            self.runner.observer.event(&Event::Warning(&format!("{}: {name}: {warning}", c.item.id)));
         }
-        Ok(all)
+        part.explanation.witnesses.clear();
+        let mut is_new = c.computed.last().is_some_and(|last| last == name);
+        let metrics = self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics).zip(&self.keys.metrics);
+        let mut measured = BTreeMap::new();
+        for ((called, metric), key) in metrics {
+            let rows = match part.measured.remove(key).or_else(|| measured.get(key).cloned()) {
+                Some(rows) => rows,
+                None => {
+                    is_new = true;
+                    c.computed.push(format!("{name}/{called}"));
+                    let rows = metric.plugin.measure(with, &c.sample, &part.explanation).map_err(|e| e.at(format!("metric {called}")))?;
+                    rows
+                }
+            };
+            let of = |measurement: &Measurement| Measured {
+                explainer: name.to_owned(),
+                metric: called.clone(),
+                measurement: measurement.clone(),
+            };
+            c.measurements.extend(rows.iter().map(of));
+            measured.insert(key.clone(), rows);
+        }
+        // What is left was measured for another recipe: it goes, so that the same recipe leaves the same files.
+        is_new |= !part.measured.is_empty();
+        part.measured = measured;
+        if is_new {
+            self.parts.write(&c.item.id, name, &part)?;
+        }
+        Ok(part.explanation)
+    }
+
+    /// What metrics say of an item's explanations beside one another.
+    fn compare(&self, c: &mut Current) -> Result<()> {
+        let with = ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &crate::contract::Silent };
+        for (called, metric) in self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics) {
+            for (explainer, rows) in
+                metric.plugin.compare(&with, &c.sample, &c.explanations).map_err(|e| e.at(format!("metric {called}")))?
+            {
+                let of = |measurement| Measured { explainer: explainer.clone(), metric: called.clone(), measurement };
+                c.measurements.extend(rows.into_iter().map(of));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the item and returns one line about it.
@@ -434,7 +545,7 @@ impl Work<'_> {
             written.extend(writer.plugin.write(&finished, draft.path()).map_err(|e| e.at(format!("writer {}", writer.name)))?);
         }
         written.sort();
-        let json = record::item_json(&c.item, &c.key, &c.sample, &c.explanations, &c.measurements, &written);
+        let json = record::item_json(&c.item, &self.item_key(&c.about), &c.sample, &c.explanations, &c.measurements, &written);
         write_json(&draft.path().join("item.json"), &json)?;
         draft.publish()?;
         Ok(record::line(&c.explanations))

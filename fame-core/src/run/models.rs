@@ -10,6 +10,7 @@ use crate::{
     Model, Result,
     contract::{Backend, Files, Models},
     model::{ModelManifest, ModelStore, Progress},
+    plugin::guard::caught,
 };
 
 /// Resolves what a recipe writes: paths relative to it, and `picture:NAME`.
@@ -21,10 +22,12 @@ pub(crate) struct Places<'a> {
 
 impl Files for Places<'_> {
     fn locate(&self, text: &str) -> Result<PathBuf> {
-        match text.strip_prefix("picture:") {
+        // Plugins call this: no panic of ours may pass through them.
+        let located = caught(|| match text.strip_prefix("picture:") {
             Some(name) => self.store.picture(name, &mut |p| (self.on_fetch)(&p)),
             None => Ok(self.folder.join(text)),
-        }
+        });
+        located.unwrap_or_else(|panic| Err(panic.error("fame", "while it looked for a file")))
     }
 }
 
@@ -72,6 +75,13 @@ impl<'a> ModelShelf<'a> {
 
 impl Models for ModelShelf<'_> {
     fn model(&self, name: &str) -> Result<Arc<Model>> {
+        // Plugins call this: no panic of ours may pass through them.
+        caught(|| self.get(name)).unwrap_or_else(|panic| Err(panic.error("fame", "while it loaded a model")))
+    }
+}
+
+impl ModelShelf<'_> {
+    fn get(&self, name: &str) -> Result<Arc<Model>> {
         if let Some(model) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(model.clone());
         }

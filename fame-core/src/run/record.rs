@@ -68,6 +68,7 @@ struct ItemLine {
     id: String,
     status: ItemStatus,
     seconds: f64,
+    computed: Vec<String>,
     error: Option<Error>,
 }
 
@@ -141,8 +142,9 @@ impl RunRecord {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    pub(super) fn item(&mut self, id: &str, status: ItemStatus, time: Duration, error: Option<&Error>) {
-        self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), error: error.cloned() });
+    /// How an item ended; `computed` names the explanations and measurements that were made now and not restored.
+    pub(super) fn item(&mut self, id: &str, status: ItemStatus, time: Duration, computed: Vec<String>, error: Option<&Error>) {
+        self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), computed, error: error.cloned() });
     }
 
     /// What the forward check of an explanation found that will not be written.
@@ -192,6 +194,7 @@ impl RunRecord {
         about.remove("measurements");
         about.insert("status".into(), line.status.word().into());
         about.insert("seconds".into(), if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() });
+        about.insert("computed".into(), line.computed.clone().into());
         if let Some(e) = &line.error {
             about.insert("error".into(), error_value(e));
         }
@@ -241,8 +244,12 @@ impl RunRecord {
         }
         std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
         for table in &tables {
-            for (ending, text) in [("csv", table.csv()), ("md", table.markdown()), ("tex", table.latex())] {
+            let forms = [("csv", table.csv()), ("md", table.markdown()), ("tex", table.latex())];
+            for (ending, text) in forms.into_iter().take(if table.is_list { 1 } else { 3 }) {
                 write_whole(&folder.join(format!("{}.{ending}", table.name)), text.as_bytes())?;
+            }
+            for plot in &table.plots {
+                write_whole(&folder.join(format!("{}.svg", plot.name)), plot.svg()?.as_bytes())?;
             }
         }
         Ok(tables)

@@ -109,14 +109,14 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
         if active.is_empty() {
             break;
         }
-        let images: Vec<Tensor> = active.iter().map(|a| a.row.walk.image()).collect();
+        let images: Vec<Tensor> = active.iter().map(|a| a.row.walk.image()).collect::<Result<_>>()?;
         let batch = Tensor::stack(&images)?;
         // When every row has taken its last step only the values are wanted: no need to keep what a gradient would read.
         let last = active.iter().all(|a| a.steps >= a.row.max_steps);
         let pass = network.forward(&batch, if last { &readings } else { &taps })?;
         let targets: Vec<&Target> = active.iter().map(|a| &a.row.target).collect();
         let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
-        let stops: Vec<Option<Stop>> = active.iter_mut().zip(&evaluation.values).map(|(a, v)| observe(a, *v)).collect();
+        let stops: Vec<Option<Stop>> = active.iter_mut().zip(&evaluation.values).map(|(a, v)| observe(a, *v)).collect::<Result<_>>()?;
         let gradient =
             if stops.iter().any(Option::is_none) { Some(pass.gradient(&aim.seeds(evaluation.cotangents))?.swap_remove(0)) } else { None };
         let views = Views { pass: pass.as_ref(), layers: &aim.layers, images: &images, outputs: OnceCell::new() };
@@ -149,13 +149,13 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
 }
 
 /// Tells the walk its loss; decides whether it ends here.
-fn observe(a: &mut Active, value: f32) -> Option<Stop> {
+fn observe(a: &mut Active, value: f32) -> Result<Option<Stop>> {
     a.first.get_or_insert(value);
     a.last = value;
     if !value.is_finite() {
-        return Some(Stop::NotFinite);
+        return Ok(Some(Stop::NotFinite));
     }
-    let stop = a.row.walk.observe(value);
+    let stop = a.row.walk.observe(value)?;
     // The walk's own rule has a say even after the last step, but the count decides.
-    stop.or_else(|| (a.steps >= a.row.max_steps).then_some(Stop::Iterations))
+    Ok(stop.or_else(|| (a.steps >= a.row.max_steps).then_some(Stop::Iterations)))
 }

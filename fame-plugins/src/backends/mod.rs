@@ -1,14 +1,17 @@
 //! Backends: the engines that run networks and pull gradients back through them.
 
+pub(crate) mod random_weights;
 #[cfg(feature = "tch")]
 pub mod tch;
 pub mod tract;
+
+pub use random_weights::{Layers, RandomWeights};
 
 #[cfg(not(feature = "tch"))]
 fame_core::registry::inventory::submit! {
     fame_core::registry::Absent {
         kind: fame_core::registry::Kind::Backend,
         name: "Tch",
-        way: "this build of fame has no libtorch: build fame-cli with `--features tch` (README, Backends)",
+        way: "this build of fame has no libtorch: build fame-cli with `--features tch`, or load the plugin `libfame_tch` (README, Backends)",
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fame_core::contract::safe_id;
 
 /// The name of a file without folders and extension: `faces/a.b.png` and `picture:a.b` give `a.b`.
-pub(super) fn stem(file: &str) -> &str {
+pub(crate) fn stem(file: &str) -> &str {
     match file.strip_prefix("picture:") {
         Some(name) => last(name),
         None => without_extension(last(file)),

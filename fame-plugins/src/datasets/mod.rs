@@ -1,15 +1,52 @@
 //! Datasets: where samples come from, one file each.
+//!
+//! | dataset | samples | facts |
+//! | --- | --- | --- |
+//! | [`Image`], [`Images`], [`Folder`] | pictures by name | label |
+//! | [`ImageList`] | pictures from a list | label, boxes, row |
+//! | [`ImageNet`] | the validation set in every form it lies on disks | label, boxes, row |
+//! | [`Shapes`] | drawn shapes, without files | label, box, row |
+//! | [`Pair`] | one pair | genuine |
+//! | [`Pairs`] | pairs from a list | genuine, row, fold |
+//! | [`LfwPairs`], [`CfpPairs`], [`InsightfaceBin`] | published verification sets | genuine, row, fold |
+//! | [`BobCsv`] | a protocol of bob.bio | genuine, row, templates, eyes |
+//!
+//! What reads a list reports every malformed row, with file and line, before anything runs, and loads pictures one by one.
 
+mod bob_csv;
+mod boxes;
+mod cfp_pairs;
+mod crops;
+mod entry;
 mod folder;
 mod ids;
 mod image;
+mod image_list;
+mod image_net;
 mod images;
+mod insightface_bin;
+mod lfw_pairs;
+mod list;
 mod pair;
+mod pairs;
+mod pickle;
+mod shapes;
 
+pub use bob_csv::{BobCsv, Enrolment};
+pub use boxes::BoxEnd;
+pub use cfp_pairs::{CfpPairs, Protocol};
+pub use crops::Crops;
 pub use folder::Folder;
+pub(crate) use ids::stem;
 pub use image::Image;
+pub use image_list::ImageList;
+pub use image_net::ImageNet;
 pub use images::Images;
+pub use insightface_bin::InsightfaceBin;
+pub use lfw_pairs::LfwPairs;
 pub use pair::Pair;
+pub use pairs::{Columns, Filter, Ids, Pairs};
+pub use shapes::Shapes;
 
 use fame_core::{IMAGE, Result, Sample, contract::Files, contract::ItemRef};
 
@@ -61,6 +98,11 @@ mod testing {
         fn locate(&self, text: &str) -> Result<PathBuf> {
             Ok(self.0.path().join(text.strip_prefix("picture:").unwrap_or(text)))
         }
+    }
+
+    /// An error as a user reads it.
+    pub(super) fn told(e: fame_core::Error) -> String {
+        format!("[{}]\n{}\n{}", e.code, e.message, e.help.map(|h| format!("help: {h}")).unwrap_or_default()).trim_end().to_owned()
     }
 
     /// Builds what a recipe writes, with every built-in plugin.

@@ -181,13 +181,13 @@ impl Running {
     /// Turns a walked row into maps, or a warning.
     fn finish(&self, model: &Model, aimed: &AimedRow, row: WalkedRow, into: &mut Explanation) -> Result<()> {
         let name = &aimed.name;
-        let field = row.walk.field();
+        let field = row.walk.field()?;
         if let Some(why) = unmoved(&row, &field) {
             into.warnings.push(format!("{name} has no map: {why}"));
             return Ok(());
         }
         let mut about = row.target.facts.clone();
-        about.append(&mut row.walk.facts());
+        about.append(&mut row.walk.facts()?);
         about.append(&mut facts([
             ("loss_before", row.loss_before.into()),
             ("loss_after", row.loss_after.into()),

@@ -12,6 +12,7 @@ mod meter;
 mod precomputed;
 mod random;
 mod random_map;
+mod randomized;
 
 pub use attention_rollout::{AttentionRollout, Heads};
 pub use cam::{
@@ -22,3 +23,4 @@ pub use fame::Fame;
 pub use gradient::{Baseline, GradientTimesInput, GuidedBackprop, IntegratedGradients, Quadrature, Saliency, SmoothGrad, SmoothGradForm};
 pub use precomputed::Precomputed;
 pub use random_map::RandomMap;
+pub use randomized::{Forgetting, Randomized};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fame_core::{
     Error, Explanation, Model, Result, Sample, Tensor,
-    contract::{ExplainContext, Explainer, ItemRef},
+    contract::{ExplainContext, Explainer, ItemRef, safe_id},
     model::InputConvention,
     recipe::Spec,
     record::facts,
@@ -18,12 +18,14 @@ use super::{
     finish::{Draft, Finish},
     meter::per_sample,
 };
+use crate::datasets::stem;
 
 /// Reads maps from `.npy` files and hands them on as they are: so that any method can be seen, measured and compared here. The network is not asked.
 ///
-/// A file's name is the `pattern` with these filled in: `{id}` the sample's id; `{role}` the picture's role; `{side}` the role's first letter (`g`, `p`, `i`);
-/// `{map}` each name of `maps` in turn; `{sign}` the same with `pos` for `similar` and `neg` for `dissimilar`. The FAME authors' layout is the default for
-/// pairs; what our own Npy writer leaves is `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture.
+/// A file's name is the `pattern` with these filled in: `{id}` the sample's id; `{stem}` the name of the picture's file without its extension; `{label}` the sample's
+/// class; `{role}` the picture's role; `{side}` the role's first letter (`g`, `p`, `i`);
+/// `{map}` each name of `maps` in turn; `{sign}` the same with `pos` for `similar` and `neg` for `dissimilar`. The FAME authors' layout of pairs is the
+/// default, for samples named by their row, as `Pairs(ids: Rows)` names them; that of pictures is `"{stem}_{label}.npy"`. What our own Npy writer leaves is `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture.
 ///
 /// A file holds `[H, W]`, `[1, H, W]` or `[C, H, W]` of 32- or 64-bit floats or bytes, in either order, in the size of the prepared picture. A missing file is
 /// a warning as long as another is there.
@@ -67,8 +69,9 @@ impl Plugin<dyn Explainer> for Precomputed {
             rest = rest.replace(known, "x");
         }
         let outside = Path::new(&rest).components().any(|c| !matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
-        parts.check("pattern", !rest.contains(['{', '}']), "knows {id}, {role}, {side}, {map} and {sign} only");
-        parts.check("pattern", self.pattern.contains("{id}"), "must contain {id}, or all samples would share one map");
+        parts.check("pattern", !rest.contains(['{', '}']), "knows {id}, {stem}, {label}, {role}, {side}, {map} and {sign} only");
+        let tells = self.pattern.contains("{id}") || self.pattern.contains("{stem}");
+        parts.check("pattern", tells, "must contain {id} or {stem}, or all samples would share one map");
         parts.check("pattern", !outside, "must stay below `dir`");
         parts.check("maps", !self.maps.is_empty(), "must name at least one map");
         parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
@@ -83,7 +86,16 @@ impl Plugin<dyn Explainer> for Precomputed {
 
 fame_core::register!(Explainer: Precomputed);
 
-const PLACES: [&str; 5] = ["{id}", "{role}", "{side}", "{map}", "{sign}"];
+const PLACES: [&str; 7] = ["{id}", "{stem}", "{label}", "{role}", "{side}", "{map}", "{sign}"];
+
+/// What a pattern's places stand for, but for the map.
+struct About<'a> {
+    id: &'a str,
+    stem: &'a str,
+    label: &'a str,
+    role: &'a str,
+    side: &'a str,
+}
 
 /// Stands for whatever a name may hold, in no name itself.
 const ANY: &str = "\0";
@@ -106,7 +118,8 @@ impl Explainer for Running {
     fn files(&self, item: &ItemRef) -> Result<Vec<PathBuf>> {
         // Roles are known once the sample is loaded; until then any will do, and a file too many costs nothing.
         let mut found = Vec::new();
-        for (_, file) in self.named(&item.id, ANY, ANY) {
+        let stem = if let [file] = item.files.as_slice() { safe_id(stem(file)) } else { ANY.to_owned() };
+        for (_, file) in self.named(&About { id: &item.id, stem: &stem, label: ANY, role: ANY, side: ANY }) {
             let path = self.folder.join(file.replace(&ANY.repeat(2), ANY));
             let pattern = glob::Pattern::escape(&path.to_string_lossy()).replace(ANY, "*");
             let bad = |e: &dyn std::fmt::Display| Error::new("fame::precomputed::file", format!("`{pattern}` cannot be looked up: {e}."));
@@ -130,7 +143,9 @@ impl Running {
         let mut missing = Vec::new();
         for role in sample.roles().filter(|role| self.parameters.roles.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == role))) {
             let side: String = role.chars().take(1).collect();
-            for (map, file) in self.named(&sample.id, role, &side) {
+            let stem = sample.picture(role).map_or_else(String::new, |p| safe_id(stem(&p.source)));
+            let label = sample.label.map_or_else(|| "unknown".to_owned(), |l| l.to_string());
+            for (map, file) in self.named(&About { id: &sample.id, stem: &stem, label: &label, role, side: &side }) {
                 let path = self.folder.join(&file);
                 if !path.is_file() {
                     missing.push(file);
@@ -154,7 +169,7 @@ impl Running {
     }
 
     /// The maps of one picture, with the files they should be in.
-    fn named(&self, id: &str, role: &str, side: &str) -> Vec<(String, String)> {
+    fn named(&self, about: &About<'_>) -> Vec<(String, String)> {
         let pattern = &self.parameters.pattern;
         let file = |map: &str| {
             let sign = match map {
@@ -162,7 +177,8 @@ impl Running {
                 "dissimilar" => "neg",
                 other => other,
             };
-            let values = [id, role, side, map, sign];
+            let About { id, stem, label, role, side } = *about;
+            let values = [id, stem, label, role, side, map, sign];
             PLACES.iter().zip(values).fold(pattern.clone(), |name, (place, value)| name.replace(place, value))
         };
         if pattern.contains("{map}") || pattern.contains("{sign}") {
@@ -277,6 +293,20 @@ mod tests {
         assert!(nested.files(&item).unwrap().is_empty());
         save(&dir.path().join("probe/7.npy"), &[2, 3], npyz::Order::C, &VALUES);
         assert_eq!(nested.files(&item).unwrap(), [dir.path().join("probe/7.npy")]);
+    }
+
+    #[test]
+    fn the_authors_maps_of_pictures_are_found_by_name_and_class() {
+        let dir = tempfile::tempdir().unwrap();
+        save(&dir.path().join("val_5_7.npy"), &[2, 3], npyz::Order::C, &VALUES);
+        save(&dir.path().join("val_51_7.npy"), &[2, 3], npyz::Order::C, &VALUES);
+        let picture = fame_core::Picture::new(Tensor::zeros([3, 2, 3]), "in/val_5.JPEG").unwrap();
+        // The id of a picture that is listed twice.
+        let sample = Sample { id: "val_5-2".into(), label: Some(7), pictures: vec![("image".into(), picture)], ..Sample::default() };
+        let reads = running(dir.path(), r#", pattern: "{stem}_{label}.npy""#);
+        assert_eq!(reads.sample(&input(), &sample).unwrap().maps[0].finished.data(), VALUES);
+        let item = ItemRef { id: sample.id, files: vec!["in/val_5.JPEG".into()], note: String::new() };
+        assert_eq!(reads.files(&item).unwrap(), [dir.path().join("val_5_7.npy")]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `Logit`: a class score, descended: which pixels carry this class?
 
 use fame_core::{
-    Error, Result, Target, TargetRequest, Tensor,
+    Error, Random, Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, per_row},
     record::facts,
     registry::{BuildContext, Parts, Plugin},
+    seed_of,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub enum Class {
     Label,
     /// The one with this index, from 0.
     Index(usize),
+    /// Any but the one with the highest score, drawn from the sample's id: for the random-class check, whether a map of another class is another map.
+    Other,
 }
 
 /// Descends the score z_o of one class (the paper's L_cls), or |z_o|, which the authors' original script descended: the same while z_o > 0, but
@@ -26,7 +29,7 @@ pub enum Class {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Logit {
-    /// Which class: `Predicted`, `Label` or `Index(n)`.
+    /// Which class: `Predicted`, `Label`, `Index(n)` or `Other`.
     pub class: Class,
     /// Descend |z_o| instead of z_o.
     pub absolute: bool,
@@ -51,6 +54,12 @@ impl Loss for Logit {
         let class = match self.class {
             Class::Index(n) => n,
             Class::Predicted => argmax(logits).ok_or_else(|| Error::new("fame::loss::not_finite", "the clean logits are not finite."))?,
+            Class::Other => {
+                let top = argmax(logits).ok_or_else(|| Error::new("fame::loss::not_finite", "the clean logits are not finite."))?;
+                let drawn = Random::new(seed_of(0, &format!("{}/other class", about.sample.id))).below(logits.len().saturating_sub(1));
+                // Counted without the highest.
+                if drawn < top { drawn } else { drawn + 1 }
+            }
             Class::Label => about.sample.label.ok_or_else(|| {
                 Error::new("fame::loss::no_label", format!("sample `{}` has no label, but the loss asks for Label.", about.sample.id))
                     .with_help("Use Logit(class: Predicted), Logit(class: Index(n)) or a dataset with labels.")

@@ -1,8 +1,8 @@
 //! `DeletionInsertion`: the score while the picture is taken away, or appears, from the map's top down.
 
 use fame_core::{
-    Explanation, LayerChoices, Result, Sample,
-    contract::{ExplainContext, Measurement, Metric},
+    Better, Explanation, LayerChoices, Result, Sample, Table,
+    contract::{ExplainContext, Measurement, Metric, MetricRow, means},
     recipe::Spec,
     registry::{BuildContext, Parts, Plugin},
 };
@@ -36,10 +36,12 @@ pub struct DeletionInsertion {
     pub answer: Answer,
     /// Whether the points of both curves are left in `metrics.csv`, and not only the areas.
     pub curves: bool,
+    /// Explainers that every other one is tested against, item by item, such as random maps.
+    pub against: Vec<String>,
     /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees.
-    pub target: Option<Spec>,
-    /// The layer the target reads. Default: the model's `logits` or `embedding`.
-    pub target_layer: Option<LayerChoices>,
+    pub loss: Option<Spec>,
+    /// The layer the loss reads. Default: the model's `logits` or `embedding`.
+    pub layer: Option<LayerChoices>,
 }
 
 impl Default for DeletionInsertion {
@@ -51,8 +53,9 @@ impl Default for DeletionInsertion {
             masks: Masks::default(),
             answer: Answer::Probability,
             curves: false,
-            target: None,
-            target_layer: None,
+            against: Vec::new(),
+            loss: None,
+            layer: None,
         }
     }
 }
@@ -66,11 +69,11 @@ impl Plugin<dyn Metric> for DeletionInsertion {
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
-        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), self.answer, with, parts)?;
+        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }
@@ -129,5 +132,18 @@ impl Metric for Running {
             },
         )?;
         Ok(all)
+    }
+
+    fn only_for_tables(&self) -> &'static [&'static str] {
+        &["against"]
+    }
+
+    fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
+        let better = |quantity: &str| match quantity {
+            "deletion_auc" | "average_drop" => Some(Better::Lower),
+            "insertion_auc" | "increase" => Some(Better::Higher),
+            _ => None,
+        };
+        Ok(means(name, rows, better, &self.parameters.against))
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the decision threshold is found from the clean scores.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub enum Threshold {
     /// The paper's: the highest score t at which |FMR − FNMR| is smallest. On a set that it separates without error this is the weakest genuine score itself, so that the least change
     /// rejects that pair.
@@ -17,6 +17,9 @@ pub enum Threshold {
     Fmr(f64),
     /// This number: one set's threshold applied to another.
     Fixed(f64),
+    /// The threshold of another run's pairs: its output folder, whose `tables/verification_thresholds.csv` is read, or a CSV file with a column `thr` (the authors' `scores_eer.csv`), of which the
+    /// first row counts. Relative to the recipe; read when the recipe is.
+    From(String),
 }
 
 /// A clean score and whether the pair is genuine.
@@ -50,14 +53,49 @@ pub(super) fn rates(scores: &[Score], threshold: f64) -> Rates {
     }
 }
 
+/// Every score that occurs, once, from the highest down.
+pub(super) fn distinct(scores: &[Score]) -> Vec<f64> {
+    let mut found: Vec<f64> = scores.iter().map(|s| s.0).collect();
+    found.sort_by(|a, b| b.total_cmp(a));
+    found.dedup();
+    found
+}
+
 impl Threshold {
+    /// The same with what [`Threshold::From`] names read: then it is [`Threshold::Fixed`].
+    ///
+    /// # Errors
+    /// A file that is not there or holds no threshold.
+    pub(super) fn read(&self, folder: &std::path::Path) -> Result<Threshold> {
+        let Threshold::From(path) = self else { return Ok(self.clone()) };
+        let mut file = folder.join(path);
+        if file.is_dir() {
+            file = file.join("tables/verification_thresholds.csv");
+        }
+        let text = std::fs::read_to_string(&file).map_err(|e| Error::io("read", &file, &e))?;
+        let broken = |why: &str| {
+            Error::new("fame::metric::no_threshold", format!("`{}` {why}.", file.display()))
+                .with_help("It must be a CSV file with a column `thr`, or a folder that a run with Verification() left.")
+        };
+        let mut lines = text.lines();
+        let column =
+            lines.next().and_then(|head| head.split(',').position(|c| c.trim() == "thr")).ok_or_else(|| broken("has no column `thr`"))?;
+        let cell = lines.next().and_then(|row| row.split(',').nth(column)).ok_or_else(|| broken("has no row"))?;
+        match cell.trim().parse::<f64>() {
+            Ok(t) if t.is_finite() => Ok(Threshold::Fixed(t)),
+            _ => Err(broken(&format!("gives the threshold as `{cell}`, which is no number"))),
+        }
+    }
+
     /// The threshold that `scores` give, with its rates on them.
     ///
     /// # Errors
     /// When there are no genuine or no impostor pairs and the rule needs both.
-    pub(super) fn of(self, scores: &[Score]) -> Result<Rates> {
-        if let Threshold::Fixed(t) = self {
-            return Ok(rates(scores, t));
+    pub(super) fn of(&self, scores: &[Score]) -> Result<Rates> {
+        match self {
+            Threshold::Fixed(t) => return Ok(rates(scores, *t)),
+            Threshold::From(path) => return Err(Error::bug(format!("the threshold of `{path}` was not read."))),
+            _ => {}
         }
         let genuine = scores.iter().filter(|s| s.1).count();
         if genuine == 0 || genuine == scores.len() {
@@ -65,10 +103,8 @@ impl Threshold {
             return Err(Error::new("fame::metric::one_class", format!("there is no {what} pair, so no threshold can be found."))
                 .with_help("Use a list with both, or threshold: Fixed(…)."));
         }
-        let mut candidates: Vec<f64> = scores.iter().map(|s| s.0).collect();
-        candidates.sort_by(|a, b| b.total_cmp(a));
-        candidates.dedup();
-        if let Threshold::Fmr(allowed) = self {
+        let candidates = distinct(scores);
+        if let Threshold::Fmr(allowed) = *self {
             // FMR grows as the threshold falls: the last candidate within the allowance. Above every impostor it is zero.
             let within = candidates.iter().map(|t| rates(scores, *t)).take_while(|r| r.fmr <= allowed).last();
             return Ok(within.unwrap_or_else(|| rates(scores, candidates[0] + f64::EPSILON.max(candidates[0].abs() * 1e-9))));
@@ -132,6 +168,25 @@ mod tests {
         assert_eq!(Threshold::EerMiddle.of(&scores).unwrap().threshold, 0.4);
         assert_eq!(Threshold::Fixed(0.15).of(&scores).unwrap().fmr, 0.5);
         assert!(Threshold::Eer.of(&scores[..2]).is_err());
+    }
+
+    #[test]
+    fn the_threshold_of_another_set_is_read_from_its_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |path: &str| Threshold::From(path.into()).read(dir.path());
+        std::fs::write(dir.path().join("scores_eer.csv"), "model_name,thr,eer\nArcFace,0.2857,0.01\n").unwrap();
+        assert_eq!(read("scores_eer.csv").unwrap(), Threshold::Fixed(0.2857));
+        std::fs::create_dir_all(dir.path().join("out/tables")).unwrap();
+        std::fs::write(dir.path().join("out/tables/verification_thresholds.csv"), "rule,thr\nEer,0.5\n").unwrap();
+        assert_eq!(read("out").unwrap(), Threshold::Fixed(0.5));
+        for (text, says) in [("a,b\n1,2\n", "no column `thr`"), ("thr\n", "no row"), ("thr\nhigh\n", "`high`"), ("thr\nNaN\n", "no number")]
+        {
+            std::fs::write(dir.path().join("x.csv"), text).unwrap();
+            let e = read("x.csv").unwrap_err();
+            assert!(e.message.contains(says), "{e}");
+        }
+        assert!(read("nowhere.csv").is_err());
+        assert!(Threshold::From("x".into()).of(&[]).is_err(), "reading comes first");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `Road`: what the class loses when the map's top pixels are taken away, without their absence giving them away.
 
 use fame_core::{
-    Explanation, LayerChoices, Random, Result, Sample,
-    contract::{ExplainContext, Measurement, Metric},
+    Better, Explanation, LayerChoices, Random, Result, Sample, Table,
+    contract::{ExplainContext, Measurement, Metric, MetricRow, means},
     recipe::Spec,
     registry::{BuildContext, Parts, Plugin},
     seed_of,
@@ -56,17 +56,19 @@ pub struct Road {
     pub masks: Masks,
     /// `Value` (a logit, as the paper) or `Probability` (after softmax).
     pub answer: Answer,
+    /// Explainers that every other one is tested against, item by item, such as random maps.
+    pub against: Vec<String>,
     /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees; `Logit(class: Label)` is the labelled one.
-    pub target: Option<Spec>,
-    /// The layer the target reads. Default: the model's `logits` or `embedding`.
-    pub target_layer: Option<LayerChoices>,
+    pub loss: Option<Spec>,
+    /// The layer the loss reads. Default: the model's `logits` or `embedding`.
+    pub layer: Option<LayerChoices>,
 }
 
 impl Default for Road {
     fn default() -> Self {
         let (percents, orders) = (vec![10.0, 30.0, 50.0], vec![Order::MoRF]);
         let (imputer, masks) = (Imputer::default(), Masks::default());
-        Self { percents, imputer, orders, masks, answer: Answer::Value, target: None, target_layer: None }
+        Self { percents, imputer, orders, masks, answer: Answer::Value, against: Vec::new(), loss: None, layer: None }
     }
 }
 
@@ -81,11 +83,11 @@ impl Plugin<dyn Metric> for Road {
         let good = !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
         parts.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
         parts.check("orders", !self.orders.is_empty() && self.orders.len() <= 2, "must be [MoRF], [LeRF] or both");
-        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), self.answer, with, parts)?;
+        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }
@@ -147,5 +149,18 @@ impl Metric for Running {
             },
         )?;
         Ok(all)
+    }
+
+    fn only_for_tables(&self) -> &'static [&'static str] {
+        &["against"]
+    }
+
+    fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
+        let better = |quantity: &str| match quantity {
+            "morf_drop" | "combined" => Some(Better::Higher),
+            "lerf_drop" => Some(Better::Lower),
+            _ => None,
+        };
+        Ok(means(name, rows, better, &self.parameters.against))
     }
 }

@@ -1,11 +1,10 @@
 //! `Verification`: does a face verifier still decide rightly when the map's top pixels go, or when only they are there?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fame_core::{
-    Error, Explanation, Interval, LayerChoices, PROBE, Random, Result, Sample, Table,
+    Better, Error, Explanation, LayerChoices, PROBE, Plot, Result, Sample, Scores, Table,
     contract::{ExplainContext, Measurement, Metric, MetricRow},
-    interval,
     recipe::Spec,
     registry::{BuildContext, Parts, Plugin},
 };
@@ -16,7 +15,7 @@ pub use super::eer::Threshold;
 use super::{
     area,
     asking::Asking,
-    eer::{Rates, Score, rates},
+    eer::{Rates, Score, distinct, rates},
     fill::{Filling, replace},
     masks::{Masks, ranked, top},
     measured, plane,
@@ -27,13 +26,18 @@ use crate::explainers::black_box::Answer;
 /// with only these there (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this gives the verifier's accuracy at every P, and the areas under the two curves, times
 /// 100: a map that found what the verifier uses has a low Delete and a high Insert. `delete` at P = 0 is the clean score.
 ///
-/// The decision threshold comes from the clean scores of the same pairs, or is given. Maps whose name ends in `dissimilar` are left out: they claim something else. Intervals are 95 %
+/// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps whose name ends in `dissimilar` are left out: they claim something else. Intervals are 95 %
 /// bootstrap over pairs.
+///
+/// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts
+/// read them), the points of the ROC, and with folds the accuracy by cross-validation.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verification {
-    /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`, `Fixed(0.3)`.
+    /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`, `Fixed(0.3)`, `From("another/run")`.
     pub threshold: Threshold,
+    /// Whether each pair is decided at the threshold of the other folds' pairs. Needs a dataset with folds.
+    pub cross_validate: bool,
     /// Steps from 0 to 100 percent.
     pub steps: usize,
     /// What stands where pixels were taken away, in both curves.
@@ -42,25 +46,26 @@ pub struct Verification {
     pub masks: Masks,
     /// Whose maps are measured, by role.
     pub roles: Vec<String>,
-    /// The explainer that every other one is tested against, such as a random map: two-sided sign-flip permutation test over pairs.
-    pub against: Option<String>,
+    /// Explainers that every other one is tested against, pair by pair, such as random maps.
+    pub against: Vec<String>,
     /// What is asked: a loss whose value is the score. Default: `Similarity()`.
-    pub target: Option<Spec>,
-    /// The layer the target reads. Default: the model's `embedding`.
-    pub target_layer: Option<LayerChoices>,
+    pub loss: Option<Spec>,
+    /// The layer the loss reads. Default: the model's `embedding`.
+    pub layer: Option<LayerChoices>,
 }
 
 impl Default for Verification {
     fn default() -> Self {
         Self {
             threshold: Threshold::default(),
+            cross_validate: false,
             steps: 10,
             fill: Filling::Black,
             masks: Masks::default(),
             roles: vec![PROBE.to_owned()],
-            against: None,
-            target: None,
-            target_layer: None,
+            against: Vec::new(),
+            loss: None,
+            layer: None,
         }
     }
 }
@@ -68,21 +73,22 @@ impl Default for Verification {
 impl Plugin<dyn Metric> for Verification {
     const NAME: &'static str = "Verification";
     const SUMMARY: &'static str = "Accuracy of a face verifier while the top pixels go, or come: Delete and Insert";
-    const EXAMPLE: &'static str = r#"Verification(threshold: Eer, masks: Percentile, against: "random")"#;
+    const EXAMPLE: &'static str = r#"Verification(threshold: Eer, masks: Percentile, against: ["random"])"#;
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, WACV 2024, arXiv 2305.08546; Zhang & Günther, FAME (2026), Table 2";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("steps", (1..=1000).contains(&self.steps), "must be between 1 and 1000");
         parts.check("roles", !self.roles.is_empty(), "must name at least one role");
-        if let Threshold::Fmr(rate) = self.threshold {
-            parts.check("threshold", (0.0..=1.0).contains(&rate), "must be a rate from 0 to 1");
+        if let Threshold::Fmr(rate) = &self.threshold {
+            parts.check("threshold", (0.0..=1.0).contains(rate), "must be a rate from 0 to 1");
         }
-        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), Answer::Value, with, parts)?;
-        Some(Box::new(Running { parameters: self, asking }))
+        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), Answer::Value, with, parts)?;
+        let threshold = self.threshold.read(with.folder).map_err(|e| parts.report("threshold", e.to_string())).ok()?;
+        Some(Box::new(Running { parameters: self, threshold, asking }))
     }
 }
 
@@ -90,6 +96,8 @@ fame_core::register!(Metric: Verification);
 
 struct Running {
     parameters: Verification,
+    /// As in the parameters, with files read.
+    threshold: Threshold,
     asking: Asking,
 }
 
@@ -123,28 +131,45 @@ impl Metric for Running {
         Ok(all)
     }
 
+    fn only_for_tables(&self) -> &'static [&'static str] {
+        &["threshold", "cross_validate", "against"]
+    }
+
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
-        let Some(known) = Pairs::of(rows, &self.percents()) else {
+        let percents = self.percents();
+        let Some(known) = Pairs::of(rows, &percents) else {
             return Err(Error::new("fame::metric::no_pairs", "no pair says whether it is genuine, so nothing can be right or wrong.")
                 .with_help("Use a dataset that knows (genuine: true, or a list with labels)."));
         };
-        let at = self.parameters.threshold.of(&known.clean)?;
+        let at = self.threshold.of(&known.scores())?;
+        let cuts = if self.parameters.cross_validate { known.cross_validated(&self.threshold)? } else { known.all_at(at.threshold) };
         let file = fame_core::contract::safe_id(&name.to_lowercase());
-        let mut tables = vec![self.areas(&file, name, &known, at), curves(&file, &known, &self.percents(), at)];
-        tables.extend(folds(&file, &known, self.parameters.threshold));
+        let mut tables = self.areas(&file, name, &known, at, &cuts);
+        tables.push(curves(&file, &known, &percents, &cuts));
+        tables.push(thresholds(&file, &known, &self.parameters.threshold, at));
+        tables.extend(folds(&file, &known, &self.threshold));
+        tables.extend([listed(&file, &known), roc(&file, &known)]);
         Ok(tables)
     }
 }
 
 /// The rows again, by explainer and pair.
 struct Pairs {
-    /// Clean score of every pair.
-    clean: Vec<Score>,
-    /// Fold of every pair, where there are folds.
-    folds: Vec<Option<String>>,
+    /// Every pair once.
+    clean: Vec<Clean>,
     /// For each explainer (and map, where it has several) the curves of its pairs: genuine, delete, insert.
     series: Vec<(String, Vec<Curves>)>,
 }
+
+/// A pair as it is.
+struct Clean {
+    item: String,
+    score: Score,
+    fold: Option<String>,
+}
+
+/// The threshold that each pair is decided at, by item.
+type Cuts = BTreeMap<String, f64>;
 
 /// One pair's similarities along both curves.
 #[derive(Clone, Default)]
@@ -156,9 +181,10 @@ struct Curves {
 }
 
 impl Curves {
-    /// 1 where the decision at threshold t is right, along a curve.
-    fn right(&self, of: Which, t: f64) -> Vec<f64> {
+    /// 1 where the decision is right, along a curve.
+    fn right(&self, of: Which, cuts: &Cuts) -> Vec<f64> {
         let scores = if of == Which::Delete { &self.delete } else { &self.insert };
+        let t = cuts.get(&self.item).copied().unwrap_or(f64::NAN);
         scores.iter().map(|s| f64::from(u8::from((*s >= t) == self.genuine))).collect()
     }
 }
@@ -172,7 +198,7 @@ enum Which {
 impl Pairs {
     fn of(rows: &[MetricRow], percents: &[f64]) -> Option<Self> {
         let (mut order, mut found): (Vec<String>, BTreeMap<String, Vec<Curves>>) = (Vec::new(), BTreeMap::new());
-        let (mut clean, mut folds, mut seen) = (Vec::new(), Vec::new(), std::collections::BTreeSet::new());
+        let (mut clean, mut seen) = (Vec::new(), BTreeSet::new());
         let several = |explainer: &str| {
             let first = rows.iter().find(|r| r.explainer == explainer).map(|r| (&r.item, &r.map));
             rows.iter().any(|r| r.explainer == explainer && first.is_some_and(|(item, map)| r.item == *item && r.map != *map))
@@ -193,8 +219,7 @@ impl Pairs {
                 if row.quantity == "delete" { &mut curves.delete } else { &mut curves.insert }.push(row.value);
             }
             if row.quantity == "delete" && row.parameter == "P=0" && seen.insert(&row.item) {
-                clean.push((row.value, genuine));
-                folds.push(row.fold.clone());
+                clean.push(Clean { item: row.item.clone(), score: (row.value, genuine), fold: row.fold.clone() });
             }
         }
         // A pair whose curves are not whole is not counted.
@@ -206,56 +231,85 @@ impl Pairs {
                 (name, curves.into_iter().filter(whole).collect())
             })
             .collect();
-        (!clean.is_empty()).then_some(Self { clean, folds, series })
+        (!clean.is_empty()).then_some(Self { clean, series })
+    }
+
+    fn scores(&self) -> Vec<Score> {
+        self.clean.iter().map(|c| c.score).collect()
+    }
+
+    fn all_at(&self, threshold: f64) -> Cuts {
+        self.clean.iter().map(|c| (c.item.clone(), threshold)).collect()
+    }
+
+    /// The names of the folds; fewer than two are none.
+    fn folds(&self) -> BTreeSet<&str> {
+        let names: BTreeSet<&str> = self.clean.iter().filter_map(|c| c.fold.as_deref()).collect();
+        if names.len() < 2 { BTreeSet::new() } else { names }
+    }
+
+    /// The scores inside a fold, or outside of it.
+    fn part(&self, fold: &str, inside: bool) -> Vec<Score> {
+        self.clean.iter().filter(|c| (c.fold.as_deref() == Some(fold)) == inside).map(|c| c.score).collect()
+    }
+
+    /// For each pair the threshold of the other folds' pairs.
+    fn cross_validated(&self, rule: &Threshold) -> Result<Cuts> {
+        let mut of_fold: BTreeMap<&str, f64> = BTreeMap::new();
+        for fold in self.folds() {
+            of_fold.insert(fold, rule.of(&self.part(fold, false)).map_err(|e| e.at(format!("without fold {fold}")))?.threshold);
+        }
+        if of_fold.is_empty() {
+            return Err(Error::new("fame::metric::no_folds", "the pairs have no folds, so there is nothing to cross-validate.")
+                .with_help("Use a dataset with folds, or cross_validate: false."));
+        }
+        let cut = |c: &Clean| {
+            let fold = c.fold.as_deref().and_then(|f| of_fold.get(f));
+            fold.map(|t| (c.item.clone(), *t))
+                .ok_or_else(|| Error::new("fame::metric::no_folds", format!("pair `{}` has no fold.", c.item)))
+        };
+        self.clean.iter().map(cut).collect()
     }
 }
 
 impl Running {
-    /// The main table: both areas for each explainer.
-    fn areas(&self, file: &str, name: &str, known: &Pairs, at: Rates) -> Table {
+    /// The main table, both areas for each explainer, and each against the floors.
+    fn areas(&self, file: &str, name: &str, known: &Pairs, at: Rates, cuts: &Cuts) -> Vec<Table> {
         let percents = self.percents();
-        let per_pair = |curves: &[Curves], of: Which| -> Vec<f64> {
-            let one = |c: &Curves| area(&percents.iter().copied().zip(c.right(of, at.threshold)).collect::<Vec<_>>());
-            curves.iter().map(|c| 100.0 * one(c)).collect()
-        };
-        let mean = |values: &[f64]| interval(values.len(), |drawn| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64);
-        let floor = self.parameters.against.as_deref().and_then(|a| known.series.iter().find(|(n, _)| n == a));
-        let mut columns: Vec<String> = ["explainer", "pairs", "Delete (low)", "Insert (high)"].map(str::to_owned).to_vec();
-        if let Some((name, _)) = floor {
-            columns.extend([format!("Delete p vs {name}"), format!("Insert p vs {name}")]);
-        }
-        let shown = |i: Interval| format!("{:.2} [{:.2}, {:.2}]", i.mean, i.low, i.high);
-        let rows = known.series.iter().map(|(name, curves)| {
-            let mut cells = vec![name.clone(), curves.len().to_string()];
-            let of = [Which::Delete, Which::Insert];
-            cells.extend(of.map(|w| shown(mean(&per_pair(curves, w)))));
-            if let Some((floor_name, floor)) = floor {
-                let test = |w| paired(curves, floor, &per_pair(curves, w), &per_pair(floor, w));
-                cells.extend(of.map(|w| if name == floor_name { "–".to_owned() } else { format!("{:.4}", test(w)) }));
+        let mut scores = Scores::default();
+        for (explainer, pairs) in &known.series {
+            for pair in pairs {
+                for (which, column, better) in [(Which::Delete, "Delete", Better::Lower), (Which::Insert, "Insert", Better::Higher)] {
+                    let points: Vec<_> = percents.iter().copied().zip(pair.right(which, cuts)).collect();
+                    scores.add(explainer, column, Some(better), &pair.item, 100.0 * area(&points));
+                }
             }
-            cells
-        });
-        Table {
-            name: file.to_owned(),
-            title: format!(
-                "{name}: area under accuracy, × 100 (clean accuracy {:.2} %, EER {:.2} %, threshold {:.4} by {:?}, {} pairs)",
-                100.0 * at.accuracy,
-                50.0 * (at.fmr + at.fnmr),
-                at.threshold,
-                self.parameters.threshold,
-                known.clean.len()
-            ),
-            columns,
-            rows: rows.collect(),
-            notes: notes(known, at, self.parameters.threshold),
         }
+        let eer = Threshold::Eer.of(&known.scores()).map_or_else(|_| "unknown".to_owned(), |r| format!("{:.2} %", 50.0 * (r.fmr + r.fnmr)));
+        let decided = if self.parameters.cross_validate {
+            "each pair at the threshold of the other folds".to_owned()
+        } else {
+            format!("threshold {:.4}", at.threshold)
+        };
+        let title = format!(
+            "{name}: area under accuracy, × 100; Delete low, Insert high (clean accuracy {:.2} %, EER {eer}, {decided} by {:?}, {} pairs)",
+            100.0 * at.accuracy,
+            self.parameters.threshold,
+            known.clean.len()
+        );
+        let mut table = scores.means(file, title, 2);
+        table.notes = notes(known, at, &self.parameters.threshold);
+        let floors = &self.parameters.against;
+        let missing = floors.iter().filter(|f| !scores.explainers().contains(f));
+        table.notes.extend(missing.map(|f| format!("`against: {f:?}`: there is no such explainer, or it has several maps.")));
+        [table].into_iter().chain(floors.iter().filter_map(|floor| scores.against(file, floor, 2))).collect()
     }
 }
 
 /// What a reader of the areas must know.
-fn notes(known: &Pairs, at: Rates, rule: Threshold) -> Vec<String> {
+fn notes(known: &Pairs, at: Rates, rule: &Threshold) -> Vec<String> {
     let mut notes = Vec::new();
-    if at.fmr == 0.0 && at.fnmr == 0.0 && rule == Threshold::Eer {
+    if at.fmr == 0.0 && at.fnmr == 0.0 && *rule == Threshold::Eer {
         notes.push(
             "Warning: the threshold separates these pairs without error, so it is the weakest genuine score itself and the least change rejects that pair: Delete says little. \
              Use threshold: EerMiddle or Fmr(…)."
@@ -265,11 +319,11 @@ fn notes(known: &Pairs, at: Rates, rule: Threshold) -> Vec<String> {
     if at.threshold >= 0.999 {
         notes.push("Warning: the threshold is 0.999 or more: are gallery and probe the same pictures?".to_owned());
     }
-    let same = known.clean.iter().filter(|s| s.0 >= 0.99999).count();
+    let same = known.clean.iter().filter(|c| c.score.0 >= 0.99999).count();
     if same > 0 {
         notes.push(format!("Warning: {same} pair(s) have similarity 1: gallery and probe are the same picture."));
     }
-    let genuine = known.clean.iter().filter(|s| s.1).count();
+    let genuine = known.clean.iter().filter(|c| c.score.1).count();
     notes.push(format!(
         "Rejecting every pair scores {:.2} along the whole curve.",
         100.0 * (1.0 - genuine as f64 / known.clean.len() as f64)
@@ -277,28 +331,24 @@ fn notes(known: &Pairs, at: Rates, rule: Threshold) -> Vec<String> {
     notes
 }
 
-/// Two-sided p of a sign-flip permutation test over the pairs that both have: how often chance alone is as far from zero as the mean difference is.
-fn paired(a: &[Curves], b: &[Curves], of_a: &[f64], of_b: &[f64]) -> f64 {
-    const FLIPS: usize = 10_000;
-    let other: BTreeMap<&str, f64> = b.iter().map(|c| c.item.as_str()).zip(of_b.iter().copied()).collect();
-    let differences: Vec<f64> = a.iter().zip(of_a).filter_map(|(c, v)| Some(v - other.get(c.item.as_str())?)).collect();
-    let found = differences.iter().sum::<f64>().abs() - 1e-9;
-    let mut random = Random::new(1);
-    let flipped = |random: &mut Random| differences.iter().map(|d| if random.below(2) == 0 { *d } else { -d }).sum::<f64>().abs();
-    let as_far = (0..FLIPS).filter(|_| flipped(&mut random) >= found).count();
-    // The observed arrangement is one of those possible.
-    (as_far + 1) as f64 / (FLIPS + 1) as f64
-}
-
-/// The accuracy at every P: the points of the paper's Fig. 4.
-fn curves(file: &str, known: &Pairs, percents: &[f64], at: Rates) -> Table {
+/// The accuracy at every P: the points of the paper's Fig. 4, and the picture of them.
+fn curves(file: &str, known: &Pairs, percents: &[f64], cuts: &Cuts) -> Table {
     let mut rows = Vec::new();
+    let both = [("delete", Which::Delete), ("insert", Which::Insert)];
+    let mut plots = both.map(|(word, _)| Plot {
+        name: format!("{file}_{word}"),
+        title: format!("Accuracy while the top P percent are {word}{}", if word == "delete" { "d" } else { "ed" }),
+        x: "P, percent of the pixels".to_owned(),
+        y: "accuracy, percent".to_owned(),
+        series: Vec::new(),
+    });
     for (name, pairs) in &known.series {
-        for (word, which) in [("delete", Which::Delete), ("insert", Which::Insert)] {
-            let right: Vec<Vec<f64>> = pairs.iter().map(|c| c.right(which, at.threshold)).collect();
-            let accuracy = |k: usize| right.iter().map(|r| r[k]).sum::<f64>() / right.len().max(1) as f64;
-            let points = (0..percents.len()).map(|k| format!("{:.2}", 100.0 * accuracy(k)));
-            rows.push([name.clone(), word.to_owned()].into_iter().chain(points).collect());
+        for ((word, which), plot) in both.iter().zip(&mut plots) {
+            let right: Vec<Vec<f64>> = pairs.iter().map(|c| c.right(*which, cuts)).collect();
+            let accuracy = |k: usize| 100.0 * right.iter().map(|r| r[k]).sum::<f64>() / right.len().max(1) as f64;
+            let points: Vec<f64> = (0..percents.len()).map(accuracy).collect();
+            plot.series.push((name.clone(), percents.iter().copied().zip(points.iter().copied()).collect()));
+            rows.push([name.clone(), (*word).to_owned()].into_iter().chain(points.iter().map(|p| format!("{p:.2}"))).collect());
         }
     }
     Table {
@@ -306,27 +356,96 @@ fn curves(file: &str, known: &Pairs, percents: &[f64], at: Rates) -> Table {
         title: "Accuracy in percent at P percent deleted or inserted".to_owned(),
         columns: ["explainer".to_owned(), "curve".to_owned()].into_iter().chain(percents.iter().map(|p| format!("P={p}"))).collect(),
         rows,
-        notes: Vec::new(),
+        plots: plots.into(),
+        ..Table::default()
+    }
+}
+
+/// Thresholds and what they do to the clean scores: first the one in use, then those of the other rules. A false match rate that is finer than one of these impostors is left out.
+fn thresholds(file: &str, known: &Pairs, used: &Threshold, at: Rates) -> Table {
+    let scores = known.scores();
+    let impostors = scores.iter().filter(|s| !s.1).count();
+    let eer = Threshold::Eer.of(&scores).map_or_else(|_| String::new(), |r| format!("{:.6}", f64::midpoint(r.fmr, r.fnmr)));
+    let others =
+        [Threshold::Eer, Threshold::EerMiddle, Threshold::Fmr(0.1), Threshold::Fmr(0.01), Threshold::Fmr(0.001), Threshold::Fmr(0.0001)];
+    let fine = |rule: &Threshold| !matches!(rule, Threshold::Fmr(r) if r * impostors as f64 <= 1.0 - 1e-9);
+    let found = others.iter().filter(|r| *r != used && fine(r)).filter_map(|r| Some((r, r.of(&scores).ok()?)));
+    let row = |(rule, r): (&Threshold, Rates)| {
+        let numbers = [r.fmr, r.fnmr].map(|v| format!("{v:.6}"));
+        let [fmr, fnmr] = numbers;
+        vec![format!("{rule:?}"), r.threshold.to_string(), fmr, fnmr, format!("{:.6}", r.accuracy), eer.clone(), scores.len().to_string()]
+    };
+    Table {
+        name: format!("{file}_thresholds"),
+        title: "Thresholds and error rates on the clean scores; the first is in use".to_owned(),
+        columns: ["rule", "thr", "fmr", "fnmr", "accuracy", "eer", "pairs"].map(str::to_owned).to_vec(),
+        rows: [(used, at)].into_iter().chain(found).map(row).collect(),
+        ..Table::default()
+    }
+}
+
+/// The clean scores, as the authors' scripts read them.
+fn listed(file: &str, known: &Pairs) -> Table {
+    let row = |c: &Clean| vec![c.item.clone(), c.score.0.to_string(), u8::from(c.score.1).to_string(), c.fold.clone().unwrap_or_default()];
+    Table {
+        name: format!("{file}_scores"),
+        title: "Clean scores".to_owned(),
+        columns: ["item", "Sim-Score", "targets", "fold"].map(str::to_owned).to_vec(),
+        rows: known.clean.iter().map(row).collect(),
+        is_list: true,
+        ..Table::default()
+    }
+}
+
+/// False match and false non-match rate at every score that occurs, from the strictest: the points of ROC and DET.
+fn roc(file: &str, known: &Pairs) -> Table {
+    let scores = known.scores();
+    let points: Vec<Rates> = distinct(&scores).into_iter().map(|t| rates(&scores, t)).collect();
+    let plot = |name: &str, title: &str, y: &str, series: Vec<(String, Vec<(f64, f64)>)>, x: &str| Plot {
+        name: format!("{file}_{name}"),
+        title: title.to_owned(),
+        x: x.to_owned(),
+        y: y.to_owned(),
+        series,
+    };
+    let along = |of: fn(&Rates) -> (f64, f64)| points.iter().map(of).collect::<Vec<_>>();
+    let curve = [(0.0, 0.0)].into_iter().chain(along(|r| (r.fmr, 1.0 - r.fnmr))).collect();
+    Table {
+        name: format!("{file}_roc"),
+        title: "Error rates at every score".to_owned(),
+        columns: ["thr", "fmr", "fnmr"].map(str::to_owned).to_vec(),
+        rows: points.iter().map(|r| [r.threshold, r.fmr, r.fnmr].map(|v| v.to_string()).to_vec()).collect(),
+        plots: vec![
+            plot("roc", "Receiver operating characteristic", "true match rate", vec![("verifier".to_owned(), curve)], "false match rate"),
+            plot(
+                "errors",
+                "Error rates of the verifier",
+                "rate",
+                vec![
+                    ("false match".to_owned(), along(|r| (r.threshold, r.fmr))),
+                    ("false non-match".to_owned(), along(|r| (r.threshold, r.fnmr))),
+                ],
+                "threshold",
+            ),
+        ],
+        is_list: true,
+        ..Table::default()
     }
 }
 
 /// Clean accuracy by cross-validation: each fold at the threshold of the others. `None` without folds.
-fn folds(file: &str, known: &Pairs, rule: Threshold) -> Option<Table> {
-    let names: std::collections::BTreeSet<&str> = known.folds.iter().flatten().map(String::as_str).collect();
-    if names.len() < 2 {
-        return None;
-    }
-    let part = |inside: bool, fold: &str| -> Vec<Score> {
-        let of = known.clean.iter().zip(&known.folds);
-        of.filter(|(_, f)| (f.as_deref() == Some(fold)) == inside).map(|(s, _)| *s).collect()
-    };
+fn folds(file: &str, known: &Pairs, rule: &Threshold) -> Option<Table> {
+    let names = known.folds();
     let mut accuracies = Vec::new();
     let mut rows = Vec::new();
     for fold in names {
-        let Ok(at) = rule.of(&part(false, fold)) else { continue };
-        let here = rates(&part(true, fold), at.threshold);
+        let Ok(at) = rule.of(&known.part(fold, false)) else { continue };
+        let here = rates(&known.part(fold, true), at.threshold);
         accuracies.push(100.0 * here.accuracy);
         rows.push(vec![fold.to_owned(), format!("{:.4}", at.threshold), format!("{:.2}", 100.0 * here.accuracy)]);
+    }
+    if rows.is_empty() {
+        return None;
     }
     let n = accuracies.len() as f64;
     let mean = accuracies.iter().sum::<f64>() / n;
@@ -336,7 +455,7 @@ fn folds(file: &str, known: &Pairs, rule: Threshold) -> Option<Table> {
         title: format!("Clean accuracy by cross-validation: {mean:.2} ± {deviation:.2} %"),
         columns: ["fold", "threshold of the others", "accuracy in percent"].map(str::to_owned).to_vec(),
         rows,
-        notes: Vec::new(),
+        ..Table::default()
     })
 }
 
@@ -363,13 +482,8 @@ mod tests {
         rows
     }
 
-    fn summary(threshold: Threshold) -> Vec<Table> {
-        let asked = fame_core::recipe::Spec::from_text("Similarity()").unwrap();
-        let parameters = Verification { threshold, against: Some("random".into()), target: Some(asked), ..Verification::default() };
-        let percents: Vec<f64> = (0..=10).map(|k| 10.0 * f64::from(k)).collect();
+    fn summary(parameters: &str) -> Vec<Table> {
         let all = [rows("good", true), rows("random", false)].concat();
-        let known = Pairs::of(&all, &percents).unwrap();
-        let at = threshold.of(&known.clean).unwrap();
         let registry = fame_core::registry::Registry::builtin().unwrap();
         let with = BuildContext {
             registry: &registry,
@@ -377,27 +491,50 @@ mod tests {
             task: fame_core::model::Task::FaceRecognition,
             folder: std::path::Path::new("."),
         };
-        let spec = fame_core::recipe::Spec::from_text(&format!("Verification(threshold: {threshold:?}, against: \"random\")")).unwrap();
-        let built = registry.build::<dyn Metric>(&spec, &with).unwrap();
-        let tables = built.plugin.summarise("Verification", &all).unwrap();
-        assert_eq!(tables[1], curves("verification", &known, &percents, at), "{parameters:?}");
-        tables
+        let spec = Spec::from_text(&format!("Verification({parameters}, against: [\"random\"])")).unwrap();
+        registry.build::<dyn Metric>(&spec, &with).unwrap().plugin.summarise("Verification", &all).unwrap()
+    }
+
+    fn named<'a>(tables: &'a [Table], name: &str) -> &'a Table {
+        tables.iter().find(|t| t.name == name).unwrap()
     }
 
     #[test]
     fn a_map_that_finds_the_evidence_beats_one_that_does_not() {
-        let tables = summary(Threshold::EerMiddle);
-        assert!(tables[0].title.contains("clean accuracy 100.00 %, EER 0.00 %, threshold 0.4500"), "{}", tables[0].title);
+        let tables = summary("threshold: EerMiddle");
+        let areas = named(&tables, "verification");
+        assert!(areas.title.contains("clean accuracy 100.00 %, EER 0.00 %, threshold 0.4500"), "{}", areas.title);
         // Genuine pairs are right at P = 0 only, impostors always: 0.05 × 1 + 0.95 × 0.5 and its mirror image.
-        assert!(tables[0].rows[0][2].starts_with("52.50 [") && tables[0].rows[0][3].starts_with("97.50 ["), "{:?}", tables[0].rows);
-        assert!(tables[0].rows[1][2] > tables[0].rows[0][2] && tables[0].rows[1][3] < tables[0].rows[0][3], "{:?}", tables[0].rows);
-        assert_eq!(tables[1].rows[0][..4], ["good", "delete", "100.00", "50.00"]);
-        assert!(tables[2].title.contains("100.00 ± 0.00 %"));
+        assert!(areas.rows[0][2].starts_with("52.50 [") && areas.rows[0][3].starts_with("97.50 ["), "{:?}", areas.rows);
+        assert!(areas.rows[1][2] > areas.rows[0][2] && areas.rows[1][3] < areas.rows[0][3], "{:?}", areas.rows);
+        let against = named(&tables, "verification_against_random");
+        assert!(against.rows.len() == 1 && against.rows[0][1].starts_with('-') && against.rows[0][2].starts_with('+'), "{against:?}");
+        let curves = named(&tables, "verification_curves");
+        assert_eq!(curves.rows[0][..4], ["good", "delete", "100.00", "50.00"]);
+        assert_eq!(curves.plots[1].series[0].1[1], (10.0, 100.0), "everything is there at once");
+        assert!(named(&tables, "verification_folds").title.contains("100.00 ± 0.00 %"));
+        let thresholds = named(&tables, "verification_thresholds");
+        assert_eq!(thresholds.rows[0][..2], ["EerMiddle", "0.45"]);
+        // Two impostors say nothing of one false match in ten.
+        assert_eq!(thresholds.rows.len(), 2, "{:?}", thresholds.rows);
+        let scores = named(&tables, "verification_scores");
+        assert!(scores.is_list && scores.csv().starts_with("item,Sim-Score,targets,fold\n0,0.8,1,0\n"), "{}", scores.csv());
+        assert_eq!(named(&tables, "verification_roc").rows, [["0.8", "0", "0"], ["0.1", "1", "0"]]);
+    }
+
+    #[test]
+    fn folds_can_lend_each_other_their_thresholds() {
+        let tables = summary("cross_validate: true");
+        assert!(named(&tables, "verification").title.contains("each pair at the threshold of the other folds"));
+        assert!(named(&tables, "verification").rows[0][2].starts_with("52.50 ["));
+        let apart: Vec<MetricRow> = rows("good", true).into_iter().map(|r| MetricRow { fold: None, ..r }).collect();
+        let known = Pairs::of(&apart, &(0..=10).map(|k| 10.0 * f64::from(k)).collect::<Vec<_>>()).unwrap();
+        assert_eq!(known.cross_validated(&Threshold::Eer).unwrap_err().code, "fame::metric::no_folds");
     }
 
     #[test]
     fn the_strict_threshold_on_a_separable_set_is_warned_of() {
-        let tables = summary(Threshold::Eer);
+        let tables = summary("threshold: Eer");
         assert!(tables[0].notes[0].contains("separates these pairs"), "{:?}", tables[0].notes);
         assert!(Pairs::of(&[MetricRow::default()], &[0.0]).is_none());
     }

@@ -112,18 +112,16 @@ impl Descent {
 }
 
 impl Walk for Descent {
-    fn image(&self) -> Tensor {
+    fn image(&self) -> Result<Tensor> {
         let mut image = self.now.clone();
         if self.space == Space::Pixel {
-            // The channel count was checked when the walk began; this cannot fail.
-            let normalised = self.convention.normalise(&mut image);
-            debug_assert!(normalised.is_ok());
+            self.convention.normalise(&mut image)?;
         }
-        image
+        Ok(image)
     }
 
-    fn observe(&mut self, loss: f32) -> Option<Stop> {
-        self.watch.observe(loss)
+    fn observe(&mut self, loss: f32) -> Result<Option<Stop>> {
+        Ok(self.watch.observe(loss))
     }
 
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
@@ -149,14 +147,14 @@ impl Walk for Descent {
         Ok(None)
     }
 
-    fn field(&self) -> Tensor {
+    fn field(&self) -> Result<Tensor> {
         let mut field = self.now.clone();
         field.data_mut().iter_mut().zip(self.origin.data()).for_each(|(x, o)| *x -= o);
-        field
+        Ok(field)
     }
 
-    fn facts(&self) -> Facts {
-        facts([("largest_move", max_abs(self.field().data()).into())])
+    fn facts(&self) -> Result<Facts> {
+        Ok(facts([("largest_move", max_abs(self.field()?.data()).into())]))
     }
 }
 
@@ -183,6 +181,6 @@ pub(super) mod tests {
         let (pixels, convention) = (pixels(), convention());
         let mut walk = p.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
         assert_eq!(walk.step(&gradient()).unwrap(), None);
-        walk.field()
+        walk.field().unwrap()
     }
 }

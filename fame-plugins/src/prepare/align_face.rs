@@ -22,7 +22,7 @@ const WORST_FIT: f64 = 0.5;
 /// Turns, scales and moves the picture so that a face's five points (left eye, right eye, nose, left and right corner of the mouth, as seen in the
 /// picture) come nearest to the template's, in least squares and without reflection (Umeyama); what lies outside the picture is black.
 ///
-/// The points come from, in this order: `points`; an annotation `landmarks` (5 or 68 points) that the dataset gave; a detector and a landmark model.
+/// The points come from, in this order: `points`; an annotation `landmarks` (2 eyes, 5 or 68 points) that the dataset gave; a detector and a landmark model.
 /// Coordinates are pixels of the picture as decoded, from the outer corner of its first pixel. The record shows where the points came from, how many
 /// faces there were and which was taken, its score and box, the points, the transform, and the residual in pixels.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use fame_core::{Error, LayerChoice, Model, Result, Taps, Tensor};
 
-use super::{Face, Filter, Point, extent, resample};
+use super::{Face, Filter, Point, Similarity, Template, extent, resample, similarity::apply};
 
 /// Which of the 68 points (order of the 300-W annotation, from 0) are averaged to one of five. Eyes without their outer and inner corners: the mean of
 /// the lids is where the pupil is.
@@ -42,7 +42,8 @@ pub fn landmarks_of(model: &Model, pixels: &Tensor, face: &Face) -> Result<Vec<P
     Ok(points.into_iter().map(|[x, y]| [left + side * x, top + side * y]).collect())
 }
 
-/// The five points of the template among `points`: five are taken as they are, 68 are averaged.
+/// The five points of the template among `points`: five are taken as they are, 68 are averaged; two are the eyes, and the other three are where the
+/// template has them beside these.
 ///
 /// # Errors
 /// Any other number.
@@ -52,9 +53,14 @@ pub fn five_points(points: &[Point]) -> Result<[Point; 5]> {
         [of.iter().map(|i| points[*i][0]).sum::<f64>() / n, of.iter().map(|i| points[*i][1]).sum::<f64>() / n]
     };
     match points.len() {
+        2 => {
+            let template = Template::default().points(112, 112);
+            let there = Similarity::fit(&template[..2], points)?.affine;
+            Ok(std::array::from_fn(|i| if i < 2 { points[i] } else { apply(&there, template[i]) }))
+        }
         5 => Ok(std::array::from_fn(|i| points[i])),
         68 => Ok(std::array::from_fn(|i| mean(&FIVE_OF_68[i]))),
-        n => Err(Error::new("fame::prepare::landmarks", format!("a face is aligned by 5 or 68 points, and here are {n}."))
+        n => Err(Error::new("fame::prepare::landmarks", format!("a face is aligned by 2, 5 or 68 points, and here are {n}."))
             .with_help("Five points are left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.")),
     }
 }
@@ -90,6 +96,11 @@ mod tests {
         let points: Vec<Point> = (0..68).map(|i| [f64::from(i), 100.0 - f64::from(i)]).collect();
         assert_eq!(five_points(&points).unwrap(), [[39.0, 61.0], [45.0, 55.0], [30.0, 70.0], [54.0, 46.0], [59.0, 41.0]]);
         assert_eq!(five_points(&points[..5]).unwrap()[4], [4.0, 96.0]);
+        // Eyes alone: the template's own give the template, turned and doubled ones the same turn.
+        let template = Template::default().points(112, 112);
+        let turned = template.map(|[x, y]| [7.0 - 2.0 * y, 3.0 + 2.0 * x]);
+        let completed = five_points(&turned[..2]).unwrap();
+        assert!(completed.iter().zip(&turned).all(|(a, b)| (a[0] - b[0]).abs() < 1e-9 && (a[1] - b[1]).abs() < 1e-9), "{completed:?}");
         assert!(five_points(&points[..6]).unwrap_err().message.contains("here are 6"));
     }
 

@@ -7,12 +7,14 @@
 //! | [`Overlay`] | `<explainer>.<map>.overlay.png` |
 //! | [`Picture`] | `<role>.png` |
 //! | [`Sheet`] | `sheet.png` |
+//! | [`ReferenceLayout`] | `reference/<method>/<model>/…`, gathered from all items in one tree |
 
 mod colour;
 mod heatmap;
 mod npy;
 mod overlay;
 mod picture;
+mod reference_layout;
 mod sheet;
 mod text;
 
@@ -20,6 +22,7 @@ pub use heatmap::Heatmap;
 pub use npy::Npy;
 pub use overlay::Overlay;
 pub use picture::Picture;
+pub use reference_layout::ReferenceLayout;
 pub use sheet::Sheet;
 
 use std::path::Path;

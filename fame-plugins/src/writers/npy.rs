@@ -46,7 +46,7 @@ impl Writer for Npy {
     }
 }
 
-fn save(folder: &Path, name: String, values: &Tensor) -> Result<String> {
+pub(super) fn save(folder: &Path, name: String, values: &Tensor) -> Result<String> {
     let path = super::place(folder, &name)?;
     let bytes = encode(values).map_err(|e| Error::io("write", &path, &e))?;
     write_whole(&path, &bytes)?;

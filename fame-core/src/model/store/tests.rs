@@ -480,3 +480,21 @@ fn network_every_model_and_picture_can_really_be_fetched() {
         report("picture", &picture.name, &|| store.picture(&picture.name, &mut quiet));
     }
 }
+
+#[test]
+fn a_model_that_is_built_in_is_written_to_the_cache_and_verified() {
+    let world = World::new();
+    let sha256 = crate::run::sha256_hex(b"weights");
+    let manifest = |sha256: &str| {
+        format!("(source: File(path: \"net.onnx\", sha256: Some(\"{sha256}\")), input: (size: (1, 1, 1), order: Gray, mean: 0, std: 1))")
+    };
+    let (good, bad) = (manifest(&sha256), manifest(&"0".repeat(64)));
+    let store = world.offline().with_built_in(&[("net.ron", &good), ("odd.ron", &bad)]).with_built_in_models(&[("net.onnx", b"weights")]);
+    assert!(store.is_cached("net").unwrap());
+    for _ in 0..2 {
+        assert_eq!(fs::read(store.fetch("net", &mut |_| ()).unwrap()).unwrap(), b"weights");
+    }
+    assert_eq!(store.fetch("odd", &mut |_| ()).unwrap_err().code, "fame::model::checksum");
+    let none = world.offline().with_built_in(&[("net.ron", &good)]);
+    assert_eq!(none.fetch("net", &mut |_| ()).unwrap_err().code, "fame::bug");
+}

@@ -35,7 +35,7 @@ pub(super) fn batch_norm(file: &OnnxFile, constants: &HashMap<&str, &TensorProto
 }
 
 /// The values of a constant as `f32`.
-pub(super) fn floats(file: &OnnxFile, proto: &TensorProto) -> TractResult<Vec<f32>> {
+pub(in crate::backends) fn floats(file: &OnnxFile, proto: &TensorProto) -> TractResult<Vec<f32>> {
     Ok(file.tensor(proto)?.cast_to::<f32>()?.to_plain_array_view::<f32>()?.iter().copied().collect())
 }
 

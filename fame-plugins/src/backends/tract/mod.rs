@@ -26,7 +26,7 @@ mod loaded;
 mod network;
 #[cfg(test)]
 pub(in crate::backends) mod network_tests;
-mod onnx;
+pub(in crate::backends) mod onnx;
 mod ops;
 mod pass;
 mod plan;
@@ -43,6 +43,8 @@ pub(in crate::backends) mod shared {
     pub(in crate::backends) use super::ops::PRelu;
     pub(in crate::backends) use super::skeleton::{Skeleton, no_rule, reason, row_shape};
 }
+
+pub(in crate::backends) use fold::floats as tensor_floats;
 
 use fame_core::contract::{Backend, LoadRequest, Network};
 use fame_core::registry::{BuildContext, Parts, Plugin};

@@ -197,6 +197,11 @@ fn spread(scores: &[f32]) -> fame_core::record::Facts {
     facts([("score_min", low.into()), ("score_max", high.into()), ("score_mean", mean.into())])
 }
 
+/// Ranks from 1, equal values sharing the mean of theirs.
+pub(crate) fn average_ranks(values: &[f32]) -> Vec<f64> {
+    ranks(values, Ties::Average)
+}
+
 /// Ranks from 1.
 fn ranks(scores: &[f32], ties: Ties) -> Vec<f64> {
     let mut order: Vec<usize> = (0..scores.len()).collect();

@@ -9,6 +9,7 @@ mod fggb;
 mod pull;
 mod xssab;
 
+pub(crate) use corr_rise::average_ranks;
 pub use corr_rise::{CorrRise, Correlation, Ties};
 pub(super) use dot_decomposition::enlarge;
 pub use dot_decomposition::{BiasTerm, DotDecomposition};

@@ -1,0 +1,72 @@
+//! `fame-cli`: which pixels made these two faces match? Which pixels carry this class? What does this cell see?
+//!
+//! The command line is thin: it reads arguments, shows progress, prints errors and chooses the exit code. Everything else is `fame-core` with the plugins
+//! of `fame-plugins`.
+//!
+//! This is a library so that anybody can link a command line with plugins of their own: name their crates and call [`main`].
+//!
+//! ```no_run
+//! // use my_plugins as _;
+//! fn main() -> std::process::ExitCode {
+//!     fame_cli::main()
+//! }
+//! ```
+//!
+//! Exit codes: 0 all done; 1 an error, nothing or not everything came out; 2 wrong arguments or a recipe with errors; 3 the run went through but some items
+//! failed.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+// Naming the crate keeps the linker from leaving its registrations out.
+use fame_plugins as _;
+
+mod arguments;
+mod commands;
+mod setup;
+mod terminal;
+
+use arguments::{Arguments, Command};
+use commands::Failure;
+
+/// The whole program: parses the process's arguments, does what they ask, and says how it went.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.json;
+    terminal::install_handler();
+    let setup = setup::Setup { models: arguments.models, plugins: arguments.plugin, trust_plugin: arguments.trust_plugin, json };
+    let result = match arguments.command {
+        Command::Run(args) => commands::run::run(&setup, &args),
+        Command::Check(args) => commands::check::check(&setup, &args),
+        Command::Describe(args) => commands::describe::describe(&setup, &args),
+        Command::Inspect(args) => commands::inspect::inspect(&setup, &args),
+        Command::Models(args) => commands::models::models(&setup, &args),
+        Command::Plugin(args) => commands::plugin::plugin(&setup, &args),
+        Command::Align(args) => commands::align::align(&setup, &args),
+        Command::Synth(args) => commands::synth::synth(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => report(&failure, json),
+    }
+}
+
+/// Prints what went wrong on standard error, and says so in the exit code.
+fn report(failure: &Failure, json: bool) -> ExitCode {
+    let (text, code) = match failure {
+        Failure::Recipe(problems) => (terminal::render(problems.as_ref()), 2),
+        Failure::Error(error) => (terminal::render(error), 1),
+        // The reader of our output has gone away (`fame-cli describe | head`): nobody is left to tell.
+        Failure::ClosedPipe => return ExitCode::SUCCESS,
+    };
+    eprint!("{text}");
+    if json {
+        let (code_name, message) = match failure {
+            Failure::Recipe(p) => ("fame::recipe", p.to_string()),
+            Failure::Error(e) => (e.code.as_str(), e.to_string()),
+            Failure::ClosedPipe => unreachable!("handled above"),
+        };
+        let _ = terminal::out(&serde_json::json!({ "event": "error", "code": code_name, "message": message }).to_string());
+    }
+    ExitCode::from(code)
+}

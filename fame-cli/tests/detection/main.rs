@@ -1,0 +1,235 @@
+//! Detection, a task that fame-core has never heard of, brought by a crate outside of the workspace: loaded into `fame-cli` as a file, and linked into a program.
+
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used)]
+
+mod onnx;
+
+use std::{
+    collections::BTreeMap,
+    env::consts::{DLL_PREFIX, DLL_SUFFIX},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use fame_core::{
+    Plan,
+    model::ModelStore,
+    recipe::RecipeText,
+    registry::Registry,
+    run::{Event, Observer, RunOptions, RunStatus, recipe_folder, run},
+};
+// Linked, beside what is built in.
+use fame_detection as _;
+use fame_plugins as _;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn third_party() -> PathBuf {
+    root().join("tests/third-party/fame-detection")
+}
+
+/// The plugin, built from its own workspace with its own lock file, once for all tests.
+fn plugin() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("third-party");
+        let mut cargo = Command::new(env!("CARGO"));
+        // What cargo tells the tests of this crate is not about that one.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+        let output = cargo.current_dir(third_party()).args(["build", "--locked"]).env("CARGO_TARGET_DIR", &target).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        target.join("debug").join(format!("{DLL_PREFIX}fame_detection{DLL_SUFFIX}"))
+    })
+}
+
+/// `fame-cli --plugin …` with arguments, run in `folder`.
+fn fame(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fame-cli"));
+    command.current_dir(folder).arg("--plugin").arg(plugin()).args(arguments).env("NO_COLOR", "1").output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A folder with the hand-made detector, its manifest, and a COCO list of two pictures with one bright cell each.
+fn workshop() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
+    write("blobs.onnx", &onnx::blob_detector());
+    write(
+        "blobs.ron",
+        br#"(input: (size: (3, 32, 32), order: Rgb, mean: 0, std: 1), task: Detection, layers: {"heatmap": "heatmap", "wh": "wh"}, labels: List(["blob"]))"#,
+    );
+    fs::create_dir(dir.path().join("pictures")).unwrap();
+    for (name, column) in [("a", 1), ("b", 3)] {
+        // Twice the detector's size: boxes must follow the picture.
+        let bright = |x: u32, y: u32| if x / 16 == column && y / 16 == 2 { 250 } else { 20 + ((x * 7 + y * 3) % 30) as u8 };
+        let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([bright(x, y); 3]));
+        picture.save(dir.path().join(format!("pictures/{name}.png"))).unwrap();
+    }
+    write(
+        "list.json",
+        br#"{
+  "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}, {"id": 2, "file_name": "b.png", "width": 64, "height": 64}],
+  "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [16, 32, 16, 16]}, {"id": 2, "image_id": 2, "category_id": 1, "bbox": [48, 32, 16, 16]}],
+  "categories": [{"id": 1, "name": "blob"}]
+}"#,
+    );
+    write("recipe.ron", RECIPE.as_bytes());
+    dir
+}
+
+const RECIPE: &str = r#"(
+    model: "blobs.onnx",
+    data: Coco(annotations: "list.json", images: "pictures"),
+    prepare: [Resize()],
+    explain: {
+        "fame": Fame(
+            layer: ["heatmap", "wh"],
+            loss: DetectionScore(of: Detections(head: CenterNet(stride: 8, offset: 0.5), which: Annotations)),
+            perturbation: Lots(iterations: 5),
+            map: [Gray(), MaxNormalize()],
+        ),
+        "left": Fame(
+            layer: ["heatmap", "wh"],
+            loss: BoxCoordinate(of: Detections(head: CenterNet(stride: 8, offset: 0.5)), coordinate: Left, direction: Increase),
+            perturbation: Lots(iterations: 2),
+            map: [Gray(), MaxNormalize()],
+        ),
+        "d_rise": DRise(of: Detections(head: CenterNet(stride: 8, offset: 0.5)), masks: 300, grid: 4),
+        "random": RandomMap(),
+    },
+    metrics: [
+        DetectionPointing(of: Detections(head: CenterNet(stride: 8, offset: 0.5)), truth: Annotation),
+        DetectionEnergy(of: Detections(head: CenterNet(stride: 8, offset: 0.5)), truth: Annotation),
+        DetectionDeletion(of: Detections(head: CenterNet(stride: 8, offset: 0.5)), steps: 16, delete_to: Black),
+    ],
+    write: [Npy(), DetectionOverlay()],
+)"#;
+
+/// The mean over items of each quantity, by explainer, from `metrics.csv`.
+fn measured(out: &Path) -> BTreeMap<(String, String), f64> {
+    let text = fs::read_to_string(out.join("metrics.csv")).unwrap();
+    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let column = |name: &str| header.iter().position(|h| *h == name).unwrap_or_else(|| panic!("no {name} in {header:?}"));
+    let (explainer, quantity, value) = (column("explainer"), column("quantity"), column("value"));
+    let mut all: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
+    for line in lines {
+        all.entry((line[explainer].to_owned(), line[quantity].to_owned())).or_default().push(line[value].parse().unwrap());
+    }
+    all.into_iter().map(|(key, values)| (key, values.iter().sum::<f64>() / values.len() as f64)).collect()
+}
+
+#[test]
+fn a_loaded_detector_plugin_explains_a_list_with_boxes() {
+    let dir = workshop();
+    let output = fame(dir.path(), &["run", "recipe.ron", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let numbers = measured(&dir.path().join("out"));
+    let of = |explainer: &str, quantity: &str| numbers[&(explainer.to_owned(), quantity.to_owned())];
+    // A cell sees its own pixels and no others, and nothing was blurred.
+    assert_eq!((of("fame", "hit"), of("left", "hit"), of("d_rise", "hit")), (1.0, 1.0, 1.0));
+    assert!(of("fame", "energy") > 0.999 && of("left", "energy") > 0.999, "{numbers:?}");
+    // The box covers 1/16; the masks smear over a cell, and noise knows nothing.
+    assert!(of("d_rise", "energy") > 2.0 * of("random", "energy"), "{numbers:?}");
+    assert!((of("random", "energy") - 1.0 / 16.0).abs() < 0.02 && of("fame", "area") == 1.0 / 16.0, "{numbers:?}");
+    assert!(
+        of("fame", "deletion_auc") < of("random", "deletion_auc") && of("fame", "insertion_auc") > of("random", "insertion_auc"),
+        "{numbers:?}"
+    );
+    for file in ["fame.annotated_blob_0.detection.png", "left.blob_0.detection.png", "d_rise.blob_0.npy", "random.image.detection.png"] {
+        assert!(dir.path().join("out/items/b").join(file).is_file(), "{file}");
+    }
+    let item: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/items/b/item.json")).unwrap()).unwrap();
+    let map = &item["explanations"]["fame"]["maps"][0];
+    assert_eq!(map["box"], serde_json::json!([24.0, 16.0, 32.0, 24.0]), "{map}");
+    assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64(), "{map}");
+}
+
+#[test]
+fn a_broken_list_is_refused_before_anything_runs() {
+    let dir = workshop();
+    let list = fs::read_to_string(dir.path().join("list.json")).unwrap();
+    fs::write(dir.path().join("list.json"), list.replace("[16, 32, 16, 16]", "[16, 32, 16]").replace("\"image_id\": 2", "\"image_id\": 5"))
+        .unwrap();
+    let output = fame(dir.path(), &["run", "recipe.ron", "--out", "out"]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("has 2 malformed records")
+            && text.contains("annotations[0]: invalid length 3")
+            && text.contains("annotations[1]: image_id 5"),
+        "{text}"
+    );
+    assert!(!dir.path().join("out/items").exists());
+}
+
+#[test]
+fn the_plugin_declares_itself_and_its_kinds_are_described() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = fame(dir.path(), &["plugin", "check", &plugin().to_string_lossy()]);
+    assert!(check.status.success() && said(&check).contains("fame-detection"), "{}", said(&check));
+    let about = fame(dir.path(), &["describe", "DetectionScore"]);
+    assert!(about.status.success() && said(&about).contains("which pixels make this detection"), "{}", said(&about));
+    let unknown = fame(dir.path(), &["describe", "loss"]);
+    assert!(said(&unknown).contains("BoxCoordinate") && said(&unknown).contains("Logit"), "{}", said(&unknown));
+}
+
+struct Quiet;
+
+impl Observer for Quiet {
+    fn event(&self, _: &Event<'_>) {}
+}
+
+/// What makes the recipe for faces short.
+const SHORT: [&str; 3] =
+    ["explain.fame.perturbation.iterations=10", "explain.d_rise.masks=12", "metrics=[DetectionEnergy(of: Detections(head: UltraFace()))]"];
+
+/// The same recipe in this process, where the crate is linked.
+fn run_linked(recipe: &Path, out: &Path) {
+    let mut text = RecipeText::read(recipe).unwrap();
+    for set in SHORT {
+        text.set(set).unwrap();
+    }
+    let store = ModelStore::from_env().unwrap().with_folder(root().join("models"));
+    let plan = Plan::resolve(text, &recipe_folder(recipe), &Registry::builtin().unwrap(), &store);
+    let plan = plan.unwrap_or_else(|p| panic!("{:#?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>()));
+    let options = RunOptions { out: out.to_owned(), force: false, limit: None, only: Vec::new() };
+    assert_eq!(run(&plan, &store, &options, &Quiet).unwrap().status, RunStatus::Complete);
+}
+
+/// Every file of the run's only item, by name.
+fn item_files(out: &Path) -> BTreeMap<String, Vec<u8>> {
+    let item = fs::read_dir(out.join("items")).unwrap().next().unwrap().unwrap().path();
+    let files = fs::read_dir(item).unwrap().map(|f| f.unwrap());
+    files.map(|f| (f.file_name().into_string().unwrap(), fs::read(f.path()).unwrap())).collect()
+}
+
+#[test]
+fn a_face_is_explained_by_its_own_pixels_and_loaded_or_linked_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = third_party().join("recipes/face_detection.ron");
+    let sets = SHORT.iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = ["run", recipe.to_str().unwrap(), "--out", "loaded"].into_iter().chain(sets).collect();
+    let output = fame(dir.path(), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    run_linked(&recipe, &dir.path().join("linked"));
+    let (loaded, linked) = (item_files(&dir.path().join("loaded")), item_files(&dir.path().join("linked")));
+    assert_eq!(loaded.keys().collect::<Vec<_>>(), linked.keys().collect::<Vec<_>>());
+    let compared = loaded.iter().filter(|(name, _)| name.ends_with(".npy") || name.ends_with(".png"));
+    let differing: Vec<&String> = compared.clone().filter(|(name, bytes)| linked[*name] != **bytes).map(|(name, _)| name).collect();
+    assert!(compared.count() >= 8 && differing.is_empty(), "{differing:?} of {:?}", loaded.keys());
+    let numbers = measured(&dir.path().join("loaded"));
+    let of = |explainer: &str, quantity: &str| numbers[&(explainer.to_owned(), quantity.to_owned())];
+    assert!(of("fame", "energy") > 0.6, "{numbers:?}");
+    assert!((of("random", "energy") - of("random", "area")).abs() < 0.02, "{numbers:?}");
+}

@@ -1,0 +1,130 @@
+//! Guards of [`Backend`], [`Network`] and [`Pass`].
+
+use super::{Guard, Guarded, Who, shaped};
+use crate::{
+    Result, Tensor,
+    contract::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, Seed, Taps},
+};
+
+impl Guard for dyn Backend {
+    fn guarded(who: Who, inner: Box<Self>) -> Result<Box<Self>> {
+        Ok(Box::new(GuardedBackend(Guarded::new(who, inner))))
+    }
+}
+
+struct GuardedBackend(Guarded<dyn Backend>);
+
+impl Backend for GuardedBackend {
+    fn check(&self) -> Result<()> {
+        self.0.call("check", Backend::check)?
+    }
+
+    fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
+        let inner = self.0.call("load", |b| b.load(request))??;
+        Ok(Box::new(GuardedNetwork::new(Guarded::new(self.0.who, inner))?))
+    }
+}
+
+/// What a network says of itself is asked once, when it has been loaded: there is no way to fail later.
+struct GuardedNetwork {
+    inner: Guarded<dyn Network>,
+    input_shape: Vec<usize>,
+    layers: Vec<Layer>,
+    preferred_rows: usize,
+    notes: Vec<String>,
+}
+
+impl GuardedNetwork {
+    fn new(inner: Guarded<dyn Network>) -> Result<Self> {
+        let input_shape = inner.call("input_shape", |n| n.input_shape().to_vec())?;
+        let layers = inner.call("layers", |n| n.layers().to_vec())?;
+        let preferred_rows = inner.call("preferred_rows", Network::preferred_rows)?;
+        let notes = inner.call("notes", |n| n.notes().to_vec())?;
+        Ok(Self { inner, input_shape, layers, preferred_rows, notes })
+    }
+
+    fn pass<'n>(&self, inner: Box<dyn Pass + 'n>, batch: &Tensor, taps: &Taps) -> Box<dyn Pass + 'n> {
+        let inner = Guarded::new(self.inner.who, inner);
+        Box::new(GuardedPass { inner, input: batch.shape().to_vec(), places: taps.gradients.clone() })
+    }
+}
+
+impl Network for GuardedNetwork {
+    fn input_shape(&self) -> &[usize] {
+        &self.input_shape
+    }
+
+    fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+        self.inner.call("check_gradient", |n| n.check_gradient(layer, to))?
+    }
+
+    fn preferred_rows(&self) -> usize {
+        self.preferred_rows
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+        let pass = self.inner.call("forward", |n| n.forward(batch, taps))??;
+        Ok(self.pass(pass, batch, taps))
+    }
+
+    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+        let pass = self.inner.call("forward_from", |n| n.forward_from(layer, value, batch, taps))??;
+        Ok(self.pass(pass, batch, taps))
+    }
+
+    fn biases(&self) -> Result<Vec<Bias>> {
+        self.inner.call("biases", Network::biases)?
+    }
+}
+
+struct GuardedPass<'n> {
+    inner: Guarded<dyn Pass + 'n>,
+    /// Shape of the batch.
+    input: Vec<usize>,
+    /// Where a gradient was asked for.
+    places: Vec<Place>,
+}
+
+impl GuardedPass<'_> {
+    fn check_gradients(&self, gradients: &[Tensor]) -> std::result::Result<(), String> {
+        if gradients.len() != self.places.len() {
+            return Err(format!("{} gradients where {} were asked for", gradients.len(), self.places.len()));
+        }
+        let rows = self.input.first().copied().unwrap_or(1);
+        for (place, gradient) in self.places.iter().zip(gradients) {
+            match place {
+                Place::Input => shaped("a gradient at the input", gradient, &self.input)?,
+                Place::Layer(name) if gradient.rows() != rows => {
+                    return Err(format!("a gradient at layer `{name}` of shape {:?} for {rows} rows", gradient.shape()));
+                }
+                Place::Layer(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pass for GuardedPass<'_> {
+    fn output(&self, layer: &str) -> Result<Tensor> {
+        let output = self.inner.call("output", |p| p.output(layer))??;
+        let rows = self.input.first().copied().unwrap_or(1);
+        if output.rows() != rows {
+            return Err(self.inner.wrong("output", format!("a layer `{layer}` of shape {:?} for {rows} rows", output.shape())));
+        }
+        Ok(output)
+    }
+
+    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+        let gradients = self.inner.call("gradient", |p| p.gradient(seeds))??;
+        self.check_gradients(&gradients).map_err(|what| self.inner.wrong("gradient", what))?;
+        Ok(gradients)
+    }
+}

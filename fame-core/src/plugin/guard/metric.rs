@@ -1,0 +1,64 @@
+//! Guard of [`Metric`].
+
+use super::{Guard, Guarded, Who};
+use crate::{
+    Explanation, Result, Sample, Table,
+    contract::{ExplainContext, Measurement, Metric, MetricRow},
+};
+
+impl Guard for dyn Metric {
+    fn guarded(who: Who, inner: Box<Self>) -> Result<Box<Self>> {
+        let inner = Guarded::new(who, inner);
+        let only_for_tables = inner.call("only_for_tables", |m| m.only_for_tables())?;
+        Ok(Box::new(GuardedMetric { inner, only_for_tables }))
+    }
+}
+
+struct GuardedMetric {
+    inner: Guarded<dyn Metric>,
+    /// Has no way to fail: asked once.
+    only_for_tables: &'static [&'static str],
+}
+
+impl GuardedMetric {
+    fn finite(&self, method: &str, measured: &[Measurement]) -> Result<()> {
+        let odd = measured.iter().find(|m| !m.value.is_finite());
+        odd.map_or(Ok(()), |m| Err(self.inner.wrong(method, format!("{} for `{}` of map `{}`", m.value, m.name, m.map))))
+    }
+}
+
+impl Metric for GuardedMetric {
+    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+        let measured = self.inner.call("measure", |m| m.measure(with, sample, explanation))??;
+        self.finite("measure", &measured)?;
+        Ok(measured)
+    }
+
+    fn compare(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanations: &[(String, Explanation)],
+    ) -> Result<Vec<(String, Vec<Measurement>)>> {
+        let compared = self.inner.call("compare", |m| m.compare(with, sample, explanations))??;
+        for (explainer, measured) in &compared {
+            if !explanations.iter().any(|(name, _)| name == explainer) {
+                return Err(self.inner.wrong("compare", format!("measurements of an explainer `{explainer}`, which there is not")));
+            }
+            self.finite("compare", measured)?;
+        }
+        Ok(compared)
+    }
+
+    fn only_for_tables(&self) -> &'static [&'static str] {
+        self.only_for_tables
+    }
+
+    fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
+        let tables = self.inner.call("summarise", |m| m.summarise(name, rows))??;
+        for table in &tables {
+            super::file_name("a table", &table.name).map_err(|what| self.inner.wrong("summarise", what))?;
+        }
+        Ok(tables)
+    }
+}

@@ -1,0 +1,70 @@
+//! A fingerprint of how the compiler laid out the types that cross the line.
+//!
+//! The same compiler and the same source give the same layout, unless someone asks the compiler for another one (`-Z randomize-layout`). Rust promises
+//! nothing here, so it is measured: sizes, alignments and field offsets, of our types and of the standard ones they are made of.
+
+use std::{
+    collections::BTreeMap,
+    mem::{align_of, offset_of, size_of},
+};
+
+use crate::{
+    AttributionMap, Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
+    contract::{Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start, Stop, Taps, Target, TargetRequest},
+    model::ModelManifest,
+    recipe::{Problem, Spec},
+    record::Value,
+    registry::{BuildContext, Built, Registration, Registry},
+};
+
+macro_rules! measured {
+    ($($t:ty),* $(,)?) => { &[$(size_of::<$t>(), align_of::<$t>()),*] };
+}
+
+macro_rules! places {
+    ($($t:ty { $($field:ident),* })*) => { &[$($(offset_of!($t, $field)),*),*] };
+}
+
+/// As sixteen hexadecimal digits, filled up with zeros.
+pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SIZES), OFFSETS));
+
+const SIZES: &[usize] = measured![
+    usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
+    Error, Tensor, Value, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, ModelManifest, Problem, Spec, Registration, Registry,
+    Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
+];
+
+const OFFSETS: &[usize] = places! {
+    Error { code, message, help }
+    Sample { id, pictures, label, genuine, facts }
+    Picture { pixels, source, geometry, annotations, facts }
+    AttributionMap { values, channels }
+    NamedMap { name, role, raw, finished, frame, facts }
+    Explanation { maps, warnings, facts, witnesses }
+    Evaluation { values, cotangents }
+    Target { name, values, frame, facts }
+    MetricRow { item, value }
+    Start<'static> { pixels, convention, seed }
+    Problem { code, message, label }
+    Model { manifest }
+};
+
+/// FNV-1a over numbers.
+const fn fold(mut hash: u64, numbers: &[usize]) -> u64 {
+    let mut i = 0;
+    while i < numbers.len() {
+        hash = (hash ^ numbers[i] as u64).wrapping_mul(0x0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
+const fn hex(hash: u64) -> [u8; 20] {
+    let mut digits = [0; 20];
+    let mut i = 0;
+    while i < 16 {
+        digits[i] = b"0123456789abcdef"[(hash >> (60 - 4 * i)) as usize & 15];
+        i += 1;
+    }
+    digits
+}

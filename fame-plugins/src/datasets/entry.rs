@@ -1,0 +1,168 @@
+//! What a list says about one item, kept in its note from the index to the loading.
+
+use std::collections::BTreeMap;
+
+use fame_core::{
+    Annotation, Error, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Result, Sample,
+    contract::{Files, ItemRef},
+    record::Facts,
+};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{stem, unique, without_extension};
+use crate::pictures;
+
+/// The name of annotations that are rectangles: two corners.
+const BOX: &str = "box";
+
+/// Everything a list knows about an item beside its files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Entry {
+    /// Place in the list, from 0.
+    pub(super) row: usize,
+    /// Class, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) label: Option<usize>,
+    /// Whether both pictures show the same identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) genuine: Option<bool>,
+    /// Part of a cross-validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fold: Option<String>,
+    /// Rectangles `[x0, y0, x1, y1]` in pixels of the picture as stored, the second corner beyond the last pixel, with what is in them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) boxes: Vec<(String, [f32; 4])>,
+    /// Points of a face, by role.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) points: BTreeMap<String, Vec<[f32; 2]>>,
+    /// Anything else for the record.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) facts: BTreeMap<String, String>,
+}
+
+impl Entry {
+    /// The note of an item.
+    pub(super) fn note(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What [`Entry::note`] wrote.
+    ///
+    /// # Errors
+    /// When the note is another's: a bug.
+    pub(super) fn of(item: &ItemRef) -> Result<Self> {
+        serde_json::from_str(&item.note).map_err(|e| Error::bug(format!("item `{}` came back with another note: {e}.", item.id)))
+    }
+
+    /// The sample of these pictures.
+    pub(super) fn sample(&self, item: &ItemRef, pictures: Vec<(String, Picture)>) -> Sample {
+        let mut facts: Facts = self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
+        facts.insert(ROW.to_owned(), self.row.into());
+        facts.extend(self.fold.iter().map(|fold| (FOLD.to_owned(), fold.as_str().into())));
+        Sample { id: item.id.clone(), pictures, label: self.label, genuine: self.genuine, facts }
+    }
+
+    /// The sample of a picture that has been decoded.
+    ///
+    /// # Errors
+    /// When a box lies outside the picture.
+    pub(super) fn image(&self, item: &ItemRef, mut picture: Picture) -> Result<Sample> {
+        let (width, height) = (picture.width() as f32, picture.height() as f32);
+        for (label, corners) in &self.boxes {
+            let [x0, y0, x1, y1] = *corners;
+            // Lists round, and a corner may be a pixel outside.
+            let points = vec![[x0.clamp(0.0, width), y0.clamp(0.0, height)], [x1.clamp(0.0, width), y1.clamp(0.0, height)]];
+            if points[0][0] >= points[1][0] || points[0][1] >= points[1][1] {
+                let message = format!("the box {corners:?} lies outside `{}`, which has {width} × {height} pixels.", picture.source);
+                return Err(Error::new("fame::data::box_outside", message).with_help("Is the list that of these pictures?"));
+            }
+            let label = (!label.is_empty()).then(|| label.clone());
+            picture.annotations.push(Annotation { name: BOX.to_owned(), label, points });
+        }
+        Ok(self.sample(item, vec![(IMAGE.to_owned(), picture)]))
+    }
+
+    /// The sample of a pair; `load` decodes the picture behind a file.
+    pub(super) fn pair(&self, item: &ItemRef, load: impl Fn(&str) -> Result<Picture>) -> Result<Sample> {
+        let [gallery, probe] = item.files.as_slice() else {
+            return Err(Error::bug(format!("item `{}` of a list of pairs has {} files.", item.id, item.files.len())));
+        };
+        let picture = |role: &str, file: &str| {
+            let mut picture = load(file).map_err(|e| e.at(role))?;
+            let points = self.points.get(role).cloned();
+            picture.annotations.extend(points.map(|points| Annotation { name: crate::prepare::LANDMARKS.to_owned(), label: None, points }));
+            Ok((role.to_owned(), picture))
+        };
+        Ok(self.sample(item, vec![picture(GALLERY, gallery)?, picture(PROBE, probe)?]))
+    }
+}
+
+/// The picture in a file.
+pub(super) fn picture(file: &str, files: &dyn Files) -> Result<Picture> {
+    pictures::load(&files.locate(file)?, file)
+}
+
+/// Names pairs after both files, `a--b`, and keeps what the list says about them.
+pub(super) fn name_pairs(found: Vec<([String; 2], Entry)>) -> Vec<ItemRef> {
+    let both = |of: fn(&str) -> &str, [a, b]: &[String; 2]| format!("{}--{}", of(a), of(b));
+    let names: Vec<_> = found.iter().map(|(files, _)| (both(stem, files), both(without_extension, files))).collect();
+    let items = unique(&names).into_iter().zip(found);
+    items.map(|(id, (files, entry))| ItemRef { id, note: entry.note(), files: files.into() }).collect()
+}
+
+/// Names items after their file and keeps what the list says about them.
+pub(super) fn name_pictures(found: Vec<(String, Entry)>) -> Vec<ItemRef> {
+    let names: Vec<_> = found.iter().map(|(file, _)| (stem(file).to_owned(), without_extension(file).to_owned())).collect();
+    let items = unique(&names).into_iter().zip(found);
+    items.map(|(id, (file, entry))| ItemRef { id, note: entry.note(), files: vec![file] }).collect()
+}
+
+/// What a reader must know about a list of pairs: how many of which kind, repeated ones, and pictures compared with themselves.
+pub(super) fn pair_notes(items: &[ItemRef]) -> Vec<String> {
+    let entries: Vec<Entry> = items.iter().filter_map(|i| Entry::of(i).ok()).collect();
+    let count = |wanted| entries.iter().filter(|e| e.genuine == Some(wanted)).count();
+    let unknown = entries.iter().filter(|e| e.genuine.is_none()).count();
+    let mut notes = vec![format!(
+        "{} pairs: {} genuine, {} impostor{}.",
+        items.len(),
+        count(true),
+        count(false),
+        match unknown {
+            0 => String::new(),
+            n => format!(", {n} of unknown kind"),
+        }
+    )];
+    let mut seen: BTreeMap<&[String], usize> = BTreeMap::new();
+    items.iter().for_each(|i| *seen.entry(&i.files).or_default() += 1);
+    let repeated = items.len() - seen.len();
+    if repeated > 0 && seen.keys().any(|files| !files.is_empty()) {
+        notes.push(format!("{repeated} of the pairs repeat an earlier one: each counts as often as it is listed."));
+    }
+    let same = items.iter().filter(|i| i.files.len() == 2 && i.files[0] == i.files[1]).count();
+    if same > 0 {
+        notes.push(format!(
+            "{same} of the pairs compare a picture with itself: such a pair scores 1 whatever the network, and a threshold from it says nothing."
+        ));
+    }
+    notes
+}
+
+/// What a reader must know about a list of pictures: how many different ones there are, and whether they have labels.
+pub(super) fn picture_notes(items: &[ItemRef]) -> Vec<String> {
+    let different: std::collections::BTreeSet<_> = items.iter().map(|i| &i.files).collect();
+    let mut notes = Vec::new();
+    if different.len() < items.len() {
+        notes.push(format!(
+            "{} rows name {} different pictures: {} repeat an earlier row, and count as often as they are listed.",
+            items.len(),
+            different.len(),
+            items.len() - different.len()
+        ));
+    }
+    let unlabelled = items.iter().filter(|i| Entry::of(i).is_ok_and(|e| e.label.is_none())).count();
+    if unlabelled > 0 {
+        notes.push(format!("{unlabelled} of {} pictures have no label.", items.len()));
+    }
+    notes
+}
