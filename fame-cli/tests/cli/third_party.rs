@@ -130,8 +130,8 @@ fn nothing_is_overwritten_and_doubtful_names_are_refused() {
 #[test]
 fn the_guides_crate_builds_passes_its_tests_and_runs() {
     let tiny = root().join("tests/third-party/fame-tiny");
-    let said = cargo(&tiny, &["test", "--offline", "--locked"]);
-    assert!(passed(&said) >= 4, "{said}");
+    let of_tests = cargo(&tiny, &["test", "--offline", "--locked"]);
+    assert!(passed(&of_tests) >= 4, "{of_tests}");
     let dir = workshop();
     let fame_spec = "Fame(layer: Output, loss: Rather(classes: (0, 1)), perturbation: Steepest(step: 0.01, iterations: 3), map: [Gray(), MaxNormalize()])";
     let recipe = format!(r#"(model: "net.onnx", data: Image(file: "a.png"), prepare: [], explain: {{"rather": {fame_spec}}})"#);
