@@ -6,13 +6,13 @@
 mod broken_input;
 mod describe;
 mod killed;
-mod parts;
 mod memory;
+mod parts;
 mod plugins;
 mod recipe_errors;
 mod run;
-mod third_party;
 mod synth;
+mod third_party;
 
 use std::{
     path::{Path, PathBuf},
