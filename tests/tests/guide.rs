@@ -43,7 +43,9 @@ fn the_tiny_crate_is_tiny() {
 #[test]
 fn every_refusal_is_in_the_guides_table() {
     let mut codes = BTreeSet::new();
-    for file in fs::read_dir(root().join("fame-core/src/plugin")).unwrap().chain(fs::read_dir(root().join("fame-core/src/plugin/guard")).unwrap()) {
+    for file in
+        fs::read_dir(root().join("fame-core/src/plugin")).unwrap().chain(fs::read_dir(root().join("fame-core/src/plugin/guard")).unwrap())
+    {
         let path = file.unwrap().path();
         if path.extension().is_none_or(|e| e != "rs") {
             continue;

@@ -104,8 +104,9 @@ fn checker(i: usize) -> f32 {
 /// Gray noise with `pattern` in the square.
 fn picture(seed: u64, pattern: impl Fn(usize) -> f32) -> Picture {
     let mut random = Random::new(seed);
-    let plane: Vec<f32> =
-        (0..SIDE * SIDE).map(|i| 0.5 + 0.1 * (random.uniform() as f32 - 0.5) + if inside(i) { CONTRAST * pattern(i) } else { 0.0 }).collect();
+    let plane: Vec<f32> = (0..SIDE * SIDE)
+        .map(|i| 0.5 + 0.1 * (random.uniform() as f32 - 0.5) + if inside(i) { CONTRAST * pattern(i) } else { 0.0 })
+        .collect();
     let mut picture = Picture::new(Tensor::new([3, SIDE, SIDE], plane.repeat(3)).unwrap(), "made").unwrap();
     let corner = [BOX.start as f32, BOX.end as f32];
     picture.geometry = Affine::IDENTITY;
@@ -131,11 +132,7 @@ fn map(which: &str, role: &str, seed: u64) -> NamedMap {
 
 /// Pictures with the checkerboard.
 fn pictures() -> Vec<Sample> {
-    let one = |n: u64| Sample {
-        id: format!("{n:02}"),
-        pictures: vec![("image".into(), picture(n, checker))],
-        ..Sample::default()
-    };
+    let one = |n: u64| Sample { id: format!("{n:02}"), pictures: vec![("image".into(), picture(n, checker))], ..Sample::default() };
     (0..12).map(one).collect()
 }
 
@@ -252,7 +249,8 @@ fn delete_and_insert_are_complements() {
     const ROUNDING: f64 = 1e-4;
     for masks in ["Rank", "Percentile"] {
         let task = Task::Classification;
-        let spec = format!("DeletionInsertion(steps: 10, delete_to: Black, insert_from: Black, masks: {masks}, answer: Value, curves: true)");
+        let spec =
+            format!("DeletionInsertion(steps: 10, delete_to: Black, insert_from: Black, masks: {masks}, answer: Value, curves: true)");
         let rows = rows(metric(&spec, task).plugin.as_ref(), task, &pictures(), "image");
         for which in MAPS {
             let clean = of(&rows, which, "deletion", "P=0");

@@ -9,7 +9,7 @@ use fame_core::{
     Preset,
     model::Task,
     recipe::Spec,
-    registry::{BuildContext, Registry},
+    registry::{BuildContext, Kind, Registry},
     run::RunStatus,
 };
 use fame_tests::{plan, root, run_into, run_some};
@@ -63,11 +63,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
     ),
     (
         "table2_verification.ron",
-        &[
-            "explain.fame.perturbation=Lots(iterations: 1)",
-            "explain.corr_rise.masks=20",
-            r#"data=Pairs(list: "mini_pairs.csv")"#,
-        ],
+        &["explain.fame.perturbation=Lots(iterations: 1)", "explain.corr_rise.masks=20", r#"data=Pairs(list: "mini_pairs.csv")"#],
         8,
     ),
     ("mini_table1.ron", &["explain.fame.perturbation.iterations=2"], 7),
@@ -140,6 +136,7 @@ fn every_registered_example_parses_and_builds() {
             let spec = Spec::from_text(registration.example()).unwrap();
             assert_eq!(spec.name, registration.name());
         }
+        assert!(registration.kind() != Kind::Explainer || !registration.reference().is_empty(), "{} says whose it is", registration.name());
         let schema: serde_json::Value = serde_json::from_str(&registration.schema().unwrap()).unwrap();
         assert!(schema["description"].is_string(), "{} says what it does", registration.name());
         for (name, about) in schema["properties"].as_object().into_iter().flatten() {

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use super::*;
 
-const SALIENCY: &str = r#""saliency": Saliency(target: Logit(class: Index(0)), target_layer: Output)"#;
-const WALK: &str = r#""walk": Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 3), map: [Gray(), MaxNormalize()])"#;
-const DELETION: &str = "DeletionInsertion(steps: 2, answer: Value, target: Logit(class: Index(0)), target_layer: Output)";
+const SALIENCY: &str = r#""saliency": Saliency(loss: Logit(class: Index(0)), layer: Output)"#;
+const WALK: &str =
+    r#""walk": Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 3), map: [Gray(), MaxNormalize()])"#;
+const DELETION: &str = "DeletionInsertion(steps: 2, answer: Value, loss: Logit(class: Index(0)), layer: Output)";
 
 /// A recipe over two pictures.
 fn text(explain: &str, metrics: &str, write: &str) -> String {

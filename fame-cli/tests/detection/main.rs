@@ -142,7 +142,10 @@ fn a_loaded_detector_plugin_explains_a_list_with_boxes() {
     // The box covers 1/16; the masks smear over a cell, and noise knows nothing.
     assert!(of("d_rise", "energy") > 2.0 * of("random", "energy"), "{numbers:?}");
     assert!((of("random", "energy") - 1.0 / 16.0).abs() < 0.02 && of("fame", "area") == 1.0 / 16.0, "{numbers:?}");
-    assert!(of("fame", "deletion_auc") < of("random", "deletion_auc") && of("fame", "insertion_auc") > of("random", "insertion_auc"), "{numbers:?}");
+    assert!(
+        of("fame", "deletion_auc") < of("random", "deletion_auc") && of("fame", "insertion_auc") > of("random", "insertion_auc"),
+        "{numbers:?}"
+    );
     for file in ["fame.annotated_blob_0.detection.png", "left.blob_0.detection.png", "d_rise.blob_0.npy", "random.image.detection.png"] {
         assert!(dir.path().join("out/items/b").join(file).is_file(), "{file}");
     }
@@ -156,11 +159,17 @@ fn a_loaded_detector_plugin_explains_a_list_with_boxes() {
 fn a_broken_list_is_refused_before_anything_runs() {
     let dir = workshop();
     let list = fs::read_to_string(dir.path().join("list.json")).unwrap();
-    fs::write(dir.path().join("list.json"), list.replace("[16, 32, 16, 16]", "[16, 32, 16]").replace("\"image_id\": 2", "\"image_id\": 5")).unwrap();
+    fs::write(dir.path().join("list.json"), list.replace("[16, 32, 16, 16]", "[16, 32, 16]").replace("\"image_id\": 2", "\"image_id\": 5"))
+        .unwrap();
     let output = fame(dir.path(), &["run", "recipe.ron", "--out", "out"]);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("has 2 malformed records") && text.contains("annotations[0]: invalid length 3") && text.contains("annotations[1]: image_id 5"), "{text}");
+    assert!(
+        text.contains("has 2 malformed records")
+            && text.contains("annotations[0]: invalid length 3")
+            && text.contains("annotations[1]: image_id 5"),
+        "{text}"
+    );
     assert!(!dir.path().join("out/items").exists());
 }
 
@@ -182,7 +191,8 @@ impl Observer for Quiet {
 }
 
 /// What makes the recipe for faces short.
-const SHORT: [&str; 3] = ["explain.fame.perturbation.iterations=10", "explain.d_rise.masks=12", "metrics=[DetectionEnergy(of: Detections(head: UltraFace()))]"];
+const SHORT: [&str; 3] =
+    ["explain.fame.perturbation.iterations=10", "explain.d_rise.masks=12", "metrics=[DetectionEnergy(of: Detections(head: UltraFace()))]"];
 
 /// The same recipe in this process, where the crate is linked.
 fn run_linked(recipe: &Path, out: &Path) {

@@ -50,7 +50,7 @@ fn value(name: &str, dims: &[u64]) -> Vec<u8> {
 
 /// A CenterNet-like detector of bright cells over `[1, 3, 32, 32]`: 4 × 4 cells of 8 × 8 pixels; `heatmap` = σ(10·m − 5) of a cell's mean brightness m, and `wh` = 3.6 + 0.4·m pixels to
 /// each side. A cell sees its own pixels and no others.
-pub fn blob_detector() -> Vec<u8> {
+pub(crate) fn blob_detector() -> Vec<u8> {
     let convolution: &[(&str, &[u64])] = &[("kernel_shape", &[8, 8]), ("strides", &[8, 8])];
     let nodes = [
         node("Conv", &["input", "heat_weight", "heat_bias"], "heat", convolution),

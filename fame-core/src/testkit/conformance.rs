@@ -86,9 +86,8 @@ impl<'a> Suite<'a> {
         let forward = |batch: &Tensor, taps: &Taps| self.network.forward(batch, taps).map(|_| ());
         let name = "no such layer, surely";
         refused("tapping an unknown layer", forward(&self.batch, &Taps::of([name])).is_err())?;
-        refused("a gradient at an unknown layer", {
-            forward(&self.batch, &Taps::of([&top.name]).with_gradient(Place::Layer(name.into()))).is_err()
-        })?;
+        let elsewhere = Taps::of([&top.name]).with_gradient(Place::Layer(name.into()));
+        refused("a gradient at an unknown layer", forward(&self.batch, &elsewhere).is_err())?;
         refused("check_gradient of an unknown layer", self.network.check_gradient(name, &Place::Input).is_err())?;
         let mut shape = self.batch.shape().to_vec();
         if let Some(last) = shape.last_mut() {
@@ -169,7 +168,7 @@ impl<'a> Suite<'a> {
         let seed = self.seed(layer, 6)?;
         let pass = self.network.forward(&self.batch, &taps.clone().with_gradient(Place::Input))?;
         let gradient = only(pass.gradient(std::slice::from_ref(&seed))?)?;
-        let value = |batch: &Tensor| Ok(self.network.forward(batch, &taps)?.output(&layer.name)?);
+        let value = |batch: &Tensor| self.network.forward(batch, &taps)?.output(&layer.name);
         slope(&format!("from `{}` to the input", layer.name), &self.batch, &gradient, &seed.cotangent, &value)
     }
 
@@ -181,7 +180,7 @@ impl<'a> Suite<'a> {
         with_layer.gradients.push(at);
         let pass = self.network.forward(&self.batch, &with_layer)?;
         let gradient = only(pass.gradient(std::slice::from_ref(&seed))?)?;
-        let value = |inner: &Tensor| Ok(self.network.forward_from(&layer.name, inner, &self.batch, &taps)?.output(&top.name)?);
+        let value = |inner: &Tensor| self.network.forward_from(&layer.name, inner, &self.batch, &taps)?.output(&top.name);
         slope(&format!("from `{}` to `{}`", top.name, layer.name), &pass.output(&layer.name)?, &gradient, &seed.cotangent, &value)
     }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     AttributionMap, Error, Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result, Sample, Target, TargetRequest, Tensor,
-    contract::{Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Perturbation, Start, Walk, per_row, pixel_walk},
+    contract::{
+        Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Perturbation, Start, Walk, per_row, pixel_walk,
+    },
     max_abs,
     model::ChannelOrder,
     recipe::Spec,

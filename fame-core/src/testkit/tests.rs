@@ -337,9 +337,11 @@ impl Explainer for Odd {
     fn explain(&self, _: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         let one = |_: &Sample| {
             let mut e = explanation(SIZE)?;
-            match self.0 {
-                true => e.maps[0].finished.data_mut().fill(0.0),
-                false => e.maps[0].finished.data_mut()[0] = samples.len() as f32,
+            let shown = e.maps[0].finished.data_mut();
+            if self.0 {
+                shown.fill(0.0);
+            } else {
+                shown[0] = samples.len() as f32;
             }
             Ok(e)
         };

@@ -12,6 +12,6 @@ fame_core::registry::inventory::submit! {
     fame_core::registry::Absent {
         kind: fame_core::registry::Kind::Backend,
         name: "Tch",
-        way: "this build of fame has no libtorch: build fame-cli with `--features tch` (README, Backends)",
+        way: "this build of fame has no libtorch: build fame-cli with `--features tch`, or load the plugin `libfame_tch` (README, Backends)",
     }
 }

@@ -31,7 +31,7 @@ pub enum Heads {
 /// multiplied up, and the class token's row over the picture's tokens, as a grid and enlarged, is the map. Without a class token (as many tokens as the
 /// grid has cells) the mean over rows is taken.
 ///
-/// A baseline to compare with: attention says where information may flow, not what it does to the answer. `GradientWeighted` asks the target too.
+/// A baseline to compare with: attention says where information may flow, not what it does to the answer. `GradientWeighted` asks the loss too.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttentionRollout {

@@ -28,6 +28,8 @@ impl Plugin<dyn Explainer> for RandomMap {
     const NAME: &'static str = "RandomMap";
     const SUMMARY: &'static str = "Noise: the floor that every method must beat";
     const EXAMPLE: &'static str = "RandomMap(map: [GaussianBlur(), MinMaxNormalize()])";
+    const REFERENCE: &'static str =
+        "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");

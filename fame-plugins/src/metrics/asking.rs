@@ -19,20 +19,20 @@ pub(super) struct Asking {
 
 impl Asking {
     /// Fills in the usual question unless the recipe asks another.
-    pub(super) fn resolve(target_layer: &mut Option<LayerChoices>, target: &mut Option<Spec>, with: &BuildContext<'_>) {
-        resolve_target(with.task, target_layer, target);
+    pub(super) fn resolve(layer: &mut Option<LayerChoices>, loss: &mut Option<Spec>, with: &BuildContext<'_>) {
+        resolve_target(with.task, layer, loss);
     }
 
-    /// Builds the loss standing in parameter `target`.
+    /// Builds the loss standing in parameter `loss`.
     pub(super) fn build(
-        target_layer: Option<LayerChoices>,
-        target: Option<&Spec>,
+        layer: Option<LayerChoices>,
+        loss: Option<&Spec>,
         answer: Answer,
         with: &BuildContext<'_>,
         parts: &mut Parts,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("target", target?, with);
-        Some(Self { layer: target_layer?, loss: loss?, answer })
+        let loss = parts.build::<dyn Loss>("loss", loss?, with);
+        Some(Self { layer: layer?, loss: loss?, answer })
     }
 
     /// Asks about each map of `explanation` that `wanted` takes, in turn.

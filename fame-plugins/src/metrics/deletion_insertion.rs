@@ -39,9 +39,9 @@ pub struct DeletionInsertion {
     /// Explainers that every other one is tested against, item by item, such as random maps.
     pub against: Vec<String>,
     /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees.
-    pub target: Option<Spec>,
-    /// The layer the target reads. Default: the model's `logits` or `embedding`.
-    pub target_layer: Option<LayerChoices>,
+    pub loss: Option<Spec>,
+    /// The layer the loss reads. Default: the model's `logits` or `embedding`.
+    pub layer: Option<LayerChoices>,
 }
 
 impl Default for DeletionInsertion {
@@ -54,8 +54,8 @@ impl Default for DeletionInsertion {
             answer: Answer::Probability,
             curves: false,
             against: Vec::new(),
-            target: None,
-            target_layer: None,
+            loss: None,
+            layer: None,
         }
     }
 }
@@ -69,11 +69,11 @@ impl Plugin<dyn Metric> for DeletionInsertion {
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
-        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), self.answer, with, parts)?;
+        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }

@@ -9,10 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{measured, plane};
-use crate::{
-    explainers::face::average_ranks,
-    maps::blur,
-};
+use crate::{explainers::face::average_ranks, maps::blur};
 
 /// Compares the maps of every other explainer with those of the explainer `to`, picture by picture. For the finished maps `spearman` (rank correlation, ties averaged), `pearson` and
 /// `ssim`; for what lies behind them, where its size is the same, `raw_spearman` with signs and `raw_spearman_abs` without. All are 1 for equal maps and at most 1.
@@ -162,9 +159,8 @@ mod tests {
     fn equal_maps_are_alike_and_noise_is_not() {
         let reference = Explanation { maps: vec![map("a", "a", noise(1)), map("b", "b", noise(2))], ..Explanation::default() };
         let maps = vec![map("a_last_1", "a", noise(1)), map("a_last_2", "a", noise(3)), map("c", "b", noise(2)), map("x", "y", noise(2))];
-        let found = MapSimilarity { to: "fame".into(), of: None }
-            .compared(&reference, &Explanation { maps, ..Explanation::default() })
-            .unwrap();
+        let found =
+            MapSimilarity { to: "fame".into(), of: None }.compared(&reference, &Explanation { maps, ..Explanation::default() }).unwrap();
         let of = |name: &str, map: &str| found.iter().find(|m| m.name == name && m.map == map).map(|m| (m.parameter.clone(), m.value));
         for name in ["spearman", "pearson", "ssim", "raw_spearman", "raw_spearman_abs"] {
             let (stage, value) = of(name, "a_last_1").unwrap();

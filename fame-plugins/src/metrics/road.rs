@@ -59,16 +59,16 @@ pub struct Road {
     /// Explainers that every other one is tested against, item by item, such as random maps.
     pub against: Vec<String>,
     /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees; `Logit(class: Label)` is the labelled one.
-    pub target: Option<Spec>,
-    /// The layer the target reads. Default: the model's `logits` or `embedding`.
-    pub target_layer: Option<LayerChoices>,
+    pub loss: Option<Spec>,
+    /// The layer the loss reads. Default: the model's `logits` or `embedding`.
+    pub layer: Option<LayerChoices>,
 }
 
 impl Default for Road {
     fn default() -> Self {
         let (percents, orders) = (vec![10.0, 30.0, 50.0], vec![Order::MoRF]);
         let (imputer, masks) = (Imputer::default(), Masks::default());
-        Self { percents, imputer, orders, masks, answer: Answer::Value, against: Vec::new(), target: None, target_layer: None }
+        Self { percents, imputer, orders, masks, answer: Answer::Value, against: Vec::new(), loss: None, layer: None }
     }
 }
 
@@ -83,11 +83,11 @@ impl Plugin<dyn Metric> for Road {
         let good = !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
         parts.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
         parts.check("orders", !self.orders.is_empty() && self.orders.len() <= 2, "must be [MoRF], [LeRF] or both");
-        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), self.answer, with, parts)?;
+        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }

@@ -49,9 +49,9 @@ pub struct Verification {
     /// Explainers that every other one is tested against, pair by pair, such as random maps.
     pub against: Vec<String>,
     /// What is asked: a loss whose value is the score. Default: `Similarity()`.
-    pub target: Option<Spec>,
-    /// The layer the target reads. Default: the model's `embedding`.
-    pub target_layer: Option<LayerChoices>,
+    pub loss: Option<Spec>,
+    /// The layer the loss reads. Default: the model's `embedding`.
+    pub layer: Option<LayerChoices>,
 }
 
 impl Default for Verification {
@@ -64,8 +64,8 @@ impl Default for Verification {
             masks: Masks::default(),
             roles: vec![PROBE.to_owned()],
             against: Vec::new(),
-            target: None,
-            target_layer: None,
+            loss: None,
+            layer: None,
         }
     }
 }
@@ -82,11 +82,11 @@ impl Plugin<dyn Metric> for Verification {
         if let Threshold::Fmr(rate) = &self.threshold {
             parts.check("threshold", (0.0..=1.0).contains(rate), "must be a rate from 0 to 1");
         }
-        Asking::resolve(&mut self.target_layer, &mut self.target, with);
+        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.target_layer.clone(), self.target.as_ref(), Answer::Value, with, parts)?;
+        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), Answer::Value, with, parts)?;
         let threshold = self.threshold.read(with.folder).map_err(|e| parts.report("threshold", e.to_string())).ok()?;
         Some(Box::new(Running { parameters: self, threshold, asking }))
     }

@@ -214,8 +214,16 @@ fn real_networks_where_their_files_are() {
     for subject in present() {
         for (name, slack) in FULL {
             let file = models.join(format!("{name}.onnx"));
-            if file.exists() {
+            if !file.exists() {
+                continue;
+            }
+            // The goldens hold for one file: another processor may have drawn other last bits of the random weights.
+            let known = facts(&golden().join(name).join("golden.json"))["model_sha256"].as_str().unwrap().to_owned();
+            let found = fame_core::run::sha256_file(&file).unwrap();
+            if found == known {
                 compare(&subject, name, &file, slack, &mut faults);
+            } else {
+                println!("{name} is skipped: `{}` has sha256 {found}, its golden is of {known}", file.display());
             }
         }
     }

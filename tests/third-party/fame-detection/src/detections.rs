@@ -2,12 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fame_core::{
-    Error, Picture, Result,
-    contract::safe_id,
-    recipe::suggestion,
-    registry::Parts,
-};
+use fame_core::{Error, Picture, Result, contract::safe_id, recipe::suggestion, registry::Parts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -204,12 +199,21 @@ impl Detections {
     }
 
     /// What the detector says of a given box.
-    fn given(&self, layout: &Layout, outputs: &[&[f32]], rect: Rect, class: Option<usize>, name: &str, picture: &Picture) -> Result<Wanted> {
+    fn given(
+        &self,
+        layout: &Layout,
+        outputs: &[&[f32]],
+        rect: Rect,
+        class: Option<usize>,
+        name: &str,
+        picture: &Picture,
+    ) -> Result<Wanted> {
         let best = (0..layout.candidates)
             .filter_map(|candidate| {
                 let overlap = layout.rect(outputs, candidate).overlap(&rect);
                 (overlap > 0.0).then_some(())?;
-                let (class, score) = class.map_or_else(|| layout.best_class(outputs, candidate), |c| (c, layout.score(outputs, candidate, c)));
+                let (class, score) =
+                    class.map_or_else(|| layout.best_class(outputs, candidate), |c| (c, layout.score(outputs, candidate, c)));
                 score.is_finite().then_some((candidate, class, score, overlap))
             })
             .reduce(|best, next| if f64::from(next.2) * next.3 > f64::from(best.2) * best.3 { next } else { best });
@@ -227,7 +231,14 @@ impl Detections {
         Ok(Wanted { name: name.to_owned(), rect, class, candidate, score, overlap })
     }
 
-    fn annotated(&self, layout: &Layout, outputs: &[&[f32]], picture: &Picture, labels: &[String], class: Option<usize>) -> Result<Vec<Wanted>> {
+    fn annotated(
+        &self,
+        layout: &Layout,
+        outputs: &[&[f32]],
+        picture: &Picture,
+        labels: &[String],
+        class: Option<usize>,
+    ) -> Result<Vec<Wanted>> {
         let mut names = Names::default();
         let mut all = Vec::new();
         for (label, rect) in annotated_boxes(picture) {
@@ -255,9 +266,13 @@ impl Detections {
             return Error::new("fame_detection::nothing_detected", message)
                 .with_help("Lower `min_score`, or ask about a place with `which: Box(left, top, right, bottom)`.");
         }
-        let list: Vec<String> = found.iter().enumerate().map(|(i, d)| format!("{i}: {} {:.3}", label_of(d.class, labels), d.score)).collect();
-        Error::new("fame_detection::no_such_detection", format!("the detection asked for is not there on picture `{source}`; detected are {}.", list.join("; ")))
-            .with_help("`Index(n)` counts from 0, among those of the class that is asked for.")
+        let list: Vec<String> =
+            found.iter().enumerate().map(|(i, d)| format!("{i}: {} {:.3}", label_of(d.class, labels), d.score)).collect();
+        Error::new(
+            "fame_detection::no_such_detection",
+            format!("the detection asked for is not there on picture `{source}`; detected are {}.", list.join("; ")),
+        )
+        .with_help("`Index(n)` counts from 0, among those of the class that is asked for.")
     }
 }
 

@@ -123,8 +123,10 @@ impl Head {
         if let Head::UltraFace { background: Some(b) } = self
             && (b >= classes || classes == 1)
         {
-            let message = format!("class {b} is said to be the background, but there are only {classes} classes, and one must be left to detect.");
-            return Err(Error::new("fame_detection::outputs", message).with_help("Write UltraFace(background: None) if there is no background class."));
+            let message =
+                format!("class {b} is said to be the background, but there are only {classes} classes, and one must be left to detect.");
+            return Err(Error::new("fame_detection::outputs", message)
+                .with_help("Write UltraFace(background: None) if there is no background class."));
         }
         Ok(Layout { head: self, candidates, classes, columns, size })
     }
@@ -293,7 +295,10 @@ mod tests {
     #[test]
     fn swapped_layers_are_refused_with_the_right_order() {
         let e = FACE.layout(&[&[5, 4], &[5, 2]], (8, 8)).unwrap_err();
-        assert_eq!(e.message, "the target layers have shapes [[5, 4], [5, 2]], but head UltraFace reads [anchors, classes] and [anchors, 4].");
+        assert_eq!(
+            e.message,
+            "the target layers have shapes [[5, 4], [5, 2]], but head UltraFace reads [anchors, classes] and [anchors, 4]."
+        );
         assert!(e.help.unwrap().contains(r#"layer: ["scores", "boxes"]"#));
         for (head, shapes) in [
             (FACE, vec![&[5usize, 2][..]]),

@@ -15,6 +15,7 @@
 //! | dataset | [`Coco`], [`Voc`]: pictures with boxes |
 //! | loss | [`DetectionScore`], [`BoxCoordinate`]: for FAME, and for every other method that explains a loss |
 //! | explainer | [`DRise`] |
+//! | map step | [`Power`] |
 //! | metric | [`DetectionPointing`], [`DetectionEnergy`], [`DetectionDeletion`] |
 //! | writer | [`DetectionOverlay`] |
 //!
@@ -26,6 +27,7 @@ mod detections;
 mod explainers;
 mod head;
 mod losses;
+mod maps;
 mod matched;
 mod metrics;
 mod pictures;
@@ -40,6 +42,7 @@ pub use detections::{BOX, Class, Detection, Detections, Found, Wanted, Which};
 pub use explainers::{DRise, Fill, Objectness};
 pub use head::{Head, Layout, Place, Side};
 pub use losses::{BoxCoordinate, Coordinate, DetectionScore, Direction, Form};
+pub use maps::Power;
 pub use matched::Matching;
 pub use metrics::{DetectionDeletion, DetectionEnergy, DetectionPointing, Filling, Truth};
 pub use pictures::Orientation;
@@ -62,7 +65,7 @@ mod tests {
     fn every_registered_example_parses_and_builds() {
         let registry = Registry::builtin().unwrap();
         let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Detection, folder: std::path::Path::new(".") };
-        assert_eq!(registry.iter().count(), 9);
+        assert_eq!(registry.iter().count(), 10);
         for registration in registry.iter() {
             registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:?}", registration.example()));
             assert_eq!(Spec::from_text(registration.example()).unwrap().name, registration.name());
@@ -78,8 +81,13 @@ mod tests {
             problems.iter().map(|p| p.message.clone()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(says("DetectionScore(of: (head: UltraFace(), max_overlap: 2))"), "`of` needs a `max_overlap` of 0 to 1.");
-        assert_eq!(says("DetectionScore(of: (head: UltraFace()), matching: Cluster(0))"), "`matching` needs an overlap above 0 and at most 1.");
-        assert!(says("DetectionScore(of: (head: CenterNet(stride: 0), which: Box(5, 5, 1, 9), limit: 0))").contains("needs a stride above 0"));
+        assert_eq!(
+            says("DetectionScore(of: (head: UltraFace()), matching: Cluster(0))"),
+            "`matching` needs an overlap above 0 and at most 1."
+        );
+        assert!(
+            says("DetectionScore(of: (head: CenterNet(stride: 0), which: Box(5, 5, 1, 9), limit: 0))").contains("needs a stride above 0")
+        );
         assert!(says("DetectionScore()").contains("of"));
     }
 }

@@ -68,7 +68,10 @@ pub(crate) fn targets(of: &Detections, matching: Matching, about: &TargetRequest
     let shapes: Vec<&[usize]> = about.clean.iter().map(Tensor::shape).collect();
     let layout = of.head.layout(&shapes, about.input_size)?;
     if layout.candidates > MOST_CANDIDATES {
-        return Err(Error::new("fame_detection::outputs", format!("the detector has {} candidates; at most {MOST_CANDIDATES} can be told apart.", layout.candidates)));
+        return Err(Error::new(
+            "fame_detection::outputs",
+            format!("the detector has {} candidates; at most {MOST_CANDIDATES} can be told apart.", layout.candidates),
+        ));
     }
     let outputs: Vec<&[f32]> = about.clean.iter().map(Tensor::data).collect();
     let picture = about.sample.picture(about.role).ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
@@ -145,7 +148,15 @@ pub(crate) mod testing {
         let clean = [Tensor::new([4, 2], SCORES.to_vec()).unwrap(), Tensor::new([4, 4], BOXES.to_vec()).unwrap()];
         let layers = ["scores".to_owned(), "boxes".to_owned()];
         let labels = labels();
-        loss.targets(&TargetRequest { sample: &sample, role: "image", layers: &layers, clean: &clean, reference: &[], input_size: (100, 100), labels: &labels })
+        loss.targets(&TargetRequest {
+            sample: &sample,
+            role: "image",
+            layers: &layers,
+            clean: &clean,
+            reference: &[],
+            input_size: (100, 100),
+            labels: &labels,
+        })
     }
 
     /// Value and gradients for one row.
@@ -165,7 +176,11 @@ pub(crate) mod testing {
         for i in 0..scores.len() + boxes.len() {
             let moved = |by: f32| {
                 let (mut s, mut b) = (scores.to_vec(), boxes.to_vec());
-                if i < s.len() { s[i] += by } else { b[i - scores.len()] += by }
+                if i < s.len() {
+                    s[i] += by
+                } else {
+                    b[i - scores.len()] += by
+                }
                 evaluate_at(loss, target, &s, &b).0
             };
             let numeric = (moved(H) - moved(-H)) / (2.0 * H);

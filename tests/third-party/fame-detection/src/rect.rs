@@ -110,7 +110,8 @@ mod tests {
         // At a kink a central difference is off by about h times the curvature (below 1e-2 here), elsewhere by h².
         const H: f64 = 1e-5;
         const TOLERANCE: f64 = 1e-7;
-        let boxes = [[12.0, 17.0, 45.0, 70.0], [0.0, 30.0, 49.0, 50.0], [10.0, 20.0, 50.0, 60.0], [10.0, 25.0, 40.0, 60.0], [5.0, 5.0, 90.0, 90.0]];
+        let boxes =
+            [[12.0, 17.0, 45.0, 70.0], [0.0, 30.0, 49.0, 50.0], [10.0, 20.0, 50.0, 60.0], [10.0, 25.0, 40.0, 60.0], [5.0, 5.0, 90.0, 90.0]];
         for at in boxes {
             let (_, slopes) = Rect(at).overlap_and_slopes(&TARGET);
             for k in 0..4 {

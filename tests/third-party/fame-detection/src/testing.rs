@@ -2,7 +2,7 @@
 
 use fame_core::{
     Error, Explanation, Layer, LoadRequest, Model, Picture, Place, Preset, Result, Sample, Seed, Taps, Tensor,
-    contract::{Backend, Bias, ExplainContext, Explainer, Metric, Measurement, Network, Pass, Silent},
+    contract::{Backend, Bias, ExplainContext, Explainer, Measurement, Metric, Network, Pass, Silent},
     model::{ChannelOrder, InputConvention, ModelManifest, Task},
     recipe::Spec,
     registry::{BuildContext, Registry},
@@ -68,14 +68,21 @@ impl Backend for Loads {
         Ok(())
     }
     fn load(&self, _: &LoadRequest) -> Result<Box<dyn Network>> {
-        let layer = |name: &str, shape: &[usize]| Layer { name: name.into(), op: "Test".into(), shape: shape.to_vec(), is_output: true, depends_on_input: true };
+        let layer = |name: &str, shape: &[usize]| Layer {
+            name: name.into(),
+            op: "Test".into(),
+            shape: shape.to_vec(),
+            is_output: true,
+            depends_on_input: true,
+        };
         Ok(Box::new(Blobs(vec![layer("heatmap", &[1, 4, 4]), layer("wh", &[4, 4, 4])])))
     }
 }
 
 /// The detector, loaded.
 pub(crate) fn blob_model() -> Model {
-    let convention = InputConvention { channels: 3, height: 32, width: 32, order: ChannelOrder::Rgb, mean: vec![0.0; 3], std: vec![1.0; 3] };
+    let convention =
+        InputConvention { channels: 3, height: 32, width: 32, order: ChannelOrder::Rgb, mean: vec![0.0; 3], std: vec![1.0; 3] };
     let mut manifest = ModelManifest::for_file(std::path::Path::new("blobs.onnx"), convention).unwrap();
     manifest.task = Task::Detection;
     Model::load(manifest, "blobs.onnx".into(), String::new(), vec!["blob".into()], &Loads).unwrap()

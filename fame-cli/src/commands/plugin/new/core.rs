@@ -32,7 +32,10 @@ impl Core {
             return Ok(Self::Source(folder));
         }
         let numbers: Vec<&str> = said.trim_start_matches('=').splitn(3, '.').collect();
-        if numbers.len() == 3 && numbers[..2].iter().all(|n| n.parse::<u32>().is_ok()) && numbers[2].starts_with(|c: char| c.is_ascii_digit()) {
+        if numbers.len() == 3
+            && numbers[..2].iter().all(|n| n.parse::<u32>().is_ok())
+            && numbers[2].starts_with(|c: char| c.is_ascii_digit())
+        {
             return Ok(Self::Version(said.trim_start_matches('=').to_owned()));
         }
         Err(Error::new("fame::plugin::core", format!("`{said}` is neither a folder with fame-core's source nor a version."))

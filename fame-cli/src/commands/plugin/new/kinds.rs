@@ -34,7 +34,13 @@ pub(super) fn template(kind: Kind) -> Template {
 pub(super) fn dependencies(kind: Kind) -> String {
     let mut lines = vec![dependency("schemars"), dependency("serde")];
     if kind == Kind::Dataset {
-        lines.extend(["# Decodes pictures: fame-core itself has no codec.", dependency("image"), "", "[dev-dependencies]", dependency("tempfile")]);
+        lines.extend([
+            "# Decodes pictures: fame-core itself has no codec.",
+            dependency("image"),
+            "",
+            "[dev-dependencies]",
+            dependency("tempfile"),
+        ]);
     }
     lines.join("\n") + "\n"
 }
@@ -42,15 +48,15 @@ pub(super) fn dependencies(kind: Kind) -> String {
 /// The recipe's fields from `backend` on: the new plugin, and built-in ones around it. `#` is the plugin's name.
 pub(super) fn fields(kind: Kind) -> String {
     const LOSS: &str = "Logit()";
-    const WALK: &str = "Lots(iterations: 5)";
-    const MAP: &str = "Gray(), GaussianBlur(kernel: 9), MaxNormalize()";
+    const WALK: &str = "Lots(iterations: 50)";
+    const MAP: &str = "Gray(), GaussianBlur(kernel: 9, sigma: 1.5), MaxNormalize()";
     let fame = |loss: &str, walk: &str, map: &str| {
         format!(
             "\"fame\": Fame(\n            layer: Output,\n            loss: {loss},\n            perturbation: {walk},\n            map: [{map}],\n        )"
         )
     };
     let plain = fame(LOSS, WALK, MAP);
-    let (mut data, mut prepare, mut explain) = ("Image(file: \"example/picture.png\")", "", plain);
+    let (mut data, mut prepare, mut explain) = ("Shapes(count: 2)", "", plain);
     let (mut backend, mut rest) = ("", "    write: [Npy(), Overlay()],");
     match kind {
         Kind::Backend => backend = "    backend: #(inner: Tract(), noise: 0.05),\n",
@@ -58,12 +64,14 @@ pub(super) fn fields(kind: Kind) -> String {
         Kind::Prepare => prepare = "#()",
         Kind::Explainer => explain = "\"mine\": #(loss: Logit(), layer: Output)".to_owned(),
         Kind::Loss => explain = fame("#(temperature: 1.0)", WALK, MAP),
-        Kind::Perturbation => explain = fame(LOSS, "#(momentum: 0.9, iterations: 5)", MAP),
-        Kind::Map => explain = fame(LOSS, WALK, "Gray(), GaussianBlur(kernel: 9), MaxNormalize(), #(gamma: 0.5)"),
+        Kind::Perturbation => explain = fame(LOSS, "#(momentum: 0.9, iterations: 50)", MAP),
+        Kind::Map => explain = fame(LOSS, WALK, "Gray(), GaussianBlur(kernel: 9, sigma: 1.5), MaxNormalize(), #(gamma: 0.5)"),
         Kind::Metric => rest = "    metrics: [#(effective_pixels: true)],\n    write: [Npy(), Overlay()],",
         Kind::Writer => rest = "    write: [#(pixels: 10), Overlay()],",
     }
-    format!("{backend}    data: {data},\n    prepare: [{prepare}], // the picture has the network's size already\n    explain: {{\n        {explain},\n    }},\n{rest}\n")
+    format!(
+        "{backend}    data: {data},\n    prepare: [{prepare}], // pictures have the network's size already\n    explain: {{\n        {explain},\n    }},\n{rest}\n"
+    )
 }
 
 #[cfg(test)]

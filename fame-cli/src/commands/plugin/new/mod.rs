@@ -11,27 +11,19 @@ use std::{
 };
 
 use fame_core::{
-    Error, Result, Tensor,
+    Error, Result,
     plugin::Declared,
     registry::{Kind, Registry},
 };
-use fame_plugins::pictures;
+use fame_plugins::{pictures, synth::shape};
 use serde_json::json;
 
 use self::{core::Core, kinds::Template, names::Names};
-use crate::{
-    arguments::NewArgs,
-    commands::Failure,
-    setup::Setup,
-    terminal::out,
-};
+use crate::{arguments::NewArgs, commands::Failure, setup::Setup, terminal::out};
 
-/// The example's network: a small SqueezeNet for 64 × 64 pictures with random weights of our own.
-const NETWORK: &[u8] = include_bytes!("../../../../../tests/golden/nets/squeezenet_slim.onnx");
-const NETWORK_SIZE: usize = 64;
-const MANIFEST: &str = "// What fame must know about net.onnx: how it wants its pictures.
-(summary: \"A small SqueezeNet with random weights\", task: Classification, input: (size: (3, 64, 64), order: Rgb, mean: 0.5, std: 0.5))
-";
+/// Of the drawn pictures: one that the network `shapes` was not trained on, and its size.
+const SEED: u64 = 2;
+const SIZE: u32 = 64;
 
 pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Failure> {
     let kind = Kind::ALL.into_iter().find(|k| k.word() == args.kind);
@@ -59,8 +51,11 @@ pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Fail
 fn refuse_taken(registry: &Registry, kind: Kind, names: &Names) -> Result<()> {
     let plugin = &names.plugin;
     if let Some(known) = registry.get(kind, plugin) {
-        return Err(Error::new("fame::plugin::name", format!("there is a {} called `{plugin}` already, from {}.", kind.noun(), known.origin()))
-            .with_help("Two of one kind and name cannot be in one run. Choose another name."));
+        return Err(Error::new(
+            "fame::plugin::name",
+            format!("there is a {} called `{plugin}` already, from {}.", kind.noun(), known.origin()),
+        )
+        .with_help("Two of one kind and name cannot be in one run. Choose another name."));
     }
     let Template { source, test } = kinds::template(kind);
     let mut words = source.split(|c: char| !c.is_alphanumeric()).chain(test.split(|c: char| !c.is_alphanumeric()));
@@ -94,12 +89,12 @@ fn files(kind: Kind, names: &Names, core: &Core) -> Result<Vec<(String, Vec<u8>)
         ("recipe.ron", recipe(kind, names, &library).into()),
         ("README.md", named(include_str!("templates/README.md")).into()),
         (".gitignore", "/target/\n/out/\n".into()),
-        ("example/net.onnx", NETWORK.to_vec()),
-        ("example/net.ron", MANIFEST.into()),
-        ("example/picture.png", pictures::encode_png(&pictures::to_rgb8(&picture()?)?)?),
     ];
     if kind == Kind::Dataset {
-        files.push(("example/list.csv", "# picture, class\npicture.png,3\n".into()));
+        files.push(("example/list.csv", "# picture, class\ndisc.png,0\nring.png,3\n".into()));
+        for (name, row) in [("example/disc.png", 0), ("example/ring.png", 3)] {
+            files.push((name, pictures::encode_png(&shape(SEED, row, SIZE, SIZE).picture)?));
+        }
     }
     files.extend(core.lock().map(|lock| ("Cargo.lock", lock.into())));
     Ok(files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect())
@@ -109,7 +104,9 @@ fn files(kind: Kind, names: &Names, core: &Core) -> Result<Vec<(String, Vec<u8>)
 fn toolchain() -> String {
     let host = Declared::host().rustc;
     let version = host.split_whitespace().nth(1).unwrap_or("stable");
-    format!("# The compiler of the fame-cli that loads this plugin ({host}): Rust promises no binary interface between two versions.\n[toolchain]\nchannel = \"{version}\"\n")
+    format!(
+        "# The compiler of the fame-cli that loads this plugin ({host}): Rust promises no binary interface between two versions.\n[toolchain]\nchannel = \"{version}\"\n"
+    )
 }
 
 fn recipe(kind: Kind, names: &Names, library: &str) -> String {
@@ -117,25 +114,13 @@ fn recipe(kind: Kind, names: &Names, library: &str) -> String {
         "// The {} {} at work: fame-cli run recipe.ron
 (
     plugins: [\"target/debug/{library}\"], // from `cargo build` or `cargo test`; for real work `cargo build --release` and target/release
-    model: \"example/net.onnx\", // random weights, so the map means nothing: `fame-cli models list` names real networks
+    model: \"shapes\", // a small classifier of drawn shapes that fame carries with it; `fame-cli models list` names larger ones
 {})
 ",
         kind.noun(),
         names.plugin,
         kinds::fields(kind).replace('#', &names.plugin)
     )
-}
-
-/// A light disc on a dark ground with a colour ramp, so that no gradient vanishes, `[3, 64, 64]`.
-fn picture() -> Result<Tensor> {
-    const N: usize = NETWORK_SIZE;
-    let value = |i: usize| {
-        let (channel, y, x) = (i / (N * N), (i / N % N) as f32, (i % N) as f32);
-        let inside = (x - 26.0).hypot(y - 34.0) < 15.0;
-        let ramp = if channel == 1 { y } else { x } / N as f32;
-        0.15 + 0.25 * ramp + if inside { 0.45 - 0.1 * channel as f32 } else { 0.0 }
-    };
-    Tensor::new([3, N, N], (0..3 * N * N).map(value).collect())
 }
 
 /// Writes a folder that is not there yet.
@@ -145,8 +130,10 @@ fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
     }
     // Not `create_dir_all`: it fails where something is, so nothing is ever overwritten.
     fs::create_dir(folder).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => Error::new("fame::plugin::exists", format!("`{}` exists already, and nothing is overwritten.", folder.display()))
-            .with_help("Choose another name, or another place with --path DIR."),
+        std::io::ErrorKind::AlreadyExists => {
+            Error::new("fame::plugin::exists", format!("`{}` exists already, and nothing is overwritten.", folder.display()))
+                .with_help("Choose another name, or another place with --path DIR.")
+        }
         _ => Error::io("create", folder, &e),
     })?;
     for (name, bytes) in files {

@@ -7,9 +7,61 @@ const LONGEST: usize = 60;
 
 /// Names that cargo or the language keeps for itself, and those of what every template depends on.
 const RESERVED: [&str; 56] = [
-    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate", "do", "dyn", "else", "enum", "extern", "false",
-    "fame_core", "final", "fn", "for", "gen", "if", "image", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "proc_macro",
-    "pub", "ref", "return", "schemars", "self", "serde", "static", "std", "struct", "super", "tempfile", "test", "trait", "true", "try", "type", "unsafe", "use",
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "fame_core",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "image",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc_macro",
+    "pub",
+    "ref",
+    "return",
+    "schemars",
+    "self",
+    "serde",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "tempfile",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "unsafe",
+    "use",
     "where",
 ];
 
@@ -31,7 +83,8 @@ impl Names {
     /// Characters that no crate may have, a name that is taken by the language or too long.
     pub(super) fn parse(name: &str) -> Result<Self> {
         let refuse = |why: String| {
-            Err(Error::new("fame::plugin::name", why).with_help("A name is letters, digits, `-` and `_`, and begins with a letter: `my-loss`, or `MyLoss`."))
+            Err(Error::new("fame::plugin::name", why)
+                .with_help("A name is letters, digits, `-` and `_`, and begins with a letter: `my-loss`, or `MyLoss`."))
         };
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return refuse(format!("`{name}` does not begin with a letter."));
@@ -85,7 +138,8 @@ mod tests {
 
     #[test]
     fn every_form_leads_to_the_same_names() {
-        let names = |package: &str, plugin: &str| Names { package: package.into(), library: package.replace('-', "_"), plugin: plugin.into() };
+        let names =
+            |package: &str, plugin: &str| Names { package: package.into(), library: package.replace('-', "_"), plugin: plugin.into() };
         for given in ["my-loss", "my_loss", "MyLoss", "My-Loss", "my--loss_"] {
             assert_eq!(Names::parse(given).unwrap(), names("my-loss", "MyLoss"), "{given}");
         }

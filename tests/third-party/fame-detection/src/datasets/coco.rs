@@ -46,7 +46,8 @@ pub struct Coco {
 impl Plugin<dyn Dataset> for Coco {
     const NAME: &'static str = "Coco";
     const SUMMARY: &'static str = "Pictures with boxes from a COCO JSON file: role image";
-    const EXAMPLE: &'static str = r#"Coco(annotations: "coco/annotations/instances_val2017.json", images: "coco/val2017", categories: ["dog"])"#;
+    const EXAMPLE: &'static str =
+        r#"Coco(annotations: "coco/annotations/instances_val2017.json", images: "coco/val2017", categories: ["dog"])"#;
     const REFERENCE: &'static str = "Lin et al., Microsoft COCO, ECCV 2014; its data format page";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
@@ -132,8 +133,10 @@ impl Dataset for Coco {
         let text = std::fs::read_to_string(&path)
             .map_err(|e| Error::new("fame_detection::unreadable", format!("`{}` cannot be read: {e}.", self.annotations)))?;
         let lists: Lists = serde_json::from_str(&text).map_err(|e| {
-            let message = format!("`{}` is no COCO file: line {}, column {}: {}.", self.annotations, e.line(), e.column(), without_place(&e));
-            Error::new("fame_detection::malformed", message).with_help("A COCO file is a JSON object with the lists `images`, `annotations` and `categories`.")
+            let message =
+                format!("`{}` is no COCO file: line {}, column {}: {}.", self.annotations, e.line(), e.column(), without_place(&e));
+            Error::new("fame_detection::malformed", message)
+                .with_help("A COCO file is a JSON object with the lists `images`, `annotations` and `categories`.")
         })?;
         drop(text);
         let mut reader = Reader { faults: Faults::default() };
@@ -227,7 +230,13 @@ impl Reader {
         all
     }
 
-    fn boxes(&mut self, records: Records<Annotated>, categories: &BTreeMap<u64, String>, images: &mut BTreeMap<u64, (String, Boxed)>, asked: &Coco) {
+    fn boxes(
+        &mut self,
+        records: Records<Annotated>,
+        categories: &BTreeMap<u64, String>,
+        images: &mut BTreeMap<u64, (String, Boxed)>,
+        asked: &Coco,
+    ) {
         let wanted: Option<BTreeSet<&str>> = asked.categories.as_ref().map(|c| c.iter().map(String::as_str).collect());
         for (n, record) in records.0.into_iter().enumerate() {
             let Some(Annotated { image_id, category_id, bbox, iscrowd }) = self.record("annotations", n, record) else { continue };
@@ -257,7 +266,9 @@ fn without_place(e: &serde_json::Error) -> String {
 
 /// Whether a box has an inside and lies on the picture, but for a pixel of rounding.
 fn inside([x, y, width, height]: [f64; 4], w: f64, h: f64) -> bool {
-    let on = |from: f64, length: f64, extent: f64| from.is_finite() && length > 0.0 && from >= -1.0 && from + length <= extent + 1.0 && from < extent;
+    let on = |from: f64, length: f64, extent: f64| {
+        from.is_finite() && length > 0.0 && from >= -1.0 && from + length <= extent + 1.0 && from < extent
+    };
     on(x, width, w) && on(y, height, h)
 }
 
@@ -293,7 +304,10 @@ mod tests {
         let files = files(GOOD);
         let coco = build(r#"Coco(annotations: "list.json", images: "val/")"#);
         let items = coco.index(&files).unwrap();
-        assert_eq!(items.iter().map(|i| (i.id.as_str(), i.files[0].as_str())).collect::<Vec<_>>(), [("a", "val/sub/a.png"), ("b", "val/b.png"), ("empty", "val/empty.png")]);
+        assert_eq!(
+            items.iter().map(|i| (i.id.as_str(), i.files[0].as_str())).collect::<Vec<_>>(),
+            [("a", "val/sub/a.png"), ("b", "val/b.png"), ("empty", "val/empty.png")]
+        );
         let sample = coco.load(&items[1], &files).unwrap();
         let boxes = &sample.picture("image").unwrap().annotations;
         // The crowd is left out; the dog's box reaches half a pixel beyond the picture and is cut.
@@ -340,7 +354,12 @@ mod tests {
 
     #[test]
     fn boxes_of_another_size_are_refused() {
-        let files = files(&GOOD.replace(r#""width": 8, "height": 6"#, r#""width": 6, "height": 8"#).replace("[1, 2, 3.5, 4.5]", "[1, 2, 3, 4]").replace("[0, 0, 8, 6]", "[0, 0, 6, 8]"));
+        let files = files(
+            &GOOD
+                .replace(r#""width": 8, "height": 6"#, r#""width": 6, "height": 8"#)
+                .replace("[1, 2, 3.5, 4.5]", "[1, 2, 3, 4]")
+                .replace("[0, 0, 8, 6]", "[0, 0, 6, 8]"),
+        );
         let coco = build(r#"Coco(annotations: "list.json", images: "val")"#);
         let items = coco.index(&files).unwrap();
         let e = coco.load(&items[1], &files).unwrap_err();

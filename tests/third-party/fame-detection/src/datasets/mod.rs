@@ -30,7 +30,8 @@ impl Boxed {
 
     /// Decodes the picture of `item` and hangs the boxes on it.
     fn load(item: &ItemRef, files: &dyn Files, orientation: Orientation) -> Result<Sample> {
-        let boxed: Self = serde_json::from_str(&item.note).map_err(|e| Error::bug(format!("item `{}` came back with another note: {e}.", item.id)))?;
+        let boxed: Self =
+            serde_json::from_str(&item.note).map_err(|e| Error::bug(format!("item `{}` came back with another note: {e}.", item.id)))?;
         let file = item.files.first().ok_or_else(|| Error::bug(format!("item `{}` lost its file.", item.id)))?;
         let mut picture = pictures::load(&files.locate(file)?, file, orientation)?;
         let (width, height) = (picture.width() as u32, picture.height() as u32);
@@ -47,7 +48,10 @@ impl Boxed {
         }
         let beyond = boxed.boxes.iter().filter(|(_, [_, _, right, bottom])| *right > width as f32 || *bottom > height as f32).count();
         picture.annotations = boxed.boxes.iter().map(|(label, b)| annotation(label, *b, width as f32, height as f32)).collect();
-        picture.facts.insert("boxes".into(), fame_core::record::Value::Map(facts([("count", boxed.boxes.len().into()), ("reaching_beyond", beyond.into())])));
+        picture.facts.insert(
+            "boxes".into(),
+            fame_core::record::Value::Map(facts([("count", boxed.boxes.len().into()), ("reaching_beyond", beyond.into())])),
+        );
         Ok(Sample { id: item.id.clone(), pictures: vec![(IMAGE.to_owned(), picture)], ..Sample::default() })
     }
 }
@@ -124,7 +128,8 @@ mod testing {
     /// Builds what a recipe writes.
     pub(super) fn build(text: &str) -> Box<dyn Dataset> {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::Detection, folder: std::path::Path::new(".") };
+        let with =
+            BuildContext { registry: &registry, preset: Preset::default(), task: Task::Detection, folder: std::path::Path::new(".") };
         registry.build::<dyn Dataset>(&Spec::from_text(text).unwrap(), &with).unwrap_or_else(|p| panic!("{p:?}")).plugin
     }
 }

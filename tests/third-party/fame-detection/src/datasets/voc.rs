@@ -55,7 +55,8 @@ fn jpg() -> String {
 impl Plugin<dyn Dataset> for Voc {
     const NAME: &'static str = "Voc";
     const SUMMARY: &'static str = "Pictures with boxes from a folder of Pascal VOC XML files: role image";
-    const EXAMPLE: &'static str = r#"Voc(annotations: "VOC2012/Annotations", images: "VOC2012/JPEGImages", list: "VOC2012/ImageSets/Main/val.txt")"#;
+    const EXAMPLE: &'static str =
+        r#"Voc(annotations: "VOC2012/Annotations", images: "VOC2012/JPEGImages", list: "VOC2012/ImageSets/Main/val.txt")"#;
     const REFERENCE: &'static str = "Everingham et al., The Pascal Visual Object Classes Challenge, IJCV 2010";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
@@ -116,8 +117,12 @@ impl Voc {
         } else {
             let folder = std::fs::read_dir(files.locate(&self.annotations)?).map_err(|e| unreadable(&self.annotations, e))?;
             let all = folder.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned())).collect::<std::io::Result<Vec<_>>>();
-            let mut all: Vec<String> =
-                all.map_err(|e| unreadable(&self.annotations, e))?.iter().filter_map(|n| n.strip_suffix(".xml")).map(str::to_owned).collect();
+            let mut all: Vec<String> = all
+                .map_err(|e| unreadable(&self.annotations, e))?
+                .iter()
+                .filter_map(|n| n.strip_suffix(".xml"))
+                .map(str::to_owned)
+                .collect();
             all.sort_unstable();
             all
         };
@@ -151,7 +156,8 @@ impl Voc {
                 (_, Err(what)) => faults.add(place(object), what),
                 (Some(label), Ok(corners)) => {
                     let difficult = child(object, "difficult").and_then(|n| n.text()).is_some_and(|t| t.trim() == "1");
-                    let on = size.is_none_or(|(w, h)| corners[0] < w as f32 && corners[1] < h as f32 && corners[2] > 0.0 && corners[3] > 0.0);
+                    let on =
+                        size.is_none_or(|(w, h)| corners[0] < w as f32 && corners[1] < h as f32 && corners[2] > 0.0 && corners[3] > 0.0);
                     if !on {
                         faults.add(place(object), format!("the box {corners:?} lies beside the picture of {size:?} pixels"));
                     } else if self.difficult || !difficult {
@@ -175,7 +181,11 @@ impl Voc {
             corners[0] -= 1.0;
             corners[1] -= 1.0;
         }
-        if corners[0] < corners[2] && corners[1] < corners[3] { Ok(corners) } else { Err(format!("the box {corners:?} (left, top, right, bottom) has no inside")) }
+        if corners[0] < corners[2] && corners[1] < corners[3] {
+            Ok(corners)
+        } else {
+            Err(format!("the box {corners:?} (left, top, right, bottom) has no inside"))
+        }
     }
 
     fn file(&self, root: Node<'_, '_>, name: &str) -> String {

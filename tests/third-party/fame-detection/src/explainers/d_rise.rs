@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::masks::SoftMasks;
 use crate::{
     detections::{Detections, Wanted},
+    head::Layout,
     matched::wanted_facts,
     probe::Probe,
-    head::Layout,
 };
 
 /// What stands behind the closed cells of a mask.
@@ -137,7 +137,15 @@ impl Running {
         Ok(explanation)
     }
 
-    fn picture(&self, with: &ExplainContext<'_>, picture: &Picture, role: &str, prefix: &str, progress: [usize; 2], into: &mut Explanation) -> Result<()> {
+    fn picture(
+        &self,
+        with: &ExplainContext<'_>,
+        picture: &Picture,
+        role: &str,
+        prefix: &str,
+        progress: [usize; 2],
+        into: &mut Explanation,
+    ) -> Result<()> {
         let clean = self.probe.ask(with.model, picture)?;
         let (found, layout) = (&clean.found, &clean.layout);
         let outputs = clean.outputs();
@@ -161,7 +169,15 @@ impl Running {
     }
 
     /// Runs all masks and adds what each says of each target.
-    fn collect(&self, with: &ExplainContext<'_>, picture: &Picture, layout: &Layout, wanted: &[Wanted], sums: &mut [Sums], [number, of]: [usize; 2]) -> Result<()> {
+    fn collect(
+        &self,
+        with: &ExplainContext<'_>,
+        picture: &Picture,
+        layout: &Layout,
+        wanted: &[Wanted],
+        sums: &mut [Sums],
+        [number, of]: [usize; 2],
+    ) -> Result<()> {
         let DRise { masks: count, grid, probability, seed, fill, objectness, .. } = self.parameters;
         let (model, convention) = (with.model, &with.model.manifest.input);
         let (height, width) = layout.size();
@@ -286,7 +302,8 @@ impl Sums {
     /// How far the map may be from that of infinitely many masks.
     fn confidence(&self, count: usize) -> fame_core::record::Facts {
         let n = count as f64;
-        let errors: f64 = self.means(count).iter().zip(&self.squares).map(|(m, s)| ((s / n - f64::from(*m).powi(2)).max(0.0) / (n - 1.0)).sqrt()).sum();
+        let errors: f64 =
+            self.means(count).iter().zip(&self.squares).map(|(m, s)| ((s / n - f64::from(*m).powi(2)).max(0.0) / (n - 1.0)).sqrt()).sum();
         facts([
             ("masks", count.into()),
             ("standard_error_mean", (errors / self.squares.len() as f64).into()),

@@ -118,7 +118,15 @@ impl DetectionScore {
     }
 
     /// The value of one candidate; adds `share` times its derivative.
-    fn candidate(&self, layout: &Layout, values: &[&[f32]], aimed: &Aimed, candidate: usize, share: f64, gradients: &mut [&mut [f32]]) -> f64 {
+    fn candidate(
+        &self,
+        layout: &Layout,
+        values: &[&[f32]],
+        aimed: &Aimed,
+        candidate: usize,
+        share: f64,
+        gradients: &mut [&mut [f32]],
+    ) -> f64 {
         let score = f64::from(layout.score(values, candidate, aimed.class));
         let (overlap, slopes) = layout.rect(values, candidate).overlap_and_slopes(&aimed.rect);
         let (by_score, by_overlap) = match self.form {
@@ -226,7 +234,10 @@ mod tests {
                     (vec![4, 2, 2], vec![3.3, 2.1, 3.7, 2.2, 3.1, 2.4, 3.2, 2.9, 4.3, 2.6, 4.1, 2.2, 3.9, 2.1, 2.8, 2.3]),
                 ],
             ),
-            (Head::Yolo { objectness: true, anchors_first: false }, vec![(vec![6, 2], vec![10.1, 20.3, 12.2, 18.4, 8.3, 9.1, 7.7, 6.4, 0.9, 0.8, 0.85, 0.7])]),
+            (
+                Head::Yolo { objectness: true, anchors_first: false },
+                vec![(vec![6, 2], vec![10.1, 20.3, 12.2, 18.4, 8.3, 9.1, 7.7, 6.4, 0.9, 0.8, 0.85, 0.7])],
+            ),
         ];
         for (head, outputs) in cases {
             let mut of = asked(Which::Best);
@@ -235,12 +246,24 @@ mod tests {
             let clean: Vec<Tensor> = outputs.iter().map(|(s, v)| Tensor::new(s.clone(), v.clone()).unwrap()).collect();
             let picture = Picture::new(Tensor::zeros([3, 32, 32]), "test").unwrap();
             let sample = Sample { pictures: vec![("image".into(), picture)], ..Sample::default() };
-            let about = TargetRequest { sample: &sample, role: "image", layers: &[], clean: &clean, reference: &[], input_size: (32, 32), labels: &[] };
+            let about = TargetRequest {
+                sample: &sample,
+                role: "image",
+                layers: &[],
+                clean: &clean,
+                reference: &[],
+                input_size: (32, 32),
+                labels: &[],
+            };
             let target = loss.targets(&about).unwrap().remove(0);
             // Away from the clean outputs, where sides coincide.
-            let at: Vec<Vec<f32>> = outputs.iter().map(|(_, v)| v.iter().enumerate().map(|(i, x)| x * (1.0 + 0.05 * ((i % 3) as f32 - 0.7))).collect()).collect();
+            let at: Vec<Vec<f32>> = outputs
+                .iter()
+                .map(|(_, v)| v.iter().enumerate().map(|(i, x)| x * (1.0 + 0.05 * ((i % 3) as f32 - 0.7))).collect())
+                .collect();
             let value = |at: &[Vec<f32>]| {
-                let batch: Vec<Tensor> = outputs.iter().zip(at).map(|((s, _), v)| Tensor::new([&[1], &s[..]].concat(), v.clone()).unwrap()).collect();
+                let batch: Vec<Tensor> =
+                    outputs.iter().zip(at).map(|((s, _), v)| Tensor::new([&[1], &s[..]].concat(), v.clone()).unwrap()).collect();
                 loss.evaluate(&batch, &[&target]).unwrap()
             };
             let exact = value(&at);

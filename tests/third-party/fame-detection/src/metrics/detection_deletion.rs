@@ -147,7 +147,10 @@ fn matched_score(aimed: &Aimed<'_>, outputs: &[&[f32]]) -> Result<f64> {
     let mut best = 0.0f64;
     for value in (0..layout.candidates).map(worth) {
         if !value.is_finite() {
-            return Err(Error::new("fame::explain::not_finite", "the detector's outputs are NaN or infinite for a picture with pixels taken away."));
+            return Err(Error::new(
+                "fame::explain::not_finite",
+                "the detector's outputs are NaN or infinite for a picture with pixels taken away.",
+            ));
         }
         best = best.max(value);
     }

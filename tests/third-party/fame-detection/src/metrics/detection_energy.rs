@@ -89,7 +89,9 @@ mod tests {
     fn a_map_is_measured_against_the_detection_it_names() {
         let (model, sample) = (blob_model(), blob_sample());
         let mut map = map_of(|y, x| if y >= 24 && x < 8 { 1.0 } else { 0.0 });
-        for (name, energy) in [("image", 0.0), ("blob_0", 0.0), ("blob_1", 1.0), ("blob_1_sigma", 1.0), ("image_blob_1", 1.0), ("blob_10", 0.0)] {
+        for (name, energy) in
+            [("image", 0.0), ("blob_0", 0.0), ("blob_1", 1.0), ("blob_1_sigma", 1.0), ("image_blob_1", 1.0), ("blob_10", 0.0)]
+        {
             map.maps[0].name = name.into();
             assert_eq!(measure(SPEC, &model, &sample, &map).unwrap()[0].value, energy, "{name}");
         }

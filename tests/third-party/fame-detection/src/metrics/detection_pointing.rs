@@ -72,10 +72,12 @@ mod tests {
         assert_eq!(hit(&map_of(|y, x| if (8..16).contains(&y) && (16..24).contains(&x) { 1.0 } else { 0.5 })), 1.0);
         assert_eq!(hit(&map_of(|y, _| y as f32)), 0.0);
         let mut random = Random::new(1);
-        let hits: f64 = (0..400).map(|_| {
-            let noise: Vec<f32> = (0..1024).map(|_| random.uniform() as f32).collect();
-            hit(&map_of(|y, x| noise[y * 32 + x]))
-        }).sum();
+        let hits: f64 = (0..400)
+            .map(|_| {
+                let noise: Vec<f32> = (0..1024).map(|_| random.uniform() as f32).collect();
+                hit(&map_of(|y, x| noise[y * 32 + x]))
+            })
+            .sum();
         // 1/16 of the picture; four standard deviations of 400 draws are 19.
         assert!((hits - 25.0).abs() < 20.0, "{hits}");
     }
@@ -87,6 +89,9 @@ mod tests {
         let map = map_of(|y, x| if (y, x) == (10, 26) { 1.0 } else { 0.0 });
         assert!(measure(&spec, &model, &sample, &map).unwrap().is_empty(), "no box is known");
         sample.pictures[0].1.annotations = vec![Annotation { name: "box".into(), label: None, points: vec![[16.0, 8.0], [28.0, 16.0]] }];
-        assert_eq!((measure(&spec, &model, &sample, &map).unwrap()[0].value, measure(SPEC, &model, &sample, &map).unwrap()[0].value), (1.0, 0.0));
+        assert_eq!(
+            (measure(&spec, &model, &sample, &map).unwrap()[0].value, measure(SPEC, &model, &sample, &map).unwrap()[0].value),
+            (1.0, 0.0)
+        );
     }
 }

@@ -82,7 +82,9 @@ impl Aimed<'_> {
         match *self.map.finished.shape() {
             [_, _] if values.len() == area => Ok(values.to_vec()),
             [c, _, _] if values.len() == c * area => Ok((0..area).map(|i| (0..c).map(|k| values[k * area + i].abs()).sum()).collect()),
-            ref other => Err(Error::bug(format!("map `{}` has shape {other:?}, its picture {:?}.", self.map.name, self.picture.pixels.shape()))),
+            ref other => {
+                Err(Error::bug(format!("map `{}` has shape {other:?}, its picture {:?}.", self.map.name, self.picture.pixels.shape())))
+            }
         }
     }
 
@@ -111,4 +113,3 @@ fn ranked(values: &[f32]) -> Vec<usize> {
 fn inside(frame: Frame, pixel: usize, width: usize) -> bool {
     (frame.top..frame.bottom).contains(&(pixel / width)) && (frame.left..frame.right).contains(&(pixel % width))
 }
-

@@ -18,7 +18,8 @@ impl Canvas {
     /// `height` × `width` pixels, each `scale` × `scale` large, of the colours `colour(row, column)`.
     pub(super) fn new(height: usize, width: usize, scale: usize, colour: impl Fn(usize, usize) -> [u8; 3]) -> Self {
         let scale = scale as u32;
-        let picture = RgbImage::from_fn(width as u32 * scale, height as u32 * scale, |x, y| Rgb(colour((y / scale) as usize, (x / scale) as usize)));
+        let picture =
+            RgbImage::from_fn(width as u32 * scale, height as u32 * scale, |x, y| Rgb(colour((y / scale) as usize, (x / scale) as usize)));
         Self { picture, scale }
     }
 

@@ -85,7 +85,8 @@ impl Writer for DetectionOverlay {
             } else {
                 all().find(|(_, m)| m.role == map.role && m.facts.contains_key(BOX_FACT)).map(|(_, m)| &m.facts)
             };
-            let picture = item.sample.picture(&map.role).ok_or_else(|| Error::bug(format!("map `{}` has no picture `{}`.", map.name, map.role)))?;
+            let picture =
+                item.sample.picture(&map.role).ok_or_else(|| Error::bug(format!("map `{}` has no picture `{}`.", map.name, map.role)))?;
             let drawn = self.draw(picture, map, about)?;
             let name = format!("{explainer}.{}.detection.png", map.name);
             let mut png = Vec::new();
@@ -106,7 +107,12 @@ impl DetectionOverlay {
         // A map with channels is shown by their mean.
         let channels = map.finished.len() / area;
         if channels * area != map.finished.len() || channels == 0 {
-            return Err(Error::bug(format!("map `{}` has shape {:?}, its picture {:?}.", map.name, map.finished.shape(), picture.pixels.shape())));
+            return Err(Error::bug(format!(
+                "map `{}` has shape {:?}, its picture {:?}.",
+                map.name,
+                map.finished.shape(),
+                picture.pixels.shape()
+            )));
         }
         let gradient: Gradient = match self.colours {
             Colours::Turbo => colorous::TURBO,
@@ -150,7 +156,8 @@ mod tests {
         sample.pictures[0].1.annotations =
             vec![fame_core::Annotation { name: "box".into(), label: None, points: vec![[24.0, 24.0], [31.0, 31.0]] }];
         let of = "DRise(of: (head: CenterNet(stride: 8, offset: 0.5)), masks: 20, grid: 4)";
-        let explanations = [("noise".to_owned(), map_of(|y, x| (y + x) as f32 / 62.0)), ("d_rise".to_owned(), explain(of, &model, &sample).unwrap())];
+        let explanations =
+            [("noise".to_owned(), map_of(|y, x| (y + x) as f32 / 62.0)), ("d_rise".to_owned(), explain(of, &model, &sample).unwrap())];
         let dir = tempfile::tempdir().unwrap();
         let writer = DetectionOverlay { opacity: 0.0, scale: 4, ..DetectionOverlay::default() };
         let names = writer.write(&FinishedItem { sample: &sample, explanations: &explanations }, dir.path()).unwrap();

@@ -1,0 +1,109 @@
+//! The house keeps the promises that the test kit asks of third parties: its own losses, perturbations, steps, writers and its default backend
+//! pass the same checks.
+
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used)]
+
+// Naming the crate keeps the linker from leaving its registrations out.
+use fame_plugins as _;
+
+use fame_core::{
+    Tensor,
+    contract::{Explainer, Loss, MapStep, Perturbation, PrepareStep, Writer},
+    model::Task,
+    testkit::{
+        SIZE, build, check_explainer, check_loss, check_map_step, check_network, check_perturbation, check_prepare, check_refuses_constant,
+        check_writer, explanation, model, sample,
+    },
+};
+use fame_tests::slim;
+
+#[test]
+fn every_losss_cotangent_is_the_derivative_of_its_value() {
+    let vector = Tensor::vector(vec![1.2, -0.7, 0.4, 2.1, -1.5]);
+    let grid = Tensor::new([2, 2, 2], vec![1.0, -2.0, 0.5, 1.5, -0.8, 0.9, 2.2, -1.1]).unwrap();
+    for (spec, clean) in [
+        ("Logit(class: Predicted)", &vector),
+        ("Logit(class: Index(1), absolute: true)", &vector),
+        ("Similarity(norms: Frozen)", &vector),
+        ("Similarity(norms: Live)", &vector),
+        ("Dissimilarity(norms: Frozen)", &vector),
+        ("Dissimilarity(norms: Live)", &vector),
+        ("DotProduct()", &vector),
+        ("Target(towards: Zero)", &vector),
+        ("Target(towards: OtherRole)", &grid),
+        ("FeatureMapCell(cells: All)", &grid),
+    ] {
+        let loss = build::<dyn Loss>(spec).unwrap();
+        let check = check_loss(loss.plugin.as_ref(), std::slice::from_ref(clean)).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        println!("{spec}: {check}");
+    }
+}
+
+#[test]
+fn every_walk_starts_at_the_picture_keeps_its_bound_and_stops_without_a_gradient() {
+    for (spec, bound) in [
+        ("Lots(step: 0.01, iterations: 8, space: Pixel)", Some(0.01)),
+        ("Lots(step: 0.01, iterations: 8, space: Normalised)", Some(0.01)),
+        ("Lots(step: 0.01, iterations: 8, clamp: Pixels)", Some(0.01)),
+        ("Sign(step: 0.01, iterations: 8)", Some(0.01)),
+        // A step of this length moves no component further.
+        ("L2(step: 0.1, iterations: 8)", Some(0.1)),
+    ] {
+        let walk = build::<dyn Perturbation>(spec).unwrap();
+        check_perturbation(walk.plugin.as_ref(), true, bound).unwrap_or_else(|e| panic!("{spec}: {e}"));
+    }
+}
+
+#[test]
+fn no_map_step_hides_a_nan_and_normalisations_refuse_an_empty_map() {
+    for spec in ["Gray()", "Abs()", "Channels(reduce: Sum)", "GaussianBlur(kernel: 5, sigma: 1.0)", "MaxNormalize()", "MinMaxNormalize()"] {
+        let step = build::<dyn MapStep>(spec).unwrap();
+        check_map_step(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        if spec.ends_with("Normalize()") {
+            check_refuses_constant(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        }
+    }
+}
+
+#[test]
+fn points_follow_the_pixels_through_every_prepare_step() {
+    for spec in ["Resize(width: 45, height: 50)", "ResizeShorter(size: 32)", "CenterCrop(width: 40, height: 36)"] {
+        let step = build::<dyn PrepareStep>(spec).unwrap();
+        let check = check_prepare(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        println!("{spec}: {check}");
+    }
+}
+
+#[test]
+fn every_writer_names_exactly_the_files_it_writes() {
+    let (sample, explanation) = (sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
+    for spec in ["Npy(raw: true)", "Heatmap()", "Overlay()", "Picture()", "Sheet()"] {
+        let writer = build::<dyn Writer>(spec).unwrap();
+        let files = check_writer(writer.plugin.as_ref(), &sample, &explanation).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        assert!(!files.is_empty(), "{spec}");
+    }
+}
+
+#[test]
+fn explainers_explain_a_batch_as_a_loop() {
+    let samples = ["a", "b", "c"].map(|id| sample(id, &["image"], SIZE).unwrap());
+    for spec in [
+        "Fame(layer: Output, loss: Logit(), perturbation: Lots(iterations: 5), map: [Gray(), MaxNormalize()])",
+        "RandomMap(map: [MaxNormalize()])",
+    ] {
+        let explainer = build::<dyn Explainer>(spec).unwrap();
+        let check = check_explainer(explainer.plugin.as_ref(), &model().unwrap(), &samples).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        println!("{spec}: {check}");
+    }
+}
+
+#[test]
+fn the_default_backend_conforms() {
+    for (name, size) in [("squeezenet_slim", 64), ("branch_slim", 64)] {
+        let model = slim(name, Task::Classification, size);
+        for check in check_network(model.network.as_ref()).unwrap_or_else(|e| panic!("{name}: {e}")) {
+            println!("{name}: {check}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Map steps.
+
+mod power;
+
+pub use power::Power;
