@@ -45,7 +45,7 @@ pub(super) fn check(file: &Path) -> Result<()> {
     if of_file.uid() != me && of_file.uid() != 0 {
         let message = format!("`{}` belongs to another user (uid {}), and fame runs as uid {me}.", file.display(), of_file.uid());
         return Err(Error::new("fame::plugin::foreign_owner", message)
-            .with_help(format!("Loading a plugin runs its code. If you trust it, copy it to a folder of yours, or say --trust-plugin.")));
+            .with_help("Loading a plugin runs its code. If you trust it, copy it to a folder of yours, or say --trust-plugin."));
     }
     if of_file.mode() & OTHERS_WRITE != 0 {
         return Err(open_to_all("plugin", file));
