@@ -242,6 +242,24 @@ fn a_perfect_map_beats_a_random_and_an_inverted_one_in_verification() {
     }
 }
 
+/// Most methods have no e+ of two strangers. Such a pair counts as an empty map, or Delete and Insert of methods would be over different pairs.
+#[test]
+fn a_method_that_is_silent_about_a_pair_is_counted() {
+    let task = Task::FaceRecognition;
+    let (model, metric) = (Square::model(task), metric("Verification()", task));
+    let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
+    let against = NamedMap { name: "probe_dissimilar".into(), ..map("perfect", "probe", 0) };
+    let explanation = Explanation { maps: vec![against], ..Explanation::default() };
+    for sample in pairs() {
+        let rows = metric.plugin.measure(&with, &sample, &explanation).unwrap();
+        let of = |name: &str| rows.iter().filter(|m| m.name == name).map(|m| m.value).collect::<Vec<_>>();
+        let (delete, insert) = (of("delete"), of("insert"));
+        assert_eq!((delete.len(), insert.len()), (11, 11));
+        assert!(delete.iter().all(|v| *v == delete[0]) && insert.iter().all(|v| *v == insert[0]));
+        assert_eq!(sample.genuine == Some(true), delete[0] > 0.5, "the clean score");
+    }
+}
+
 /// What the curves take away and what they leave are complements: on a linear score, with black in both places, the two add up to the clean score at every P.
 #[test]
 fn delete_and_insert_are_complements() {

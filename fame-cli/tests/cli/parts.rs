@@ -105,3 +105,21 @@ fn what_was_kept_is_not_trusted_beyond_its_key() {
     assert_eq!(computed(dir.path(), "lean", &lean), both("done", &["saliency"]));
     assert!(!dir.path().join("lean/parts").exists());
 }
+
+/// One method's silence is a finding; if nobody says anything, the item has failed.
+#[test]
+fn a_silent_explainer_does_not_take_the_others_with_it() {
+    let dir = workshop();
+    let silent = WALK.replace("walk", "silent").replace("iterations: 3", "iterations: 3, stop: [LossBelow(1e9)]");
+    let recipe = text(&format!("{silent}, {SALIENCY}"), DELETION, "Npy()");
+    let now = computed(dir.path(), "out", &recipe);
+    assert_eq!(now, both("done", &["silent", "silent/DeletionInsertion", "saliency", "saliency/DeletionInsertion"]));
+    let item: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/items/a/item.json")).unwrap()).unwrap();
+    assert_eq!(item["explanations"]["silent"]["maps"], serde_json::json!([]));
+    assert!(item["explanations"]["silent"]["warnings"][0].as_str().unwrap().contains("stopped before its first step"));
+    assert_eq!(item["explanations"]["saliency"]["maps"].as_array().unwrap().len(), 1);
+    fs::write(dir.path().join("alone.ron"), text(&silent, "", "Npy()")).unwrap();
+    let alone = fame(dir.path(), &["run", "alone.ron", "--out", "alone"]);
+    assert_eq!(alone.status.code(), Some(3));
+    assert!(stderr(&alone).contains("explainer `silent`") && stderr(&alone).contains("no map came out"), "{}", stderr(&alone));
+}

@@ -376,7 +376,7 @@ impl Work<'_> {
             current = self.explain(n, current, record)?;
         }
         for mut c in current {
-            match self.compare(&mut c).and_then(|()| self.write(&c)) {
+            match something(&c).and_then(|()| self.compare(&mut c)).and_then(|()| self.write(&c)) {
                 Ok(line) => {
                     self.ended(&c.item, ItemStatus::Done, &line);
                     record.item(&c.item.id, ItemStatus::Done, c.clock.elapsed(), c.computed, None);
@@ -552,11 +552,20 @@ impl Work<'_> {
     }
 }
 
+/// An item of which no explainer says anything has failed. Where one of several is silent, that is a finding: a method without evidence for a match has no e+ of two strangers.
+fn something(c: &Current) -> Result<()> {
+    if c.explanations.iter().any(|(_, e)| !e.maps.is_empty()) {
+        return Ok(());
+    }
+    let Some((name, silent)) = c.explanations.first() else { return Ok(()) };
+    let why = silent.warnings.join(" ");
+    Err(Error::new("fame::map::none", format!("no map came out. {why}")).at(format!("explainer `{name}`")))
+}
+
 /// No explainer may hand out a picture that says nothing.
-fn check_maps(explanation: Explanation) -> Result<Explanation> {
-    if explanation.maps.is_empty() {
-        let why = explanation.warnings.join(" ");
-        return Err(Error::new("fame::map::none", format!("no map came out. {why}")));
+fn check_maps(mut explanation: Explanation) -> Result<Explanation> {
+    if explanation.maps.is_empty() && explanation.warnings.is_empty() {
+        explanation.warnings.push("no map came out.".to_owned());
     }
     for map in &explanation.maps {
         let values = map.finished.data();

@@ -144,6 +144,15 @@ impl Metric for Running {
             "insertion_auc" | "increase" => Some(Better::Higher),
             _ => None,
         };
-        Ok(means(name, rows, better, &self.parameters.against))
+        // The points of the curves are drawn and listed; in the table they would only be wide.
+        let is_point = |r: &&MetricRow| r.quantity == "deletion" || r.quantity == "insertion";
+        let (points, numbers): (Vec<&MetricRow>, Vec<&MetricRow>) = rows.iter().partition(is_point);
+        let owned = |rows: Vec<&MetricRow>| rows.into_iter().cloned().collect::<Vec<_>>();
+        let mut tables = means(name, &owned(numbers), better, &self.parameters.against);
+        if !points.is_empty() {
+            let list = means(&format!("{name}_curves"), &owned(points), |_| None, &[]);
+            tables.extend(list.into_iter().map(|t| Table { is_list: true, ..t }));
+        }
+        Ok(tables)
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fame_core::{
-    Better, Error, Explanation, LayerChoices, PROBE, Plot, Result, Sample, Scores, Table,
+    Better, Error, Explanation, LayerChoices, NamedMap, PROBE, Picture, Plot, Result, Sample, Scores, Table, Tensor,
     contract::{ExplainContext, Measurement, Metric, MetricRow},
     recipe::Spec,
+    record::Facts,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;
@@ -26,7 +27,8 @@ use crate::explainers::black_box::Answer;
 /// with only these there (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this gives the verifier's accuracy at every P, and the areas under the two curves, times
 /// 100: a map that found what the verifier uses has a low Delete and a high Insert. `delete` at P = 0 is the clean score.
 ///
-/// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps whose name ends in `dissimilar` are left out: they claim something else. Intervals are 95 %
+/// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps whose name ends in `dissimilar` are left out: they claim something else. A method
+/// that has no other map of a picture counts with an empty one, which takes nothing away and brings nothing. Intervals are 95 %
 /// bootstrap over pairs.
 ///
 /// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts
@@ -114,13 +116,19 @@ impl Metric for Running {
         let count = percents.len();
         let mut all = Vec::new();
         let wanted = |map: &fame_core::NamedMap| roles.contains(&map.role) && !map.name.ends_with("dissimilar");
-        self.asking.each_map(with, sample, explanation, wanted, |map, question| {
+        // A method that is silent about a picture has an empty map: nothing is taken away and nothing brought, as with the authors. It must be counted: silence about impostors is right.
+        let silent = roles.iter().filter(|role| !explanation.maps.iter().any(|m| wanted(m) && m.role == **role));
+        let silent = silent.filter_map(|role| Some(empty(role, sample.picture(role)?))).collect::<Vec<_>>();
+        let maps = explanation.maps.iter().cloned().chain(silent).collect();
+        let explanation = Explanation { maps, ..Explanation::default() };
+        self.asking.each_map(with, sample, &explanation, wanted, |map, question| {
             let values = plane(map)?;
             let order = ranked(&values);
+            let says_nothing = values.iter().all(|v| *v == 0.0);
             let filling = fill.picture(&question.pixels, &with.model.manifest.input)?;
             let scores = question.ask_silently(2 * count, |i, copy| {
                 let is_top = top(&values, &order, percents[i % count], *masks);
-                replace(copy, &filling, |p| is_top[p] == (i < count));
+                replace(copy, &filling, |p| (is_top[p] && !says_nothing) == (i < count));
             })?;
             for (i, score) in scores.iter().enumerate() {
                 let name = if i < count { "delete" } else { "insert" };
@@ -151,6 +159,12 @@ impl Metric for Running {
         tables.extend([listed(&file, &known), roc(&file, &known)]);
         Ok(tables)
     }
+}
+
+/// The map of a method that says nothing about the picture in `role`.
+fn empty(role: &str, picture: &Picture) -> NamedMap {
+    let values = Tensor::zeros([picture.height(), picture.width()]);
+    NamedMap { name: format!("{role}_similar"), role: role.to_owned(), raw: values.clone(), finished: values, frame: None, facts: Facts::new() }
 }
 
 /// The rows again, by explainer and pair.
