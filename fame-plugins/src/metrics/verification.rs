@@ -164,7 +164,14 @@ impl Metric for Running {
 /// The map of a method that says nothing about the picture in `role`.
 fn empty(role: &str, picture: &Picture) -> NamedMap {
     let values = Tensor::zeros([picture.height(), picture.width()]);
-    NamedMap { name: format!("{role}_similar"), role: role.to_owned(), raw: values.clone(), finished: values, frame: None, facts: Facts::new() }
+    NamedMap {
+        name: format!("{role}_similar"),
+        role: role.to_owned(),
+        raw: values.clone(),
+        finished: values,
+        frame: None,
+        facts: Facts::new(),
+    }
 }
 
 /// The rows again, by explainer and pair.
