@@ -145,7 +145,7 @@ fn pairs() -> Vec<Sample> {
         }
     };
     let one = |n: u64| {
-        let genuine = n % 2 == 0;
+        let genuine = n.is_multiple_of(2);
         let probe = if genuine { n } else { n + 100 };
         Sample {
             id: format!("{n:02}"),
