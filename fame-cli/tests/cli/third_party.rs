@@ -79,6 +79,7 @@ fn a_new_plugin_of_every_kind_builds_passes_its_tests_and_runs_from_its_recipe()
         // Warnings are the author's first impression.
         let said = cargo(&folder, &["test", "--offline"]);
         assert!(passed(&said) >= 3 && !said.contains("warning"), "{kind}: {said}");
+        cargo(&folder, &["build", "--offline"]);
         let record = run_with_plugin(&folder, &library(&format!("try_{kind}")), "out");
         assert_eq!(record["status"], "complete", "{kind}");
         let name = format!("Try{}{}", kind[..1].to_uppercase(), &kind[1..]);
@@ -132,6 +133,7 @@ fn the_guides_crate_builds_passes_its_tests_and_runs() {
     let tiny = root().join("tests/third-party/fame-tiny");
     let of_tests = cargo(&tiny, &["test", "--offline", "--locked"]);
     assert!(passed(&of_tests) >= 4, "{of_tests}");
+    cargo(&tiny, &["build", "--offline", "--locked"]);
     let dir = workshop();
     let fame_spec = "Fame(layer: Output, loss: Rather(classes: (0, 1)), perturbation: Steepest(step: 0.01, iterations: 3), map: [Gray(), MaxNormalize()])";
     let recipe = format!(r#"(model: "net.onnx", data: Image(file: "a.png"), prepare: [], explain: {{"rather": {fame_spec}}})"#);

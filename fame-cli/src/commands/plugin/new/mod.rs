@@ -43,7 +43,7 @@ pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Fail
     for (name, _) in &files {
         out(&format!("  {name}"))?;
     }
-    out(&format!("Next: cd {} && cargo test && fame-cli run recipe.ron", folder.display()))?;
+    out(&format!("Next: cd {} && cargo test && cargo build && fame-cli run recipe.ron", folder.display()))?;
     Ok(())
 }
 
@@ -113,7 +113,7 @@ fn recipe(kind: Kind, names: &Names, library: &str) -> String {
     format!(
         "// The {} {} at work: fame-cli run recipe.ron
 (
-    plugins: [\"target/debug/{library}\"], // from `cargo build` or `cargo test`; for real work `cargo build --release` and target/release
+    plugins: [\"target/debug/{library}\"], // from `cargo build`; for real work `cargo build --release` and target/release
     model: \"shapes\", // a small classifier of drawn shapes that fame carries with it; `fame-cli models list` names larger ones
 {})
 ",
