@@ -31,7 +31,7 @@
 //! A loaded plugin has its own copy of fame-core, of the standard library and of everything else. So:
 //!
 //! * **no panic**: it would abort the process. Every call into a plugin, built in or loaded, goes through a guard in the callee's own copy, which turns
-//!   a panic into an [`Error`](crate::Error) with the code `fame::plugin::panicked`. There is no other way to register.
+//!   a panic into an [`Error`] with the code `fame::plugin::panicked`. There is no other way to register.
 //! * **no `Any`, no downcast**: a type of fame-core has another `TypeId` on the other side.
 //! * **no type of a third crate** in a contract: the other side may have another version of it. Contracts speak in [`Tensor`](crate::Tensor), text, and structs of fame-core.
 //! * **nothing global**: a logger, a thread pool, a panic hook, an `inventory` list of one side is not that of the other.

@@ -252,7 +252,7 @@ mod tests {
         assert_eq!((unknown[0].1, unknown[0].0.as_str()), (None, "a--b"));
         let folds = rows(&files, "G,P,T,fold\na.png,b.png,1,07\n", spec);
         assert_eq!(folds[0].3.as_deref(), Some("07"));
-        let own = r#"Pairs(list: "p/list.txt", root: "", extension: ".png", columns: Some((gallery: "x", probe: "y", genuine: "z")))"#;
+        let own = r#"Pairs(list: "p/list.txt", root: "", extension: ".png", columns: (gallery: "x", probe: "y", genuine: "z"))"#;
         assert_eq!(rows(&files, "x,y,z\np/a,p/b,1\n", own), [is("a--b", true, 0)]);
     }
 

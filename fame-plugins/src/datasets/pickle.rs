@@ -448,7 +448,7 @@ mod tests {
     fn nesting_has_no_end_to_fall_off() {
         // Tuples of one, a million deep; lists, each in the one before, linked after all were made; a list in itself.
         let mut deep = b"\x80\x04N".to_vec();
-        deep.extend([0x85; 1_000_000]);
+        deep.resize(1_000_003, 0x85);
         deep.push(b'.');
         let mut linked = b"\x80\x04".to_vec();
         (0..100_000u32).for_each(|n| linked.extend([&b"]r"[..], &n.to_le_bytes(), b"0"].concat()));

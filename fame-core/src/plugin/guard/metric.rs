@@ -9,7 +9,7 @@ use crate::{
 impl Guard for dyn Metric {
     fn guarded(who: Who, inner: Box<Self>) -> Result<Box<Self>> {
         let inner = Guarded::new(who, inner);
-        let only_for_tables = inner.call("only_for_tables", |m| m.only_for_tables())?;
+        let only_for_tables = inner.call("only_for_tables", Metric::only_for_tables)?;
         Ok(Box::new(GuardedMetric { inner, only_for_tables }))
     }
 }

@@ -53,7 +53,7 @@ impl GuardedWalk {
 
 impl Walk for GuardedWalk {
     fn image(&self) -> Result<Tensor> {
-        let image = self.read("image", |w| w.image())?;
+        let image = self.read("image", Walk::image)?;
         let checked = shaped("a picture", &image, &self.shape).and_then(|()| finite("a picture", &image));
         checked.map_err(|what| self.inner.wrong("image", what))?;
         Ok(image)
@@ -68,12 +68,12 @@ impl Walk for GuardedWalk {
     }
 
     fn field(&self) -> Result<Tensor> {
-        let field = self.read("field", |w| w.field())?;
+        let field = self.read("field", Walk::field)?;
         shaped("a field", &field, &self.shape).map_err(|what| self.inner.wrong("field", what))?;
         Ok(field)
     }
 
     fn facts(&self) -> Result<Facts> {
-        self.read("facts", |w| w.facts())
+        self.read("facts", Walk::facts)
     }
 }
