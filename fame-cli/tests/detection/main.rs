@@ -1,7 +1,7 @@
 //! Detection, a task that fame-core has never heard of, brought by a crate outside of the workspace: loaded into `fame-cli` as a file, and linked into a program.
 
 // Helpers of tests, outside of the test functions that clippy knows.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 mod onnx;
 
@@ -37,16 +37,26 @@ fn third_party() -> PathBuf {
 fn plugin() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("third-party");
-        let mut cargo = Command::new(env!("CARGO"));
-        // What cargo tells the tests of this crate is not about that one.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
-            cargo.env_remove(name);
-        }
-        let output = cargo.current_dir(third_party()).args(["build", "--locked"]).env("CARGO_TARGET_DIR", &target).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        target.join("debug").join(format!("{DLL_PREFIX}fame_detection{DLL_SUFFIX}"))
+        cargo(&["build", "--locked"]);
+        target().join("debug").join(format!("{DLL_PREFIX}fame_detection{DLL_SUFFIX}"))
     })
+}
+
+/// Where crates outside of the workspace are built.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("third-party")
+}
+
+/// Cargo in the crate's own workspace; what it printed.
+fn cargo(arguments: &[&str]) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    // What cargo tells the tests of this crate is not about that one.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        cargo.env_remove(name);
+    }
+    let output = cargo.current_dir(third_party()).args(arguments).env("CARGO_TARGET_DIR", target()).output().unwrap();
+    assert!(output.status.success(), "cargo {arguments:?}: {}", said(&output));
+    said(&output)
 }
 
 /// `fame-cli --plugin …` with arguments, run in `folder`.
@@ -153,6 +163,14 @@ fn a_loaded_detector_plugin_explains_a_list_with_boxes() {
     let map = &item["explanations"]["fame"]["maps"][0];
     assert_eq!(map["box"], serde_json::json!([24.0, 16.0, 32.0, 24.0]), "{map}");
     assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64(), "{map}");
+}
+
+#[test]
+fn the_crates_own_tests_pass() {
+    // Not beside the build: both write the library.
+    plugin();
+    let text = cargo(&["test", "--locked", "--lib"]);
+    assert!(text.contains("test result: ok. 4"), "forty tests and more: {text}");
 }
 
 #[test]

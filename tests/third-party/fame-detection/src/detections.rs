@@ -144,9 +144,9 @@ impl Detections {
             Which::Index(n) => detections.iter().filter(of_class).map(|d| names.detection(d, labels)).skip(n).take(1).collect(),
             Which::Box(left, top, right, bottom) => {
                 let rect = placed(picture, &[[left, top], [right, bottom]]);
-                vec![self.given(layout, outputs, rect, class, "box", picture)?]
+                vec![Self::given(layout, outputs, rect, class, "box", picture)?]
             }
-            Which::Annotations => self.annotated(layout, outputs, picture, labels, class)?,
+            Which::Annotations => Self::annotated(layout, outputs, picture, labels, class)?,
         };
         if wanted.is_empty() {
             return Err(self.nothing(layout, outputs, picture, labels, &detections));
@@ -199,15 +199,7 @@ impl Detections {
     }
 
     /// What the detector says of a given box.
-    fn given(
-        &self,
-        layout: &Layout,
-        outputs: &[&[f32]],
-        rect: Rect,
-        class: Option<usize>,
-        name: &str,
-        picture: &Picture,
-    ) -> Result<Wanted> {
+    fn given(layout: &Layout, outputs: &[&[f32]], rect: Rect, class: Option<usize>, name: &str, picture: &Picture) -> Result<Wanted> {
         let best = (0..layout.candidates)
             .filter_map(|candidate| {
                 let overlap = layout.rect(outputs, candidate).overlap(&rect);
@@ -231,14 +223,7 @@ impl Detections {
         Ok(Wanted { name: name.to_owned(), rect, class, candidate, score, overlap })
     }
 
-    fn annotated(
-        &self,
-        layout: &Layout,
-        outputs: &[&[f32]],
-        picture: &Picture,
-        labels: &[String],
-        class: Option<usize>,
-    ) -> Result<Vec<Wanted>> {
+    fn annotated(layout: &Layout, outputs: &[&[f32]], picture: &Picture, labels: &[String], class: Option<usize>) -> Result<Vec<Wanted>> {
         let mut names = Names::default();
         let mut all = Vec::new();
         for (label, rect) in annotated_boxes(picture) {
@@ -248,7 +233,7 @@ impl Detections {
                 continue;
             }
             let name = names.next(&format!("annotated_{}", label.as_deref().unwrap_or("box")));
-            all.push(self.given(layout, outputs, rect, class.or(known), &name, picture)?);
+            all.push(Self::given(layout, outputs, rect, class.or(known), &name, picture)?);
         }
         Ok(all)
     }
@@ -365,7 +350,7 @@ mod tests {
     #[test]
     fn of_overlapping_candidates_the_best_stays() {
         let kept = |max_overlap: f32, min_score: f32| {
-            let d = Detections { max_overlap, min_score, ..asked(Which::All) };
+            let d = Detections { min_score, max_overlap, ..asked(Which::All) };
             d.detect(&layout(), &outputs()).iter().map(|d| d.candidate).collect::<Vec<_>>()
         };
         assert_eq!(kept(0.45, 0.5), [0, 2]);

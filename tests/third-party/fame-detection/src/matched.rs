@@ -177,9 +177,9 @@ pub(crate) mod testing {
             let moved = |by: f32| {
                 let (mut s, mut b) = (scores.to_vec(), boxes.to_vec());
                 if i < s.len() {
-                    s[i] += by
+                    s[i] += by;
                 } else {
-                    b[i - scores.len()] += by
+                    b[i - scores.len()] += by;
                 }
                 evaluate_at(loss, target, &s, &b).0
             };

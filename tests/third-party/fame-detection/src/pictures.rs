@@ -34,9 +34,8 @@ pub enum Orientation {
 /// `fame_detection::picture`: one sentence saying what is wrong with the file.
 pub(crate) fn load(path: &Path, shown: &str, orientation: Orientation) -> Result<Picture> {
     let bytes = read(path, shown)?;
-    let format = match image::guess_format(&bytes) {
-        Ok(f @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => f,
-        _ => return Err(refused(format!("`{shown}` is not a PNG, JPEG or WebP picture, whatever its name says."))),
+    let Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) = image::guess_format(&bytes) else {
+        return Err(refused(format!("`{shown}` is not a PNG, JPEG or WebP picture, whatever its name says.")));
     };
     let broken = |why: &str| refused(format!("`{shown}` begins like {format:?} but cannot be decoded: {}.", why.trim_end_matches('.')));
     // The decoder would fill what a truncated JPEG lacks with gray, and an explanation of gray would follow.

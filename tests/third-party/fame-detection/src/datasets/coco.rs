@@ -1,7 +1,7 @@
 //! `Coco`: pictures and boxes from a COCO JSON file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     marker::PhantomData,
 };
 
@@ -76,27 +76,28 @@ struct Records<T>(Vec<std::result::Result<T, String>>);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Records<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let all = PhantomData::<T>;
-        struct List<T>(PhantomData<T>);
-        impl<'de, T: DeserializeOwned> Visitor<'de> for List<T> {
-            type Value = Records<T>;
+        deserializer.deserialize_seq(List(PhantomData))
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list of records")
-            }
+/// Reads [`Records`] one by one.
+struct List<T>(PhantomData<T>);
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Records<T>, A::Error> {
-                let mut all = Vec::new();
-                while let Some(record) = list.next_element::<serde_json::Value>()? {
-                    // People look for a record by its id.
-                    let id = record.get("id").and_then(serde_json::Value::as_u64);
-                    let read = serde_json::from_value(record).map_err(|e| id.map_or(e.to_string(), |id| format!("{e} (id {id})")));
-                    all.push(read);
-                }
-                Ok(Records(all))
-            }
+impl<'de, T: DeserializeOwned> Visitor<'de> for List<T> {
+    type Value = Records<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Records<T>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(record) = list.next_element::<serde_json::Value>()? {
+            // People look for a record by its id.
+            let id = record.get("id").and_then(serde_json::Value::as_u64);
+            all.push(serde_json::from_value(record).map_err(|e| id.map_or(e.to_string(), |id| format!("{e} (id {id})"))));
         }
-        deserializer.deserialize_seq(List(all))
+        Ok(Records(all))
     }
 }
 
@@ -219,11 +220,11 @@ impl Reader {
                 format!("file_name `{file_name}` does not lie in the folder of pictures (id {id})")
             } else if width == 0 || height == 0 {
                 format!("a picture of {width}×{height} pixels (id {id})")
-            } else if all.contains_key(&id) {
-                format!("id {id} is taken")
-            } else {
-                all.insert(id, (file_name, Boxed { size: Some((width, height)), boxes: Vec::new() }));
+            } else if let Entry::Vacant(place) = all.entry(id) {
+                place.insert((file_name, Boxed { size: Some((width, height)), boxes: Vec::new() }));
                 continue;
+            } else {
+                format!("id {id} is taken")
             };
             self.fault("images", n, fault);
         }

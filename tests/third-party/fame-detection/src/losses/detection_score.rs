@@ -225,8 +225,10 @@ mod tests {
     #[test]
     fn gradients_of_grids_and_of_objectness_are_right_too() {
         use fame_core::{Picture, Sample, Tensor};
+        // Each layer's shape and values.
+        type Layers = Vec<(Vec<usize>, Vec<f32>)>;
 
-        let cases: [(Head, Vec<(Vec<usize>, Vec<f32>)>); 2] = [
+        let cases: [(Head, Layers); 2] = [
             (
                 Head::CenterNet { stride: 4.0, offset: 0.0 },
                 vec![
