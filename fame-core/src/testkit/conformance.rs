@@ -15,7 +15,7 @@ pub const SLOPE_TOLERANCE: f32 = 2e-2;
 const ROWS: usize = 3;
 /// Steps of the differences, relative to the inputs' size. The best counts: kinks on the way spoil a large step, rounding spoils a small one, and a wrong
 /// gradient is wrong at each.
-const STEPS: [f64; 3] = [4e-3, 1e-3, 2.5e-4];
+const STEPS: [f64; 4] = [4e-3, 5e-4, 6e-5, 1e-5];
 /// At most this many inner layers are looked at, evenly spread.
 const MOST_LAYERS: usize = 6;
 
