@@ -14,9 +14,11 @@ fn main() {
     let mut files = Vec::new();
     collect(&root, &root, &mut files);
     files.sort();
-    let (models, texts): (Vec<_>, Vec<_>) = files.into_iter().partition(|(name, _)| name.ends_with(".onnx"));
+    let (models, texts): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "onnx"));
     let entries = |files: &[(String, PathBuf)], include: &str| -> String {
-        files.iter().map(|(name, path)| format!("    ({name:?}, {include}!({:?})),\n", path.display().to_string())).collect()
+        let entry = |(name, path): &(String, PathBuf)| format!("    ({name:?}, {include}!({:?})),\n", path.display().to_string());
+        files.iter().map(entry).collect::<Vec<_>>().concat()
     };
     let code = format!(
         "/// Path below `models/`, and text.\npub(crate) const FILES: &[(&str, &str)] = &[\n{}];\n\

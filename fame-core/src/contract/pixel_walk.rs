@@ -38,8 +38,11 @@ pub fn pixel_walk(from: &Start<'_>, direction: impl FnMut(&mut [f32]) + Send + '
     Ok(Box::new(walk))
 }
 
+/// Turns a gradient into the way to go, in place.
+type Direction = Box<dyn FnMut(&mut [f32]) + Send>;
+
 struct PixelWalk {
-    direction: Box<dyn FnMut(&mut [f32]) + Send>,
+    direction: Direction,
     convention: InputConvention,
     origin: Tensor,
     now: Tensor,

@@ -501,8 +501,7 @@ impl Work<'_> {
                 None => {
                     is_new = true;
                     c.computed.push(format!("{name}/{called}"));
-                    let rows = metric.plugin.measure(with, &c.sample, &part.explanation).map_err(|e| e.at(format!("metric {called}")))?;
-                    rows
+                    metric.plugin.measure(with, &c.sample, &part.explanation).map_err(|e| e.at(format!("metric {called}")))?
                 }
             };
             let of = |measurement: &Measurement| Measured {

@@ -103,7 +103,7 @@ impl<'a> Suite<'a> {
         refused("a cotangent of the wrong shape", pass.gradient(&[seed(&top.name, &wrong)]).is_err())?;
         refused("seeding a layer that was not tapped", pass.gradient(&[seed(name, &[ROWS])]).is_err())?;
         let without = self.network.forward(&self.batch, &Taps::of([&top.name]))?;
-        refused("a gradient that was not asked for", without.gradient(&[self.seed(top, 2)?]).is_err())
+        refused("a gradient that was not asked for", without.gradient(&[random_seed(top, 2)?]).is_err())
     }
 
     fn biases(&self) -> Result<()> {
@@ -123,7 +123,7 @@ impl<'a> Suite<'a> {
     fn batch_is_loop(&self) -> Result<Check> {
         let layers: Vec<&&Layer> = self.inner.iter().chain(&self.seeded).collect();
         let taps = Taps::of(layers.iter().map(|l| l.name.clone())).with_gradient(Place::Input);
-        let seed = self.seed(self.seeded[0], 3)?;
+        let seed = random_seed(self.seeded[0], 3)?;
         let whole = self.network.forward(&self.batch, &taps)?;
         let gradient = only(whole.gradient(std::slice::from_ref(&seed))?)?;
         let mut check = Check::new("a batch against a loop", BATCH_TOLERANCE);
@@ -152,7 +152,7 @@ impl<'a> Suite<'a> {
     /// gradient(2a − 3b) = 2·gradient(a) − 3·gradient(b), and asking again changes nothing.
     fn linear(&self, layer: &Layer) -> Result<Check> {
         let pass = self.network.forward(&self.batch, &Taps::of([&layer.name]).with_gradient(Place::Input))?;
-        let (a, b) = (self.seed(layer, 4)?, self.seed(layer, 5)?);
+        let (a, b) = (random_seed(layer, 4)?, random_seed(layer, 5)?);
         let mix = |a: &Tensor, b: &Tensor| a.data().iter().zip(b.data()).map(|(a, b)| 2.0 * a - 3.0 * b).collect::<Vec<_>>();
         let both = Seed { layer: layer.name.clone(), cotangent: Tensor::new(a.cotangent.shape(), mix(&a.cotangent, &b.cotangent))? };
         let pull = |seed: &Seed| only(pass.gradient(std::slice::from_ref(seed))?);
@@ -165,7 +165,7 @@ impl<'a> Suite<'a> {
 
     fn slope_at_input(&self, layer: &Layer) -> Result<Check> {
         let taps = Taps::of([&layer.name]);
-        let seed = self.seed(layer, 6)?;
+        let seed = random_seed(layer, 6)?;
         let pass = self.network.forward(&self.batch, &taps.clone().with_gradient(Place::Input))?;
         let gradient = only(pass.gradient(std::slice::from_ref(&seed))?)?;
         let value = |batch: &Tensor| self.network.forward(batch, &taps)?.output(&layer.name);
@@ -175,7 +175,7 @@ impl<'a> Suite<'a> {
     fn slope_at_layer(&self, layer: &Layer) -> Result<Check> {
         let (top, at) = (self.seeded[0], Place::Layer(layer.name.clone()));
         let taps = Taps::of([&top.name]);
-        let seed = self.seed(top, 7)?;
+        let seed = random_seed(top, 7)?;
         let mut with_layer = Taps::of([&top.name, &layer.name]);
         with_layer.gradients.push(at);
         let pass = self.network.forward(&self.batch, &with_layer)?;
@@ -194,15 +194,16 @@ impl<'a> Suite<'a> {
         check.see(relative(here.data(), there.data()), || format!("`{}` from `{}`", top.name, layer.name));
         check.verdict("forward_from with a layer's own value gives something else")
     }
+}
 
-    fn seed(&self, layer: &Layer, stream: usize) -> Result<Seed> {
-        let mut shape = vec![ROWS];
-        shape.extend(&layer.shape);
-        if layer.shape.contains(&0) {
-            return Err(fail(format!("layer `{}` is empty: shape {:?}.", layer.name, layer.shape)));
-        }
-        Ok(Seed { layer: layer.name.clone(), cotangent: normal(&shape, stream) })
+/// A random cotangent for `layer`.
+fn random_seed(layer: &Layer, stream: usize) -> Result<Seed> {
+    let mut shape = vec![ROWS];
+    shape.extend(&layer.shape);
+    if layer.shape.contains(&0) {
+        return Err(fail(format!("layer `{}` is empty: shape {:?}.", layer.name, layer.shape)));
     }
+    Ok(Seed { layer: layer.name.clone(), cotangent: normal(&shape, stream) })
 }
 
 /// Compares ⟨gradient, d⟩ with (⟨cotangent, y(x + h·d)⟩ − ⟨cotangent, y(x − h·d)⟩) / 2h, d random or along the gradient.

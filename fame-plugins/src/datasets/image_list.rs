@@ -126,7 +126,7 @@ fn class(cell: &str, names: Option<&[&str]>) -> std::result::Result<usize, Wrong
 
 fn rectangles(text: &str, end: BoxEnd) -> std::result::Result<Vec<(String, [f32; 4])>, Wrong> {
     let cells: Vec<&str> = text.split([' ', ';']).filter(|c| !c.is_empty()).collect();
-    if cells.len() % 4 != 0 {
+    if !cells.len().is_multiple_of(4) {
         return Err(("the boxes are not groups of four numbers", text.to_owned()));
     }
     cells.chunks(4).map(|group| Ok((String::new(), end.corners(numbers(group)?)?))).collect()

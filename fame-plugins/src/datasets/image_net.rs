@@ -116,7 +116,7 @@ impl ImageNet {
     /// Every picture below `root`, by its name without the extension.
     fn pictures(&self, files: &dyn Files) -> Result<BTreeMap<String, Vec<Found>>> {
         let mut all: BTreeMap<String, Vec<Found>> = BTreeMap::new();
-        let (names, folders) = self.entries(&self.root, files)?;
+        let (names, folders) = Self::entries(&self.root, files)?;
         let mut add = |folder: &str, class: Option<&str>, name: &str| {
             let found = Found { file: below(folder, name), class: class.map(str::to_owned) };
             all.entry(without_extension(name).to_owned()).or_default().push(found);
@@ -125,7 +125,7 @@ impl ImageNet {
         if names.is_empty() {
             for class in &folders {
                 let folder = below(&self.root, class);
-                self.entries(&folder, files)?.0.iter().for_each(|name| add(&folder, Some(class), name));
+                Self::entries(&folder, files)?.0.iter().for_each(|name| add(&folder, Some(class), name));
             }
         }
         if all.is_empty() {
@@ -137,7 +137,7 @@ impl ImageNet {
     }
 
     /// The pictures and the folders in a folder, sorted.
-    fn entries(&self, folder: &str, files: &dyn Files) -> Result<(Vec<String>, Vec<String>)> {
+    fn entries(folder: &str, files: &dyn Files) -> Result<(Vec<String>, Vec<String>)> {
         let failed = |e: std::io::Error| Error::new("fame::data::unreadable_folder", format!("folder `{folder}` cannot be read: {e}."));
         let (mut pictures, mut folders) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(files.locate(folder)?).map_err(failed)? {
@@ -313,7 +313,7 @@ fn only<'a>(pictures: &'a BTreeMap<String, Vec<Found>>, name: &str) -> std::resu
 /// Groups of `wnid x_min y_min x_max y_max`.
 fn groups(text: &str, end: BoxEnd) -> std::result::Result<Vec<(String, [f32; 4])>, Wrong> {
     let cells: Vec<&str> = text.split_whitespace().collect();
-    if cells.len() % 5 != 0 {
+    if !cells.len().is_multiple_of(5) {
         return Err(("`PredictionString` is not groups of `wnid x_min y_min x_max y_max`", text.to_owned()));
     }
     cells.chunks(5).map(|group| Ok((group[0].to_owned(), end.corners(numbers(&group[1..])?)?))).collect()

@@ -1,6 +1,6 @@
 //! Reading lists: rows with their line numbers, and everything wrong with them at once.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use fame_core::{Error, Result, contract::Files};
 
@@ -24,7 +24,7 @@ pub(super) fn text_of(shown: &str, files: &dyn Files) -> Result<String> {
     }
     let bytes = std::fs::read(&path).map_err(|e| bad(format!("cannot be read: {e}")))?;
     let text = String::from_utf8(bytes).map_err(|e| {
-        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
+        let line = e.as_bytes()[..e.utf8_error().valid_up_to()].split(|b| *b == b'\n').count();
         bad(format!("is not UTF-8 text: see line {line}"))
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
@@ -199,7 +199,7 @@ impl Faults {
         let mut told = format!("`{}` has {count} that cannot be used:", self.file);
         if self.found.len() <= ONE_BY_ONE {
             for f in &self.found {
-                told += &format!("\n  line {}: {}{}.", f.line, f.what, quoted(&f.about));
+                let _ = write!(told, "\n  line {}: {}{}.", f.line, f.what, quoted(&f.about));
             }
             return told;
         }
@@ -207,7 +207,7 @@ impl Faults {
         self.found.iter().for_each(|f| groups.entry(&f.what).or_default().push(f));
         for (what, faults) in groups {
             let lines = ranges(&faults.iter().map(|f| f.line).collect::<Vec<_>>());
-            told += &format!("\n  lines {lines}: {what}{}, and so on.", quoted(&faults[0].about));
+            let _ = write!(told, "\n  lines {lines}: {what}{}, and so on.", quoted(&faults[0].about));
         }
         told
     }

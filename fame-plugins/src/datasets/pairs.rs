@@ -222,7 +222,10 @@ mod tests {
         Beside::with(&[("p/a.png", GRAY), ("p/b.png", GRAY), ("p/in/c.png", GRAY)])
     }
 
-    fn rows(files: &Beside, list: &str, spec: &str) -> Vec<(String, Option<bool>, Option<usize>, Option<String>)> {
+    /// Id, genuine, row and fold of a pair.
+    type Told = (String, Option<bool>, Option<usize>, Option<String>);
+
+    fn rows(files: &Beside, list: &str, spec: &str) -> Vec<Told> {
         std::fs::write(files.path().join("p/list.txt"), list).unwrap();
         let pairs = build(spec).unwrap();
         let load = |item| pairs.load(item, files).unwrap();

@@ -128,7 +128,7 @@ impl<R: Read + Seek> Machine<R> {
             0x95 => drop(self.number(8)?),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' | b'u' => drop(self.since_mark()?),
             b'2' => {
                 let top = self.top()?.clone();
                 self.push(top)?;
@@ -158,7 +158,7 @@ impl<R: Read + Seek> Machine<R> {
             0x8d => self.text(8)?,
             b']' => self.push_list(Vec::new())?,
             b'l' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.push_list(items)?;
             }
             b'a' => {
@@ -166,12 +166,12 @@ impl<R: Read + Seek> Machine<R> {
                 self.append(vec![item])?;
             }
             b'e' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.append(items)?;
             }
             b')' => self.push_tuple(Vec::new())?,
             b't' => {
-                let items = self.to_mark()?;
+                let items = self.since_mark()?;
                 self.push_tuple(items)?;
             }
             0x85..=0x87 => {
@@ -180,9 +180,8 @@ impl<R: Read + Seek> Machine<R> {
             }
             // Dictionaries do not matter here: their entries go.
             b's' => drop(self.take(2)?),
-            b'u' => drop(self.to_mark()?),
             b'd' => {
-                self.to_mark()?;
+                self.since_mark()?;
                 self.push(Value::Other)?;
             }
             b'q' => self.keep(1)?,
@@ -356,7 +355,7 @@ impl<R: Read + Seek> Machine<R> {
         Ok(self.stack.split_off(self.stack.len() - n))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value>, Broken> {
+    fn since_mark(&mut self) -> Result<Vec<Value>, Broken> {
         let mark = self.marks.pop().ok_or("closes what was not opened")?;
         Ok(self.stack.split_off(mark))
     }

@@ -49,7 +49,7 @@ pub struct Randomized {
 impl Plugin<dyn Explainer> for Randomized {
     const NAME: &'static str = "Randomized";
     const SUMMARY: &'static str = "Another explainer on networks with weights drawn anew: the sanity check";
-    const EXAMPLE: &'static str = r#"Randomized(of: Saliency(), stages: [1, 5, 20])"#;
+    const EXAMPLE: &'static str = "Randomized(of: Saliency(), stages: [1, 5, 20])";
     const REFERENCE: &'static str = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {

@@ -157,7 +157,7 @@ impl Synthetic {
     fn pairs(&self) -> Vec<Pair> {
         let people = self.count.div_ceil(2).max(2);
         let pair = |n: usize| {
-            let (person, genuine) = (n / 2 % people, n % 2 == 0);
+            let (person, genuine) = (n / 2 % people, n.is_multiple_of(2));
             let other = if genuine { person } else { (person + 1) % people };
             ([(person, 0), (other, 1)], genuine)
         };
@@ -172,7 +172,7 @@ impl Synthetic {
 
     fn imagenet(&self, folder: &Folder) -> Result<()> {
         let wnid = |label: usize| format!("n{:08}", 10 * (label + 1));
-        let mapping: String = CLASSES.iter().enumerate().map(|(n, name)| format!("{} {name}\n", wnid(n))).collect();
+        let mapping: String = CLASSES.iter().enumerate().map(|(n, name)| format!("{} {name}\n", wnid(n))).collect::<Vec<_>>().concat();
         folder.put("LOC_synset_mapping.txt", mapping.as_bytes())?;
         let mut kaggle = String::from("ImageId,PredictionString\n");
         let mut protocol = String::from("ImageId,PredictionString,target\n");
@@ -262,7 +262,7 @@ impl Synthetic {
         folder.put("Protocol/Pair_list_P.txt", profile.as_bytes())?;
         for fold in 0..folds {
             let rows = |row: &dyn Fn(usize) -> (usize, usize)| {
-                (fold * each..(fold + 1) * each).map(row).map(|(a, b)| format!("{a},{b}\n")).collect::<String>()
+                (fold * each..(fold + 1) * each).map(row).map(|(a, b)| format!("{a},{b}\n")).collect::<Vec<_>>().concat()
             };
             let lists = [
                 ("FF", "same", rows(&|p| (2 * p + 1, 2 * p + 2))),
@@ -305,7 +305,7 @@ impl Synthetic {
         if old {
             return Ok(());
         }
-        let rows: String = self.pairs().iter().map(|([a, b], _)| format!("t{},q{}\n", a.0, b.0)).collect();
+        let rows: String = self.pairs().iter().map(|([a, b], _)| format!("t{},q{}\n", a.0, b.0)).collect::<Vec<_>>().concat();
         folder.put("protocol/dev/for_matching.csv", format!("enroll_template_id,probe_template_id\n{rows}").as_bytes())
     }
 

@@ -62,7 +62,7 @@ pub(super) fn fields(kind: Kind) -> String {
         Kind::Backend => backend = "    backend: #(inner: Tract(), noise: 0.05),\n",
         Kind::Dataset => data = "#(list: \"example/list.csv\")",
         Kind::Prepare => prepare = "#()",
-        Kind::Explainer => explain = "\"mine\": #(loss: Logit(), layer: Output)".to_owned(),
+        Kind::Explainer => "\"mine\": #(loss: Logit(), layer: Output)".clone_into(&mut explain),
         Kind::Loss => explain = fame("#(temperature: 1.0)", WALK, MAP),
         Kind::Perturbation => explain = fame(LOSS, "#(momentum: 0.9, iterations: 50)", MAP),
         Kind::Map => explain = fame(LOSS, WALK, "Gray(), GaussianBlur(kernel: 9, sigma: 1.5), MaxNormalize(), #(gamma: 0.5)"),
