@@ -97,11 +97,12 @@ fn zoo_table() {
             };
             let forward = relative(output.data(), &read(&entry.file.with_extension("output.npy")));
             let back = relative(gradient.data(), &read(&entry.file.with_extension("gradient.npy")));
-            let coarse = subject.network / GRADIENT;
-            if forward > FORWARD.max(coarse * FORWARD) {
+            if forward > FORWARD.max(subject.forward) {
                 fault(format!("the forward pass is {forward:.1e} from onnxruntime's"));
             }
-            if back > (GRADIENT * coarse.max(1.0)).max(KINK_SLACK * entry.spread()) {
+            // What bf16 does to a gradient is told, not judged: it depends on how many of the units sit near their kinks.
+            let between_allowed = subject.gradient(&entry.name);
+            if between_allowed.is_some() && back > GRADIENT.max(KINK_SLACK * entry.spread()) {
                 fault(format!("the input gradient is {back:.1e} from PyTorch's, whose own spread is {:.1e}", entry.spread()));
             }
             let seconds = start.elapsed().as_secs_f64();
@@ -109,7 +110,7 @@ fn zoo_table() {
             if ix > 0 {
                 let between = first.as_ref().map_or(f64::NAN, |first| relative(gradient.data(), first.data()));
                 let _ = write!(line, " {between:.1e} |");
-                if between > subject.network.max(KINK_SLACK * entry.spread()) {
+                if between_allowed.is_some_and(|allowed| between > allowed.max(KINK_SLACK * entry.spread())) {
                     fault(format!("the input gradient is {between:.1e} from that of {}", subjects[0].spec));
                 }
             }
