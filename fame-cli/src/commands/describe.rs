@@ -120,7 +120,8 @@ fn print(chosen: &[&Registration], brief: bool) -> Result<(), Failure> {
                 out("")?;
             }
             kind = Some(r.kind());
-            out(&format!("{}s", r.kind().noun()).to_uppercase())?;
+            let noun = r.kind().noun();
+            out(&format!("{noun}{}", if noun.ends_with('s') { "es" } else { "s" }).to_uppercase())?;
         }
         if brief {
             out(&format!("  {:<20} {}", r.name(), r.summary()))?;

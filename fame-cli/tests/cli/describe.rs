@@ -21,6 +21,7 @@ fn every_kind_is_listed_and_every_plugin_can_be_described() {
 fn a_parameter_shows_type_default_and_meaning() {
     let dir = tempfile::tempdir().unwrap();
     let said = stdout(&fame(dir.path(), &["describe", "Lots"]));
+    assert!(said.starts_with("PERTURBATIONS\n") && stdout(&fame(dir.path(), &["describe", "Logit"])).starts_with("LOSSES\n"), "{said}");
     for part in [
         "step: number, default 0.003921569",
         "iterations: integer, default 500",
