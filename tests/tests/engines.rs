@@ -2,7 +2,7 @@
 
 #![cfg(feature = "tch")]
 // Helpers of tests, outside of the test functions that clippy knows.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 use std::{collections::BTreeMap, fs};
 
