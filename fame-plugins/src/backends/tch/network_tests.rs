@@ -201,9 +201,13 @@ fn the_slim_networks_agree_with_tract() {
     }
 }
 
+/// The networks whose gradients bfloat16 does not tear at kinks. On the others (MobileNetV2's clipped ReLUs, say) PyTorch's own bfloat16 is as far from its f32:
+/// the conformance suite holds them to what PyTorch gives (`tests/oracles/bf16.py`).
+const SMOOTH: [&str; 3] = ["convnext_slim", "iresnet50_slim", "vit_slim"];
+
 #[test]
 fn bfloat16_is_close_to_it() {
-    for (name, size) in SLIM {
+    for (name, size) in SLIM.into_iter().filter(|(name, _)| SMOOTH.contains(name)) {
         let options = Tch { precision: Precision::Bf16, ..Tch::default() };
         let (forward, gradient) = compare(&golden(name), [3, size, size], options, ReluRule::Standard, &[Place::Input]);
         println!("{name}: forward {forward:.1e}, gradient {gradient:.1e}");
