@@ -6,6 +6,7 @@ mod libtorch;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build/libtorch.rs");
+    println!("cargo::rerun-if-changed=build/rounding.cpp");
     if std::env::var_os("CARGO_FEATURE_TCH").is_none() {
         return;
     }
@@ -24,4 +25,22 @@ fn main() {
         println!("cargo::rustc-link-arg={argument}");
     }
     println!("cargo::metadata=LIB={}", folder.display());
+    #[cfg(feature = "tch")]
+    compile_rounding(&folder);
+}
+
+/// The few lines of C++ for what tch does not bind.
+#[cfg(feature = "tch")]
+fn compile_rounding(libraries: &std::path::Path) {
+    let headers = std::env::var_os("LIBTORCH_INCLUDE")
+        .map_or_else(|| libraries.with_file_name("include"), |root| std::path::Path::new(&root).join("include"));
+    // As torch-sys compiles its own; the standard library's new strings have been PyTorch's only ones since 2.7.
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .include(headers)
+        .file("build/rounding.cpp")
+        .compile("fame_rounding");
 }

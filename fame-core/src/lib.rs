@@ -76,5 +76,5 @@ pub use random::Random;
 pub use run::seed_of;
 pub use sample::{Affine, Annotation, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Sample};
 pub use scores::{Better, Scores, holm, sign_flip_p};
-pub use table::{Interval, Table, interval};
+pub use table::{Interval, Table, interval, stratified_interval};
 pub use tensor::{Tensor, max_abs};

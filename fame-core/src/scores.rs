@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Interval, Plot, Random, Table, interval};
+use crate::{Interval, Plot, Random, Table, stratified_interval};
 
 /// Which way a quantity is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Scores {
     columns: Vec<(String, Option<Better>)>,
     /// Sum and count for each item, by explainer and column.
     values: BTreeMap<(usize, usize), BTreeMap<String, (f64, f64)>>,
+    /// The kind of each item that was said to have one.
+    strata: BTreeMap<String, usize>,
 }
 
 /// Sign flips behind a p value: it is then good to about ± 0.004 at 0.05.
@@ -69,6 +71,11 @@ impl Scores {
         }
     }
 
+    /// Says of which kind an item is. Intervals then resample within kinds: see [`stratified_interval`]. Items of which nothing is said are of kind 0.
+    pub fn in_stratum(&mut self, item: &str, stratum: usize) {
+        self.strata.insert(item.to_owned(), stratum);
+    }
+
     /// The explainers, in the order they came.
     pub fn explainers(&self) -> &[String] {
         &self.explainers
@@ -81,8 +88,10 @@ impl Scores {
     }
 
     fn mean(&self, explainer: usize, column: usize) -> Option<Interval> {
-        let values: Vec<f64> = self.of(explainer, column)?.into_values().collect();
-        Some(interval(values.len(), |drawn| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64))
+        let of = self.of(explainer, column)?;
+        let strata: Vec<usize> = of.keys().map(|item| self.strata.get(*item).copied().unwrap_or(0)).collect();
+        let values: Vec<f64> = of.into_values().collect();
+        Some(stratified_interval(&strata, |drawn| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64))
     }
 
     /// The mean of every column for every explainer with its 95 % bootstrap interval over items, `decimals` digits after the point, and a curve over each quantity that stands in three or more

@@ -28,13 +28,22 @@ const RESAMPLES: usize = 2000;
 ///
 /// `statistic` is given the items' numbers, drawn with replacement, and answers with what is to be averaged or counted over them.
 pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
+    stratified_interval(&vec![0; n], statistic)
+}
+
+/// The same where the items are of several kinds, `strata[i]` the kind of item i, from 0: each item is replaced by one of its own kind, so that every resample has as many of each as there are
+/// (genuine and impostor pairs, say, whose numbers a protocol fixes).
+pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
+    let n = strata.len();
     let all: Vec<usize> = (0..n).collect();
     let mean = if n == 0 { f64::NAN } else { statistic(&all) };
+    let mut members: Vec<Vec<usize>> = vec![Vec::new(); strata.iter().max().map_or(0, |most| most + 1)];
+    strata.iter().enumerate().for_each(|(item, stratum)| members[*stratum].push(item));
     let mut random = Random::new(0x00FA_3E00);
     let mut drawn = all;
     let mut found: Vec<f64> = (0..if n == 0 { 0 } else { RESAMPLES })
         .map(|_| {
-            drawn.iter_mut().for_each(|d| *d = random.below(n));
+            drawn.iter_mut().zip(strata).for_each(|(d, stratum)| *d = members[*stratum][random.below(members[*stratum].len())]);
             statistic(&drawn)
         })
         .collect();
@@ -126,6 +135,18 @@ mod tests {
         assert!((many.high - many.low - 2.0 * 1.96 * 0.0908).abs() < 0.03, "{many:?}");
         assert_eq!(mean(&[2.0; 5]), Interval { mean: 2.0, low: 2.0, high: 2.0 });
         assert!(mean(&[]).mean.is_nan());
+    }
+
+    #[test]
+    fn strata_keep_their_shares() {
+        // Half of the items are all 0, half all 1: drawn within their kinds nothing varies.
+        let values: Vec<f64> = (0..40).map(|i| f64::from(i % 2)).collect();
+        let strata: Vec<usize> = (0..40).map(|i| i % 2).collect();
+        let of = |drawn: &[usize]| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64;
+        assert_eq!(stratified_interval(&strata, of), Interval { mean: 0.5, low: 0.5, high: 0.5 });
+        let free = interval(40, of);
+        // √(0.25 / 40) = 0.079.
+        assert!((free.high - free.low - 2.0 * 1.96 * 0.079).abs() < 0.05, "{free:?}");
     }
 
     #[test]

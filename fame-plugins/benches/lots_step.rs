@@ -3,7 +3,7 @@
 //! `cargo bench -p fame-plugins [--features tch] --bench lots_step -- model.onnx [layer] [rows] [threads]`, or
 //! `LOTS_MODEL=model.onnx cargo bench …`. The layer is by default the last output of the graph. Each wall time is the median of eleven runs
 //! after warm-up; CPU time is the mean over the same runs. With `LOTS_JSON` set each line is followed by its numbers in JSON
-//! (`tests/oracles/speed_table.py` reads them).
+//! (`tests/oracles/speed_table.py` reads them); `LOTS_ENGINES=cpu` or `cuda` keeps only those.
 
 use std::time::{Duration, Instant};
 
@@ -85,9 +85,13 @@ fn libtorch(_threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
 
 #[cfg(feature = "tch")]
 fn libtorch(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
-    use fame_plugins::backends::tch::{Precision, Tch};
-    let with = |precision| Box::new(Tch { threads, precision, ..Tch::default() });
-    vec![("tch f32", with(Precision::F32)), ("tch bf16", with(Precision::Bf16))]
+    use fame_plugins::backends::tch::{Device, Precision, Tch};
+    let with = |device, precision| Tch { device, threads, precision, ..Tch::default() };
+    let mut found = vec![("tch f32", with(Device::Cpu, Precision::F32)), ("tch bf16", with(Device::Cpu, Precision::Bf16))];
+    let cuda = [("cuda f32", Precision::F32), ("cuda tf32", Precision::Tf32), ("cuda bf16", Precision::Bf16)];
+    let there = |engine: &Tch| engine.check().is_ok();
+    found.extend(cuda.into_iter().map(|(name, precision)| (name, with(Device::Cuda(0), precision))).filter(|(_, engine)| there(engine)));
+    found.into_iter().map(|(name, engine)| (name, Box::new(engine) as Box<dyn Backend>)).collect()
 }
 
 fn bench((name, engine): (&str, &dyn Backend), file: &str, layer: Option<&str>, rows: usize, threads: usize) -> Result<()> {
@@ -130,8 +134,12 @@ fn main() {
     let layer = args.get(1).map(String::as_str).filter(|layer| !layer.is_empty());
     let threads: Option<usize> = args.get(3).and_then(|n| n.parse().ok());
     let cases = rows.map_or(vec![(1, 1), (1, 2), (4, 1), (4, 2)], |rows| vec![(rows, threads.unwrap_or(rows))]);
+    // `cpu` or `cuda`: only those.
+    let wanted: Option<bool> = std::env::var("LOTS_ENGINES").ok().map(|device| device == "cuda");
     for (rows, threads) in cases {
-        for (name, engine) in engines(threads) {
+        for (name, engine) in
+            engines(threads).into_iter().filter(|(name, _)| wanted.as_ref().is_none_or(|cuda| *cuda == name.starts_with("cuda")))
+        {
             if let Err(error) = bench((name, engine.as_ref()), &file, layer, rows, threads) {
                 println!("{name}: {}: {error}", error.code);
             }

@@ -7,8 +7,8 @@ use std::process::Command;
 pub(crate) const VERSION: &str = "2.13.0";
 
 /// What the answer depends on.
-pub(crate) const VARIABLES: [&str; 5] =
-    ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "VIRTUAL_ENV"];
+pub(crate) const VARIABLES: [&str; 6] =
+    ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_USE_PYTORCH", "LIBTORCH_BYPASS_VERSION_CHECK", "VIRTUAL_ENV"];
 
 /// What to do.
 const WAY_OUT: &str = "Run `eval \"$(fame-plugins/libtorch.sh)\"`, which builds a CPU-only libtorch 2.13.0 folder and sets LIBTORCH; or \

@@ -39,20 +39,24 @@ def measure(given: argparse.Namespace, threads: int) -> list[dict]:
     from modules import MODULES
 
     torch.set_num_threads(threads)
+    # f32 means f32, as in fame: PyTorch's default rounds the operands of convolutions to TF32.
+    torch.backends.cudnn.allow_tf32 = given.tf32
+    torch.backends.cuda.matmul.allow_tf32 = given.tf32
+    wait = torch.cuda.synchronize if given.device == "cuda" else lambda: None
     rows = []
     for name in given.nets:
         make, side = MODULES[name]
-        model = make(given.models, None).eval().requires_grad_(False)
+        model = make(given.models, None).eval().requires_grad_(False).to(given.device)
         for batch in given.batches:
             if name == "fr_feature" and batch > 1:
                 # Its Reshape to [1, -1] fixes the batch; written as [-1, 512] it means the same for every batch.
                 for key, value in model.net.integers.items():
                     if value.tolist() == [1, -1]:
                         model.net.integers[key] = torch.tensor([0, -1])
-            x = torch.from_numpy(noise(batch * 3 * side * side, INPUT).reshape(batch, 3, side, side))
+            x = torch.from_numpy(noise(batch * 3 * side * side, INPUT).reshape(batch, 3, side, side)).to(given.device)
             with torch.no_grad():
                 y = model(x)
-            cotangent = torch.from_numpy(noise(y.numel(), COTANGENT).reshape(tuple(y.shape)))
+            cotangent = torch.from_numpy(noise(y.numel(), COTANGENT).reshape(tuple(y.shape))).to(given.device)
 
             def step(x: torch.Tensor) -> torch.Tensor:
                 leaf = x.detach().requires_grad_()
@@ -61,19 +65,23 @@ def measure(given: argparse.Namespace, threads: int) -> list[dict]:
 
             for _ in range(given.warmup):
                 x = step(x)
+            wait()
             times = []
             busy = time.process_time()
             for _ in range(given.repeats):
                 start = time.perf_counter()
                 x = step(x)
+                wait()
                 times.append(1000 * (time.perf_counter() - start))
             busy = 1000 * (time.process_time() - busy) / given.repeats
             forward = []
             with torch.no_grad():
                 model(x)
+                wait()
                 for _ in range(given.repeats):
                     start = time.perf_counter()
                     model(x)
+                    wait()
                     forward.append(1000 * (time.perf_counter() - start))
             assert bool(torch.isfinite(x).all()), f"{name}: the walk left the finite numbers"
             middle = statistics.median(times)
@@ -94,6 +102,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9, help="timed steps, at least 7 for a number to report (default: 9)")
     parser.add_argument("--warmup", type=int, default=3, help="steps before the clock starts (default: 3)")
     parser.add_argument("--eta", type=float, default=1 / 255, help="step size (default: 1/255)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where PyTorch computes (default: cpu)")
+    parser.add_argument("--tf32", action="store_true", help="let a CUDA device round f32 operands to TensorFloat-32")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -116,6 +126,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--child", "--nets", net, "--threads", str(threads), "--batches", ",".join(map(str, given.batches))]
             command += ["--repeats", str(given.repeats), "--warmup", str(given.warmup), "--eta", str(given.eta)]
             command += ["--models", str(given.models)] if given.models else []
+            command += ["--device", given.device] + (["--tf32"] if given.tf32 else [])
             child = subprocess.run(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
             if child.returncode:
                 sys.exit(f"error: measuring {net} failed with status {child.returncode}")

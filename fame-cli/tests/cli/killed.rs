@@ -15,6 +15,19 @@ use super::*;
 const ITEMS: usize = 60;
 const KILLS: usize = 10;
 
+/// What both tests measure of every map.
+const ROAD: &str = r#"Road(percents: [10, 50], loss: Logit(class: Index(0)), layer: Output, against: ["random"])"#;
+
+/// A workshop with `n` pictures in `pictures/`, and a recipe that explains each, beside a random map, and measures both.
+fn measured(n: usize, explainer: &str) -> tempfile::TempDir {
+    let dir = many(n, explainer);
+    let recipe = format!(
+        r#"(model: "net.onnx", data: Folder(path: "pictures"), prepare: [], explain: {{"e": {explainer}, "random": RandomMap()}}, metrics: [{ROAD}], write: [Npy()])"#
+    );
+    fs::write(dir.path().join("r.ron"), recipe).unwrap();
+    dir
+}
+
 /// A workshop with `n` pictures in `pictures/`, and a recipe that explains each.
 pub(super) fn many(n: usize, explainer: &str) -> tempfile::TempDir {
     let dir = workshop();
@@ -59,7 +72,7 @@ fn finished(out: &Path) -> usize {
 #[test]
 fn a_run_killed_ten_times_ends_byte_identical_to_an_unbroken_one() {
     let walk = "Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 20), map: [Gray(), MaxNormalize()])";
-    let dir = many(ITEMS, walk);
+    let dir = measured(ITEMS, walk);
     let whole = fame(dir.path(), &["run", "r.ron", "--out", "whole"]);
     assert!(whole.status.success(), "{}", stderr(&whole));
     let broken = dir.path().join("broken");
@@ -97,15 +110,16 @@ fn a_run_killed_ten_times_ends_byte_identical_to_an_unbroken_one() {
     for (name, bytes) in &whole {
         assert!(broken[name] == *bytes, "{name} differs");
     }
-    assert!(whole.len() >= 2 * ITEMS, "every item left its map and its record");
+    assert!(whole.len() >= 3 * ITEMS, "every item left its maps and its record");
+    assert!(whole.keys().any(|name| name.starts_with("tables/")) && whole.contains_key("metrics.csv"), "{:?}", whole.keys());
 }
 
-/// Memory is bounded by the batch, never by the dataset.
+/// Memory is bounded by the batch, never by the dataset: of an item only its numbers are kept, for the tables.
 #[test]
 fn a_thousand_items_need_the_memory_of_fifty() {
     /// What the issue allows between both runs: ± 10 %.
     const SPREAD: f64 = 0.1;
-    let dir = many(1000, "Saliency(loss: Logit(class: Index(0)), layer: Output)");
+    let dir = measured(1000, "Saliency(loss: Logit(class: Index(0)), layer: Output)");
     let began = Instant::now();
     let peak = |limit: &str| -> f64 {
         let out = format!("out{limit}");

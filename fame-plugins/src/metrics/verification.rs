@@ -29,7 +29,7 @@ use crate::explainers::black_box::Answer;
 ///
 /// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps whose name ends in `dissimilar` are left out: they claim something else. A method
 /// that has no other map of a picture counts with an empty one, which takes nothing away and brings nothing. Intervals are 95 %
-/// bootstrap over pairs.
+/// bootstrap over pairs, genuine and impostor pairs each among themselves: a protocol fixes how many there are of either.
 ///
 /// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts
 /// read them), the points of the ROC, and with folds the accuracy by cross-validation.
@@ -300,6 +300,7 @@ impl Running {
         let mut scores = Scores::default();
         for (explainer, pairs) in &known.series {
             for pair in pairs {
+                scores.in_stratum(&pair.item, usize::from(pair.genuine));
                 for (which, column, better) in [(Which::Delete, "Delete", Better::Lower), (Which::Insert, "Insert", Better::Higher)] {
                     let points: Vec<_> = percents.iter().copied().zip(pair.right(which, cuts)).collect();
                     scores.add(explainer, column, Some(better), &pair.item, 100.0 * area(&points));
@@ -345,6 +346,7 @@ fn notes(known: &Pairs, at: Rates, rule: &Threshold) -> Vec<String> {
         notes.push(format!("Warning: {same} pair(s) have similarity 1: gallery and probe are the same picture."));
     }
     let genuine = known.clean.iter().filter(|c| c.score.1).count();
+    notes.push("Intervals: bootstrap within the genuine and within the impostor pairs.".to_owned());
     notes.push(format!(
         "Rejecting every pair scores {:.2} along the whole curve.",
         100.0 * (1.0 - genuine as f64 / known.clean.len() as f64)

@@ -28,6 +28,7 @@ mod network_tests;
 pub(in crate::backends) mod op_tests;
 mod pass;
 mod program;
+mod rounding;
 mod values;
 
 use fame_core::contract::{Backend, LoadRequest, Network};
@@ -47,7 +48,8 @@ pub struct Tch {
     /// Where to compute. `Auto` takes the first CUDA device if there is one and else the CPU, and the record says which; `Cuda(n)` never
     /// falls back.
     pub device: Device,
-    /// `F32`, or `Bf16` for weights and activations in bfloat16: images, outputs and gradients stay f32, and about two digits remain.
+    /// `F32`; `Tf32` on a CUDA device, for products of 10 bits added up in f32, about three digits; or `Bf16` for weights and activations in
+    /// bfloat16: images, outputs and gradients stay f32, and about two digits remain.
     pub precision: Precision,
     /// Threads of one operator on the CPU; 0 = one for each core. The setting is the whole process's.
     pub threads: usize,
@@ -61,6 +63,9 @@ pub enum Precision {
     /// Single precision.
     #[default]
     F32,
+    /// Single precision, but the operands of convolutions and matrix products are rounded to 10 bits of mantissa, as the tensor cores of CUDA
+    /// devices want them.
+    Tf32,
     /// bfloat16: the exponent of f32, 8 bits of mantissa.
     Bf16,
 }
@@ -86,7 +91,15 @@ fame_core::register!(Backend: Tch);
 impl Backend for Tch {
     fn check(&self) -> Result<()> {
         device::check_library()?;
-        self.device.resolve().map(|_| ())
+        let device = self.device.resolve()?;
+        if self.precision == Precision::Tf32 && !device.is_cuda() {
+            return Err(Error::new(
+                "fame::backend::precision",
+                "the precision Tf32 is arithmetic of CUDA devices, and this backend computes on the CPU.",
+            )
+            .with_help("Use `precision: F32`, or a CUDA device."));
+        }
+        Ok(())
     }
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {

@@ -18,9 +18,9 @@ use crate::backends::tract::shared::OnnxFile;
 const RELATIVE: f64 = 1e-4;
 /// bfloat16 has 8 bits: 0.4 % for each rounding, a few of them adding up.
 const BF16: f64 = 5e-2;
-/// Gradients in bfloat16, relative L2: rounding pushes inputs of ReLUs over zero, and a narrow random network has few others to average over. The networks of
-/// `SMOOTH` stay far below; where kinks abound (MobileNetV2: 1.3) no bound of ours would mean anything.
-const BF16_GRADIENT: f64 = 0.6;
+/// Gradients in bfloat16, relative L2, twice the worst measured on the networks of `SMOOTH` (0.15, IResNet): rounding pushes inputs of ReLUs over zero, and a narrow
+/// random network has few others to average over. Where kinks abound (MobileNetV2: 1.3) no bound of ours would mean anything.
+const BF16_GRADIENT: f64 = 0.3;
 
 fn load_as(proto: ModelProto, options: Tch) -> Result<TchNetwork, Error> {
     TchNetwork::new(OnnxFile::check(proto, None, "net.onnx".into())?, None, options)
@@ -236,6 +236,13 @@ fn guided_backpropagation_agrees_with_tract() {
     let want = tract.forward(&x, &taps).unwrap().gradient(&seeds).unwrap();
     got.iter().zip(&want).for_each(|(g, w)| assert_close(g, w));
     drop(folder);
+}
+
+#[test]
+fn the_rounding_of_tensor_cores_is_refused_without_any() {
+    let error = Tch { precision: Precision::Tf32, ..Tch::default() }.check().unwrap_err();
+    assert_eq!(error.code, "fame::backend::precision");
+    assert!(error.help.unwrap().contains("F32"));
 }
 
 #[test]

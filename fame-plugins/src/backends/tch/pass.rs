@@ -106,7 +106,7 @@ impl fame_core::contract::Pass for TchPass<'_> {
             return Err(Error::new("fame::backend::no_places", "no gradient was asked for when this pass was run.")
                 .with_help("Name the places with `Taps::with_gradient`."));
         }
-        self.network.set_threads();
+        let _rounding = self.network.prepare()?;
         let gradients = self.pull(self.scalars(seeds)?).map_err(|e| failed("the gradient", &e))?;
         let read = |((shape, _), gradient): (&(Vec<usize>, usize), Option<tch::Tensor>)| {
             let shape = self.batch_shape(shape);

@@ -58,7 +58,7 @@ impl Weights {
     pub(super) fn kind(&self, of: DatumType) -> TractResult<Kind> {
         Ok(match of {
             DatumType::F32 | DatumType::F16 => match self.precision {
-                Precision::F32 => Kind::Float,
+                Precision::F32 | Precision::Tf32 => Kind::Float,
                 Precision::Bf16 => Kind::BFloat16,
             },
             DatumType::F64 => Kind::Double,
