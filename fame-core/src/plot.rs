@@ -62,8 +62,11 @@ impl Plot {
                 .y_label_area_size(60)
                 .build_cartesian_2d(range(|p| p.0, 0.0), range(|p| p.1, 0.05))
                 .map_err(|e| failed(&e))?;
+            let (wide, high) = (chart.x_range(), chart.y_range());
             chart
                 .configure_mesh()
+                .x_label_formatter(&|x| tick(*x, wide.end - wide.start))
+                .y_label_formatter(&|y| tick(*y, high.end - high.start))
                 .x_desc(&self.x)
                 .y_desc(&self.y)
                 .light_line_style(TRANSPARENT)
@@ -93,6 +96,14 @@ impl Plot {
     }
 }
 
+/// A number at an axis that spans `span`, to the digits that tell neighbours apart, without zeros that say nothing and without `-0`.
+fn tick(value: f64, span: f64) -> String {
+    let decimals = (2.0 - span.log10()).ceil().clamp(0.0, 17.0) as usize;
+    let text = format!("{value:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +119,14 @@ mod tests {
         assert_eq!(svg, plot.svg().unwrap(), "the same numbers, the same picture");
         let nothing = Plot { series: vec![("x".into(), vec![(0.0, f64::NAN)])], ..plot };
         assert_eq!(nothing.svg().unwrap_err().code, "fame::plot::empty");
+    }
+
+    #[test]
+    fn ticks_say_no_more_than_they_must() {
+        assert_eq!([-1e-17, 0.30000000000000004, -0.2].map(|v| tick(v, 1.0)), ["0", "0.3", "-0.2"]);
+        assert_eq!([0.0, 20.0, 100.0].map(|v| tick(v, 100.0)), ["0", "20", "100"]);
+        assert_eq!(tick(0.00025, 0.001), "0.00025");
+        assert_eq!(tick(120_000.0, 1e6), "120000");
     }
 
     #[test]
