@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn ticks_say_no_more_than_they_must() {
-        assert_eq!([-1e-17, 0.30000000000000004, -0.2].map(|v| tick(v, 1.0)), ["0", "0.3", "-0.2"]);
+        assert_eq!([-1e-17, 0.1 + 0.2, -0.2].map(|v| tick(v, 1.0)), ["0", "0.3", "-0.2"]);
         assert_eq!([0.0, 20.0, 100.0].map(|v| tick(v, 100.0)), ["0", "20", "100"]);
         assert_eq!(tick(0.00025, 0.001), "0.00025");
         assert_eq!(tick(120_000.0, 1e6), "120000");
