@@ -111,7 +111,11 @@ impl Scores {
             columns: ["explainer", "items"].map(str::to_owned).into_iter().chain(self.columns.iter().map(|(c, _)| c.clone())).collect(),
             rows: self.explainers.iter().enumerate().map(row).collect(),
             plots: self.plots(name, &means),
-            ..Table::default()
+            notes: if self.explainers.is_empty() {
+                vec!["Nothing was measured: no item has what this asks for, such as boxes or a label.".to_owned()]
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -238,6 +242,12 @@ mod tests {
         assert_eq!(table.rows[0][..2], ["good", "+2.00 (p 0.0006)"]);
         assert!(table.notes[0].contains("bad in drop P=10; bad in drop P=30") && !table.notes[0].contains("good in"), "{:?}", table.notes);
         assert!(scores().against("road", "nobody", 2).is_none());
+    }
+
+    #[test]
+    fn an_empty_table_says_so() {
+        assert!(Scores::default().means("iou", "t".into(), 4).notes[0].contains("Nothing was measured"));
+        assert!(scores().means("road", "t".into(), 4).notes.is_empty());
     }
 
     #[test]
