@@ -116,6 +116,7 @@ impl Scores {
             } else {
                 Vec::new()
             },
+            ..Table::default()
         }
     }
 
