@@ -18,26 +18,25 @@ const KILLS: usize = 10;
 /// What both tests measure of every map.
 const ROAD: &str = r#"Road(percents: [10, 50], loss: Logit(class: Index(0)), layer: Output, against: ["random"])"#;
 
-/// A workshop with `n` pictures in `pictures/`, and a recipe that explains each, beside a random map, and measures both.
+/// [`many`], with a random map beside each explanation, and both measured.
 fn measured(n: usize, explainer: &str) -> tempfile::TempDir {
-    let dir = many(n, explainer);
-    let recipe = format!(
-        r#"(model: "net.onnx", data: Folder(path: "pictures"), prepare: [], explain: {{"e": {explainer}, "random": RandomMap()}}, metrics: [{ROAD}], write: [Npy()])"#
-    );
-    fs::write(dir.path().join("r.ron"), recipe).unwrap();
-    dir
+    workshop_of(n, &format!(r#"explain: {{"e": {explainer}, "random": RandomMap()}}, metrics: [{ROAD}]"#))
 }
 
 /// A workshop with `n` pictures in `pictures/`, and a recipe that explains each.
 pub(super) fn many(n: usize, explainer: &str) -> tempfile::TempDir {
+    workshop_of(n, &format!(r#"explain: {{"e": {explainer}}}"#))
+}
+
+/// What is done with them is in `parts` of the recipe.
+fn workshop_of(n: usize, parts: &str) -> tempfile::TempDir {
     let dir = workshop();
     let folder = dir.path().join("pictures");
     fs::create_dir(&folder).unwrap();
     for i in 0..n {
         picture(56, 3 + i as u32 % 11).save(folder.join(format!("p{i:04}.png"))).unwrap();
     }
-    let recipe =
-        format!(r#"(model: "net.onnx", data: Folder(path: "pictures"), prepare: [], explain: {{"e": {explainer}}}, write: [Npy()])"#);
+    let recipe = format!(r#"(model: "net.onnx", data: Folder(path: "pictures"), prepare: [], {parts}, write: [Npy()])"#);
     fs::write(dir.path().join("r.ron"), recipe).unwrap();
     dir
 }

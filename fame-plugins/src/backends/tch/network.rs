@@ -12,7 +12,7 @@ use super::values::{Weights, upload};
 use super::{Device, Precision, Tch, device, failed, lower};
 use crate::backends::tract::shared::{Kept, Loaded, OnnxFile, Skeleton, biases, row_shape};
 
-/// Rows that a CPU is given at once: measured to be enough (docs/speed.md), and more costs memory only.
+/// Rows that a CPU is given at once. Four cost less a row than one on large networks (docs/speed.md); more take memory, and were not measured.
 const CPU_ROWS: usize = 4;
 /// Rows that a CUDA device is given at once. On an H100 a LOTS step of ResNet-50 takes 10 to 14 ms with one row or four, and 2.4 ms a row with 32.
 const CUDA_ROWS: usize = 32;

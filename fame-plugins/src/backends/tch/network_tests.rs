@@ -202,7 +202,7 @@ fn the_slim_networks_agree_with_tract() {
 }
 
 /// The networks whose gradients bfloat16 does not tear at kinks. On the others (MobileNetV2's clipped ReLUs, say) PyTorch's own bfloat16 is as far from its f32:
-/// the conformance suite holds them to what PyTorch gives (`tests/oracles/bf16.py`).
+/// the conformance suite puts theirs beside what PyTorch gives (`tests/oracles/bf16.py`).
 const SMOOTH: [&str; 3] = ["convnext_slim", "iresnet50_slim", "vit_slim"];
 
 #[test]
