@@ -1,4 +1,5 @@
-//! With the feature `tch`: finds libtorch, or says in one sentence what to do, and tells whoever links this crate where it is.
+//! With the feature `tch`: finds libtorch, or says in one sentence what to do, and tells whoever
+//! links this crate where it is.
 
 #[path = "build/libtorch.rs"]
 mod libtorch;
@@ -13,7 +14,9 @@ fn main() {
     for name in libtorch::VARIABLES {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let folder = match libtorch::locate(&|name| std::env::var(name).ok().filter(|value| !value.is_empty())) {
+    let folder = match libtorch::locate(&|name| {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }) {
         Ok(folder) => folder,
         Err(sentence) => {
             eprintln!("error: {sentence}");
@@ -32,9 +35,12 @@ fn main() {
 /// The few lines of C++ for what tch does not bind.
 #[cfg(feature = "tch")]
 fn compile_rounding(libraries: &std::path::Path) {
-    let headers = std::env::var_os("LIBTORCH_INCLUDE")
-        .map_or_else(|| libraries.with_file_name("include"), |root| std::path::Path::new(&root).join("include"));
-    // As torch-sys compiles its own; the standard library's new strings have been PyTorch's only ones since 2.7.
+    let headers = std::env::var_os("LIBTORCH_INCLUDE").map_or_else(
+        || libraries.with_file_name("include"),
+        |root| std::path::Path::new(&root).join("include"),
+    );
+    // As torch-sys compiles its own; the standard library's new strings have been PyTorch's only
+    // ones since 2.7.
     cc::Build::new()
         .cpp(true)
         .std("c++17")

@@ -6,6 +6,8 @@ mod libtorch;
 
 fn main() {
     if let Some(folder) = std::env::var_os("DEP_FAME_LIBTORCH_LIB").map(std::path::PathBuf::from) {
-        libtorch::link_arguments(&folder).iter().for_each(|argument| println!("cargo::rustc-link-arg={argument}"));
+        libtorch::link_arguments(&folder)
+            .iter()
+            .for_each(|argument| println!("cargo::rustc-link-arg={argument}"));
     }
 }

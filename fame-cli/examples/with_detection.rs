@@ -1,4 +1,5 @@
-//! A command line of one's own: fame-cli with a third party's plugins linked in, instead of loaded with `--plugin`.
+//! A command line of one's own: fame-cli with a third party's plugins linked in, instead of loaded
+//! with `--plugin`.
 
 // Naming the crate keeps the linker from leaving its registrations out.
 use fame_detection as _;

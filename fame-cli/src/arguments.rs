@@ -52,7 +52,8 @@ pub(crate) enum Command {
 pub(crate) struct RecipeArgs {
     /// The recipe file.
     pub(crate) recipe: PathBuf,
-    /// Set one value of the recipe: path.to.parameter=VALUE, VALUE in RON; may be given several times.
+    /// Set one value of the recipe: path.to.parameter=VALUE, VALUE in RON; may be given several
+    /// times.
     #[arg(long, value_name = "PATH=VALUE")]
     pub(crate) set: Vec<String>,
 }
@@ -83,7 +84,8 @@ pub(crate) struct CheckArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DescribeArgs {
-    /// A kind (backend, dataset, prepare, explainer, loss, perturbation, map, metric, writer) or a plugin's name. Default: everything, in brief.
+    /// A kind (backend, dataset, prepare, explainer, loss, perturbation, map, metric, writer) or a
+    /// plugin's name. Default: everything, in brief.
     pub(crate) what: Option<String>,
 }
 
@@ -127,14 +129,16 @@ pub(crate) struct PluginArgs {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum PluginAction {
-    /// Read what a plugin's file says about itself and whether it fits this program, without running any of its code.
+    /// Read what a plugin's file says about itself and whether it fits this program, without
+    /// running any of its code.
     Check {
         /// The shared library.
         file: PathBuf,
     },
     /// List what is built in, and what the libraries given with --plugin bring.
     List,
-    /// Write a crate with a plugin of your own: it builds, passes its tests and runs from its recipe.
+    /// Write a crate with a plugin of your own: it builds, passes its tests and runs from its
+    /// recipe.
     New(NewArgs),
 }
 
@@ -148,7 +152,8 @@ pub(crate) struct NewArgs {
     /// The folder that the crate's folder is made in.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Which fame-core it is built against: a folder with its source, or a version. Default: the source that this program was built from, if it is still there.
+    /// Which fame-core it is built against: a folder with its source, or a version. Default: the
+    /// source that this program was built from, if it is still there.
     #[arg(long, value_name = "PATH|VERSION")]
     pub(crate) fame_core: Option<String>,
 }

@@ -1,9 +1,11 @@
-//! `fame-cli`: which pixels made these two faces match? Which pixels carry this class? What does this cell see?
+//! `fame-cli`: which pixels made these two faces match? Which pixels carry this class? What does
+//! this cell see?
 //!
-//! The command line is thin: it reads arguments, shows progress, prints errors and chooses the exit code. Everything else is `fame-core` with the plugins
-//! of `fame-plugins`.
+//! The command line is thin: it reads arguments, shows progress, prints errors and chooses the exit
+//! code. Everything else is `fame-core` with the plugins of `fame-plugins`.
 //!
-//! This is a library so that anybody can link a command line with plugins of their own: name their crates and call [`main`].
+//! This is a library so that anybody can link a command line with plugins of their own: name their
+//! crates and call [`main`].
 //!
 //! ```no_run
 //! // use my_plugins as _;
@@ -12,8 +14,8 @@
 //! }
 //! ```
 //!
-//! Exit codes: 0 all done; 1 an error, nothing or not everything came out; 2 wrong arguments or a recipe with errors; 3 the run went through but some items
-//! failed.
+//! Exit codes: 0 all done; 1 an error, nothing or not everything came out; 2 wrong arguments or a
+//! recipe with errors; 3 the run went through but some items failed.
 
 use std::process::ExitCode;
 
@@ -34,7 +36,12 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.json;
     terminal::install_handler();
-    let setup = setup::Setup { models: arguments.models, plugins: arguments.plugin, trust_plugin: arguments.trust_plugin, json };
+    let setup = setup::Setup {
+        models: arguments.models,
+        plugins: arguments.plugin,
+        trust_plugin: arguments.trust_plugin,
+        json,
+    };
     let result = match arguments.command {
         Command::Run(args) => commands::run::run(&setup, &args),
         Command::Check(args) => commands::check::check(&setup, &args),
@@ -56,7 +63,8 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
     let (text, code) = match failure {
         Failure::Recipe(problems) => (terminal::render(problems.as_ref()), 2),
         Failure::Error(error) => (terminal::render(error), 1),
-        // The reader of our output has gone away (`fame-cli describe | head`): nobody is left to tell.
+        // The reader of our output has gone away (`fame-cli describe | head`): nobody is left to
+        // tell.
         Failure::ClosedPipe => return ExitCode::SUCCESS,
     };
     eprint!("{text}");
@@ -66,7 +74,10 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
             Failure::Error(e) => (e.code.as_str(), e.to_string()),
             Failure::ClosedPipe => unreachable!("handled above"),
         };
-        let _ = terminal::out(&serde_json::json!({ "event": "error", "code": code_name, "message": message }).to_string());
+        let _ = terminal::out(
+            &serde_json::json!({ "event": "error", "code": code_name, "message": message })
+                .to_string(),
+        );
     }
     ExitCode::from(code)
 }

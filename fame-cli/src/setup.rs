@@ -34,20 +34,35 @@ impl Setup {
     }
 
     pub(crate) fn store(&self) -> Result<ModelStore> {
-        let with_folders = self.models.iter().try_fold(ModelStore::from_env()?, |store, folder| {
-            if folder.is_dir() {
-                return Ok(store.with_folder(folder));
-            }
-            Err(fame_core::Error::new("fame::model::no_folder", format!("there is no folder `{}` (--models).", folder.display())))
-        })?;
+        let with_folders =
+            self.models.iter().try_fold(ModelStore::from_env()?, |store, folder| {
+                if folder.is_dir() {
+                    return Ok(store.with_folder(folder));
+                }
+                Err(fame_core::Error::new(
+                    "fame::model::no_folder",
+                    format!("there is no folder `{}` (--models).", folder.display()),
+                ))
+            })?;
         Ok(with_folders.with_built_in(builtin::FILES).with_built_in_models(builtin::MODELS))
     }
 
-    pub(crate) fn plan(&self, args: &RecipeArgs) -> std::result::Result<(Plan, ModelStore), Failure> {
+    pub(crate) fn plan(
+        &self,
+        args: &RecipeArgs,
+    ) -> std::result::Result<(Plan, ModelStore), Failure> {
         let mut text = RecipeText::read(&args.recipe)?;
-        let refused: Vec<SourcedProblem> = args.set.iter().filter_map(|assignment| text.set(assignment).err().map(|p| *p)).collect();
+        let refused: Vec<SourcedProblem> = args
+            .set
+            .iter()
+            .filter_map(|assignment| text.set(assignment).err().map(|p| *p))
+            .collect();
         if !refused.is_empty() {
-            let summary = format!("{} override{} cannot be applied", refused.len(), if refused.len() == 1 { "" } else { "s" });
+            let summary = format!(
+                "{} override{} cannot be applied",
+                refused.len(),
+                if refused.len() == 1 { "" } else { "s" }
+            );
             return Err(Failure::Recipe(Box::new(Problems { summary, each: refused })));
         }
         let (registry, store) = (self.registry()?, self.store()?);
@@ -56,13 +71,29 @@ impl Setup {
     }
 
     /// Builds a part named on the command line.
-    pub(crate) fn part<T: ?Sized + Contract>(&self, text: &str) -> std::result::Result<Built<T>, Failure> {
+    pub(crate) fn part<T: ?Sized + Contract>(
+        &self,
+        text: &str,
+    ) -> std::result::Result<Built<T>, Failure> {
         let registry = self.registry()?;
-        let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
-        let built = Spec::from_text(text).map_err(|p| vec![p]).and_then(|spec| registry.build::<T>(&spec, &with));
+        let with = BuildContext {
+            registry: &registry,
+            preset: Preset::default(),
+            task: Task::default(),
+            folder: Path::new("."),
+        };
+        let built = Spec::from_text(text)
+            .map_err(|p| vec![p])
+            .and_then(|spec| registry.build::<T>(&spec, &with));
         built.map_err(|problems| {
-            let each = problems.into_iter().map(|p| SourcedProblem::new(p, "command line", text)).collect();
-            Failure::Recipe(Box::new(Problems { summary: format!("`{text}` cannot be used"), each }))
+            let each = problems
+                .into_iter()
+                .map(|p| SourcedProblem::new(p, "command line", text))
+                .collect();
+            Failure::Recipe(Box::new(Problems {
+                summary: format!("`{text}` cannot be used"),
+                each,
+            }))
         })
     }
 

@@ -1,7 +1,8 @@
 //! The one error type that crosses every seam.
 //!
-//! A plugin may live in another shared library with its own copy of every dependency, so an error is plain data: a stable code, one
-//! full sentence, and what to do about it. Recipe errors carry a place in the text as well; those live in [`crate::recipe`].
+//! A plugin may live in another shared library with its own copy of every dependency, so an error
+//! is plain data: a stable code, one full sentence, and what to do about it. Recipe errors carry a
+//! place in the text as well; those live in [`crate::recipe`].
 
 use std::fmt;
 
@@ -32,7 +33,8 @@ impl Error {
         self
     }
 
-    /// Puts `place` in front of the message: `place: message`. Use it on the way up to say in which item, layer or file it happened.
+    /// Puts `place` in front of the message: `place: message`. Use it on the way up to say in which
+    /// item, layer or file it happened.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
         self.message = format!("{place}: {}", self.message);
@@ -44,9 +46,12 @@ impl Error {
         Self::new("fame::io", format!("cannot {what} `{}`: {error}.", path.display()))
     }
 
-    /// A broken promise between two parts of fame: a bug in fame or in a plugin, never the user's fault.
+    /// A broken promise between two parts of fame: a bug in fame or in a plugin, never the user's
+    /// fault.
     pub fn bug(message: impl Into<String>) -> Self {
-        Self::new("fame::bug", message).with_help("This is a bug in fame or in a plugin. Please report it with the recipe that led here.")
+        Self::new("fame::bug", message).with_help(
+            "This is a bug in fame or in a plugin. Please report it with the recipe that led here.",
+        )
     }
 }
 

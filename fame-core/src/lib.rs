@@ -1,7 +1,8 @@
 //! # fame-core: the contracts and the pipeline
 //!
-//! fame explains what a vision network looked at. This crate is its middle: it knows *how* an explanation comes about and nothing about any
-//! particular network engine, loss, method or dataset. Those are plugins, built in (`fame-plugins`) or anybody's.
+//! fame explains what a vision network looked at. This crate is its middle: it knows *how* an
+//! explanation comes about and nothing about any particular network engine, loss, method or
+//! dataset. Those are plugins, built in (`fame-plugins`) or anybody's.
 //!
 //! ## The way of the data
 //!
@@ -18,7 +19,8 @@
 //!                         Walk.field ─▶ MapStep… ─▶ AttributionMap
 //! ```
 //!
-//! One direction, no way back. Nothing touches a model or the output folder before the [`Plan`] is whole.
+//! One direction, no way back. Nothing touches a model or the output folder before the [`Plan`] is
+//! whole.
 //!
 //! ## The rooms
 //!
@@ -35,15 +37,17 @@
 //!
 //! ## Where a first change goes
 //!
-//! * A loss, a perturbation, a map step, a prepare step, a dataset, a metric, a writer, an explainer: one file in `fame-plugins/src/<kind>/`,
-//!   one `mod` line. The [`registry`] docs show a whole loss in thirty lines.
+//! * A loss, a perturbation, a map step, a prepare step, a dataset, a metric, a writer, an
+//!   explainer: one file in `fame-plugins/src/<kind>/`, one `mod` line. The [`registry`] docs show
+//!   a whole loss in thirty lines.
 //! * A rule for an ONNX operator: `fame-plugins/src/backends/tract/gradient/`.
 //! * If it needs more than that, the seam is wrong: mend the contract here.
 //!
 //! ## What crosses a contract
 //!
-//! Plain data only: [`Tensor`] is a shape and `f32`s, parameters are RON text, errors are [`Error`] (a code, a sentence, a way out). A plugin built
-//! elsewhere, with other versions of every dependency, still fits.
+//! Plain data only: [`Tensor`] is a shape and `f32`s, parameters are RON text, errors are [`Error`]
+//! (a code, a sentence, a way out). A plugin built elsewhere, with other versions of every
+//! dependency, still fits.
 
 pub mod contract;
 mod error;

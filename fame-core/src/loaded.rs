@@ -32,10 +32,17 @@ impl Model {
     ///
     /// # Errors
     /// What the backend says, or a manifest whose input does not fit the network.
-    pub fn load(manifest: ModelManifest, file: PathBuf, sha256: String, labels: Vec<String>, backend: &dyn Backend) -> Result<Self> {
+    pub fn load(
+        manifest: ModelManifest,
+        file: PathBuf,
+        sha256: String,
+        labels: Vec<String>,
+        backend: &dyn Backend,
+    ) -> Result<Self> {
         let input = &manifest.input;
         let shape = vec![input.channels, input.height, input.width];
-        let network = backend.load(&LoadRequest { file: file.clone(), input_shape: Some(shape.clone()) })?;
+        let network =
+            backend.load(&LoadRequest { file: file.clone(), input_shape: Some(shape.clone()) })?;
         if network.input_shape() != shape {
             return Err(Error::new(
                 "fame::model::input_mismatch",
@@ -59,14 +66,28 @@ impl Model {
         let layers = self.network.layers();
         let by_rule = |rule: &str, found: Option<&'_ Layer>| -> Result<String> {
             found.map(|l| l.name.clone()).ok_or_else(|| {
-                Error::new("fame::layer::rule", format!("no layer of model `{}` fits the rule {rule}.", self.manifest.name))
-                    .with_help(format!("`fame-cli inspect {}` lists its layers; name one.", self.manifest.name))
+                Error::new(
+                    "fame::layer::rule",
+                    format!("no layer of model `{}` fits the rule {rule}.", self.manifest.name),
+                )
+                .with_help(format!(
+                    "`fame-cli inspect {}` lists its layers; name one.",
+                    self.manifest.name
+                ))
             })
         };
-        let spatial = |l: &&Layer| l.depends_on_input && l.op != "Input" && l.shape.len() == 3 && l.shape[1] > 1 && l.shape[2] > 1;
+        let spatial = |l: &&Layer| {
+            l.depends_on_input
+                && l.op != "Input"
+                && l.shape.len() == 3
+                && l.shape[1] > 1
+                && l.shape[2] > 1
+        };
         let name = match choice {
             LayerChoice::Named(name) => self.manifest.layers.get(name).unwrap_or(name).clone(),
-            LayerChoice::LastConv => by_rule("LastConv", layers.iter().rfind(|l| l.op == "Conv" && spatial(l)))?,
+            LayerChoice::LastConv => {
+                by_rule("LastConv", layers.iter().rfind(|l| l.op == "Conv" && spatial(l)))?
+            }
             LayerChoice::BeforePooling => {
                 self.not_tokens_only(layers, spatial)?;
                 by_rule("BeforePooling", layers.iter().rfind(spatial))?
@@ -76,14 +97,22 @@ impl Model {
         layers.iter().find(|l| l.name == name).ok_or_else(|| self.unknown_layer(&name))
     }
 
-    /// Refuses a network that never leaves its tokens again: there is nothing spatial before its pooling, and what looks so (attention
-    /// over T × T tokens, heads) is not. Its last tokens would not do either, since of them the output reads the class token only.
+    /// Refuses a network that never leaves its tokens again: there is nothing spatial before its
+    /// pooling, and what looks so (attention over T × T tokens, heads) is not. Its last tokens
+    /// would not do either, since of them the output reads the class token only.
     fn not_tokens_only(&self, layers: &[Layer], spatial: impl Fn(&&Layer) -> bool) -> Result<()> {
-        let attention = |l: &Layer| l.depends_on_input && l.op == "Softmax" && matches!(*l.shape, [_, t, u] if t == u && t > 1);
+        let attention = |l: &Layer| {
+            l.depends_on_input
+                && l.op == "Softmax"
+                && matches!(*l.shape, [_, t, u] if t == u && t > 1)
+        };
         let Some(last) = layers.iter().rposition(attention) else { return Ok(()) };
         let tokens = layers[last].shape[1];
         let (before, after) = layers.split_at(last);
-        if after.iter().any(|l| spatial(&l) && (l.op == "Conv" || l.shape[1] * l.shape[2] == tokens)) {
+        if after
+            .iter()
+            .any(|l| spatial(&l) && (l.op == "Conv" || l.shape[1] * l.shape[2] == tokens))
+        {
             return Ok(());
         }
         let text = format!(
@@ -91,36 +120,54 @@ impl Model {
             self.manifest.name
         );
         // What the last attention reads: later tokens hardly reach the output.
-        let grid = |l: &&Layer| l.depends_on_input && matches!(*l.shape, [t, c] if t == tokens && c > 1);
-        let read =
-            before.iter().rfind(|l| l.op == "LayerNormalization" && grid(l)).or_else(|| before.iter().rfind(|l| l.op == "Add" && grid(l)));
-        let help = read.map_or(String::new(), |l| format!("Name what the last attention reads: {:?} is a good choice. ", l.name));
-        Err(Error::new("fame::layer::tokens", text).with_help(format!("{help}`fame-cli inspect {}` lists all layers.", self.manifest.name)))
+        let grid =
+            |l: &&Layer| l.depends_on_input && matches!(*l.shape, [t, c] if t == tokens && c > 1);
+        let read = before
+            .iter()
+            .rfind(|l| l.op == "LayerNormalization" && grid(l))
+            .or_else(|| before.iter().rfind(|l| l.op == "Add" && grid(l)));
+        let help = read.map_or(String::new(), |l| {
+            format!("Name what the last attention reads: {:?} is a good choice. ", l.name)
+        });
+        Err(Error::new("fame::layer::tokens", text).with_help(format!(
+            "{help}`fame-cli inspect {}` lists all layers.",
+            self.manifest.name
+        )))
     }
 
     fn unknown_layer(&self, name: &str) -> Error {
         let aliases = self.manifest.layers.keys().map(String::as_str);
-        let known: Vec<&str> = aliases.chain(self.network.layers().iter().map(|l| l.name.as_str())).collect();
+        let known: Vec<&str> =
+            aliases.chain(self.network.layers().iter().map(|l| l.name.as_str())).collect();
         let near = crate::recipe::nearest(name, known.iter().copied());
         let help = match near {
             Some(_) => suggestion(name, &known, "layer"),
-            None => Some(format!("`fame-cli inspect {}` lists all {} layers.", self.manifest.name, self.network.layers().len())),
+            None => Some(format!(
+                "`fame-cli inspect {}` lists all {} layers.",
+                self.manifest.name,
+                self.network.layers().len()
+            )),
         };
-        let mut error = Error::new("fame::layer::unknown", format!("model `{}` has no layer called `{name}`.", self.manifest.name));
+        let mut error = Error::new(
+            "fame::layer::unknown",
+            format!("model `{}` has no layer called `{name}`.", self.manifest.name),
+        );
         error.help = help;
         error
     }
 }
 
-/// How a recipe names a target layer: a tensor's name or an alias of the manifest in quotes, or a rule.
+/// How a recipe names a target layer: a tensor's name or an alias of the manifest in quotes, or a
+/// rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerChoice {
     /// The ONNX tensor's name, or an alias such as `"embedding"`.
     Named(String),
     /// The last convolution with spatial extent.
     LastConv,
-    /// The last layer with spatial extent on the way to the output: what global pooling or flattening reads. An error in a transformer that
-    /// ends in tokens; the error names a layer that serves.
+    /// The last layer with spatial extent on the way to the output: what global pooling or
+    /// flattening reads. An error in a transformer that ends in tokens; the error names a layer
+    /// that serves.
     BeforePooling,
     /// The graph's first output.
     Output,
@@ -146,12 +193,14 @@ impl<'de> Deserialize<'de> for LayerChoice {
             "LastConv" => Ok(Self::LastConv),
             "BeforePooling" => Ok(Self::BeforePooling),
             "Output" => Ok(Self::Output),
-            quoted if quoted.starts_with(['"', 'r']) => {
-                crate::recipe::parse(quoted).map(Self::Named).map_err(|p| D::Error::custom(p.message))
-            }
+            quoted if quoted.starts_with(['"', 'r']) => crate::recipe::parse(quoted)
+                .map(Self::Named)
+                .map_err(|p| D::Error::custom(p.message)),
             other => {
                 let hint = suggestion(other, &Self::RULES, "rule").unwrap_or_default();
-                Err(D::Error::custom(format!("`{other}` is neither a layer's name in quotes nor a layer rule ({hint})")))
+                Err(D::Error::custom(format!(
+                    "`{other}` is neither a layer's name in quotes nor a layer rule ({hint})"
+                )))
             }
         }
     }
@@ -180,16 +229,23 @@ impl JsonSchema for LayerChoice {
     }
 }
 
-/// One target layer, or several for losses that read more than one: `"embedding"`, `LastConv`, `["scores", "boxes"]`.
+/// One target layer, or several for losses that read more than one: `"embedding"`, `LastConv`,
+/// `["scores", "boxes"]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerChoices(pub Vec<LayerChoice>);
 
 impl<'de> Deserialize<'de> for LayerChoices {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
-        let parsed = if raw.starts_with('[') { crate::recipe::parse(raw) } else { crate::recipe::parse(raw).map(|one| vec![one]) };
+        let parsed = if raw.starts_with('[') {
+            crate::recipe::parse(raw)
+        } else {
+            crate::recipe::parse(raw).map(|one| vec![one])
+        };
         match parsed {
-            Ok(choices) if choices.is_empty() => Err(D::Error::custom("at least one layer is needed")),
+            Ok(choices) if choices.is_empty() => {
+                Err(D::Error::custom("at least one layer is needed"))
+            }
             Ok(choices) => Ok(Self(choices)),
             Err(problem) => Err(D::Error::custom(problem.message)),
         }

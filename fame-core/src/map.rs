@@ -4,8 +4,8 @@ use crate::{Tensor, record::Facts};
 
 /// What map steps work on: `[C, H, W]` over the pixels of one prepared picture.
 ///
-/// It starts as the perturbation field (C = the model's channels, signed: what moved) and ends as the finished map (usually C = 1,
-/// values in 0..=1, 1 = most important).
+/// It starts as the perturbation field (C = the model's channels, signed: what moved) and ends as
+/// the finished map (usually C = 1, values in 0..=1, 1 = most important).
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttributionMap {
     /// `[C, H, W]`.
@@ -53,11 +53,13 @@ pub struct Explanation {
     pub warnings: Vec<String>,
     /// What holds for all maps: layer, loss, parameters as resolved.
     pub facts: Facts,
-    /// What the maps rest on, for the recipe's `check`. An explainer that names none is checked at the network's outputs for the clean pictures.
+    /// What the maps rest on, for the recipe's `check`. An explainer that names none is checked at
+    /// the network's outputs for the clean pictures.
     pub witnesses: Vec<Witness>,
 }
 
-/// An input that was fed to the network, and what the target layers gave for it: what a second backend can recompute.
+/// An input that was fed to the network, and what the target layers gave for it: what a second
+/// backend can recompute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Witness {
     /// Which input: `probe`, `probe after the walk`. Unique within the explanation.

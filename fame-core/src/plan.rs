@@ -1,4 +1,5 @@
-//! The plan: a recipe with every name resolved and every parameter checked, before anything is computed.
+//! The plan: a recipe with every name resolved and every parameter checked, before anything is
+//! computed.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use crate::{
     run::ForwardCheck,
 };
 
-/// Everything a run needs, resolved. `fame-cli check` stops here: no model was loaded, no folder made.
+/// Everything a run needs, resolved. `fame-cli check` stops here: no model was loaded, no folder
+/// made.
 pub struct Plan {
     /// The recipe, with overrides.
     pub text: RecipeText,
@@ -48,23 +50,31 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Resolves `text`; relative paths start from `folder`. What the recipe's `plugins` bring is added to `registry` for this plan; loading them
-    /// **runs their code**.
+    /// Resolves `text`; relative paths start from `folder`. What the recipe's `plugins` bring is
+    /// added to `registry` for this plan; loading them **runs their code**.
     ///
     /// # Errors
     /// Every problem of the recipe, each at its place.
-    pub fn resolve(text: RecipeText, folder: &Path, registry: &Registry, store: &ModelStore) -> std::result::Result<Self, Box<Problems>> {
+    pub fn resolve(
+        text: RecipeText,
+        folder: &Path,
+        registry: &Registry,
+        store: &ModelStore,
+    ) -> std::result::Result<Self, Box<Problems>> {
         let (file, problems) = RecipeFile::parse_partly(text.merged());
         let (registry, problems) = with_plugins(registry, file.as_ref(), folder, problems);
         let mut resolver = Resolver { text: text.merged(), registry: &registry, folder, problems };
         let plan = file.and_then(|file| resolver.plan(&file, store));
         match plan {
-            Some(parts) if resolver.problems.is_empty() => Ok(parts.into_plan(text, folder, &registry)),
+            Some(parts) if resolver.problems.is_empty() => {
+                Ok(parts.into_plan(text, folder, &registry))
+            }
             _ => Err(Box::new(report(&text, without_echoes(resolver.problems)))),
         }
     }
 
-    /// What each metric is called in `metrics.csv`: its plugin's name, numbered where the recipe has it more than once.
+    /// What each metric is called in `metrics.csv`: its plugin's name, numbered where the recipe
+    /// has it more than once.
     pub fn metric_names(&self) -> Vec<String> {
         let name = |i: usize| {
             let own = &self.metrics[i].name;
@@ -87,7 +97,15 @@ impl Plan {
             (
                 "explain",
                 list(
-                    self.explain.iter().map(|(n, b)| Value::Map(facts([("name", n.as_str().into()), ("explainer", b.record())]))).collect(),
+                    self.explain
+                        .iter()
+                        .map(|(n, b)| {
+                            Value::Map(facts([
+                                ("name", n.as_str().into()),
+                                ("explainer", b.record()),
+                            ]))
+                        })
+                        .collect(),
                 ),
             ),
             ("check", self.check.as_ref().map(Built::record).into()),
@@ -102,19 +120,29 @@ impl Plan {
 const REFUSED: &str = "this plugin is not loaded";
 
 /// The registry with what the recipe's plugins bring.
-fn with_plugins(registry: &Registry, file: Option<&RecipeFile>, folder: &Path, mut problems: Vec<Problem>) -> (Registry, Vec<Problem>) {
+fn with_plugins(
+    registry: &Registry,
+    file: Option<&RecipeFile>,
+    folder: &Path,
+    mut problems: Vec<Problem>,
+) -> (Registry, Vec<Problem>) {
     let mut registry = registry.clone();
     for plugin in file.map(|f| f.plugins.as_slice()).unwrap_or_default() {
         let here = folder == Path::new(".");
         let path = if here { PathBuf::from(&plugin.value) } else { folder.join(&plugin.value) };
         if let Err(e) = registry.load(&path) {
-            problems.push(Problem::new(&e.code, e.message, plugin.span.clone()).with_label(REFUSED).with_help(e.help));
+            problems.push(
+                Problem::new(&e.code, e.message, plugin.span.clone())
+                    .with_label(REFUSED)
+                    .with_help(e.help),
+            );
         }
     }
     (registry, problems)
 }
 
-/// Without the names that nobody knows because the plugin that brings them was refused: that is reported already.
+/// Without the names that nobody knows because the plugin that brings them was refused: that is
+/// reported already.
 fn without_echoes(mut problems: Vec<Problem>) -> Vec<Problem> {
     if problems.iter().any(|p| p.label == REFUSED) {
         problems.retain(|p| p.code != UNKNOWN_PLUGIN);
@@ -126,7 +154,8 @@ fn without_echoes(mut problems: Vec<Problem>) -> Vec<Problem> {
 fn report(text: &RecipeText, mut problems: Vec<Problem>) -> Problems {
     problems.sort_by_key(|p| (p.span.start, p.span.end));
     let n = problems.len();
-    let summary = format!("recipe `{}` has {n} error{}", text.name(), if n == 1 { "" } else { "s" });
+    let summary =
+        format!("recipe `{}` has {n} error{}", text.name(), if n == 1 { "" } else { "s" });
     Problems { summary, each: problems.into_iter().map(|p| text.sourced(p)).collect() }
 }
 
@@ -154,7 +183,20 @@ struct Resolved {
 
 impl Resolved {
     fn into_plan(self, text: RecipeText, folder: &Path, registry: &Registry) -> Plan {
-        let Self { manifest, backend, preset, data, prepare, explain, check, metrics, write, seed, parts, out } = self;
+        let Self {
+            manifest,
+            backend,
+            preset,
+            data,
+            prepare,
+            explain,
+            check,
+            metrics,
+            write,
+            seed,
+            parts,
+            out,
+        } = self;
         let plugins = registry.loaded().iter().map(PluginFile::record).collect();
         Plan {
             text,
@@ -180,7 +222,12 @@ impl Resolver<'_> {
     fn plan(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<Resolved> {
         let manifest = self.manifest(file, store);
         let task = manifest.as_ref().map_or_else(Default::default, |m| m.task);
-        let with = BuildContext { registry: self.registry, preset: file.preset, task, folder: self.folder };
+        let with = BuildContext {
+            registry: self.registry,
+            preset: file.preset,
+            task,
+            folder: self.folder,
+        };
         let backend = self.part::<dyn Backend>(&file.backend.value, file.backend.span.start, &with);
         if let Some(Err(e)) = backend.as_ref().map(|b| b.plugin.check()) {
             self.error_at(e, &file.backend.span);
@@ -188,15 +235,23 @@ impl Resolver<'_> {
         let data = self.part::<dyn Dataset>(&file.data.value, file.data.span.start, &with);
         self.files(data.as_ref(), &file.data.span, store);
         let prepare = match (&file.prepare, &manifest) {
-            (Some(steps), _) => steps.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect(),
+            (Some(steps), _) => {
+                steps.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect()
+            }
             (None, Some(m)) => self.default_prepare(m, &file.model.span, &with),
             (None, None) => Vec::new(),
         };
         self.auxiliary_models(&prepare, &file.model.span, store);
-        let explain = file.explain.iter().filter_map(|(n, s)| Some((n.clone(), self.part(&s.value, s.span.start, &with)?))).collect();
+        let explain = file
+            .explain
+            .iter()
+            .filter_map(|(n, s)| Some((n.clone(), self.part(&s.value, s.span.start, &with)?)))
+            .collect();
         let check = file.check.as_ref().and_then(|check| self.check(check, &with));
-        let metrics = file.metrics.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
-        let write = file.write.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
+        let metrics =
+            file.metrics.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
+        let write =
+            file.write.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
         self.repeated_writers(&file.write);
         let out = file.out.as_ref().map(PathBuf::from);
         Some(Resolved {
@@ -215,7 +270,12 @@ impl Resolver<'_> {
         })
     }
 
-    fn part<T: ?Sized + Contract>(&mut self, spec: &Spec, at: usize, with: &BuildContext<'_>) -> Option<Built<T>> {
+    fn part<T: ?Sized + Contract>(
+        &mut self,
+        spec: &Spec,
+        at: usize,
+        with: &BuildContext<'_>,
+    ) -> Option<Built<T>> {
         match self.registry.build::<T>(spec, with) {
             Ok(built) => Some(built),
             Err(problems) => {
@@ -225,7 +285,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn check(&mut self, spec: &Placed<Spec>, with: &BuildContext<'_>) -> Option<Built<ForwardCheck>> {
+    fn check(
+        &mut self,
+        spec: &Placed<Spec>,
+        with: &BuildContext<'_>,
+    ) -> Option<Built<ForwardCheck>> {
         match ForwardCheck::build(&spec.value, with) {
             Ok(built) => {
                 if let Err(e) = built.plugin.can_run() {
@@ -241,14 +305,19 @@ impl Resolver<'_> {
     }
 
     fn error_at(&mut self, error: Error, span: &std::ops::Range<usize>) {
-        self.problems.push(Problem::new(&error.code, error.message, span.clone()).with_help(error.help));
+        self.problems
+            .push(Problem::new(&error.code, error.message, span.clone()).with_help(error.help));
     }
 
     fn manifest(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<ModelManifest> {
-        store.resolve(&file.model.value, self.folder).map_err(|e| self.error_at(e, &file.model.span)).ok()
+        store
+            .resolve(&file.model.value, self.folder)
+            .map_err(|e| self.error_at(e, &file.model.span))
+            .ok()
     }
 
-    /// The manifest's own prepare steps. Their text is not part of the recipe, so a problem in them is shown at the model's name.
+    /// The manifest's own prepare steps. Their text is not part of the recipe, so a problem in them
+    /// is shown at the model's name.
     fn default_prepare(
         &mut self,
         manifest: &ModelManifest,
@@ -257,13 +326,19 @@ impl Resolver<'_> {
     ) -> Vec<Built<dyn PrepareStep>> {
         let mut steps = Vec::new();
         for text in &manifest.prepare {
-            let built = Spec::from_text(text).map_err(|p| vec![p]).and_then(|spec| self.registry.build(&spec, with));
+            let built = Spec::from_text(text)
+                .map_err(|p| vec![p])
+                .and_then(|spec| self.registry.build(&spec, with));
             match built {
                 Ok(step) => steps.push(step),
                 Err(problems) => {
                     for p in problems {
-                        let message = format!("prepare step `{text}` of manifest `{}`: {}", manifest.name, p.message);
-                        self.problems.push(Problem::new(&p.code, message, at.clone()).with_help(p.help));
+                        let message = format!(
+                            "prepare step `{text}` of manifest `{}`: {}",
+                            manifest.name, p.message
+                        );
+                        self.problems
+                            .push(Problem::new(&p.code, message, at.clone()).with_help(p.help));
                     }
                 }
             }
@@ -271,7 +346,12 @@ impl Resolver<'_> {
         steps
     }
 
-    fn files(&mut self, data: Option<&Built<dyn Dataset>>, span: &std::ops::Range<usize>, store: &ModelStore) {
+    fn files(
+        &mut self,
+        data: Option<&Built<dyn Dataset>>,
+        span: &std::ops::Range<usize>,
+        store: &ModelStore,
+    ) {
         for file in data.map(|d| d.plugin.files()).unwrap_or_default() {
             let found = match file.strip_prefix("picture:") {
                 Some(name) => store.check_picture(name),
@@ -281,7 +361,9 @@ impl Resolver<'_> {
             if let Err(e) = found {
                 // Under the file's own name, where the recipe wrote it plainly.
                 let quoted = format!("{file:?}");
-                let at = self.text[span.clone()].find(&quoted).map(|i| span.start + i..span.start + i + quoted.len());
+                let at = self.text[span.clone()]
+                    .find(&quoted)
+                    .map(|i| span.start + i..span.start + i + quoted.len());
                 self.error_at(e, &at.unwrap_or_else(|| span.clone()));
             }
         }
@@ -291,13 +373,25 @@ impl Resolver<'_> {
     fn repeated_writers(&mut self, writers: &[Placed<Spec>]) {
         for (i, w) in writers.iter().enumerate() {
             if writers[..i].iter().any(|earlier| earlier.value.name == w.value.name) {
-                let message = format!("writer `{}` is given twice, and both would write the same files.", w.value.name);
-                self.problems.push(Problem::new("fame::recipe::repeated_writer", message, w.span.clone()));
+                let message = format!(
+                    "writer `{}` is given twice, and both would write the same files.",
+                    w.value.name
+                );
+                self.problems.push(Problem::new(
+                    "fame::recipe::repeated_writer",
+                    message,
+                    w.span.clone(),
+                ));
             }
         }
     }
 
-    fn auxiliary_models(&mut self, prepare: &[Built<dyn PrepareStep>], at: &std::ops::Range<usize>, store: &ModelStore) {
+    fn auxiliary_models(
+        &mut self,
+        prepare: &[Built<dyn PrepareStep>],
+        at: &std::ops::Range<usize>,
+        store: &ModelStore,
+    ) {
         for step in prepare {
             for model in step.plugin.models() {
                 if let Err(e) = store.manifest(&model) {
@@ -310,7 +404,11 @@ impl Resolver<'_> {
 
 fn missing_file(file: &str, folder: &Path) -> Error {
     let path = folder.join(file);
-    let error = Error::new("fame::data::missing_file", format!("there is no file `{}`.", path.display()));
-    let otherwise = || "paths are relative to the recipe; `picture:NAME` names a picture that fame can fetch".to_owned();
+    let error =
+        Error::new("fame::data::missing_file", format!("there is no file `{}`.", path.display()));
+    let otherwise = || {
+        "paths are relative to the recipe; `picture:NAME` names a picture that fame can fetch"
+            .to_owned()
+    };
     error.with_help(near_file(&path).unwrap_or_else(otherwise))
 }

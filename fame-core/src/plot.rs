@@ -19,7 +19,8 @@ pub struct Plot {
     pub series: Vec<(String, Vec<(f64, f64)>)>,
 }
 
-/// Colours that people tell apart whatever their eyes (Wong 2011, Nature Methods 8:441); black first. A curve beyond them is drawn in the same colours with marks.
+/// Colours that people tell apart whatever their eyes (Wong 2011, Nature Methods 8:441); black
+/// first. A curve beyond them is drawn in the same colours with marks.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -37,19 +38,27 @@ impl Plot {
     /// # Errors
     /// When there is no finite point to draw.
     pub fn svg(&self) -> Result<String> {
-        let finite =
-            |points: &[(f64, f64)]| -> Vec<(f64, f64)> { points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect() };
+        let finite = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
+            points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+        };
         let all: Vec<(f64, f64)> = self.series.iter().flat_map(|(_, p)| finite(p)).collect();
         if all.is_empty() {
-            return Err(Error::new("fame::plot::empty", format!("plot `{}` has no finite point.", self.name)));
+            return Err(Error::new(
+                "fame::plot::empty",
+                format!("plot `{}` has no finite point.", self.name),
+            ));
         }
         let range = |of: fn(&(f64, f64)) -> f64, spare: f64| {
-            let (low, high) = all.iter().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+            let (low, high) = all
+                .iter()
+                .map(of)
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
             let margin = if high > low { (high - low) * spare } else { 0.5 };
             low - margin..high + margin
         };
         let mut text = String::new();
-        // Everything fails for the same reason, a text that cannot be written into a string: it does not happen.
+        // Everything fails for the same reason, a text that cannot be written into a string: it
+        // does not happen.
         let failed = |e: &dyn std::fmt::Display| Error::bug(format!("plot `{}`: {e}", self.name));
         {
             let root = SVGBackend::with_string(&mut text, (720, 420)).into_drawing_area();
@@ -77,18 +86,24 @@ impl Plot {
             for (n, (name, points)) in self.series.iter().enumerate() {
                 let style = ShapeStyle::from(COLOURS[n % COLOURS.len()]).stroke_width(2);
                 let points = finite(points);
-                chart.draw_series(LineSeries::new(points.iter().copied(), style)).map_err(|e| failed(&e))?;
+                chart
+                    .draw_series(LineSeries::new(points.iter().copied(), style))
+                    .map_err(|e| failed(&e))?;
                 let marked = n >= COLOURS.len();
                 if marked {
                     let marks = points.iter().map(|p| Circle::new(*p, 3, style.filled()));
                     chart.draw_series(marks).map_err(|e| failed(&e))?;
                 }
                 let y = 40 + 22 * n as i32;
-                right.draw(&PathElement::new(vec![(4, y), (30, y)], style)).map_err(|e| failed(&e))?;
+                right
+                    .draw(&PathElement::new(vec![(4, y), (30, y)], style))
+                    .map_err(|e| failed(&e))?;
                 if marked {
                     right.draw(&Circle::new((17, y), 3, style.filled())).map_err(|e| failed(&e))?;
                 }
-                right.draw(&Text::new(name.clone(), (36, y - 7), ("sans-serif", 13).into_font())).map_err(|e| failed(&e))?;
+                right
+                    .draw(&Text::new(name.clone(), (36, y - 7), ("sans-serif", 13).into_font()))
+                    .map_err(|e| failed(&e))?;
             }
             root.present().map_err(|e| failed(&e))?;
         }
@@ -96,11 +111,13 @@ impl Plot {
     }
 }
 
-/// A number at an axis that spans `span`, to the digits that tell neighbours apart, without zeros that say nothing and without `-0`.
+/// A number at an axis that spans `span`, to the digits that tell neighbours apart, without zeros
+/// that say nothing and without `-0`.
 fn tick(value: f64, span: f64) -> String {
     let decimals = (2.0 - span.log10()).ceil().clamp(0.0, 17.0) as usize;
     let text = format!("{value:.decimals$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
@@ -110,8 +127,19 @@ mod tests {
 
     #[test]
     fn every_curve_is_drawn_and_named() {
-        let curve = |n: usize| (format!("method_{n}"), (0..=10).map(|k| (10.0 * f64::from(k), n as f64 * f64::from(k))).collect());
-        let plot = Plot { name: "p".into(), title: "a < b".into(), x: "P".into(), y: "y".into(), series: (0..10).map(curve).collect() };
+        let curve = |n: usize| {
+            (
+                format!("method_{n}"),
+                (0..=10).map(|k| (10.0 * f64::from(k), n as f64 * f64::from(k))).collect(),
+            )
+        };
+        let plot = Plot {
+            name: "p".into(),
+            title: "a < b".into(),
+            x: "P".into(),
+            y: "y".into(),
+            series: (0..10).map(curve).collect(),
+        };
         let svg = plot.svg().unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         assert!((0..10).all(|n| svg.contains(&format!("method_{n}"))));
@@ -131,7 +159,11 @@ mod tests {
 
     #[test]
     fn a_flat_curve_has_room() {
-        let plot = Plot { name: "p".into(), series: vec![("x".into(), vec![(0.0, 1.0), (1.0, 1.0)])], ..Plot::default() };
+        let plot = Plot {
+            name: "p".into(),
+            series: vec![("x".into(), vec![(0.0, 1.0), (1.0, 1.0)])],
+            ..Plot::default()
+        };
         assert!(plot.svg().unwrap().contains("polyline"));
     }
 }

@@ -1,8 +1,10 @@
-//! Random numbers that are the same on every machine: SplitMix64, seeded from the run's seed and the item's id.
+//! Random numbers that are the same on every machine: SplitMix64, seeded from the run's seed and
+//! the item's id.
 
 /// A stream of random numbers, the same on every machine.
 ///
-/// SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): a counter through a mixing function, so that near seeds give unrelated streams.
+/// SplitMix64 (Steele, Lea & Flood, OOPSLA 2014): a counter through a mixing function, so that near
+/// seeds give unrelated streams.
 pub struct Random(u64);
 
 impl Random {
@@ -61,7 +63,10 @@ mod tests {
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
         let variance = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n - mean * mean;
         // Four standard errors of either.
-        assert!(mean.abs() < 4.0 / n.sqrt() && (variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "{mean} {variance}");
+        assert!(
+            mean.abs() < 4.0 / n.sqrt() && (variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(),
+            "{mean} {variance}"
+        );
     }
 
     #[test]

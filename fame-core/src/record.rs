@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// A fact. It is written to `item.json` and `run.json` as the JSON it looks like.
 ///
-/// It is our own type, not `serde_json::Value`, because a dynamic plugin may have been built with another version of that crate.
+/// It is our own type, not `serde_json::Value`, because a dynamic plugin may have been built with
+/// another version of that crate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(untagged)]
 pub enum Value {
@@ -34,7 +35,9 @@ impl Value {
     /// Any serialisable value as a fact. What cannot be expressed in JSON becomes [`Value::Null`].
     pub fn of<T: Serialize>(value: &T) -> Self {
         // Through text, so that an f32 keeps its own digits.
-        serde_json::to_string(value).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
+        serde_json::to_string(value)
+            .and_then(|text| serde_json::from_str(&text))
+            .unwrap_or_default()
     }
 
     /// The named part of a map.
@@ -108,7 +111,11 @@ mod tests {
 
     #[test]
     fn facts_survive_json() {
-        let v = Value::Map(facts([("a", 1usize.into()), ("b", vec!["x", "y"].into()), ("c", Value::Null)]));
+        let v = Value::Map(facts([
+            ("a", 1usize.into()),
+            ("b", vec!["x", "y"].into()),
+            ("c", Value::Null),
+        ]));
         let back: Value = serde_json::from_str(&serde_json::to_string(&v).unwrap()).unwrap();
         assert_eq!(v, back);
     }

@@ -1,7 +1,7 @@
 //! The registry: every kind of plugin by name, and the way from recipe text to a running part.
 //!
-//! A plugin is a struct of parameters that serde can read. It implements [`Plugin`] for the contract it serves and is registered with
-//! one line:
+//! A plugin is a struct of parameters that serde can read. It implements [`Plugin`] for the
+//! contract it serves and is registered with one line:
 //!
 //! ```
 //! use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Parts, Plugin, Registry}, recipe::Problem};
@@ -55,8 +55,8 @@
 //! assert!(registry.names(fame_core::registry::Kind::Loss).contains(&"Mean"));
 //! ```
 //!
-//! `inventory` collects the registrations at link time. Nothing reads that list behind your back: [`Registry::builtin`] makes a value
-//! from it, and the value is handed to whoever parses.
+//! `inventory` collects the registrations at link time. Nothing reads that list behind your back:
+//! [`Registry::builtin`] makes a value from it, and the value is handed to whoever parses.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -65,7 +65,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Preset, Result,
-    contract::{Backend, Dataset, Explainer, Loss, MapStep, Metric, Perturbation, PrepareStep, Writer},
+    contract::{
+        Backend, Dataset, Explainer, Loss, MapStep, Metric, Perturbation, PrepareStep, Writer,
+    },
     model::Task,
     plugin::{
         PluginFile,
@@ -170,14 +172,14 @@ pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
     /// The paper or code that defines it; empty when it is our own.
     const REFERENCE: &'static str = "";
 
-    /// Fills in defaults that depend on the preset or the task, and reports parameters out of range through `parts`. What stands in
-    /// `self` afterwards is what the record shows.
+    /// Fills in defaults that depend on the preset or the task, and reports parameters out of range
+    /// through `parts`. What stands in `self` afterwards is what the record shows.
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         let _ = (with, parts);
     }
 
-    /// Makes the running part. Nested specs are built with [`Parts::build`], which also records them.
-    /// `None` when something was reported that makes building pointless.
+    /// Makes the running part. Nested specs are built with [`Parts::build`], which also records
+    /// them. `None` when something was reported that makes building pointless.
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
 }
 
@@ -215,12 +217,19 @@ impl Parts {
             .ok()
             .and_then(|all| all.into_iter().find(|e| e.key == field))
             .map_or(0..self.body.len(), |e| e.value_span);
-        self.problems.push(Problem::new("fame::recipe::out_of_range", message, span).with_label("this value"));
+        self.problems.push(
+            Problem::new("fame::recipe::out_of_range", message, span).with_label("this value"),
+        );
     }
 
-    /// Builds the nested `spec` that stands in parameter `field`, with `with` (whose preset may differ from the outer one). `None` when it
-    /// has problems; they are reported at their places.
-    pub fn build<T: ?Sized + Contract>(&mut self, field: &str, spec: &Spec, with: &BuildContext<'_>) -> Option<Built<T>> {
+    /// Builds the nested `spec` that stands in parameter `field`, with `with` (whose preset may
+    /// differ from the outer one). `None` when it has problems; they are reported at their places.
+    pub fn build<T: ?Sized + Contract>(
+        &mut self,
+        field: &str,
+        spec: &Spec,
+        with: &BuildContext<'_>,
+    ) -> Option<Built<T>> {
         match with.registry.build::<T>(spec, with) {
             Ok(built) => {
                 self.nested.push((field.to_owned(), built.record()));
@@ -234,7 +243,12 @@ impl Parts {
     }
 
     /// Builds a list of nested specs.
-    pub fn build_all<T: ?Sized + Contract>(&mut self, field: &str, specs: &[Spec], with: &BuildContext<'_>) -> Vec<Built<T>> {
+    pub fn build_all<T: ?Sized + Contract>(
+        &mut self,
+        field: &str,
+        specs: &[Spec],
+        with: &BuildContext<'_>,
+    ) -> Vec<Built<T>> {
         let mut records = Vec::new();
         let mut built = Vec::new();
         for spec in specs {
@@ -257,16 +271,23 @@ impl Parts {
 }
 
 /// Parses, resolves, checks and builds `P`: from text to a running part.
-pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(body: &str, with: &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>> {
+pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(
+    body: &str,
+    with: &BuildContext<'_>,
+) -> std::result::Result<Built<T>, Vec<Problem>> {
     let mut parameters: P = parse(body).map_err(|p| vec![p])?;
     let mut parts = Parts { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() };
     parameters.resolve(with, &mut parts);
     let mut record = Value::of(&parameters);
-    // Building on top of reported problems would only repeat them, but nested specs have news of their own.
+    // Building on top of reported problems would only repeat them, but nested specs have news of
+    // their own.
     let plugin = parameters.build(with, &mut parts);
     let (true, Some(plugin)) = (parts.problems.is_empty(), plugin) else {
         if parts.problems.is_empty() {
-            parts.report("", format!("`{}` was not built and did not say why: a bug in the plugin.", P::NAME));
+            parts.report(
+                "",
+                format!("`{}` was not built and did not say why: a bug in the plugin.", P::NAME),
+            );
         }
         return Err(parts.problems);
     };
@@ -276,16 +297,23 @@ pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(body: &str, with: &BuildContext<
     Ok(Built { name: P::NAME.to_owned(), plugin, parameters: record })
 }
 
-/// The factory behind every registration: builds `P` and guards it. It is generic, so it is compiled into the crate that registers `P`: that is where panics
-/// must be caught.
+/// The factory behind every registration: builds `P` and guards it. It is generic, so it is
+/// compiled into the crate that registers `P`: that is where panics must be caught.
 fn build<T: ?Sized + Contract, P: Plugin<T>>(
     origin: &'static str,
     body: &str,
     with: &BuildContext<'_>,
 ) -> std::result::Result<Built<T>, Vec<Problem>> {
     let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
-    let problem = |e: Error| vec![Problem::new(&e.code, e.message, 0..body.len()).with_label("these parameters").with_help(e.help)];
-    let built = caught(|| assemble::<T, P>(body, with)).map_err(|panic| problem(panic.error(who, "in its factory")))??;
+    let problem = |e: Error| {
+        vec![
+            Problem::new(&e.code, e.message, 0..body.len())
+                .with_label("these parameters")
+                .with_help(e.help),
+        ]
+    };
+    let built = caught(|| assemble::<T, P>(body, with))
+        .map_err(|panic| problem(panic.error(who, "in its factory")))??;
     let Built { name, plugin, parameters } = built;
     Ok(Built { name, plugin: T::guarded(who, plugin).map_err(problem)?, parameters })
 }
@@ -293,14 +321,17 @@ fn build<T: ?Sized + Contract, P: Plugin<T>>(
 /// The JSON schema of the parameters of `P`, as text.
 fn schema<T: ?Sized + Contract, P: Plugin<T>>(origin: &'static str) -> Result<String> {
     let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
-    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P))).map_err(|panic| panic.error(who, "in its schema"))?;
+    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P)))
+        .map_err(|panic| panic.error(who, "in its schema"))?;
     text.map_err(|e| Error::bug(format!("{who} has a schema that is no JSON: {e}.")))
 }
 
 /// Builds a part from its origin and the text of its parameters.
-type BuildFn<T> = fn(&'static str, &str, &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>>;
+type BuildFn<T> =
+    fn(&'static str, &str, &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>>;
 
-/// One plugin as registered. Made by [`crate::register!`] and by nothing else: its factory guards what it builds.
+/// One plugin as registered. Made by [`crate::register!`] and by nothing else: its factory guards
+/// what it builds.
 #[derive(Clone, Copy)]
 pub struct Registration {
     name: &'static str,
@@ -433,9 +464,10 @@ contracts! {
 
 inventory::collect!(Registration);
 
-/// Registers a plugin: `register!(Loss: Similarity);`. The first word is a variant of [`Kind`]; the type implements [`Plugin`] for that
-/// kind's contract. It serves both ways in: a binary that links the crate finds the plugin, and [`export_plugin!`](crate::export_plugin) hands it over
-/// when the crate is loaded.
+/// Registers a plugin: `register!(Loss: Similarity);`. The first word is a variant of [`Kind`]; the
+/// type implements [`Plugin`] for that kind's contract. It serves both ways in: a binary that links
+/// the crate finds the plugin, and [`export_plugin!`](crate::export_plugin) hands it over when the
+/// crate is loaded.
 #[macro_export]
 macro_rules! register {
     (# Backend: $plugin:ty) => { $crate::register!(@ Backend, $plugin) };
@@ -469,7 +501,8 @@ macro_rules! register {
 /// The code of a name that no plugin has.
 pub(crate) const UNKNOWN_PLUGIN: &str = "fame::recipe::unknown_plugin";
 
-/// A plugin that this program could have had but was built without: a recipe that names it is told how to get it.
+/// A plugin that this program could have had but was built without: a recipe that names it is told
+/// how to get it.
 pub struct Absent {
     /// What it would be.
     pub kind: Kind,
@@ -502,21 +535,25 @@ impl Registry {
         for registration in inventory::iter::<Registration> {
             registry.add(*registration)?;
         }
-        registry.absent = inventory::iter::<Absent>.into_iter().map(|a| ((a.kind, a.name), a.way)).collect();
+        registry.absent =
+            inventory::iter::<Absent>.into_iter().map(|a| ((a.kind, a.name), a.way)).collect();
         Ok(registry)
     }
 
-    /// Lets [`Registry::load`] take plugins from anywhere: whoever they belong to, and whoever can write them.
+    /// Lets [`Registry::load`] take plugins from anywhere: whoever they belong to, and whoever can
+    /// write them.
     #[must_use]
     pub fn trusting(mut self, trusting: bool) -> Self {
         self.trusting = trusting;
         self
     }
 
-    /// Loads the plugins in the shared library at `path`: **runs its code.** A file that is loaded already is left alone. See [`crate::plugin`].
+    /// Loads the plugins in the shared library at `path`: **runs its code.** A file that is loaded
+    /// already is left alone. See [`crate::plugin`].
     ///
     /// # Errors
-    /// The file cannot be trusted, is no plugin, was built by another compiler or against another fame-core, or brings a name that is taken. Nothing is added then.
+    /// The file cannot be trusted, is no plugin, was built by another compiler or against another
+    /// fame-core, or brings a name that is taken. Nothing is added then.
     pub fn load(&mut self, path: &Path) -> Result<()> {
         let file = PluginFile::read(path)?;
         if self.loaded.iter().any(|known| known.real == file.real) {
@@ -546,7 +583,13 @@ impl Registry {
         if let Some(old) = self.entries.get(&key) {
             return Err(Error::new(
                 "fame::registry::duplicate",
-                format!("two plugins are called {} `{}`: one from {}, one from {}.", key.0.noun(), new.name, old.origin, new.origin),
+                format!(
+                    "two plugins are called {} `{}`: one from {}, one from {}.",
+                    key.0.noun(),
+                    new.name,
+                    old.origin,
+                    new.origin
+                ),
             )
             .with_help("Rename one of them, or load only one."));
         }
@@ -570,28 +613,48 @@ impl Registry {
     }
 
     /// Builds what `spec` names. Problems are placed in the text the spec was parsed from.
-    pub fn build<T: ?Sized + Contract>(&self, spec: &Spec, with: &BuildContext<'_>) -> std::result::Result<Built<T>, Vec<Problem>> {
-        let found = self.get(T::KIND, &spec.name).and_then(|r| Some((r.origin, T::of(&r.factory)?)));
+    pub fn build<T: ?Sized + Contract>(
+        &self,
+        spec: &Spec,
+        with: &BuildContext<'_>,
+    ) -> std::result::Result<Built<T>, Vec<Problem>> {
+        let found =
+            self.get(T::KIND, &spec.name).and_then(|r| Some((r.origin, T::of(&r.factory)?)));
         let Some((origin, factory)) = found else { return Err(vec![self.unknown(T::KIND, spec)]) };
-        factory(origin, &spec.body, with).map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
+        factory(origin, &spec.body, with)
+            .map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
     }
 
     /// Whether the example of `registration` parses and builds.
-    pub fn check_example(&self, registration: &Registration, with: &BuildContext<'_>) -> std::result::Result<(), Vec<Problem>> {
+    pub fn check_example(
+        &self,
+        registration: &Registration,
+        with: &BuildContext<'_>,
+    ) -> std::result::Result<(), Vec<Problem>> {
         let spec = Spec::from_text(registration.example).map_err(|p| vec![p])?;
         registration.factory.try_build(registration.origin, &spec.body, with)
     }
 
     fn unknown(&self, kind: Kind, spec: &Spec) -> Problem {
         let absent = self.absent.iter().find(|((k, name), _)| *k == kind && *name == spec.name);
-        let elsewhere = Kind::ALL.into_iter().find(|k| *k != kind && self.get(*k, &spec.name).is_some());
+        let elsewhere =
+            Kind::ALL.into_iter().find(|k| *k != kind && self.get(*k, &spec.name).is_some());
         let help = match elsewhere {
             _ if absent.is_some() => absent.map(|(_, way)| (*way).to_owned()),
-            Some(other) => Some(format!("`{}` is a {}, and a {} is wanted here", spec.name, other.noun(), kind.noun())),
+            Some(other) => Some(format!(
+                "`{}` is a {}, and a {} is wanted here",
+                spec.name,
+                other.noun(),
+                kind.noun()
+            )),
             None => suggestion(&spec.name, &self.names(kind), kind.noun()),
         };
-        Problem::new(UNKNOWN_PLUGIN, format!("no {} is named `{}`.", kind.noun(), spec.name), spec.name_span.clone())
-            .with_label("not registered")
-            .with_help(help)
+        Problem::new(
+            UNKNOWN_PLUGIN,
+            format!("no {} is named `{}`.", kind.noun(), spec.name),
+            spec.name_span.clone(),
+        )
+        .with_label("not registered")
+        .with_help(help)
     }
 }

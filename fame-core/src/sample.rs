@@ -21,7 +21,8 @@ pub struct Picture {
     pub source: String,
     /// Maps pixel coordinates of the picture as decoded to those of `pixels`.
     pub geometry: Affine,
-    /// Known points and regions, in coordinates of the picture as decoded; [`Picture::map_point`] takes them along.
+    /// Known points and regions, in coordinates of the picture as decoded; [`Picture::map_point`]
+    /// takes them along.
     pub annotations: Vec<Annotation>,
     /// What the prepare steps found and did, for the record.
     pub facts: Facts,
@@ -35,9 +36,17 @@ impl Picture {
     pub fn new(pixels: Tensor, source: impl Into<String>) -> Result<Self> {
         match pixels.shape() {
             [3, h, w] if *h > 0 && *w > 0 => {}
-            other => return Err(Error::bug(format!("a picture must be [3, H, W], not {other:?}."))),
+            other => {
+                return Err(Error::bug(format!("a picture must be [3, H, W], not {other:?}.")));
+            }
         }
-        Ok(Self { pixels, source: source.into(), geometry: Affine::IDENTITY, annotations: Vec::new(), facts: Facts::new() })
+        Ok(Self {
+            pixels,
+            source: source.into(),
+            geometry: Affine::IDENTITY,
+            annotations: Vec::new(),
+            facts: Facts::new(),
+        })
     }
 
     /// Rows of pixels.
@@ -56,14 +65,16 @@ impl Picture {
     }
 }
 
-/// A named, possibly labelled list of points: five facial landmarks, the two corners of a region, an outline.
+/// A named, possibly labelled list of points: five facial landmarks, the two corners of a region,
+/// an outline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
     /// What it is, such as `landmarks`.
     pub name: String,
     /// Its label, where there is one.
     pub label: Option<String>,
-    /// Points `[x, y]` in pixels of the picture as decoded, x to the right and y down, (0, 0) the outer corner of the first pixel.
+    /// Points `[x, y]` in pixels of the picture as decoded, x to the right and y down, (0, 0) the
+    /// outer corner of the first pixel.
     pub points: Vec<[f32; 2]>,
 }
 
@@ -92,7 +103,14 @@ impl Affine {
     pub fn then(&self, next: &Affine) -> Self {
         let [a, b, c, d, e, f] = self.0;
         let [p, q, r, s, t, u] = next.0;
-        Self([p * a + q * d, p * b + q * e, p * c + q * f + r, s * a + t * d, s * b + t * e, s * c + t * f + u])
+        Self([
+            p * a + q * d,
+            p * b + q * e,
+            p * c + q * f + r,
+            s * a + t * d,
+            s * b + t * e,
+            s * c + t * f + u,
+        ])
     }
 
     /// The map back, or `None` when the plane was squashed to a line.
@@ -107,9 +125,11 @@ impl Affine {
     }
 }
 
-/// The fact that holds a sample's place in the list it comes from, counted from 0; see [`Sample::row`].
+/// The fact that holds a sample's place in the list it comes from, counted from 0; see
+/// [`Sample::row`].
 pub const ROW: &str = "row";
-/// The fact that names the part of the list a sample belongs to, such as a fold of a cross-validation; see [`Sample::fold`].
+/// The fact that names the part of the list a sample belongs to, such as a fold of a
+/// cross-validation; see [`Sample::fold`].
 pub const FOLD: &str = "fold";
 
 /// One unit of work: the pictures that are explained together, and what is known about them.
@@ -117,18 +137,21 @@ pub const FOLD: &str = "fold";
 pub struct Sample {
     /// Unique within the run, stable between runs, safe as a folder name.
     pub id: String,
-    /// Pictures by role, in the dataset's order. One picture has the role [`IMAGE`]; a face pair has [`GALLERY`] and [`PROBE`].
+    /// Pictures by role, in the dataset's order. One picture has the role [`IMAGE`]; a face pair
+    /// has [`GALLERY`] and [`PROBE`].
     pub pictures: Vec<(String, Picture)>,
     /// The class the sample is labelled with, if it is.
     pub label: Option<usize>,
     /// For a pair: whether both show the same identity, if known.
     pub genuine: Option<bool>,
-    /// What else the dataset knows: [`ROW`], [`FOLD`], and whatever its documentation says. Part of the item's record.
+    /// What else the dataset knows: [`ROW`], [`FOLD`], and whatever its documentation says. Part of
+    /// the item's record.
     pub facts: Facts,
 }
 
 impl Sample {
-    /// Its place in the list it comes from, counted from 0 before any selection: the row of a protocol.
+    /// Its place in the list it comes from, counted from 0 before any selection: the row of a
+    /// protocol.
     pub fn row(&self) -> Option<usize> {
         match self.facts.get(ROW) {
             Some(Value::Integer(row)) => usize::try_from(*row).ok(),

@@ -13,7 +13,8 @@ pub enum Better {
     Lower,
 }
 
-/// Numbers by explainer and column, each with its item. Several numbers of one item (its maps) are averaged first, so that every item weighs the same.
+/// Numbers by explainer and column, each with its item. Several numbers of one item (its maps) are
+/// averaged first, so that every item weighs the same.
 #[derive(Clone, Debug, Default)]
 pub struct Scores {
     /// Explainers in the order they came.
@@ -29,18 +30,22 @@ pub struct Scores {
 /// Sign flips behind a p value: it is then good to about ± 0.004 at 0.05.
 const FLIPS: usize = 10_000;
 
-/// Two-sided p of a paired sign-flip permutation test (Fisher 1935): how often chance alone, giving each of `differences` either sign, takes their sum as far from zero as it is. Seeded.
-/// Never below 1/10001, for the arrangement seen is one of those possible; 1 of nothing.
+/// Two-sided p of a paired sign-flip permutation test (Fisher 1935): how often chance alone, giving
+/// each of `differences` either sign, takes their sum as far from zero as it is. Seeded. Never
+/// below 1/10001, for the arrangement seen is one of those possible; 1 of nothing.
 pub fn sign_flip_p(differences: &[f64]) -> f64 {
     // Sums of the same numbers in another order differ by rounding.
     let found = differences.iter().sum::<f64>().abs() * (1.0 - 1e-12) - 1e-12;
     let mut random = Random::new(1);
-    let flipped = |random: &mut Random| differences.iter().map(|d| if random.below(2) == 0 { *d } else { -d }).sum::<f64>().abs();
+    let flipped = |random: &mut Random| {
+        differences.iter().map(|d| if random.below(2) == 0 { *d } else { -d }).sum::<f64>().abs()
+    };
     let as_far = (0..FLIPS).filter(|_| flipped(&mut random) >= found).count();
     (as_far + 1) as f64 / (FLIPS + 1) as f64
 }
 
-/// Holm's (1979) adjustment of several p values: with it, the chance of one false alarm among all of them stays below the level.
+/// Holm's (1979) adjustment of several p values: with it, the chance of one false alarm among all
+/// of them stays below the level.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -54,7 +59,14 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 
 impl Scores {
     /// Adds a number; `better` counts when the column is new.
-    pub fn add(&mut self, explainer: &str, column: &str, better: Option<Better>, item: &str, value: f64) {
+    pub fn add(
+        &mut self,
+        explainer: &str,
+        column: &str,
+        better: Option<Better>,
+        item: &str,
+        value: f64,
+    ) {
         let e = self.explainers.iter().position(|e| e == explainer).unwrap_or_else(|| {
             self.explainers.push(explainer.to_owned());
             self.explainers.len() - 1
@@ -71,7 +83,8 @@ impl Scores {
         }
     }
 
-    /// Says of which kind an item is. Intervals then resample within kinds: see [`stratified_interval`]. Items of which nothing is said are of kind 0.
+    /// Says of which kind an item is. Intervals then resample within kinds: see
+    /// [`stratified_interval`]. Items of which nothing is said are of kind 0.
     pub fn in_stratum(&mut self, item: &str, stratum: usize) {
         self.strata.insert(item.to_owned(), stratum);
     }
@@ -89,18 +102,30 @@ impl Scores {
 
     fn mean(&self, explainer: usize, column: usize) -> Option<Interval> {
         let of = self.of(explainer, column)?;
-        let strata: Vec<usize> = of.keys().map(|item| self.strata.get(*item).copied().unwrap_or(0)).collect();
+        let strata: Vec<usize> =
+            of.keys().map(|item| self.strata.get(*item).copied().unwrap_or(0)).collect();
         let values: Vec<f64> = of.into_values().collect();
-        Some(stratified_interval(&strata, |drawn| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64))
+        Some(stratified_interval(&strata, |drawn| {
+            drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64
+        }))
     }
 
-    /// The mean of every column for every explainer with its 95 % bootstrap interval over items, `decimals` digits after the point, and a curve over each quantity that stands in three or more
-    /// columns `quantity P=number`.
+    /// The mean of every column for every explainer with its 95 % bootstrap interval over items,
+    /// `decimals` digits after the point, and a curve over each quantity that stands in three or
+    /// more columns `quantity P=number`.
     pub fn means(&self, name: &str, title: String, decimals: usize) -> Table {
-        let shown = |i: Interval| format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", i.mean, i.low, i.high);
-        let count = |e: usize| (0..self.columns.len()).filter_map(|c| Some(self.values.get(&(e, c))?.len())).max().unwrap_or(0);
-        let means: Vec<Vec<Option<Interval>>> =
-            (0..self.explainers.len()).map(|e| (0..self.columns.len()).map(|c| self.mean(e, c)).collect()).collect();
+        let shown = |i: Interval| {
+            format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", i.mean, i.low, i.high)
+        };
+        let count = |e: usize| {
+            (0..self.columns.len())
+                .filter_map(|c| Some(self.values.get(&(e, c))?.len()))
+                .max()
+                .unwrap_or(0)
+        };
+        let means: Vec<Vec<Option<Interval>>> = (0..self.explainers.len())
+            .map(|e| (0..self.columns.len()).map(|c| self.mean(e, c)).collect())
+            .collect();
         let row = |(e, explainer): (usize, &String)| {
             let cells = means[e].iter().map(|m| m.map_or_else(String::new, shown));
             [explainer.clone(), count(e).to_string()].into_iter().chain(cells).collect()
@@ -108,7 +133,11 @@ impl Scores {
         Table {
             name: name.to_owned(),
             title,
-            columns: ["explainer", "items"].map(str::to_owned).into_iter().chain(self.columns.iter().map(|(c, _)| c.clone())).collect(),
+            columns: ["explainer", "items"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(self.columns.iter().map(|(c, _)| c.clone()))
+                .collect(),
             rows: self.explainers.iter().enumerate().map(row).collect(),
             plots: self.plots(name, &means),
             notes: if self.explainers.is_empty() {
@@ -123,7 +152,11 @@ impl Scores {
     fn plots(&self, name: &str, means: &[Vec<Option<Interval>>]) -> Vec<Plot> {
         let mut quantities: Vec<(&str, Vec<(usize, f64)>)> = Vec::new();
         for (c, (column, _)) in self.columns.iter().enumerate() {
-            let Some((quantity, p)) = column.rsplit_once(" P=").and_then(|(q, p)| Some((q, p.parse().ok()?))) else { continue };
+            let Some((quantity, p)) =
+                column.rsplit_once(" P=").and_then(|(q, p)| Some((q, p.parse().ok()?)))
+            else {
+                continue;
+            };
             match quantities.iter_mut().find(|(q, _)| *q == quantity) {
                 Some((_, points)) => points.push((c, p)),
                 None => quantities.push((quantity, vec![(c, p)])),
@@ -138,25 +171,38 @@ impl Scores {
                 .explainers
                 .iter()
                 .zip(means)
-                .map(|(e, m)| (e.clone(), points.iter().filter_map(|(c, p)| Some((*p, m[*c]?.mean))).collect()))
+                .map(|(e, m)| {
+                    (
+                        e.clone(),
+                        points.iter().filter_map(|(c, p)| Some((*p, m[*c]?.mean))).collect(),
+                    )
+                })
                 .collect(),
         };
         quantities.into_iter().filter(|(_, points)| points.len() >= 3).map(plot).collect()
     }
 
-    /// Every explainer against `floor`, item by item: the mean difference in each column that is good one way, with the sign-flip test's p, Holm-adjusted over the whole table. Notes say who does
-    /// not beat it. `None` when there is no such explainer or nothing beside it.
+    /// Every explainer against `floor`, item by item: the mean difference in each column that is
+    /// good one way, with the sign-flip test's p, Holm-adjusted over the whole table. Notes say who
+    /// does not beat it. `None` when there is no such explainer or nothing beside it.
     pub fn against(&self, name: &str, floor: &str, decimals: usize) -> Option<Table> {
         /// The level at which a difference counts.
         const LEVEL: f64 = 0.05;
         let of_floor = self.explainers.iter().position(|e| e == floor)?;
-        let columns: Vec<(usize, &str, Better)> =
-            self.columns.iter().enumerate().filter_map(|(c, (name, better))| Some((c, name.as_str(), (*better)?))).collect();
+        let columns: Vec<(usize, &str, Better)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(c, (name, better))| Some((c, name.as_str(), (*better)?)))
+            .collect();
         let mut found = Vec::new();
         for (e, explainer) in self.explainers.iter().enumerate().filter(|(e, _)| *e != of_floor) {
             for (c, column, better) in &columns {
-                let (Some(mine), Some(theirs)) = (self.of(e, *c), self.of(of_floor, *c)) else { continue };
-                let differences: Vec<f64> = mine.iter().filter_map(|(item, v)| Some(v - theirs.get(item)?)).collect();
+                let (Some(mine), Some(theirs)) = (self.of(e, *c), self.of(of_floor, *c)) else {
+                    continue;
+                };
+                let differences: Vec<f64> =
+                    mine.iter().filter_map(|(item, v)| Some(v - theirs.get(item)?)).collect();
                 if !differences.is_empty() {
                     let mean = differences.iter().sum::<f64>() / differences.len() as f64;
                     found.push((explainer, *column, *better, mean, sign_flip_p(&differences)));
@@ -169,18 +215,31 @@ impl Scores {
         let adjusted = holm(&found.iter().map(|f| f.4).collect::<Vec<_>>());
         let cell = |explainer: &String, column: &str| {
             let at = found.iter().position(|f| f.0 == explainer && f.1 == column);
-            at.map_or_else(String::new, |i| format!("{:+.decimals$} (p {:.4})", found[i].3, adjusted[i]))
+            at.map_or_else(String::new, |i| {
+                format!("{:+.decimals$} (p {:.4})", found[i].3, adjusted[i])
+            })
         };
-        let row = |explainer: &String| [explainer.clone()].into_iter().chain(columns.iter().map(|(_, c, _)| cell(explainer, c))).collect();
+        let row = |explainer: &String| {
+            [explainer.clone()]
+                .into_iter()
+                .chain(columns.iter().map(|(_, c, _)| cell(explainer, c)))
+                .collect()
+        };
         let beats = |i: &usize| {
             let (_, _, better, mean, _) = found[*i];
             adjusted[*i] < LEVEL && if better == Better::Higher { mean > 0.0 } else { mean < 0.0 }
         };
-        let losers: Vec<String> = (0..found.len()).filter(|i| !beats(i)).map(|i| format!("{} in {}", found[i].0, found[i].1)).collect();
+        let losers: Vec<String> = (0..found.len())
+            .filter(|i| !beats(i))
+            .map(|i| format!("{} in {}", found[i].0, found[i].1))
+            .collect();
         let verdict = if losers.is_empty() {
             format!("Every explainer beats `{floor}` in every column (p < {LEVEL}).")
         } else {
-            format!("Does NOT beat `{floor}` (p < {LEVEL} in the right direction): {}.", losers.join("; "))
+            format!(
+                "Does NOT beat `{floor}` (p < {LEVEL} in the right direction): {}.",
+                losers.join("; ")
+            )
         };
         let arrow = |b: Better| if b == Better::Higher { "high is good" } else { "low is good" };
         Some(Table {
@@ -189,7 +248,10 @@ impl Scores {
                 "Mean difference from `{floor}`, item by item (p: two-sided sign-flip test, Holm-adjusted over {} comparisons)",
                 found.len()
             ),
-            columns: ["explainer".to_owned()].into_iter().chain(columns.iter().map(|(_, c, b)| format!("{c} ({})", arrow(*b)))).collect(),
+            columns: ["explainer".to_owned()]
+                .into_iter()
+                .chain(columns.iter().map(|(_, c, b)| format!("{c} ({})", arrow(*b))))
+                .collect(),
             rows: self.explainers.iter().filter(|e| *e != floor).map(row).collect(),
             notes: vec![verdict],
             ..Table::default()
@@ -203,7 +265,8 @@ mod tests {
 
     #[test]
     fn p_values_are_those_of_the_exact_test() {
-        // Of 2⁸ signs two take eight equal differences as far: p = 2/256, and 10,000 flips waver by 0.001.
+        // Of 2⁸ signs two take eight equal differences as far: p = 2/256, and 10,000 flips waver by
+        // 0.001.
         assert!((sign_flip_p(&[1.0; 8]) - 2.0 / 256.0).abs() < 0.004);
         assert_eq!(sign_flip_p(&[1.0, -1.0]), 1.0);
         assert_eq!(sign_flip_p(&[]), 1.0);
@@ -226,7 +289,13 @@ mod tests {
             for (explainer, drop) in [("good", 2.0), ("random", 0.0), ("bad", -1.0)] {
                 for p in [10, 30, 50] {
                     let value = drop * f64::from(p) / 10.0 + f64::from(item % 3) * 0.01;
-                    scores.add(explainer, &format!("drop P={p}"), Some(Better::Higher), &item.to_string(), value);
+                    scores.add(
+                        explainer,
+                        &format!("drop P={p}"),
+                        Some(Better::Higher),
+                        &item.to_string(),
+                        value,
+                    );
                 }
             }
             scores.add("good", "area", None, &item.to_string(), 0.5);
@@ -241,13 +310,20 @@ mod tests {
         assert_eq!(table.columns[1], "drop P=10 (high is good)");
         assert_eq!(table.columns.len(), 4, "a column that is good neither way is not tested");
         assert_eq!(table.rows[0][..2], ["good", "+2.00 (p 0.0006)"]);
-        assert!(table.notes[0].contains("bad in drop P=10; bad in drop P=30") && !table.notes[0].contains("good in"), "{:?}", table.notes);
+        assert!(
+            table.notes[0].contains("bad in drop P=10; bad in drop P=30")
+                && !table.notes[0].contains("good in"),
+            "{:?}",
+            table.notes
+        );
         assert!(scores().against("road", "nobody", 2).is_none());
     }
 
     #[test]
     fn an_empty_table_says_so() {
-        assert!(Scores::default().means("iou", "t".into(), 4).notes[0].contains("Nothing was measured"));
+        assert!(
+            Scores::default().means("iou", "t".into(), 4).notes[0].contains("Nothing was measured")
+        );
         assert!(scores().means("road", "t".into(), 4).notes.is_empty());
     }
 
@@ -256,7 +332,10 @@ mod tests {
         let table = scores().means("road", "t".into(), 4);
         assert_eq!(table.plots.len(), 1);
         let plot = &table.plots[0];
-        assert_eq!((plot.name.as_str(), plot.series.len(), plot.series[0].0.as_str()), ("road_drop", 3, "good"));
+        assert_eq!(
+            (plot.name.as_str(), plot.series.len(), plot.series[0].0.as_str()),
+            ("road_drop", 3, "good")
+        );
         assert!((plot.series[0].1[2].1 - 10.0).abs() < 0.02 && plot.series[0].1[2].0 == 50.0);
     }
 }

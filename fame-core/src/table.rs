@@ -24,31 +24,42 @@ impl std::fmt::Display for Interval {
 /// Resamples behind an [`interval`]: its ends then rest on the 50 lowest and highest of them.
 const RESAMPLES: usize = 2000;
 
-/// The mean of `statistic` over `n` items with the 95 % percentile interval of a bootstrap over items (Efron 1979), seeded: the same numbers give the same interval.
+/// The mean of `statistic` over `n` items with the 95 % percentile interval of a bootstrap over
+/// items (Efron 1979), seeded: the same numbers give the same interval.
 ///
-/// `statistic` is given the items' numbers, drawn with replacement, and answers with what is to be averaged or counted over them.
+/// `statistic` is given the items' numbers, drawn with replacement, and answers with what is to be
+/// averaged or counted over them.
 pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
     stratified_interval(&vec![0; n], statistic)
 }
 
-/// The same where the items are of several kinds, `strata[i]` the kind of item i, from 0: each item is replaced by one of its own kind, so that every resample has as many of each as there are
+/// The same where the items are of several kinds, `strata[i]` the kind of item i, from 0: each item
+/// is replaced by one of its own kind, so that every resample has as many of each as there are
 /// (genuine and impostor pairs, say, whose numbers a protocol fixes).
 pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
     let n = strata.len();
     let all: Vec<usize> = (0..n).collect();
     let mean = if n == 0 { f64::NAN } else { statistic(&all) };
-    let mut members: Vec<Vec<usize>> = vec![Vec::new(); strata.iter().max().map_or(0, |most| most + 1)];
+    let mut members: Vec<Vec<usize>> =
+        vec![Vec::new(); strata.iter().max().map_or(0, |most| most + 1)];
     strata.iter().enumerate().for_each(|(item, stratum)| members[*stratum].push(item));
     let mut random = Random::new(0x00FA_3E00);
     let mut drawn = all;
     let mut found: Vec<f64> = (0..if n == 0 { 0 } else { RESAMPLES })
         .map(|_| {
-            drawn.iter_mut().zip(strata).for_each(|(d, stratum)| *d = members[*stratum][random.below(members[*stratum].len())]);
+            drawn.iter_mut().zip(strata).for_each(|(d, stratum)| {
+                *d = members[*stratum][random.below(members[*stratum].len())]
+            });
             statistic(&drawn)
         })
         .collect();
     found.sort_by(f64::total_cmp);
-    let at = |share: f64| found.get((share * (found.len().saturating_sub(1)) as f64).round() as usize).copied().unwrap_or(f64::NAN);
+    let at = |share: f64| {
+        found
+            .get((share * (found.len().saturating_sub(1)) as f64).round() as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
     Interval { mean, low: at(0.025), high: at(0.975) }
 }
 
@@ -74,8 +85,13 @@ pub struct Table {
 impl Table {
     /// Comma-separated values with a header; notes are left out.
     pub fn csv(&self) -> String {
-        let quoted =
-            |cell: &String| if cell.contains([',', '"', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.clone() };
+        let quoted = |cell: &String| {
+            if cell.contains([',', '"', '\n']) {
+                format!("\"{}\"", cell.replace('"', "\"\""))
+            } else {
+                cell.clone()
+            }
+        };
         let line = |cells: &[String]| cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
         line(&self.columns) + &self.rows.iter().map(|r| line(r)).collect::<String>()
     }
@@ -88,7 +104,11 @@ impl Table {
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let line = |cells: &[String]| {
-            let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count()))).collect();
+            let padded: Vec<String> = cells
+                .iter()
+                .zip(&widths)
+                .map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count())))
+                .collect();
             format!("| {} |\n", padded.join(" | "))
         };
         let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
@@ -103,9 +123,15 @@ impl Table {
     /// A LaTeX `tabular`.
     pub fn latex(&self) -> String {
         let escaped = |cell: &String| {
-            cell.replace('\\', "\\textbackslash{}").replace('_', "\\_").replace('%', "\\%").replace('&', "\\&").replace('#', "\\#")
+            cell.replace('\\', "\\textbackslash{}")
+                .replace('_', "\\_")
+                .replace('%', "\\%")
+                .replace('&', "\\&")
+                .replace('#', "\\#")
         };
-        let line = |cells: &[String]| cells.iter().map(escaped).collect::<Vec<_>>().join(" & ") + " \\\\\n";
+        let line = |cells: &[String]| {
+            cells.iter().map(escaped).collect::<Vec<_>>().join(" & ") + " \\\\\n"
+        };
         let columns = format!("l{}", "r".repeat(self.columns.len().saturating_sub(1)));
         let rows: String = self.rows.iter().map(|r| line(r)).collect();
         format!(
@@ -121,7 +147,9 @@ mod tests {
     use super::*;
 
     fn mean(values: &[f64]) -> Interval {
-        interval(values.len(), |drawn| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64)
+        interval(values.len(), |drawn| {
+            drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64
+        })
     }
 
     #[test]
@@ -131,7 +159,8 @@ mod tests {
         let (few, many) = (mean(&few), mean(&many));
         assert!((few.mean - 4.5).abs() < 1e-12 && few.low < 4.5 && few.high > 4.5);
         assert!(many.high - many.low < 0.2 * (few.high - few.low));
-        // The standard error of 1000 draws is 2.87 / √1000 = 0.091; 95 % are ± 1.96 of it. The bootstrap itself wavers by a few percent.
+        // The standard error of 1000 draws is 2.87 / √1000 = 0.091; 95 % are ± 1.96 of it. The
+        // bootstrap itself wavers by a few percent.
         assert!((many.high - many.low - 2.0 * 1.96 * 0.0908).abs() < 0.03, "{many:?}");
         assert_eq!(mean(&[2.0; 5]), Interval { mean: 2.0, low: 2.0, high: 2.0 });
         assert!(mean(&[]).mean.is_nan());
@@ -142,7 +171,8 @@ mod tests {
         // Half of the items are all 0, half all 1: drawn within their kinds nothing varies.
         let values: Vec<f64> = (0..40).map(|i| f64::from(i % 2)).collect();
         let strata: Vec<usize> = (0..40).map(|i| i % 2).collect();
-        let of = |drawn: &[usize]| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64;
+        let of =
+            |drawn: &[usize]| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64;
         assert_eq!(stratified_interval(&strata, of), Interval { mean: 0.5, low: 0.5, high: 0.5 });
         let free = interval(40, of);
         // √(0.25 / 40) = 0.079.
@@ -160,7 +190,12 @@ mod tests {
             ..Table::default()
         };
         assert_eq!(table.csv(), "explainer,a_b\n\"fame, \"\"x\"\"\",50%\n");
-        assert_eq!(table.markdown(), "### Scores\n\n| explainer | a_b |\n| --------- | --- |\n| fame, \"x\" | 50% |\n\nFew.\n");
-        assert!(table.latex().contains("explainer & a\\_b \\\\") && table.latex().contains("50\\%"));
+        assert_eq!(
+            table.markdown(),
+            "### Scores\n\n| explainer | a_b |\n| --------- | --- |\n| fame, \"x\" | 50% |\n\nFew.\n"
+        );
+        assert!(
+            table.latex().contains("explainer & a\\_b \\\\") && table.latex().contains("50\\%")
+        );
     }
 }

@@ -1,13 +1,14 @@
 //! The plain tensor that crosses every seam: a shape and row-major `f32` values.
 //!
-//! No array library appears here on purpose. tract and tch bring different versions of `ndarray`, and a plugin built elsewhere brings
-//! its own; a `Vec` and a shape mean the same to all of them.
+//! No array library appears here on purpose. tract and tch bring different versions of `ndarray`,
+//! and a plugin built elsewhere brings its own; a `Vec` and a shape mean the same to all of them.
 
 use crate::{Error, Result};
 
 /// A dense, row-major tensor of `f32`.
 ///
-/// The product of `shape` always equals `data.len()`; the constructors keep it so. A scalar has an empty shape and one value.
+/// The product of `shape` always equals `data.len()`; the constructors keep it so. A scalar has an
+/// empty shape and one value.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -23,7 +24,10 @@ impl Tensor {
         let shape = shape.into();
         let volume = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         if volume != Some(data.len()) {
-            return Err(Error::bug(format!("a tensor of shape {shape:?} cannot hold {} values.", data.len())));
+            return Err(Error::bug(format!(
+                "a tensor of shape {shape:?} cannot hold {} values.",
+                data.len()
+            )));
         }
         Ok(Self { shape, data })
     }
@@ -128,7 +132,10 @@ impl Tensor {
                 Some(first) if *first != row.shape => {
                     return Err(Error::new(
                         "fame::tensor::shapes_differ",
-                        format!("cannot stack rows of different shapes: {first:?} and {:?}.", row.shape),
+                        format!(
+                            "cannot stack rows of different shapes: {first:?} and {:?}.",
+                            row.shape
+                        ),
                     ));
                 }
                 Some(_) => {}
@@ -159,7 +166,9 @@ impl Tensor {
 /// The largest absolute value of `values`; 0 when there are none, NaN if any value is NaN.
 pub fn max_abs(values: &[f32]) -> f32 {
     // `f32::max` would drop a NaN; an explanation must not.
-    values.iter().fold(0.0, |m: f32, v| if v.is_nan() || m.is_nan() { f32::NAN } else { m.max(v.abs()) })
+    values
+        .iter()
+        .fold(0.0, |m: f32, v| if v.is_nan() || m.is_nan() { f32::NAN } else { m.max(v.abs()) })
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! Time of one LOTS step (forward, input gradient, update) of an ONNX network on every backend that is compiled in.
+//! Time of one LOTS step (forward, input gradient, update) of an ONNX network on every backend that
+//! is compiled in.
 //!
-//! `cargo bench -p fame-plugins [--features tch] --bench lots_step -- model.onnx [layer] [rows] [threads]`, or
-//! `LOTS_MODEL=model.onnx cargo bench …`. The layer is by default the last output of the graph. Each wall time is the median of eleven runs
-//! after warm-up; CPU time is the mean over the same runs. With `LOTS_JSON` set each line is followed by its numbers in JSON
+//! `cargo bench -p fame-plugins [--features tch] --bench lots_step -- model.onnx [layer] [rows] [threads]`,
+//! or `LOTS_MODEL=model.onnx cargo bench …`. The layer is by default the last output of the graph.
+//! Each wall time is the median of eleven runs after warm-up; CPU time is the mean over the same
+//! runs. With `LOTS_JSON` set each line is followed by its numbers in JSON
 //! (`tests/oracles/speed_table.py` reads them); `LOTS_ENGINES=cpu` or `cuda` keeps only those.
 
 use std::time::{Duration, Instant};
@@ -18,8 +20,9 @@ const RUNS: usize = 11;
 /// The step size of LOTS.
 const ETA: f32 = 1.0 / 255.0;
 
-/// Time that the threads of this process have computed, in ms. The scheduler counts each thread's in ns; a thread that has ended is no longer counted, but
-/// the engines' pools stay for as long as the process.
+/// Time that the threads of this process have computed, in ms. The scheduler counts each thread's
+/// in ns; a thread that has ended is no longer counted, but the engines' pools stay for as long as
+/// the process.
 fn cpu_time() -> f64 {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
     let of = |thread: std::fs::DirEntry| -> Option<f64> {
@@ -87,18 +90,41 @@ fn libtorch(_threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
 fn libtorch(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
     use fame_plugins::backends::tch::{Device, Precision, Tch};
     let with = |device, precision| Tch { device, threads, precision, ..Tch::default() };
-    let mut found = vec![("tch f32", with(Device::Cpu, Precision::F32)), ("tch bf16", with(Device::Cpu, Precision::Bf16))];
-    let cuda = [("cuda f32", Precision::F32), ("cuda tf32", Precision::Tf32), ("cuda bf16", Precision::Bf16)];
+    let mut found = vec![
+        ("tch f32", with(Device::Cpu, Precision::F32)),
+        ("tch bf16", with(Device::Cpu, Precision::Bf16)),
+    ];
+    let cuda = [
+        ("cuda f32", Precision::F32),
+        ("cuda tf32", Precision::Tf32),
+        ("cuda bf16", Precision::Bf16),
+    ];
     let there = |engine: &Tch| engine.check().is_ok();
-    found.extend(cuda.into_iter().map(|(name, precision)| (name, with(Device::Cuda(0), precision))).filter(|(_, engine)| there(engine)));
+    found.extend(
+        cuda.into_iter()
+            .map(|(name, precision)| (name, with(Device::Cuda(0), precision)))
+            .filter(|(_, engine)| there(engine)),
+    );
     found.into_iter().map(|(name, engine)| (name, Box::new(engine) as Box<dyn Backend>)).collect()
 }
 
-fn bench((name, engine): (&str, &dyn Backend), file: &str, layer: Option<&str>, rows: usize, threads: usize) -> Result<()> {
+fn bench(
+    (name, engine): (&str, &dyn Backend),
+    file: &str,
+    layer: Option<&str>,
+    rows: usize,
+    threads: usize,
+) -> Result<()> {
     let start = Instant::now();
     let network = engine.load(&LoadRequest { file: file.into(), input_shape: None })?;
     let loaded = start.elapsed().as_secs_f64();
-    let last = network.layers().iter().rev().find(|l| l.is_output).map(|l| l.name.clone()).unwrap_or_default();
+    let last = network
+        .layers()
+        .iter()
+        .rev()
+        .find(|l| l.is_output)
+        .map(|l| l.name.clone())
+        .unwrap_or_default();
     let layer = layer.map_or(last, str::to_owned);
     let mut batch = picture(rows, network.input_shape())?;
     let taps = Taps::of([layer.clone()]).with_gradient(Place::Input);
@@ -133,13 +159,14 @@ fn main() {
     let rows: Option<usize> = args.get(2).and_then(|n| n.parse().ok());
     let layer = args.get(1).map(String::as_str).filter(|layer| !layer.is_empty());
     let threads: Option<usize> = args.get(3).and_then(|n| n.parse().ok());
-    let cases = rows.map_or(vec![(1, 1), (1, 2), (4, 1), (4, 2)], |rows| vec![(rows, threads.unwrap_or(rows))]);
+    let cases = rows
+        .map_or(vec![(1, 1), (1, 2), (4, 1), (4, 2)], |rows| vec![(rows, threads.unwrap_or(rows))]);
     // `cpu` or `cuda`: only those.
     let wanted: Option<bool> = std::env::var("LOTS_ENGINES").ok().map(|device| device == "cuda");
     for (rows, threads) in cases {
-        for (name, engine) in
-            engines(threads).into_iter().filter(|(name, _)| wanted.as_ref().is_none_or(|cuda| *cuda == name.starts_with("cuda")))
-        {
+        for (name, engine) in engines(threads).into_iter().filter(|(name, _)| {
+            wanted.as_ref().is_none_or(|cuda| *cuda == name.starts_with("cuda"))
+        }) {
             if let Err(error) = bench((name, engine.as_ref()), &file, layer, rows, threads) {
                 println!("{name}: {}: {error}", error.code);
             }

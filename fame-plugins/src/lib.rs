@@ -1,7 +1,8 @@
 //! Everything built in: one folder per kind, one file per plugin.
 //!
-//! Each file holds a plugin's parameters, its code, its unit tests and one `register!` line. A program that wants them must name this crate
-//! (`use fame_plugins as _;`), or the linker leaves them out.
+//! Each file holds a plugin's parameters, its code, its unit tests and one `register!` line. A
+//! program that wants them must name this crate (`use fame_plugins as _;`), or the linker leaves
+//! them out.
 
 pub mod backends;
 pub mod datasets;

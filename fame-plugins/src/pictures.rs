@@ -1,7 +1,8 @@
 //! Pictures: from files to `[3, H, W]` and back to PNG.
 //!
-//! What a file is called does not matter: its first bytes say whether it is PNG, JPEG or WebP. Any file, however broken or large, ends in a picture or
-//! in one [`Error`] whose code starts with `fame::picture::`.
+//! What a file is called does not matter: its first bytes say whether it is PNG, JPEG or WebP. Any
+//! file, however broken or large, ends in a picture or in one [`Error`] whose code starts with
+//! `fame::picture::`.
 
 use std::{
     io::Cursor,
@@ -14,7 +15,10 @@ use fame_core::{
     record::{Facts, Value, facts},
     run::write_whole,
 };
-use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation};
+use image::{
+    DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
+    metadata::Orientation,
+};
 
 /// Extensions of files that [`load`] can decode, lower case, sorted.
 pub const EXTENSIONS: [&str; 4] = ["jpeg", "jpg", "png", "webp"];
@@ -22,24 +26,27 @@ pub const EXTENSIONS: [&str; 4] = ["jpeg", "jpg", "png", "webp"];
 /// Largest picture that is decoded, in pixels: 100 megapixels, 1.2 GB as a tensor.
 pub const MAX_PIXELS: u64 = 100_000_000;
 
-/// Largest file that is read, in bytes. An uncompressed PNG of [`MAX_PIXELS`] with 16 bits and alpha fits.
+/// Largest file that is read, in bytes. An uncompressed PNG of [`MAX_PIXELS`] with 16 bits and
+/// alpha fits.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// Decodes the PNG, JPEG or WebP file at `path` into RGB `[3, H, W]` in 0..=1.
 ///
-/// `shown` is what the recipe wrote; it becomes [`Picture::source`] and stands in messages, so that records do not differ between machines.
-/// Gray becomes three equal channels, 8 and 16 bits are divided by 255 and 65535, transparent pixels are laid over black (what they hide would
-/// otherwise reach the network), and the picture is turned upright as its EXIF orientation asks. [`Picture::facts`] gets `decoded`: format, size
-/// and what of this was done.
+/// `shown` is what the recipe wrote; it becomes [`Picture::source`] and stands in messages, so that
+/// records do not differ between machines. Gray becomes three equal channels, 8 and 16 bits are
+/// divided by 255 and 65535, transparent pixels are laid over black (what they hide would otherwise
+/// reach the network), and the picture is turned upright as its EXIF orientation asks.
+/// [`Picture::facts`] gets `decoded`: format, size and what of this was done.
 ///
 /// # Errors
-/// `fame::picture::unreadable`, `::not_a_file`, `::empty`, `::unknown_format`, `::too_large` or `::broken`.
+/// `fame::picture::unreadable`, `::not_a_file`, `::empty`, `::unknown_format`, `::too_large` or
+/// `::broken`.
 pub fn load(path: &Path, shown: &str) -> Result<Picture> {
     load_turned(path, shown, true)
 }
 
-/// As [`load`], but as the pixels are stored, whatever EXIF asks: for lists whose boxes count stored pixels. `torchvision` and the FAME authors read
-/// pictures so.
+/// As [`load`], but as the pixels are stored, whatever EXIF asks: for lists whose boxes count
+/// stored pixels. `torchvision` and the FAME authors read pictures so.
 ///
 /// # Errors
 /// As [`load`].
@@ -54,7 +61,8 @@ pub fn decode(bytes: &[u8], shown: &str) -> Result<Picture> {
 
 fn load_turned(path: &Path, shown: &str, upright: bool) -> Result<Picture> {
     read(path, shown).and_then(|bytes| decode_turned(&bytes, shown, upright)).map_err(|mut e| {
-        // The message stays the same on every machine; the help may say where this machine keeps the file.
+        // The message stays the same on every machine; the help may say where this machine keeps
+        // the file.
         if path.to_string_lossy() != shown {
             let place = format!("The file is `{}`.", path.display());
             e.help = Some(e.help.map_or(place.clone(), |h| format!("{h} {place}")));
@@ -70,18 +78,27 @@ fn decode_turned(bytes: &[u8], shown: &str, upright: bool) -> Result<Picture> {
     }
     let format = match image::guess_format(bytes) {
         Ok(f @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => f,
-        Ok(other) => return Err(unknown(format!("`{shown}` is a picture of type {other:?}, which fame does not read."))),
+        Ok(other) => {
+            return Err(unknown(format!(
+                "`{shown}` is a picture of type {other:?}, which fame does not read."
+            )));
+        }
         Err(_) => {
-            return Err(unknown(format!("`{shown}` is not a picture: it does not begin like PNG, JPEG or WebP, whatever its name says.")));
+            return Err(unknown(format!(
+                "`{shown}` is not a picture: it does not begin like PNG, JPEG or WebP, whatever its name says."
+            )));
         }
     };
-    // The decoder would fill what a truncated JPEG lacks with gray, and an explanation of gray would follow.
+    // The decoder would fill what a truncated JPEG lacks with gray, and an explanation of gray
+    // would follow.
     if format == ImageFormat::Jpeg && !jpeg_has_an_end(bytes) {
         return Err(broken(shown, format, "it ends early"));
     }
-    // Decoders are other people's code reading hostile input: a panic in one is one broken file, not the end of a run.
+    // Decoders are other people's code reading hostile input: a panic in one is one broken file,
+    // not the end of a run.
     let decoded = catch_unwind(AssertUnwindSafe(|| pixels(bytes, format, shown, upright)));
-    let (image, orientation) = decoded.unwrap_or_else(|_| Err(broken(shown, format, "its decoder gave up")))?;
+    let (image, orientation) =
+        decoded.unwrap_or_else(|_| Err(broken(shown, format, "its decoder gave up")))?;
     let about = about(&image, format, orientation);
     let mut picture = Picture::new(planes(image)?, shown)?;
     picture.facts.insert("decoded".to_owned(), Value::Map(about));
@@ -94,11 +111,16 @@ fn decode_turned(bytes: &[u8], shown: &str, upright: bool) -> Result<Picture> {
 /// When the tensor is not `[3, H, W]`: a bug of the caller.
 pub fn to_rgb8(pixels: &Tensor) -> Result<RgbImage> {
     let &[3, h, w] = pixels.shape() else {
-        return Err(Error::bug(format!("only [3, H, W] can become a picture, not {:?}.", pixels.shape())));
+        return Err(Error::bug(format!(
+            "only [3, H, W] can become a picture, not {:?}.",
+            pixels.shape()
+        )));
     };
     let plane = h * w;
-    let interleaved = (0..plane).flat_map(|i| [0, 1, 2].map(|c| to_byte(pixels.data()[c * plane + i]))).collect();
-    RgbImage::from_raw(w as u32, h as u32, interleaved).ok_or_else(|| Error::bug("a picture lost pixels on its way."))
+    let interleaved =
+        (0..plane).flat_map(|i| [0, 1, 2].map(|c| to_byte(pixels.data()[c * plane + i]))).collect();
+    RgbImage::from_raw(w as u32, h as u32, interleaved)
+        .ok_or_else(|| Error::bug("a picture lost pixels on its way."))
 }
 
 /// A value of 0..=1 as a byte: clamped, times 255, rounded. NaN becomes 0.
@@ -112,7 +134,11 @@ pub fn encode_png(picture: &RgbImage) -> Result<Vec<u8>> {
     picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png).map_err(|e| {
         Error::new(
             "fame::picture::encode",
-            format!("a picture of {}×{} pixels cannot be written as PNG: {e}.", picture.width(), picture.height()),
+            format!(
+                "a picture of {}×{} pixels cannot be written as PNG: {e}.",
+                picture.width(),
+                picture.height()
+            ),
         )
     })?;
     Ok(bytes)
@@ -128,31 +154,49 @@ fn unknown(message: String) -> Error {
 }
 
 fn broken(shown: &str, format: ImageFormat, why: &str) -> Error {
-    Error::new("fame::picture::broken", format!("`{shown}` begins like {format:?} but cannot be decoded: {why}."))
-        .with_help("Get the file again, or open it in a picture editor and save it anew.")
+    Error::new(
+        "fame::picture::broken",
+        format!("`{shown}` begins like {format:?} but cannot be decoded: {why}."),
+    )
+    .with_help("Get the file again, or open it in a picture editor and save it anew.")
 }
 
 fn too_large(message: String) -> Error {
-    Error::new("fame::picture::too_large", message).with_help("Scale the picture down first: networks see a few hundred pixels.")
+    Error::new("fame::picture::too_large", message)
+        .with_help("Scale the picture down first: networks see a few hundred pixels.")
 }
 
 fn read(path: &Path, shown: &str) -> Result<Vec<u8>> {
-    let unreadable = |e: std::io::Error| Error::new("fame::picture::unreadable", format!("`{shown}` cannot be read: {e}."));
+    let unreadable = |e: std::io::Error| {
+        Error::new("fame::picture::unreadable", format!("`{shown}` cannot be read: {e}."))
+    };
     let about = std::fs::metadata(path).map_err(unreadable)?;
     // Reading a pipe or a device might never end.
     if !about.is_file() {
         let what = if about.is_dir() { "a folder" } else { "not an ordinary file" };
-        return Err(Error::new("fame::picture::not_a_file", format!("`{shown}` is {what}, but a picture file is wanted."))
-            .with_help("Use Folder(path: …) for all pictures of a folder."));
+        return Err(Error::new(
+            "fame::picture::not_a_file",
+            format!("`{shown}` is {what}, but a picture file is wanted."),
+        )
+        .with_help("Use Folder(path: …) for all pictures of a folder."));
     }
     if about.len() > MAX_BYTES {
-        return Err(too_large(format!("`{shown}` has {} bytes; at most {MAX_BYTES} are read.", about.len())));
+        return Err(too_large(format!(
+            "`{shown}` has {} bytes; at most {MAX_BYTES} are read.",
+            about.len()
+        )));
     }
     std::fs::read(path).map_err(unreadable)
 }
 
-/// Decodes and, if `upright`, turns as EXIF asks. The size in the header is checked before any pixel is allocated.
-fn pixels(bytes: &[u8], format: ImageFormat, shown: &str, upright: bool) -> Result<(DynamicImage, Orientation)> {
+/// Decodes and, if `upright`, turns as EXIF asks. The size in the header is checked before any
+/// pixel is allocated.
+fn pixels(
+    bytes: &[u8],
+    format: ImageFormat,
+    shown: &str,
+    upright: bool,
+) -> Result<(DynamicImage, Orientation)> {
     let failed = |e: ImageError| match e {
         ImageError::Limits(e) => too_large(format!("`{shown}` would need too much memory: {e}.")),
         e => broken(shown, format, e.to_string().trim_end_matches('.')),
@@ -164,7 +208,10 @@ fn pixels(bytes: &[u8], format: ImageFormat, shown: &str, upright: bool) -> Resu
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (w, h) = decoder.dimensions();
     if u64::from(w) * u64::from(h) > MAX_PIXELS {
-        return Err(too_large(format!("`{shown}` is {w}×{h} pixels; at most {} megapixels are decoded.", MAX_PIXELS / 1_000_000)));
+        return Err(too_large(format!(
+            "`{shown}` is {w}×{h} pixels; at most {} megapixels are decoded.",
+            MAX_PIXELS / 1_000_000
+        )));
     }
     // Broken metadata does not make the pixels unreadable.
     let wanted = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -199,7 +246,12 @@ fn planes(image: DynamicImage) -> Result<Tensor> {
     }
 }
 
-fn spread<T: Copy>(samples: &[T], channels: usize, [h, w]: [usize; 2], unit: impl Fn(T) -> f32) -> Result<Tensor> {
+fn spread<T: Copy>(
+    samples: &[T],
+    channels: usize,
+    [h, w]: [usize; 2],
+    unit: impl Fn(T) -> f32,
+) -> Result<Tensor> {
     let plane = h * w;
     let mut data = vec![0.0; 3 * plane];
     for (i, pixel) in samples.chunks_exact(channels).enumerate() {
@@ -211,18 +263,25 @@ fn spread<T: Copy>(samples: &[T], channels: usize, [h, w]: [usize; 2], unit: imp
     Tensor::new([3, h, w], data)
 }
 
-/// Whether the end-of-image marker follows the first scan of a JPEG. Markers inside headers (a thumbnail has its own end) do not count.
+/// Whether the end-of-image marker follows the first scan of a JPEG. Markers inside headers (a
+/// thumbnail has its own end) do not count.
 fn jpeg_has_an_end(bytes: &[u8]) -> bool {
     let mut at = 2;
-    while let Some(found) = bytes.get(at..).and_then(|rest| rest.windows(2).position(|m| m[0] == 0xFF && !matches!(m[1], 0x00 | 0xFF))) {
+    while let Some(found) = bytes
+        .get(at..)
+        .and_then(|rest| rest.windows(2).position(|m| m[0] == 0xFF && !matches!(m[1], 0x00 | 0xFF)))
+    {
         at += found;
         match bytes[at + 1] {
             0xD9 => return true,
-            // Restart and temporary markers stand alone; in a scan, what follows is searched for the next marker.
+            // Restart and temporary markers stand alone; in a scan, what follows is searched for
+            // the next marker.
             0x01 | 0xD0..=0xD8 => at += 2,
             // Any other segment says how long it is.
             _ => match bytes.get(at + 2..at + 4) {
-                Some(length) => at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2),
+                Some(length) => {
+                    at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2)
+                }
                 None => return false,
             },
         }

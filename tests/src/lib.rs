@@ -1,4 +1,5 @@
-//! What the workspace's tests share: the repository's recipes and models, runs into a temporary folder, and the goldens' number formula.
+//! What the workspace's tests share: the repository's recipes and models, runs into a temporary
+//! folder, and the goldens' number formula.
 
 use std::{
     path::{Path, PathBuf},
@@ -36,8 +37,9 @@ pub fn plan(recipe: &str, sets: &[&str]) -> Plan {
         text.set(set).unwrap_or_else(|p| panic!("{set}: {p}"));
     }
     let registry = Registry::builtin().expect("no duplicate plugins");
-    Plan::resolve(text, &recipe_folder(&path), &registry, &store())
-        .unwrap_or_else(|p| panic!("{recipe}: {:#?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>()))
+    Plan::resolve(text, &recipe_folder(&path), &registry, &store()).unwrap_or_else(|p| {
+        panic!("{recipe}: {:#?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
+    })
 }
 
 /// An observer that says nothing.
@@ -72,7 +74,8 @@ pub fn model(name: &str, backend: &dyn Backend) -> Arc<Model> {
     let store = store();
     let shelf = ModelShelf::new(&store, backend, &|_| ());
     let manifest = store.manifest(name).expect("a manifest");
-    let file = shelf.fetch(&manifest).expect("the registries are reachable, or the model is cached");
+    let file =
+        shelf.fetch(&manifest).expect("the registries are reachable, or the model is cached");
     shelf.load(manifest, file).expect("it loads")
 }
 
@@ -93,8 +96,14 @@ pub fn build<T: ?Sized + Contract>(spec: &str, task: Task, preset: Preset) -> Bu
 /// When it cannot be loaded.
 pub fn slim(name: &str, task: Task, size: usize) -> Model {
     let file = root().join("tests/golden/nets").join(format!("{name}.onnx"));
-    let convention =
-        InputConvention { channels: 3, height: size, width: size, order: ChannelOrder::Rgb, mean: vec![0.0; 3], std: vec![1.0; 3] };
+    let convention = InputConvention {
+        channels: 3,
+        height: size,
+        width: size,
+        order: ChannelOrder::Rgb,
+        mean: vec![0.0; 3],
+        std: vec![1.0; 3],
+    };
     let mut manifest = ModelManifest::for_file(&file, convention).expect("a possible convention");
     manifest.task = task;
     Model::load(manifest, file, String::new(), Vec::new(), &Tract::default()).expect("it loads")
@@ -106,7 +115,8 @@ pub fn slim(name: &str, task: Task, size: usize) -> Model {
 /// Never: the shape is right.
 pub fn noise_picture(start: u32, size: usize) -> Picture {
     let values = (0..(3 * size * size) as u32).map(|k| noise(start + k, INPUT)).collect();
-    Picture::new(Tensor::new([3, size, size], values).expect("the right volume"), "noise").expect("a picture")
+    Picture::new(Tensor::new([3, size, size], values).expect("the right volume"), "noise")
+        .expect("a picture")
 }
 
 /// A sample of one picture.
@@ -114,7 +124,8 @@ pub fn sample_of(id: &str, picture: Picture) -> Sample {
     Sample { id: id.to_owned(), pictures: vec![("image".to_owned(), picture)], ..Sample::default() }
 }
 
-/// Number `i` of the goldens' formula, −1 ≤ x < 1, exact in any language; see `tests/golden/README.md`.
+/// Number `i` of the goldens' formula, −1 ≤ x < 1, exact in any language; see
+/// `tests/golden/README.md`.
 pub fn noise(i: u32, multiplier: u32) -> f32 {
     let h = i.wrapping_mul(multiplier);
     let h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
@@ -131,7 +142,9 @@ pub const COTANGENT: u32 = 2_246_822_519;
 pub fn pearson(a: &[f32], b: &[f32]) -> f64 {
     let mean = |v: &[f32]| v.iter().map(|x| f64::from(*x)).sum::<f64>() / v.len() as f64;
     let (ma, mb) = (mean(a), mean(b));
-    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(f64::from(*x) - ma, f64::from(*y) - mb)).sum::<f64>();
+    let sum = |f: &dyn Fn(f64, f64) -> f64| {
+        a.iter().zip(b).map(|(x, y)| f(f64::from(*x) - ma, f64::from(*y) - mb)).sum::<f64>()
+    };
     sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
 }
 

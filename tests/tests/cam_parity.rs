@@ -1,7 +1,8 @@
 //! CAMs and gradient methods against pytorch-grad-cam and Captum, on the very same ONNX files.
 //!
-//! The goldens are made by `tests/oracles/cam_parity.py`; CI needs no Python. With `FAME_CAM_PARITY` naming a folder the script wrote, those are compared
-//! instead. `cargo test -p fame-tests --test cam_parity -- --nocapture` prints the table.
+//! The goldens are made by `tests/oracles/cam_parity.py`; CI needs no Python. With
+//! `FAME_CAM_PARITY` naming a folder the script wrote, those are compared instead.
+//! `cargo test -p fame-tests --test cam_parity -- --nocapture` prints the table.
 
 // Helpers of tests, outside of the test functions that clippy knows.
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
@@ -19,13 +20,16 @@ use fame_tests::{build, noise_picture, pearson, sample_of, slim};
 const SIZE: usize = 64;
 /// The least correlation.
 const ALIKE: f64 = 0.999;
-/// The largest difference, as a share of the other map's largest value. Both sides are f32, with another order of sums.
+/// The largest difference, as a share of the other map's largest value. Both sides are f32, with
+/// another order of sums.
 const APART: f32 = 1e-4;
-/// The same for means over the way from a baseline: one of 50 points lies so near a kink that two f32 programs take different sides of it.
+/// The same for means over the way from a baseline: one of 50 points lies so near a kink that two
+/// f32 programs take different sides of it.
 const KINKED: f32 = 1e-2;
 
 fn golden() -> PathBuf {
-    std::env::var_os("FAME_CAM_PARITY").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/cam"), PathBuf::from)
+    std::env::var_os("FAME_CAM_PARITY")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/cam"), PathBuf::from)
 }
 
 /// Every `stride`-th row and column of each plane.
@@ -61,13 +65,16 @@ fn explain(network: &str, explainer: &str) -> Option<(Vec<f32>, Vec<f32>)> {
 }
 
 fn hold(network: &str) {
-    let about: serde_json::Value = serde_json::from_slice(&std::fs::read(golden().join(format!("{network}.json"))).unwrap()).unwrap();
+    let about: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(golden().join(format!("{network}.json"))).unwrap())
+            .unwrap();
     let file = std::fs::File::open(golden().join(format!("{network}.npy"))).unwrap();
     let all: Vec<f32> = npyz::NpyFile::new(file).unwrap().into_vec().unwrap();
     let stride = about["stride"].as_u64().unwrap() as usize;
     let (mut rest, mut failed) = (all.as_slice(), vec![]);
     for method in about["methods"].as_array().unwrap() {
-        let (name, spec) = (method["name"].as_str().unwrap(), method["explainer"].as_str().unwrap());
+        let (name, spec) =
+            (method["name"].as_str().unwrap(), method["explainer"].as_str().unwrap());
         let theirs;
         (theirs, rest) = rest.split_at(method["values"].as_u64().unwrap() as usize);
         if theirs.iter().all(|v| *v == 0.0) {
@@ -76,18 +83,26 @@ fn hold(network: &str) {
             assert!(explain(network, spec).is_none(), "{network}: {name}");
             continue;
         }
-        // Captum's attributions are signed, and before any finishing; CAMs are compared as finished maps. The libraries leave the sign of a principal component
-        // to chance, so either may be met.
+        // Captum's attributions are signed, and before any finishing; CAMs are compared as finished
+        // maps. The libraries leave the sign of a principal component to chance, so either may be
+        // met.
         let attribution = !spec.contains("finish:");
         let other = spec.replacen("finish:", "sign: Smallest, finish:", 1);
         let specs = if name.starts_with("Eigen") { vec![spec, &other] } else { vec![spec] };
         let compared = specs.into_iter().map(|spec| {
-            let (finished, raw) = explain(network, spec).unwrap_or_else(|| panic!("{network}: {name} has no map"));
-            compare(&sampled(if attribution { &raw } else { &finished }, (SIZE, SIZE), stride), theirs)
+            let (finished, raw) =
+                explain(network, spec).unwrap_or_else(|| panic!("{network}: {name} has no map"));
+            compare(
+                &sampled(if attribution { &raw } else { &finished }, (SIZE, SIZE), stride),
+                theirs,
+            )
         });
         let (apart, correlation) = compared.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
         println!("| {network} | {name} | {apart:.1e} | {correlation:.7} |");
-        if correlation < ALIKE || apart > (if name.starts_with("IntegratedGradients") { KINKED } else { APART }) || correlation.is_nan() {
+        if correlation < ALIKE
+            || apart > (if name.starts_with("IntegratedGradients") { KINKED } else { APART })
+            || correlation.is_nan()
+        {
             failed.push(format!("{name}: {apart:e}, {correlation}"));
         }
     }

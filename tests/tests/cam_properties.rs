@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 use fame_core::{
-    Explanation, LayerChoice, Model, NamedMap, Place, Preset, Result, Sample, Target, TargetRequest, Tensor,
+    Explanation, LayerChoice, Model, NamedMap, Place, Preset, Result, Sample, Target,
+    TargetRequest, Tensor,
     contract::{Evaluation, ExplainContext, Explainer, Loss, Silent, per_row},
     model::Task,
     record::Value,
@@ -33,7 +34,10 @@ fn picture(start: u32) -> Sample {
 }
 
 fn pair() -> Sample {
-    let pictures = vec![("gallery".to_owned(), noise_picture(9000, FACE)), ("probe".to_owned(), noise_picture(0, FACE))];
+    let pictures = vec![
+        ("gallery".to_owned(), noise_picture(9000, FACE)),
+        ("probe".to_owned(), noise_picture(0, FACE)),
+    ];
     Sample { id: "pair".into(), pictures, ..Sample::default() }
 }
 
@@ -41,13 +45,22 @@ fn explain(model: &Model, spec: &str, samples: &[Sample]) -> Vec<Explanation> {
     let explainer = build::<dyn Explainer>(spec, model.manifest.task, Preset::Paper);
     explainer.plugin.check(model).unwrap_or_else(|e| panic!("{spec}: {e}"));
     let with = ExplainContext { model, seed: 3, progress: &Silent };
-    explainer.plugin.explain(&with, samples).into_iter().map(|e| e.unwrap_or_else(|e| panic!("{spec}: {e}"))).collect()
+    explainer
+        .plugin
+        .explain(&with, samples)
+        .into_iter()
+        .map(|e| e.unwrap_or_else(|e| panic!("{spec}: {e}")))
+        .collect()
 }
 
 /// The only map of the only sample.
 fn map(model: &Model, spec: &str, sample: &Sample) -> NamedMap {
     let explanation = explain(model, spec, std::slice::from_ref(sample)).remove(0);
-    explanation.maps.into_iter().next().unwrap_or_else(|| panic!("{spec}: {:?}", explanation.warnings))
+    explanation
+        .maps
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| panic!("{spec}: {:?}", explanation.warnings))
 }
 
 fn number(map: &NamedMap, fact: &str) -> f64 {
@@ -64,10 +77,15 @@ fn apart(a: &Tensor, b: &Tensor) -> f32 {
 #[test]
 fn hi_res_cam_is_grad_cam_before_global_pooling_and_not_before_flattening() {
     let model = resnet();
-    let on = |method: &str| map(&model, &format!(r#"{method}(layer: "{BEFORE_POOLING}")"#), &picture(0)).finished;
+    let on = |method: &str| {
+        map(&model, &format!(r#"{method}(layer: "{BEFORE_POOLING}")"#), &picture(0)).finished
+    };
     assert!(apart(&on("GradCam"), &on("HiResCam")) <= 1e-5);
     let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
-    let on = |method: &str| map(&faces, &format!(r#"{method}(layer: BeforePooling, roles: ["probe"])"#), &pair()).finished;
+    let on = |method: &str| {
+        map(&faces, &format!(r#"{method}(layer: BeforePooling, roles: ["probe"])"#), &pair())
+            .finished
+    };
     assert!(apart(&on("GradCam"), &on("HiResCam")) > 0.05);
 }
 
@@ -75,28 +93,46 @@ fn hi_res_cam_is_grad_cam_before_global_pooling_and_not_before_flattening() {
 #[test]
 fn elementwise_is_layer_cam_behind_a_relu_and_not_elsewhere() {
     let model = resnet();
-    let on = |method: &str| map(&model, &format!(r#"{method}(layer: "{MIDDLE}")"#), &picture(0)).finished;
+    let on = |method: &str| {
+        map(&model, &format!(r#"{method}(layer: "{MIDDLE}")"#), &picture(0)).finished
+    };
     assert!(apart(&on("GradCamElementwise"), &on("LayerCam")) <= 1e-6);
     let densenet = slim("densenet_slim", Task::Classification, CLASSIFIER);
-    let on =
-        |method: &str| map(&densenet, &format!(r#"{method}(layer: "/features/transition2/conv/Conv_output_0")"#), &picture(0)).finished;
+    let on = |method: &str| {
+        map(
+            &densenet,
+            &format!(r#"{method}(layer: "/features/transition2/conv/Conv_output_0")"#),
+            &picture(0),
+        )
+        .finished
+    };
     assert!(apart(&on("GradCamElementwise"), &on("LayerCam")) > 0.05);
 }
 
-/// 3: attributions add up to y(x) − y(baseline). Smooth networks need no more than 50 nodes. ReLU networks of a few random channels turn sharply on the way from
-/// the baseline (PyTorch's sums, which `cam_parity` compares, miss as much): there the sum must come home as nodes are added.
+/// 3: attributions add up to y(x) − y(baseline). Smooth networks need no more than 50 nodes. ReLU
+/// networks of a few random channels turn sharply on the way from the baseline (PyTorch's sums,
+/// which `cam_parity` compares, miss as much): there the sum must come home as nodes are added.
 #[test]
 fn integrated_gradients_are_complete() {
     let missing = |network: &str, steps: usize, baseline: &str| {
         let model = slim(network, Task::Classification, CLASSIFIER);
-        let spec = format!("IntegratedGradients(steps: {steps}, baseline: {baseline}, loss: Logit(class: Index(7)))");
+        let spec = format!(
+            "IntegratedGradients(steps: {steps}, baseline: {baseline}, loss: Logit(class: Index(7)))"
+        );
         let share = number(&map(&model, &spec, &picture(0)), "completeness");
-        println!("{network}, {steps} nodes from {baseline}: {share:.1e} of the difference is missing");
+        println!(
+            "{network}, {steps} nodes from {baseline}: {share:.1e} of the difference is missing"
+        );
         share
     };
-    assert!(missing("vit_slim", 50, "Zero") <= 0.01 && missing("convnext_slim", 50, "Mean") <= 0.01);
+    assert!(
+        missing("vit_slim", 50, "Zero") <= 0.01 && missing("convnext_slim", 50, "Mean") <= 0.01
+    );
     assert!(missing("resnet50_slim", 50, "Black") > missing("resnet50_slim", 500, "Black"));
-    assert!(missing("resnet50_slim", 5000, "Black") <= 0.01 && missing("densenet_slim", 5000, "Black") <= 0.01);
+    assert!(
+        missing("resnet50_slim", 5000, "Black") <= 0.01
+            && missing("densenet_slim", 5000, "Black") <= 0.01
+    );
 }
 
 /// 3 on trained networks: EfficientNet-Lite0 and the cat, the face network and a pair.
@@ -106,7 +142,8 @@ fn integrated_gradients_are_complete_on_photographs() {
         let dir = tempfile::tempdir().unwrap();
         let explain = format!("explain.fame=IntegratedGradients({parameters})");
         run_into(&plan(recipe, &[&explain]), dir.path()).unwrap();
-        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("run.json")).unwrap()).unwrap();
+        let record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join("run.json")).unwrap()).unwrap();
         let maps = record["items"][0]["explanations"]["fame"]["maps"].as_array().unwrap();
         let worst = maps.iter().map(|m| m["completeness"].as_f64().unwrap()).fold(0.0, f64::max);
         println!("{recipe}, {parameters}: {worst:.1e} of the difference is missing");
@@ -114,22 +151,33 @@ fn integrated_gradients_are_complete_on_photographs() {
     };
     // Measured at 50, 200 and 800 nodes: 2.9 %, 3.0 %, 0.16 %.
     assert!(missing("ic_logit.ron", "baseline: Black") <= 0.05);
-    // A frozen norm is left out of the derivative, so its sum is not y's difference; the live one is in it.
+    // A frozen norm is left out of the derivative, so its sum is not y's difference; the live one
+    // is in it.
     let frozen = missing("fr_similar.ron", "loss: Similarity(norms: Frozen)");
     let live = missing("fr_similar.ron", "loss: Similarity(norms: Live)");
     // Measured: 63 % against 8.8 %.
     assert!(live < 0.15 && frozen > 2.0 * live);
 }
 
-/// 4: y of a piecewise linear network is what input and biases give, with normalisation folded (ResNet), on its own (DenseNet), and for an embedding behind PReLU.
+/// 4: y of a piecewise linear network is what input and biases give, with normalisation folded
+/// (ResNet), on its own (DenseNet), and for an embedding behind PReLU.
 #[test]
 fn full_grad_is_complete_on_piecewise_linear_networks() {
-    let faces = (slim("iresnet50_slim", Task::FaceRecognition, FACE), pair(), "roles: [\"probe\"], loss: Similarity(norms: Frozen)");
+    let faces = (
+        slim("iresnet50_slim", Task::FaceRecognition, FACE),
+        pair(),
+        "roles: [\"probe\"], loss: Similarity(norms: Frozen)",
+    );
     let others = ["resnet50_slim", "densenet_slim"];
-    let others = others.map(|n| (slim(n, Task::Classification, CLASSIFIER), picture(0), "loss: Logit(class: Index(7))"));
+    let others = others.map(|n| {
+        (slim(n, Task::Classification, CLASSIFIER), picture(0), "loss: Logit(class: Index(7))")
+    });
     for (model, sample, rest) in others.into_iter().chain([faces]) {
         for form in ["Idiap", "PytorchGradCam"] {
-            let share = number(&map(&model, &format!("FullGrad(form: {form}, {rest})"), &sample), "completeness");
+            let share = number(
+                &map(&model, &format!("FullGrad(form: {form}, {rest})"), &sample),
+                "completeness",
+            );
             println!("{}, {form}: {share:.1e} of y is missing", model.manifest.name);
             assert!(share <= 1e-3, "{}: {share}", model.manifest.name);
         }
@@ -169,7 +217,8 @@ impl Loss for TimesLogit {
 
 fame_core::register!(Loss: TimesLogit);
 
-/// 6: maps say where, not how much. Grad-CAM++ (higher powers of the gradient) and Score-CAM (a softmax of scores) are the exceptions.
+/// 6: maps say where, not how much. Grad-CAM++ (higher powers of the gradient) and Score-CAM (a
+/// softmax of scores) are the exceptions.
 #[test]
 fn scaling_the_target_leaves_maps_unchanged() {
     let model = resnet();
@@ -189,7 +238,10 @@ fn scaling_the_target_leaves_maps_unchanged() {
         ("SmoothGrad", "n: 3, "),
     ];
     for (method, own) in methods {
-        let by = |factor: f32| map(&model, &format!("{method}({own}loss: TimesLogit(by: {factor:?}))"), &picture(0)).finished;
+        let by = |factor: f32| {
+            map(&model, &format!("{method}({own}loss: TimesLogit(by: {factor:?}))"), &picture(0))
+                .finished
+        };
         // A power of two scales every gradient exactly; what is left is the epsilons' share.
         let difference = apart(&by(1.0), &by(8.0));
         assert!(difference <= 1e-4, "{method}: {difference}");
@@ -220,14 +272,17 @@ fn a_batch_is_as_good_as_a_loop() {
     }
 }
 
-/// 9: a frozen norm only scales, so the map of the cosine is that of the dot product with the other's direction.
+/// 9: a frozen norm only scales, so the map of the cosine is that of the dot product with the
+/// other's direction.
 #[test]
 fn the_cosines_frozen_norm_leaves_the_map_of_the_dot_product_and_the_live_one_turns_it() {
     // The factor 1 / (|φ|·|φ_ref|) rounds each gradient once, in single precision.
     const ROUNDING: f32 = 1e-5;
     let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
     for method in ["HiResCam", "GradCam", "GradCamElementwise", "LayerCam"] {
-        let on = |loss: &str| map(&faces, &format!(r#"{method}(loss: {loss}, roles: ["probe"])"#), &pair()).finished;
+        let on = |loss: &str| {
+            map(&faces, &format!(r#"{method}(loss: {loss}, roles: ["probe"])"#), &pair()).finished
+        };
         let dot = on("DotProduct()");
         assert!(apart(&on("Similarity(norms: Frozen)"), &dot) <= ROUNDING, "{method}");
         assert!(apart(&on("Similarity(norms: Live)"), &dot) > 100.0 * ROUNDING, "{method}");
@@ -240,7 +295,11 @@ fn vision_transformers_need_no_reshaping_by_hand() {
     let model = slim("vit_slim", Task::Classification, CLASSIFIER);
     let at = r#"layer: "/encoder/layers/encoder_layer_1/Add_1_output_0""#;
     let by_itself = map(&model, &format!("GradCam({at})"), &picture(0));
-    let said = map(&model, &format!("GradCam({at}, layout: Tokens(skip: 1, rows: 4, columns: 4))"), &picture(0));
+    let said = map(
+        &model,
+        &format!("GradCam({at}, layout: Tokens(skip: 1, rows: 4, columns: 4))"),
+        &picture(0),
+    );
     assert_eq!(by_itself.finished, said.finished);
     let explainer = build::<dyn Explainer>(
         &format!("HiResCam({at}, layout: Tokens(skip: 1, rows: 7, columns: 7))"),
@@ -250,13 +309,18 @@ fn vision_transformers_need_no_reshaping_by_hand() {
     assert_eq!(explainer.plugin.check(&model).unwrap_err().code, "fame::cam::no_grid");
 }
 
-/// What is only read through a layer normalisation is read without its size: gradient times activation is zero there, and noise must not pass for a map.
+/// What is only read through a layer normalisation is read without its size: gradient times
+/// activation is zero there, and noise must not pass for a map.
 #[test]
 fn shares_that_cancel_before_a_layer_normalisation_are_reported() {
     let model = slim("vit_slim", Task::Classification, CLASSIFIER);
     let spec = r#"HiResCam(layer: "/encoder/layers/encoder_layer_1/Add_1_output_0")"#;
     let explanation = explain(&model, spec, &[picture(0)]).remove(0);
-    assert!(explanation.warnings.iter().any(|w| w.contains("rounding")), "{:?}", explanation.warnings);
+    assert!(
+        explanation.warnings.iter().any(|w| w.contains("rounding")),
+        "{:?}",
+        explanation.warnings
+    );
 }
 
 /// Guided backpropagation treats ReLU and says what it does not treat.
@@ -264,24 +328,42 @@ fn shares_that_cancel_before_a_layer_normalisation_are_reported() {
 fn guided_backpropagation_is_the_gradient_where_there_is_no_relu() {
     let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
     let guided = explain(&faces, r#"GuidedBackprop(roles: ["probe"])"#, &[pair()]).remove(0);
-    assert!(guided.warnings[0].contains("25 other activation(s) keep their derivative: PRelu"), "{:?}", guided.warnings);
+    assert!(
+        guided.warnings[0].contains("25 other activation(s) keep their derivative: PRelu"),
+        "{:?}",
+        guided.warnings
+    );
     assert_eq!(guided.maps[0].raw, map(&faces, r#"Saliency(roles: ["probe"])"#, &pair()).raw);
     let model = resnet();
     let guided = explain(&model, "GuidedBackprop()", &[picture(0)]).remove(0);
-    assert!(guided.warnings.is_empty() && guided.maps[0].raw != map(&model, "Saliency()", &picture(0)).raw);
+    assert!(
+        guided.warnings.is_empty()
+            && guided.maps[0].raw != map(&model, "Saliency()", &picture(0)).raw
+    );
 }
 
 /// A layer that cannot move y gives a warning, never a black picture.
 #[test]
 fn a_map_without_anything_to_show_is_a_warning() {
     let model = resnet();
-    let explanation = explain(&model, "GradCam(loss: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
-    assert!(explanation.maps.is_empty() && explanation.warnings[0].contains("has no map"), "{:?}", explanation.warnings);
-    let explanation = explain(&model, "Saliency(loss: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
-    assert!(explanation.maps.is_empty() && explanation.warnings[0].contains("gradient is zero"), "{:?}", explanation.warnings);
+    let explanation =
+        explain(&model, "GradCam(loss: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
+    assert!(
+        explanation.maps.is_empty() && explanation.warnings[0].contains("has no map"),
+        "{:?}",
+        explanation.warnings
+    );
+    let explanation =
+        explain(&model, "Saliency(loss: TimesLogit(by: 0.0))", &[picture(0)]).remove(0);
+    assert!(
+        explanation.maps.is_empty() && explanation.warnings[0].contains("gradient is zero"),
+        "{:?}",
+        explanation.warnings
+    );
 }
 
-/// Every map of every method ends in 0..=1 with 1 reached, over the picture's pixels, under either preset.
+/// Every map of every method ends in 0..=1 with 1 reached, over the picture's pixels, under either
+/// preset.
 #[test]
 fn finished_maps_keep_their_promise() {
     let model = resnet();
@@ -299,7 +381,8 @@ fn finished_maps_keep_their_promise() {
             let explanation = explainer.plugin.explain(&with, &[picture(0)]).remove(0).unwrap();
             let finished = &explanation.maps[0].finished;
             assert_eq!(finished.shape(), [CLASSIFIER, CLASSIFIER], "{spec}");
-            let (low, high) = finished.data().iter().fold((1.0f32, 0.0f32), |(l, h), v| (l.min(*v), h.max(*v)));
+            let (low, high) =
+                finished.data().iter().fold((1.0f32, 0.0f32), |(l, h), v| (l.min(*v), h.max(*v)));
             // pytorch-grad-cam's epsilon keeps the maximum a little below 1.
             assert!(low >= 0.0 && high <= 1.0 && high > 0.99, "{spec}, {preset:?}: {low}..{high}");
         }
@@ -311,7 +394,9 @@ fn finished_maps_keep_their_promise() {
 fn a_layer_behind_the_target_is_refused() {
     let model = resnet();
     let explainer = build::<dyn Explainer>(
-        &format!(r#"GradCam(layer: "{BEFORE_POOLING}", loss_layer: "{MIDDLE}", loss: TimesLogit(by: 1.0))"#),
+        &format!(
+            r#"GradCam(layer: "{BEFORE_POOLING}", loss_layer: "{MIDDLE}", loss: TimesLogit(by: 1.0))"#
+        ),
         Task::Classification,
         Preset::Paper,
     );

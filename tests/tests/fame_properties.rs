@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use fame_core::{
     Explanation, Model, NamedMap, Picture, Place, Sample, Taps, Target, TargetRequest, Tensor,
-    contract::{Evaluation, ExplainContext, Explainer, Loss, PrepareContext, PrepareStep, Reference, Silent},
+    contract::{
+        Evaluation, ExplainContext, Explainer, Loss, PrepareContext, PrepareStep, Reference, Silent,
+    },
     model::{ModelStore, Task},
     record::Value,
     registry::{BuildContext, Built, Contract, Parts, Plugin, Registry},
@@ -28,7 +30,12 @@ fn classifier() -> Arc<Model> {
 
 fn build<T: ?Sized + Contract>(spec: &str, task: Task) -> Built<T> {
     let registry = Registry::builtin().unwrap();
-    let with = BuildContext { registry: &registry, preset: fame_core::Preset::Paper, task, folder: ".".as_ref() };
+    let with = BuildContext {
+        registry: &registry,
+        preset: fame_core::Preset::Paper,
+        task,
+        folder: ".".as_ref(),
+    };
     let spec = fame_core::recipe::Spec::from_text(spec).unwrap();
     registry.build::<T>(&spec, &with).unwrap_or_else(|p| panic!("{spec}: {p:#?}"))
 }
@@ -39,10 +46,14 @@ fn picture(store: &ModelStore, model: &Model, name: &str, steps: &[String]) -> P
     let shelf = ModelShelf::new(store, &backend, &|_| ());
     let path = store.picture(name, &mut |_| ()).unwrap();
     let input = &model.manifest.input;
-    let with = PrepareContext { models: &shelf, input_size: (input.height, input.width), role: "image" };
+    let with =
+        PrepareContext { models: &shelf, input_size: (input.height, input.width), role: "image" };
     let mut picture = pictures::load(&path, name).unwrap();
     for step in steps {
-        picture = build::<dyn PrepareStep>(step, model.manifest.task).plugin.apply(picture, &with).unwrap();
+        picture = build::<dyn PrepareStep>(step, model.manifest.task)
+            .plugin
+            .apply(picture, &with)
+            .unwrap();
     }
     picture
 }
@@ -53,7 +64,8 @@ fn pair() -> Sample {
     let make = || {
         let (store, model) = (store(), faces());
         let of = |name: &str| picture(&store, &model, name, &model.manifest.prepare);
-        let pictures = vec![("gallery".to_owned(), of("obama")), ("probe".to_owned(), of("obama2"))];
+        let pictures =
+            vec![("gallery".to_owned(), of("obama")), ("probe".to_owned(), of("obama2"))];
         Sample { id: "pair".into(), pictures, genuine: Some(true), ..Sample::default() }
     };
     PAIR.get_or_init(make).clone()
@@ -86,10 +98,16 @@ const STEPS: usize = 12;
 #[test]
 fn the_walk_is_bounded_and_descends() {
     let eta = 1.0 / 255.0f32;
-    let fr = |loss: &str| format!(r#"Fame(layer: "embedding", loss: {loss}, perturbation: Lots(iterations: {STEPS}))"#);
-    let ic = format!(r#"Fame(layer: "logits", loss: Logit(), perturbation: Lots(iterations: {STEPS}))"#);
-    let cell =
-        format!(r#"Fame(layer: "feature_map", loss: FeatureMapCell(cells: Only([(3, 3)])), perturbation: Lots(iterations: {STEPS}))"#);
+    let fr = |loss: &str| {
+        format!(
+            r#"Fame(layer: "embedding", loss: {loss}, perturbation: Lots(iterations: {STEPS}))"#
+        )
+    };
+    let ic =
+        format!(r#"Fame(layer: "logits", loss: Logit(), perturbation: Lots(iterations: {STEPS}))"#);
+    let cell = format!(
+        r#"Fame(layer: "feature_map", loss: FeatureMapCell(cells: Only([(3, 3)])), perturbation: Lots(iterations: {STEPS}))"#
+    );
     let runs = [
         explain(&faces(), &fr("Similarity()"), &[pair()]),
         explain(&faces(), &fr("Dissimilarity()"), &[pair()]),
@@ -109,7 +127,11 @@ fn the_walk_is_bounded_and_descends() {
 /// After one step the largest move is exactly one step size.
 #[test]
 fn one_step_moves_exactly_eta() {
-    let e = explain(&faces(), r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 1))"#, &[pair()]);
+    let e = explain(
+        &faces(),
+        r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 1))"#,
+        &[pair()],
+    );
     // The picture itself is near 1, so its step is rounded at 1's last place.
     assert!((probe(&e[0]).raw.max_abs() - 1.0 / 255.0).abs() < f32::EPSILON);
 }
@@ -161,7 +183,9 @@ impl Loss for FourfoldSimilarity {
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> fame_core::Result<Evaluation> {
-        let mut e = build::<dyn Loss>("Similarity()", Task::FaceRecognition).plugin.evaluate(outputs, targets)?;
+        let mut e = build::<dyn Loss>("Similarity()", Task::FaceRecognition)
+            .plugin
+            .evaluate(outputs, targets)?;
         e.values.iter_mut().for_each(|v| *v *= 4.0);
         e.cotangents.iter_mut().flat_map(Tensor::data_mut).for_each(|v| *v *= 4.0);
         Ok(e)
@@ -172,7 +196,9 @@ impl Loss for FourfoldSimilarity {
 #[test]
 fn the_scale_of_the_loss_does_not_matter() {
     let on = |loss: &str| {
-        let fame = format!(r#"Fame(layer: "embedding", loss: {loss}(), perturbation: Lots(iterations: 8))"#);
+        let fame = format!(
+            r#"Fame(layer: "embedding", loss: {loss}(), perturbation: Lots(iterations: 8))"#
+        );
         explain(&faces(), &fame, &[pair()])
     };
     for (plain, scaled) in on("Similarity")[0].maps.iter().zip(&on("FourfoldSimilarity")[0].maps) {
@@ -182,19 +208,25 @@ fn the_scale_of_the_loss_does_not_matter() {
 }
 
 fn similarity(phi: &[f32], reference: &[f32]) -> f64 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
+    };
     dot(phi, reference) / (dot(phi, phi) * dot(reference, reference)).sqrt()
 }
 
 fn embed(model: &Model, inputs: &[Tensor]) -> Vec<Vec<f32>> {
-    let layer = model.layer(&fame_core::LayerChoice::Named("embedding".into())).unwrap().name.clone();
-    let pass = model.network.forward(&Tensor::stack(inputs).unwrap(), &Taps::of([layer.as_str()])).unwrap();
+    let layer =
+        model.layer(&fame_core::LayerChoice::Named("embedding".into())).unwrap().name.clone();
+    let pass = model
+        .network
+        .forward(&Tensor::stack(inputs).unwrap(), &Taps::of([layer.as_str()]))
+        .unwrap();
     let out = pass.output(&layer).unwrap();
     (0..out.rows()).map(|n| out.row(n).to_vec()).collect()
 }
 
-/// 8, and the main job's claim: within 500 steps e+ takes the match from above 0.7 to below 0.2, e− raises it; and what e+ marks matters more than
-/// what an equally smooth random map marks.
+/// 8, and the main job's claim: within 500 steps e+ takes the match from above 0.7 to below 0.2, e−
+/// raises it; and what e+ marks matters more than what an equally smooth random map marks.
 #[test]
 fn e_plus_breaks_the_match_and_marks_what_matters() {
     let model = faces();
@@ -210,7 +242,9 @@ fn e_plus_breaks_the_match_and_marks_what_matters() {
 
     let (sample, convention) = (pair(), &model.manifest.input);
     let pixels = &sample.picture("probe").unwrap().pixels;
-    let gallery = embed(&model, &[convention.to_input(&sample.picture("gallery").unwrap().pixels).unwrap()]).remove(0);
+    let gallery =
+        embed(&model, &[convention.to_input(&sample.picture("gallery").unwrap().pixels).unwrap()])
+            .remove(0);
     let s_without_top = |map: &Tensor| {
         let mut order: Vec<usize> = (0..map.len()).collect();
         order.sort_by(|a, b| map.data()[*b].total_cmp(&map.data()[*a]));
@@ -222,29 +256,46 @@ fn e_plus_breaks_the_match_and_marks_what_matters() {
     };
     let guided = s_without_top(&map.finished);
     let seeds = 20u32;
-    let random: f64 = (0..seeds).map(|seed| s_without_top(&random_blurred(seed, 112))).sum::<f64>() / f64::from(seeds);
-    println!("s {before:.4} -> {after:.4}; without the top 20 %: e+ {guided:.4}, random blurred {random:.4}");
-    assert!(guided < random, "blacking out e+'s top fifth leaves s = {guided}, a random one {random}");
+    let random: f64 = (0..seeds).map(|seed| s_without_top(&random_blurred(seed, 112))).sum::<f64>()
+        / f64::from(seeds);
+    println!(
+        "s {before:.4} -> {after:.4}; without the top 20 %: e+ {guided:.4}, random blurred {random:.4}"
+    );
+    assert!(
+        guided < random,
+        "blacking out e+'s top fifth leaves s = {guided}, a random one {random}"
+    );
 }
 
 /// Uniform noise under the explanation's own blur.
 fn random_blurred(seed: u32, side: usize) -> Tensor {
-    let values = (0..side * side).map(|i| noise(seed * 1_000_003 + i as u32, fame_tests::INPUT)).collect();
-    let map = fame_core::AttributionMap { values: Tensor::new([1, side, side], values).unwrap(), channels: vec!["Y".into()] };
-    let blur = build::<dyn fame_core::contract::MapStep>("GaussianBlur(kernel: 49, sigma: 7.7)", Task::Other);
+    let values =
+        (0..side * side).map(|i| noise(seed * 1_000_003 + i as u32, fame_tests::INPUT)).collect();
+    let map = fame_core::AttributionMap {
+        values: Tensor::new([1, side, side], values).unwrap(),
+        channels: vec!["Y".into()],
+    };
+    let blur = build::<dyn fame_core::contract::MapStep>(
+        "GaussianBlur(kernel: 49, sigma: 7.7)",
+        Task::Other,
+    );
     blur.plugin.apply(map).unwrap().values.reshaped([side, side]).unwrap()
 }
 
-/// 15: the whole way from pixels to loss and back agrees with central differences along the gradient, in both networks.
+/// 15: the whole way from pixels to loss and back agrees with central differences along the
+/// gradient, in both networks.
 ///
-/// Along the gradient the directional derivative is ‖g‖, large against rounding; h is small enough that few of the piecewise-linear units change sides on
-/// the way.
+/// Along the gradient the directional derivative is ‖g‖, large against rounding; h is small enough
+/// that few of the piecewise-linear units change sides on the way.
 #[test]
 fn whole_network_gradients_agree_with_finite_differences() {
-    /// Kinks, not rounding: on the way of length 2h some of the millions of ReLU6 and PReLU units change sides, and 0.6 to 3 % of the slope was
-    /// measured on such networks. The tight checks are the golden gradients and the finite differences of every single rule.
+    /// Kinks, not rounding: on the way of length 2h some of the millions of ReLU6 and PReLU units
+    /// change sides, and 0.6 to 3 % of the slope was measured on such networks. The tight checks
+    /// are the golden gradients and the finite differences of every single rule.
     const TOLERANCE: f64 = 3e-2;
-    for (model, layer, sample, role) in [(faces(), "embedding", pair(), "probe"), (classifier(), "logits", cat(), "image")] {
+    for (model, layer, sample, role) in
+        [(faces(), "embedding", pair(), "probe"), (classifier(), "logits", cat(), "image")]
+    {
         let layer = model.layer(&fame_core::LayerChoice::Named(layer.into())).unwrap().name.clone();
         let x = model.manifest.input.to_input(&sample.picture(role).unwrap().pixels).unwrap();
         let value = |x: &Tensor| -> (f64, Tensor) {
@@ -252,9 +303,18 @@ fn whole_network_gradients_agree_with_finite_differences() {
             let pass = model.network.forward(&Tensor::stack([x]).unwrap(), &taps).unwrap();
             let out = pass.output(&layer).unwrap();
             let mut cotangent = out.clone();
-            (0..out.len()).for_each(|i| cotangent.data_mut()[i] = noise(i as u32, fame_tests::COTANGENT));
-            let y = out.data().iter().zip(cotangent.data()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            let g = pass.gradient(&[fame_core::Seed { layer: layer.clone(), cotangent }]).unwrap().remove(0);
+            (0..out.len())
+                .for_each(|i| cotangent.data_mut()[i] = noise(i as u32, fame_tests::COTANGENT));
+            let y = out
+                .data()
+                .iter()
+                .zip(cotangent.data())
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum();
+            let g = pass
+                .gradient(&[fame_core::Seed { layer: layer.clone(), cotangent }])
+                .unwrap()
+                .remove(0);
             (y, g.row_tensor(0))
         };
         let (_, g) = value(&x);
@@ -262,16 +322,24 @@ fn whole_network_gradients_agree_with_finite_differences() {
         let h = 1e-3;
         let moved = |sign: f64| {
             let mut y = x.clone();
-            y.data_mut().iter_mut().zip(g.data()).for_each(|(x, g)| *x += (sign * h * f64::from(*g) / length) as f32);
+            y.data_mut()
+                .iter_mut()
+                .zip(g.data())
+                .for_each(|(x, g)| *x += (sign * h * f64::from(*g) / length) as f32);
             value(&y).0
         };
         let slope = (moved(1.0) - moved(-1.0)) / (2.0 * h);
         println!("{}: slope {slope:.6}, |g| {length:.6}", model.manifest.name);
-        assert!((slope / length - 1.0).abs() < TOLERANCE, "{}: {slope} against {length}", model.manifest.name);
+        assert!(
+            (slope / length - 1.0).abs() < TOLERANCE,
+            "{}: {slope} against {length}",
+            model.manifest.name
+        );
     }
 }
 
-/// The authors' preset on a pair that is below its stop rule at the start: no map, and a warning instead of a black picture.
+/// The authors' preset on a pair that is below its stop rule at the start: no map, and a warning
+/// instead of a black picture.
 #[test]
 fn a_walk_that_cannot_start_is_a_warning() {
     let fame = r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(stop: [LossBelow(2.0)]))"#;

@@ -1,4 +1,5 @@
-//! The forward check: silent where two engines agree, and on the right item where one of them is broken.
+//! The forward check: silent where two engines agree, and on the right item where one of them is
+//! broken.
 
 // Helpers of tests, outside of the test functions that clippy knows.
 #![allow(clippy::unwrap_used)]
@@ -19,7 +20,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// tract computes the faulty picture with one weight of the wrong sign, and every other one rightly.
+/// tract computes the faulty picture with one weight of the wrong sign, and every other one
+/// rightly.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Faulty {
@@ -46,7 +48,11 @@ impl Backend for Faulty {
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
         let broken = request.file.with_extension("broken.onnx");
-        fs::write(&broken, with_one_sign_flipped(&fs::read(&request.file).expect("the network is there"))).expect("a writable folder");
+        fs::write(
+            &broken,
+            with_one_sign_flipped(&fs::read(&request.file).expect("the network is there")),
+        )
+        .expect("a writable folder");
         let tract = Tract { threads: 1 };
         let wrong = tract.load(&LoadRequest { file: broken, ..request.clone() })?;
         Ok(Box::new(FaultyNetwork { right: tract.load(request)?, wrong, above: self.above }))
@@ -59,9 +65,12 @@ fn with_one_sign_flipped(file: &[u8]) -> Vec<u8> {
     const KERNEL: usize = 6 * 3 * 7 * 7 * 4;
     /// Field 9 of a `TensorProto`, its bytes, and the length as a varint of two bytes.
     const HEAD: [u8; 3] = [0x4A, (KERNEL & 0x7F) as u8 | 0x80, (KERNEL >> 7) as u8];
-    let start = 3 + file.windows(3).position(|head| head == HEAD).expect("the network has that kernel");
+    let start =
+        3 + file.windows(3).position(|head| head == HEAD).expect("the network has that kernel");
     let weight = |n: usize| f32::from_le_bytes([0, 1, 2, 3].map(|byte| file[start + 4 * n + byte]));
-    let largest = (0..KERNEL / 4).max_by(|a, b| weight(*a).abs().total_cmp(&weight(*b).abs())).expect("not empty");
+    let largest = (0..KERNEL / 4)
+        .max_by(|a, b| weight(*a).abs().total_cmp(&weight(*b).abs()))
+        .expect("not empty");
     let mut bytes = file.to_vec();
     bytes[start + 4 * largest + 3] ^= 0x80;
     bytes
@@ -100,7 +109,13 @@ impl Network for FaultyNetwork {
         if bright { &self.wrong } else { &self.right }.forward(batch, taps)
     }
 
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
         self.right.forward_from(layer, value, batch, taps)
     }
 
@@ -112,12 +127,18 @@ impl Network for FaultyNetwork {
 /// A folder with a small network and three pictures of which `bright.png` is bright.
 fn workshop(folder: &Path) {
     fs::copy(root().join("tests/golden/nets/resnet50_slim.onnx"), folder.join("net.onnx")).unwrap();
-    fs::write(folder.join("net.ron"), r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)").unwrap();
+    fs::write(
+        folder.join("net.ron"),
+        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)",
+    )
+    .unwrap();
     for (name, base) in [("dark", 40u32), ("bright", 190), ("dim", 70)] {
         let pixel = |x: u32, y: u32, c: u32| (base + (x * 7 + y * 13 + c * 29) % 60) as u8;
-        image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([pixel(x, y, 0), pixel(x, y, 1), pixel(x, y, 2)]))
-            .save(folder.join(format!("{name}.png")))
-            .unwrap();
+        image::RgbImage::from_fn(64, 64, |x, y| {
+            image::Rgb([pixel(x, y, 0), pixel(x, y, 1), pixel(x, y, 2)])
+        })
+        .save(folder.join(format!("{name}.png")))
+        .unwrap();
     }
 }
 
@@ -130,8 +151,9 @@ fn run_with(folder: &Path, backend: &str, check: &str, explainer: &str) -> (Summ
     let registry = Registry::builtin().unwrap();
     let store = ModelStore::from_env().unwrap();
     let text = RecipeText::read(&folder.join("r.ron")).unwrap();
-    let plan = Plan::resolve(text, folder, &registry, &store)
-        .unwrap_or_else(|p| panic!("{:?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>()));
+    let plan = Plan::resolve(text, folder, &registry, &store).unwrap_or_else(|p| {
+        panic!("{:?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
+    });
     let out = folder.join("out");
     let options = RunOptions { out: out.clone(), force: true, limit: None, only: Vec::new() };
     let summary = run(&plan, &store, &options, &Quiet).unwrap();
@@ -144,14 +166,28 @@ const FAME: &str = "Fame(layer: LastConv, loss: FeatureMapCell(cells: Only([(0, 
 fn two_engines_that_agree_pass_and_the_record_says_by_how_much() {
     let folder = tempfile::tempdir().unwrap();
     workshop(folder.path());
-    let (summary, record) = run_with(folder.path(), "Tract(threads: 2)", "ForwardCheck(backend: Tract(threads: 1))", FAME);
+    let (summary, record) = run_with(
+        folder.path(),
+        "Tract(threads: 2)",
+        "ForwardCheck(backend: Tract(threads: 1))",
+        FAME,
+    );
     assert_eq!(summary.status, RunStatus::Complete);
-    let item: Value = serde_json::from_str(&fs::read_to_string(folder.path().join("out/items/dark/item.json")).unwrap()).unwrap();
+    let item: Value = serde_json::from_str(
+        &fs::read_to_string(folder.path().join("out/items/dark/item.json")).unwrap(),
+    )
+    .unwrap();
     let check = &item["explanations"]["e"]["forward_check"];
     // The clean picture once, and where each of the two cells' walks ended.
-    assert_eq!((&check["verdict"], &check["inputs"], &check["tolerance"]), (&"agrees".into(), &3.into(), &0.001.into()));
+    assert_eq!(
+        (&check["verdict"], &check["inputs"], &check["tolerance"]),
+        (&"agrees".into(), &3.into(), &0.001.into())
+    );
     assert_eq!(record["items"][0]["explanations"]["e"]["forward_check"], *check);
-    assert_eq!((&record["forward_check"]["checked"], &record["forward_check"]["differing"]), (&3.into(), &0.into()));
+    assert_eq!(
+        (&record["forward_check"]["checked"], &record["forward_check"]["differing"]),
+        (&3.into(), &0.into())
+    );
     assert_eq!(record["plan"]["check"]["ForwardCheck"]["backend"]["Tract"]["threads"], 1);
 }
 
@@ -160,20 +196,41 @@ fn a_flipped_sign_fails_the_item_it_happened_to_and_no_other() {
     for explainer in [FAME, "GradCam()"] {
         let folder = tempfile::tempdir().unwrap();
         workshop(folder.path());
-        let (summary, record) = run_with(folder.path(), "Faulty(above: 0.5)", "ForwardCheck(backend: Tract(), tolerance: 1e-3)", explainer);
-        assert_eq!((summary.status, summary.done, summary.failed), (RunStatus::Incomplete, 2, 1), "{explainer}");
+        let (summary, record) = run_with(
+            folder.path(),
+            "Faulty(above: 0.5)",
+            "ForwardCheck(backend: Tract(), tolerance: 1e-3)",
+            explainer,
+        );
+        assert_eq!(
+            (summary.status, summary.done, summary.failed),
+            (RunStatus::Incomplete, 2, 1),
+            "{explainer}"
+        );
         let items = record["items"].as_array().unwrap();
-        let status: Vec<(&str, &str)> = items.iter().map(|i| (i["id"].as_str().unwrap(), i["status"].as_str().unwrap())).collect();
+        let status: Vec<(&str, &str)> = items
+            .iter()
+            .map(|i| (i["id"].as_str().unwrap(), i["status"].as_str().unwrap()))
+            .collect();
         assert_eq!(status, [("dark", "done"), ("bright", "failed"), ("dim", "done")]);
         let failed = &items[1];
         assert_eq!(failed["error"]["code"], "fame::check::differs");
         let check = &failed["explanations"]["e"]["forward_check"];
         assert_eq!(check["verdict"], "differs");
         assert!(check["difference"].as_f64().unwrap() > 1e-3, "{check}");
-        assert!(failed["error"]["message"].as_str().unwrap().contains(check["layer"].as_str().unwrap()));
-        assert_eq!((&record["forward_check"]["checked"], &record["forward_check"]["differing"]), (&3.into(), &1.into()));
+        assert!(
+            failed["error"]["message"].as_str().unwrap().contains(check["layer"].as_str().unwrap())
+        );
+        assert_eq!(
+            (&record["forward_check"]["checked"], &record["forward_check"]["differing"]),
+            (&3.into(), &1.into())
+        );
         for (id, there) in [("dark", true), ("bright", false), ("dim", true)] {
-            assert_eq!(folder.path().join("out/items").join(id).join("item.json").exists(), there, "{id}");
+            assert_eq!(
+                folder.path().join("out/items").join(id).join("item.json").exists(),
+                there,
+                "{id}"
+            );
         }
     }
 }
@@ -183,16 +240,23 @@ fn a_check_that_cannot_be_is_a_recipe_error_at_its_place() {
     let folder = tempfile::tempdir().unwrap();
     workshop(folder.path());
     let problems = |check: &str| -> Vec<String> {
-        let recipe = format!(r#"(model: "net.onnx", data: Images(files: ["dark.png"]), explain: {{"e": GradCam()}}, check: {check})"#);
+        let recipe = format!(
+            r#"(model: "net.onnx", data: Images(files: ["dark.png"]), explain: {{"e": GradCam()}}, check: {check})"#
+        );
         let path = folder.path().join("r.ron");
         fs::write(&path, recipe).unwrap();
         let text = RecipeText::read(&path).unwrap();
         let registry = Registry::builtin().unwrap();
-        let found = Plan::resolve(text, folder.path(), &registry, &ModelStore::from_env().unwrap()).err().unwrap();
+        let found = Plan::resolve(text, folder.path(), &registry, &ModelStore::from_env().unwrap())
+            .err()
+            .unwrap();
         found.each.iter().map(|e| e.problem().message.clone()).collect()
     };
     assert_eq!(problems("Twice(backend: Tract())"), ["no check is named `Twice`."]);
     assert_eq!(problems("ForwardCheck(backend: Tracks())"), ["no backend is named `Tracks`."]);
-    assert_eq!(problems("ForwardCheck(backend: Tract(), tolerance: -1.0)"), ["`tolerance` must be a number of at least 0."]);
+    assert_eq!(
+        problems("ForwardCheck(backend: Tract(), tolerance: -1.0)"),
+        ["`tolerance` must be a number of at least 0."]
+    );
     assert_eq!(problems("ForwardCheck(tolerance: 0.1)"), ["the parameter `backend` is missing."]);
 }

@@ -1,5 +1,5 @@
-//! The house keeps the promises that the test kit asks of third parties: its own losses, perturbations, steps, writers and its default backend
-//! pass the same checks.
+//! The house keeps the promises that the test kit asks of third parties: its own losses,
+//! perturbations, steps, writers and its default backend pass the same checks.
 
 // Helpers of tests, outside of the test functions that clippy knows.
 #![allow(clippy::unwrap_used)]
@@ -12,8 +12,9 @@ use fame_core::{
     contract::{Explainer, Loss, MapStep, Perturbation, PrepareStep, Writer},
     model::Task,
     testkit::{
-        SIZE, build, check_explainer, check_loss, check_map_step, check_network, check_perturbation, check_prepare, check_refuses_constant,
-        check_writer, explanation, model, sample,
+        SIZE, build, check_explainer, check_loss, check_map_step, check_network,
+        check_perturbation, check_prepare, check_refuses_constant, check_writer, explanation,
+        model, sample,
     },
 };
 use fame_tests::slim;
@@ -33,14 +34,19 @@ fn every_losss_cotangent_is_the_derivative_of_its_value() {
         ("FeatureMapCell(cells: All)", &grid),
     ] {
         let loss = build::<dyn Loss>(spec).unwrap();
-        let check = check_loss(loss.plugin.as_ref(), std::slice::from_ref(clean)).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        let check = check_loss(loss.plugin.as_ref(), std::slice::from_ref(clean))
+            .unwrap_or_else(|e| panic!("{spec}: {e}"));
         println!("{spec}: {check}");
     }
-    // The paper differentiates the cosine with its lengths held constant. That is not the derivative of the value, and the kit must see it.
+    // The paper differentiates the cosine with its lengths held constant. That is not the
+    // derivative of the value, and the kit must see it.
     for spec in ["Similarity(norms: Frozen)", "Dissimilarity(norms: Frozen)"] {
         let loss = build::<dyn Loss>(spec).unwrap();
         let error = check_loss(loss.plugin.as_ref(), std::slice::from_ref(&vector)).unwrap_err();
-        assert!(error.message.contains("the cotangent is not the derivative of the value"), "{spec}: {error}");
+        assert!(
+            error.message.contains("the cotangent is not the derivative of the value"),
+            "{spec}: {error}"
+        );
     }
 }
 
@@ -55,13 +61,21 @@ fn every_walk_starts_at_the_picture_keeps_its_bound_and_stops_without_a_gradient
         ("L2(step: 0.1, iterations: 8)", Some(0.1)),
     ] {
         let walk = build::<dyn Perturbation>(spec).unwrap();
-        check_perturbation(walk.plugin.as_ref(), true, bound).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        check_perturbation(walk.plugin.as_ref(), true, bound)
+            .unwrap_or_else(|e| panic!("{spec}: {e}"));
     }
 }
 
 #[test]
 fn no_map_step_hides_a_nan_and_normalisations_refuse_an_empty_map() {
-    for spec in ["Gray()", "Abs()", "Channels(reduce: Sum)", "GaussianBlur(kernel: 5, sigma: 1.0)", "MaxNormalize()", "MinMaxNormalize()"] {
+    for spec in [
+        "Gray()",
+        "Abs()",
+        "Channels(reduce: Sum)",
+        "GaussianBlur(kernel: 5, sigma: 1.0)",
+        "MaxNormalize()",
+        "MinMaxNormalize()",
+    ] {
         let step = build::<dyn MapStep>(spec).unwrap();
         check_map_step(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
         if spec.ends_with("Normalize()") {
@@ -72,7 +86,11 @@ fn no_map_step_hides_a_nan_and_normalisations_refuse_an_empty_map() {
 
 #[test]
 fn points_follow_the_pixels_through_every_prepare_step() {
-    for spec in ["Resize(width: 45, height: 50)", "ResizeShorter(size: 32)", "CenterCrop(width: 40, height: 36)"] {
+    for spec in [
+        "Resize(width: 45, height: 50)",
+        "ResizeShorter(size: 32)",
+        "CenterCrop(width: 40, height: 36)",
+    ] {
         let step = build::<dyn PrepareStep>(spec).unwrap();
         let check = check_prepare(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
         println!("{spec}: {check}");
@@ -81,10 +99,12 @@ fn points_follow_the_pixels_through_every_prepare_step() {
 
 #[test]
 fn every_writer_names_exactly_the_files_it_writes() {
-    let (sample, explanation) = (sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
+    let (sample, explanation) =
+        (sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
     for spec in ["Npy(raw: true)", "Heatmap()", "Overlay()", "Picture()", "Sheet()"] {
         let writer = build::<dyn Writer>(spec).unwrap();
-        let files = check_writer(writer.plugin.as_ref(), &sample, &explanation).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        let files = check_writer(writer.plugin.as_ref(), &sample, &explanation)
+            .unwrap_or_else(|e| panic!("{spec}: {e}"));
         assert!(!files.is_empty(), "{spec}");
     }
 }
@@ -97,7 +117,8 @@ fn explainers_explain_a_batch_as_a_loop() {
         "RandomMap(map: [MaxNormalize()])",
     ] {
         let explainer = build::<dyn Explainer>(spec).unwrap();
-        let check = check_explainer(explainer.plugin.as_ref(), &model().unwrap(), &samples).unwrap_or_else(|e| panic!("{spec}: {e}"));
+        let check = check_explainer(explainer.plugin.as_ref(), &model().unwrap(), &samples)
+            .unwrap_or_else(|e| panic!("{spec}: {e}"));
         println!("{spec}: {check}");
     }
 }
@@ -106,7 +127,8 @@ fn explainers_explain_a_batch_as_a_loop() {
 fn the_default_backend_conforms() {
     for (name, size) in [("squeezenet_slim", 64), ("branch_slim", 64)] {
         let model = slim(name, Task::Classification, size);
-        for check in check_network(model.network.as_ref()).unwrap_or_else(|e| panic!("{name}: {e}")) {
+        for check in check_network(model.network.as_ref()).unwrap_or_else(|e| panic!("{name}: {e}"))
+        {
             println!("{name}: {check}");
         }
     }

@@ -1,4 +1,5 @@
-//! What must hold of every metric, on a network whose evidence is known: a perfect map beats a random and an inverted one.
+//! What must hold of every metric, on a network whose evidence is known: a perfect map beats a
+//! random and an inverted one.
 
 // Helpers of tests, outside of the test functions that clippy knows.
 #![allow(clippy::unwrap_used)]
@@ -6,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Affine, Annotation, Bias, Explanation, Layer, Model, NamedMap, Picture, Place, Preset, Random, Result, Sample, Seed, Taps, Tensor,
+    Affine, Annotation, Bias, Explanation, Layer, Model, NamedMap, Picture, Place, Preset, Random,
+    Result, Sample, Seed, Taps, Tensor,
     contract::{ExplainContext, Metric, MetricRow, Network, Pass, Silent},
     model::{ChannelOrder, InputConvention, ModelManifest, Task},
     record::Facts,
@@ -24,7 +26,8 @@ fn inside(i: usize) -> bool {
     BOX.contains(&(i / SIDE)) && BOX.contains(&(i % SIDE))
 }
 
-/// Sees the square alone. `logits` [2]: how much of a checkerboard is in it, and half of that negated. `embedding` [65]: its 64 pixels less the mean gray, and a small constant, so that
+/// Sees the square alone. `logits` [2]: how much of a checkerboard is in it, and half of that
+/// negated. `embedding` [65]: its 64 pixels less the mean gray, and a small constant, so that
 /// nothing at all is like nothing in particular.
 struct Square {
     layers: Vec<Layer>,
@@ -39,12 +42,25 @@ impl Square {
             is_output: true,
             depends_on_input: true,
         };
-        let network = Box::new(Self { layers: vec![layer("logits", &[2]), layer("embedding", &[65])] });
-        let input =
-            InputConvention { channels: 3, height: SIDE, width: SIDE, order: ChannelOrder::Rgb, mean: vec![0.0; 3], std: vec![1.0; 3] };
+        let network =
+            Box::new(Self { layers: vec![layer("logits", &[2]), layer("embedding", &[65])] });
+        let input = InputConvention {
+            channels: 3,
+            height: SIDE,
+            width: SIDE,
+            order: ChannelOrder::Rgb,
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
+        };
         let mut manifest = ModelManifest::for_file(Path::new("square.onnx"), input).unwrap();
         manifest.task = task;
-        Model { manifest, network, file: PathBuf::from("square.onnx"), sha256: String::new(), labels: Vec::new() }
+        Model {
+            manifest,
+            network,
+            file: PathBuf::from("square.onnx"),
+            sha256: String::new(),
+            labels: Vec::new(),
+        }
     }
 }
 
@@ -67,7 +83,13 @@ impl Network for Square {
     fn forward<'n>(&'n self, batch: &Tensor, _: &Taps) -> Result<Box<dyn Pass + 'n>> {
         Ok(Box::new(Seen(batch.clone())))
     }
-    fn forward_from<'n>(&'n self, _: &str, _: &Tensor, _: &Tensor, _: &Taps) -> Result<Box<dyn Pass + 'n>> {
+    fn forward_from<'n>(
+        &'n self,
+        _: &str,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
         unreachable!("no metric starts inside")
     }
     fn biases(&self) -> Result<Vec<Bias>> {
@@ -82,7 +104,8 @@ impl Pass for Seen {
         let mut all = Vec::new();
         for row in 0..self.0.rows() {
             let green = &self.0.row(row)[SIDE * SIDE..2 * SIDE * SIDE];
-            let of_box: Vec<(usize, f32)> = (0..SIDE * SIDE).filter(|i| inside(*i)).map(|i| (i, green[i])).collect();
+            let of_box: Vec<(usize, f32)> =
+                (0..SIDE * SIDE).filter(|i| inside(*i)).map(|i| (i, green[i])).collect();
             if layer == "logits" {
                 let sum: f32 = of_box.iter().map(|(i, v)| checker(*i) * v).sum();
                 all.extend([sum, -sum / 2.0]);
@@ -105,12 +128,20 @@ fn checker(i: usize) -> f32 {
 fn picture(seed: u64, pattern: impl Fn(usize) -> f32) -> Picture {
     let mut random = Random::new(seed);
     let plane: Vec<f32> = (0..SIDE * SIDE)
-        .map(|i| 0.5 + 0.1 * (random.uniform() as f32 - 0.5) + if inside(i) { CONTRAST * pattern(i) } else { 0.0 })
+        .map(|i| {
+            0.5 + 0.1 * (random.uniform() as f32 - 0.5)
+                + if inside(i) { CONTRAST * pattern(i) } else { 0.0 }
+        })
         .collect();
-    let mut picture = Picture::new(Tensor::new([3, SIDE, SIDE], plane.repeat(3)).unwrap(), "made").unwrap();
+    let mut picture =
+        Picture::new(Tensor::new([3, SIDE, SIDE], plane.repeat(3)).unwrap(), "made").unwrap();
     let corner = [BOX.start as f32, BOX.end as f32];
     picture.geometry = Affine::IDENTITY;
-    picture.annotations = vec![Annotation { name: "box".into(), label: None, points: vec![[corner[0]; 2], [corner[1]; 2]] }];
+    picture.annotations = vec![Annotation {
+        name: "box".into(),
+        label: None,
+        points: vec![[corner[0]; 2], [corner[1]; 2]],
+    }];
     picture
 }
 
@@ -127,12 +158,23 @@ fn map(which: &str, role: &str, seed: u64) -> NamedMap {
     };
     let values = (0..SIDE * SIDE).map(|i| value(i, random.uniform() as f32)).collect();
     let values = Tensor::new([SIDE, SIDE], values).unwrap();
-    NamedMap { name: role.into(), role: role.into(), raw: values.clone(), finished: values, frame: None, facts: Facts::new() }
+    NamedMap {
+        name: role.into(),
+        role: role.into(),
+        raw: values.clone(),
+        finished: values,
+        frame: None,
+        facts: Facts::new(),
+    }
 }
 
 /// Pictures with the checkerboard.
 fn pictures() -> Vec<Sample> {
-    let one = |n: u64| Sample { id: format!("{n:02}"), pictures: vec![("image".into(), picture(n, checker))], ..Sample::default() };
+    let one = |n: u64| Sample {
+        id: format!("{n:02}"),
+        pictures: vec![("image".into(), picture(n, checker))],
+        ..Sample::default()
+    };
     (0..12).map(one).collect()
 }
 
@@ -149,7 +191,10 @@ fn pairs() -> Vec<Sample> {
         let probe = if genuine { n } else { n + 100 };
         Sample {
             id: format!("{n:02}"),
-            pictures: vec![("gallery".into(), picture(2 * n, face(n))), ("probe".into(), picture(2 * n + 1, face(probe)))],
+            pictures: vec![
+                ("gallery".into(), picture(2 * n, face(n))),
+                ("probe".into(), picture(2 * n + 1, face(probe))),
+            ],
             genuine: Some(genuine),
             ..Sample::default()
         }
@@ -164,11 +209,22 @@ fn rows(metric: &dyn Metric, task: Task, samples: &[Sample], role: &str) -> Vec<
     let mut all = Vec::new();
     for which in MAPS {
         for (n, sample) in samples.iter().enumerate() {
-            let explanation = Explanation { maps: vec![map(which, role, n as u64)], ..Explanation::default() };
+            let explanation =
+                Explanation { maps: vec![map(which, role, n as u64)], ..Explanation::default() };
             for m in metric.measure(&with, sample, &explanation).unwrap() {
                 let (item, genuine) = (sample.id.clone(), sample.genuine);
-                let (explainer, map, quantity, parameter, value) = (which.to_owned(), m.map, m.name, m.parameter, m.value);
-                all.push(MetricRow { item, explainer, map, quantity, parameter, value, genuine, fold: None });
+                let (explainer, map, quantity, parameter, value) =
+                    (which.to_owned(), m.map, m.name, m.parameter, m.value);
+                all.push(MetricRow {
+                    item,
+                    explainer,
+                    map,
+                    quantity,
+                    parameter,
+                    value,
+                    genuine,
+                    fold: None,
+                });
             }
         }
     }
@@ -177,11 +233,14 @@ fn rows(metric: &dyn Metric, task: Task, samples: &[Sample], role: &str) -> Vec<
 
 /// The numbers of one map, item by item.
 fn of<'a>(rows: &'a [MetricRow], which: &str, quantity: &str, parameter: &str) -> Vec<f64> {
-    let wanted = |r: &&'a MetricRow| r.explainer == which && r.quantity == quantity && r.parameter == parameter;
+    let wanted = |r: &&'a MetricRow| {
+        r.explainer == which && r.quantity == quantity && r.parameter == parameter
+    };
     rows.iter().filter(wanted).map(|r| r.value).collect()
 }
 
-/// The perfect map is better than the random one and that than the inverted one: on average, and beyond chance.
+/// The perfect map is better than the random one and that than the inverted one: on average, and
+/// beyond chance.
 fn ordered(rows: &[MetricRow], quantity: &str, parameter: &str, sign: f64) {
     let [perfect, random, inverted] = MAPS.map(|which| of(rows, which, quantity, parameter));
     assert!(!perfect.is_empty(), "nothing was measured as {quantity} {parameter}");
@@ -189,8 +248,13 @@ fn ordered(rows: &[MetricRow], quantity: &str, parameter: &str, sign: f64) {
         let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| sign * (a - b)).collect();
         (differences.iter().sum::<f64>() / differences.len() as f64, sign_flip_p(&differences))
     };
-    for (what, (mean, p)) in [("random", apart(&perfect, &random)), ("inverted", apart(&perfect, &inverted))] {
-        assert!(mean > 0.0 && p < 0.01, "{quantity} {parameter}: perfect against {what} {mean} (p {p})");
+    for (what, (mean, p)) in
+        [("random", apart(&perfect, &random)), ("inverted", apart(&perfect, &inverted))]
+    {
+        assert!(
+            mean > 0.0 && p < 0.01,
+            "{quantity} {parameter}: perfect against {what} {mean} (p {p})"
+        );
     }
     let (mean, _) = apart(&random, &inverted);
     assert!(mean >= 0.0, "{quantity} {parameter}: random against inverted {mean}");
@@ -210,9 +274,11 @@ fn a_perfect_map_beats_a_random_and_an_inverted_one_on_every_metric_of_pictures(
     let mass = all("RelevanceMass()");
     ordered(&mass, "mass", "", 1.0);
     ordered(&mass, "rank", "", 1.0);
-    // The square is 64 of 576 pixels: with 10 % all that is removed lies inside, with 30 % all of it is gone.
+    // The square is 64 of 576 pixels: with 10 % all that is removed lies inside, with 30 % all of
+    // it is gone.
     for imputer in ["NoisyLinear", "Black"] {
-        let road = all(&format!("Road(percents: [10, 30, 50], orders: [MoRF, LeRF], imputer: {imputer})"));
+        let road =
+            all(&format!("Road(percents: [10, 30, 50], orders: [MoRF, LeRF], imputer: {imputer})"));
         for p in ["P=10", "P=30", "P=50"] {
             ordered(&road, "morf_drop", p, 1.0);
             ordered(&road, "lerf_drop", p, -1.0);
@@ -238,14 +304,17 @@ fn a_perfect_map_beats_a_random_and_an_inverted_one_in_verification() {
         let rows = rows(metric.plugin.as_ref(), task, &pairs(), "probe");
         let tables = metric.plugin.summarise("Verification", &rows).unwrap();
         assert!(tables[0].title.contains("clean accuracy 100.00 %"), "{}", tables[0].title);
-        let number = |row: usize, column: usize| -> f64 { tables[0].rows[row][column].split(' ').next().unwrap().parse().unwrap() };
+        let number = |row: usize, column: usize| -> f64 {
+            tables[0].rows[row][column].split(' ').next().unwrap().parse().unwrap()
+        };
         let (delete, insert) = ([0, 1, 2].map(|r| number(r, 2)), [0, 1, 2].map(|r| number(r, 3)));
         assert!(delete[0] < delete[1] && delete[1] < delete[2], "{parameters}: Delete {delete:?}");
         assert!(insert[0] > insert[1] && insert[1] > insert[2], "{parameters}: Insert {insert:?}");
     }
 }
 
-/// Most methods have no e+ of two strangers. Such a pair counts as an empty map, or Delete and Insert of methods would be over different pairs.
+/// Most methods have no e+ of two strangers. Such a pair counts as an empty map, or Delete and
+/// Insert of methods would be over different pairs.
 #[test]
 fn a_method_that_is_silent_about_a_pair_is_counted() {
     let task = Task::FaceRecognition;
@@ -255,7 +324,9 @@ fn a_method_that_is_silent_about_a_pair_is_counted() {
     let explanation = Explanation { maps: vec![against], ..Explanation::default() };
     for sample in pairs() {
         let rows = metric.plugin.measure(&with, &sample, &explanation).unwrap();
-        let of = |name: &str| rows.iter().filter(|m| m.name == name).map(|m| m.value).collect::<Vec<_>>();
+        let of = |name: &str| {
+            rows.iter().filter(|m| m.name == name).map(|m| m.value).collect::<Vec<_>>()
+        };
         let (delete, insert) = (of("delete"), of("insert"));
         assert_eq!((delete.len(), insert.len()), (11, 11));
         assert!(delete.iter().all(|v| *v == delete[0]) && insert.iter().all(|v| *v == insert[0]));
@@ -263,22 +334,27 @@ fn a_method_that_is_silent_about_a_pair_is_counted() {
     }
 }
 
-/// What the curves take away and what they leave are complements: on a linear score, with black in both places, the two add up to the clean score at every P.
+/// What the curves take away and what they leave are complements: on a linear score, with black in
+/// both places, the two add up to the clean score at every P.
 #[test]
 fn delete_and_insert_are_complements() {
     /// Single precision of sums of 64 numbers below 1.
     const ROUNDING: f64 = 1e-4;
     for masks in ["Rank", "Percentile"] {
         let task = Task::Classification;
-        let spec =
-            format!("DeletionInsertion(steps: 10, delete_to: Black, insert_from: Black, masks: {masks}, answer: Value, curves: true)");
+        let spec = format!(
+            "DeletionInsertion(steps: 10, delete_to: Black, insert_from: Black, masks: {masks}, answer: Value, curves: true)"
+        );
         let rows = rows(metric(&spec, task).plugin.as_ref(), task, &pictures(), "image");
         for which in MAPS {
             let clean = of(&rows, which, "deletion", "P=0");
             for percent in (0..=100).step_by(10) {
                 let at = |curve: &str| of(&rows, which, curve, &format!("P={percent}"));
                 for ((d, i), clean) in at("deletion").iter().zip(at("insertion")).zip(&clean) {
-                    assert!((d + i - clean).abs() < ROUNDING, "{masks} {which} P={percent}: {d} + {i} is not {clean}");
+                    assert!(
+                        (d + i - clean).abs() < ROUNDING,
+                        "{masks} {which} P={percent}: {d} + {i} is not {clean}"
+                    );
                 }
             }
         }

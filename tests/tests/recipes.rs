@@ -30,7 +30,8 @@ const SHORT: &[(&str, &[&str], usize)] = &[
             r#"explain.fggb.roles=["probe"]"#,
             "explain.corr_rise.masks=20",
         ],
-        // FGGB has no e- here: the pair is accepted, and its sum of absolute gradients stays above zero everywhere.
+        // FGGB has no e- here: the pair is accepted, and its sum of absolute gradients stays above
+        // zero everywhere.
         17,
     ),
     (
@@ -55,21 +56,48 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         ],
         22,
     ),
-    // The whole tables run on data that cannot be fetched: here on one picture and one pair that can.
+    // The whole tables run on data that cannot be fetched: here on one picture and one pair that
+    // can.
     (
         "table1_imagenet.ron",
-        &["explain.fame.perturbation=Lots(iterations: 1)", r#"data=Images(files: ["picture:chelsea"], labels: [282])"#],
+        &[
+            "explain.fame.perturbation=Lots(iterations: 1)",
+            r#"data=Images(files: ["picture:chelsea"], labels: [282])"#,
+        ],
         8,
     ),
     (
         "table2_verification.ron",
-        &["explain.fame.perturbation=Lots(iterations: 1)", "explain.corr_rise.masks=20", r#"data=Pairs(list: "mini_pairs.csv")"#],
+        &[
+            "explain.fame.perturbation=Lots(iterations: 1)",
+            "explain.corr_rise.masks=20",
+            r#"data=Pairs(list: "mini_pairs.csv")"#,
+        ],
         8,
     ),
     ("mini_table1.ron", &["explain.fame.perturbation.iterations=2"], 7),
-    ("mini_table2.ron", &["explain.fame.perturbation.iterations=1", "explain.corr_rise.masks=20"], 6),
-    ("sanity.ron", &["explain.fame.perturbation.iterations=1", "explain.fame_other_class.perturbation.iterations=1"], 10),
-    ("vit_logit.ron", &["explain.fame.perturbation.iterations=2", "explain.integrated_gradients.steps=2", "explain.smooth_grad.n=2"], 9),
+    (
+        "mini_table2.ron",
+        &["explain.fame.perturbation.iterations=1", "explain.corr_rise.masks=20"],
+        6,
+    ),
+    (
+        "sanity.ron",
+        &[
+            "explain.fame.perturbation.iterations=1",
+            "explain.fame_other_class.perturbation.iterations=1",
+        ],
+        10,
+    ),
+    (
+        "vit_logit.ron",
+        &[
+            "explain.fame.perturbation.iterations=2",
+            "explain.integrated_gradients.steps=2",
+            "explain.smooth_grad.n=2",
+        ],
+        9,
+    ),
 ];
 
 #[test]
@@ -87,29 +115,45 @@ fn every_recipe_is_listed_here() {
 fn every_recipe_runs_and_leaves_honest_maps() {
     for (recipe, sets, maps) in SHORT {
         let dir = tempfile::tempdir().unwrap();
-        let summary = run_some(&plan(recipe, sets), dir.path(), Some(1)).unwrap_or_else(|e| panic!("{recipe}: {e}"));
+        let summary = run_some(&plan(recipe, sets), dir.path(), Some(1))
+            .unwrap_or_else(|e| panic!("{recipe}: {e}"));
         assert_eq!(summary.status, RunStatus::Complete, "{recipe}");
-        let items: Vec<_> = fs::read_dir(dir.path().join("items")).unwrap().map(|e| e.unwrap().path()).collect();
+        let items: Vec<_> =
+            fs::read_dir(dir.path().join("items")).unwrap().map(|e| e.unwrap().path()).collect();
         assert_eq!(items.len(), 1, "{recipe}");
-        let names = fs::read_dir(&items[0]).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        let finished: Vec<String> = names.filter(|n| n.ends_with(".npy") && !n.ends_with(".raw.npy")).collect();
+        let names =
+            fs::read_dir(&items[0]).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let finished: Vec<String> =
+            names.filter(|n| n.ends_with(".npy") && !n.ends_with(".raw.npy")).collect();
         assert_eq!(finished.len(), *maps, "{recipe}: {finished:?}");
         for name in finished {
             let npy = npyz::NpyFile::new(fs::File::open(items[0].join(&name)).unwrap()).unwrap();
             assert_eq!(npy.shape().len(), 2, "{recipe} {name}");
             let values: Vec<f32> = npy.into_vec().unwrap();
-            let (min, max) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-            // Dividing by the maximum reaches 1; min-max divides by the range and 1e-8, and the range of FGGB's sums is about 1e-4.
-            assert!(min >= 0.0 && max > 0.999 && max <= 1.0 && min < max, "{recipe} {name}: {min}..{max}");
+            let (min, max) =
+                values.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+            // Dividing by the maximum reaches 1; min-max divides by the range and 1e-8, and the
+            // range of FGGB's sums is about 1e-4.
+            assert!(
+                min >= 0.0 && max > 0.999 && max <= 1.0 && min < max,
+                "{recipe} {name}: {min}..{max}"
+            );
         }
-        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("run.json")).unwrap()).unwrap();
+        let record: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(dir.path().join("run.json")).unwrap())
+                .unwrap();
         assert_eq!(record["status"], "complete");
         let explanations = record["items"][0]["explanations"].as_object().unwrap();
         for explanation in explanations.values() {
             // What a composed explainer repeats says its loss once, under its own name.
             let loss = [&explanation["loss"], &explanation["explainer"]["loss"]];
-            let said = |map: &serde_json::Value| !map["map_steps"].is_null() || loss.iter().any(|l| !l.is_null());
-            assert!(explanation["maps"].as_array().unwrap().iter().all(said), "{recipe}: {explanation}");
+            let said = |map: &serde_json::Value| {
+                !map["map_steps"].is_null() || loss.iter().any(|l| !l.is_null())
+            };
+            assert!(
+                explanation["maps"].as_array().unwrap().iter().all(said),
+                "{recipe}: {explanation}"
+            );
             // Only a walk has steps and losses.
             if explanation["perturbation"].is_null() {
                 continue;
@@ -132,16 +176,32 @@ fn every_registered_example_parses_and_builds() {
     assert!(registry.iter().count() > 20, "the built-in plugins are linked");
     for registration in registry.iter() {
         for preset in [Preset::Paper, Preset::Authors] {
-            let with = BuildContext { registry: &registry, preset, task: Task::FaceRecognition, folder: &root() };
-            registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example()));
+            let with = BuildContext {
+                registry: &registry,
+                preset,
+                task: Task::FaceRecognition,
+                folder: &root(),
+            };
+            registry
+                .check_example(registration, &with)
+                .unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example()));
             let spec = Spec::from_text(registration.example()).unwrap();
             assert_eq!(spec.name, registration.name());
         }
-        assert!(registration.kind() != Kind::Explainer || !registration.reference().is_empty(), "{} says whose it is", registration.name());
-        let schema: serde_json::Value = serde_json::from_str(&registration.schema().unwrap()).unwrap();
+        assert!(
+            registration.kind() != Kind::Explainer || !registration.reference().is_empty(),
+            "{} says whose it is",
+            registration.name()
+        );
+        let schema: serde_json::Value =
+            serde_json::from_str(&registration.schema().unwrap()).unwrap();
         assert!(schema["description"].is_string(), "{} says what it does", registration.name());
         for (name, about) in schema["properties"].as_object().into_iter().flatten() {
-            assert!(about["description"].is_string(), "{}.{name} has no documentation", registration.name());
+            assert!(
+                about["description"].is_string(),
+                "{}.{name} has no documentation",
+                registration.name()
+            );
         }
     }
 }
@@ -158,7 +218,11 @@ fn an_interrupted_run_continues_and_ends_the_same() {
     assert!(!broken.path().join("items/.draft-x").exists());
     let again = run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
     assert_eq!((again.done, again.kept), (0, 1), "the same work is not done twice");
-    let other = run_into(&plan("fr_similar.ron", &["explain.fame.perturbation.iterations=1"]), broken.path()).unwrap();
+    let other = run_into(
+        &plan("fr_similar.ron", &["explain.fame.perturbation.iterations=1"]),
+        broken.path(),
+    )
+    .unwrap();
     assert_eq!((other.done, other.kept), (1, 0), "other work is not mistaken for it");
     run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
     for entry in fs::read_dir(whole.path().join(item)).unwrap() {

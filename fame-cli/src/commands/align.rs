@@ -19,7 +19,11 @@ use crate::{
 
 pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure> {
     if !(1..=8192).contains(&args.size) {
-        return Err(Error::new("fame::align::size", format!("--size {} is not between 1 and 8192.", args.size)).into());
+        return Err(Error::new(
+            "fame::align::size",
+            format!("--size {} is not between 1 and 8192.", args.size),
+        )
+        .into());
     }
     let store = setup.store()?;
     let backend = setup.backend(&args.backend)?;
@@ -30,7 +34,11 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
     std::fs::create_dir_all(&args.out).map_err(|e| Error::io("create", &args.out, &e))?;
     let mut failed = 0;
     for shown in &args.pictures {
-        let with = PrepareContext { models: &shelf, input_size: (args.size, args.size), role: fame_core::IMAGE };
+        let with = PrepareContext {
+            models: &shelf,
+            input_size: (args.size, args.size),
+            role: fame_core::IMAGE,
+        };
         match one(shown, &store, &on_fetch, step.plugin.as_ref(), &with, args) {
             Ok(path) => out(&path.display().to_string())?,
             Err(e) => {
@@ -57,7 +65,11 @@ fn one(
     };
     let picture = pictures::load(&path, shown)?;
     let aligned = step.apply(picture, with).map_err(|e| e.at(shown))?;
-    let stem = PathBuf::from(shown.trim_start_matches("picture:")).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = PathBuf::from(shown.trim_start_matches("picture:"))
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let place = args.out.join(format!("{stem}.png"));
     pictures::save_png(&place, &pictures::to_rgb8(&aligned.pixels)?)?;
     Ok(place)

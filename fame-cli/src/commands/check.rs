@@ -15,7 +15,8 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
         return Ok(ExitCode::SUCCESS);
     }
     let names: Vec<&str> = plan.explain.iter().map(|(n, _)| n.as_str()).collect();
-    let (items, notes) = data.map_or_else(|| (String::new(), Vec::new()), |(n, notes)| (format!(" ({n} items)"), notes));
+    let (items, notes) = data
+        .map_or_else(|| (String::new(), Vec::new()), |(n, notes)| (format!(" ({n} items)"), notes));
     for note in notes {
         out(&note)?;
     }

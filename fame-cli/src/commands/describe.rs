@@ -26,36 +26,57 @@ pub(crate) fn describe(setup: &Setup, args: &DescribeArgs) -> Result<ExitCode, F
 
 fn choose<'a>(registry: &'a Registry, what: Option<&str>) -> Result<Vec<&'a Registration>, Error> {
     let Some(what) = what else { return Ok(registry.iter().collect()) };
-    let of_kind = |r: &&Registration| r.kind().word().eq_ignore_ascii_case(what.trim_end_matches('s')) || r.kind().word() == what;
-    let chosen: Vec<_> = registry.iter().filter(|r| of_kind(r) || r.name().eq_ignore_ascii_case(what)).collect();
+    let of_kind = |r: &&Registration| {
+        r.kind().word().eq_ignore_ascii_case(what.trim_end_matches('s')) || r.kind().word() == what
+    };
+    let chosen: Vec<_> =
+        registry.iter().filter(|r| of_kind(r) || r.name().eq_ignore_ascii_case(what)).collect();
     if !chosen.is_empty() {
         return Ok(chosen);
     }
     let mut known: Vec<&str> = Kind::ALL.iter().map(|k| k.word()).collect();
     if let Some(empty) = Kind::ALL.iter().find(|k| k.word() == what) {
-        return Err(Error::new("fame::describe::none", format!("no {} is registered.", empty.noun())));
+        return Err(Error::new(
+            "fame::describe::none",
+            format!("no {} is registered.", empty.noun()),
+        ));
     }
     known.extend(registry.iter().map(Registration::name));
-    let mut e = Error::new("fame::describe::unknown", format!("there is no kind and no plugin called `{what}`."));
+    let mut e = Error::new(
+        "fame::describe::unknown",
+        format!("there is no kind and no plugin called `{what}`."),
+    );
     e.help = suggestion(what, &known, "name");
     Err(e)
 }
 
 /// Parameters as `(name, type, default, description)`.
 fn parameters(schema: &Value) -> Vec<(String, String, String, String)> {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Vec::new() };
-    let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     properties
         .iter()
         .map(|(name, p)| {
             let default = match p.get("default") {
                 _ if required.contains(&name.as_str()) => "required".to_owned(),
                 Some(Value::Null) | None => String::new(),
-                // Defaults are single-precision; JSON shows the tail of their double-precision image.
-                Some(Value::Number(v)) if v.is_f64() => format!("default {}", v.as_f64().unwrap_or_default() as f32),
+                // Defaults are single-precision; JSON shows the tail of their double-precision
+                // image.
+                Some(Value::Number(v)) if v.is_f64() => {
+                    format!("default {}", v.as_f64().unwrap_or_default() as f32)
+                }
                 Some(v) => format!("default {v}"),
             };
-            let text = p.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+            let text =
+                p.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
             (name.clone(), type_of(p, schema), default, text)
         })
         .collect()
@@ -71,7 +92,11 @@ fn type_of(p: &Value, root: &Value) -> String {
         return found.map_or_else(|| name.to_owned(), |d| type_of(d, root));
     }
     if let Some(variants) = ["oneOf", "anyOf", "allOf"].iter().find_map(|k| p.get(k)?.as_array()) {
-        let mut names: Vec<String> = variants.iter().filter(|v| v.get("type") != Some(&json!("null"))).map(|v| type_of(v, root)).collect();
+        let mut names: Vec<String> = variants
+            .iter()
+            .filter(|v| v.get("type") != Some(&json!("null")))
+            .map(|v| type_of(v, root))
+            .collect();
         names.dedup();
         return names.join(" | ");
     }
@@ -82,21 +107,30 @@ fn type_of(p: &Value, root: &Value) -> String {
         return choices.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" | ");
     }
     // A variant with data: an object with the variant's name as its only property.
-    if let Some(only) = p.get("properties").and_then(Value::as_object).filter(|o| o.len() == 1 && p.get("required").is_some())
+    if let Some(only) = p
+        .get("properties")
+        .and_then(Value::as_object)
+        .filter(|o| o.len() == 1 && p.get("required").is_some())
         && let Some((name, inner)) = only.iter().next()
     {
         return format!("{name}({})", type_of(inner, root));
     }
     let plain = |t: &str| match t {
-        "array" => p.get("items").map_or_else(|| "list".to_owned(), |i| format!("[{}]", type_of(i, root))),
+        "array" => {
+            p.get("items").map_or_else(|| "list".to_owned(), |i| format!("[{}]", type_of(i, root)))
+        }
         "object" => "map".to_owned(),
         other => other.to_owned(),
     };
     match p.get("type") {
         Some(Value::String(t)) => plain(t),
-        Some(Value::Array(several)) => {
-            several.iter().filter_map(Value::as_str).filter(|t| *t != "null").map(plain).collect::<Vec<_>>().join(" | ")
-        }
+        Some(Value::Array(several)) => several
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|t| *t != "null")
+            .map(plain)
+            .collect::<Vec<_>>()
+            .join(" | "),
         _ => "any".to_owned(),
     }
 }
@@ -142,7 +176,8 @@ fn print_one(r: &Registration) -> Result<(), Failure> {
         out(&wrapped(text, "  "))?;
     }
     for (name, kind, default, text) in parameters(&schema) {
-        let about = [kind, default].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(", ");
+        let about =
+            [kind, default].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(", ");
         out(&format!("  {name}: {about}"))?;
         out(&wrapped(&text, "      "))?;
     }

@@ -39,7 +39,13 @@ fn stopped(network: &dyn Network, layer: &Layer) -> Option<String> {
 }
 
 fn aliases(model: &Model, layer: &Layer) -> Vec<String> {
-    model.manifest.layers.iter().filter(|(_, tensor)| **tensor == layer.name).map(|(alias, _)| alias.clone()).collect()
+    model
+        .manifest
+        .layers
+        .iter()
+        .filter(|(_, tensor)| **tensor == layer.name)
+        .map(|(alias, _)| alias.clone())
+        .collect()
 }
 
 fn as_json(model: &Model) -> Result<(), Failure> {
@@ -61,14 +67,20 @@ fn as_json(model: &Model) -> Result<(), Failure> {
 
 fn as_text(model: &Model) -> Result<(), Failure> {
     let layers = model.network.layers();
-    out(&format!("{}: {} layers, input {:?}", model.manifest.name, layers.len(), model.network.input_shape()))?;
+    out(&format!(
+        "{}: {} layers, input {:?}",
+        model.manifest.name,
+        layers.len(),
+        model.network.input_shape()
+    ))?;
     for note in model.network.notes() {
         out(&format!("note: {note}"))?;
     }
     let width = layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).min(48);
     let mut unreachable = 0;
     for layer in layers {
-        let mut marks = aliases(model, layer).into_iter().map(|a| format!("= {a}")).collect::<Vec<_>>();
+        let mut marks =
+            aliases(model, layer).into_iter().map(|a| format!("= {a}")).collect::<Vec<_>>();
         if layer.is_output {
             marks.push("(output)".to_owned());
         }
@@ -77,7 +89,8 @@ fn as_text(model: &Model) -> Result<(), Failure> {
             marks.push(format!("— cannot be explained: {why}"));
         }
         let shape = format!("{:?}", layer.shape);
-        out(format!("{:<width$}  {:<20} {shape:<18} {}", layer.name, layer.op, marks.join(" ")).trim_end())?;
+        out(format!("{:<width$}  {:<20} {shape:<18} {}", layer.name, layer.op, marks.join(" "))
+            .trim_end())?;
     }
     out(&format!("{} of {} layers can be explained.", layers.len() - unreachable, layers.len()))?;
     Ok(())

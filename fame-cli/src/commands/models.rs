@@ -30,7 +30,9 @@ fn list(setup: &Setup, store: &ModelStore) -> Result<(), Failure> {
             Ok(m) => json!({ "name": name, "summary": m.summary, "licence": m.licence, "cached": store.is_cached(name).unwrap_or(false) }),
             Err(e) => json!({ "name": name, "error": e.to_string() }),
         });
-        let pictures = pictures.iter().map(|p| json!({ "name": p.name, "credit": p.credit, "rights": p.rights }));
+        let pictures = pictures
+            .iter()
+            .map(|p| json!({ "name": p.name, "credit": p.credit, "rights": p.rights }));
         let all = json!({ "models": models.collect::<Vec<_>>(), "pictures": pictures.collect::<Vec<_>>() });
         return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
     }

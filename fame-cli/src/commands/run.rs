@@ -16,7 +16,12 @@ use crate::{
 
 pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
     let (plan, store) = setup.plan(&args.recipe)?;
-    let options = RunOptions { out: out_folder(&plan, args), force: args.force, limit: args.limit, only: args.only.clone() };
+    let options = RunOptions {
+        out: out_folder(&plan, args),
+        force: args.force,
+        limit: args.limit,
+        only: args.only.clone(),
+    };
     let watcher = terminal::watcher(setup.json);
     let summary = run_plan(&plan, &store, &options, watcher.as_ref());
     drop(watcher);
@@ -33,9 +38,16 @@ pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
         for table in summary.tables.iter().filter(|t| !t.is_list) {
             out(&table.markdown())?;
         }
-        let kept = if summary.kept > 0 { format!(", {} kept", summary.kept) } else { String::new() };
-        let failed = if summary.failed > 0 { format!(", {} FAILED", summary.failed) } else { String::new() };
-        out(&format!("{} done{kept}{failed} in {:.1} s → {}", summary.done, summary.seconds, summary.out.display()))?;
+        let kept =
+            if summary.kept > 0 { format!(", {} kept", summary.kept) } else { String::new() };
+        let failed =
+            if summary.failed > 0 { format!(", {} FAILED", summary.failed) } else { String::new() };
+        out(&format!(
+            "{} done{kept}{failed} in {:.1} s → {}",
+            summary.done,
+            summary.seconds,
+            summary.out.display()
+        ))?;
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }

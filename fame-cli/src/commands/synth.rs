@@ -17,7 +17,8 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<ExitCode, Failure> {
     }
     let Some((layout, ..)) = Layout::all().find(|(_, name, _)| *name == args.layout) else {
         let names: Vec<&str> = Layout::all().map(|(_, name, _)| name).collect();
-        let mut error = Error::new("fame::synth::layout", format!("there is no layout `{}`.", args.layout));
+        let mut error =
+            Error::new("fame::synth::layout", format!("there is no layout `{}`.", args.layout));
         error.help = suggestion(&args.layout, &names, "layout");
         return Err(error.into());
     };
@@ -26,7 +27,12 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<ExitCode, Failure> {
     let synthetic = Synthetic { layout, count: args.count, seed: args.seed, side };
     synthetic.write(&folder)?;
     let place = std::path::absolute(&folder).unwrap_or(folder);
-    out(&format!("{} holds {} of seed {}. A recipe reads it with:", place.display(), args.layout, args.seed))?;
+    out(&format!(
+        "{} holds {} of seed {}. A recipe reads it with:",
+        place.display(),
+        args.layout,
+        args.seed
+    ))?;
     for spec in synthetic.specs(&place.display().to_string()) {
         out(&format!("    data: {spec},"))?;
     }

@@ -12,9 +12,15 @@ pub(super) struct Bars {
 impl Bars {
     pub(super) fn new() -> Self {
         let all = MultiProgress::new();
-        let style = |template: &str| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let items = all.add(ProgressBar::new(0)).with_style(style("{prefix:>12} {bar:32} {pos}/{len} items  {msg}"));
-        let steps = all.add(ProgressBar::new(0)).with_style(style("{prefix:>12} {bar:32} {pos}/{len} steps  {eta} left"));
+        let style = |template: &str| {
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+        };
+        let items = all
+            .add(ProgressBar::new(0))
+            .with_style(style("{prefix:>12} {bar:32} {pos}/{len} items  {msg}"));
+        let steps = all
+            .add(ProgressBar::new(0))
+            .with_style(style("{prefix:>12} {bar:32} {pos}/{len} steps  {eta} left"));
         Self { all, items, steps }
     }
 

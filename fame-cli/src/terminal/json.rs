@@ -10,11 +10,19 @@ pub(super) struct JsonLines;
 
 fn fetch(p: &Progress) -> Value {
     match p {
-        Progress::Started { what, tool } => json!({ "event": "fetch", "step": "started", "what": what, "tool": tool.to_string() }),
+        Progress::Started { what, tool } => {
+            json!({ "event": "fetch", "step": "started", "what": what, "tool": tool.to_string() })
+        }
         Progress::Waiting { what } => json!({ "event": "fetch", "step": "waiting", "what": what }),
-        Progress::Verifying { what, bytes } => json!({ "event": "fetch", "step": "verifying", "what": what, "bytes": bytes }),
-        Progress::Extracting { file } => json!({ "event": "fetch", "step": "extracting", "what": file }),
-        Progress::Converting { script } => json!({ "event": "fetch", "step": "converting", "what": script }),
+        Progress::Verifying { what, bytes } => {
+            json!({ "event": "fetch", "step": "verifying", "what": what, "bytes": bytes })
+        }
+        Progress::Extracting { file } => {
+            json!({ "event": "fetch", "step": "extracting", "what": file })
+        }
+        Progress::Converting { script } => {
+            json!({ "event": "fetch", "step": "converting", "what": script })
+        }
         Progress::Done { path, sha256, cached } => {
             json!({ "event": "fetch", "step": "done", "path": path, "sha256": sha256, "cached": cached })
         }
@@ -27,8 +35,12 @@ impl Observer for JsonLines {
             Event::Fetch(p) => fetch(p),
             Event::Stage(stage) => json!({ "event": "stage", "stage": stage }),
             Event::Items(n) => json!({ "event": "items", "count": n }),
-            Event::Steps { explainer, done, total } => json!({ "event": "steps", "explainer": explainer, "done": done, "total": total }),
-            Event::Item { id, status, line } => json!({ "event": "item", "id": id, "status": status.word(), "line": line }),
+            Event::Steps { explainer, done, total } => {
+                json!({ "event": "steps", "explainer": explainer, "done": done, "total": total })
+            }
+            Event::Item { id, status, line } => {
+                json!({ "event": "item", "id": id, "status": status.word(), "line": line })
+            }
             Event::Warning(text) => json!({ "event": "warning", "text": text }),
         };
         // A closed pipe must not stop a run whose files are wanted.

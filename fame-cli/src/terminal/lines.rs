@@ -37,7 +37,9 @@ pub(super) fn fetch_line(progress: &Progress) -> Option<String> {
         Progress::Started { what, tool } => format!("fetching {what} with {tool}"),
         Progress::Waiting { what } => format!("waiting for another fetch of {what}"),
         Progress::Converting { script } => format!("converting with {script}"),
-        Progress::Verifying { .. } | Progress::Extracting { .. } | Progress::Done { .. } => return None,
+        Progress::Verifying { .. } | Progress::Extracting { .. } | Progress::Done { .. } => {
+            return None;
+        }
     })
 }
 
@@ -52,7 +54,9 @@ impl Observer for Lines {
             Event::Stage(_) => {}
             Event::Items(n) => eprintln!("{n} item{} to explain", if *n == 1 { "" } else { "s" }),
             Event::Steps { explainer, done, total } => self.steps(explainer, *done, *total),
-            Event::Item { id, status: ItemStatus::Failed, line } => eprintln!("{id}: FAILED: {line}"),
+            Event::Item { id, status: ItemStatus::Failed, line } => {
+                eprintln!("{id}: FAILED: {line}")
+            }
             Event::Item { id, line, .. } => eprintln!("{id}: {line}"),
             Event::Warning(text) => eprintln!("warning: {text}"),
         }

@@ -9,12 +9,14 @@ use std::io::{IsTerminal as _, Write as _};
 use fame_core::run::Observer;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
-/// Prints one line on standard output. An error (a closed pipe) is the caller's to end on, not a panic.
+/// Prints one line on standard output. An error (a closed pipe) is the caller's to end on, not a
+/// panic.
 pub(crate) fn out(line: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{line}")
 }
 
-/// A watcher that suits the output: JSON lines if asked for, bars on a terminal, plain lines otherwise.
+/// A watcher that suits the output: JSON lines if asked for, bars on a terminal, plain lines
+/// otherwise.
 pub(crate) fn watcher(json: bool) -> Box<dyn Observer> {
     if json {
         Box::new(json::JsonLines)
@@ -29,7 +31,9 @@ pub(crate) fn watcher(json: bool) -> Box<dyn Observer> {
 pub(crate) fn install_handler() {
     let standard = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        eprintln!("fame-cli has a bug and must stop. Please report this with the recipe that led here:");
+        eprintln!(
+            "fame-cli has a bug and must stop. Please report this with the recipe that led here:"
+        );
         standard(info);
     }));
 }

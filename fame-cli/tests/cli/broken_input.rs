@@ -1,4 +1,5 @@
-//! Whatever is broken, one clear error, a failing exit code, no panic, and no result that looks like one.
+//! Whatever is broken, one clear error, a failing exit code, no panic, and no result that looks
+//! like one.
 
 use std::{fs, path::Path};
 
@@ -12,10 +13,19 @@ fn refused(folder: &Path, text: &str, code: i32) -> String {
     assert!(!said.contains("panicked"), "{said}");
     // The record of the failure is all there is: no items, no drafts.
     let items = folder.join("out/items");
-    assert!(!items.exists() || fs::read_dir(&items).unwrap().next().is_none(), "something was left behind");
+    assert!(
+        !items.exists() || fs::read_dir(&items).unwrap().next().is_none(),
+        "something was left behind"
+    );
     if folder.join("out").exists() {
-        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(folder.join("out/run.json")).unwrap()).unwrap();
-        assert!(record["status"] == "failed" || record["status"] == "incomplete", "{}", record["status"]);
+        let record: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(folder.join("out/run.json")).unwrap())
+                .unwrap();
+        assert!(
+            record["status"] == "failed" || record["status"] == "incomplete",
+            "{}",
+            record["status"]
+        );
     }
     said
 }
@@ -36,7 +46,10 @@ fn a_broken_model_is_refused() {
     for (what, bytes, expected) in cases {
         fs::write(dir.path().join("net.onnx"), bytes).unwrap();
         let said = refused(dir.path(), &recipe, 1);
-        assert!(said.contains(expected) && said.contains("net.onnx") && said.contains("help:"), "{what}: {said}");
+        assert!(
+            said.contains(expected) && said.contains("net.onnx") && said.contains("help:"),
+            "{what}: {said}"
+        );
     }
     fs::remove_file(dir.path().join("net.onnx")).unwrap();
     assert!(refused(dir.path(), &recipe, 1).contains("there is no file"));
@@ -47,7 +60,8 @@ fn nan_weights_are_refused() {
     let dir = workshop();
     let path = dir.path().join("net.onnx");
     let mut bytes = fs::read(&path).unwrap();
-    // The last quarter of the file holds weights as raw little-endian floats: a run of 0xff is a run of NaN, whatever its alignment.
+    // The last quarter of the file holds weights as raw little-endian floats: a run of 0xff is a
+    // run of NaN, whatever its alignment.
     let at = bytes.len() * 3 / 4;
     bytes[at..at + 16].fill(0xff);
     fs::write(&path, bytes).unwrap();
@@ -60,7 +74,10 @@ fn a_missing_layer_gets_the_nearest_name() {
     let dir = workshop();
     let fame = FAME.replace("Output", "\"embeding\"");
     let said = refused(dir.path(), &recipe("net.onnx", "a.png", "b.png", &fame), 1);
-    assert!(said.contains("no layer called `embeding`") && said.contains("did you mean `embedding`?"), "{said}");
+    assert!(
+        said.contains("no layer called `embeding`") && said.contains("did you mean `embedding`?"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -85,19 +102,23 @@ fn broken_pictures_fail_their_item() {
     }
 }
 
-/// The first bytes of a PNG that claims 20000×20000 pixels (checksummed, so that the claim is believed).
+/// The first bytes of a PNG that claims 20000×20000 pixels (checksummed, so that the claim is
+/// believed).
 fn huge_png_header() -> Vec<u8> {
     let mut ihdr = [20_000u32.to_be_bytes(), 20_000u32.to_be_bytes()].concat();
     ihdr.extend([8, 2, 0, 0, 0]);
-    [b"\x89PNG\r\n\x1a\n".to_vec(), png_chunk(*b"IHDR", &ihdr), png_chunk(*b"IDAT", &[0; 64])].concat()
+    [b"\x89PNG\r\n\x1a\n".to_vec(), png_chunk(*b"IHDR", &ihdr), png_chunk(*b"IDAT", &[0; 64])]
+        .concat()
 }
 
 /// Length, name, data, CRC-32.
 fn png_chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
     let body = [&name[..], data].concat();
-    let crc = body
-        .iter()
-        .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 }));
+    let crc = body.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| {
+            if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 }
+        })
+    });
     [&(data.len() as u32).to_be_bytes()[..], &body, &(!crc).to_be_bytes()].concat()
 }
 
@@ -109,11 +130,16 @@ fn one_bad_item_does_not_take_the_others_with_it() {
         picture(side, 3).save(dir.path().join("many").join(name)).unwrap();
     }
     let fame = FAME.replace("Similarity()", "Target(towards: Zero)");
-    let text = format!(r#"(model: "net.onnx", data: Folder(path: "many"), prepare: [], explain: {{"fame": {fame}}})"#);
+    let text = format!(
+        r#"(model: "net.onnx", data: Folder(path: "many"), prepare: [], explain: {{"fame": {fame}}})"#
+    );
     let output = run(dir.path(), &text);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap()).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap())
+            .unwrap();
     assert_eq!(record["status"], "incomplete");
-    let statuses: Vec<_> = record["items"].as_array().unwrap().iter().map(|i| i["status"].as_str().unwrap()).collect();
+    let statuses: Vec<_> =
+        record["items"].as_array().unwrap().iter().map(|i| i["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["done", "failed", "done"]);
 }

@@ -7,12 +7,18 @@ fn every_kind_is_listed_and_every_plugin_can_be_described() {
     let dir = tempfile::tempdir().unwrap();
     let all = fame(dir.path(), &["describe", "--json"]);
     let all: Vec<serde_json::Value> = serde_json::from_str(&stdout(&all)).unwrap();
-    for kind in ["backend", "dataset", "prepare", "explainer", "loss", "perturbation", "map", "writer"] {
+    for kind in
+        ["backend", "dataset", "prepare", "explainer", "loss", "perturbation", "map", "writer"]
+    {
         let of_kind: Vec<_> = all.iter().filter(|p| p["kind"] == kind).collect();
         assert!(!of_kind.is_empty(), "no {kind}");
         let said = stdout(&fame(dir.path(), &["describe", kind]));
         for plugin in of_kind {
-            assert!(said.contains(plugin["name"].as_str().unwrap()) && said.contains(plugin["example"].as_str().unwrap()), "{plugin}");
+            assert!(
+                said.contains(plugin["name"].as_str().unwrap())
+                    && said.contains(plugin["example"].as_str().unwrap()),
+                "{plugin}"
+            );
         }
     }
 }
@@ -21,7 +27,11 @@ fn every_kind_is_listed_and_every_plugin_can_be_described() {
 fn a_parameter_shows_type_default_and_meaning() {
     let dir = tempfile::tempdir().unwrap();
     let said = stdout(&fame(dir.path(), &["describe", "Lots"]));
-    assert!(said.starts_with("PERTURBATIONS\n") && stdout(&fame(dir.path(), &["describe", "Logit"])).starts_with("LOSSES\n"), "{said}");
+    assert!(
+        said.starts_with("PERTURBATIONS\n")
+            && stdout(&fame(dir.path(), &["describe", "Logit"])).starts_with("LOSSES\n"),
+        "{said}"
+    );
     for part in [
         "step: number, default 0.003921569",
         "iterations: integer, default 500",

@@ -16,11 +16,15 @@ const ITEMS: usize = 60;
 const KILLS: usize = 10;
 
 /// What both tests measure of every map.
-const ROAD: &str = r#"Road(percents: [10, 50], loss: Logit(class: Index(0)), layer: Output, against: ["random"])"#;
+const ROAD: &str =
+    r#"Road(percents: [10, 50], loss: Logit(class: Index(0)), layer: Output, against: ["random"])"#;
 
 /// [`many`], with a random map beside each explanation, and both measured.
 fn measured(n: usize, explainer: &str) -> tempfile::TempDir {
-    workshop_of(n, &format!(r#"explain: {{"e": {explainer}, "random": RandomMap()}}, metrics: [{ROAD}]"#))
+    workshop_of(
+        n,
+        &format!(r#"explain: {{"e": {explainer}, "random": RandomMap()}}, metrics: [{ROAD}]"#),
+    )
 }
 
 /// A workshop with `n` pictures in `pictures/`, and a recipe that explains each.
@@ -36,13 +40,15 @@ fn workshop_of(n: usize, parts: &str) -> tempfile::TempDir {
     for i in 0..n {
         picture(56, 3 + i as u32 % 11).save(folder.join(format!("p{i:04}.png"))).unwrap();
     }
-    let recipe = format!(r#"(model: "net.onnx", data: Folder(path: "pictures"), prepare: [], {parts}, write: [Npy()])"#);
+    let recipe = format!(
+        r#"(model: "net.onnx", data: Folder(path: "pictures"), prepare: [], {parts}, write: [Npy()])"#
+    );
     fs::write(dir.path().join("r.ron"), recipe).unwrap();
     dir
 }
 
-/// Every file below `folder` with its bytes, hidden ones too; `run.json` is left out, for it holds clock times, peak memory, and which items were
-/// kept from an earlier sitting.
+/// Every file below `folder` with its bytes, hidden ones too; `run.json` is left out, for it holds
+/// clock times, peak memory, and which items were kept from an earlier sitting.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -50,7 +56,10 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
             if path.is_dir() {
                 walk(&path, root, into);
             } else {
-                into.insert(path.strip_prefix(root).unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap());
+                into.insert(
+                    path.strip_prefix(root).unwrap().to_string_lossy().into_owned(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -63,11 +72,14 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 /// Finished items in an output folder; drafts do not count.
 fn finished(out: &Path) -> usize {
     let Ok(entries) = fs::read_dir(out.join("items")) else { return 0 };
-    entries.filter(|e| e.as_ref().is_ok_and(|e| !e.file_name().to_string_lossy().starts_with('.'))).count()
+    entries
+        .filter(|e| e.as_ref().is_ok_and(|e| !e.file_name().to_string_lossy().starts_with('.')))
+        .count()
 }
 
-/// Kills are placed by progress and then a little later, so that each meets a run at work on any machine: the k-th comes when 5k items are there and a
-/// few milliseconds more, which differ from kill to kill.
+/// Kills are placed by progress and then a little later, so that each meets a run at work on any
+/// machine: the k-th comes when 5k items are there and a few milliseconds more, which differ from
+/// kill to kill.
 #[test]
 fn a_run_killed_ten_times_ends_byte_identical_to_an_unbroken_one() {
     let walk = "Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 20), map: [Gray(), MaxNormalize()])";
@@ -98,10 +110,14 @@ fn a_run_killed_ten_times_ends_byte_identical_to_an_unbroken_one() {
         assert!(!run.wait().unwrap().success(), "kill {kill} came too late: the run had ended");
     }
     let before = finished(&broken);
-    assert!((KILLS * 5 - 4..ITEMS).contains(&before), "{before} items were there after the last kill");
+    assert!(
+        (KILLS * 5 - 4..ITEMS).contains(&before),
+        "{before} items were there after the last kill"
+    );
     let last = fame(dir.path(), &["run", "r.ron", "--out", "broken"]);
     assert!(last.status.success(), "{}", stderr(&last));
-    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(broken.join("run.json")).unwrap()).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(broken.join("run.json")).unwrap()).unwrap();
     let kept = record["items"].as_array().unwrap().iter().filter(|i| i["status"] == "kept").count();
     assert_eq!(kept, before, "what was finished is not done again");
     let (whole, broken) = (files(&dir.path().join("whole")), files(&broken));
@@ -110,10 +126,15 @@ fn a_run_killed_ten_times_ends_byte_identical_to_an_unbroken_one() {
         assert!(broken[name] == *bytes, "{name} differs");
     }
     assert!(whole.len() >= 3 * ITEMS, "every item left its maps and its record");
-    assert!(whole.keys().any(|name| name.starts_with("tables/")) && whole.contains_key("metrics.csv"), "{:?}", whole.keys());
+    assert!(
+        whole.keys().any(|name| name.starts_with("tables/")) && whole.contains_key("metrics.csv"),
+        "{:?}",
+        whole.keys()
+    );
 }
 
-/// Memory is bounded by the batch, never by the dataset: of an item only its numbers are kept, for the tables.
+/// Memory is bounded by the batch, never by the dataset: of an item only its numbers are kept, for
+/// the tables.
 #[test]
 fn a_thousand_items_need_the_memory_of_fifty() {
     /// What the issue allows between both runs: ± 10 %.
@@ -124,11 +145,17 @@ fn a_thousand_items_need_the_memory_of_fifty() {
         let out = format!("out{limit}");
         let output = fame(dir.path(), &["run", "r.ron", "--out", &out, "--limit", limit]);
         assert!(output.status.success(), "{}", stderr(&output));
-        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join(out).join("run.json")).unwrap()).unwrap();
+        let record: serde_json::Value = serde_json::from_str(
+            &fs::read_to_string(dir.path().join(out).join("run.json")).unwrap(),
+        )
+        .unwrap();
         assert_eq!(record["items"].as_array().unwrap().len().to_string(), limit);
         record["peak_memory_bytes"].as_f64().unwrap()
     };
     let (few, all) = (peak("50"), peak("1000"));
-    println!("peak memory of 50 items {few}, of 1000 items {all}, in {:.1} s", began.elapsed().as_secs_f64());
+    println!(
+        "peak memory of 50 items {few}, of 1000 items {all}, in {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
     assert!((all / few - 1.0).abs() <= SPREAD, "50 items took {few} bytes, 1000 took {all}");
 }

@@ -22,7 +22,12 @@ use std::{
 /// `fame-cli` with arguments, run in `folder`; no colours, nobody's cache.
 fn fame(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_fame-cli"));
-    command.current_dir(folder).args(arguments).env("NO_COLOR", "1").env("RUST_BACKTRACE", "0").env("FAME_CACHE", folder.join("cache"));
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .env("RUST_BACKTRACE", "0")
+        .env("FAME_CACHE", folder.join("cache"));
     command.output().expect("fame-cli starts")
 }
 
@@ -38,7 +43,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A folder with a small real network (`net.onnx`, an IResNet for 56×56 faces, 16 KB of our own random weights), its manifest and two pictures.
+/// A folder with a small real network (`net.onnx`, an IResNet for 56×56 faces, 16 KB of our own
+/// random weights), its manifest and two pictures.
 fn workshop() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let net = root().join("tests/golden/nets/iresnet50_slim.onnx");
@@ -50,21 +56,25 @@ fn workshop() -> tempfile::TempDir {
     dir
 }
 
-const MANIFEST: &str = "(input: (size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5), task: FaceRecognition)";
+const MANIFEST: &str =
+    "(input: (size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5), task: FaceRecognition)";
 
 /// A picture with structure, so that no gradient vanishes.
 fn picture(side: u32, shade: u32) -> image::RgbImage {
-    image::RgbImage::from_fn(side, side, |x, y| image::Rgb([(x * shade % 256) as u8, (y * shade % 256) as u8, ((x + y) * 2 % 256) as u8]))
+    image::RgbImage::from_fn(side, side, |x, y| {
+        image::Rgb([(x * shade % 256) as u8, (y * shade % 256) as u8, ((x + y) * 2 % 256) as u8])
+    })
 }
 
 /// A recipe over the workshop's files.
 fn recipe(model: &str, gallery: &str, probe: &str, fame: &str) -> String {
-    format!(r#"(model: "{model}", data: Pair(gallery: "{gallery}", probe: "{probe}"), prepare: [], explain: {{"fame": {fame}}})"#)
+    format!(
+        r#"(model: "{model}", data: Pair(gallery: "{gallery}", probe: "{probe}"), prepare: [], explain: {{"fame": {fame}}})"#
+    )
 }
 
 /// FAME with three steps; the blur is small because the pictures are.
-const FAME: &str =
-    "Fame(layer: Output, loss: Similarity(), perturbation: Lots(iterations: 3), map: [Gray(), GaussianBlur(kernel: 9), MaxNormalize()])";
+const FAME: &str = "Fame(layer: Output, loss: Similarity(), perturbation: Lots(iterations: 3), map: [Gray(), GaussianBlur(kernel: 9), MaxNormalize()])";
 
 /// Writes `text` as `r.ron` into `folder` and runs it into `out`.
 fn run(folder: &Path, text: &str) -> Output {

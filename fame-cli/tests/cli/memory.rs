@@ -1,4 +1,5 @@
-//! How much memory the hungry explainers take: many pull-backs from one forward pass, many masked copies of one picture.
+//! How much memory the hungry explainers take: many pull-backs from one forward pass, many masked
+//! copies of one picture.
 
 use std::fs;
 
@@ -6,11 +7,14 @@ use super::*;
 
 /// Peak memory of a run, in bytes, as its record has it.
 fn peak(folder: &Path, out: &str) -> f64 {
-    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(folder.join(out).join("run.json")).unwrap()).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.join(out).join("run.json")).unwrap())
+            .unwrap();
     record["peak_memory_bytes"].as_f64().unwrap()
 }
 
-/// On the real face network, each in a process of its own: all 512 pull-backs of FGGB and all 500 masks of `CorrRISE` beside a walk of FAME.
+/// On the real face network, each in a process of its own: all 512 pull-backs of FGGB and all 500
+/// masks of `CorrRISE` beside a walk of FAME.
 #[test]
 fn pull_backs_and_masks_take_little_more_memory_than_a_walk() {
     /// What the issue allows.
@@ -28,15 +32,24 @@ fn pull_backs_and_masks_take_little_more_memory_than_a_walk() {
         assert!(output.status.success(), "{}", stderr(&output));
         peak(dir.path(), name)
     };
-    let walk = of("fame", r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 5))"#);
+    let walk = of(
+        "fame",
+        r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 5))"#,
+    );
     for (name, explainer) in [("fggb", "Fggb()"), ("corr_rise", "CorrRise(masks: 500)")] {
         let bytes = of(name, explainer);
-        println!("{name}: {:.0} MiB, FAME: {:.0} MiB, {:.2} times", bytes / 1_048_576.0, walk / 1_048_576.0, bytes / walk);
+        println!(
+            "{name}: {:.0} MiB, FAME: {:.0} MiB, {:.2} times",
+            bytes / 1_048_576.0,
+            walk / 1_048_576.0,
+            bytes / walk
+        );
         assert!(bytes <= FACTOR * walk, "{name} took {bytes} bytes, FAME {walk}");
     }
 }
 
-/// Many forward passes, gradients at many layers, a path of gradients: none of it stays behind when an item is done.
+/// Many forward passes, gradients at many layers, a path of gradients: none of it stays behind when
+/// an item is done.
 #[test]
 fn two_hundred_pictures_need_the_memory_of_twenty() {
     /// Allocators round; what stayed behind of 180 items would be a multiple of it.
@@ -55,7 +68,14 @@ fn two_hundred_pictures_need_the_memory_of_twenty() {
             peak(dir.path(), limit)
         };
         let (few, all) = (of("20"), of("200"));
-        println!("{explainer}: 20 pictures {:.1} MiB, 200 pictures {:.1} MiB", few / 1_048_576.0, all / 1_048_576.0);
-        assert!(all <= (1.0 + SPREAD) * few, "{explainer}: 20 pictures took {few} bytes, 200 took {all}");
+        println!(
+            "{explainer}: 20 pictures {:.1} MiB, 200 pictures {:.1} MiB",
+            few / 1_048_576.0,
+            all / 1_048_576.0
+        );
+        assert!(
+            all <= (1.0 + SPREAD) * few,
+            "{explainer}: 20 pictures took {few} bytes, 200 took {all}"
+        );
     }
 }

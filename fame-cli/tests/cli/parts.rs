@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use super::*;
 
 const SALIENCY: &str = r#""saliency": Saliency(loss: Logit(class: Index(0)), layer: Output)"#;
-const WALK: &str =
-    r#""walk": Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 3), map: [Gray(), MaxNormalize()])"#;
-const DELETION: &str = "DeletionInsertion(steps: 2, answer: Value, loss: Logit(class: Index(0)), layer: Output)";
+const WALK: &str = r#""walk": Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 3), map: [Gray(), MaxNormalize()])"#;
+const DELETION: &str =
+    "DeletionInsertion(steps: 2, answer: Value, loss: Logit(class: Index(0)), layer: Output)";
 
 /// A recipe over two pictures.
 fn text(explain: &str, metrics: &str, write: &str) -> String {
@@ -21,10 +21,17 @@ fn computed(folder: &Path, out: &str, text: &str) -> Vec<(String, Vec<String>)> 
     fs::write(folder.join("r.ron"), text).unwrap();
     let output = fame(folder, &["run", "r.ron", "--out", out]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(folder.join(out).join("run.json")).unwrap()).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.join(out).join("run.json")).unwrap())
+            .unwrap();
     let items = record["items"].as_array().unwrap();
-    let words = |v: &serde_json::Value| v.as_array().unwrap().iter().map(|w| w.as_str().unwrap().to_owned()).collect();
-    items.iter().map(|i| (i["status"].as_str().unwrap().to_owned(), words(&i["computed"]))).collect()
+    let words = |v: &serde_json::Value| {
+        v.as_array().unwrap().iter().map(|w| w.as_str().unwrap().to_owned()).collect()
+    };
+    items
+        .iter()
+        .map(|i| (i["status"].as_str().unwrap().to_owned(), words(&i["computed"])))
+        .collect()
 }
 
 /// Both items ended as `status` and computed `what`.
@@ -32,7 +39,8 @@ fn both(status: &str, what: &[&str]) -> Vec<(String, Vec<String>)> {
     vec![(status.to_owned(), what.iter().map(|w| (*w).to_owned()).collect()); 2]
 }
 
-/// Every file of the results, by name; `run.json` holds clock times, and `parts` what other recipes left.
+/// Every file of the results, by name; `run.json` holds clock times, and `parts` what other recipes
+/// left.
 fn results(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut folders = vec![out.to_owned()];
@@ -54,7 +62,8 @@ fn results(out: &Path) -> BTreeMap<String, Vec<u8>> {
 fn a_changed_recipe_computes_only_what_the_change_touches() {
     let dir = workshop();
     let mut n = 0;
-    // Each step changes one thing of the one before; what it leaves must be what a fresh run leaves.
+    // Each step changes one thing of the one before; what it leaves must be what a fresh run
+    // leaves.
     let mut step = |text: &str, expected: Vec<(String, Vec<String>)>| {
         assert_eq!(computed(dir.path(), "out", text), expected, "{text}");
         n += 1;
@@ -73,7 +82,10 @@ fn a_changed_recipe_computes_only_what_the_change_touches() {
     let two = format!("{WALK}, {SALIENCY}");
     step(&text(&two, DELETION, "Npy()"), both("done", &["walk", "walk/DeletionInsertion"]));
     let other = DELETION.replace("steps: 2", "steps: 3");
-    step(&text(&two, &other, "Npy()"), both("done", &["walk/DeletionInsertion", "saliency/DeletionInsertion"]));
+    step(
+        &text(&two, &other, "Npy()"),
+        both("done", &["walk/DeletionInsertion", "saliency/DeletionInsertion"]),
+    );
     let against = other.replace("steps: 3", r#"against: ["walk"], steps: 3"#);
     step(&text(&two, &against, "Npy()"), both("kept", &[]));
     let longer = two.replace("iterations: 3", "iterations: 4");
@@ -99,7 +111,9 @@ fn what_was_kept_is_not_trusted_beyond_its_key() {
     assert_eq!(fs::read(&part).unwrap(), whole);
     let forced = fame(dir.path(), &["run", "r.ron", "--out", "out", "--force"]);
     assert!(forced.status.success());
-    assert!(fs::read_to_string(dir.path().join("out/run.json")).unwrap().contains(r#""computed": ["#));
+    assert!(
+        fs::read_to_string(dir.path().join("out/run.json")).unwrap().contains(r#""computed": ["#)
+    );
     // Whoever is short of space keeps nothing.
     let lean = recipe.replace("(model:", "(parts: false, model:");
     assert_eq!(computed(dir.path(), "lean", &lean), both("done", &["saliency"]));
@@ -110,16 +124,36 @@ fn what_was_kept_is_not_trusted_beyond_its_key() {
 #[test]
 fn a_silent_explainer_does_not_take_the_others_with_it() {
     let dir = workshop();
-    let silent = WALK.replace("walk", "silent").replace("iterations: 3", "iterations: 3, stop: [LossBelow(1e9)]");
+    let silent = WALK
+        .replace("walk", "silent")
+        .replace("iterations: 3", "iterations: 3, stop: [LossBelow(1e9)]");
     let recipe = text(&format!("{silent}, {SALIENCY}"), DELETION, "Npy()");
     let now = computed(dir.path(), "out", &recipe);
-    assert_eq!(now, both("done", &["silent", "silent/DeletionInsertion", "saliency", "saliency/DeletionInsertion"]));
-    let item: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/items/a/item.json")).unwrap()).unwrap();
+    assert_eq!(
+        now,
+        both(
+            "done",
+            &["silent", "silent/DeletionInsertion", "saliency", "saliency/DeletionInsertion"]
+        )
+    );
+    let item: serde_json::Value = serde_json::from_str(
+        &fs::read_to_string(dir.path().join("out/items/a/item.json")).unwrap(),
+    )
+    .unwrap();
     assert_eq!(item["explanations"]["silent"]["maps"], serde_json::json!([]));
-    assert!(item["explanations"]["silent"]["warnings"][0].as_str().unwrap().contains("stopped before its first step"));
+    assert!(
+        item["explanations"]["silent"]["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("stopped before its first step")
+    );
     assert_eq!(item["explanations"]["saliency"]["maps"].as_array().unwrap().len(), 1);
     fs::write(dir.path().join("alone.ron"), text(&silent, "", "Npy()")).unwrap();
     let alone = fame(dir.path(), &["run", "alone.ron", "--out", "alone"]);
     assert_eq!(alone.status.code(), Some(3));
-    assert!(stderr(&alone).contains("explainer `silent`") && stderr(&alone).contains("no map came out"), "{}", stderr(&alone));
+    assert!(
+        stderr(&alone).contains("explainer `silent`") && stderr(&alone).contains("no map came out"),
+        "{}",
+        stderr(&alone)
+    );
 }

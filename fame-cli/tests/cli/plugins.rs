@@ -1,4 +1,5 @@
-//! Plugins that are loaded: what is refused and why, what a plugin may do wrong without taking fame with it, and that a loaded plugin computes what a linked one does.
+//! Plugins that are loaded: what is refused and why, what a plugin may do wrong without taking fame
+//! with it, and that a loaded plugin computes what a linked one does.
 
 use std::{env::consts, fs};
 
@@ -20,7 +21,8 @@ use super::*;
 /// A fixture's library. It is built with these tests and lies beside them.
 fn library(name: &str) -> PathBuf {
     let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-    let file = folder.join(format!("{}fame_fixture_{name}{}", consts::DLL_PREFIX, consts::DLL_SUFFIX));
+    let file =
+        folder.join(format!("{}fame_fixture_{name}{}", consts::DLL_PREFIX, consts::DLL_SUFFIX));
     assert!(file.exists(), "{} is not there", file.display());
     file
 }
@@ -34,10 +36,12 @@ fn with_plugin(name: &str, change: impl FnOnce(&mut Vec<u8>)) -> tempfile::TempD
     dir
 }
 
-/// Overwrites `field` of the declaration: its text begins with `old`, which is unique after the declaration's first bytes.
+/// Overwrites `field` of the declaration: its text begins with `old`, which is unique after the
+/// declaration's first bytes.
 fn patch(bytes: &mut [u8], old: &str, new: &str) {
     let start = declaration(bytes);
-    let at = start + bytes[start..start + 640].windows(old.len()).position(|w| w == old.as_bytes()).unwrap();
+    let at = start
+        + bytes[start..start + 640].windows(old.len()).position(|w| w == old.as_bytes()).unwrap();
     assert_eq!(old.len(), new.len(), "text of the same length");
     bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
 }
@@ -45,9 +49,16 @@ fn patch(bytes: &mut [u8], old: &str, new: &str) {
 /// Where the declaration begins.
 fn declaration(bytes: &[u8]) -> usize {
     let first = b"fame plugin\0\0\0\0\x01";
-    // The constant that the declaration is made from stands elsewhere too, without a size behind it.
+    // The constant that the declaration is made from stands elsewhere too, without a size behind
+    // it.
     let is_one = |at: &usize| bytes[at + 16..at + 20] == 640u32.to_le_bytes();
-    bytes.windows(first.len()).enumerate().filter(|(_, w)| w == first).map(|(at, _)| at).find(is_one).unwrap()
+    bytes
+        .windows(first.len())
+        .enumerate()
+        .filter(|(_, w)| w == first)
+        .map(|(at, _)| at)
+        .find(is_one)
+        .unwrap()
 }
 
 /// Text without the frame around it and without blanks: lines are broken anywhere.
@@ -106,7 +117,11 @@ fn a_loaded_plugin_gives_the_bytes_of_a_linked_one() {
     let folder = dir.path();
     fs::write(folder.join("r.ron"), RECIPE).unwrap();
     let unknown = fame(folder, &["check", "r.ron"]);
-    assert!(says(&unknown, "no loss is named `FixtureLength`"), "fame-cli itself has no fixture: {}", stderr(&unknown));
+    assert!(
+        says(&unknown, "no loss is named `FixtureLength`"),
+        "fame-cli itself has no fixture: {}",
+        stderr(&unknown)
+    );
     let by_option = fame(folder, &["run", "r.ron", "--out", "option", "--plugin", "plugin.so"]);
     assert!(by_option.status.success(), "{}", stderr(&by_option));
     fs::create_dir(folder.join("recipes")).unwrap();
@@ -119,12 +134,22 @@ fn a_loaded_plugin_gives_the_bytes_of_a_linked_one() {
     assert!(by_recipe.status.success(), "{}", stderr(&by_recipe));
 
     let store = ModelStore::new(folder.join("cache"));
-    let plan = Plan::resolve(RecipeText::new("r.ron", RECIPE), folder, &Registry::builtin().unwrap(), &store).unwrap();
-    let options = RunOptions { out: folder.join("linked"), force: false, limit: None, only: Vec::new() };
+    let plan = Plan::resolve(
+        RecipeText::new("r.ron", RECIPE),
+        folder,
+        &Registry::builtin().unwrap(),
+        &store,
+    )
+    .unwrap();
+    let options =
+        RunOptions { out: folder.join("linked"), force: false, limit: None, only: Vec::new() };
     fame_core::run::run(&plan, &store, &options, &Nobody).unwrap();
 
     let linked = maps(&folder.join("linked"));
-    assert!(maps(&folder.join("option")) == linked && maps(&folder.join("recipe")) == linked, "the same bytes all three ways");
+    assert!(
+        maps(&folder.join("option")) == linked && maps(&folder.join("recipe")) == linked,
+        "the same bytes all three ways"
+    );
 }
 
 #[test]
@@ -135,14 +160,19 @@ fn the_record_says_which_plugin_it_was_and_a_rebuilt_one_computes_again() {
     let run = |status: &str| {
         let output = fame(folder, &["run", "r.ron", "--out", "out", "--plugin", "plugin.so"]);
         assert!(output.status.success(), "{}", stderr(&output));
-        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(folder.join("out/run.json")).unwrap()).unwrap();
+        let record: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(folder.join("out/run.json")).unwrap())
+                .unwrap();
         assert_eq!(record["items"][0]["status"], status);
         record["plan"]["plugins"][0].clone()
     };
     let plugin = run("done");
     let sha256 = sha256_file(&folder.join("plugin.so")).unwrap();
     let name = concat!("fame-fixture-good ", env!("CARGO_PKG_VERSION"));
-    assert_eq!(plugin, serde_json::json!({ "plugins": [name], "file": "plugin.so", "sha256": sha256 }));
+    assert_eq!(
+        plugin,
+        serde_json::json!({ "plugins": [name], "file": "plugin.so", "sha256": sha256 })
+    );
     run("kept");
     // Another build of the same source: other bytes, and nobody knows what changed.
     let mut bytes = fs::read(folder.join("plugin.so")).unwrap();
@@ -164,19 +194,33 @@ fn a_plugin_serves_every_command_that_knows_plugins() {
     fs::write(dir.path().join("r.ron"), RECIPE).unwrap();
     assert!(ok(&["check", "r.ron"]).contains("is fine"));
     let described = ok(&["describe", "FixtureLength"]);
-    for part in ["weight: number, default 1", "any number above 0", "from       fame-fixture-good", "(plugin.so)"] {
+    for part in [
+        "weight: number, default 1",
+        "any number above 0",
+        "from       fame-fixture-good",
+        "(plugin.so)",
+    ] {
         assert!(described.contains(part), "{part}: {described}");
     }
     assert!(ok(&["inspect", "./net.onnx"]).contains("can be explained"));
     let listed = ok(&["plugin", "list"]);
     assert!(
-        listed.contains("fame-plugins 0.1.0, built in") && listed.contains("(plugin.so), loaded\n  loss          FixtureLength"),
+        listed.contains("fame-plugins 0.1.0, built in")
+            && listed.contains("(plugin.so), loaded\n  loss          FixtureLength"),
         "{listed}"
     );
-    let listed: serde_json::Value = serde_json::from_str(&ok(&["plugin", "list", "--json"])).unwrap();
-    let is_built_in = |name: &str| listed.as_array().unwrap().iter().find(|p| p["name"] == name).unwrap()["built_in"].clone();
+    let listed: serde_json::Value =
+        serde_json::from_str(&ok(&["plugin", "list", "--json"])).unwrap();
+    let is_built_in = |name: &str| {
+        listed.as_array().unwrap().iter().find(|p| p["name"] == name).unwrap()["built_in"].clone()
+    };
     assert_eq!((is_built_in("FixtureLength"), is_built_in("Lots")), (false.into(), true.into()));
-    refused(dir.path(), &["align", "a.png", "--out", "x", "--plugin", "nowhere.so"], 1, &["there is no plugin `nowhere.so`"]);
+    refused(
+        dir.path(),
+        &["align", "a.png", "--out", "x", "--plugin", "nowhere.so"],
+        1,
+        &["there is no plugin `nowhere.so`"],
+    );
 }
 
 /// Code that cannot run: every byte of the machine code is a breakpoint.
@@ -185,7 +229,10 @@ fn checking_a_plugin_runs_nothing_of_it() {
     let dir = with_plugin("good", |bytes| {
         let (at, len) = {
             let elf = object::File::parse(&**bytes).unwrap();
-            object::ObjectSection::file_range(&object::Object::section_by_name(&elf, ".text").unwrap()).unwrap()
+            object::ObjectSection::file_range(
+                &object::Object::section_by_name(&elf, ".text").unwrap(),
+            )
+            .unwrap()
         };
         bytes[at as usize..(at + len) as usize].fill(0xCC);
     });
@@ -206,10 +253,17 @@ fn checking_a_plugin_runs_nothing_of_it() {
 fn refused_every_way(dir: &Path, parts: &[&str]) {
     refused(dir, &["plugin", "check", "plugin.so"], 1, parts);
     refused(dir, &["describe", "--plugin", "plugin.so"], 1, parts);
-    fs::write(dir.join("r.ron"), RECIPE.replace("(model", "(plugins: [\"plugin.so\"], model")).unwrap();
+    fs::write(dir.join("r.ron"), RECIPE.replace("(model", "(plugins: [\"plugin.so\"], model"))
+        .unwrap();
     let said = refused(dir, &["run", "r.ron", "--out", "out"], 2, parts);
-    assert!(said.contains("this plugin is not loaded") && said.contains("r.ron:1:12"), "the place in the recipe: {said}");
-    assert!(said.contains("1 error") && !said.contains("no loss is named"), "what follows from it is not said again: {said}");
+    assert!(
+        said.contains("this plugin is not loaded") && said.contains("r.ron:1:12"),
+        "the place in the recipe: {said}"
+    );
+    assert!(
+        said.contains("1 error") && !said.contains("no loss is named"),
+        "what follows from it is not said again: {said}"
+    );
     assert!(!dir.join("out").exists(), "nothing ran");
 }
 
@@ -240,11 +294,17 @@ fn a_plugin_of_another_fame_core_is_refused() {
     );
     let layout = fame_core::plugin::Declared::host().layout;
     let dir = with_plugin("good", |bytes| patch(bytes, &layout, "0123456789abcdef"));
-    refused_every_way(dir.path(), &["lays out fame-core's types as 0123456789abcdef", &layout, "compiler flags"]);
+    refused_every_way(
+        dir.path(),
+        &["lays out fame-core's types as 0123456789abcdef", &layout, "compiler flags"],
+    );
     let target = fame_core::plugin::Declared::host().target;
     let other = target.replace("linux", "beosx");
     let dir = with_plugin("good", |bytes| patch(bytes, &target, &other));
-    refused_every_way(dir.path(), &[&format!("was built for `{other}`, and this fame runs on `{target}`")]);
+    refused_every_way(
+        dir.path(),
+        &[&format!("was built for `{other}`, and this fame runs on `{target}`")],
+    );
 }
 
 #[test]
@@ -253,14 +313,24 @@ fn a_damaged_declaration_is_refused() {
         let at = declaration(bytes);
         bytes[at] = b'F';
     });
-    refused_every_way(dir.path(), &["`plugin.so`", "does not begin as a declaration of a plugin does", "Build the plugin again"]);
+    refused_every_way(
+        dir.path(),
+        &[
+            "`plugin.so`",
+            "does not begin as a declaration of a plugin does",
+            "Build the plugin again",
+        ],
+    );
     let dir = with_plugin("good", |bytes| {
         let at = declaration(bytes);
         bytes[at + 16..at + 20].copy_from_slice(&600u32.to_le_bytes());
     });
     refused_every_way(
         dir.path(),
-        &["its declaration has 600 bytes, and this fame 0.1.0 reads declarations of 640 bytes", "Build the plugin again against"],
+        &[
+            "its declaration has 600 bytes, and this fame 0.1.0 reads declarations of 640 bytes",
+            "Build the plugin again against",
+        ],
     );
 }
 
@@ -268,7 +338,9 @@ fn a_damaged_declaration_is_refused() {
 fn a_system_library() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let files = || maps.lines().filter_map(|l| l.split_whitespace().nth(5));
-    let found = files().find(|f| f.contains("/libm.so") || f.contains("/libm-")).or_else(|| files().find(|f| f.contains("/libc.so")));
+    let found = files()
+        .find(|f| f.contains("/libm.so") || f.contains("/libm-"))
+        .or_else(|| files().find(|f| f.contains("/libc.so")));
     PathBuf::from(found.unwrap())
 }
 
@@ -277,10 +349,19 @@ fn what_is_no_plugin_is_refused() {
     let dir = workshop();
     let put = |bytes: Vec<u8>| fs::write(dir.path().join("plugin.so"), bytes).unwrap();
     put(fs::read(a_system_library()).unwrap());
-    refused_every_way(dir.path(), &["it is a library, but not a plugin of fame: it has no declaration", "fame_core::export_plugin!();"]);
+    refused_every_way(
+        dir.path(),
+        &[
+            "it is a library, but not a plugin of fame: it has no declaration",
+            "fame_core::export_plugin!();",
+        ],
+    );
     let whole = fs::read(library("good")).unwrap();
     put(whole[..whole.len() / 2].to_vec());
-    refused_every_way(dir.path(), &["`plugin.so`: it is not a shared library, or it is cut short", "cdylib"]);
+    refused_every_way(
+        dir.path(),
+        &["`plugin.so`: it is not a shared library, or it is cut short", "cdylib"],
+    );
     put(whole[..30].to_vec());
     refused_every_way(dir.path(), &["it is not a shared library, or it is cut short"]);
     put(b"I am a text.\n".to_vec());
@@ -289,7 +370,10 @@ fn what_is_no_plugin_is_refused() {
     refused_every_way(dir.path(), &["it is not a shared library, or it is cut short"]);
     fs::remove_file(dir.path().join("plugin.so")).unwrap();
     fs::write(dir.path().join("plugins.so"), whole).unwrap();
-    refused_every_way(dir.path(), &["there is no plugin `", "plugin.so`", "did you mean `plugins.so`?"]);
+    refused_every_way(
+        dir.path(),
+        &["there is no plugin `", "plugin.so`", "did you mean `plugins.so`?"],
+    );
     fs::create_dir(dir.path().join("plugin.so")).unwrap();
     refused_every_way(dir.path(), &["plugin.so` is not a file", "A plugin is a shared library"]);
 }
@@ -301,11 +385,29 @@ fn a_name_that_is_taken_is_refused_with_both_origins() {
     let origins = [
         "two plugins are called loss `FixtureLength`: one from fame-fixture-good 0.1.0 (plugin.so), one from fame-fixture-good 0.1.0 (again.so)",
     ];
-    refused(dir.path(), &["plugin", "list", "--plugin", "plugin.so", "--plugin", "again.so"], 1, &origins);
-    fs::write(dir.path().join("r.ron"), RECIPE.replace("(model", "(plugins: [\"plugin.so\", \"again.so\"], model")).unwrap();
-    refused(dir.path(), &["check", "r.ron"], 2, &["two plugins are called loss `FixtureLength`", "again.so"]);
+    refused(
+        dir.path(),
+        &["plugin", "list", "--plugin", "plugin.so", "--plugin", "again.so"],
+        1,
+        &origins,
+    );
+    fs::write(
+        dir.path().join("r.ron"),
+        RECIPE.replace("(model", "(plugins: [\"plugin.so\", \"again.so\"], model"),
+    )
+    .unwrap();
+    refused(
+        dir.path(),
+        &["check", "r.ron"],
+        2,
+        &["two plugins are called loss `FixtureLength`", "again.so"],
+    );
     // The same file twice is the same plugin.
-    fs::write(dir.path().join("r.ron"), RECIPE.replace("(model", "(plugins: [\"plugin.so\"], model")).unwrap();
+    fs::write(
+        dir.path().join("r.ron"),
+        RECIPE.replace("(model", "(plugins: [\"plugin.so\"], model"),
+    )
+    .unwrap();
     let output = fame(dir.path(), &["check", "r.ron", "--plugin", "./plugin.so"]);
     assert!(output.status.success(), "{}", stderr(&output));
 }
@@ -315,19 +417,29 @@ fn a_name_that_is_taken_is_refused_with_both_origins() {
 fn what_others_can_write_is_refused_unless_trusted() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = with_plugin("good", |_| ());
-    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let (file, folder) = (dir.path().join("plugin.so"), dir.path().to_owned());
     mode(&file, 0o666);
     refused_every_way(
         dir.path(),
-        &["the plugin `", "plugin.so` can be written by every user of this machine", "chmod o-w", "--trust-plugin"],
+        &[
+            "the plugin `",
+            "plugin.so` can be written by every user of this machine",
+            "chmod o-w",
+            "--trust-plugin",
+        ],
     );
-    let trusted = fame(dir.path(), &["describe", "FixtureLength", "--plugin", "plugin.so", "--trust-plugin"]);
+    let trusted =
+        fame(dir.path(), &["describe", "FixtureLength", "--plugin", "plugin.so", "--trust-plugin"]);
     assert!(trusted.status.success(), "{}", stderr(&trusted));
     mode(&file, 0o644);
     for open in [0o777, 0o1777] {
         mode(&folder, open);
-        refused_every_way(dir.path(), &["the folder `", "` can be written by every user of this machine", "chmod o-w"]);
+        refused_every_way(
+            dir.path(),
+            &["the folder `", "` can be written by every user of this machine", "chmod o-w"],
+        );
     }
     // A folder above is open as /tmp is: nobody else can take away what lies in it.
     mode(&folder, 0o700);
@@ -337,7 +449,12 @@ fn what_others_can_write_is_refused_unless_trusted() {
     let output = fame(dir.path(), &["plugin", "check", "shared/mine/plugin.so"]);
     assert!(output.status.success(), "{}", stderr(&output));
     mode(&folder.join("shared"), 0o777);
-    refused(dir.path(), &["plugin", "check", "shared/mine/plugin.so"], 1, &["the folder `", "/shared` can be written by every user"]);
+    refused(
+        dir.path(),
+        &["plugin", "check", "shared/mine/plugin.so"],
+        1,
+        &["the folder `", "/shared` can be written by every user"],
+    );
 }
 
 /// Only root can give a file away, so only root can see this.
@@ -349,8 +466,12 @@ fn a_plugin_of_another_user_is_refused_unless_trusted() {
         eprintln!("not run as root: nothing was tested");
         return;
     }
-    refused_every_way(dir.path(), &["belongs to another user (uid 12345), and fame runs as uid", "--trust-plugin"]);
-    let trusted = fame(dir.path(), &["describe", "FixtureLength", "--plugin", "plugin.so", "--trust-plugin"]);
+    refused_every_way(
+        dir.path(),
+        &["belongs to another user (uid 12345), and fame runs as uid", "--trust-plugin"],
+    );
+    let trusted =
+        fame(dir.path(), &["describe", "FixtureLength", "--plugin", "plugin.so", "--trust-plugin"]);
     assert!(trusted.status.success(), "{}", stderr(&trusted));
 }
 
@@ -362,7 +483,11 @@ fn with_part(data: &str, explainer: &str, metrics: &str) -> String {
 }
 
 fn of_fame(loss: &str, perturbation: &str, step: &str) -> String {
-    with_part("Faulty(fault: None)", &format!("Fame(layer: Output, loss: {loss}, perturbation: {perturbation}, map: [{step}])"), "")
+    with_part(
+        "Faulty(fault: None)",
+        &format!("Fame(layer: Output, loss: {loss}, perturbation: {perturbation}, map: [{step}])"),
+        "",
+    )
 }
 
 const ORIGIN: &str = "(fame-fixture-faulty 0.1.0 (plugin.so))";
@@ -370,30 +495,89 @@ const ORIGIN: &str = "(fame-fixture-faulty 0.1.0 (plugin.so))";
 #[test]
 fn whatever_a_plugin_does_wrong_fails_what_asked_for_it_and_nothing_else() {
     let dir = with_plugin("faulty", |_| ());
-    let loss = |fault: &str| of_fame(&format!("Faulty(fault: {fault})"), "Lots(iterations: 2)", "Gray(), MaxNormalize()");
-    let walk = |fault: &str| of_fame("Faulty(fault: None)", &format!("Faulty(fault: {fault})"), "Gray(), MaxNormalize()");
-    let step = |fault: &str| of_fame("Faulty(fault: None)", "Lots(iterations: 2)", &format!("Faulty(fault: {fault}), Gray()"));
-    let explainer = |fault: &str| with_part("Faulty(fault: None)", &format!("Faulty(fault: {fault})"), "");
-    let dataset = |fault: &str| with_part(&format!("Faulty(fault: {fault})"), "Faulty(fault: None)", "");
-    let metric = |fault: &str| with_part("Faulty(fault: None)", "Faulty(fault: None)", &format!("Faulty(fault: {fault})"));
+    let loss = |fault: &str| {
+        of_fame(&format!("Faulty(fault: {fault})"), "Lots(iterations: 2)", "Gray(), MaxNormalize()")
+    };
+    let walk = |fault: &str| {
+        of_fame("Faulty(fault: None)", &format!("Faulty(fault: {fault})"), "Gray(), MaxNormalize()")
+    };
+    let step = |fault: &str| {
+        of_fame(
+            "Faulty(fault: None)",
+            "Lots(iterations: 2)",
+            &format!("Faulty(fault: {fault}), Gray()"),
+        )
+    };
+    let explainer =
+        |fault: &str| with_part("Faulty(fault: None)", &format!("Faulty(fault: {fault})"), "");
+    let dataset =
+        |fault: &str| with_part(&format!("Faulty(fault: {fault})"), "Faulty(fault: None)", "");
+    let metric = |fault: &str| {
+        with_part("Faulty(fault: None)", "Faulty(fault: None)", &format!("Faulty(fault: {fault})"))
+    };
     let cases: [(&str, String, i32, &str); 27] = [
-        ("loss", loss("Factory"), 2, "panicked in its factory: there is no factory here (tests/plugins/faulty/src/lib.rs:"),
+        (
+            "loss",
+            loss("Factory"),
+            2,
+            "panicked in its factory: there is no factory here (tests/plugins/faulty/src/lib.rs:",
+        ),
         ("loss", loss("Asked"), 2, "panicked in `reference`: do not ask"),
-        ("loss", loss("Call"), 3, "panicked in `evaluate`: called at a bad time (tests/plugins/faulty/src/lib.rs:"),
+        (
+            "loss",
+            loss("Call"),
+            3,
+            "panicked in `evaluate`: called at a bad time (tests/plugins/faulty/src/lib.rs:",
+        ),
         ("loss", loss("Thread"), 3, "panicked in `evaluate`: the thread ends well"),
-        ("loss", loss("Shape"), 3, "returned from `evaluate` a cotangent of shape [1, 2] instead of ["),
-        ("loss", loss("NotANumber"), 3, "returned from `evaluate` a cotangent with NaN at position 1"),
+        (
+            "loss",
+            loss("Shape"),
+            3,
+            "returned from `evaluate` a cotangent of shape [1, 2] instead of [",
+        ),
+        (
+            "loss",
+            loss("NotANumber"),
+            3,
+            "returned from `evaluate` a cotangent with NaN at position 1",
+        ),
         ("loss", loss("Count"), 3, "returned from `evaluate` 0 values for "),
-        ("loss", loss("Name"), 3, "returned from `targets` a target `../../etc`, which cannot be a part of a file name"),
+        (
+            "loss",
+            loss("Name"),
+            3,
+            "returned from `targets` a target `../../etc`, which cannot be a part of a file name",
+        ),
         ("perturbation", walk("Factory"), 2, "panicked in its factory"),
         ("perturbation", walk("Asked"), 2, "panicked in `max_steps`: do not ask"),
         ("perturbation", walk("Call"), 3, "panicked in `observe`: called at a bad time"),
-        ("perturbation", walk("Shape"), 3, "returned from `image` a picture of shape [3, 1, 1] instead of [3, 56, 56]"),
-        ("perturbation", walk("NotANumber"), 3, "returned from `image` a picture with NaN at position 0"),
+        (
+            "perturbation",
+            walk("Shape"),
+            3,
+            "returned from `image` a picture of shape [3, 1, 1] instead of [3, 56, 56]",
+        ),
+        (
+            "perturbation",
+            walk("NotANumber"),
+            3,
+            "returned from `image` a picture with NaN at position 0",
+        ),
         ("map step", step("Call"), 3, "panicked in `apply`: called at a bad time"),
-        ("map step", step("Shape"), 3, "returned from `apply` a map of shape [1, 2, 3] for one of [3, 56, 56]; rows and columns must stay"),
+        (
+            "map step",
+            step("Shape"),
+            3,
+            "returned from `apply` a map of shape [1, 2, 3] for one of [3, 56, 56]; rows and columns must stay",
+        ),
         ("map step", step("NotANumber"), 3, "returned from `apply` a map with NaN at position 0"),
-        ("map step", step("Count"), 3, "returned from `apply` names for 4 channels of a map that has 3"),
+        (
+            "map step",
+            step("Count"),
+            3,
+            "returned from `apply` names for 4 channels of a map that has 3",
+        ),
         ("explainer", explainer("Call"), 3, "panicked in `explain`: called at a bad time"),
         (
             "explainer",
@@ -402,18 +586,43 @@ fn whatever_a_plugin_does_wrong_fails_what_asked_for_it_and_nothing_else() {
             "returned from `explain` a map `image` of shape [2, 2] for a picture of 56 rows and 56 columns",
         ),
         ("explainer", explainer("Count"), 3, "returned from `explain` 0 results for 1 samples"),
-        ("explainer", explainer("Name"), 3, "returned from `explain` a map `a/b`, which cannot be a part of a file name"),
+        (
+            "explainer",
+            explainer("Name"),
+            3,
+            "returned from `explain` a map `a/b`, which cannot be a part of a file name",
+        ),
         ("dataset", dataset("Call"), 1, "panicked in `index`: called at a bad time"),
-        ("dataset", dataset("Name"), 1, "returned from `index` an item `../../escape`, which cannot be a part of a file name"),
+        (
+            "dataset",
+            dataset("Name"),
+            1,
+            "returned from `index` an item `../../escape`, which cannot be a part of a file name",
+        ),
         ("dataset", dataset("Count"), 1, "returned from `index` two items called `a`"),
-        ("dataset", dataset("Shape"), 3, "returned from `load` a picture of shape [1, 56, 56] instead of [3, H, W]"),
-        ("dataset", dataset("NotANumber"), 3, "returned from `load` a picture with NaN at position 7"),
+        (
+            "dataset",
+            dataset("Shape"),
+            3,
+            "returned from `load` a picture of shape [1, 56, 56] instead of [3, H, W]",
+        ),
+        (
+            "dataset",
+            dataset("NotANumber"),
+            3,
+            "returned from `load` a picture with NaN at position 7",
+        ),
         ("metric", metric("NotANumber"), 3, "returned from `measure` NaN for `one` of map `image`"),
     ];
     for (noun, recipe, code, expected) in cases {
         fs::write(dir.path().join("r.ron"), &recipe).unwrap();
         let text = format!("{noun} `Faulty` {ORIGIN} {expected}");
-        let said = refused(dir.path(), &["run", "r.ron", "--out", "out"], code, &[&text, "This is a bug in the plugin"]);
+        let said = refused(
+            dir.path(),
+            &["run", "r.ron", "--out", "out"],
+            code,
+            &[&text, "This is a bug in the plugin"],
+        );
         // Said once, in the error; only a thread of the plugin's own is out of the guard's sight.
         assert!(!said.contains(" panicked at ") || recipe.contains("Thread"), "{said}");
         let items = dir.path().join("out/items");
@@ -427,11 +636,21 @@ fn whatever_a_plugin_does_wrong_fails_what_asked_for_it_and_nothing_else() {
 fn a_panic_on_one_item_fails_that_item_only() {
     let dir = with_plugin("faulty", |_| ());
     for (data, explainer) in [("None", "OneItem"), ("OneItem", "None")] {
-        let recipe = with_part(&format!("Faulty(fault: {data})"), &format!("Faulty(fault: {explainer})"), "");
-        fs::write(dir.path().join("r.ron"), recipe.replace("model:", "backend: Tract(threads: 3), model:")).unwrap();
+        let recipe = with_part(
+            &format!("Faulty(fault: {data})"),
+            &format!("Faulty(fault: {explainer})"),
+            "",
+        );
+        fs::write(
+            dir.path().join("r.ron"),
+            recipe.replace("model:", "backend: Tract(threads: 3), model:"),
+        )
+        .unwrap();
         refused(dir.path(), &["run", "r.ron", "--out", "out"], 3, &["panicked in", "not this one"]);
-        let mut left: Vec<String> =
-            fs::read_dir(dir.path().join("out/items")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let mut left: Vec<String> = fs::read_dir(dir.path().join("out/items"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
         left.sort();
         assert_eq!(left, ["a", "c"]);
         fs::remove_dir_all(dir.path().join("out")).unwrap();
@@ -447,8 +666,9 @@ fn a_panic_while_being_dropped_is_said_and_survived() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "what it made is made: {said}");
     for noun in ["loss", "perturbation"] {
-        let expected =
-            format!("warning: {noun} `Faulty` {ORIGIN} panicked while it was dropped: it would not go (tests/plugins/faulty/src/lib.rs:");
+        let expected = format!(
+            "warning: {noun} `Faulty` {ORIGIN} panicked while it was dropped: it would not go (tests/plugins/faulty/src/lib.rs:"
+        );
         assert!(says(&output, &expected), "{expected}: {said}");
     }
     assert!(!said.contains(" panicked at "), "{said}");

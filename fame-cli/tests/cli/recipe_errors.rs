@@ -30,7 +30,11 @@ fn five_mistakes_are_all_shown() {
 #[test]
 fn mistakes_on_the_command_line_are_shown_there() {
     let dir = tempfile::tempdir().unwrap();
-    let good = FIVE.replace("thread:", "threads:").replace("obamma", "obama").replace("Similarty", "Similarity").replace("-1.0", "1.0");
+    let good = FIVE
+        .replace("thread:", "threads:")
+        .replace("obamma", "obama")
+        .replace("Similarty", "Similarity")
+        .replace("-1.0", "1.0");
     std::fs::write(dir.path().join("r.ron"), good.replace("AbsThenGrey", "AbsThenGray")).unwrap();
     let output = fame(dir.path(), &["check", "r.ron"]);
     assert!(output.status.success(), "{}", stderr(&output));
@@ -38,7 +42,10 @@ fn mistakes_on_the_command_line_are_shown_there() {
     let output = fame(dir.path(), &["check", "r.ron", "--set", set]);
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(stderr(&output));
-    let output = fame(dir.path(), &["check", "r.ron", "--set", "explain.fam.perturbation=Lots()", "--set", "seed=(1"]);
+    let output = fame(
+        dir.path(),
+        &["check", "r.ron", "--set", "explain.fam.perturbation=Lots()", "--set", "seed=(1"],
+    );
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(stderr(&output));
 }

@@ -9,10 +9,15 @@ fn a_run_leaves_maps_and_a_complete_record() {
     let dir = workshop();
     let output = run(dir.path(), &recipe("net.onnx", "a.png", "b.png", FAME));
     assert!(output.status.success(), "{}", stderr(&output));
-    let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap()).unwrap();
+    let record: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap())
+            .unwrap();
     assert_eq!(record["status"], "complete");
     let map = &record["items"][0]["explanations"]["fame"]["maps"][0];
-    assert_eq!((&map["steps"], &map["stop"], &map["role"]), (&3.into(), &"iterations".into(), &"gallery".into()));
+    assert_eq!(
+        (&map["steps"], &map["stop"], &map["role"]),
+        (&3.into(), &"iterations".into(), &"gallery".into())
+    );
     assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64());
     let item = dir.path().join("out/items/a--b");
     assert_eq!(image::open(item.join("fame.probe_similar.overlay.png")).unwrap().width(), 56);
@@ -22,7 +27,11 @@ fn a_run_leaves_maps_and_a_complete_record() {
 #[test]
 fn the_authors_preset_changes_every_choice_and_the_record_says_so() {
     let dir = workshop();
-    fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", "Fame(layer: Output, loss: Similarity())")).unwrap();
+    fs::write(
+        dir.path().join("r.ron"),
+        recipe("net.onnx", "a.png", "b.png", "Fame(layer: Output, loss: Similarity())"),
+    )
+    .unwrap();
     let plan = |sets: &[&str]| -> serde_json::Value {
         let mut arguments = vec!["check", "r.ron", "--json"];
         sets.iter().for_each(|s| arguments.extend(["--set", s]));
@@ -49,9 +58,13 @@ fn events_are_json_lines_when_asked_for() {
     let dir = workshop();
     fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", FAME)).unwrap();
     let output = fame(dir.path(), &["--json", "run", "r.ron", "--out", "out"]);
-    let events: Vec<serde_json::Value> = stdout(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let events: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(events.first().unwrap()["event"], "stage");
-    assert_eq!((&events.last().unwrap()["event"], &events.last().unwrap()["status"]), (&"end".into(), &"complete".into()));
+    assert_eq!(
+        (&events.last().unwrap()["event"], &events.last().unwrap()["status"]),
+        (&"end".into(), &"complete".into())
+    );
 }
 
 #[test]
@@ -60,7 +73,10 @@ fn inspect_lists_layers_and_says_which_can_be_explained() {
     let output = fame(dir.path(), &["inspect", "./net.onnx"]);
     let said = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(said.contains("input [3, 56, 56]") && said.contains("PRelu") && said.contains("(output)"), "{said}");
+    assert!(
+        said.contains("input [3, 56, 56]") && said.contains("PRelu") && said.contains("(output)"),
+        "{said}"
+    );
     assert!(said.trim_end().ends_with("can be explained."), "{said}");
 }
 

@@ -1,4 +1,5 @@
-//! Detection, a task that fame-core has never heard of, brought by a crate outside of the workspace: loaded into `fame-cli` as a file, and linked into a program.
+//! Detection, a task that fame-core has never heard of, brought by a crate outside of the
+//! workspace: loaded into `fame-cli` as a file, and linked into a program.
 
 // Helpers of tests, outside of the test functions that clippy knows.
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
@@ -51,10 +52,17 @@ fn target() -> PathBuf {
 fn cargo(arguments: &[&str]) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     // What cargo tells the tests of this crate is not about that one.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+    {
         cargo.env_remove(name);
     }
-    let output = cargo.current_dir(third_party()).args(arguments).env("CARGO_TARGET_DIR", target()).output().unwrap();
+    let output = cargo
+        .current_dir(third_party())
+        .args(arguments)
+        .env("CARGO_TARGET_DIR", target())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "cargo {arguments:?}: {}", said(&output));
     said(&output)
 }
@@ -62,14 +70,26 @@ fn cargo(arguments: &[&str]) -> String {
 /// `fame-cli --plugin …` with arguments, run in `folder`.
 fn fame(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fame-cli"));
-    command.current_dir(folder).arg("--plugin").arg(plugin()).args(arguments).env("NO_COLOR", "1").output().unwrap()
+    command
+        .current_dir(folder)
+        .arg("--plugin")
+        .arg(plugin())
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
-/// A folder with the hand-made detector, its manifest, and a COCO list of two pictures with one bright cell each.
+/// A folder with the hand-made detector, its manifest, and a COCO list of two pictures with one
+/// bright cell each.
 fn workshop() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(dir.path().join(name), bytes).unwrap();
@@ -81,7 +101,9 @@ fn workshop() -> tempfile::TempDir {
     fs::create_dir(dir.path().join("pictures")).unwrap();
     for (name, column) in [("a", 1), ("b", 3)] {
         // Twice the detector's size: boxes must follow the picture.
-        let bright = |x: u32, y: u32| if x / 16 == column && y / 16 == 2 { 250 } else { 20 + ((x * 7 + y * 3) % 30) as u8 };
+        let bright = |x: u32, y: u32| {
+            if x / 16 == column && y / 16 == 2 { 250 } else { 20 + ((x * 7 + y * 3) % 30) as u8 }
+        };
         let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([bright(x, y); 3]));
         picture.save(dir.path().join(format!("pictures/{name}.png"))).unwrap();
     }
@@ -130,13 +152,19 @@ fn measured(out: &Path) -> BTreeMap<(String, String), f64> {
     let text = fs::read_to_string(out.join("metrics.csv")).unwrap();
     let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let header = lines.next().unwrap();
-    let column = |name: &str| header.iter().position(|h| *h == name).unwrap_or_else(|| panic!("no {name} in {header:?}"));
+    let column = |name: &str| {
+        header.iter().position(|h| *h == name).unwrap_or_else(|| panic!("no {name} in {header:?}"))
+    };
     let (explainer, quantity, value) = (column("explainer"), column("quantity"), column("value"));
     let mut all: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
     for line in lines {
-        all.entry((line[explainer].to_owned(), line[quantity].to_owned())).or_default().push(line[value].parse().unwrap());
+        all.entry((line[explainer].to_owned(), line[quantity].to_owned()))
+            .or_default()
+            .push(line[value].parse().unwrap());
     }
-    all.into_iter().map(|(key, values)| (key, values.iter().sum::<f64>() / values.len() as f64)).collect()
+    all.into_iter()
+        .map(|(key, values)| (key, values.iter().sum::<f64>() / values.len() as f64))
+        .collect()
 }
 
 #[test]
@@ -145,21 +173,34 @@ fn a_loaded_detector_plugin_explains_a_list_with_boxes() {
     let output = fame(dir.path(), &["run", "recipe.ron", "--out", "out"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let numbers = measured(&dir.path().join("out"));
-    let of = |explainer: &str, quantity: &str| numbers[&(explainer.to_owned(), quantity.to_owned())];
+    let of =
+        |explainer: &str, quantity: &str| numbers[&(explainer.to_owned(), quantity.to_owned())];
     // A cell sees its own pixels and no others, and nothing was blurred.
     assert_eq!((of("fame", "hit"), of("left", "hit"), of("d_rise", "hit")), (1.0, 1.0, 1.0));
     assert!(of("fame", "energy") > 0.999 && of("left", "energy") > 0.999, "{numbers:?}");
     // The box covers 1/16; the masks smear over a cell, and noise knows nothing.
     assert!(of("d_rise", "energy") > 2.0 * of("random", "energy"), "{numbers:?}");
-    assert!((of("random", "energy") - 1.0 / 16.0).abs() < 0.02 && of("fame", "area") == 1.0 / 16.0, "{numbers:?}");
     assert!(
-        of("fame", "deletion_auc") < of("random", "deletion_auc") && of("fame", "insertion_auc") > of("random", "insertion_auc"),
+        (of("random", "energy") - 1.0 / 16.0).abs() < 0.02 && of("fame", "area") == 1.0 / 16.0,
         "{numbers:?}"
     );
-    for file in ["fame.annotated_blob_0.detection.png", "left.blob_0.detection.png", "d_rise.blob_0.npy", "random.image.detection.png"] {
+    assert!(
+        of("fame", "deletion_auc") < of("random", "deletion_auc")
+            && of("fame", "insertion_auc") > of("random", "insertion_auc"),
+        "{numbers:?}"
+    );
+    for file in [
+        "fame.annotated_blob_0.detection.png",
+        "left.blob_0.detection.png",
+        "d_rise.blob_0.npy",
+        "random.image.detection.png",
+    ] {
         assert!(dir.path().join("out/items/b").join(file).is_file(), "{file}");
     }
-    let item: serde_json::Value = serde_json::from_str(&fs::read_to_string(dir.path().join("out/items/b/item.json")).unwrap()).unwrap();
+    let item: serde_json::Value = serde_json::from_str(
+        &fs::read_to_string(dir.path().join("out/items/b/item.json")).unwrap(),
+    )
+    .unwrap();
     let map = &item["explanations"]["fame"]["maps"][0];
     assert_eq!(map["box"], serde_json::json!([24.0, 16.0, 32.0, 24.0]), "{map}");
     assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64(), "{map}");
@@ -177,8 +218,12 @@ fn the_crates_own_tests_pass() {
 fn a_broken_list_is_refused_before_anything_runs() {
     let dir = workshop();
     let list = fs::read_to_string(dir.path().join("list.json")).unwrap();
-    fs::write(dir.path().join("list.json"), list.replace("[16, 32, 16, 16]", "[16, 32, 16]").replace("\"image_id\": 2", "\"image_id\": 5"))
-        .unwrap();
+    fs::write(
+        dir.path().join("list.json"),
+        list.replace("[16, 32, 16, 16]", "[16, 32, 16]")
+            .replace("\"image_id\": 2", "\"image_id\": 5"),
+    )
+    .unwrap();
     let output = fame(dir.path(), &["run", "recipe.ron", "--out", "out"]);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -197,9 +242,17 @@ fn the_plugin_declares_itself_and_its_kinds_are_described() {
     let check = fame(dir.path(), &["plugin", "check", &plugin().to_string_lossy()]);
     assert!(check.status.success() && said(&check).contains("fame-detection"), "{}", said(&check));
     let about = fame(dir.path(), &["describe", "DetectionScore"]);
-    assert!(about.status.success() && said(&about).contains("which pixels make this detection"), "{}", said(&about));
+    assert!(
+        about.status.success() && said(&about).contains("which pixels make this detection"),
+        "{}",
+        said(&about)
+    );
     let unknown = fame(dir.path(), &["describe", "loss"]);
-    assert!(said(&unknown).contains("BoxCoordinate") && said(&unknown).contains("Logit"), "{}", said(&unknown));
+    assert!(
+        said(&unknown).contains("BoxCoordinate") && said(&unknown).contains("Logit"),
+        "{}",
+        said(&unknown)
+    );
 }
 
 struct Quiet;
@@ -209,8 +262,11 @@ impl Observer for Quiet {
 }
 
 /// What makes the recipe for faces short.
-const SHORT: [&str; 3] =
-    ["explain.fame.perturbation.iterations=10", "explain.d_rise.masks=12", "metrics=[DetectionEnergy(of: Detections(head: UltraFace()))]"];
+const SHORT: [&str; 3] = [
+    "explain.fame.perturbation.iterations=10",
+    "explain.d_rise.masks=12",
+    "metrics=[DetectionEnergy(of: Detections(head: UltraFace()))]",
+];
 
 /// The same recipe in this process, where the crate is linked.
 fn run_linked(recipe: &Path, out: &Path) {
@@ -220,7 +276,9 @@ fn run_linked(recipe: &Path, out: &Path) {
     }
     let store = ModelStore::from_env().unwrap().with_folder(root().join("models"));
     let plan = Plan::resolve(text, &recipe_folder(recipe), &Registry::builtin().unwrap(), &store);
-    let plan = plan.unwrap_or_else(|p| panic!("{:#?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>()));
+    let plan = plan.unwrap_or_else(|p| {
+        panic!("{:#?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
+    });
     let options = RunOptions { out: out.to_owned(), force: false, limit: None, only: Vec::new() };
     assert_eq!(run(&plan, &store, &options, &Quiet).unwrap().status, RunStatus::Complete);
 }
@@ -237,17 +295,26 @@ fn a_face_is_explained_by_its_own_pixels_and_loaded_or_linked_to_the_same_bytes(
     let dir = tempfile::tempdir().unwrap();
     let recipe = third_party().join("recipes/face_detection.ron");
     let sets = SHORT.iter().flat_map(|set| ["--set", set]);
-    let arguments: Vec<&str> = ["run", recipe.to_str().unwrap(), "--out", "loaded"].into_iter().chain(sets).collect();
+    let arguments: Vec<&str> =
+        ["run", recipe.to_str().unwrap(), "--out", "loaded"].into_iter().chain(sets).collect();
     let output = fame(dir.path(), &arguments);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     run_linked(&recipe, &dir.path().join("linked"));
-    let (loaded, linked) = (item_files(&dir.path().join("loaded")), item_files(&dir.path().join("linked")));
+    let (loaded, linked) =
+        (item_files(&dir.path().join("loaded")), item_files(&dir.path().join("linked")));
     assert_eq!(loaded.keys().collect::<Vec<_>>(), linked.keys().collect::<Vec<_>>());
-    let compared = loaded.iter().filter(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "npy" || e == "png"));
-    let differing: Vec<&String> = compared.clone().filter(|(name, bytes)| linked[*name] != **bytes).map(|(name, _)| name).collect();
+    let compared = loaded
+        .iter()
+        .filter(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "npy" || e == "png"));
+    let differing: Vec<&String> = compared
+        .clone()
+        .filter(|(name, bytes)| linked[*name] != **bytes)
+        .map(|(name, _)| name)
+        .collect();
     assert!(compared.count() >= 8 && differing.is_empty(), "{differing:?} of {:?}", loaded.keys());
     let numbers = measured(&dir.path().join("loaded"));
-    let of = |explainer: &str, quantity: &str| numbers[&(explainer.to_owned(), quantity.to_owned())];
+    let of =
+        |explainer: &str, quantity: &str| numbers[&(explainer.to_owned(), quantity.to_owned())];
     assert!(of("fame", "energy") > 0.6, "{numbers:?}");
     assert!((of("random", "energy") - of("random", "area")).abs() < 0.02, "{numbers:?}");
 }

@@ -1,4 +1,5 @@
-//! A detector whose evidence is known, as an ONNX file written by hand: nothing to download, nothing trained.
+//! A detector whose evidence is known, as an ONNX file written by hand: nothing to download,
+//! nothing trained.
 
 /// A protobuf field with bytes in it.
 fn bytes(field: u64, value: &[u8]) -> Vec<u8> {
@@ -48,8 +49,9 @@ fn value(name: &str, dims: &[u64]) -> Vec<u8> {
     [text(1, name), bytes(2, &bytes(1, &[number(1, 1), bytes(2, &dims)].concat()))].concat()
 }
 
-/// A CenterNet-like detector of bright cells over `[1, 3, 32, 32]`: 4 × 4 cells of 8 × 8 pixels; `heatmap` = σ(10·m − 5) of a cell's mean brightness m, and `wh` = 3.6 + 0.4·m pixels to
-/// each side. A cell sees its own pixels and no others.
+/// A CenterNet-like detector of bright cells over `[1, 3, 32, 32]`: 4 × 4 cells of 8 × 8 pixels;
+/// `heatmap` = σ(10·m − 5) of a cell's mean brightness m, and `wh` = 3.6 + 0.4·m pixels to each
+/// side. A cell sees its own pixels and no others.
 pub(crate) fn blob_detector() -> Vec<u8> {
     let convolution: &[(&str, &[u64])] = &[("kernel_shape", &[8, 8]), ("strides", &[8, 8])];
     let nodes = [
@@ -67,6 +69,9 @@ pub(crate) fn blob_detector() -> Vec<u8> {
     graph.extend(text(2, "blobs"));
     graph.extend(initializers.iter().flat_map(|t| bytes(5, t)));
     graph.extend(bytes(11, &value("input", &[1, 3, 32, 32])));
-    graph.extend([bytes(12, &value("heatmap", &[1, 1, 4, 4])), bytes(12, &value("wh", &[1, 4, 4, 4]))].concat());
+    graph.extend(
+        [bytes(12, &value("heatmap", &[1, 1, 4, 4])), bytes(12, &value("wh", &[1, 4, 4, 4]))]
+            .concat(),
+    );
     [number(1, 8), bytes(7, &graph), bytes(8, &number(2, 13))].concat()
 }

@@ -4,13 +4,15 @@
 //!
 //! * [`Backend`] knows how to load a model file on this machine;
 //! * [`Network`] is a loaded model: its named [`Layer`]s, and forward passes over batches;
-//! * [`Pass`] is one forward pass that remembers enough to be differentiated: read any tapped layer's output, then pull any number of
-//!   *cotangents* (derivatives of some scalar with respect to a layer's output) back to the input or to an inner layer;
+//! * [`Pass`] is one forward pass that remembers enough to be differentiated: read any tapped
+//!   layer's output, then pull any number of *cotangents* (derivatives of some scalar with respect
+//!   to a layer's output) back to the input or to an inner layer;
 //! * [`Tensor`] carries everything in and out.
 //!
-//! The split matters: a loss sees only a layer's output and answers with a value and a cotangent, so it needs no automatic
-//! differentiation and runs on every backend. One forward with many pull-backs is what FGGB needs (one per embedding dimension); a
-//! pull-back to an inner layer is every CAM; outputs alone are the black-box methods.
+//! The split matters: a loss sees only a layer's output and answers with a value and a cotangent,
+//! so it needs no automatic differentiation and runs on every backend. One forward with many
+//! pull-backs is what FGGB needs (one per embedding dimension); a pull-back to an inner layer is
+//! every CAM; outputs alone are the black-box methods.
 //!
 //! ```
 //! use fame_core::{Place, Result, Seed, Taps, Tensor, contract::Network};
@@ -31,14 +33,16 @@ use crate::{Result, Tensor};
 
 /// Loads model files. One value of a backend is one set of options (device, threads, precision).
 pub trait Backend: Send + Sync {
-    /// Can this backend run on this machine with these options? If not, one sentence saying why and what would help.
+    /// Can this backend run on this machine with these options? If not, one sentence saying why and
+    /// what would help.
     fn check(&self) -> Result<()>;
 
     /// Loads a model and learns its layers.
     ///
     /// # Errors
-    /// One clear sentence naming the file: it is missing, is not ONNX, is cut short, holds an operator the backend cannot run, holds
-    /// NaN weights, or its input cannot be given the asked shape.
+    /// One clear sentence naming the file: it is missing, is not ONNX, is cut short, holds an
+    /// operator the backend cannot run, holds NaN weights, or its input cannot be given the asked
+    /// shape.
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>>;
 }
 
@@ -47,8 +51,8 @@ pub trait Backend: Send + Sync {
 pub struct LoadRequest {
     /// The ONNX file.
     pub file: PathBuf,
-    /// The shape of one sample without the batch axis, such as `[3, 112, 112]`. `None`: what the file declares. Needed when the file
-    /// leaves height or width open.
+    /// The shape of one sample without the batch axis, such as `[3, 112, 112]`. `None`: what the
+    /// file declares. Needed when the file leaves height or width open.
     pub input_shape: Option<Vec<usize>>,
 }
 
@@ -72,7 +76,8 @@ pub struct Layer {
 pub struct Bias {
     /// The layer whose output contains the constant as a summand.
     pub layer: String,
-    /// The constant, broadcast to the layer's per-sample shape (axes of extent 1 where it does not vary).
+    /// The constant, broadcast to the layer's per-sample shape (axes of extent 1 where it does not
+    /// vary).
     pub value: Tensor,
 }
 
@@ -91,15 +96,18 @@ pub enum ReluRule {
     /// Where its input was above zero: the derivative.
     #[default]
     Standard,
-    /// Where its input was above zero and the gradient is too (guided backpropagation): no derivative of anything. Other activations are not
-    /// touched; the lower bound of a clipped ReLU at zero is a ReLU.
+    /// Where its input was above zero and the gradient is too (guided backpropagation): no
+    /// derivative of anything. Other activations are not touched; the lower bound of a clipped ReLU
+    /// at zero is a ReLU.
     Guided,
 }
 
-/// What a forward pass must keep: layers to read and seed, and places to differentiate with respect to.
+/// What a forward pass must keep: layers to read and seed, and places to differentiate with respect
+/// to.
 ///
-/// Say everything you will need: a backend compiles one plan for each distinct `Taps` and caches it, and it stores nothing that was not
-/// asked for. With no gradient places the forward-only plan runs, which is faster.
+/// Say everything you will need: a backend compiles one plan for each distinct `Taps` and caches
+/// it, and it stores nothing that was not asked for. With no gradient places the forward-only plan
+/// runs, which is faster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Taps {
     /// Layers whose outputs will be read, and which may be seeded with cotangents.
@@ -113,7 +121,11 @@ pub struct Taps {
 impl Taps {
     /// Taps on `layers`, without gradients.
     pub fn of<S: Into<String>>(layers: impl IntoIterator<Item = S>) -> Self {
-        Self { layers: layers.into_iter().map(Into::into).collect(), gradients: Vec::new(), relu: ReluRule::Standard }
+        Self {
+            layers: layers.into_iter().map(Into::into).collect(),
+            gradients: Vec::new(),
+            relu: ReluRule::Standard,
+        }
     }
 
     /// Also asks for the gradient at `place`.
@@ -135,7 +147,8 @@ pub struct Seed {
 
 /// A loaded model.
 ///
-/// Rows of a batch never influence one another: a batch of N gives the same numbers as N batches of one.
+/// Rows of a batch never influence one another: a batch of N gives the same numbers as N batches of
+/// one.
 pub trait Network: Send + Sync {
     /// Shape of one sample of the input, without the batch axis: `[3, 112, 112]`.
     fn input_shape(&self) -> &[usize];
@@ -143,28 +156,41 @@ pub trait Network: Send + Sync {
     /// Every named tensor of the graph, in topological order; the first is the input.
     fn layers(&self) -> &[Layer];
 
-    /// Whether a gradient can be pulled back from `layer` to `to`. If not, the error names the node and the operator that stop it.
+    /// Whether a gradient can be pulled back from `layer` to `to`. If not, the error names the node
+    /// and the operator that stop it.
     ///
-    /// It may be asked of every layer of a graph (`fame-cli inspect` does), so it must not compile anything.
+    /// It may be asked of every layer of a graph (`fame-cli inspect` does), so it must not compile
+    /// anything.
     fn check_gradient(&self, layer: &str, to: &Place) -> Result<()>;
 
-    /// How many rows keep this backend busy: the number of worker threads on a CPU, more on a GPU. Callers batch up to this many.
+    /// How many rows keep this backend busy: the number of worker threads on a CPU, more on a GPU.
+    /// Callers batch up to this many.
     fn preferred_rows(&self) -> usize;
 
-    /// Remarks made while loading that belong into the record ("a Reshape to batch 1 was repaired").
+    /// Remarks made while loading that belong into the record ("a Reshape to batch 1 was
+    /// repaired").
     fn notes(&self) -> &[String];
 
     /// Runs `batch` `[N, …input_shape]` forward.
     ///
     /// # Errors
-    /// An unknown layer (with the nearest names), a batch of the wrong shape, or a place no gradient can reach.
+    /// An unknown layer (with the nearest names), a batch of the wrong shape, or a place no
+    /// gradient can reach.
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>>;
 
-    /// Runs forward with the output of `layer` replaced by `value` `[N, …]`: what Score-CAM and Ablation-CAM ask. Everything that does
-    /// not depend on `layer` is computed from `batch` as usual, so a skip connection around the layer keeps its meaning.
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>>;
+    /// Runs forward with the output of `layer` replaced by `value` `[N, …]`: what Score-CAM and
+    /// Ablation-CAM ask. Everything that does not depend on `layer` is computed from `batch` as
+    /// usual, so a skip connection around the layer keeps its meaning.
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>>;
 
-    /// Every additive constant of the graph with the layer it adds to: convolution, dense and batch-norm biases.
+    /// Every additive constant of the graph with the layer it adds to: convolution, dense and
+    /// batch-norm biases.
     fn biases(&self) -> Result<Vec<Bias>>;
 }
 
@@ -176,10 +202,12 @@ pub trait Pass {
     /// When `layer` was not in the [`Taps`].
     fn output(&self, layer: &str) -> Result<Tensor>;
 
-    /// Pulls the seeds back to every place of [`Taps::gradients`], in that order: each `[N, …]` in the shape of the place's value. Seeds
-    /// are summed; a tapped layer without a seed has cotangent zero. May be called any number of times on one pass.
+    /// Pulls the seeds back to every place of [`Taps::gradients`], in that order: each `[N, …]` in
+    /// the shape of the place's value. Seeds are summed; a tapped layer without a seed has
+    /// cotangent zero. May be called any number of times on one pass.
     ///
     /// # Errors
-    /// When a seed's layer was not tapped or its cotangent has another shape than the layer's output, or no gradient was asked for.
+    /// When a seed's layer was not tapped or its cotangent has another shape than the layer's
+    /// output, or no gradient was asked for.
     fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>>;
 }

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use crate::{Result, Sample};
 
-/// A list of samples that are loaded one by one. The index is small (ids and places); pictures stream.
+/// A list of samples that are loaded one by one. The index is small (ids and places); pictures
+/// stream.
 pub trait Dataset: Send + Sync {
-    /// Every file the dataset names itself, as written in the recipe: a path, or `picture:NAME`. The plan makes sure that each exists
-    /// or can be fetched, and reports all that do not.
+    /// Every file the dataset names itself, as written in the recipe: a path, or `picture:NAME`.
+    /// The plan makes sure that each exists or can be fetched, and reports all that do not.
     fn files(&self) -> Vec<String>;
 
     /// Reads lists and folders (never pictures) and names every sample, in order.
@@ -16,7 +17,8 @@ pub trait Dataset: Send + Sync {
     /// All malformed rows, with file and line.
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>>;
 
-    /// What a reader of the results must know about the list as a whole, one sentence each: repeated pictures, say. For the record.
+    /// What a reader of the results must know about the list as a whole, one sentence each:
+    /// repeated pictures, say. For the record.
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {
         let _ = items;
         Vec::new()
@@ -29,22 +31,30 @@ pub trait Dataset: Send + Sync {
 /// A sample by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemRef {
-    /// Becomes [`Sample::id`]: unique, stable between runs, made of letters, digits, `.`, `_` and `-`.
+    /// Becomes [`Sample::id`]: unique, stable between runs, made of letters, digits, `.`, `_` and
+    /// `-`.
     pub id: String,
-    /// The files its pictures are decoded from, as written: their contents are part of the item's key.
+    /// The files its pictures are decoded from, as written: their contents are part of the item's
+    /// key.
     pub files: Vec<String>,
-    /// Anything the dataset wants to find again in [`Dataset::load`]; also part of the key (a label, a line number).
+    /// Anything the dataset wants to find again in [`Dataset::load`]; also part of the key (a
+    /// label, a line number).
     pub note: String,
 }
 
 /// Turns what a recipe writes into a file on this machine.
 pub trait Files {
-    /// The file behind `text`: a path relative to the recipe, or `picture:NAME`, fetched and verified if need be.
+    /// The file behind `text`: a path relative to the recipe, or `picture:NAME`, fetched and
+    /// verified if need be.
     fn locate(&self, text: &str) -> Result<PathBuf>;
 }
 
-/// `text` as an item id: everything but letters, digits, `.`, `_` and `-` becomes `_`, and it never starts with a dot.
+/// `text` as an item id: everything but letters, digits, `.`, `_` and `-` becomes `_`, and it never
+/// starts with a dot.
 pub fn safe_id(text: &str) -> String {
-    let id: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let id: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .collect();
     if id.is_empty() || id.starts_with('.') { format!("_{id}") } else { id }
 }

@@ -7,11 +7,13 @@ use crate::{Explanation, Model, Result, Sample};
 
 /// A method that answers "which pixels?". FAME is one; every method it is compared with is another.
 pub trait Explainer: Send + Sync {
-    /// Refuses a model it cannot explain, before anything is computed: a missing layer, a layer no gradient reaches.
+    /// Refuses a model it cannot explain, before anything is computed: a missing layer, a layer no
+    /// gradient reaches.
     fn check(&self, model: &Model) -> Result<()>;
 
-    /// The files, beside the pictures, that the explanation of `item` is read from: their names and contents are part of the item's key, so that a changed
-    /// file is read again. In a fixed order; files that are not there are left out.
+    /// The files, beside the pictures, that the explanation of `item` is read from: their names and
+    /// contents are part of the item's key, so that a changed file is read again. In a fixed order;
+    /// files that are not there are left out.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -20,7 +22,8 @@ pub trait Explainer: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Explains a batch. One result per sample, in order: a sample that fails does not take the others with it.
+    /// Explains a batch. One result per sample, in order: a sample that fails does not take the
+    /// others with it.
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>>;
 }
 

@@ -1,12 +1,14 @@
 //! Losses: the scalar whose descent is the explanation.
 //!
-//! A loss never meets a network. It sees the outputs of its target layers and answers with one value per row and the derivative of
-//! that value with respect to those outputs (the *cotangent*); the backend pulls the cotangent back to the pixels. So a loss is a few
-//! lines, needs no automatic differentiation, and runs on every backend.
+//! A loss never meets a network. It sees the outputs of its target layers and answers with one
+//! value per row and the derivative of that value with respect to those outputs (the *cotangent*);
+//! the backend pulls the cotangent back to the pixels. So a loss is a few lines, needs no automatic
+//! differentiation, and runs on every backend.
 //!
-//! What a loss is measured against (a class, a cell, a vector, another picture's embedding) is its [`Target`]. Targets are made once per
-//! row, before the walk, from the *clean* outputs, and are frozen: [`Loss::targets`] may return several, and each becomes a row and a
-//! map of its own (one per feature-map cell, say).
+//! What a loss is measured against (a class, a cell, a vector, another picture's embedding) is its
+//! [`Target`]. Targets are made once per row, before the walk, from the *clean* outputs, and are
+//! frozen: [`Loss::targets`] may return several, and each becomes a row and a map of its own (one
+//! per feature-map cell, say).
 //!
 //! ```
 //! use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}};
@@ -40,12 +42,15 @@ pub trait Loss: Send + Sync {
     /// The targets of one picture, from its clean outputs: one row, and one map, each.
     ///
     /// # Errors
-    /// One sentence saying what is missing or out of range ("class 1000, but `logits` has 1000 classes").
+    /// One sentence saying what is missing or out of range ("class 1000, but `logits` has 1000
+    /// classes").
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>>;
 
-    /// Value and cotangents for a batch. `outputs[i]` is `[N, …]` of the i-th target layer, `targets` has N entries.
+    /// Value and cotangents for a batch. `outputs[i]` is `[N, …]` of the i-th target layer,
+    /// `targets` has N entries.
     ///
-    /// Rows must not influence one another, and nothing is summed or averaged over them; [`per_row`] makes that easy.
+    /// Rows must not influence one another, and nothing is summed or averaged over them;
+    /// [`per_row`] makes that easy.
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation>;
 }
 
@@ -54,7 +59,8 @@ pub trait Loss: Send + Sync {
 pub enum Reference {
     /// None: the loss looks at one picture.
     None,
-    /// The sample's other picture, frozen. Explaining the other side is the same loss with the roles swapped.
+    /// The sample's other picture, frozen. Explaining the other side is the same loss with the
+    /// roles swapped.
     OtherRole,
 }
 
@@ -105,15 +111,19 @@ pub struct Evaluation {
     pub cotangents: Vec<Tensor>,
 }
 
-/// Evaluates a loss row by row: `f(outputs of the row, its target, cotangents to fill) -> value`. The slices are the row's values,
-/// row-major, one per target layer; cotangents start at zero.
+/// Evaluates a loss row by row: `f(outputs of the row, its target, cotangents to fill) -> value`.
+/// The slices are the row's values, row-major, one per target layer; cotangents start at zero.
 pub fn per_row(
     outputs: &[Tensor],
     targets: &[&Target],
     mut f: impl FnMut(&[&[f32]], &Target, &mut [&mut [f32]]) -> Result<f32>,
 ) -> Result<Evaluation> {
     if let Some(odd) = outputs.iter().find(|o| o.rows() != targets.len()) {
-        return Err(Error::bug(format!("a loss got {} targets for {} rows of outputs.", targets.len(), odd.rows())));
+        return Err(Error::bug(format!(
+            "a loss got {} targets for {} rows of outputs.",
+            targets.len(),
+            odd.rows()
+        )));
     }
     let mut cotangents: Vec<Tensor> = outputs.iter().map(|o| Tensor::zeros(o.shape())).collect();
     let mut values = Vec::with_capacity(targets.len());

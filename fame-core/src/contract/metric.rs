@@ -4,13 +4,20 @@ use crate::{Better, Explanation, Result, Sample, Scores, Table, contract::Explai
 
 /// Measures the maps of one sample, and says what the measurements of many samples come to.
 ///
-/// The two halves meet in the rows of `metrics.csv` and nowhere else: a summary sees what every item left behind, so it is the same whether the items were computed
-/// at once, over several sittings, or on several machines.
+/// The two halves meet in the rows of `metrics.csv` and nowhere else: a summary sees what every
+/// item left behind, so it is the same whether the items were computed at once, over several
+/// sittings, or on several machines.
 pub trait Metric: Send + Sync {
     /// Measures every map of `explanation`. `with` gives it the network to query.
-    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>>;
+    fn measure(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>>;
 
-    /// Measures explanations of one sample against one another: for each explainer concerned its name and what was found. Default: nothing.
+    /// Measures explanations of one sample against one another: for each explainer concerned its
+    /// name and what was found. Default: nothing.
     ///
     /// # Errors
     /// As [`Metric::measure`].
@@ -24,15 +31,18 @@ pub trait Metric: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Parameters that [`Metric::summarise`] alone reads: a run that differs in nothing else measures nothing again. Default: none.
+    /// Parameters that [`Metric::summarise`] alone reads: a run that differs in nothing else
+    /// measures nothing again. Default: none.
     fn only_for_tables(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Tables over all rows this metric left. Default: one table, the mean of each quantity for each explainer with a bootstrap 95 % interval over items.
+    /// Tables over all rows this metric left. Default: one table, the mean of each quantity for
+    /// each explainer with a bootstrap 95 % interval over items.
     ///
     /// # Errors
-    /// When the rows do not hold what a table needs; the run then records a warning, and the rows stay.
+    /// When the rows do not hold what a table needs; the run then records a warning, and the rows
+    /// stay.
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
         Ok(means(name, rows, |_| None, &[]))
     }
@@ -72,25 +82,39 @@ pub struct MetricRow {
     pub fold: Option<String>,
 }
 
-/// The rows as scores: quantities are columns, in the order they were measured; `better` says which way each is good, if it is.
+/// The rows as scores: quantities are columns, in the order they were measured; `better` says which
+/// way each is good, if it is.
 pub fn scores(rows: &[MetricRow], better: impl Fn(&str) -> Option<Better>) -> Scores {
     let mut scores = Scores::default();
     for r in rows {
-        let column = if r.parameter.is_empty() { r.quantity.clone() } else { format!("{} {}", r.quantity, r.parameter) };
+        let column = if r.parameter.is_empty() {
+            r.quantity.clone()
+        } else {
+            format!("{} {}", r.quantity, r.parameter)
+        };
         scores.add(&r.explainer, &column, better(&r.quantity), &r.item, r.value);
     }
     scores
 }
 
-/// Mean and interval of every quantity: explainers are rows in the recipe's order, quantities columns in the order they were measured. Maps of one item are averaged first,
-/// so that every item weighs the same. Then, for each of `floors` (a random map, say), every explainer against it.
-pub fn means(name: &str, rows: &[MetricRow], better: impl Fn(&str) -> Option<Better>, floors: &[String]) -> Vec<Table> {
+/// Mean and interval of every quantity: explainers are rows in the recipe's order, quantities
+/// columns in the order they were measured. Maps of one item are averaged first, so that every item
+/// weighs the same. Then, for each of `floors` (a random map, say), every explainer against it.
+pub fn means(
+    name: &str,
+    rows: &[MetricRow],
+    better: impl Fn(&str) -> Option<Better>,
+    floors: &[String],
+) -> Vec<Table> {
     let scores = scores(rows, better);
     let file = crate::contract::safe_id(&name.to_lowercase());
     let mut table = scores.means(&file, format!("{name}: mean over items with 95 % interval"), 4);
     let missing = floors.iter().filter(|f| !scores.explainers().contains(f));
     table.notes.extend(missing.map(|f| format!("`against: {f:?}`: there is no such explainer.")));
-    [table].into_iter().chain(floors.iter().filter_map(|floor| scores.against(&file, floor, 4))).collect()
+    [table]
+        .into_iter()
+        .chain(floors.iter().filter_map(|floor| scores.against(&file, floor, 4)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -109,7 +133,13 @@ mod tests {
             ..MetricRow::default()
         };
         // One item with two maps and one with a single map: (0.5 + 0) / 2.
-        let table = means("Iou", &[row("a", "x", 1.0), row("a", "y", 0.0), row("b", "x", 0.0)], |_| None, &[]).remove(0);
+        let table = means(
+            "Iou",
+            &[row("a", "x", 1.0), row("a", "y", 0.0), row("b", "x", 0.0)],
+            |_| None,
+            &[],
+        )
+        .remove(0);
         assert_eq!(table.columns, ["explainer", "items", "iou at=0.5"]);
         assert!(table.rows[0][2].starts_with("0.2500 [0.0000, 0.5000]"), "{table:?}");
         assert_eq!((table.name.as_str(), table.rows[0][1].as_str()), ("iou", "2"));

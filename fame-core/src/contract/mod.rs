@@ -1,8 +1,9 @@
-//! The contracts, one file each. Read them in the order of the data: [`dataset`], [`prepare`], [`backend`], [`loss`],
-//! [`perturbation`], [`explainer`], [`map_step`], [`metric`], [`writer`].
+//! The contracts, one file each. Read them in the order of the data: [`dataset`], [`prepare`],
+//! [`backend`], [`loss`], [`perturbation`], [`explainer`], [`map_step`], [`metric`], [`writer`].
 //!
-//! Only plain types cross a contract: [`crate::Tensor`], strings, small structs and enums of our own. No array library, tensor library
-//! or image type appears in a signature, so a plugin that was built elsewhere with other versions of those still fits.
+//! Only plain types cross a contract: [`crate::Tensor`], strings, small structs and enums of our
+//! own. No array library, tensor library or image type appears in a signature, so a plugin that was
+//! built elsewhere with other versions of those still fits.
 
 pub mod backend;
 pub mod dataset;

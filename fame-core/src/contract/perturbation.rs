@@ -1,11 +1,14 @@
 //! Perturbations: how a picture walks.
 //!
-//! A [`Perturbation`] is the recipe's choice with its parameters; [`Perturbation::start`] begins one [`Walk`] per row. The walk owns
-//! its state and its stop rule. It usually walks in pixels (LOTS), but it may live elsewhere, say in a mask between the picture and
-//! its blurred copy; whoever drives it only ever asks: where are you ([`Walk::image`]), is it time to stop ([`Walk::observe`]), here is the gradient,
-//! move ([`Walk::step`]), and at the end: what moved ([`Walk::field`])?
+//! A [`Perturbation`] is the recipe's choice with its parameters; [`Perturbation::start`] begins
+//! one [`Walk`] per row. The walk owns its state and its stop rule. It usually walks in pixels
+//! (LOTS), but it may live elsewhere, say in a mask between the picture and its blurred copy;
+//! whoever drives it only ever asks: where are you ([`Walk::image`]), is it time to stop
+//! ([`Walk::observe`]), here is the gradient, move ([`Walk::step`]), and at the end: what moved
+//! ([`Walk::field`])?
 //!
-//! The usual walk in pixels is there already: [`pixel_walk`](super::pixel_walk()) asks only how a gradient becomes a move.
+//! The usual walk in pixels is there already: [`pixel_walk`](super::pixel_walk()) asks only how a
+//! gradient becomes a move.
 
 use crate::{Result, Tensor, model::InputConvention, record::Facts};
 
@@ -34,12 +37,12 @@ pub trait Walk: Send {
     /// The picture now, as network input `[C, H, W]`; finite.
     fn image(&self) -> Result<Tensor>;
 
-    /// Tells the walk the loss at [`Walk::image`]; `Some` ends it before the next step. Called once per position, in order, and once
-    /// more after the last step.
+    /// Tells the walk the loss at [`Walk::image`]; `Some` ends it before the next step. Called once
+    /// per position, in order, and once more after the last step.
     fn observe(&mut self, loss: f32) -> Result<Option<Stop>>;
 
-    /// Moves, given d(loss)/d(network input) at [`Walk::image`]. `Some` ends the walk without having moved (a zero or non-finite
-    /// gradient).
+    /// Moves, given d(loss)/d(network input) at [`Walk::image`]. `Some` ends the walk without
+    /// having moved (a zero or non-finite gradient).
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>>;
 
     /// What moved since the start, `[C, H, W]`, signed, in the space the walk steps in.

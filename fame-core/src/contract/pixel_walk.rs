@@ -9,8 +9,9 @@ use crate::{
 
 /// A walk in pixels of 0..=1 that makes no stops of its own.
 ///
-/// `direction` gets d(loss)/d(pixels), `[C, H, W]` row-major, and turns it in place into the move: what is *subtracted* from the pixels. It is never called with
-/// a gradient that is zero everywhere or not finite; those end the walk. It may remember (momentum). Pixels are not kept within 0..=1.
+/// `direction` gets d(loss)/d(pixels), `[C, H, W]` row-major, and turns it in place into the move:
+/// what is *subtracted* from the pixels. It is never called with a gradient that is zero everywhere
+/// or not finite; those end the walk. It may remember (momentum). Pixels are not kept within 0..=1.
 ///
 /// ```
 /// use fame_core::{Result, contract::{Start, Walk, pixel_walk}};
@@ -26,7 +27,10 @@ use crate::{
 ///
 /// # Errors
 /// When the picture has not the model's channels.
-pub fn pixel_walk(from: &Start<'_>, direction: impl FnMut(&mut [f32]) + Send + 'static) -> Result<Box<dyn Walk>> {
+pub fn pixel_walk(
+    from: &Start<'_>,
+    direction: impl FnMut(&mut [f32]) + Send + 'static,
+) -> Result<Box<dyn Walk>> {
     let walk = PixelWalk {
         direction: Box::new(direction),
         convention: from.convention.clone(),
@@ -61,7 +65,11 @@ impl Walk for PixelWalk {
 
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
         if gradient.shape() != self.now.shape() {
-            return Err(Error::bug(format!("a gradient of shape {:?} cannot move a picture {:?}.", gradient.shape(), self.now.shape())));
+            return Err(Error::bug(format!(
+                "a gradient of shape {:?} cannot move a picture {:?}.",
+                gradient.shape(),
+                self.now.shape()
+            )));
         }
         let mut moves = gradient.clone();
         for channel in 0..moves.rows() {

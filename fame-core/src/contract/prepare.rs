@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::{Model, Picture, Result};
 
-/// Changes a picture before it becomes network input: aligns, resizes, crops. Values stay in 0..=1 RGB; channel order and normalisation
-/// belong to the model's manifest and happen last.
+/// Changes a picture before it becomes network input: aligns, resizes, crops. Values stay in 0..=1
+/// RGB; channel order and normalisation belong to the model's manifest and happen last.
 pub trait PrepareStep: Send + Sync {
-    /// Names of the models it will ask [`Models`] for, so that they are found and fetched before the run starts.
+    /// Names of the models it will ask [`Models`] for, so that they are found and fetched before
+    /// the run starts.
     fn models(&self) -> Vec<String> {
         Vec::new()
     }

@@ -6,15 +6,16 @@ use crate::{Explanation, Result, Sample};
 
 /// Writes files about one item.
 ///
-/// A writer is given a fresh folder under a temporary name; the runner renames it when all writers have finished, so an item is there
-/// whole or not at all.
+/// A writer is given a fresh folder under a temporary name; the runner renames it when all writers
+/// have finished, so an item is there whole or not at all.
 pub trait Writer: Send + Sync {
     /// Writes into `folder` and returns the names of the files written.
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>>;
 
-    /// Brings together, in the run's folder `out`, what it wrote about all items, for readers that want another order of files. Called when a run has gone
-    /// through, with the folders of the items that are there, kept ones included, in the data's order. What it makes must follow from these folders
-    /// alone, and replace whole what it made before. Default: nothing.
+    /// Brings together, in the run's folder `out`, what it wrote about all items, for readers that
+    /// want another order of files. Called when a run has gone through, with the folders of the
+    /// items that are there, kept ones included, in the data's order. What it makes must follow
+    /// from these folders alone, and replace whole what it made before. Default: nothing.
     ///
     /// # Errors
     /// When `out` cannot be written: the run has then failed; its items stay.

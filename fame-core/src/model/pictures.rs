@@ -64,7 +64,9 @@ pub(super) fn parse(place: &str, text: &str) -> Result<Vec<PictureManifest>> {
 
 fn inside(package: &Package, file: String, sha256: String) -> Source {
     match package.clone() {
-        Package::Npm { package, version, archive_sha256 } => Source::Npm { package, version, archive_sha256, file, sha256 },
+        Package::Npm { package, version, archive_sha256 } => {
+            Source::Npm { package, version, archive_sha256, file, sha256 }
+        }
         Package::PyPi { package, version, archive, archive_sha256 } => {
             Source::PyPi { package, version, archive, archive_sha256, file, sha256 }
         }
@@ -89,7 +91,10 @@ mod tests {
             )"#
         );
         let pictures = parse("pictures/p.ron", &text).unwrap();
-        assert_eq!(pictures.iter().map(|p| (p.name.as_str(), p.rights.as_str())).collect::<Vec<_>>(), [("cat", "MIT"), ("dog", "CC0")]);
+        assert_eq!(
+            pictures.iter().map(|p| (p.name.as_str(), p.rights.as_str())).collect::<Vec<_>>(),
+            [("cat", "MIT"), ("dog", "CC0")]
+        );
         assert_eq!(pictures[1].source.packaged().unwrap().1, "p-1.0/dog.jpg");
     }
 

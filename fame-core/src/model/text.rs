@@ -1,4 +1,5 @@
-//! What all RON files of this module share: the options, errors with a place, and problems collected before they are reported.
+//! What all RON files of this module share: the options, errors with a place, and problems
+//! collected before they are reported.
 
 use std::fmt::Display;
 
@@ -7,20 +8,30 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// Parses `text` with the options that every RON file of fame has, so that no file needs `#![enable(…)]`.
+/// Parses `text` with the options that every RON file of fame has, so that no file needs
+/// `#![enable(…)]`.
 pub(super) fn parse<T: DeserializeOwned>(place: &str, text: &str) -> Result<T> {
-    let options = ron::Options::default()
-        .with_default_extension(Extensions::IMPLICIT_SOME | Extensions::UNWRAP_NEWTYPES | Extensions::UNWRAP_VARIANT_NEWTYPES);
+    let options = ron::Options::default().with_default_extension(
+        Extensions::IMPLICIT_SOME
+            | Extensions::UNWRAP_NEWTYPES
+            | Extensions::UNWRAP_VARIANT_NEWTYPES,
+    );
     options.from_str(text).map_err(|error| {
         let at = error.span.start;
         let message = match &error.code {
-            ron::Error::MissingStructField { field, .. } => format!("the field `{field}` is missing"),
+            ron::Error::MissingStructField { field, .. } => {
+                format!("the field `{field}` is missing")
+            }
             code => code.to_string(),
         };
         let stop = if message.ends_with('.') { "" } else { "." };
-        let plain = Error::new("fame::model::manifest", format!("`{place}`:{}:{}: {message}{stop}", at.line, at.col));
+        let plain = Error::new(
+            "fame::model::manifest",
+            format!("`{place}`:{}:{}: {message}{stop}", at.line, at.col),
+        );
         match error.code {
-            ron::Error::NoSuchStructField { expected, found, .. } | ron::Error::NoSuchEnumVariant { expected, found, .. } => {
+            ron::Error::NoSuchStructField { expected, found, .. }
+            | ron::Error::NoSuchEnumVariant { expected, found, .. } => {
                 match did_you_mean(&found, expected.iter().copied()) {
                     Some(help) => plain.with_help(help),
                     None => plain.with_help(format!("Known here: {}.", quoted(expected))),
@@ -36,7 +47,8 @@ pub(super) fn parse<T: DeserializeOwned>(place: &str, text: &str) -> Result<T> {
 pub(super) struct Problems(Vec<String>);
 
 impl Problems {
-    /// Notes `problem`, a sentence without its final stop that begins with the place inside the file.
+    /// Notes `problem`, a sentence without its final stop that begins with the place inside the
+    /// file.
     pub(super) fn add(&mut self, problem: impl Into<String>) {
         self.0.push(problem.into());
     }
@@ -46,7 +58,9 @@ impl Problems {
         let text = match self.0.as_slice() {
             [] => return Ok(()),
             [one] => format!("`{place}` cannot be used: {one}."),
-            many => format!("`{place}` has {} problems:\n  - {}.", many.len(), many.join(".\n  - ")),
+            many => {
+                format!("`{place}` has {} problems:\n  - {}.", many.len(), many.join(".\n  - "))
+            }
         };
         Err(Error::new("fame::model::invalid", text))
     }
@@ -59,9 +73,11 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>)
         .filter_map(|candidate| {
             let other = candidate.to_lowercase();
             let distance = strsim::damerau_levenshtein(&lower, &other);
-            // A third of the letters may be wrong, as rustc has it; a part of a name ("lite0") is near too.
+            // A third of the letters may be wrong, as rustc has it; a part of a name ("lite0") is
+            // near too.
             let within = distance <= (lower.chars().count().max(other.chars().count()) / 3).max(1);
-            let part = lower.len() >= 3 && (other.contains(&lower) || (other.len() >= 3 && lower.contains(&other)));
+            let part = lower.len() >= 3
+                && (other.contains(&lower) || (other.len() >= 3 && lower.contains(&other)));
             (within || part).then_some((distance, candidate))
         })
         .collect();

@@ -1,7 +1,8 @@
 //! The declaration: what a plugin's file says about itself, in plain bytes.
 //!
-//! It is read from the *file*, before the file is opened as a library, so that nothing of a plugin that does not fit ever runs: not even the
-//! constructors that the system runs while it opens a library. Hence fixed-size text and no pointers.
+//! It is read from the *file*, before the file is opened as a library, so that nothing of a plugin
+//! that does not fit ever runs: not even the constructors that the system runs while it opens a
+//! library. Hence fixed-size text and no pointers.
 
 use std::mem::offset_of;
 
@@ -15,7 +16,8 @@ pub(super) const SECTIONS: [&str; 3] = [".fame_plugin", "__fame_plugin", ".famep
 
 /// What stands in a plugin's file; written by [`export_plugin!`](crate::export_plugin).
 ///
-/// `#[repr(C)]` and bytes throughout: the same wherever it is read. Text is UTF-8, filled up with zeros.
+/// `#[repr(C)]` and bytes throughout: the same wherever it is read. Text is UTF-8, filled up with
+/// zeros.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Declaration {
@@ -36,7 +38,10 @@ pub struct Declaration {
 /// `text`, filled up with zeros.
 const fn padded<const N: usize>(text: &str) -> [u8; N] {
     let bytes = text.as_bytes();
-    assert!(bytes.len() < N, "fame_core::export_plugin!: the name or version of this crate is too long for a plugin's declaration");
+    assert!(
+        bytes.len() < N,
+        "fame_core::export_plugin!: the name or version of this crate is too long for a plugin's declaration"
+    );
     let mut all = [0; N];
     let mut i = 0;
     while i < bytes.len() {
@@ -98,8 +103,8 @@ pub struct Declared {
 impl Declared {
     /// What this program says about itself: what a plugin must say to fit.
     pub fn host() -> Self {
-        let mut own =
-            Self::read(&bytes_of(&Declaration::of("", "", ""))).unwrap_or_else(|_| unreachable!("a declaration of our own reads"));
+        let mut own = Self::read(&bytes_of(&Declaration::of("", "", "")))
+            .unwrap_or_else(|_| unreachable!("a declaration of our own reads"));
         "fame".clone_into(&mut own.name);
         CORE.clone_into(&mut own.version);
         own
@@ -112,17 +117,24 @@ impl Declared {
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         let wanted = size_of::<Declaration>();
         if bytes.get(..MAGIC.len()) != Some(&MAGIC[..]) {
-            let message = "its section `.fame_plugin` does not begin as a declaration of a plugin does.";
+            let message =
+                "its section `.fame_plugin` does not begin as a declaration of a plugin does.";
             return Err(Error::new("fame::plugin::wrong_magic", message).with_help(
                 "The file is damaged, or was made by something else than `fame_core::export_plugin!`. Build the plugin again.",
             ));
         }
         let at = offset_of!(Declaration, size);
-        let size = bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
+        let size = bytes
+            .get(at..at + 4)
+            .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
         if size != wanted || bytes.len() < wanted {
             let message = format!(
                 "its declaration has {size} bytes{}, and this fame {CORE} reads declarations of {wanted} bytes.",
-                if size == wanted { format!(" of which {} are there", bytes.len()) } else { String::new() }
+                if size == wanted {
+                    format!(" of which {} are there", bytes.len())
+                } else {
+                    String::new()
+                }
             );
             return Err(Error::new("fame::plugin::wrong_size", message).with_help(rebuild()));
         }
@@ -177,36 +189,57 @@ impl Declared {
     /// # Errors
     /// The first difference, with both sides and the way out.
     pub fn fits(&self) -> Result<()> {
-        let Some((what, theirs, ours)) = self.comparison().into_iter().find(|(_, theirs, ours)| theirs != ours) else { return Ok(()) };
+        let Some((what, theirs, ours)) =
+            self.comparison().into_iter().find(|(_, theirs, ours)| theirs != ours)
+        else {
+            return Ok(());
+        };
         let who = format!("plugin `{} {}`", self.name, self.version);
         let (code, message, help) = match what {
             "compiler" => (
                 "wrong_rustc",
                 format!("{who} was built by `{theirs}`, and this fame by `{ours}`."),
-                format!("Build the plugin with this fame's compiler: `cargo +{} build --release`.", toolchain(&ours)),
+                format!(
+                    "Build the plugin with this fame's compiler: `cargo +{} build --release`.",
+                    toolchain(&ours)
+                ),
             ),
             "target" => (
                 "wrong_target",
                 format!("{who} was built for `{theirs}`, and this fame runs on `{ours}`."),
-                format!("Build the plugin for this machine: `cargo build --release --target {ours}`."),
+                format!(
+                    "Build the plugin for this machine: `cargo build --release --target {ours}`."
+                ),
             ),
-            "fame-core" => {
-                ("wrong_core", format!("{who} was built against fame-core {theirs}, and this fame has fame-core {ours}."), rebuild())
-            }
+            "fame-core" => (
+                "wrong_core",
+                format!(
+                    "{who} was built against fame-core {theirs}, and this fame has fame-core {ours}."
+                ),
+                rebuild(),
+            ),
             "fame-core features" => (
                 "wrong_features",
-                format!("{who} was built against fame-core with the features {theirs}, and this fame has the features {ours}."),
+                format!(
+                    "{who} was built against fame-core with the features {theirs}, and this fame has the features {ours}."
+                ),
                 "Build the plugin again with the same features of fame-core.".to_owned(),
             ),
             "fame-core source" => (
                 "wrong_source",
-                format!("{who} was built against fame-core {} with the source {theirs}, and this fame's has the source {ours}.", self.core),
+                format!(
+                    "{who} was built against fame-core {} with the source {theirs}, and this fame's has the source {ours}.",
+                    self.core
+                ),
                 rebuild(),
             ),
             _ => (
                 "wrong_layout",
-                format!("{who} lays out fame-core's types as {theirs}, and this fame as {ours}, though compiler and source are the same."),
-                "Build both with the same compiler flags (RUSTFLAGS, -Z randomize-layout).".to_owned(),
+                format!(
+                    "{who} lays out fame-core's types as {theirs}, and this fame as {ours}, though compiler and source are the same."
+                ),
+                "Build both with the same compiler flags (RUSTFLAGS, -Z randomize-layout)."
+                    .to_owned(),
             ),
         };
         Err(Error::new(format!("fame::plugin::{code}"), message).with_help(help))
@@ -230,8 +263,21 @@ const fn field_size<const N: usize>(_: fn(&Declaration) -> &[u8; N]) -> usize {
 
 /// The bytes of a declaration, field by field: it has no padding.
 fn bytes_of(d: &Declaration) -> Vec<u8> {
-    let Declaration { magic, size, name, version, rustc, target, core, features, source, layout, entry } = d;
-    let fields: [&[u8]; 11] = [magic, size, name, version, rustc, target, core, features, source, layout, entry];
+    let Declaration {
+        magic,
+        size,
+        name,
+        version,
+        rustc,
+        target,
+        core,
+        features,
+        source,
+        layout,
+        entry,
+    } = d;
+    let fields: [&[u8]; 11] =
+        [magic, size, name, version, rustc, target, core, features, source, layout, entry];
     fields.concat()
 }
 
@@ -247,9 +293,15 @@ mod tests {
     fn a_declaration_has_no_padding_and_reads_as_written() {
         assert_eq!(good().len(), size_of::<Declaration>());
         let read = Declared::read(&good()).unwrap();
-        assert_eq!((read.name.as_str(), read.version.as_str(), read.entry.as_str()), ("mine", "1.2.3", "entry"));
+        assert_eq!(
+            (read.name.as_str(), read.version.as_str(), read.entry.as_str()),
+            ("mine", "1.2.3", "entry")
+        );
         assert!(
-            read.rustc.starts_with("rustc ") && read.target.contains('-') && read.source.len() == 16 && read.layout.len() == 16,
+            read.rustc.starts_with("rustc ")
+                && read.target.contains('-')
+                && read.source.len() == 16
+                && read.layout.len() == 16,
             "{read:?}"
         );
         assert!(read.fits().is_ok());
@@ -258,9 +310,13 @@ mod tests {
     #[test]
     fn several_declarations_may_stand_in_one_section() {
         let two = [good(), bytes_of(&Declaration::of("other", "2.0.0", "e"))].concat();
-        let names: Vec<String> = Declared::read_all(&two).unwrap().into_iter().map(|d| d.name).collect();
+        let names: Vec<String> =
+            Declared::read_all(&two).unwrap().into_iter().map(|d| d.name).collect();
         assert_eq!(names, ["mine", "other"]);
-        assert_eq!(Declared::read_all(&two[..two.len() - 1]).unwrap_err().code, "fame::plugin::wrong_size");
+        assert_eq!(
+            Declared::read_all(&two[..two.len() - 1]).unwrap_err().code,
+            "fame::plugin::wrong_size"
+        );
         assert_eq!(Declared::read_all(&[]).unwrap_err().code, "fame::plugin::wrong_magic");
     }
 

@@ -1,7 +1,8 @@
 //! A fingerprint of how the compiler laid out the types that cross the line.
 //!
-//! The same compiler and the same source give the same layout, unless someone asks the compiler for another one (`-Z randomize-layout`). Rust promises
-//! nothing here, so it is measured: sizes, alignments and field offsets, of our types and of the standard ones they are made of.
+//! The same compiler and the same source give the same layout, unless someone asks the compiler for
+//! another one (`-Z randomize-layout`). Rust promises nothing here, so it is measured: sizes,
+//! alignments and field offsets, of our types and of the standard ones they are made of.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,10 @@ use std::{
 
 use crate::{
     AttributionMap, Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
-    contract::{Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start, Stop, Taps, Target, TargetRequest},
+    contract::{
+        Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start,
+        Stop, Taps, Target, TargetRequest,
+    },
     model::ModelManifest,
     recipe::{Problem, Spec},
     record::Value,

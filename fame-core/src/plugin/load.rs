@@ -1,4 +1,5 @@
-//! Opening a plugin: everything that can be checked is checked in the file, and only then does its code run.
+//! Opening a plugin: everything that can be checked is checked in the file, and only then does its
+//! code run.
 
 use std::{
     fs::File,
@@ -18,7 +19,8 @@ use crate::{
     run::sha256_file,
 };
 
-/// The entry of a plugin: hands every registration to `take`. Made by [`export_plugin!`](crate::export_plugin); a call across the line, in Rust's own calling
+/// The entry of a plugin: hands every registration to `take`. Made by
+/// [`export_plugin!`](crate::export_plugin); a call across the line, in Rust's own calling
 /// convention, which is why everything is compared first.
 pub type Entry = fn(take: &mut dyn FnMut(Registration)) -> Result<()>;
 
@@ -31,7 +33,8 @@ pub struct PluginFile {
     pub real: PathBuf,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
-    /// What it says about itself: one declaration for each crate in it that exports plugins, at least one.
+    /// What it says about itself: one declaration for each crate in it that exports plugins, at
+    /// least one.
     pub declared: Vec<Declared>,
 }
 
@@ -39,15 +42,17 @@ impl PluginFile {
     /// Reads what the file at `path` says about itself.
     ///
     /// # Errors
-    /// There is no such file, it is no object file or cut short, it is no plugin, or its declaration is not one of this fame.
+    /// There is no such file, it is no object file or cut short, it is no plugin, or its
+    /// declaration is not one of this fame.
     pub fn read(path: &Path) -> Result<Self> {
         let real = place::real(path)?;
         let declared = declared(&real).map_err(|e| e.at(format!("`{}`", path.display())))?;
         Ok(Self { path: path.to_owned(), sha256: sha256_file(&real)?, real, declared })
     }
 
-    /// Whether only this user and root can have put or changed the file. It must belong to one of them; neither it nor its folder may be writable by every
-    /// user, nor a folder above, unless it has the sticky bit. On systems without such permissions this is not checked.
+    /// Whether only this user and root can have put or changed the file. It must belong to one of
+    /// them; neither it nor its folder may be writable by every user, nor a folder above, unless it
+    /// has the sticky bit. On systems without such permissions this is not checked.
     ///
     /// # Errors
     /// What is open to others.
@@ -60,10 +65,14 @@ impl PluginFile {
     /// # Errors
     /// The first difference, with both sides and the way out.
     pub fn fits(&self) -> Result<()> {
-        self.declared.iter().try_for_each(Declared::fits).map_err(|e| e.at(format!("`{}`", self.path.display())))
+        self.declared
+            .iter()
+            .try_for_each(Declared::fits)
+            .map_err(|e| e.at(format!("`{}`", self.path.display())))
     }
 
-    /// Opens the library and takes its plugins: **runs its code.** It stays open for the life of the process.
+    /// Opens the library and takes its plugins: **runs its code.** It stays open for the life of
+    /// the process.
     ///
     /// # Errors
     /// It does not fit (see [`PluginFile::fits`]), the system cannot open it, or it brings nothing.
@@ -74,16 +83,25 @@ impl PluginFile {
         for declared in &self.declared {
             let entry = entry(library, &declared.entry).map_err(|e| self.cannot_open(&e))?;
             let from = format!("{} {} ({})", declared.name, declared.version, self.path.display());
-            // Never closed, so whatever it brings lives as long as the process; its origin may do so too.
+            // Never closed, so whatever it brings lives as long as the process; its origin may do
+            // so too.
             let from: &'static str = from.leak();
-            entry(&mut |registration| taken.push(registration.from(from))).map_err(|e| e.at(format!("`{}`", self.path.display())))?;
+            entry(&mut |registration| taken.push(registration.from(from)))
+                .map_err(|e| e.at(format!("`{}`", self.path.display())))?;
         }
         Ok(taken)
     }
 
     fn cannot_open(&self, error: &libloading::Error) -> Error {
-        Error::new("fame::plugin::cannot_open", format!("the system cannot open the plugin `{}`: {}.", self.path.display(), chain(error)))
-            .with_help("A library it needs may be missing: `ldd` lists them.")
+        Error::new(
+            "fame::plugin::cannot_open",
+            format!(
+                "the system cannot open the plugin `{}`: {}.",
+                self.path.display(),
+                chain(error)
+            ),
+        )
+        .with_help("A library it needs may be missing: `ldd` lists them.")
     }
 
     /// Name, version and hash of its plugins, for the record: the same wherever the file lies.
@@ -91,7 +109,10 @@ impl PluginFile {
         let named = |d: &Declared| Value::Text(format!("{} {}", d.name, d.version));
         Value::Map(facts([
             ("plugins", Value::List(self.declared.iter().map(named).collect())),
-            ("file", self.real.file_name().unwrap_or_default().to_string_lossy().into_owned().into()),
+            (
+                "file",
+                self.real.file_name().unwrap_or_default().to_string_lossy().into_owned().into(),
+            ),
             ("sha256", self.sha256.as_str().into()),
         ]))
     }
@@ -127,15 +148,18 @@ fn lower_first(text: &str) -> String {
 /// An error with everything behind it: `libloading` says what the system said only there.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |e| e.source());
-    let said: Vec<String> = causes.map(|e| e.to_string().trim_end_matches('.').to_owned()).collect();
+    let said: Vec<String> =
+        causes.map(|e| e.to_string().trim_end_matches('.').to_owned()).collect();
     said.join(": ")
 }
 
-/// Opens a library for the life of the process: what came out of it (functions, constants, objects) is used everywhere and must never be unmapped.
+/// Opens a library for the life of the process: what came out of it (functions, constants, objects)
+/// is used everywhere and must never be unmapped.
 #[allow(unsafe_code)]
 fn open_library(path: &Path) -> Result<&'static libloading::Library, libloading::Error> {
-    // SAFETY: opening a library runs its constructors, which are foreign code. Whoever named the file asked for that. The declaration says that it is a plugin built
-    // by the same compiler from the same fame-core, so its constructors are those of `inventory` and of its dependencies.
+    // SAFETY: opening a library runs its constructors, which are foreign code. Whoever named the
+    // file asked for that. The declaration says that it is a plugin built by the same compiler from
+    // the same fame-core, so its constructors are those of `inventory` and of its dependencies.
     let library = unsafe { libloading::Library::new(path) }?;
     Ok(Box::leak(Box::new(library)))
 }
@@ -143,8 +167,10 @@ fn open_library(path: &Path) -> Result<&'static libloading::Library, libloading:
 /// The entry `symbol` of a plugin.
 #[allow(unsafe_code)]
 fn entry(library: &'static libloading::Library, symbol: &str) -> Result<Entry, libloading::Error> {
-    // SAFETY: the symbol's name comes from a declaration that only `export_plugin!` writes, next to the function of this type. That the type means the same on both sides
-    // (calling convention, layouts) is what the comparison of compiler, target, fame-core and layout was for. The library is never closed.
+    // SAFETY: the symbol's name comes from a declaration that only `export_plugin!` writes, next to
+    // the function of this type. That the type means the same on both sides (calling convention,
+    // layouts) is what the comparison of compiler, target, fame-core and layout was for. The
+    // library is never closed.
     let entry = unsafe { library.get::<Entry>(symbol) }?;
     Ok(*entry)
 }

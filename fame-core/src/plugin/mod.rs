@@ -2,40 +2,53 @@
 //!
 //! # Two ways in, one source
 //!
-//! A plugin crate is an ordinary library that depends on `fame-core`, registers its kinds with [`register!`](crate::register), and says once, in its `lib.rs`,
+//! A plugin crate is an ordinary library that depends on `fame-core`, registers its kinds with
+//! [`register!`](crate::register), and says once, in its `lib.rs`,
 //!
 //! ```ignore
 //! fame_core::export_plugin!();
 //! ```
 //!
-//! With `crate-type = ["cdylib", "rlib"]` the same crate can be **linked** (a binary names it: `use my_plugin as _;`) or **loaded**
-//! (`fame-cli run … --plugin target/release/libmy_plugin.so`, or `plugins: ["…/libmy_plugin.so"]` in a recipe). Linking is the safe way and needs nothing more; loading
-//! is for binaries that one cannot or does not want to build.
+//! With `crate-type = ["cdylib", "rlib"]` the same crate can be **linked** (a binary names it:
+//! `use my_plugin as _;`) or **loaded** (`fame-cli run … --plugin target/release/libmy_plugin.so`,
+//! or `plugins: ["…/libmy_plugin.so"]` in a recipe). Linking is the safe way and needs nothing
+//! more; loading is for binaries that one cannot or does not want to build.
 //!
 //! # What loading does, in order
 //!
 //! 1. The file is there and is a file ([`PluginFile::read`]).
-//! 2. Nobody but this user and root can have put or changed it ([`PluginFile::check_place`]), unless the user says that it is to be trusted. There is no search: a plugin is
-//!    loaded only from a path that a recipe or the command line names.
-//! 3. It is an object file of this system, whole, with the section of a plugin. Its [`Declaration`] begins with the right bytes and has the right size.
-//! 4. The declaration names the same compiler, target, version, features and source of fame-core, and the same layout of the types that cross
-//!    ([`Declared::fits`]). Rust promises no binary interface, so equal is the only comparison that means something; every release of fame-core, and before 1.0 every change of it,
-//!    asks for a new build of every plugin.
-//! 5. Only now is the library opened. **This runs foreign code**, with all rights of the process: no check makes it safe to load what one does not trust.
-//! 6. Its entry hands over the registrations. A name that is taken is refused, with both origins. The library is never closed.
+//! 2. Nobody but this user and root can have put or changed it ([`PluginFile::check_place`]),
+//!    unless the user says that it is to be trusted. There is no search: a plugin is loaded only
+//!    from a path that a recipe or the command line names.
+//! 3. It is an object file of this system, whole, with the section of a plugin. Its [`Declaration`]
+//!    begins with the right bytes and has the right size.
+//! 4. The declaration names the same compiler, target, version, features and source of fame-core,
+//!    and the same layout of the types that cross ([`Declared::fits`]). Rust promises no binary
+//!    interface, so equal is the only comparison that means something; every release of fame-core,
+//!    and before 1.0 every change of it, asks for a new build of every plugin.
+//! 5. Only now is the library opened. **This runs foreign code**, with all rights of the process:
+//!    no check makes it safe to load what one does not trust.
+//! 6. Its entry hands over the registrations. A name that is taken is refused, with both origins.
+//!    The library is never closed.
 //!
-//! All of 1 to 4 is read from the file: a plugin that does not fit never runs, not even its constructors. `fame-cli plugin check FILE` stops there.
+//! All of 1 to 4 is read from the file: a plugin that does not fit never runs, not even its
+//! constructors. `fame-cli plugin check FILE` stops there.
 //!
 //! # What may not cross the line
 //!
-//! A loaded plugin has its own copy of fame-core, of the standard library and of everything else. So:
+//! A loaded plugin has its own copy of fame-core, of the standard library and of everything else.
+//! So:
 //!
-//! * **no panic**: it would abort the process. Every call into a plugin, built in or loaded, goes through a guard in the callee's own copy, which turns
-//!   a panic into an [`Error`] with the code `fame::plugin::panicked`. There is no other way to register.
+//! * **no panic**: it would abort the process. Every call into a plugin, built in or loaded, goes
+//!   through a guard in the callee's own copy, which turns a panic into an [`Error`] with the code
+//!   `fame::plugin::panicked`. There is no other way to register.
 //! * **no `Any`, no downcast**: a type of fame-core has another `TypeId` on the other side.
-//! * **no type of a third crate** in a contract: the other side may have another version of it. Contracts speak in [`Tensor`](crate::Tensor), text, and structs of fame-core.
-//! * **nothing global**: a logger, a thread pool, a panic hook, an `inventory` list of one side is not that of the other.
-//! * **no allocator of its own**: what one side allocates the other frees. Neither may have a `#[global_allocator]`.
+//! * **no type of a third crate** in a contract: the other side may have another version of it.
+//!   Contracts speak in [`Tensor`](crate::Tensor), text, and structs of fame-core.
+//! * **nothing global**: a logger, a thread pool, a panic hook, an `inventory` list of one side is
+//!   not that of the other.
+//! * **no allocator of its own**: what one side allocates the other frees. Neither may have a
+//!   `#[global_allocator]`.
 
 mod declaration;
 pub(crate) mod guard;
@@ -51,8 +64,8 @@ use crate::{
     registry::{Registration, inventory},
 };
 
-/// Hands over what the crate `origin` registered in this copy of fame-core: the body of a plugin's entry. What its dependencies registered stays out, they are not
-/// its to bring.
+/// Hands over what the crate `origin` registered in this copy of fame-core: the body of a plugin's
+/// entry. What its dependencies registered stays out, they are not its to bring.
 #[doc(hidden)]
 pub fn hand_over(origin: &str, take: &mut dyn FnMut(Registration)) -> Result<()> {
     let own = inventory::iter::<Registration>.into_iter().filter(|r| r.origin() == origin);
@@ -88,8 +101,9 @@ pub fn keep(declaration: &'static Declaration) {
 /// fame_core::export_plugin!();
 /// ```
 ///
-/// brings everything this very crate registers with [`register!`](crate::register). A crate that registers nothing itself and only makes the plugins of a library loadable
-/// names them, in the words of `register!`:
+/// brings everything this very crate registers with [`register!`](crate::register). A crate that
+/// registers nothing itself and only makes the plugins of a library loadable names them, in the
+/// words of `register!`:
 ///
 /// ```ignore
 /// fame_core::export_plugin!(Backend: their_library::TheirBackend, Loss: their_library::TheirLoss);
@@ -116,7 +130,8 @@ macro_rules! export_plugin {
             // Its type is checked where the loader's is.
             const _: $crate::plugin::Entry = entry;
 
-            // The name is the crate's and version's own, so that several plugin crates can be linked into one binary.
+            // The name is the crate's and version's own, so that several plugin crates can be
+            // linked into one binary.
             #[unsafe(export_name = concat!("fame_plugin_", env!("CARGO_CRATE_NAME"), "_", env!("CARGO_PKG_VERSION_MAJOR"), "_", env!("CARGO_PKG_VERSION_MINOR"), "_", env!("CARGO_PKG_VERSION_PATCH")))]
             pub fn entry($take: &mut dyn FnMut($crate::registry::Registration)) -> $crate::Result<()> {
                 $crate::plugin::keep(&DECLARATION);

@@ -21,7 +21,8 @@ pub(super) fn real(path: &Path) -> Result<PathBuf> {
 }
 
 fn missing(path: &Path) -> Error {
-    let mut error = Error::new("fame::plugin::missing", format!("there is no plugin `{}`.", path.display()));
+    let mut error =
+        Error::new("fame::plugin::missing", format!("there is no plugin `{}`.", path.display()));
     let near = crate::recipe::near_file(path);
     error.help = Some(near.unwrap_or_else(|| {
         "`cargo build --release` leaves it in `target/release`. Paths of a recipe's `plugins` start from the recipe, those of --plugin from the working folder.".to_owned()
@@ -29,8 +30,9 @@ fn missing(path: &Path) -> Error {
     error
 }
 
-/// Whether only this user and root can have put or changed `file` (a real path): it belongs to one of them, others may not write it, nor the folder it lies
-/// in, nor may they replace a folder above (a folder that others may write is harmless there if it has the sticky bit, as `/tmp` has).
+/// Whether only this user and root can have put or changed `file` (a real path): it belongs to one
+/// of them, others may not write it, nor the folder it lies in, nor may they replace a folder above
+/// (a folder that others may write is harmless there if it has the sticky bit, as `/tmp` has).
 ///
 /// # Errors
 /// What is open to others, and how to close it.
@@ -43,7 +45,11 @@ pub(super) fn check(file: &Path) -> Result<()> {
     let me = rustix::process::geteuid().as_raw();
     let of_file = about(file)?;
     if of_file.uid() != me && of_file.uid() != 0 {
-        let message = format!("`{}` belongs to another user (uid {}), and fame runs as uid {me}.", file.display(), of_file.uid());
+        let message = format!(
+            "`{}` belongs to another user (uid {}), and fame runs as uid {me}.",
+            file.display(),
+            of_file.uid()
+        );
         return Err(Error::new("fame::plugin::foreign_owner", message)
             .with_help("Loading a plugin runs its code. If you trust it, copy it to a folder of yours, or say --trust-plugin."));
     }
@@ -68,7 +74,8 @@ pub(super) fn check(_: &Path) -> Result<()> {
 
 #[cfg(unix)]
 fn open_to_all(what: &str, path: &Path) -> Error {
-    let message = format!("the {what} `{}` can be written by every user of this machine.", path.display());
+    let message =
+        format!("the {what} `{}` can be written by every user of this machine.", path.display());
     Error::new("fame::plugin::world_writable", message).with_help(format!(
         "Loading a plugin runs its code, so nobody else may be able to change it: `chmod o-w {}`, or say --trust-plugin if it is safe all the same.",
         path.display()

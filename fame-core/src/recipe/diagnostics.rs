@@ -22,7 +22,13 @@ pub struct Problem {
 impl Problem {
     /// A problem at `span`.
     pub fn new(code: &str, message: impl Into<String>, span: Range<usize>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), label: "here".to_owned(), help: None, span }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            label: "here".to_owned(),
+            help: None,
+            span,
+        }
     }
 
     /// Adds what to write under the marked characters.
@@ -121,7 +127,8 @@ impl Diagnostic for SourcedProblem {
 /// Nobody reads a line this long, and the renderer cannot draw it.
 const LONGEST_LINE: usize = 400;
 
-/// Of a text with an absurdly long line, the part around `span`, which is moved to fit; `None` for ordinary texts.
+/// Of a text with an absurdly long line, the part around `span`, which is moved to fit; `None` for
+/// ordinary texts.
 fn window(source: &str, span: &mut Range<usize>) -> Option<String> {
     if source.lines().all(|l| l.len() <= LONGEST_LINE) {
         return None;
@@ -139,14 +146,17 @@ fn window(source: &str, span: &mut Range<usize>) -> Option<String> {
     Some(cut)
 }
 
-/// The name nearest to `wrong`, if one is near: at most a third of the letters differ (rustc's rule), case aside.
+/// The name nearest to `wrong`, if one is near: at most a third of the letters differ (rustc's
+/// rule), case aside.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = wrong.to_lowercase();
     let limit = (wrong.chars().count().max(3)) / 3;
     known
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(&lower, &k.to_lowercase()), k))
-        .filter(|(d, k)| *d <= limit || (k.len() > 3 && k.to_lowercase().contains(&lower) && lower.len() > 3))
+        .filter(|(d, k)| {
+            *d <= limit || (k.len() > 3 && k.to_lowercase().contains(&lower) && lower.len() > 3)
+        })
         .min()
         .map(|(_, k)| k)
 }
@@ -156,16 +166,23 @@ pub fn suggestion(wrong: &str, known: &[&str], what: &str) -> Option<String> {
     match nearest(wrong, known.iter().copied()) {
         Some(near) => Some(format!("did you mean `{near}`?")),
         None if known.is_empty() => Some(format!("there is no {what} to choose from")),
-        None => Some(format!("known: {}", known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "))),
+        None => Some(format!(
+            "known: {}",
+            known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
+        )),
     }
 }
 
 /// "did you mean `x`?" for a file that is not there, if one in its folder has nearly that name.
 pub(crate) fn near_file(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let neighbours: Vec<String> = std::fs::read_dir(folder).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let neighbours: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .collect();
     let name = path.file_name()?.to_string_lossy().into_owned();
-    nearest(&name, neighbours.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+    nearest(&name, neighbours.iter().map(String::as_str))
+        .map(|near| format!("did you mean `{near}`?"))
 }
 
 /// The byte offset of a 1-based line and column; columns count characters, as RON's do.
@@ -209,12 +226,14 @@ mod tests {
         let shown = SourcedProblem::new(Problem::new("c", "m", 10_000..10_001), "n", &text);
         assert_eq!(shown.problem().span, 60..61);
         assert!(shown.source.inner().len() < LONGEST_LINE);
-        let past = SourcedProblem::new(Problem::new("c", "m", text.len()..text.len() + 9), "n", &text);
+        let past =
+            SourcedProblem::new(Problem::new("c", "m", text.len()..text.len() + 9), "n", &text);
         assert!(past.problem().span.end <= past.source.inner().len());
     }
 
     proptest::proptest! {
-        /// Offsets and line/column pairs are inverse on character boundaries, also with multi-byte characters.
+        /// Offsets and line/column pairs are inverse on character boundaries, also with multi-byte
+        /// characters.
         #[test]
         fn offsets_round_trip(text in "[aé\n ]{0,30}", pick in 0usize..31) {
             let bounds: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();

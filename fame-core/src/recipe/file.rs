@@ -32,8 +32,9 @@ pub struct RecipeFile {
     pub plugins: Vec<Placed<String>>,
     /// Seed of all randomness.
     pub seed: u64,
-    /// Whether each explanation is also kept in `parts/`, so that a run with another metric, writer or explainer computes only what is new. Left out: `true`. It takes the space of the
-    /// maps, raw and finished, once more.
+    /// Whether each explanation is also kept in `parts/`, so that a run with another metric, writer
+    /// or explainer computes only what is new. Left out: `true`. It takes the space of the maps,
+    /// raw and finished, once more.
     pub parts: bool,
     /// Output folder, relative to the working folder.
     pub out: Option<String>,
@@ -48,14 +49,17 @@ pub struct Placed<T> {
     pub span: Range<usize>,
 }
 
-const FIELDS: [&str; 13] =
-    ["model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics", "write", "seed", "parts", "out"];
+const FIELDS: [&str; 13] = [
+    "model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics",
+    "write", "seed", "parts", "out",
+];
 
 impl RecipeFile {
     /// Cuts `text` into fields.
     ///
     /// # Errors
-    /// Every problem found: brackets, unknown, missing or repeated fields, values of the wrong type.
+    /// Every problem found: brackets, unknown, missing or repeated fields, values of the wrong
+    /// type.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         let entries = scan::entries(text, 0).map_err(|e| {
             let at = e.at..(e.at + 1).min(text.len());
@@ -73,7 +77,8 @@ impl RecipeFile {
         }
     }
 
-    /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two can report its own.
+    /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two
+    /// can report its own.
     pub fn parse_partly(text: &str) -> (Option<Self>, Vec<Problem>) {
         match scan::entries(text, 0) {
             Err(_) => (None, Self::parse(text).err().unwrap_or_default()),
@@ -98,9 +103,13 @@ impl Cut<'_> {
         for (i, e) in self.entries.iter().enumerate() {
             if !FIELDS.contains(&e.key.as_str()) {
                 self.problems.push(
-                    Problem::new("fame::recipe::unknown_field", format!("a recipe has no field `{}`.", e.key), e.key_span.clone())
-                        .with_label("unknown field")
-                        .with_help(suggestion(&e.key, &FIELDS, "field")),
+                    Problem::new(
+                        "fame::recipe::unknown_field",
+                        format!("a recipe has no field `{}`.", e.key),
+                        e.key_span.clone(),
+                    )
+                    .with_label("unknown field")
+                    .with_help(suggestion(&e.key, &FIELDS, "field")),
                 );
             } else if self.entries[..i].iter().any(|f| f.key == e.key) {
                 self.problems.push(Problem::new(
@@ -121,7 +130,9 @@ impl Cut<'_> {
         let check = self.optional("check");
         let metrics = self.list("metrics").unwrap_or_default();
         let plugins = self.list("plugins").unwrap_or_default();
-        let write = self.list("write").unwrap_or_else(|| ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect());
+        let write = self.list("write").unwrap_or_else(|| {
+            ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect()
+        });
         let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
         let seed = self.optional("seed").map_or(0, |p| p.value);
         let parts = self.optional("parts").is_none_or(|p| p.value);
@@ -173,21 +184,32 @@ impl Cut<'_> {
         }
     }
 
-    /// A bracketed field's entries. `None` when it is absent or not such a group (which is reported).
+    /// A bracketed field's entries. `None` when it is absent or not such a group (which is
+    /// reported).
     fn group(&mut self, name: &str, bracket: char, what: &str) -> Option<Vec<scan::Entry>> {
         let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
         match scan::entries(self.text, span.start) {
             Ok(entries) if self.text[span.clone()].starts_with(bracket) => Some(entries),
             Ok(_) | Err(_) => {
-                self.problems
-                    .push(Problem::new("fame::recipe::wrong_value", format!("`{name}` must be {what}."), span).with_label("this value"));
+                self.problems.push(
+                    Problem::new(
+                        "fame::recipe::wrong_value",
+                        format!("`{name}` must be {what}."),
+                        span,
+                    )
+                    .with_label("this value"),
+                );
                 None
             }
         }
     }
 
     fn list<T: DeserializeOwned>(&mut self, name: &str) -> Option<Vec<Placed<T>>> {
-        let what = if name == "plugins" { "a list of files: [\"libmy_plugin.so\", …]" } else { "a list: [Name(…), …]" };
+        let what = if name == "plugins" {
+            "a list of files: [\"libmy_plugin.so\", …]"
+        } else {
+            "a list: [Name(…), …]"
+        };
         let entries = self.group(name, '[', what)?;
         Some(entries.into_iter().filter_map(|e| self.value(e.value_span)).collect())
     }
@@ -196,17 +218,29 @@ impl Cut<'_> {
         if !self.entries.iter().any(|e| e.key == "explain") {
             return self.required::<Spec>("explain").map(|_| Vec::new());
         }
-        let entries = self.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
+        let entries =
+            self.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
         if entries.is_empty() {
             let span = self.entries.iter().find(|e| e.key == "explain")?.value_span.clone();
-            self.problems.push(Problem::new("fame::recipe::wrong_value", "`explain` names no explainer.", span));
+            self.problems.push(Problem::new(
+                "fame::recipe::wrong_value",
+                "`explain` names no explainer.",
+                span,
+            ));
         }
         let mut named: Vec<(String, Placed<Spec>)> = Vec::new();
         for e in entries {
             let safe = !e.key.is_empty() && crate::contract::safe_id(&e.key) == e.key;
             if !safe {
-                let message = format!("`{}` cannot be part of a file name: use letters, digits, `.`, `_` and `-`.", e.key);
-                self.problems.push(Problem::new("fame::recipe::wrong_value", message, e.key_span.clone()));
+                let message = format!(
+                    "`{}` cannot be part of a file name: use letters, digits, `.`, `_` and `-`.",
+                    e.key
+                );
+                self.problems.push(Problem::new(
+                    "fame::recipe::wrong_value",
+                    message,
+                    e.key_span.clone(),
+                ));
             }
             if named.iter().any(|(n, _)| *n == e.key) {
                 self.problems.push(Problem::new(
@@ -242,7 +276,10 @@ mod tests {
 )"#;
         let file = RecipeFile::parse(text).unwrap();
         assert_eq!(&text[file.data.span.clone()], "Pair(gallery: \"a\", probe: \"b\")");
-        assert_eq!(file.explain.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["fame", "other"]);
+        assert_eq!(
+            file.explain.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+            ["fame", "other"]
+        );
         assert_eq!(file.backend.value.to_string(), "Tract()");
         assert_eq!(file.write.len(), 2);
     }
@@ -251,7 +288,10 @@ mod tests {
     fn every_problem_of_the_frame_is_reported() {
         let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Fame(), "c": Fame()}, write: Npy())"#;
         let problems = RecipeFile::parse(text).unwrap_err();
-        let codes: Vec<_> = problems.iter().map(|p| (p.code.rsplit(':').next().unwrap(), &text[p.span.clone()])).collect();
+        let codes: Vec<_> = problems
+            .iter()
+            .map(|p| (p.code.rsplit(':').next().unwrap(), &text[p.span.clone()]))
+            .collect();
         assert_eq!(
             codes,
             [

@@ -1,8 +1,9 @@
 //! Finds where things are in RON text, without knowing what they mean.
 //!
-//! serde stops at the first error and forgets where values stood. A recipe wants all its errors at once, each under the right
-//! characters, and `--set` wants to replace one value and leave the rest as written. Both need only this: the spans of the fields of a
-//! struct, the entries of a map and the items of a list. Values are still parsed by the `ron` crate.
+//! serde stops at the first error and forgets where values stood. A recipe wants all its errors at
+//! once, each under the right characters, and `--set` wants to replace one value and leave the rest
+//! as written. Both need only this: the spans of the fields of a struct, the entries of a map and
+//! the items of a list. Values are still parsed by the `ron` crate.
 
 use std::ops::Range;
 
@@ -92,14 +93,19 @@ pub fn value_end(text: &str, start: usize) -> Result<usize, ScanError> {
             if text[next..].starts_with('(') { group_end(text, next) } else { Ok(end) }
         }
         _ => {
-            let len = rest.find(|c: char| c.is_whitespace() || ",:()[]{}\"".contains(c)).unwrap_or(rest.len());
+            let len = rest
+                .find(|c: char| c.is_whitespace() || ",:()[]{}\"".contains(c))
+                .unwrap_or(rest.len());
             if len == 0 { fail("expected a value", start) } else { Ok(start + len) }
         }
     }
 }
 
 fn is_raw_string(rest: &str) -> bool {
-    let body = rest.strip_prefix("br").or_else(|| rest.strip_prefix('b')).or_else(|| rest.strip_prefix('r'));
+    let body = rest
+        .strip_prefix("br")
+        .or_else(|| rest.strip_prefix('b'))
+        .or_else(|| rest.strip_prefix('r'));
     body.is_some_and(|b| b.trim_start_matches('#').starts_with('"'))
 }
 
@@ -111,7 +117,10 @@ fn string_end(text: &str, start: usize) -> Result<usize, ScanError> {
     let body = start + quote + 1;
     if raw {
         let close = format!("\"{}", "#".repeat(hashes));
-        return text[body..].find(&close).map_or_else(|| fail("this string is never closed", start), |n| Ok(body + n + close.len()));
+        return text[body..].find(&close).map_or_else(
+            || fail("this string is never closed", start),
+            |n| Ok(body + n + close.len()),
+        );
     }
     let mut escaped = false;
     for (i, c) in text[body..].char_indices() {
@@ -185,7 +194,8 @@ fn group_end(text: &str, open: usize) -> Result<usize, ScanError> {
     fail("this bracket is never closed", at)
 }
 
-/// The entries of the struct, map or list that starts at `start` (an identifier before the bracket is skipped).
+/// The entries of the struct, map or list that starts at `start` (an identifier before the bracket
+/// is skipped).
 ///
 /// # Errors
 /// When the text there is not a bracketed group of entries, or is not closed.
@@ -217,7 +227,8 @@ fn one_entry(text: &str, start: usize, bracket: char, index: usize) -> Result<En
         let span = start..value_end(text, start)?;
         return Ok(Entry { key: index.to_string(), key_span: span.clone(), value_span: span });
     }
-    let key_end = if bracket == '(' { start + identifier(&text[start..]) } else { value_end(text, start)? };
+    let key_end =
+        if bracket == '(' { start + identifier(&text[start..]) } else { value_end(text, start)? };
     if key_end == start {
         return fail("expected a field name", start);
     }
@@ -227,7 +238,11 @@ fn one_entry(text: &str, start: usize, bracket: char, index: usize) -> Result<En
     }
     let value = skip_blank(text, colon + 1);
     let end = value_end(text, value)?;
-    Ok(Entry { key: text[start..key_end].trim_matches('"').to_owned(), key_span: start..key_end, value_span: value..end })
+    Ok(Entry {
+        key: text[start..key_end].trim_matches('"').to_owned(),
+        key_span: start..key_end,
+        value_span: value..end,
+    })
 }
 
 #[cfg(test)]
@@ -240,26 +255,42 @@ mod tests {
 
     #[test]
     fn fields_are_found_past_comments_strings_and_nesting() {
-        let text = "// lead, (\n(a: 1, /* (( /* nested */ */ b: Name(x: \"),\\\"\", y: [1, 2]), 'c': 3)";
+        let text =
+            "// lead, (\n(a: 1, /* (( /* nested */ */ b: Name(x: \"),\\\"\", y: [1, 2]), 'c': 3)";
         assert_eq!(entries(text, 0).unwrap_err().message, "expected a field name");
         let text = "// lead, (\n(a: 1, /* (( /* nested */ */ b: Name(x: \"),\\\"\", y: [1, ')']), c: r#\"a\"b\"#,)";
-        assert_eq!(keys(text), [("a".into(), "1"), ("b".into(), "Name(x: \"),\\\"\", y: [1, ')'])"), ("c".into(), "r#\"a\"b\"#")]);
+        assert_eq!(
+            keys(text),
+            [
+                ("a".into(), "1"),
+                ("b".into(), "Name(x: \"),\\\"\", y: [1, ')'])"),
+                ("c".into(), "r#\"a\"b\"#")
+            ]
+        );
     }
 
     #[test]
     fn maps_and_lists_have_entries_too() {
         assert_eq!(keys("{\"é\": Fame(), \"b\": 2}"), [("é".into(), "Fame()"), ("b".into(), "2")]);
-        assert_eq!(keys("[Gray(), -1.5e3, None]"), [("0".into(), "Gray()"), ("1".into(), "-1.5e3"), ("2".into(), "None")]);
+        assert_eq!(
+            keys("[Gray(), -1.5e3, None]"),
+            [("0".into(), "Gray()"), ("1".into(), "-1.5e3"), ("2".into(), "None")]
+        );
         assert_eq!(keys("Name ( )"), []);
     }
 
     #[test]
     fn what_is_not_closed_is_pointed_at() {
-        assert_eq!(entries("(a: [1, 2)", 0).unwrap_err(), ScanError { message: "expected `]` before this `)`".into(), at: 9 });
+        assert_eq!(
+            entries("(a: [1, 2)", 0).unwrap_err(),
+            ScanError { message: "expected `]` before this `)`".into(), at: 9 }
+        );
         assert_eq!(entries("(a: (1", 0).unwrap_err().at, 4);
         assert_eq!(entries("(a: \"x", 0).unwrap_err().at, 4);
         assert_eq!(entries("(a: 1 b: 2)", 0).unwrap_err().at, 6);
-        assert!(entries("", 0).is_err() && entries("7", 0).is_err() && entries("(a 1)", 0).is_err());
+        assert!(
+            entries("", 0).is_err() && entries("7", 0).is_err() && entries("(a 1)", 0).is_err()
+        );
     }
 
     proptest::proptest! {

@@ -4,7 +4,9 @@ use std::{cell::Cell, ops::Range};
 
 use ron::{Options, extensions::Extensions, value::RawValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _,
+};
 
 use super::{
     diagnostics::{Problem, offset_of, suggestion},
@@ -13,8 +15,8 @@ use super::{
 
 /// A plugin by name with its parameters still as text: `GaussianBlur(sigma: 7.7)`.
 ///
-/// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::Parts::build`] turns it into the real thing, and
-/// errors inside it point at the right characters of the recipe.
+/// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::Parts::build`]
+/// turns it into the real thing, and errors inside it point at the right characters of the recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// The leading identifier.
@@ -28,7 +30,8 @@ pub struct Spec {
 }
 
 thread_local! {
-    /// Address and length of the text being parsed by [`parse`] on this thread: a spec turns its own address into an offset.
+    /// Address and length of the text being parsed by [`parse`] on this thread: a spec turns its
+    /// own address into an offset.
     static PARSED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
@@ -46,16 +49,29 @@ impl Spec {
         let len = scan::identifier(&text[start..]);
         let whole = at + start..at + text.trim_end().len().max(start);
         if len == 0 {
-            return Err(Problem::new("fame::recipe::not_a_plugin", "a plugin is written `Name(param: value)`.", whole));
+            return Err(Problem::new(
+                "fame::recipe::not_a_plugin",
+                "a plugin is written `Name(param: value)`.",
+                whole,
+            ));
         }
         let name_span = at + start..at + start + len;
         let body_start = scan::skip_blank(text, start + len);
         let body = text[body_start..].trim_end();
         if !(body.is_empty() || body.starts_with('(')) {
-            return Err(Problem::new("fame::recipe::not_a_plugin", "a plugin is written `Name(param: value)`.", whole));
+            return Err(Problem::new(
+                "fame::recipe::not_a_plugin",
+                "a plugin is written `Name(param: value)`.",
+                whole,
+            ));
         }
         let body = if body.is_empty() { "()" } else { body };
-        Ok(Self { name: text[start..start + len].to_owned(), body: body.to_owned(), name_span, body_at: at + body_start })
+        Ok(Self {
+            name: text[start..start + len].to_owned(),
+            body: body.to_owned(),
+            name_span,
+            body_at: at + body_start,
+        })
     }
 }
 
@@ -96,14 +112,18 @@ impl JsonSchema for Spec {
 
 /// The RON dialect of recipes and manifests: `Some` may be left out, newtypes are transparent.
 pub fn ron_options() -> Options {
-    let extensions = Extensions::IMPLICIT_SOME | Extensions::UNWRAP_NEWTYPES | Extensions::UNWRAP_VARIANT_NEWTYPES;
+    let extensions = Extensions::IMPLICIT_SOME
+        | Extensions::UNWRAP_NEWTYPES
+        | Extensions::UNWRAP_VARIANT_NEWTYPES;
     Options::default().with_default_extension(extensions)
 }
 
-/// Parses `text` as `T`, with a problem that points at the right characters and says at which field.
+/// Parses `text` as `T`, with a problem that points at the right characters and says at which
+/// field.
 ///
 /// # Errors
-/// The first thing serde cannot accept: unknown field or variant (with the nearest name), wrong type, missing field, bad syntax.
+/// The first thing serde cannot accept: unknown field or variant (with the nearest name), wrong
+/// type, missing field, bad syntax.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let before = PARSED.replace((text.as_ptr() as usize, text.len()));
     let result = parse_inner(text);
@@ -114,7 +134,8 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let options = ron_options();
     let syntax = |e: ron::error::SpannedError| problem_of(text, &e, "");
-    let mut deserializer = ron::Deserializer::from_str_with_options(text, &options).map_err(syntax)?;
+    let mut deserializer =
+        ron::Deserializer::from_str_with_options(text, &options).map_err(syntax)?;
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
         let path = e.path().to_string();
         problem_of(text, &deserializer.span_error(e.into_inner()), &path)
@@ -128,23 +149,36 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Probl
     let start = offset_of(text, error.span.start.line, error.span.start.col);
     let end = offset_of(text, error.span.end.line, error.span.end.col).max(start);
     let span = tidy_span(text, start..end);
-    let place = if path.is_empty() || path == "." || path == "?" { String::new() } else { format!(" at `{path}`") };
+    let place = if path.is_empty() || path == "." || path == "?" {
+        String::new()
+    } else {
+        format!(" at `{path}`")
+    };
     match &error.code {
-        E::NoSuchStructField { expected, found, .. } => {
-            Problem::new("fame::recipe::unknown_field", format!("there is no parameter `{found}`."), find_word(text, &span, found))
-                .with_label("unknown parameter")
-                .with_help(suggestion(found, expected, "parameter"))
-        }
-        E::NoSuchEnumVariant { expected, found, .. } => {
-            Problem::new("fame::recipe::unknown_variant", format!("`{found}` is not a choice{place}."), find_word(text, &span, found))
-                .with_label("unknown choice")
-                .with_help(suggestion(found, expected, "choice"))
-        }
+        E::NoSuchStructField { expected, found, .. } => Problem::new(
+            "fame::recipe::unknown_field",
+            format!("there is no parameter `{found}`."),
+            find_word(text, &span, found),
+        )
+        .with_label("unknown parameter")
+        .with_help(suggestion(found, expected, "parameter")),
+        E::NoSuchEnumVariant { expected, found, .. } => Problem::new(
+            "fame::recipe::unknown_variant",
+            format!("`{found}` is not a choice{place}."),
+            find_word(text, &span, found),
+        )
+        .with_label("unknown choice")
+        .with_help(suggestion(found, expected, "choice")),
         E::MissingStructField { field, .. } => {
             // RON points, with an empty span, at the closing bracket: mark the bracket.
-            let span = if span.is_empty() { span.start..(span.start + 1).min(text.len()) } else { span };
-            Problem::new("fame::recipe::missing_field", format!("the parameter `{field}` is missing."), span)
-                .with_label(format!("add `{field}: …`"))
+            let span =
+                if span.is_empty() { span.start..(span.start + 1).min(text.len()) } else { span };
+            Problem::new(
+                "fame::recipe::missing_field",
+                format!("the parameter `{field}` is missing."),
+                span,
+            )
+            .with_label(format!("add `{field}: …`"))
         }
         code => {
             let mut message = code.to_string().trim_end_matches('.').to_owned();
@@ -153,7 +187,9 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Probl
             }
             message.push('.');
             // After reading a value RON points behind it: the path knows better.
-            let span = value_at(text, path).filter(|v| !(v.start <= span.start && span.end <= v.end && !span.is_empty())).unwrap_or(span);
+            let span = value_at(text, path)
+                .filter(|v| !(v.start <= span.start && span.end <= v.end && !span.is_empty()))
+                .unwrap_or(span);
             Problem::new("fame::recipe::wrong_value", message, span).with_label("this value")
         }
     }
@@ -235,7 +271,11 @@ mod tests {
         ] {
             let p = parse::<Outer>(text).unwrap_err();
             assert_eq!(p.code, format!("fame::recipe::{code}"), "{p:?}");
-            assert!(text[p.span.clone()].contains(marked), "{text}: {p:?} marks {:?}", &text[p.span.clone()]);
+            assert!(
+                text[p.span.clone()].contains(marked),
+                "{text}: {p:?} marks {:?}",
+                &text[p.span.clone()]
+            );
             assert_eq!(p.help.as_deref(), help);
         }
     }

@@ -1,4 +1,5 @@
-//! The text of a recipe with its command-line overrides, and the way back from a position to who wrote it.
+//! The text of a recipe with its command-line overrides, and the way back from a position to who
+//! wrote it.
 
 use std::{ops::Range, path::Path};
 
@@ -9,8 +10,9 @@ use super::{
 
 /// A recipe as written, with `--set` values put in.
 ///
-/// Overrides change the text, so that they go through the very same parsing and diagnostics as the file. Every byte remembers where it
-/// came from: an error inside an override shows the override, any other error shows the file, unmoved.
+/// Overrides change the text, so that they go through the very same parsing and diagnostics as the
+/// file. Every byte remembers where it came from: an error inside an override shows the override,
+/// any other error shows the file, unmoved.
 #[derive(Clone, Debug)]
 pub struct RecipeText {
     name: String,
@@ -61,8 +63,11 @@ impl RecipeText {
         let bytes = std::fs::read(path).map_err(|e| crate::Error::io("read", path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
-            crate::Error::new("fame::recipe::not_text", format!("`{}` is not a text file: byte {at} is not UTF-8.", path.display()))
-                .with_help("A recipe is RON text. Did you pass a model or a picture by mistake?")
+            crate::Error::new(
+                "fame::recipe::not_text",
+                format!("`{}` is not a text file: byte {at} is not UTF-8.", path.display()),
+            )
+            .with_help("A recipe is RON text. Did you pass a model or a picture by mistake?")
         })?;
         Ok(Self::new(path.display().to_string(), text))
     }
@@ -87,8 +92,8 @@ impl RecipeText {
         &self.overrides
     }
 
-    /// Puts in one override, `path.to.value=VALUE`. The last part of the path may be a field that the recipe left out. Where the recipe
-    /// has a string, quotes around VALUE may be left out.
+    /// Puts in one override, `path.to.value=VALUE`. The last part of the path may be a field that
+    /// the recipe left out. Where the recipe has a string, quotes around VALUE may be left out.
     ///
     /// # Errors
     /// When the path leads nowhere (with the nearest name) or VALUE is not RON.
@@ -103,22 +108,33 @@ impl RecipeText {
 
     fn try_set(&mut self, assignment: &str) -> Result<(), Problem> {
         let whole = 0..assignment.len();
-        let problem = |message: String, span| Problem::new("fame::recipe::bad_override", message, span);
+        let problem =
+            |message: String, span| Problem::new("fame::recipe::bad_override", message, span);
         let Some(equals) = assignment.find('=') else {
             return Err(problem("an override is written `path.to.parameter=value`.".into(), whole)
-                .with_help(Some("for example: --set explain.fame.perturbation='Lots(iterations: 50)'")));
+                .with_help(Some(
+                    "for example: --set explain.fame.perturbation='Lots(iterations: 50)'",
+                )));
         };
         let (path, value) = (&assignment[..equals], assignment[equals + 1..].trim());
-        let value_at = equals + 1 + (assignment[equals + 1..].len() - assignment[equals + 1..].trim_start().len());
-        let place = find(&self.text, path).map_err(|(message, span, help)| problem(message, span).with_help(help))?;
+        let value_at = equals
+            + 1
+            + (assignment[equals + 1..].len() - assignment[equals + 1..].trim_start().len());
+        let place = find(&self.text, path)
+            .map_err(|(message, span, help)| problem(message, span).with_help(help))?;
         let old = &self.text[place.replace.clone()];
         let quoted = old.starts_with('"') && !value.starts_with(['"', 'r', '[', '{', '(']);
         let new = if quoted { format!("{value:?}") } else { value.to_owned() };
         let complete = scan::value_end(&new, 0).is_ok_and(|end| end == new.len());
         if !complete {
-            return Err(problem(format!("`{value}` is not a RON value."), value_at..assignment.len())
-                .with_label("this value")
-                .with_help(Some("strings need quotes inside the shell's quotes: --set 'data.gallery=\"a.jpg\"'")));
+            return Err(problem(
+                format!("`{value}` is not a RON value."),
+                value_at..assignment.len(),
+            )
+            .with_label("this value")
+            .with_help(Some(
+                "strings need quotes inside the shell's quotes: --set 'data.gallery=\"a.jpg\"'",
+            )));
         }
         let index = self.overrides.len();
         self.overrides.push(assignment.to_owned());
@@ -147,15 +163,24 @@ impl RecipeText {
     /// The pieces that make up `range`, cut to it.
     fn cut(&self, range: Range<usize>) -> Vec<Piece> {
         let overlap = |p: &Piece| p.merged.start.max(range.start)..p.merged.end.min(range.end);
-        let cut = |p: &Piece| Piece { merged: overlap(p), from: p.from.advanced(overlap(p).start - p.merged.start) };
+        let cut = |p: &Piece| Piece {
+            merged: overlap(p),
+            from: p.from.advanced(overlap(p).start - p.merged.start),
+        };
         self.pieces.iter().filter(|p| !overlap(p).is_empty()).map(cut).collect()
     }
 
     /// A problem in the merged text, in the terms of whoever wrote that part.
     pub fn sourced(&self, mut problem: Problem) -> SourcedProblem {
         let len = problem.span.len();
-        let found = self.pieces.iter().find(|p| p.merged.contains(&problem.span.start)).or(self.pieces.last());
-        let Some(piece) = found else { return SourcedProblem::new(problem, &self.name, &self.original) };
+        let found = self
+            .pieces
+            .iter()
+            .find(|p| p.merged.contains(&problem.span.start))
+            .or(self.pieces.last());
+        let Some(piece) = found else {
+            return SourcedProblem::new(problem, &self.name, &self.original);
+        };
         let into = problem.span.start.saturating_sub(piece.merged.start);
         let shown = |i: usize| format!("--set {}", self.overrides[i]);
         match piece.from {
@@ -211,21 +236,54 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
         let Ok(entries) = scanned else {
             // `Lots.step` on a bare `Lots`: give it its parentheses.
             let bare = scan::identifier(&text[at..]);
-            if last && bare > 0 && scan::value_end(text, at).is_ok_and(|e| e == at + bare) && !key.is_empty() {
-                return Ok(Place { replace: at + bare..at + bare, before: format!("({key}: "), after: ")" });
+            if last
+                && bare > 0
+                && scan::value_end(text, at).is_ok_and(|e| e == at + bare)
+                && !key.is_empty()
+            {
+                return Ok(Place {
+                    replace: at + bare..at + bare,
+                    before: format!("({key}: "),
+                    after: ")",
+                });
             }
-            return Err((format!("`{}` has no parts that could be set.", keys[..depth].join(".")), key_span, None));
+            return Err((
+                format!("`{}` has no parts that could be set.", keys[..depth].join(".")),
+                key_span,
+                None,
+            ));
         };
         let names: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
         match entries.iter().find(|e| e.key == *key) {
-            Some(e) if last => return Ok(Place { replace: e.value_span.clone(), before: String::new(), after: "" }),
-            Some(e) => at = e.value_span.start,
-            None if last && is_struct(text, at) && scan::identifier(key) == key.len() && !key.is_empty() => {
-                let end = entries.last().map_or_else(|| open_of(text, at) + 1, |e| e.value_span.end);
-                let comma = if entries.is_empty() { "" } else { ", " };
-                return Ok(Place { replace: end..end, before: format!("{comma}{key}: "), after: "" });
+            Some(e) if last => {
+                return Ok(Place {
+                    replace: e.value_span.clone(),
+                    before: String::new(),
+                    after: "",
+                });
             }
-            None => return Err((format!("there is nothing called `{key}` at this place."), key_span, suggestion(key, &names, "name"))),
+            Some(e) => at = e.value_span.start,
+            None if last
+                && is_struct(text, at)
+                && scan::identifier(key) == key.len()
+                && !key.is_empty() =>
+            {
+                let end =
+                    entries.last().map_or_else(|| open_of(text, at) + 1, |e| e.value_span.end);
+                let comma = if entries.is_empty() { "" } else { ", " };
+                return Ok(Place {
+                    replace: end..end,
+                    before: format!("{comma}{key}: "),
+                    after: "",
+                });
+            }
+            None => {
+                return Err((
+                    format!("there is nothing called `{key}` at this place."),
+                    key_span,
+                    suggestion(key, &names, "name"),
+                ));
+            }
         }
     }
     Err(("the path is empty.".into(), 0..path.len(), None))
@@ -253,11 +311,21 @@ mod tests {
     #[test]
     fn values_are_replaced_added_and_quoted() {
         let p = "explain.fame.perturbation";
-        assert!(set(RECIPE, &format!("{p}=Sign(step: 2)")).unwrap().contains("perturbation: Sign(step: 2))"));
+        assert!(
+            set(RECIPE, &format!("{p}=Sign(step: 2)"))
+                .unwrap()
+                .contains("perturbation: Sign(step: 2))")
+        );
         assert!(set(RECIPE, &format!("{p}.step=0.5")).unwrap().contains("Lots(step: 0.5)"));
-        assert!(set(RECIPE, &format!("{p}.iterations=50")).unwrap().contains("Lots(step: 1.0, iterations: 50)"));
+        assert!(
+            set(RECIPE, &format!("{p}.iterations=50"))
+                .unwrap()
+                .contains("Lots(step: 1.0, iterations: 50)")
+        );
         assert!(set(RECIPE, "write.0=Overlay()").unwrap().contains("[Overlay()]"));
-        assert!(set(RECIPE, "write.0.colormap=\"jet\"").unwrap().contains("Npy(colormap: \"jet\")"));
+        assert!(
+            set(RECIPE, "write.0.colormap=\"jet\"").unwrap().contains("Npy(colormap: \"jet\")")
+        );
         assert!(set(RECIPE, "model=other one").unwrap().contains("model: \"other one\""));
         assert!(set(RECIPE, "seed=7").unwrap().contains(", seed: 7)"));
         assert_eq!(set("(p: Lots)", "p.step=2").unwrap(), "(p: Lots(step: 2))");
@@ -268,7 +336,11 @@ mod tests {
         let p = set(RECIPE, "explian.fame=1").unwrap_err();
         assert_eq!((p.help.as_deref(), p.span), (Some("did you mean `explain`?"), 6..13));
         assert_eq!(set(RECIPE, "seed=(1").unwrap_err().label, "this value");
-        assert!(set(RECIPE, "model").is_err() && set(RECIPE, "write.7=1").is_err() && set(RECIPE, "=1").is_err());
+        assert!(
+            set(RECIPE, "model").is_err()
+                && set(RECIPE, "write.7=1").is_err()
+                && set(RECIPE, "=1").is_err()
+        );
         assert!(set(RECIPE, "model.x=1").unwrap_err().message.contains("no parts"));
     }
 
@@ -278,7 +350,10 @@ mod tests {
         t.set("explain.fame.perturbation=Sign(stepp: 2)").unwrap();
         let at = t.merged().find("stepp").unwrap();
         let inside = t.sourced(Problem::new("c", "m", at..at + 5));
-        assert_eq!(&"--set explain.fame.perturbation=Sign(stepp: 2)"[inside.problem().span.clone()], "stepp");
+        assert_eq!(
+            &"--set explain.fame.perturbation=Sign(stepp: 2)"[inside.problem().span.clone()],
+            "stepp"
+        );
         let at = t.merged().find("Npy").unwrap();
         let after = t.sourced(Problem::new("c", "m", at..at + 3));
         assert_eq!(&RECIPE[after.problem().span.clone()], "Npy");

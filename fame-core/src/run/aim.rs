@@ -1,8 +1,10 @@
-//! Aiming: from "this loss at this layer" to rows with frozen targets, the same for every explainer.
+//! Aiming: from "this loss at this layer" to rows with frozen targets, the same for every
+//! explainer.
 //!
-//! An explainer that asks "what moves this scalar?" needs the same four things: the target layers by name, the clean outputs of every picture, the loss's
-//! targets made from them, and for each later forward pass the loss's value with seeds to pull back. [`Aim`] is these four, so that FAME, a CAM and integrated
-//! gradients mean exactly the same thing by the same loss.
+//! An explainer that asks "what moves this scalar?" needs the same four things: the target layers
+//! by name, the clean outputs of every picture, the loss's targets made from them, and for each
+//! later forward pass the loss's value with seeds to pull back. [`Aim`] is these four, so that
+//! FAME, a CAM and integrated gradients mean exactly the same thing by the same loss.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +41,11 @@ impl<'a> Aim<'a> {
     /// # Errors
     /// An unknown layer, with the nearest names.
     pub fn new(model: &'a Model, layers: &LayerChoices, loss: &'a dyn Loss) -> Result<Self> {
-        let layers = layers.0.iter().map(|choice| model.layer(choice).map(|l| l.name.clone())).collect::<Result<_>>()?;
+        let layers = layers
+            .0
+            .iter()
+            .map(|choice| model.layer(choice).map(|l| l.name.clone()))
+            .collect::<Result<_>>()?;
         Ok(Self { model, layers, loss })
     }
 
@@ -79,7 +85,9 @@ impl<'a> Aim<'a> {
     /// # Errors
     /// When there is no such picture or it has the wrong size.
     pub fn input(&self, sample: &Sample, role: &str) -> Result<Tensor> {
-        let picture = sample.picture(role).ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
+        let picture = sample
+            .picture(role)
+            .ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
         self.model.manifest.input.to_input(&picture.pixels)
     }
 
@@ -101,29 +109,46 @@ impl<'a> Aim<'a> {
 
     /// The cotangents of an evaluation as seeds for [`Pass::gradient`].
     pub fn seeds(&self, cotangents: Vec<Tensor>) -> Vec<Seed> {
-        self.layers.iter().zip(cotangents).map(|(layer, cotangent)| Seed { layer: layer.clone(), cotangent }).collect()
+        self.layers
+            .iter()
+            .zip(cotangents)
+            .map(|(layer, cotangent)| Seed { layer: layer.clone(), cotangent })
+            .collect()
     }
 
     /// Name, operator and shape of the target layers, for the record.
     pub fn layer_facts(&self) -> Value {
         let fact = |l: &Layer| {
-            Value::Map(facts([("name", l.name.as_str().into()), ("op", l.op.as_str().into()), ("shape", l.shape.clone().into())]))
+            Value::Map(facts([
+                ("name", l.name.as_str().into()),
+                ("op", l.op.as_str().into()),
+                ("shape", l.shape.clone().into()),
+            ]))
         };
-        let named = |name: &String| self.model.network.layers().iter().find(|l| l.name == *name).map(fact);
+        let named =
+            |name: &String| self.model.network.layers().iter().find(|l| l.name == *name).map(fact);
         Value::List(self.layers.iter().filter_map(named).collect())
     }
 
     /// Clean outputs of the target layers by role.
     fn clean_outputs(&self, sample: &Sample) -> Result<BTreeMap<String, Vec<Tensor>>> {
-        let inputs = sample.roles().map(|role| self.input(sample, role)).collect::<Result<Vec<_>>>()?;
+        let inputs =
+            sample.roles().map(|role| self.input(sample, role)).collect::<Result<Vec<_>>>()?;
         let pass = self.model.network.forward(&Tensor::stack(&inputs)?, &self.taps())?;
         let outputs = self.layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
         if let Some((layer, _)) = self.layers.iter().zip(&outputs).find(|(_, o)| !o.is_finite()) {
-            let message = format!("layer `{layer}` is NaN or infinite on the clean picture of sample `{}`.", sample.id);
+            let message = format!(
+                "layer `{layer}` is NaN or infinite on the clean picture of sample `{}`.",
+                sample.id
+            );
             return Err(Error::new("fame::explain::not_finite", message)
                 .with_help("The model or its input convention (mean, std, channel order) is broken: see the manifest."));
         }
-        Ok(sample.roles().enumerate().map(|(n, role)| (role.to_owned(), outputs.iter().map(|o| o.row_tensor(n)).collect())).collect())
+        Ok(sample
+            .roles()
+            .enumerate()
+            .map(|(n, role)| (role.to_owned(), outputs.iter().map(|o| o.row_tensor(n)).collect()))
+            .collect())
     }
 }
 
@@ -131,14 +156,18 @@ fn chosen_roles(sample: &Sample, roles: Option<&[String]>) -> Result<Vec<String>
     let known: Vec<&str> = sample.roles().collect();
     let Some(roles) = roles else { return Ok(known.into_iter().map(String::from).collect()) };
     if let Some(wrong) = roles.iter().find(|r| !known.contains(&r.as_str())) {
-        let mut e = Error::new("fame::explain::unknown_role", format!("sample `{}` has no picture in the role `{wrong}`.", sample.id));
+        let mut e = Error::new(
+            "fame::explain::unknown_role",
+            format!("sample `{}` has no picture in the role `{wrong}`.", sample.id),
+        );
         e.help = crate::recipe::suggestion(wrong, &known, "role");
         return Err(e);
     }
     Ok(roles.to_vec())
 }
 
-/// With one picture the role adds nothing to a map's name, unless there is nothing else to name it by.
+/// With one picture the role adds nothing to a map's name, unless there is nothing else to name it
+/// by.
 fn map_name(pictures: usize, role: &str, target: &str) -> String {
     match (pictures > 1 || target.is_empty(), target) {
         (true, "") => role.to_owned(),
@@ -150,7 +179,8 @@ fn map_name(pictures: usize, role: &str, target: &str) -> String {
 fn check_evaluation(evaluation: &Evaluation, outputs: &[Tensor]) -> Result<()> {
     let rows = outputs.first().map_or(0, Tensor::rows);
     let Evaluation { values, cotangents } = evaluation;
-    let shapes_fit = cotangents.len() == outputs.len() && cotangents.iter().zip(outputs).all(|(c, o)| c.shape() == o.shape());
+    let shapes_fit = cotangents.len() == outputs.len()
+        && cotangents.iter().zip(outputs).all(|(c, o)| c.shape() == o.shape());
     if values.len() == rows && shapes_fit {
         return Ok(());
     }

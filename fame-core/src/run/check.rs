@@ -1,8 +1,10 @@
 //! The forward check: a second backend recomputes what an explanation rests on.
 //!
-//! A wrong kernel, a wrong memory layout or a bad GPU gives maps that look like any other map. So after each explanation the target layers
-//! are computed again, by another engine, for the inputs the explainer really fed ([`Explanation::witnesses`]: for FAME the clean picture
-//! and where its walk ended), and compared with what the first engine gave *then*, not with what it would give now.
+//! A wrong kernel, a wrong memory layout or a bad GPU gives maps that look like any other map. So
+//! after each explanation the target layers are computed again, by another engine, for the inputs
+//! the explainer really fed ([`Explanation::witnesses`]: for FAME the clean picture and where its
+//! walk ended), and compared with what the first engine gave *then*, not with what it would give
+//! now.
 //!
 //! ```ron
 //! check: ForwardCheck(backend: Tract(), tolerance: 1e-3)
@@ -21,8 +23,9 @@ use crate::{
 /// Under this name a check stands among an explanation's facts.
 pub(super) const FACT: &str = "forward_check";
 
-/// Two f32 engines that sum in another order differ by about 1e-6 after fifty layers, and by 1e-5 near the end of a walk. A fault is far above.
-/// A backend of lower precision needs a larger tolerance (bf16: about 5e-2).
+/// Two f32 engines that sum in another order differ by about 1e-6 after fifty layers, and by 1e-5
+/// near the end of a walk. A fault is far above. A backend of lower precision needs a larger
+/// tolerance (bf16: about 5e-2).
 const DEFAULT_TOLERANCE: f32 = 1e-3;
 
 /// A second backend and how far it may differ: what the recipe's field `check` says.
@@ -52,7 +55,11 @@ impl Plugin<ForwardCheck> for Parameters {
     const EXAMPLE: &'static str = "ForwardCheck(backend: Tract(), tolerance: 1e-3)";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("tolerance", self.tolerance.is_finite() && self.tolerance >= 0.0, "must be a number of at least 0");
+        parts.check(
+            "tolerance",
+            self.tolerance.is_finite() && self.tolerance >= 0.0,
+            "must be a number of at least 0",
+        );
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<ForwardCheck>> {
@@ -66,12 +73,23 @@ impl ForwardCheck {
     ///
     /// # Errors
     /// Every problem of the spec, placed in the text it was parsed from.
-    pub fn build(spec: &Spec, with: &BuildContext<'_>) -> std::result::Result<Built<Self>, Vec<Problem>> {
+    pub fn build(
+        spec: &Spec,
+        with: &BuildContext<'_>,
+    ) -> std::result::Result<Built<Self>, Vec<Problem>> {
         let name = <Parameters as Plugin<Self>>::NAME;
         if spec.name != name {
-            let problem = Problem::new(registry::UNKNOWN_PLUGIN, format!("no check is named `{}`.", spec.name), spec.name_span.clone());
+            let problem = Problem::new(
+                registry::UNKNOWN_PLUGIN,
+                format!("no check is named `{}`.", spec.name),
+                spec.name_span.clone(),
+            );
             let help = suggestion(&spec.name, &[name], "check");
-            return Err(vec![problem.with_label(format!("`{}` is the one there is", Parameters::EXAMPLE)).with_help(help)]);
+            return Err(vec![
+                problem
+                    .with_label(format!("`{}` is the one there is", Parameters::EXAMPLE))
+                    .with_help(help),
+            ]);
         }
         registry::assemble::<Self, Parameters>(&spec.body, with)
             .map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
@@ -87,7 +105,10 @@ impl ForwardCheck {
 
     /// Loads the second network.
     pub(super) fn load(&self, model: &Model) -> Result<Second<'_>> {
-        let request = LoadRequest { file: model.file.clone(), input_shape: Some(model.network.input_shape().to_vec()) };
+        let request = LoadRequest {
+            file: model.file.clone(),
+            input_shape: Some(model.network.input_shape().to_vec()),
+        };
         let network = self.backend.plugin.load(&request).map_err(|e| e.at("forward check"))?;
         Ok(Second { about: self, network })
     }
@@ -110,12 +131,22 @@ impl Second<'_> {
     /// Recomputes what `explanation` rests on, and records the verdict in its facts.
     ///
     /// # Errors
-    /// Beyond the tolerance, or when a network cannot be run: an error, and what to say about it in the record.
-    pub(super) fn check(&self, model: &Model, sample: &Sample, mut explanation: Explanation) -> Result<Explanation, (Error, Facts)> {
-        let witnesses =
-            if explanation.witnesses.is_empty() { clean_witnesses(model, sample) } else { Ok(std::mem::take(&mut explanation.witnesses)) };
-        let worst =
-            witnesses.and_then(|w| self.worst(&w).map(|worst| (w.len(), worst))).map_err(|e| (e.at("forward check"), Facts::new()))?;
+    /// Beyond the tolerance, or when a network cannot be run: an error, and what to say about it in
+    /// the record.
+    pub(super) fn check(
+        &self,
+        model: &Model,
+        sample: &Sample,
+        mut explanation: Explanation,
+    ) -> Result<Explanation, (Error, Facts)> {
+        let witnesses = if explanation.witnesses.is_empty() {
+            clean_witnesses(model, sample)
+        } else {
+            Ok(std::mem::take(&mut explanation.witnesses))
+        };
+        let worst = witnesses
+            .and_then(|w| self.worst(&w).map(|worst| (w.len(), worst)))
+            .map_err(|e| (e.at("forward check"), Facts::new()))?;
         let (inputs, worst) = worst;
         // Not `>`: a difference that is NaN fails.
         let agrees = worst.difference <= self.about.tolerance;
@@ -136,7 +167,11 @@ impl Second<'_> {
             "fame::check::differs",
             format!(
                 "forward check: for `{}` the backend {} gives layer `{}` another value: they differ by {:.3e} of its largest value, and {:e} is tolerated.",
-                worst.input, self.about.backend.name, worst.layer, worst.difference, self.about.tolerance
+                worst.input,
+                self.about.backend.name,
+                worst.layer,
+                worst.difference,
+                self.about.tolerance
             ),
         );
         Err((error.with_help("One of the two backends computes something else: do not trust this map. A backend of low precision needs a larger tolerance."), found))
@@ -146,9 +181,12 @@ impl Second<'_> {
         let mut worst: Option<Worst> = None;
         // A few inputs at a time: an explanation may rest on many.
         let rows = self.network.preferred_rows().max(1);
-        let same_layers = |a: &Witness, b: &Witness| a.outputs.iter().map(|(name, _)| name).eq(b.outputs.iter().map(|(name, _)| name));
+        let same_layers = |a: &Witness, b: &Witness| {
+            a.outputs.iter().map(|(name, _)| name).eq(b.outputs.iter().map(|(name, _)| name))
+        };
         for chunk in witnesses.chunk_by(same_layers).flat_map(|group| group.chunks(rows)) {
-            let layers: Vec<&str> = chunk[0].outputs.iter().map(|(name, _)| name.as_str()).collect();
+            let layers: Vec<&str> =
+                chunk[0].outputs.iter().map(|(name, _)| name.as_str()).collect();
             let batch = Tensor::stack(chunk.iter().map(|w| &w.input))?;
             let pass = self.network.forward(&batch, &Taps::of(layers.iter().copied()))?;
             for (ix, layer) in layers.into_iter().enumerate() {
@@ -156,9 +194,15 @@ impl Second<'_> {
                 for (row, witness) in chunk.iter().enumerate() {
                     let difference = relative(witness.outputs[ix].1.data(), again.row(row));
                     // A NaN is worse than any number, and stays.
-                    let worse = worst.as_ref().is_none_or(|w| !w.difference.is_nan() && (difference.is_nan() || difference > w.difference));
+                    let worse = worst.as_ref().is_none_or(|w| {
+                        !w.difference.is_nan() && (difference.is_nan() || difference > w.difference)
+                    });
                     if worse {
-                        worst = Some(Worst { difference, layer: layer.to_owned(), input: witness.name.clone() });
+                        worst = Some(Worst {
+                            difference,
+                            layer: layer.to_owned(),
+                            input: witness.name.clone(),
+                        });
                     }
                 }
             }
@@ -167,7 +211,8 @@ impl Second<'_> {
     }
 }
 
-/// The largest difference over the largest value of the second; NaN where the lengths or any value differ in being a number.
+/// The largest difference over the largest value of the second; NaN where the lengths or any value
+/// differ in being a number.
 fn relative(first: &[f32], second: &[f32]) -> f32 {
     if first.len() != second.len() {
         return f32::NAN;
@@ -185,11 +230,21 @@ fn relative(first: &[f32], second: &[f32]) -> f32 {
 
 /// The clean pictures, and what the first backend gives for them at its outputs.
 fn clean_witnesses(model: &Model, sample: &Sample) -> Result<Vec<Witness>> {
-    let layers: Vec<String> = model.network.layers().iter().filter(|l| l.is_output && l.depends_on_input).map(|l| l.name.clone()).collect();
+    let layers: Vec<String> = model
+        .network
+        .layers()
+        .iter()
+        .filter(|l| l.is_output && l.depends_on_input)
+        .map(|l| l.name.clone())
+        .collect();
     let witness = |(role, picture): &(String, crate::Picture)| {
         let input = model.manifest.input.to_input(&picture.pixels)?;
-        let pass = model.network.forward(&Tensor::stack([&input])?, &Taps::of(layers.iter().cloned()))?;
-        let outputs = layers.iter().map(|layer| Ok((layer.clone(), pass.output(layer)?.row_tensor(0)))).collect::<Result<_>>()?;
+        let pass =
+            model.network.forward(&Tensor::stack([&input])?, &Taps::of(layers.iter().cloned()))?;
+        let outputs = layers
+            .iter()
+            .map(|layer| Ok((layer.clone(), pass.output(layer)?.row_tensor(0))))
+            .collect::<Result<_>>()?;
         Ok(Witness { name: role.clone(), input, outputs })
     };
     sample.pictures.iter().map(witness).collect()
@@ -202,9 +257,19 @@ pub(super) fn tally(items: &[Value]) -> Option<Value> {
         .flat_map(|e| if let Value::Map(all) = e { all.values().collect() } else { Vec::new() })
         .filter_map(|e| e.get(FACT))
         .collect();
-    let differing = checks.iter().filter(|c| c.get("verdict").and_then(Value::as_str) != Some("agrees")).count();
-    let largest = checks.iter().filter_map(|c| c.get("difference").and_then(Value::as_f64)).fold(0.0, f64::max);
-    let about = facts([("checked", checks.len().into()), ("differing", differing.into()), ("largest_difference", largest.into())]);
+    let differing = checks
+        .iter()
+        .filter(|c| c.get("verdict").and_then(Value::as_str) != Some("agrees"))
+        .count();
+    let largest = checks
+        .iter()
+        .filter_map(|c| c.get("difference").and_then(Value::as_f64))
+        .fold(0.0, f64::max);
+    let about = facts([
+        ("checked", checks.len().into()),
+        ("differing", differing.into()),
+        ("largest_difference", largest.into()),
+    ]);
     (!checks.is_empty()).then_some(Value::Map(about))
 }
 
@@ -226,12 +291,21 @@ mod tests {
     #[test]
     fn a_run_is_told_how_many_checks_differ() {
         let item = |verdict: &str, difference: f64| {
-            let check = Value::Map(facts([("verdict", verdict.into()), ("difference", difference.into())]));
+            let check =
+                Value::Map(facts([("verdict", verdict.into()), ("difference", difference.into())]));
             let fame = Value::Map([(FACT.to_owned(), check)].into());
             Value::Map(facts([("explanations", Value::Map(facts([("fame", fame)])))]))
         };
-        let told = tally(&[item("agrees", 1e-6), item("differs", 0.5), Value::Map(Facts::new())]).unwrap();
-        assert_eq!(told, Value::Map(facts([("checked", 2usize.into()), ("differing", 1usize.into()), ("largest_difference", 0.5.into())])));
+        let told =
+            tally(&[item("agrees", 1e-6), item("differs", 0.5), Value::Map(Facts::new())]).unwrap();
+        assert_eq!(
+            told,
+            Value::Map(facts([
+                ("checked", 2usize.into()),
+                ("differing", 1usize.into()),
+                ("largest_difference", 0.5.into())
+            ]))
+        );
         assert!(tally(&[Value::Map(Facts::new())]).is_none());
     }
 }

@@ -25,7 +25,8 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 1 << 16];
     loop {
-        let n = std::io::Read::read(&mut file, &mut piece).map_err(|e| Error::io("read", path, &e))?;
+        let n =
+            std::io::Read::read(&mut file, &mut piece).map_err(|e| Error::io("read", path, &e))?;
         if n == 0 {
             return Ok(hex(&hasher.finalize()));
         }
@@ -46,7 +47,11 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_whole_from(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")), path, bytes)
+    write_whole_from(
+        path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        path,
+        bytes,
+    )
 }
 
 /// [`write_whole`] with the temporary file in `folder`, which is on the same file system.
@@ -72,12 +77,14 @@ fn set_ordinary_mode(file: &fs::File) -> std::io::Result<()> {
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::bug(format!("a record cannot be written as JSON: {e}.")))?;
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::bug(format!("a record cannot be written as JSON: {e}.")))?;
     text.push('\n');
     write_whole(path, text.as_bytes())
 }
 
-/// A folder under a temporary name beside its final place. Dropped without [`Draft::publish`], it disappears.
+/// A folder under a temporary name beside its final place. Dropped without [`Draft::publish`], it
+/// disappears.
 pub(super) struct Draft {
     folder: tempfile::TempDir,
     place: PathBuf,
@@ -91,11 +98,15 @@ impl Draft {
     pub(super) fn new(place: &Path) -> Result<Self> {
         let parent = place.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
-        let folder = tempfile::Builder::new().prefix(".draft-").tempdir_in(parent).map_err(|e| Error::io("create", parent, &e))?;
+        let folder = tempfile::Builder::new()
+            .prefix(".draft-")
+            .tempdir_in(parent)
+            .map_err(|e| Error::io("create", parent, &e))?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).map_err(|e| Error::io("write", folder.path(), &e))?;
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+                .map_err(|e| Error::io("write", folder.path(), &e))?;
         }
         Ok(Self { folder, place: place.to_owned() })
     }
@@ -105,8 +116,8 @@ impl Draft {
         self.folder.path()
     }
 
-    /// Makes the folder appear at its place, in one rename; what was there before is moved away in one rename first, and removed at the end: a kill in between leaves no
-    /// half of it.
+    /// Makes the folder appear at its place, in one rename; what was there before is moved away in
+    /// one rename first, and removed at the end: a kill in between leaves no half of it.
     ///
     /// # Errors
     /// When renaming fails; the old folder is then kept or gone, never mixed with the new.
@@ -114,8 +125,10 @@ impl Draft {
         let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
         let mut old = None;
         if self.place.exists() {
-            let away =
-                tempfile::Builder::new().prefix(".draft-").tempdir_in(self.place.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+            let away = tempfile::Builder::new()
+                .prefix(".draft-")
+                .tempdir_in(self.place.parent().unwrap_or(Path::new(".")))
+                .map_err(failed)?;
             fs::rename(&self.place, away.path()).map_err(failed)?;
             old = Some(away);
         }
@@ -160,6 +173,9 @@ mod tests {
 
     #[test]
     fn hashes_agree_with_the_standard() {
-        assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            sha256_hex(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

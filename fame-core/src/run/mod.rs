@@ -8,10 +8,12 @@
 //! out/tables/       what they come to, as CSV, Markdown and LaTeX, with curves as SVG
 //! ```
 //!
-//! An item's key is a hash of everything that determines its files. A run that finds an item with the right key keeps it, so a run that was
-//! killed continues where it stopped. Each explanation of an item and each measurement of it has a key of its own too, so a changed recipe explains and measures
-//! again only what the change touches. `item.json` holds no clock times and no paths of this machine, so the continued run's items are
-//! byte-identical to an unbroken one's; clocks are in `run.json`.
+//! An item's key is a hash of everything that determines its files. A run that finds an item with
+//! the right key keeps it, so a run that was killed continues where it stopped. Each explanation of
+//! an item and each measurement of it has a key of its own too, so a changed recipe explains and
+//! measures again only what the change touches. `item.json` holds no clock times and no paths of
+//! this machine, so the continued run's items are byte-identical to an unbroken one's; clocks are
+//! in `run.json`.
 
 mod aim;
 mod check;
@@ -38,7 +40,9 @@ pub use rows::{Row, Seen, WalkedRow, walk_rows};
 
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
-    contract::{ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress},
+    contract::{
+        ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress,
+    },
     model::{self, ModelStore},
     plugin::guard::caught,
     record::{Facts, Value, facts},
@@ -102,8 +106,9 @@ pub fn seed_of(run: u64, id: &str) -> u64 {
     u64::from_str_radix(&digest[..16], 16).unwrap_or(run)
 }
 
-/// Reads the lists of the plan's dataset if that needs no network: the number of items, and what the dataset notes about them. `None` when the
-/// dataset names pictures that would have to be fetched.
+/// Reads the lists of the plan's dataset if that needs no network: the number of items, and what
+/// the dataset notes about them. `None` when the dataset names pictures that would have to be
+/// fetched.
 ///
 /// # Errors
 /// Every malformed row, with file and line.
@@ -120,9 +125,15 @@ pub fn check_data(plan: &Plan, store: &ModelStore) -> Result<Option<(usize, Vec<
 /// Runs `plan`.
 ///
 /// # Errors
-/// What keeps the whole run from finishing: a model that cannot be fetched or loaded, a folder that cannot be written. The run's record is
-/// written then too, with status `failed`. An item that fails does not end the run: see [`Summary::failed`].
-pub fn run(plan: &Plan, store: &ModelStore, options: &RunOptions, observer: &dyn Observer) -> Result<Summary> {
+/// What keeps the whole run from finishing: a model that cannot be fetched or loaded, a folder that
+/// cannot be written. The run's record is written then too, with status `failed`. An item that
+/// fails does not end the run: see [`Summary::failed`].
+pub fn run(
+    plan: &Plan,
+    store: &ModelStore,
+    options: &RunOptions,
+    observer: &dyn Observer,
+) -> Result<Summary> {
     std::fs::create_dir_all(&options.out).map_err(|e| Error::io("create", &options.out, &e))?;
     let mut record = RunRecord::begin(plan, options)?;
     let result = Runner { plan, store, options, observer, clocks: Facts::new() }.run(&mut record);
@@ -148,7 +159,8 @@ impl Runner<'_> {
         self.observer.event(&Event::Stage("fetch"));
         let clock = Instant::now();
         let on_fetch = |p: &model::Progress| self.observer.event(&Event::Fetch(p));
-        let places = models::Places { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
+        let places =
+            models::Places { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
         for file in self.plan.data.plugin.files() {
             crate::contract::Files::locate(&places, &file)?;
         }
@@ -160,7 +172,8 @@ impl Runner<'_> {
         let items = self.select(all)?;
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch);
         let file = shelf.fetch(&self.plan.manifest)?;
-        let auxiliary: Vec<String> = self.plan.prepare.iter().flat_map(|s| s.plugin.models()).collect();
+        let auxiliary: Vec<String> =
+            self.plan.prepare.iter().flat_map(|s| s.plugin.models()).collect();
         for name in &auxiliary {
             shelf.fetch(&self.store.manifest(name)?)?;
         }
@@ -169,7 +182,8 @@ impl Runner<'_> {
         self.observer.event(&Event::Stage("load"));
         let clock = Instant::now();
         let model = shelf.load(self.plan.manifest.clone(), file)?;
-        // Loaded now, not when the first face is aligned: their hashes are part of every item's key.
+        // Loaded now, not when the first face is aligned: their hashes are part of every item's
+        // key.
         for name in &auxiliary {
             shelf.model(name)?;
         }
@@ -187,7 +201,8 @@ impl Runner<'_> {
         sweep_drafts(&self.options.out.join("items"));
         let parts = Parts::new(&self.options.out, self.plan.parts)?;
         let keys = Keys::new(self.plan, &shelf)?;
-        let work = Work { runner: &self, places: &places, shelf: &shelf, model, check, keys, parts };
+        let work =
+            Work { runner: &self, places: &places, shelf: &shelf, model, check, keys, parts };
         for batch in items.chunks(work.model.network.preferred_rows().max(1)) {
             work.batch(batch, record)?;
         }
@@ -206,7 +221,10 @@ impl Runner<'_> {
         let ids: Vec<&str> = items.iter().map(|i| i.id.as_str()).collect();
         for wanted in &self.options.only {
             if !ids.contains(&wanted.as_str()) {
-                let mut e = Error::new("fame::run::unknown_item", format!("the data has no item `{wanted}`."));
+                let mut e = Error::new(
+                    "fame::run::unknown_item",
+                    format!("the data has no item `{wanted}`."),
+                );
                 e.help = crate::recipe::suggestion(wanted, &ids[..ids.len().min(20)], "item");
                 return Err(e);
             }
@@ -222,7 +240,8 @@ impl Runner<'_> {
     }
 }
 
-/// What determines results, apart from the item: the plan as resolved, the models, this version of fame.
+/// What determines results, apart from the item: the plan as resolved, the models, this version of
+/// fame.
 struct Keys {
     /// Everything of a whole item.
     item: String,
@@ -236,13 +255,19 @@ struct Keys {
 
 impl Keys {
     fn new(plan: &Plan, shelf: &ModelShelf<'_>) -> Result<Self> {
-        let text = |value: &Value| serde_json::to_string(value).map_err(|e| Error::bug(e.to_string()));
+        let text =
+            |value: &Value| serde_json::to_string(value).map_err(|e| Error::bug(e.to_string()));
         let texts = |values: Vec<Value>| values.iter().map(text).collect::<Result<Vec<_>>>();
         let of = |name: &str| plan.record().get(name).cloned().unwrap_or_default();
         let base = format!("fame {} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" "));
         let explainers = texts(plan.explain.iter().map(|(_, b)| b.record()).collect())?;
         let metrics = texts(plan.metrics.iter().map(measured_by).collect())?;
-        let before = texts(["model", "plugins", "backend", "preset", "data", "prepare", "check", "seed"].map(of).to_vec())?.join(" / ");
+        let before = texts(
+            ["model", "plugins", "backend", "preset", "data", "prepare", "check", "seed"]
+                .map(of)
+                .to_vec(),
+        )?
+        .join(" / ");
         let after = texts(["explain", "write"].map(of).to_vec())?.join(" / ");
         Ok(Self {
             item: format!("{base} / {before} / {after} / {}", metrics.join(" / ")),
@@ -283,8 +308,11 @@ struct Steps<'a> {
 
 impl Progress for Steps<'_> {
     fn advance(&self, done: usize, total: usize) {
-        // Plugins call this: no panic of an observer may pass through them, and progress is not worth an item.
-        if let Err(panic) = caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total })) {
+        // Plugins call this: no panic of an observer may pass through them, and progress is not
+        // worth an item.
+        if let Err(panic) =
+            caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total }))
+        {
             eprintln!("warning: {}", panic.error("fame", "while it showed progress"));
         }
     }
@@ -338,19 +366,31 @@ impl Work<'_> {
                 Ok(text)
             })
         };
-        let explainers = self.runner.plan.explain.iter().map(|(_, e)| e.plugin.files(item).and_then(read)).collect::<Result<_>>()?;
+        let explainers = self
+            .runner
+            .plan
+            .explain
+            .iter()
+            .map(|(_, e)| e.plugin.files(item).and_then(read))
+            .collect::<Result<_>>()?;
         Ok(About { sample, explainers })
     }
 
     fn item_key(&self, about: &About) -> String {
-        sha256_hex(format!("{} / {}{}", self.keys.item, about.sample, about.explainers.concat()).as_bytes())
+        sha256_hex(
+            format!("{} / {}{}", self.keys.item, about.sample, about.explainers.concat())
+                .as_bytes(),
+        )
     }
 
     /// Lets every writer bring together what it wrote about the items that are there.
     fn gather(&self, items: &[ItemRef]) -> Result<()> {
-        let there: Vec<PathBuf> = items.iter().map(|item| self.folder(item)).filter(|folder| folder.is_dir()).collect();
+        let there: Vec<PathBuf> =
+            items.iter().map(|item| self.folder(item)).filter(|folder| folder.is_dir()).collect();
         let out = &self.runner.options.out;
-        self.runner.plan.write.iter().try_for_each(|w| w.plugin.gather(out, &there).map_err(|e| e.at(format!("writer {}", w.name))))
+        self.runner.plan.write.iter().try_for_each(|w| {
+            w.plugin.gather(out, &there).map_err(|e| e.at(format!("writer {}", w.name)))
+        })
     }
 
     fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
@@ -358,14 +398,26 @@ impl Work<'_> {
         for item in items {
             let clock = Instant::now();
             match self.about(item) {
-                Ok(about) if !self.runner.options.force && record::is_done(&self.folder(item), &self.item_key(&about)) => {
+                Ok(about)
+                    if !self.runner.options.force
+                        && record::is_done(&self.folder(item), &self.item_key(&about)) =>
+                {
                     self.ended(item, ItemStatus::Kept, "kept from an earlier run");
                     record.item(&item.id, ItemStatus::Kept, clock.elapsed(), Vec::new(), None);
                 }
                 Ok(about) => match self.sample(item) {
                     Ok(sample) => {
-                        let (explanations, measurements, computed) = (Vec::new(), Vec::new(), Vec::new());
-                        current.push(Current { item: item.clone(), about, clock, sample, explanations, measurements, computed });
+                        let (explanations, measurements, computed) =
+                            (Vec::new(), Vec::new(), Vec::new());
+                        current.push(Current {
+                            item: item.clone(),
+                            about,
+                            clock,
+                            sample,
+                            explanations,
+                            measurements,
+                            computed,
+                        });
                     }
                     Err(e) => self.failed(item, clock, &e, record),
                 },
@@ -409,13 +461,24 @@ impl Work<'_> {
         let mut sample = plan.data.plugin.load(item, self.places)?;
         let mut prepared = Vec::with_capacity(sample.pictures.len());
         for (role, mut picture) in sample.pictures {
-            let with = PrepareContext { models: self.shelf, input_size: (input.height, input.width), role: &role };
+            let with = PrepareContext {
+                models: self.shelf,
+                input_size: (input.height, input.width),
+                role: &role,
+            };
             for step in &plan.prepare {
                 let source = picture.source.clone();
-                picture = step.plugin.apply(picture, &with).map_err(|e| e.at(format!("{role} `{source}`")))?;
+                picture = step
+                    .plugin
+                    .apply(picture, &with)
+                    .map_err(|e| e.at(format!("{role} `{source}`")))?;
             }
             if (picture.height(), picture.width()) != (input.height, input.width) {
-                let steps = if plan.prepare.is_empty() { "there are no prepare steps" } else { "the prepare steps do not lead there" };
+                let steps = if plan.prepare.is_empty() {
+                    "there are no prepare steps"
+                } else {
+                    "the prepare steps do not lead there"
+                };
                 return Err(Error::new(
                     "fame::prepare::wrong_size",
                     format!(
@@ -439,20 +502,45 @@ impl Work<'_> {
     }
 
     /// Explains with the n-th explainer what no part explains yet, and measures what no part holds.
-    fn explain(&self, n: usize, current: Vec<Current>, record: &mut RunRecord) -> Result<Vec<Current>> {
+    fn explain(
+        &self,
+        n: usize,
+        current: Vec<Current>,
+        record: &mut RunRecord,
+    ) -> Result<Vec<Current>> {
         let (name, explainer) = &self.runner.plan.explain[n];
         let key = |c: &Current| {
             let about = format!("{}{}", c.about.sample, c.about.explainers[n]);
-            sha256_hex(format!("{} / {} / {about}", self.keys.explanation, self.keys.explainers[n]).as_bytes())
+            sha256_hex(
+                format!("{} / {} / {about}", self.keys.explanation, self.keys.explainers[n])
+                    .as_bytes(),
+            )
         };
-        let restored = |c: &Current| if self.runner.options.force { None } else { self.parts.read(&c.item.id, name, &key(c)) };
+        let restored = |c: &Current| {
+            if self.runner.options.force {
+                None
+            } else {
+                self.parts.read(&c.item.id, name, &key(c))
+            }
+        };
         let mut known: Vec<Option<Part>> = current.iter().map(restored).collect();
         let progress = Steps { explainer: name, observer: self.runner.observer };
-        let with = ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &progress };
-        let samples: Vec<Sample> = current.iter().zip(&known).filter(|(_, k)| k.is_none()).map(|(c, _)| c.sample.clone()).collect();
-        let results = if samples.is_empty() { Vec::new() } else { explainer.plugin.explain(&with, &samples) };
+        let with =
+            ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &progress };
+        let samples: Vec<Sample> = current
+            .iter()
+            .zip(&known)
+            .filter(|(_, k)| k.is_none())
+            .map(|(c, _)| c.sample.clone())
+            .collect();
+        let results =
+            if samples.is_empty() { Vec::new() } else { explainer.plugin.explain(&with, &samples) };
         if results.len() != samples.len() {
-            return Err(Error::bug(format!("explainer `{name}` returned {} results for {} samples.", results.len(), samples.len())));
+            return Err(Error::bug(format!(
+                "explainer `{name}` returned {} results for {} samples.",
+                results.len(),
+                samples.len()
+            )));
         }
         let mut results = results.into_iter();
         let mut still = Vec::new();
@@ -461,12 +549,21 @@ impl Work<'_> {
                 Some(part) => Ok(part),
                 None => {
                     c.computed.push(name.clone());
-                    let new = results.next().unwrap_or_else(|| Err(Error::bug("a result was lost.")));
-                    let checked = new.and_then(check_maps).and_then(|e| self.checked(name, &c, e, record));
-                    checked.map(|explanation| Part { key: key(&c), explanation, measured: [].into() })
+                    let new =
+                        results.next().unwrap_or_else(|| Err(Error::bug("a result was lost.")));
+                    let checked =
+                        new.and_then(check_maps).and_then(|e| self.checked(name, &c, e, record));
+                    checked.map(|explanation| Part {
+                        key: key(&c),
+                        explanation,
+                        measured: [].into(),
+                    })
                 }
             };
-            match part.map_err(|e| e.at(format!("explainer `{name}`"))).and_then(|part| self.measured(&with, name, &mut c, part)) {
+            match part
+                .map_err(|e| e.at(format!("explainer `{name}`")))
+                .and_then(|part| self.measured(&with, name, &mut c, part))
+            {
                 Ok(explanation) => {
                     c.explanations.push((name.clone(), explanation));
                     still.push(c);
@@ -478,7 +575,13 @@ impl Work<'_> {
     }
 
     /// What the recipe's check says of a new explanation.
-    fn checked(&self, name: &str, c: &Current, explanation: Explanation, record: &mut RunRecord) -> Result<Explanation> {
+    fn checked(
+        &self,
+        name: &str,
+        c: &Current,
+        explanation: Explanation,
+        record: &mut RunRecord,
+    ) -> Result<Explanation> {
         let Some(second) = &self.check else { return Ok(explanation) };
         second.check(&self.model, &c.sample, explanation).map_err(|(error, facts)| {
             record.check_failed(&c.item.id, name, facts);
@@ -487,13 +590,27 @@ impl Work<'_> {
     }
 
     /// Measures what `part` does not hold yet, keeps it, and hands on the explanation.
-    fn measured(&self, with: &ExplainContext<'_>, name: &str, c: &mut Current, mut part: Part) -> Result<Explanation> {
+    fn measured(
+        &self,
+        with: &ExplainContext<'_>,
+        name: &str,
+        c: &mut Current,
+        mut part: Part,
+    ) -> Result<Explanation> {
         for warning in &part.explanation.warnings {
-            self.runner.observer.event(&Event::Warning(&format!("{}: {name}: {warning}", c.item.id)));
+            self.runner
+                .observer
+                .event(&Event::Warning(&format!("{}: {name}: {warning}", c.item.id)));
         }
         part.explanation.witnesses.clear();
         let mut is_new = c.computed.last().is_some_and(|last| last == name);
-        let metrics = self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics).zip(&self.keys.metrics);
+        let metrics = self
+            .runner
+            .plan
+            .metric_names()
+            .into_iter()
+            .zip(&self.runner.plan.metrics)
+            .zip(&self.keys.metrics);
         let mut measured = BTreeMap::new();
         for ((called, metric), key) in metrics {
             let rows = match part.measured.remove(key).or_else(|| measured.get(key).cloned()) {
@@ -501,7 +618,10 @@ impl Work<'_> {
                 None => {
                     is_new = true;
                     c.computed.push(format!("{name}/{called}"));
-                    metric.plugin.measure(with, &c.sample, &part.explanation).map_err(|e| e.at(format!("metric {called}")))?
+                    metric
+                        .plugin
+                        .measure(with, &c.sample, &part.explanation)
+                        .map_err(|e| e.at(format!("metric {called}")))?
                 }
             };
             let of = |measurement: &Measurement| Measured {
@@ -512,7 +632,8 @@ impl Work<'_> {
             c.measurements.extend(rows.iter().map(of));
             measured.insert(key.clone(), rows);
         }
-        // What is left was measured for another recipe: it goes, so that the same recipe leaves the same files.
+        // What is left was measured for another recipe: it goes, so that the same recipe leaves the
+        // same files.
         is_new |= !part.measured.is_empty();
         part.measured = measured;
         if is_new {
@@ -523,12 +644,24 @@ impl Work<'_> {
 
     /// What metrics say of an item's explanations beside one another.
     fn compare(&self, c: &mut Current) -> Result<()> {
-        let with = ExplainContext { model: &self.model, seed: self.runner.plan.seed, progress: &crate::contract::Silent };
-        for (called, metric) in self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics) {
-            for (explainer, rows) in
-                metric.plugin.compare(&with, &c.sample, &c.explanations).map_err(|e| e.at(format!("metric {called}")))?
+        let with = ExplainContext {
+            model: &self.model,
+            seed: self.runner.plan.seed,
+            progress: &crate::contract::Silent,
+        };
+        for (called, metric) in
+            self.runner.plan.metric_names().into_iter().zip(&self.runner.plan.metrics)
+        {
+            for (explainer, rows) in metric
+                .plugin
+                .compare(&with, &c.sample, &c.explanations)
+                .map_err(|e| e.at(format!("metric {called}")))?
             {
-                let of = |measurement| Measured { explainer: explainer.clone(), metric: called.clone(), measurement };
+                let of = |measurement| Measured {
+                    explainer: explainer.clone(),
+                    metric: called.clone(),
+                    measurement,
+                };
                 c.measurements.extend(rows.into_iter().map(of));
             }
         }
@@ -541,24 +674,38 @@ impl Work<'_> {
         let mut written = Vec::new();
         let finished = FinishedItem { sample: &c.sample, explanations: &c.explanations };
         for writer in &self.runner.plan.write {
-            written.extend(writer.plugin.write(&finished, draft.path()).map_err(|e| e.at(format!("writer {}", writer.name)))?);
+            written.extend(
+                writer
+                    .plugin
+                    .write(&finished, draft.path())
+                    .map_err(|e| e.at(format!("writer {}", writer.name)))?,
+            );
         }
         written.sort();
-        let json = record::item_json(&c.item, &self.item_key(&c.about), &c.sample, &c.explanations, &c.measurements, &written);
+        let json = record::item_json(
+            &c.item,
+            &self.item_key(&c.about),
+            &c.sample,
+            &c.explanations,
+            &c.measurements,
+            &written,
+        );
         write_json(&draft.path().join("item.json"), &json)?;
         draft.publish()?;
         Ok(record::line(&c.explanations))
     }
 }
 
-/// An item of which no explainer says anything has failed. Where one of several is silent, that is a finding: a method without evidence for a match has no e+ of two strangers.
+/// An item of which no explainer says anything has failed. Where one of several is silent, that is
+/// a finding: a method without evidence for a match has no e+ of two strangers.
 fn something(c: &Current) -> Result<()> {
     if c.explanations.iter().any(|(_, e)| !e.maps.is_empty()) {
         return Ok(());
     }
     let Some((name, silent)) = c.explanations.first() else { return Ok(()) };
     let why = silent.warnings.join(" ");
-    Err(Error::new("fame::map::none", format!("no map came out. {why}")).at(format!("explainer `{name}`")))
+    Err(Error::new("fame::map::none", format!("no map came out. {why}"))
+        .at(format!("explainer `{name}`")))
 }
 
 /// No explainer may hand out a picture that says nothing.
@@ -585,5 +732,9 @@ pub fn recipe_folder(path: &Path) -> PathBuf {
 /// Facts of this machine for the record.
 pub(crate) fn machine() -> Value {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    Value::Map(facts([("os", std::env::consts::OS.into()), ("arch", std::env::consts::ARCH.into()), ("cores", cores.into())]))
+    Value::Map(facts([
+        ("os", std::env::consts::OS.into()),
+        ("arch", std::env::consts::ARCH.into()),
+        ("cores", cores.into()),
+    ]))
 }

@@ -41,7 +41,11 @@ pub struct ModelShelf<'a> {
 
 impl<'a> ModelShelf<'a> {
     /// An empty shelf: models come from `store` and are run by `backend`.
-    pub fn new(store: &'a ModelStore, backend: &'a dyn Backend, on_fetch: &'a dyn Fn(&Progress)) -> Self {
+    pub fn new(
+        store: &'a ModelStore,
+        backend: &'a dyn Backend,
+        on_fetch: &'a dyn Fn(&Progress),
+    ) -> Self {
         Self { store, backend, on_fetch, loaded: Mutex::default() }
     }
 
@@ -59,7 +63,8 @@ impl<'a> ModelShelf<'a> {
     /// What the backend says.
     pub fn load(&self, manifest: ModelManifest, file: PathBuf) -> Result<Arc<Model>> {
         let sha256 = super::sha256_file(&file)?;
-        let labels = self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
+        let labels =
+            self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let name = manifest.name.clone();
         let model = Arc::new(Model::load(manifest, file, sha256, labels, self.backend)?);
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, model.clone());
@@ -76,7 +81,8 @@ impl<'a> ModelShelf<'a> {
 impl Models for ModelShelf<'_> {
     fn model(&self, name: &str) -> Result<Arc<Model>> {
         // Plugins call this: no panic of ours may pass through them.
-        caught(|| self.get(name)).unwrap_or_else(|panic| Err(panic.error("fame", "while it loaded a model")))
+        caught(|| self.get(name))
+            .unwrap_or_else(|panic| Err(panic.error("fame", "while it loaded a model")))
     }
 }
 

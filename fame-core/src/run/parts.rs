@@ -4,11 +4,15 @@
 //! out/parts/<id>/<explainer>.part   one explanation with everything measured of it; may be deleted at any time
 //! ```
 //!
-//! A finished item is kept or redone as a whole ([`super::run`]), but what is dear about it is not: an explanation is hundreds of passes through the network, a metric
-//! dozens, a picture on disk none. So every explanation stays here under a key of its own, a hash of what determines *it*: model, backend, picture, preparation,
-//! explainer, seed. A changed metric or writer, or another explainer beside it, leaves that key as it is. Measurements stand beside the explanation, each under its metric's key.
+//! A finished item is kept or redone as a whole ([`super::run`]), but what is dear about it is not:
+//! an explanation is hundreds of passes through the network, a metric dozens, a picture on disk
+//! none. So every explanation stays here under a key of its own, a hash of what determines *it*:
+//! model, backend, picture, preparation, explainer, seed. A changed metric or writer, or another
+//! explainer beside it, leaves that key as it is. Measurements stand beside the explanation, each
+//! under its metric's key.
 //!
-//! The file is ours alone and binary, because a restored explanation must give the same bytes again: JSON would round its numbers and forget a NaN.
+//! The file is ours alone and binary, because a restored explanation must give the same bytes
+//! again: JSON would round its numbers and forget a NaN.
 
 use std::{
     collections::BTreeMap,
@@ -72,7 +76,9 @@ impl Parts {
     /// # Errors
     /// When the folder cannot be written.
     pub(super) fn write(&self, item: &str, explainer: &str, part: &Part) -> Result<()> {
-        let (Some(path), Some(folder)) = (self.path(item, explainer), &self.folder) else { return Ok(()) };
+        let (Some(path), Some(folder)) = (self.path(item, explainer), &self.folder) else {
+            return Ok(());
+        };
         let parent = folder.join(item);
         fs::create_dir_all(&parent).map_err(|e| Error::io("create", &parent, &e))?;
         write_whole_from(folder, &path, &encode(part))
@@ -83,7 +89,8 @@ impl Parts {
     }
 }
 
-/// Head and tensors: the head is one [`Value`], the tensors follow in the order of the maps, raw before finished.
+/// Head and tensors: the head is one [`Value`], the tensors follow in the order of the maps, raw
+/// before finished.
 fn encode(part: &Part) -> Vec<u8> {
     let map = |m: &NamedMap| {
         let frame = m.frame.map(|f| vec![f.top, f.left, f.bottom, f.right]);
@@ -97,7 +104,13 @@ fn encode(part: &Part) -> Vec<u8> {
         ]))
     };
     let measured = |m: &Measurement| -> Value {
-        vec![Value::from(m.map.as_str()), m.name.as_str().into(), m.parameter.as_str().into(), m.value.into()].into()
+        vec![
+            Value::from(m.map.as_str()),
+            m.name.as_str().into(),
+            m.parameter.as_str().into(),
+            m.value.into(),
+        ]
+        .into()
     };
     let explanation = &part.explanation;
     let head = Value::Map(facts([
@@ -107,7 +120,14 @@ fn encode(part: &Part) -> Vec<u8> {
         ("maps", Value::List(explanation.maps.iter().map(map).collect())),
         (
             "measured",
-            Value::Map(part.measured.iter().map(|(key, all)| (key.clone(), Value::List(all.iter().map(measured).collect()))).collect()),
+            Value::Map(
+                part.measured
+                    .iter()
+                    .map(|(key, all)| {
+                        (key.clone(), Value::List(all.iter().map(measured).collect()))
+                    })
+                    .collect(),
+            ),
         ),
     ]));
     let mut bytes = MAGIC.to_vec();
@@ -146,13 +166,26 @@ fn decode(bytes: &[u8]) -> Option<Part> {
                 _ => return None,
             },
         };
-        let (raw, finished) = (floats(sizes(&map, "raw")?, &mut rest)?, floats(sizes(&map, "finished")?, &mut rest)?);
-        maps.push(NamedMap { name: text(&map, "name")?, role: text(&map, "role")?, raw, finished, frame, facts: known(&map, "facts")? });
+        let (raw, finished) =
+            (floats(sizes(&map, "raw")?, &mut rest)?, floats(sizes(&map, "finished")?, &mut rest)?);
+        maps.push(NamedMap {
+            name: text(&map, "name")?,
+            role: text(&map, "role")?,
+            raw,
+            finished,
+            frame,
+            facts: known(&map, "facts")?,
+        });
     }
     let measurement = |v: &Value| match v {
         Value::List(cells) => match &cells[..] {
             [Value::Text(map), Value::Text(name), Value::Text(parameter), Value::Number(value)] => {
-                Some(Measurement { map: map.clone(), name: name.clone(), parameter: parameter.clone(), value: *value })
+                Some(Measurement {
+                    map: map.clone(),
+                    name: name.clone(),
+                    parameter: parameter.clone(),
+                    value: *value,
+                })
             }
             _ => None,
         },
@@ -162,9 +195,14 @@ fn decode(bytes: &[u8]) -> Option<Part> {
         Value::List(all) => Some((key, all.iter().map(measurement).collect::<Option<Vec<_>>>()?)),
         _ => None,
     });
-    let warnings = list(&head, "warnings")?.iter().map(|w| w.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
-    let explanation = Explanation { maps, warnings, facts: known(&head, "facts")?, witnesses: Vec::new() };
-    let part = Part { key: text(&head, "key")?, explanation, measured: measured.collect::<Option<_>>()? };
+    let warnings = list(&head, "warnings")?
+        .iter()
+        .map(|w| w.as_str().map(str::to_owned))
+        .collect::<Option<Vec<_>>>()?;
+    let explanation =
+        Explanation { maps, warnings, facts: known(&head, "facts")?, witnesses: Vec::new() };
+    let part =
+        Part { key: text(&head, "key")?, explanation, measured: measured.collect::<Option<_>>()? };
     rest.is_empty().then_some(part)
 }
 
@@ -172,7 +210,8 @@ fn floats(shape: Vec<usize>, rest: &mut &[u8]) -> Option<Tensor> {
     let bytes = shape.iter().try_fold(4usize, |n, d| n.checked_mul(*d))?;
     let (mine, after) = rest.split_at_checked(bytes)?;
     *rest = after;
-    let values = mine.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let values =
+        mine.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     Tensor::new(shape, values).ok()
 }
 
@@ -221,7 +260,8 @@ fn take(rest: &mut &[u8]) -> Option<Value> {
         Some(*mine)
     }
     fn length(rest: &mut &[u8]) -> Option<usize> {
-        // Every element takes a byte at least: no count can exceed what is left, and a damaged one asks for no memory.
+        // Every element takes a byte at least: no count can exceed what is left, and a damaged one
+        // asks for no memory.
         usize::try_from(u64::from_le_bytes(eight(rest)?)).ok().filter(|n| *n <= rest.len())
     }
     fn text(rest: &mut &[u8]) -> Option<String> {
@@ -266,10 +306,21 @@ mod tests {
             raw: Tensor::new([1, 1, 3], vec![0.1, -0.0, f32::MIN_POSITIVE]).unwrap(),
             finished: Tensor::new([1, 3], vec![1.0, 1.0 / 3.0, 0.0]).unwrap(),
             frame: Some(Frame { top: 1, left: 2, bottom: 3, right: 4 }),
-            // A number that JSON's usual parser gives back one bit off, one that it forgets, and one that is whole.
-            facts: facts([("a", 1.000_000_000_000_000_2_f64.into()), ("b", f64::NAN.into()), ("c", 3usize.into()), ("d", true.into())]),
+            // A number that JSON's usual parser gives back one bit off, one that it forgets, and
+            // one that is whole.
+            facts: facts([
+                ("a", 1.000_000_000_000_000_2_f64.into()),
+                ("b", f64::NAN.into()),
+                ("c", 3usize.into()),
+                ("d", true.into()),
+            ]),
         };
-        let measurement = Measurement { map: "probe".into(), name: "iou".into(), parameter: "at=0.5".into(), value: 0.1 + 0.2 };
+        let measurement = Measurement {
+            map: "probe".into(),
+            name: "iou".into(),
+            parameter: "at=0.5".into(),
+            value: 0.1 + 0.2,
+        };
         Part {
             key: "k".into(),
             explanation: Explanation {
@@ -291,7 +342,10 @@ mod tests {
         // A NaN is not equal to itself, so the bytes are compared.
         assert_eq!(encode(&back), encode(&part()));
         assert_eq!(back.measured, part().measured);
-        assert!(parts.read("item", "fame", "other").is_none() && parts.read("item", "cam", "k").is_none());
+        assert!(
+            parts.read("item", "fame", "other").is_none()
+                && parts.read("item", "cam", "k").is_none()
+        );
         // Nothing is left of a writer that was killed, and nothing is kept when nothing is to be.
         fs::write(dir.path().join("parts/.tmpX"), "half").unwrap();
         Parts::new(dir.path(), true).unwrap();

@@ -118,7 +118,10 @@ impl RunRecord {
         let m = &model.manifest;
         let about = facts([
             ("name", m.name.as_str().into()),
-            ("file", model.file.file_name().unwrap_or_default().to_string_lossy().into_owned().into()),
+            (
+                "file",
+                model.file.file_name().unwrap_or_default().to_string_lossy().into_owned().into(),
+            ),
             ("sha256", model.sha256.as_str().into()),
             ("licence", m.licence.as_str().into()),
             ("input", Value::of(&m.input)),
@@ -142,25 +145,51 @@ impl RunRecord {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    /// How an item ended; `computed` names the explanations and measurements that were made now and not restored.
-    pub(super) fn item(&mut self, id: &str, status: ItemStatus, time: Duration, computed: Vec<String>, error: Option<&Error>) {
-        self.items.push(ItemLine { id: id.to_owned(), status, seconds: time.as_secs_f64(), computed, error: error.cloned() });
+    /// How an item ended; `computed` names the explanations and measurements that were made now and
+    /// not restored.
+    pub(super) fn item(
+        &mut self,
+        id: &str,
+        status: ItemStatus,
+        time: Duration,
+        computed: Vec<String>,
+        error: Option<&Error>,
+    ) {
+        self.items.push(ItemLine {
+            id: id.to_owned(),
+            status,
+            seconds: time.as_secs_f64(),
+            computed,
+            error: error.cloned(),
+        });
     }
 
     /// What the forward check of an explanation found that will not be written.
     pub(super) fn check_failed(&mut self, id: &str, explainer: &str, found: Facts) {
-        self.differing.entry(id.to_owned()).or_default().insert(explainer.to_owned(), Value::Map(found));
+        self.differing
+            .entry(id.to_owned())
+            .or_default()
+            .insert(explainer.to_owned(), Value::Map(found));
     }
 
     pub(super) fn finish(mut self, plan: &Plan) -> Result<Summary> {
         let order = std::mem::take(&mut self.order);
         self.items.sort_by_key(|i| order.get(&i.id).copied());
         let count = |s| self.items.iter().filter(|i| i.status == s).count();
-        let (done, kept, failed) = (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
+        let (done, kept, failed) =
+            (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
         let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
         let tables = self.metrics(plan)?;
         self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
-        Ok(Summary { status, done, kept, failed, seconds: self.began.elapsed().as_secs_f64(), out: self.out, tables })
+        Ok(Summary {
+            status,
+            done,
+            kept,
+            failed,
+            seconds: self.began.elapsed().as_secs_f64(),
+            out: self.out,
+            tables,
+        })
     }
 
     pub(super) fn fail(&self, error: &Error) -> Result<()> {
@@ -179,7 +208,9 @@ impl RunRecord {
         all.insert("peak_memory_bytes".into(), peak_memory().into());
         if status != "running" {
             let items: Vec<Value> = self.items.iter().map(|i| self.item_value(i)).collect();
-            all.extend(super::check::tally(&items).map(|tally| ("forward_check".to_owned(), tally)));
+            all.extend(
+                super::check::tally(&items).map(|tally| ("forward_check".to_owned(), tally)),
+            );
             all.insert("items".into(), Value::List(items));
         }
         write_json(&self.out.join("run.json"), &Value::Map(all))
@@ -193,20 +224,27 @@ impl RunRecord {
         };
         about.remove("measurements");
         about.insert("status".into(), line.status.word().into());
-        about.insert("seconds".into(), if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() });
+        about.insert(
+            "seconds".into(),
+            if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() },
+        );
         about.insert("computed".into(), line.computed.clone().into());
         if let Some(e) = &line.error {
             about.insert("error".into(), error_value(e));
         }
-        if let Some(found) = self.differing.get(&line.id).filter(|_| line.status == ItemStatus::Failed) {
-            let explained =
-                found.iter().map(|(name, check)| (name.clone(), Value::Map([(super::check::FACT.to_owned(), check.clone())].into())));
+        if let Some(found) =
+            self.differing.get(&line.id).filter(|_| line.status == ItemStatus::Failed)
+        {
+            let explained = found.iter().map(|(name, check)| {
+                (name.clone(), Value::Map([(super::check::FACT.to_owned(), check.clone())].into()))
+            });
             about.insert("explanations".into(), Value::Map(explained.collect()));
         }
         Value::Map(about)
     }
 
-    /// `metrics.csv` from the items, in order, and the tables it comes to; nothing when no metric was asked for.
+    /// `metrics.csv` from the items, in order, and the tables it comes to; nothing when no metric
+    /// was asked for.
     fn metrics(&self, plan: &Plan) -> Result<Vec<Table>> {
         let folder = self.out.join("tables");
         if folder.exists() {
@@ -214,13 +252,24 @@ impl RunRecord {
         }
         let names = plan.metric_names();
         let mut of_metric: Vec<Vec<MetricRow>> = vec![Vec::new(); names.len()];
-        let mut text = String::from("item,explainer,map,metric,quantity,parameter,value,genuine,fold\n");
+        let mut text =
+            String::from("item,explainer,map,metric,quantity,parameter,value,genuine,fold\n");
         for line in self.items.iter().filter(|i| i.status != ItemStatus::Failed) {
             for (metric, row) in rows_of(&self.out.join("items").join(&line.id), &line.id) {
                 let MetricRow { item, explainer, map, quantity, parameter, value, .. } = &row;
                 let genuine = row.genuine.map_or_else(String::new, |g| g.to_string());
                 let fold = row.fold.as_deref().unwrap_or_default();
-                let cells = [item, explainer, map, &metric, quantity, parameter, &value.to_string(), &genuine, fold];
+                let cells = [
+                    item,
+                    explainer,
+                    map,
+                    &metric,
+                    quantity,
+                    parameter,
+                    &value.to_string(),
+                    &genuine,
+                    fold,
+                ];
                 let cells = cells.map(|c| c.replace([',', '\n', '"'], "_"));
                 let _ = writeln!(text, "{}", cells.join(","));
                 if let Some(n) = names.iter().position(|n| *n == metric) {
@@ -263,10 +312,15 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
         Some(Value::Bool(genuine)) => Some(*genuine),
         _ => None,
     };
-    let fold = item.get("facts").and_then(|f| f.get(crate::FOLD)).and_then(Value::as_str).map(str::to_owned);
+    let fold = item
+        .get("facts")
+        .and_then(|f| f.get(crate::FOLD))
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     let Some(Value::List(rows)) = item.get("measurements") else { return Vec::new() };
     let row = |row: &Value| {
-        let field = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let field =
+            |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let of = MetricRow {
             item: id.to_owned(),
             explainer: field("explainer"),
@@ -283,7 +337,11 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
 }
 
 fn error_value(e: &Error) -> Value {
-    Value::Map(facts([("code", e.code.as_str().into()), ("message", e.message.as_str().into()), ("help", e.help.clone().into())]))
+    Value::Map(facts([
+        ("code", e.code.as_str().into()),
+        ("message", e.message.as_str().into()),
+        ("help", e.help.clone().into()),
+    ]))
 }
 
 fn read_item(folder: &Path) -> Option<Value> {
@@ -357,12 +415,17 @@ pub(super) fn line(explanations: &[(String, Explanation)]) -> String {
             .maps
             .iter()
             .take(2)
-            .map(|m| match (number(m, "loss_before"), number(m, "loss_after"), number(m, "steps")) {
-                (Some(b), Some(a), Some(s)) => format!("{} loss {b:.4} → {a:.4} in {s} steps", m.name),
-                _ => m.name.clone(),
+            .map(|m| {
+                match (number(m, "loss_before"), number(m, "loss_after"), number(m, "steps")) {
+                    (Some(b), Some(a), Some(s)) => {
+                        format!("{} loss {b:.4} → {a:.4} in {s} steps", m.name)
+                    }
+                    _ => m.name.clone(),
+                }
             })
             .collect();
-        let more = if e.maps.len() > 2 { format!(", … {} maps", e.maps.len()) } else { String::new() };
+        let more =
+            if e.maps.len() > 2 { format!(", … {} maps", e.maps.len()) } else { String::new() };
         format!("{name}: {}{more}", maps.join(", "))
     };
     explanations.iter().map(one).collect::<Vec<_>>().join("; ")

@@ -1,7 +1,8 @@
 //! Walking rows: the loop at the heart of FAME.
 //!
-//! Every row (picture × target) is independent, so they are walked as one batch of as many rows as keep the backend busy, and when one stops
-//! early the next waiting row takes its place: stopping early saves real time. Rows never influence one another's numbers.
+//! Every row (picture × target) is independent, so they are walked as one batch of as many rows as
+//! keep the backend busy, and when one stops early the next waiting row takes its place: stopping
+//! early saves real time. Rows never influence one another's numbers.
 
 use std::{cell::OnceCell, collections::VecDeque};
 
@@ -63,7 +64,19 @@ impl Active {
     fn finish(self, stop: Stop, ended: Seen) -> (usize, WalkedRow) {
         let Active { index, row, steps, first, last, began } = self;
         let (loss_before, began) = (first.unwrap_or(last), began.unwrap_or_else(|| ended.clone()));
-        (index, WalkedRow { walk: row.walk, target: row.target, loss_before, loss_after: last, steps, stop, began, ended })
+        (
+            index,
+            WalkedRow {
+                walk: row.walk,
+                target: row.target,
+                loss_before,
+                loss_after: last,
+                steps,
+                stop,
+                began,
+                ended,
+            },
+        )
     }
 }
 
@@ -78,19 +91,26 @@ struct Views<'p> {
 impl Views<'_> {
     fn of(&self, n: usize) -> Result<Seen> {
         if self.outputs.get().is_none() {
-            let read = self.layers.iter().map(|layer| self.pass.output(layer)).collect::<Result<_>>()?;
+            let read =
+                self.layers.iter().map(|layer| self.pass.output(layer)).collect::<Result<_>>()?;
             let _ = self.outputs.set(read);
         }
-        let outputs = self.outputs.get().map(|all| all.iter().map(|o| o.row_tensor(n)).collect()).unwrap_or_default();
+        let outputs = self
+            .outputs
+            .get()
+            .map(|all| all.iter().map(|o| o.row_tensor(n)).collect())
+            .unwrap_or_default();
         Ok(Seen { input: self.images[n].clone(), outputs })
     }
 }
 
-/// Walks `rows` to their ends, [`Network::preferred_rows`](crate::contract::Network::preferred_rows) at a time, descending the aimed loss. Results are in the
-/// order of `rows`.
+/// Walks `rows` to their ends,
+/// [`Network::preferred_rows`](crate::contract::Network::preferred_rows) at a time, descending the
+/// aimed loss. Results are in the order of `rows`.
 ///
 /// # Errors
-/// What the network or the loss reports. A row that meets NaN only ends itself ([`Stop::NotFinite`]).
+/// What the network or the loss reports. A row that meets NaN only ends itself
+/// ([`Stop::NotFinite`]).
 pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Result<Vec<WalkedRow>> {
     let network = aim.model.network.as_ref();
     let readings = aim.taps();
@@ -109,17 +129,31 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
         if active.is_empty() {
             break;
         }
-        let images: Vec<Tensor> = active.iter().map(|a| a.row.walk.image()).collect::<Result<_>>()?;
+        let images: Vec<Tensor> =
+            active.iter().map(|a| a.row.walk.image()).collect::<Result<_>>()?;
         let batch = Tensor::stack(&images)?;
-        // When every row has taken its last step only the values are wanted: no need to keep what a gradient would read.
+        // When every row has taken its last step only the values are wanted: no need to keep what a
+        // gradient would read.
         let last = active.iter().all(|a| a.steps >= a.row.max_steps);
         let pass = network.forward(&batch, if last { &readings } else { &taps })?;
         let targets: Vec<&Target> = active.iter().map(|a| &a.row.target).collect();
         let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
-        let stops: Vec<Option<Stop>> = active.iter_mut().zip(&evaluation.values).map(|(a, v)| observe(a, *v)).collect::<Result<_>>()?;
-        let gradient =
-            if stops.iter().any(Option::is_none) { Some(pass.gradient(&aim.seeds(evaluation.cotangents))?.swap_remove(0)) } else { None };
-        let views = Views { pass: pass.as_ref(), layers: &aim.layers, images: &images, outputs: OnceCell::new() };
+        let stops: Vec<Option<Stop>> = active
+            .iter_mut()
+            .zip(&evaluation.values)
+            .map(|(a, v)| observe(a, *v))
+            .collect::<Result<_>>()?;
+        let gradient = if stops.iter().any(Option::is_none) {
+            Some(pass.gradient(&aim.seeds(evaluation.cotangents))?.swap_remove(0))
+        } else {
+            None
+        };
+        let views = Views {
+            pass: pass.as_ref(),
+            layers: &aim.layers,
+            images: &images,
+            outputs: OnceCell::new(),
+        };
         let mut still = Vec::with_capacity(active.len());
         for (n, (mut a, stop)) in active.drain(..).zip(stops).enumerate() {
             let stop = match (stop, &gradient) {

@@ -3,25 +3,28 @@
 use super::{Check, fail, relative};
 use crate::{Layer, Place, Random, Result, Seed, Taps, Tensor, contract::Network};
 
-/// A batch against a loop, and a pass restarted at a layer against the whole: the same sums, perhaps in another order.
+/// A batch against a loop, and a pass restarted at a layer against the whole: the same sums,
+/// perhaps in another order.
 pub const BATCH_TOLERANCE: f32 = 1e-5;
 /// Pull-backs are linear up to rounding.
 pub const LINEARITY_TOLERANCE: f32 = 1e-4;
-/// Slopes by differences of f32 values: rounding over a small step, and the kinks of ReLU networks that the step crosses. A wrong rule is off
-/// by the size of the slope itself.
+/// Slopes by differences of f32 values: rounding over a small step, and the kinks of ReLU networks
+/// that the step crosses. A wrong rule is off by the size of the slope itself.
 pub const SLOPE_TOLERANCE: f32 = 2e-2;
 
 /// Rows of the batches.
 const ROWS: usize = 3;
-/// Steps of the differences, relative to the inputs' size. The best counts: kinks on the way spoil a large step, rounding spoils a small one, and a wrong
-/// gradient is wrong at each.
+/// Steps of the differences, relative to the inputs' size. The best counts: kinks on the way spoil
+/// a large step, rounding spoils a small one, and a wrong gradient is wrong at each.
 const STEPS: [f64; 4] = [4e-3, 5e-4, 6e-5, 1e-5];
 /// At most this many inner layers are looked at, evenly spread.
 const MOST_LAYERS: usize = 6;
 
-/// Measures whether `network` keeps the promises of [`Network`] and [`Pass`](crate::contract::Pass): what it says about its layers is so; a batch is a loop; gradients
-/// at the input and at inner layers are slopes; pull-backs are linear and repeatable; a pass restarted at a layer with the layer's own value
-/// changes nothing; biases belong to layers; unknown layers, untapped layers and wrong shapes are errors. One [`Check`] for each comparison.
+/// Measures whether `network` keeps the promises of [`Network`] and
+/// [`Pass`](crate::contract::Pass): what it says about its layers is so; a batch is a loop;
+/// gradients at the input and at inner layers are slopes; pull-backs are linear and repeatable; a
+/// pass restarted at a layer with the layer's own value changes nothing; biases belong to layers;
+/// unknown layers, untapped layers and wrong shapes are errors. One [`Check`] for each comparison.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken.
@@ -53,25 +56,38 @@ struct Suite<'a> {
 impl<'a> Suite<'a> {
     fn new(network: &'a dyn Network) -> Result<Self> {
         let layers = network.layers();
-        let Some((first, rest)) = layers.split_first() else { return Err(fail("the network names no layers.")) };
+        let Some((first, rest)) = layers.split_first() else {
+            return Err(fail("the network names no layers."));
+        };
         if first.op != "Input" || first.shape != network.input_shape() || !first.depends_on_input {
             return Err(fail(format!(
                 "the first layer must be the input, op `Input`, of shape {:?}; it is {first:?}.",
                 network.input_shape()
             )));
         }
-        if let Some(twice) = layers.iter().enumerate().find(|(i, l)| layers[..*i].iter().any(|m| m.name == l.name)) {
+        if let Some(twice) =
+            layers.iter().enumerate().find(|(i, l)| layers[..*i].iter().any(|m| m.name == l.name))
+        {
             return Err(fail(format!("two layers are called `{}`.", twice.1.name)));
         }
         if network.preferred_rows() == 0 {
             return Err(fail("preferred_rows is 0: nothing would ever be computed."));
         }
-        let explained = |l: &&Layer, to: &Place| l.depends_on_input && network.check_gradient(&l.name, to).is_ok();
-        let seeded: Vec<&Layer> = rest.iter().filter(|l| l.is_output && explained(l, &Place::Input)).collect();
-        let Some(top) = seeded.first() else { return Err(fail("no output's gradient reaches the input.")) };
+        let explained = |l: &&Layer, to: &Place| {
+            l.depends_on_input && network.check_gradient(&l.name, to).is_ok()
+        };
+        let seeded: Vec<&Layer> =
+            rest.iter().filter(|l| l.is_output && explained(l, &Place::Input)).collect();
+        let Some(top) = seeded.first() else {
+            return Err(fail("no output's gradient reaches the input."));
+        };
         let inner: Vec<&Layer> = rest
             .iter()
-            .filter(|l| !l.is_output && l.depends_on_input && network.check_gradient(&top.name, &Place::Layer(l.name.clone())).is_ok())
+            .filter(|l| {
+                !l.is_output
+                    && l.depends_on_input
+                    && network.check_gradient(&top.name, &Place::Layer(l.name.clone())).is_ok()
+            })
             .collect();
         let step = inner.len().div_ceil(MOST_LAYERS).max(1);
         let inner = inner.into_iter().step_by(step).collect();
@@ -82,38 +98,69 @@ impl<'a> Suite<'a> {
 
     fn refusals(&self) -> Result<()> {
         let top = self.seeded[0];
-        let refused = |what: &str, refused: bool| if refused { Ok(()) } else { Err(fail(format!("{what} is not an error."))) };
+        let refused = |what: &str, refused: bool| {
+            if refused { Ok(()) } else { Err(fail(format!("{what} is not an error."))) }
+        };
         let forward = |batch: &Tensor, taps: &Taps| self.network.forward(batch, taps).map(|_| ());
         let name = "no such layer, surely";
         refused("tapping an unknown layer", forward(&self.batch, &Taps::of([name])).is_err())?;
         let elsewhere = Taps::of([&top.name]).with_gradient(Place::Layer(name.into()));
         refused("a gradient at an unknown layer", forward(&self.batch, &elsewhere).is_err())?;
-        refused("check_gradient of an unknown layer", self.network.check_gradient(name, &Place::Input).is_err())?;
+        refused(
+            "check_gradient of an unknown layer",
+            self.network.check_gradient(name, &Place::Input).is_err(),
+        )?;
         let mut shape = self.batch.shape().to_vec();
         if let Some(last) = shape.last_mut() {
             *last += 1;
         }
-        refused("a batch of the wrong shape", forward(&Tensor::zeros(shape), &Taps::of([&top.name])).is_err())?;
-        refused("a batch without batch axis", forward(&self.batch.row_tensor(0), &Taps::of([&top.name])).is_err())?;
-        let pass = self.network.forward(&self.batch, &Taps::of([&top.name]).with_gradient(Place::Input))?;
+        refused(
+            "a batch of the wrong shape",
+            forward(&Tensor::zeros(shape), &Taps::of([&top.name])).is_err(),
+        )?;
+        refused(
+            "a batch without batch axis",
+            forward(&self.batch.row_tensor(0), &Taps::of([&top.name])).is_err(),
+        )?;
+        let pass = self
+            .network
+            .forward(&self.batch, &Taps::of([&top.name]).with_gradient(Place::Input))?;
         refused("reading a layer that was not tapped", pass.output(name).is_err())?;
-        let seed = |layer: &str, shape: &[usize]| Seed { layer: layer.into(), cotangent: Tensor::zeros(shape) };
+        let seed = |layer: &str, shape: &[usize]| Seed {
+            layer: layer.into(),
+            cotangent: Tensor::zeros(shape),
+        };
         let mut wrong = pass.output(&top.name)?.shape().to_vec();
         wrong[0] += 1;
-        refused("a cotangent of the wrong shape", pass.gradient(&[seed(&top.name, &wrong)]).is_err())?;
-        refused("seeding a layer that was not tapped", pass.gradient(&[seed(name, &[ROWS])]).is_err())?;
+        refused(
+            "a cotangent of the wrong shape",
+            pass.gradient(&[seed(&top.name, &wrong)]).is_err(),
+        )?;
+        refused(
+            "seeding a layer that was not tapped",
+            pass.gradient(&[seed(name, &[ROWS])]).is_err(),
+        )?;
         let without = self.network.forward(&self.batch, &Taps::of([&top.name]))?;
-        refused("a gradient that was not asked for", without.gradient(&[random_seed(top, 2)?]).is_err())
+        refused(
+            "a gradient that was not asked for",
+            without.gradient(&[random_seed(top, 2)?]).is_err(),
+        )
     }
 
     fn biases(&self) -> Result<()> {
         for bias in self.network.biases()? {
             let Some(layer) = self.network.layers().iter().find(|l| l.name == bias.layer) else {
-                return Err(fail(format!("a bias belongs to `{}`, which is no layer.", bias.layer)));
+                return Err(fail(format!(
+                    "a bias belongs to `{}`, which is no layer.",
+                    bias.layer
+                )));
             };
             let (own, whole) = (bias.value.shape(), &layer.shape);
             if own.len() != whole.len() || own.iter().zip(whole).any(|(b, l)| *b != 1 && b != l) {
-                return Err(fail(format!("the bias of `{}` has shape {own:?}, which does not broadcast to {whole:?}.", bias.layer)));
+                return Err(fail(format!(
+                    "the bias of `{}` has shape {own:?}, which does not broadcast to {whole:?}.",
+                    bias.layer
+                )));
             }
         }
         Ok(())
@@ -128,7 +175,8 @@ impl<'a> Suite<'a> {
         let gradient = only(whole.gradient(std::slice::from_ref(&seed))?)?;
         let mut check = Check::new("a batch against a loop", BATCH_TOLERANCE);
         for n in 0..ROWS {
-            let single = self.network.forward(&Tensor::stack([&self.batch.row_tensor(n)])?, &taps)?;
+            let single =
+                self.network.forward(&Tensor::stack([&self.batch.row_tensor(n)])?, &taps)?;
             for layer in &layers {
                 let (together, alone) = (whole.output(&layer.name)?, single.output(&layer.name)?);
                 if together.shape()[0] != ROWS || together.row_shape() != layer.shape {
@@ -140,26 +188,44 @@ impl<'a> Suite<'a> {
                     );
                     return Err(fail(message));
                 }
-                check.see(relative(together.row(n), alone.data()), || format!("layer `{}`, row {n}", layer.name));
+                check.see(relative(together.row(n), alone.data()), || {
+                    format!("layer `{}`, row {n}", layer.name)
+                });
             }
-            let one = Seed { layer: seed.layer.clone(), cotangent: Tensor::stack([&seed.cotangent.row_tensor(n)])? };
+            let one = Seed {
+                layer: seed.layer.clone(),
+                cotangent: Tensor::stack([&seed.cotangent.row_tensor(n)])?,
+            };
             let alone = only(single.gradient(&[one])?)?;
-            check.see(relative(gradient.row(n), alone.data()), || format!("gradient at the input, row {n}"));
+            check.see(relative(gradient.row(n), alone.data()), || {
+                format!("gradient at the input, row {n}")
+            });
         }
         check.verdict("rows of a batch are not what they are alone")
     }
 
     /// gradient(2a − 3b) = 2·gradient(a) − 3·gradient(b), and asking again changes nothing.
     fn linear(&self, layer: &Layer) -> Result<Check> {
-        let pass = self.network.forward(&self.batch, &Taps::of([&layer.name]).with_gradient(Place::Input))?;
+        let pass = self
+            .network
+            .forward(&self.batch, &Taps::of([&layer.name]).with_gradient(Place::Input))?;
         let (a, b) = (random_seed(layer, 4)?, random_seed(layer, 5)?);
-        let mix = |a: &Tensor, b: &Tensor| a.data().iter().zip(b.data()).map(|(a, b)| 2.0 * a - 3.0 * b).collect::<Vec<_>>();
-        let both = Seed { layer: layer.name.clone(), cotangent: Tensor::new(a.cotangent.shape(), mix(&a.cotangent, &b.cotangent))? };
+        let mix = |a: &Tensor, b: &Tensor| {
+            a.data().iter().zip(b.data()).map(|(a, b)| 2.0 * a - 3.0 * b).collect::<Vec<_>>()
+        };
+        let both = Seed {
+            layer: layer.name.clone(),
+            cotangent: Tensor::new(a.cotangent.shape(), mix(&a.cotangent, &b.cotangent))?,
+        };
         let pull = |seed: &Seed| only(pass.gradient(std::slice::from_ref(seed))?);
         let (ga, gb, together) = (pull(&a)?, pull(&b)?, pull(&both)?);
         let mut check = Check::new("linearity of pull-backs", LINEARITY_TOLERANCE);
-        check.see(relative(together.data(), &mix(&ga, &gb)), || format!("2a − 3b at `{}`", layer.name));
-        check.see(relative(pull(&a)?.data(), ga.data()), || format!("the same seed at `{}` again", layer.name));
+        check.see(relative(together.data(), &mix(&ga, &gb)), || {
+            format!("2a − 3b at `{}`", layer.name)
+        });
+        check.see(relative(pull(&a)?.data(), ga.data()), || {
+            format!("the same seed at `{}` again", layer.name)
+        });
         check.verdict("pull-backs are not linear, or not repeatable")
     }
 
@@ -169,10 +235,17 @@ impl<'a> Suite<'a> {
         let pass = self.network.forward(&self.batch, &taps.clone().with_gradient(Place::Input))?;
         let gradient = only(pass.gradient(std::slice::from_ref(&seed))?)?;
         let value = |batch: &Tensor| self.network.forward(batch, &taps)?.output(&layer.name);
-        slope(&format!("from `{}` to the input", layer.name), &self.batch, &gradient, &seed.cotangent, &value)
+        slope(
+            &format!("from `{}` to the input", layer.name),
+            &self.batch,
+            &gradient,
+            &seed.cotangent,
+            &value,
+        )
     }
 
-    /// Nothing for a layer that holds exact zeros, as after a ReLU: a max pooling of equal values has no slope there, whatever a backend answers.
+    /// Nothing for a layer that holds exact zeros, as after a ReLU: a max pooling of equal values
+    /// has no slope there, whatever a backend answers.
     fn slope_at_layer(&self, layer: &Layer) -> Result<Option<Check>> {
         let (top, at) = (self.seeded[0], Place::Layer(layer.name.clone()));
         let taps = Taps::of([&top.name]);
@@ -185,7 +258,9 @@ impl<'a> Suite<'a> {
             return Ok(None);
         }
         let gradient = only(pass.gradient(std::slice::from_ref(&seed))?)?;
-        let value = |inner: &Tensor| self.network.forward_from(&layer.name, inner, &self.batch, &taps)?.output(&top.name);
+        let value = |inner: &Tensor| {
+            self.network.forward_from(&layer.name, inner, &self.batch, &taps)?.output(&top.name)
+        };
         let what = format!("from `{}` to `{}`", top.name, layer.name);
         slope(&what, &inner, &gradient, &seed.cotangent, &value).map(Some)
     }
@@ -194,10 +269,18 @@ impl<'a> Suite<'a> {
     fn restart(&self, layer: &Layer) -> Result<Check> {
         let top = self.seeded[0];
         let whole = self.network.forward(&self.batch, &Taps::of([&top.name, &layer.name]))?;
-        let again = self.network.forward_from(&layer.name, &whole.output(&layer.name)?, &self.batch, &Taps::of([&top.name]))?;
-        let mut check = Check::new("a pass restarted at a layer against the whole", BATCH_TOLERANCE);
+        let again = self.network.forward_from(
+            &layer.name,
+            &whole.output(&layer.name)?,
+            &self.batch,
+            &Taps::of([&top.name]),
+        )?;
+        let mut check =
+            Check::new("a pass restarted at a layer against the whole", BATCH_TOLERANCE);
         let (there, here) = (whole.output(&top.name)?, again.output(&top.name)?);
-        check.see(relative(here.data(), there.data()), || format!("`{}` from `{}`", top.name, layer.name));
+        check.see(relative(here.data(), there.data()), || {
+            format!("`{}` from `{}`", top.name, layer.name)
+        });
         check.verdict("forward_from with a layer's own value gives something else")
     }
 }
@@ -212,10 +295,21 @@ fn random_seed(layer: &Layer, stream: usize) -> Result<Seed> {
     Ok(Seed { layer: layer.name.clone(), cotangent: normal(&shape, stream) })
 }
 
-/// Compares ⟨gradient, d⟩ with (⟨cotangent, y(x + h·d)⟩ − ⟨cotangent, y(x − h·d)⟩) / 2h, d random or along the gradient.
-fn slope(what: &str, x: &Tensor, gradient: &Tensor, cotangent: &Tensor, y: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Check> {
+/// Compares ⟨gradient, d⟩ with (⟨cotangent, y(x + h·d)⟩ − ⟨cotangent, y(x − h·d)⟩) / 2h, d random
+/// or along the gradient.
+fn slope(
+    what: &str,
+    x: &Tensor,
+    gradient: &Tensor,
+    cotangent: &Tensor,
+    y: &dyn Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Check> {
     if gradient.shape() != x.shape() {
-        return Err(fail(format!("the gradient {what} has shape {:?}, not {:?}.", gradient.shape(), x.shape())));
+        return Err(fail(format!(
+            "the gradient {what} has shape {:?}, not {:?}.",
+            gradient.shape(),
+            x.shape()
+        )));
     }
     let (size, length) = (norm(x.data()) / (x.len() as f64).sqrt(), norm(gradient.data()));
     if !(length.is_finite() && length > 0.0) {
@@ -224,12 +318,19 @@ fn slope(what: &str, x: &Tensor, gradient: &Tensor, cotangent: &Tensor, y: &dyn 
     let size = if size > 0.0 { size } else { 1.0 };
     let along: Vec<f32> = gradient.data().iter().map(|g| (f64::from(*g) / length) as f32).collect();
     let mut check = Check::new(&format!("gradient {what} against slopes"), SLOPE_TOLERANCE);
-    for (name, direction) in [("a random direction", normal(x.shape(), 8).into_data()), ("the gradient's direction", along)] {
+    for (name, direction) in [
+        ("a random direction", normal(x.shape(), 8).into_data()),
+        ("the gradient's direction", along),
+    ] {
         // Every component moves by about h, whatever the direction's length.
         let unit = norm(&direction) / (direction.len() as f64).sqrt();
         let at = |step: f64| -> Result<f64> {
             let mut moved = x.clone();
-            moved.data_mut().iter_mut().zip(&direction).for_each(|(x, d)| *x += (step * f64::from(*d)) as f32);
+            moved
+                .data_mut()
+                .iter_mut()
+                .zip(&direction)
+                .for_each(|(x, d)| *x += (step * f64::from(*d)) as f32);
             Ok(product(cotangent.data(), y(&moved)?.data()))
         };
         let expected = product(gradient.data(), &direction);
@@ -243,7 +344,11 @@ fn slope(what: &str, x: &Tensor, gradient: &Tensor, cotangent: &Tensor, y: &dyn 
             }
         }
         let (off, found) = best;
-        check.see(off as f32, || format!("{what}, along {name}: the gradient says {expected:.6e}, the network {found:.6e}"));
+        check.see(off as f32, || {
+            format!(
+                "{what}, along {name}: the gradient says {expected:.6e}, the network {found:.6e}"
+            )
+        });
     }
     check.verdict("a gradient is not the network's slope")
 }

@@ -12,7 +12,8 @@ use crate::{
     contract::{Dataset, Files, Models, PrepareContext, PrepareStep, safe_id},
 };
 
-/// Files of one folder: what a recipe in that folder would find. `picture:NAME` is refused: a test needs no network.
+/// Files of one folder: what a recipe in that folder would find. `picture:NAME` is refused: a test
+/// needs no network.
 pub struct FolderFiles<'a>(
     /// The folder.
     pub &'a Path,
@@ -21,14 +22,19 @@ pub struct FolderFiles<'a>(
 impl Files for FolderFiles<'_> {
     fn locate(&self, text: &str) -> Result<PathBuf> {
         if text.starts_with("picture:") {
-            return Err(Error::new("fame::testkit::no_network", format!("a test fetches nothing, so `{text}` cannot be had.")));
+            return Err(Error::new(
+                "fame::testkit::no_network",
+                format!("a test fetches nothing, so `{text}` cannot be had."),
+            ));
         }
         Ok(self.0.join(text))
     }
 }
 
-/// Reads `dataset` as a run in `folder` would: the files it names are there; the index is the same again; ids are unique and safe as folder names;
-/// every sample loads, twice the same, with the item's id, pictures `[3, H, W]` in 0..=1 and roles that differ. Returns how many samples there are.
+/// Reads `dataset` as a run in `folder` would: the files it names are there; the index is the same
+/// again; ids are unique and safe as folder names; every sample loads, twice the same, with the
+/// item's id, pictures `[3, H, W]` in 0..=1 and roles that differ. Returns how many samples there
+/// are.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken, or the dataset's own error.
@@ -36,7 +42,10 @@ pub fn check_dataset(dataset: &dyn Dataset, folder: &Path) -> Result<usize> {
     let files = FolderFiles(folder);
     for file in dataset.files() {
         if !files.locate(&file)?.exists() {
-            return Err(fail(format!("the dataset names `{file}`, which is not in `{}`.", folder.display())));
+            return Err(fail(format!(
+                "the dataset names `{file}`, which is not in `{}`.",
+                folder.display()
+            )));
         }
     }
     let items = dataset.index(&files)?;
@@ -46,7 +55,10 @@ pub fn check_dataset(dataset: &dyn Dataset, folder: &Path) -> Result<usize> {
     let mut ids = BTreeSet::new();
     for item in &items {
         if safe_id(&item.id) != item.id {
-            return Err(fail(format!("the id `{}` is not safe as a folder name; `fame_core::contract::safe_id` makes it so.", item.id)));
+            return Err(fail(format!(
+                "the id `{}` is not safe as a folder name; `fame_core::contract::safe_id` makes it so.",
+                item.id
+            )));
         }
         if !ids.insert(&item.id) {
             return Err(fail(format!("two items are called `{}`.", item.id)));
@@ -64,7 +76,10 @@ pub fn check_dataset(dataset: &dyn Dataset, folder: &Path) -> Result<usize> {
             }
             check_values(&format!("sample `{}`, {role}", sample.id), &picture.pixels)?;
             if again.picture(role).is_none_or(|p| p.pixels != picture.pixels) {
-                return Err(fail(format!("sample `{}` loads other pixels the second time.", sample.id)));
+                return Err(fail(format!(
+                    "sample `{}` loads other pixels the second time.",
+                    sample.id
+                )));
             }
         }
     }
@@ -73,7 +88,10 @@ pub fn check_dataset(dataset: &dyn Dataset, folder: &Path) -> Result<usize> {
 
 fn check_values(what: &str, pixels: &Tensor) -> Result<()> {
     if !matches!(pixels.shape(), [3, h, w] if *h > 0 && *w > 0) {
-        return Err(fail(format!("{what}: a picture must be [3, H, W], not {:?}.", pixels.shape())));
+        return Err(fail(format!(
+            "{what}: a picture must be [3, H, W], not {:?}.",
+            pixels.shape()
+        )));
     }
     match pixels.data().iter().find(|v| !(0.0..=1.0).contains(*v)) {
         Some(v) => Err(fail(format!("{what}: the picture holds {v}, outside of 0..=1."))),
@@ -89,13 +107,14 @@ impl Models for NoModels {
     }
 }
 
-/// How far a bright dot may end from where the geometry says, in pixels of the result per pixel of the original: half a pixel for the grid, and half of
-/// the dot's own width.
+/// How far a bright dot may end from where the geometry says, in pixels of the result per pixel of
+/// the original: half a pixel for the grid, and half of the dot's own width.
 const DOT_TOLERANCE: f32 = 1.0;
 
-/// Applies `step` to a gray picture of 40 × 60 pixels with one bright dot, four times at different places, for a model of 24 × 24: values stay in 0..=1,
-/// nothing is random, and the dot ends where [`Picture::map_point`] takes it (unless that lies outside of the result). The geometry is how annotations
-/// and boxes follow a picture, so a step that moves pixels must compose it.
+/// Applies `step` to a gray picture of 40 × 60 pixels with one bright dot, four times at different
+/// places, for a model of 24 × 24: values stay in 0..=1, nothing is random, and the dot ends where
+/// [`Picture::map_point`] takes it (unless that lies outside of the result). The geometry is how
+/// annotations and boxes follow a picture, so a step that moves pixels must compose it.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken, or the step's own error.
@@ -105,7 +124,10 @@ pub fn check_prepare(step: &dyn PrepareStep) -> Result<Check> {
     let with = PrepareContext { models: &NoModels, input_size: (24, 24), role: "image" };
     let mut check = Check::new("where a dot went against where the geometry says", DOT_TOLERANCE);
     for (top, left) in [(18, 28), (14, 34), (24, 22), (12, 20)] {
-        let inside = |i: usize| (top..top + DOT).contains(&(i / width % height)) && (left..left + DOT).contains(&(i % width));
+        let inside = |i: usize| {
+            (top..top + DOT).contains(&(i / width % height))
+                && (left..left + DOT).contains(&(i % width))
+        };
         let pixels = (0..3 * height * width).map(|i| if inside(i) { 0.9 } else { 0.3 }).collect();
         let picture = Picture::new(Tensor::new([3, height, width], pixels)?, "a dot")?;
         let out = step.apply(picture.clone(), &with)?;
@@ -122,13 +144,19 @@ pub fn check_prepare(step: &dyn PrepareStep) -> Result<Check> {
             continue;
         }
         let Some(found) = bright(&out.pixels) else {
-            return Err(fail(format!("the dot at {middle:?} vanished; {expected:?} was expected.")));
+            return Err(fail(format!(
+                "the dot at {middle:?} vanished; {expected:?} was expected."
+            )));
         };
         let off = (found[0] - expected[0]).hypot(found[1] - expected[1]) / scale.max(1.0);
-        check.see(off, || format!("the dot at {middle:?} went to {found:?}, and the geometry says {expected:?}"));
+        check.see(off, || {
+            format!("the dot at {middle:?} went to {found:?}, and the geometry says {expected:?}")
+        });
     }
     if check.compared == 0 {
-        return Err(fail("no dot stayed inside of the picture, so nothing about the geometry was checked."));
+        return Err(fail(
+            "no dot stayed inside of the picture, so nothing about the geometry was checked.",
+        ));
     }
     check.verdict("the geometry does not follow the pixels")
 }

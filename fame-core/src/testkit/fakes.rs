@@ -1,9 +1,12 @@
-//! The kit's own dataset, explainer, loss and perturbation: the rest of a recipe, so that one new plugin can be run in a whole one.
+//! The kit's own dataset, explainer, loss and perturbation: the rest of a recipe, so that one new
+//! plugin can be run in a whole one.
 
 use crate::{
-    AttributionMap, Error, Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result, Sample, Target, TargetRequest, Tensor,
+    AttributionMap, Error, Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result,
+    Sample, Target, TargetRequest, Tensor,
     contract::{
-        Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Perturbation, Start, Walk, per_row, pixel_walk,
+        Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep,
+        Perturbation, Start, Walk, per_row, pixel_walk,
     },
     max_abs,
     model::ChannelOrder,
@@ -52,11 +55,17 @@ impl Dataset for FakePictures {
     }
 
     fn index(&self, _: &dyn Files) -> Result<Vec<ItemRef>> {
-        Ok((1..=self.items).map(|n| ItemRef { id: format!("fake_{n}"), files: Vec::new(), note: String::new() }).collect())
+        Ok((1..=self.items)
+            .map(|n| ItemRef { id: format!("fake_{n}"), files: Vec::new(), note: String::new() })
+            .collect())
     }
 
     fn load(&self, item: &ItemRef, _: &dyn Files) -> Result<Sample> {
-        super::sample(&item.id, if self.pairs { &["gallery", "probe"] } else { &["image"] }, super::SIZE)
+        super::sample(
+            &item.id,
+            if self.pairs { &["gallery", "probe"] } else { &["image"] },
+            super::SIZE,
+        )
     }
 }
 
@@ -89,7 +98,8 @@ impl Loss for FakeLoss {
     }
 }
 
-/// The test kit's perturbation: plain steps against the gradient, the largest component moving by `step` (in pixels).
+/// The test kit's perturbation: plain steps against the gradient, the largest component moving by
+/// `step` (in pixels).
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakeSteps {
@@ -134,8 +144,8 @@ impl Perturbation for FakeSteps {
     }
 }
 
-/// The test kit's explainer: a walk along the loss's gradient, as FAME, with nothing around it. A field that stays several channels after the map steps is
-/// shown by its mean absolute value.
+/// The test kit's explainer: a walk along the loss's gradient, as FAME, with nothing around it. A
+/// field that stays several channels after the map steps is shown by its mean absolute value.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakeWalk {
@@ -157,14 +167,21 @@ impl Plugin<dyn Explainer> for FakeWalk {
     fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {
         self.layer.get_or_insert(LayerChoices(vec![LayerChoice::Output]));
         self.loss = self.loss.take().or_else(|| Spec::from_text(FakeLoss::EXAMPLE).ok());
-        self.perturbation = self.perturbation.take().or_else(|| Spec::from_text("FakeSteps()").ok());
+        self.perturbation =
+            self.perturbation.take().or_else(|| Spec::from_text("FakeSteps()").ok());
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let loss = parts.build::<dyn Loss>("loss", &self.loss?, with);
-        let perturbation = parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, with);
+        let perturbation =
+            parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, with);
         let map = parts.build_all::<dyn MapStep>("map", &self.map, with);
-        Some(Box::new(Walking { layer: self.layer?, loss: loss?, perturbation: perturbation?, map }))
+        Some(Box::new(Walking {
+            layer: self.layer?,
+            loss: loss?,
+            perturbation: perturbation?,
+            map,
+        }))
     }
 }
 
@@ -193,21 +210,36 @@ impl Walking {
         let aimed = aim.rows(sample, None)?;
         let mut rows = Vec::new();
         for about in &aimed {
-            let picture = sample.picture(&about.role).ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
+            let picture = sample
+                .picture(&about.role)
+                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
             let pixels = convention.pixels(&picture.pixels)?;
             let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
-            let walk = self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
-            rows.push(Row { walk, target: about.target.clone(), max_steps: self.perturbation.plugin.max_steps() });
+            let walk =
+                self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
+            rows.push(Row {
+                walk,
+                target: about.target.clone(),
+                max_steps: self.perturbation.plugin.max_steps(),
+            });
         }
-        let mut explanation =
-            Explanation { facts: facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]), ..Explanation::default() };
+        let mut explanation = Explanation {
+            facts: facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]),
+            ..Explanation::default()
+        };
         for (about, row) in aimed.into_iter().zip(walk_rows(&aim, rows, with.progress)?) {
             let raw = row.walk.field()?;
-            let mut map = AttributionMap { values: raw.clone(), channels: channels(convention.order) };
+            let mut map =
+                AttributionMap { values: raw.clone(), channels: channels(convention.order) };
             for step in &self.map {
-                map = step.plugin.apply(map).map_err(|e| e.at(format!("map step {}", step.name)))?;
+                map =
+                    step.plugin.apply(map).map_err(|e| e.at(format!("map step {}", step.name)))?;
             }
-            let found = [("loss_before", row.loss_before.into()), ("loss_after", row.loss_after.into()), ("steps", row.steps.into())];
+            let found = [
+                ("loss_before", row.loss_before.into()),
+                ("loss_after", row.loss_after.into()),
+                ("steps", row.steps.into()),
+            ];
             let finished = flat(&map.values)?;
             explanation.maps.push(NamedMap {
                 name: about.name,
@@ -233,7 +265,9 @@ fn channels(order: ChannelOrder) -> Vec<String> {
 
 /// `[C, H, W]` as `[H, W]`: the one channel, or the mean absolute value of several.
 fn flat(values: &Tensor) -> Result<Tensor> {
-    let [c, h, w] = *values.shape() else { return Err(Error::bug(format!("a map has the shape {:?}.", values.shape()))) };
+    let [c, h, w] = *values.shape() else {
+        return Err(Error::bug(format!("a map has the shape {:?}.", values.shape())));
+    };
     if c == 1 {
         return values.clone().reshaped([h, w]);
     }

@@ -6,15 +6,16 @@ use crate::{
     contract::{Loss, Reference, safe_id},
 };
 
-/// How far a cotangent may lie from the central difference, relative to the row's largest. A difference over a step of [`STEP`] of the values'
-/// size is off by about its square, 1e-4, and by the rounding of f32 values, 1e-7 / STEP; a wrong formula is off by much more.
+/// How far a cotangent may lie from the central difference, relative to the row's largest. A
+/// difference over a step of [`STEP`] of the values' size is off by about its square, 1e-4, and by
+/// the rounding of f32 values, 1e-7 / STEP; a wrong formula is off by much more.
 pub const GRADIENT_TOLERANCE: f32 = 5e-3;
 
 /// The step of the differences, relative to the root mean square of the layer's values.
 pub const STEP: f32 = 1e-2;
 
-/// The targets that `loss` makes for one picture: `clean` are its target layers' clean outputs (no batch axis), `reference` those of the
-/// sample's other picture, if the loss wants them.
+/// The targets that `loss` makes for one picture: `clean` are its target layers' clean outputs (no
+/// batch axis), `reference` those of the sample's other picture, if the loss wants them.
 ///
 /// # Errors
 /// What the loss says.
@@ -33,9 +34,10 @@ pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Resul
     })
 }
 
-/// Everything a loss promises, at and around `clean` (the target layers' outputs for one picture, no batch axis): its targets have names that
-/// are safe in a file name, and at the clean outputs and beside them the cotangent is the derivative of the value
-/// ([`check_loss_gradient`]). A loss that is measured against another picture gets other values of the same shape.
+/// Everything a loss promises, at and around `clean` (the target layers' outputs for one picture,
+/// no batch axis): its targets have names that are safe in a file name, and at the clean outputs
+/// and beside them the cotangent is the derivative of the value ([`check_loss_gradient`]). A loss
+/// that is measured against another picture gets other values of the same shape.
 ///
 /// Choose values as the layer would have them, away from kinks of the loss.
 ///
@@ -51,14 +53,18 @@ pub fn check_loss(loss: &dyn Loss, clean: &[Tensor]) -> Result<Check> {
         return Err(fail("the loss made no target: there would be nothing to explain."));
     }
     if let Some(bad) = made.iter().find(|t| !t.name.is_empty() && safe_id(&t.name) != t.name) {
-        return Err(fail(format!("the target name `{}` is not safe in a file name (letters, digits, `.`, `_`, `-`).", bad.name)));
+        return Err(fail(format!(
+            "the target name `{}` is not safe in a file name (letters, digits, `.`, `_`, `-`).",
+            bad.name
+        )));
     }
     let mut worst = Check::new("cotangent against central difference", GRADIENT_TOLERANCE);
     for target in &made {
         let rows: Vec<Tensor> = clean
             .iter()
             .enumerate()
-            // One step away the walk has begun, and a frozen target is no longer where the outputs are.
+            // One step away the walk has begun, and a frozen target is no longer where the outputs
+            // are.
             .map(|(i, t)| Tensor::stack([t, &beside(t, i, 0.2)]))
             .collect::<Result<_>>()?;
         worst.join(check_loss_gradient(loss, &rows, &[target, target])?);
@@ -66,14 +72,21 @@ pub fn check_loss(loss: &dyn Loss, clean: &[Tensor]) -> Result<Check> {
     Ok(worst)
 }
 
-/// Compares every cotangent of `loss` at `outputs` (one `[N, …]` per target layer, N targets) with central differences of its value, and
-/// makes sure that shapes are right, everything is finite and rows do not influence one another.
+/// Compares every cotangent of `loss` at `outputs` (one `[N, …]` per target layer, N targets) with
+/// central differences of its value, and makes sure that shapes are right, everything is finite and
+/// rows do not influence one another.
 ///
 /// # Errors
-/// One sentence about what is wrong; for a wrong gradient it names the row, the layer, the index and both numbers.
-pub fn check_loss_gradient(loss: &dyn Loss, outputs: &[Tensor], targets: &[&Target]) -> Result<Check> {
+/// One sentence about what is wrong; for a wrong gradient it names the row, the layer, the index
+/// and both numbers.
+pub fn check_loss_gradient(
+    loss: &dyn Loss,
+    outputs: &[Tensor],
+    targets: &[&Target],
+) -> Result<Check> {
     let said = loss.evaluate(outputs, targets)?;
-    let shapes_fit = said.cotangents.len() == outputs.len() && said.cotangents.iter().zip(outputs).all(|(c, o)| c.shape() == o.shape());
+    let shapes_fit = said.cotangents.len() == outputs.len()
+        && said.cotangents.iter().zip(outputs).all(|(c, o)| c.shape() == o.shape());
     if said.values.len() != targets.len() || !shapes_fit {
         let given: Vec<_> = said.cotangents.iter().map(Tensor::shape).collect();
         let wanted: Vec<_> = outputs.iter().map(Tensor::shape).collect();
@@ -83,7 +96,8 @@ pub fn check_loss_gradient(loss: &dyn Loss, outputs: &[Tensor], targets: &[&Targ
             targets.len()
         )));
     }
-    if !(said.values.iter().all(|v| v.is_finite()) && said.cotangents.iter().all(Tensor::is_finite)) {
+    if !(said.values.iter().all(|v| v.is_finite()) && said.cotangents.iter().all(Tensor::is_finite))
+    {
         return Err(fail(format!("the loss is not finite: values {:?}.", said.values)));
     }
     let mut worst = Check::new("cotangent against central difference", GRADIENT_TOLERANCE);
@@ -105,7 +119,13 @@ pub fn check_loss_gradient(loss: &dyn Loss, outputs: &[Tensor], targets: &[&Targ
 }
 
 /// d(value of row n)/d(output) by central differences, for each layer.
-fn differences(loss: &dyn Loss, outputs: &[Tensor], targets: &[&Target], n: usize, clean: &[f32]) -> Result<Vec<Vec<f32>>> {
+fn differences(
+    loss: &dyn Loss,
+    outputs: &[Tensor],
+    targets: &[&Target],
+    n: usize,
+    clean: &[f32],
+) -> Result<Vec<Vec<f32>>> {
     let mut all = Vec::with_capacity(outputs.len());
     for layer in 0..outputs.len() {
         let h = STEP * root_mean_square(outputs[layer].row(n));
@@ -117,7 +137,9 @@ fn differences(loss: &dyn Loss, outputs: &[Tensor], targets: &[&Target], n: usiz
                 let at = moved[layer].row(n)[i];
                 let values = loss.evaluate(&moved, targets)?.values;
                 if values.iter().zip(clean).enumerate().any(|(m, (a, b))| m != n && a != b) {
-                    return Err(fail(format!("rows influence one another: a change of row {n} changed the value of another row.")));
+                    return Err(fail(format!(
+                        "rows influence one another: a change of row {n} changed the value of another row."
+                    )));
                 }
                 Ok((at, values[n]))
             };
@@ -180,7 +202,12 @@ mod tests {
         assert!(right.worst < GRADIENT_TOLERANCE / 10.0 && right.compared == 6, "{right}");
         // Two per cent is what a forgotten factor never is, and what the tolerance still sees.
         let wrong = check_loss(&Square { slope: 1.02, mixed: false }, &clean).unwrap_err();
-        assert!(wrong.message.contains("row 0, layer 0, index 1: the cotangent is -2.04, the difference quotient -"), "{wrong}");
+        assert!(
+            wrong.message.contains(
+                "row 0, layer 0, index 1: the cotangent is -2.04, the difference quotient -"
+            ),
+            "{wrong}"
+        );
         let mixed = check_loss(&Square { slope: 1.0, mixed: true }, &clean).unwrap_err();
         assert!(mixed.message.contains("rows influence one another"), "{mixed}");
     }

@@ -16,10 +16,12 @@ fn field(channels: &[&str], height: usize, width: usize) -> AttributionMap {
     AttributionMap { values, channels: channels.iter().map(|c| (*c).to_owned()).collect() }
 }
 
-/// Runs `step` over fields of RGB, BGR and one channel: height and width stay, channels are named, values are finite, the same map gives the
-/// same map; and a NaN in the field is never hidden: it is an error, or still there.
+/// Runs `step` over fields of RGB, BGR and one channel: height and width stay, channels are named,
+/// values are finite, the same map gives the same map; and a NaN in the field is never hidden: it
+/// is an error, or still there.
 ///
-/// A step that cannot take some of the channels (an error that says so) passes, as long as it takes one of the three.
+/// A step that cannot take some of the channels (an error that says so) passes, as long as it takes
+/// one of the three.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken.
@@ -38,10 +40,16 @@ pub fn check_map_step(step: &dyn MapStep) -> Result<()> {
         taken += 1;
         let shape = out.values.shape();
         if shape.len() != 3 || shape[1..] != [12, 17] || shape[0] != out.channels.len() {
-            return Err(fail(format!("a field of [{}, 12, 17] became {shape:?} with channels {:?}.", channels.len(), out.channels)));
+            return Err(fail(format!(
+                "a field of [{}, 12, 17] became {shape:?} with channels {:?}.",
+                channels.len(),
+                out.channels
+            )));
         }
         if !out.values.is_finite() {
-            return Err(fail(format!("a finite field of channels {channels:?} became a map that is not finite.")));
+            return Err(fail(format!(
+                "a finite field of channels {channels:?} became a map that is not finite."
+            )));
         }
         if step.apply(map.clone())? != out {
             return Err(fail("the same field became another map."));
@@ -49,7 +57,9 @@ pub fn check_map_step(step: &dyn MapStep) -> Result<()> {
         let mut broken = map;
         broken.values.data_mut()[5] = f32::NAN;
         if step.apply(broken).is_ok_and(|map| map.values.is_finite()) {
-            return Err(fail("a NaN in the field was hidden: let it through, or make it an error."));
+            return Err(fail(
+                "a NaN in the field was hidden: let it through, or make it an error.",
+            ));
         }
     }
     match last {
@@ -58,7 +68,8 @@ pub fn check_map_step(step: &dyn MapStep) -> Result<()> {
     }
 }
 
-/// Whether `step` refuses an all-zero map, as every normalisation must: there is nothing to show, and a black picture would pretend that there is.
+/// Whether `step` refuses an all-zero map, as every normalisation must: there is nothing to show,
+/// and a black picture would pretend that there is.
 ///
 /// # Errors
 /// When it does not.
@@ -70,13 +81,18 @@ pub fn check_refuses_constant(step: &dyn MapStep) -> Result<()> {
     }
 }
 
-/// Explains `samples` with `model` together, one by one and again: one result each, in order; the same maps either way (1e-4 of the largest
-/// value); names unique and safe in a file name; raw `[C, H, W]` and finished `[H, W]` or `[C, H, W]` of the picture's size; every map finite and
-/// not the same everywhere; its role one of the sample's.
+/// Explains `samples` with `model` together, one by one and again: one result each, in order; the
+/// same maps either way (1e-4 of the largest value); names unique and safe in a file name; raw
+/// `[C, H, W]` and finished `[H, W]` or `[C, H, W]` of the picture's size; every map finite and not
+/// the same everywhere; its role one of the sample's.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken, or the explainer's own error.
-pub fn check_explainer(explainer: &dyn Explainer, model: &Model, samples: &[Sample]) -> Result<Check> {
+pub fn check_explainer(
+    explainer: &dyn Explainer,
+    model: &Model,
+    samples: &[Sample],
+) -> Result<Check> {
     explainer.check(model)?;
     let with = ExplainContext { model, seed: 1, progress: &Silent };
     let run = |samples: &[Sample]| -> Result<Vec<Explanation>> {
@@ -94,34 +110,57 @@ pub fn check_explainer(explainer: &dyn Explainer, model: &Model, samples: &[Samp
         for (other, what) in [(&alone, "alone"), (&again[n], "again")] {
             let names = |e: &Explanation| e.maps.iter().map(|m| m.name.clone()).collect::<Vec<_>>();
             if names(other) != names(&together[n]) {
-                return Err(fail(format!("sample `{}` {what} has maps {:?}, not {:?}.", sample.id, names(other), names(&together[n]))));
+                return Err(fail(format!(
+                    "sample `{}` {what} has maps {:?}, not {:?}.",
+                    sample.id,
+                    names(other),
+                    names(&together[n])
+                )));
             }
             for (a, b) in other.maps.iter().zip(&together[n].maps) {
-                check.see(relative(a.finished.data(), b.finished.data()), || format!("sample `{}` {what}, map `{}`", sample.id, a.name));
+                check.see(relative(a.finished.data(), b.finished.data()), || {
+                    format!("sample `{}` {what}, map `{}`", sample.id, a.name)
+                });
             }
         }
     }
-    check.verdict("maps depend on which samples are explained together, or differ from call to call")
+    check
+        .verdict("maps depend on which samples are explained together, or differ from call to call")
 }
 
 fn check_explanation(sample: &Sample, explanation: &Explanation) -> Result<()> {
     if explanation.maps.is_empty() {
-        return Err(fail(format!("sample `{}` has no map. {}", sample.id, explanation.warnings.join(" "))));
+        return Err(fail(format!(
+            "sample `{}` has no map. {}",
+            sample.id,
+            explanation.warnings.join(" ")
+        )));
     }
     for (i, map) in explanation.maps.iter().enumerate() {
-        let at = |what: String| Err(fail(format!("sample `{}`, map `{}`: {what}.", sample.id, map.name)));
-        if safe_id(&map.name) != map.name || explanation.maps[..i].iter().any(|m| m.name == map.name) {
+        let at = |what: String| {
+            Err(fail(format!("sample `{}`, map `{}`: {what}.", sample.id, map.name)))
+        };
+        if safe_id(&map.name) != map.name
+            || explanation.maps[..i].iter().any(|m| m.name == map.name)
+        {
             return at("its name is not unique, or not safe in a file name (letters, digits, `.`, `_`, `-`)".into());
         }
-        let Some(picture) = sample.picture(&map.role) else { return at(format!("the sample has no picture in the role `{}`", map.role)) };
+        let Some(picture) = sample.picture(&map.role) else {
+            return at(format!("the sample has no picture in the role `{}`", map.role));
+        };
         let size = [picture.height(), picture.width()];
         let fits = |shape: &[usize]| shape.len() >= 2 && shape[shape.len() - 2..] == size;
         let (raw, finished) = (map.raw.shape(), map.finished.shape());
         if !(fits(raw) && raw.len() == 3 && fits(finished) && finished.len() <= 3) {
-            return at(format!("raw is {raw:?} and finished is {finished:?}, for a picture of {size:?}"));
+            return at(format!(
+                "raw is {raw:?} and finished is {finished:?}, for a picture of {size:?}"
+            ));
         }
         let values = map.finished.data();
-        if !map.finished.is_finite() || !map.raw.is_finite() || values.iter().all(|v| *v == values[0]) {
+        if !map.finished.is_finite()
+            || !map.raw.is_finite()
+            || values.iter().all(|v| *v == values[0])
+        {
             return at("it is not finite, or the same everywhere; a picture with nothing to show has no map but a warning".into());
         }
     }

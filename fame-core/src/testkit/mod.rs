@@ -1,7 +1,8 @@
 //! The test kit: what a plugin's tests need, so that an author writes what is new and nothing else.
 //!
-//! Every check returns `Result`: an author's test calls it and unwraps. An error says in one sentence which promise of the contract is
-//! broken, where, and by how much; a [`Check`] says how close the worst place came.
+//! Every check returns `Result`: an author's test calls it and unwraps. An error says in one
+//! sentence which promise of the contract is broken, where, and by how much; a [`Check`] says how
+//! close the worst place came.
 //!
 //! | for a | there is |
 //! | --- | --- |
@@ -16,10 +17,11 @@
 //! | writer | [`check_writer`]: exactly the files it names |
 //! | backend | [`check_network`]: the conformance suite |
 //!
-//! To explain something, a test needs a network, pictures and a recipe: [`FakeNetwork`] is a small one with exact gradients, [`model()`]
-//! makes a [`Model`] of it, [`picture()`] and [`sample()`] make data, and [`Trial::run`] runs a whole recipe with the plugins linked into
-//! the test and with the kit's own backend (`Fake`), dataset (`FakePictures`), explainer (`FakeWalk`), loss (`FakeLoss`) and perturbation
-//! (`FakeSteps`), which no other registry holds.
+//! To explain something, a test needs a network, pictures and a recipe: [`FakeNetwork`] is a small
+//! one with exact gradients, [`model()`] makes a [`Model`] of it, [`picture()`] and [`sample()`]
+//! make data, and [`Trial::run`] runs a whole recipe with the plugins linked into the test and with
+//! the kit's own backend (`Fake`), dataset (`FakePictures`), explainer (`FakeWalk`), loss
+//! (`FakeLoss`) and perturbation (`FakeSteps`), which no other registry holds.
 //!
 //! ```
 //! use fame_core::testkit::{self, Trial};
@@ -87,7 +89,13 @@ pub struct Check {
 
 impl Check {
     fn new(what: &str, tolerance: f32) -> Self {
-        Self { what: what.to_owned(), worst: 0.0, tolerance, place: "nowhere".to_owned(), compared: 0 }
+        Self {
+            what: what.to_owned(),
+            worst: 0.0,
+            tolerance,
+            place: "nowhere".to_owned(),
+            compared: 0,
+        }
     }
 
     /// Takes one comparison into account. A difference that is NaN is the worst there is.
@@ -112,13 +120,20 @@ impl Check {
         if self.worst <= self.tolerance {
             return Ok(self);
         }
-        Err(fail(format!("{broken}: {} (off by {:.2e}, tolerance {:.0e}).", self.place, self.worst, self.tolerance)))
+        Err(fail(format!(
+            "{broken}: {} (off by {:.2e}, tolerance {:.0e}).",
+            self.place, self.worst, self.tolerance
+        )))
     }
 }
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: worst {:.2e} of {} (tolerance {:.0e}), {}", self.what, self.worst, self.compared, self.tolerance, self.place)
+        write!(
+            f,
+            "{}: worst {:.2e} of {} (tolerance {:.0e}), {}",
+            self.what, self.worst, self.compared, self.tolerance, self.place
+        )
     }
 }
 
@@ -147,7 +162,8 @@ pub fn registry() -> Result<Registry> {
 /// Where the kit's own plugins come from.
 const ORIGIN: &str = "the test kit";
 
-/// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: preset `Paper`, relative paths from the working folder.
+/// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: preset
+/// `Paper`, relative paths from the working folder.
 ///
 /// # Errors
 /// Every problem of the spec, in one sentence each.
@@ -161,8 +177,16 @@ pub fn build<T: ?Sized + Contract>(spec: &str) -> Result<Built<T>> {
 /// Every problem of the spec, in one sentence each.
 pub fn build_in<T: ?Sized + Contract>(spec: &str, folder: &Path) -> Result<Built<T>> {
     let registry = registry()?;
-    let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder };
-    Spec::from_text(spec).map_err(|p| vec![p]).and_then(|parsed| registry.build::<T>(&parsed, &with)).map_err(|p| refused(spec, &p))
+    let with = BuildContext {
+        registry: &registry,
+        preset: Preset::default(),
+        task: Task::default(),
+        folder,
+    };
+    Spec::from_text(spec)
+        .map_err(|p| vec![p])
+        .and_then(|parsed| registry.build::<T>(&parsed, &with))
+        .map_err(|p| refused(spec, &p))
 }
 
 fn refused(spec: &str, problems: &[Problem]) -> Error {
@@ -170,11 +194,12 @@ fn refused(spec: &str, problems: &[Problem]) -> Error {
     Error::new("fame::testkit::spec", format!("`{spec}` cannot be used: {}", told.join(" ")))
 }
 
-/// What every plugin promises: it is registered under its name; its example parses and builds for every preset; it has a summary; every
-/// parameter is documented and an unknown one is refused (`#[serde(deny_unknown_fields)]`).
+/// What every plugin promises: it is registered under its name; its example parses and builds for
+/// every preset; it has a summary; every parameter is documented and an unknown one is refused
+/// (`#[serde(deny_unknown_fields)]`).
 ///
-/// A plugin named inside of the example (`Logit()` in an explainer's) may come from a crate that is not linked into the test, as fame's own are not: such names are
-/// not looked up.
+/// A plugin named inside of the example (`Logit()` in an explainer's) may come from a crate that is
+/// not linked into the test, as fame's own are not: such names are not looked up.
 ///
 /// ```
 /// # // The kit's own are not registered in this doctest's registry, but in the kit's.
@@ -186,7 +211,10 @@ fn refused(spec: &str, problems: &[Problem]) -> Error {
 pub fn check_plugin<T: ?Sized + Contract, P: Plugin<T>>() -> Result<()> {
     let (registry, noun) = (registry()?, T::KIND.noun());
     let Some(registered) = registry.get(T::KIND, P::NAME) else {
-        return Err(fail(format!("no {noun} is registered as `{}`: `fame_core::register!(…);` is missing.", P::NAME)));
+        return Err(fail(format!(
+            "no {noun} is registered as `{}`: `fame_core::register!(…);` is missing.",
+            P::NAME
+        )));
     };
     if P::SUMMARY.trim().is_empty() || P::SUMMARY.contains('\n') {
         return Err(fail(format!("the summary of `{}` is not one line.", P::NAME)));
@@ -196,35 +224,47 @@ pub fn check_plugin<T: ?Sized + Contract, P: Plugin<T>>() -> Result<()> {
         return Err(fail(format!("the example of `{}` shows `{}`.", P::NAME, spec.name)));
     }
     for preset in [Preset::Paper, Preset::Authors] {
-        let with = BuildContext { registry: &registry, preset, task: Task::default(), folder: Path::new(".") };
+        let with = BuildContext {
+            registry: &registry,
+            preset,
+            task: Task::default(),
+            folder: Path::new("."),
+        };
         let problems = registry.check_example(registered, &with).err().unwrap_or_default();
         // A plugin inside of it may be one of another crate, which is not linked into this test.
-        let own: Vec<Problem> = problems.into_iter().filter(|p| p.code != "fame::recipe::unknown_plugin").collect();
+        let own: Vec<Problem> =
+            problems.into_iter().filter(|p| p.code != "fame::recipe::unknown_plugin").collect();
         if !own.is_empty() {
             return Err(refused(P::EXAMPLE, &own));
         }
     }
     let odd = format!("{}(no_such_parameter_at_all: 1)", P::NAME);
     if build::<T>(&odd).is_ok() {
-        return Err(fail(format!("`{odd}` is accepted: `#[serde(deny_unknown_fields)]` is missing.")));
+        return Err(fail(format!(
+            "`{odd}` is accepted: `#[serde(deny_unknown_fields)]` is missing."
+        )));
     }
     check_schema(P::NAME, &registered.schema()?)
 }
 
 /// Every parameter has a docstring.
 fn check_schema(name: &str, schema: &str) -> Result<()> {
-    let schema: serde_json::Value = serde_json::from_str(schema).map_err(|e| fail(format!("the schema of `{name}` is not JSON: {e}.")))?;
+    let schema: serde_json::Value = serde_json::from_str(schema)
+        .map_err(|e| fail(format!("the schema of `{name}` is not JSON: {e}.")))?;
     if !schema["description"].is_string() {
         return Err(fail(format!("`{name}` has no docstring that says what it does.")));
     }
     let parameters = schema["properties"].as_object().into_iter().flatten();
     match parameters.into_iter().find(|(_, about)| !about["description"].is_string()) {
-        Some((parameter, _)) => Err(fail(format!("parameter `{parameter}` of `{name}` has no docstring."))),
+        Some((parameter, _)) => {
+            Err(fail(format!("parameter `{parameter}` of `{name}` has no docstring.")))
+        }
         None => Ok(()),
     }
 }
 
-/// A picture of `size` × `size` smooth, coloured pixels in 0.1..=0.9, the same for the same `variant` and another one for another.
+/// A picture of `size` × `size` smooth, coloured pixels in 0.1..=0.9, the same for the same
+/// `variant` and another one for another.
 ///
 /// # Errors
 /// When `size` is 0.
@@ -235,7 +275,10 @@ pub fn picture(size: usize, variant: usize) -> Result<Picture> {
         let (x, y) = (x as f32 * 6.3 / size as f32, y as f32 * 6.3 / size as f32);
         0.5 + 0.4 * (fx * x + c as f32).sin() * (fy * y + 0.5 * c as f32 + variant as f32).cos()
     };
-    Picture::new(Tensor::new([3, size, size], (0..3 * size * size).map(value).collect())?, format!("testkit picture {variant}"))
+    Picture::new(
+        Tensor::new([3, size, size], (0..3 * size * size).map(value).collect())?,
+        format!("testkit picture {variant}"),
+    )
 }
 
 /// A sample with one [`picture()`] for each role, labelled with class 1.
@@ -245,8 +288,11 @@ pub fn picture(size: usize, variant: usize) -> Result<Picture> {
 pub fn sample(id: &str, roles: &[&str], size: usize) -> Result<Sample> {
     // Different samples show different pictures.
     let first: usize = id.bytes().map(usize::from).sum::<usize>() % 17;
-    let pictures =
-        roles.iter().enumerate().map(|(n, role)| Ok(((*role).to_owned(), picture(size, first + 3 * n)?))).collect::<Result<_>>()?;
+    let pictures = roles
+        .iter()
+        .enumerate()
+        .map(|(n, role)| Ok(((*role).to_owned(), picture(size, first + 3 * n)?)))
+        .collect::<Result<_>>()?;
     Ok(Sample { id: id.to_owned(), pictures, label: Some(1), ..Sample::default() })
 }
 
@@ -258,8 +304,9 @@ const MANIFEST: &str = r#"(
     layers: {"feature_map": "pooled", "embedding": "logits"},
 )"#;
 
-/// A model around a [`FakeNetwork`] for [`SIZE`] × [`SIZE`] pictures with [`CLASSES`] outputs. Its layers: `input`, `features`, `activation`,
-/// `pooled` (alias `feature_map`), `logits` (alias `embedding`).
+/// A model around a [`FakeNetwork`] for [`SIZE`] × [`SIZE`] pictures with [`CLASSES`] outputs. Its
+/// layers: `input`, `features`, `activation`, `pooled` (alias `feature_map`), `logits` (alias
+/// `embedding`).
 ///
 /// # Errors
 /// Never in this version.
@@ -273,7 +320,8 @@ pub fn model() -> Result<Model> {
     })
 }
 
-/// An explanation of the only picture of `sample(id, &["image"], size)`: one map named `image`, in 0..=1, highest in its middle.
+/// An explanation of the only picture of `sample(id, &["image"], size)`: one map named `image`, in
+/// 0..=1, highest in its middle.
 ///
 /// # Errors
 /// When `size` is 0.
@@ -285,12 +333,19 @@ pub fn explanation(size: usize) -> Result<Explanation> {
     };
     let finished = Tensor::new([size, size], (0..size * size).map(value).collect())?;
     let raw = finished.clone().reshaped([1, size, size])?;
-    let map = NamedMap { name: "image".into(), role: "image".into(), raw, finished, frame: None, facts: Facts::new() };
+    let map = NamedMap {
+        name: "image".into(),
+        role: "image".into(),
+        raw,
+        finished,
+        frame: None,
+        facts: Facts::new(),
+    };
     Ok(Explanation { maps: vec![map], ..Explanation::default() })
 }
 
-/// The largest difference of two equally long lists, relative to the largest value of the second; NaN where lengths differ or anything is not
-/// finite.
+/// The largest difference of two equally long lists, relative to the largest value of the second;
+/// NaN where lengths differ or anything is not finite.
 fn relative(a: &[f32], b: &[f32]) -> f32 {
     if a.len() != b.len() || a.iter().chain(b).any(|v| !v.is_finite()) {
         return f32::NAN;

@@ -15,11 +15,13 @@ const CHANNELS: usize = 4;
 /// The layers in order; each reads the one before it.
 const NAMES: [&str; 5] = ["input", "features", "activation", "pooled", "logits"];
 
-/// A chain of five layers with random weights: `input` `[3, S, S]` → `features` (3×3 convolution with bias, `[4, S, S]`) → `activation`
-/// (ReLU) → `pooled` (2×2 averages, `[4, S/2, S/2]`) → `logits` (dense with bias, `[classes]`).
+/// A chain of five layers with random weights: `input` `[3, S, S]` → `features` (3×3 convolution
+/// with bias, `[4, S, S]`) → `activation` (ReLU) → `pooled` (2×2 averages, `[4, S/2, S/2]`) →
+/// `logits` (dense with bias, `[classes]`).
 ///
-/// It computes in f64 and rounds what is read to f32, so it answers as exactly as an f32 network can, and its gradients are exact. It obeys
-/// every sentence of [`Network`], which [`super::check_network`] confirms.
+/// It computes in f64 and rounds what is read to f32, so it answers as exactly as an f32 network
+/// can, and its gradients are exact. It obeys every sentence of [`Network`], which
+/// [`super::check_network`] confirms.
 pub struct FakeNetwork {
     input: [usize; 3],
     layers: Vec<Layer>,
@@ -36,13 +38,19 @@ impl FakeNetwork {
     /// When `size` is odd or below 4, or there are no classes.
     pub fn new(size: usize, classes: usize, seed: u64) -> Result<Self> {
         if size < 4 || size % 2 == 1 || classes == 0 {
-            let message =
-                format!("a fake network takes even sizes of at least 4 and at least one class, not size {size} and {classes} classes.");
+            let message = format!(
+                "a fake network takes even sizes of at least 4 and at least one class, not size {size} and {classes} classes."
+            );
             return Err(Error::new("fame::testkit::network", message));
         }
         let half = size / 2;
-        let shapes =
-            [vec![3, size, size], vec![CHANNELS, size, size], vec![CHANNELS, size, size], vec![CHANNELS, half, half], vec![classes]];
+        let shapes = [
+            vec![3, size, size],
+            vec![CHANNELS, size, size],
+            vec![CHANNELS, size, size],
+            vec![CHANNELS, half, half],
+            vec![classes],
+        ];
         let ops = ["Input", "Conv", "Relu", "AveragePool", "Gemm"];
         let layer = |((name, op), shape): ((&str, &str), &Vec<usize>)| Layer {
             name: name.to_owned(),
@@ -66,17 +74,26 @@ impl FakeNetwork {
 
     fn index(&self, name: &str) -> Result<usize> {
         self.layers.iter().position(|l| l.name == name).ok_or_else(|| {
-            let mut e = Error::new("fame::layer::unknown", format!("the fake network has no layer called `{name}`."));
+            let mut e = Error::new(
+                "fame::layer::unknown",
+                format!("the fake network has no layer called `{name}`."),
+            );
             e.help = suggestion(name, &NAMES, "layer");
             e
         })
     }
 
     fn check_shape(&self, what: &str, layer: usize, tensor: &Tensor) -> Result<()> {
-        if tensor.shape().len() == self.layers[layer].shape.len() + 1 && tensor.row_shape() == self.layers[layer].shape {
+        if tensor.shape().len() == self.layers[layer].shape.len() + 1
+            && tensor.row_shape() == self.layers[layer].shape
+        {
             return Ok(());
         }
-        let message = format!("{what} has shape {:?}, but the fake network takes [N, …{:?}].", tensor.shape(), self.layers[layer].shape);
+        let message = format!(
+            "{what} has shape {:?}, but the fake network takes [N, …{:?}].",
+            tensor.shape(),
+            self.layers[layer].shape
+        );
         Err(Error::new("fame::backend::shape", message))
     }
 
@@ -86,7 +103,12 @@ impl FakeNetwork {
             0 => self.convolve(x),
             1 => x.iter().map(|v| v.max(0.0)).collect(),
             2 => self.pool(x),
-            _ => self.dense_bias.iter().enumerate().map(|(k, b)| b + dot(self.dense_row(k), x)).collect(),
+            _ => self
+                .dense_bias
+                .iter()
+                .enumerate()
+                .map(|(k, b)| b + dot(self.dense_row(k), x))
+                .collect(),
         }
     }
 
@@ -94,7 +116,14 @@ impl FakeNetwork {
     fn back(&self, layer: usize, x: &[f64], y: &[f64], relu: ReluRule) -> Vec<f64> {
         match layer {
             0 => self.convolve_back(y),
-            1 => x.iter().zip(y).map(|(x, y)| if *x > 0.0 && (relu == ReluRule::Standard || *y > 0.0) { *y } else { 0.0 }).collect(),
+            1 => {
+                x.iter()
+                    .zip(y)
+                    .map(|(x, y)| {
+                        if *x > 0.0 && (relu == ReluRule::Standard || *y > 0.0) { *y } else { 0.0 }
+                    })
+                    .collect()
+            }
             2 => self.pool_back(y),
             _ => {
                 let mut g = vec![0.0; x.len()];
@@ -157,12 +186,21 @@ impl FakeNetwork {
     }
 
     /// A pass over `batch`, in which layer `replaced.0` has the value `replaced.1`.
-    fn pass(&self, batch: &Tensor, taps: &Taps, replaced: Option<(usize, &Tensor)>) -> Result<FakePass<'_>> {
+    fn pass(
+        &self,
+        batch: &Tensor,
+        taps: &Taps,
+        replaced: Option<(usize, &Tensor)>,
+    ) -> Result<FakePass<'_>> {
         self.check_shape("a batch", 0, batch)?;
         if let Some((layer, value)) = replaced {
             self.check_shape("a layer's value", layer, value)?;
             if value.rows() != batch.rows() {
-                let message = format!("a layer's value has {} rows for a batch of {}.", value.rows(), batch.rows());
+                let message = format!(
+                    "a layer's value has {} rows for a batch of {}.",
+                    value.rows(),
+                    batch.rows()
+                );
                 return Err(Error::new("fame::backend::shape", message));
             }
         }
@@ -170,8 +208,16 @@ impl FakeNetwork {
             self.index(layer)?;
         }
         let places = taps.gradients.iter().map(|p| self.place(p)).collect::<Result<_>>()?;
-        let rows = (0..batch.rows()).map(|n| self.trace(batch.row(n), replaced.map(|(layer, value)| (layer, value.row(n))))).collect();
-        Ok(FakePass { network: self, rows, taps: taps.clone(), places, first: replaced.map_or(0, |(layer, _)| layer) })
+        let rows = (0..batch.rows())
+            .map(|n| self.trace(batch.row(n), replaced.map(|(layer, value)| (layer, value.row(n)))))
+            .collect();
+        Ok(FakePass {
+            network: self,
+            rows,
+            taps: taps.clone(),
+            places,
+            first: replaced.map_or(0, |(layer, _)| layer),
+        })
     }
 
     fn place(&self, place: &Place) -> Result<usize> {
@@ -226,7 +272,10 @@ impl Network for FakeNetwork {
         }
         Err(Error::new(
             "fame::backend::no_path",
-            format!("no gradient flows from layer `{layer}` to `{}`, which comes after it.", NAMES[to]),
+            format!(
+                "no gradient flows from layer `{layer}` to `{}`, which comes after it.",
+                NAMES[to]
+            ),
         ))
     }
 
@@ -242,14 +291,23 @@ impl Network for FakeNetwork {
         Ok(Box::new(self.pass(batch, taps, None)?))
     }
 
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
         Ok(Box::new(self.pass(batch, taps, Some((self.index(layer)?, value)))?))
     }
 
     fn biases(&self) -> Result<Vec<Bias>> {
         let single = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<_>>();
         Ok(vec![
-            Bias { layer: "features".into(), value: Tensor::new([CHANNELS, 1, 1], single(&self.kernel_bias))? },
+            Bias {
+                layer: "features".into(),
+                value: Tensor::new([CHANNELS, 1, 1], single(&self.kernel_bias))?,
+            },
             Bias { layer: "logits".into(), value: Tensor::vector(single(&self.dense_bias)) },
         ])
     }
@@ -270,8 +328,11 @@ impl FakePass<'_> {
         if self.taps.layers.iter().any(|l| l == layer) {
             return self.network.index(layer);
         }
-        Err(Error::new("fame::backend::not_tapped", format!("layer `{layer}` was not tapped in this pass."))
-            .with_help("Name every layer that is read or seeded in the Taps of the forward pass."))
+        Err(Error::new(
+            "fame::backend::not_tapped",
+            format!("layer `{layer}` was not tapped in this pass."),
+        )
+        .with_help("Name every layer that is read or seeded in the Taps of the forward pass."))
     }
 
     /// `[N, …]` of `layer`, one slice of values per row.
@@ -288,7 +349,8 @@ impl FakePass<'_> {
             g[*layer].iter_mut().zip(cotangent.row(n)).for_each(|(g, c)| *g += f64::from(*c));
         }
         for layer in (self.first..g.len() - 1).rev() {
-            let back = self.network.back(layer, &self.rows[n][layer], &g[layer + 1], self.taps.relu);
+            let back =
+                self.network.back(layer, &self.rows[n][layer], &g[layer + 1], self.taps.relu);
             g[layer].iter_mut().zip(back).for_each(|(g, b)| *g += b);
         }
         g
@@ -303,24 +365,35 @@ impl Pass for FakePass<'_> {
 
     fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
         if self.places.is_empty() {
-            return Err(Error::new("fame::backend::no_gradient", "no gradient was asked for in this pass's Taps."));
+            return Err(Error::new(
+                "fame::backend::no_gradient",
+                "no gradient was asked for in this pass's Taps.",
+            ));
         }
         let mut at = Vec::with_capacity(seeds.len());
         for seed in seeds {
             let layer = self.tapped(&seed.layer)?;
             self.network.check_shape("a cotangent", layer, &seed.cotangent)?;
             if seed.cotangent.rows() != self.rows.len() {
-                let message = format!("a cotangent has {} rows for a pass of {}.", seed.cotangent.rows(), self.rows.len());
+                let message = format!(
+                    "a cotangent has {} rows for a pass of {}.",
+                    seed.cotangent.rows(),
+                    self.rows.len()
+                );
                 return Err(Error::new("fame::backend::shape", message));
             }
             at.push((layer, &seed.cotangent));
         }
         let rows: Vec<_> = (0..self.rows.len()).map(|n| self.pull(n, &at)).collect();
-        self.places.iter().map(|place| self.batch(*place, rows.iter().map(|row| row[*place].as_slice()))).collect()
+        self.places
+            .iter()
+            .map(|place| self.batch(*place, rows.iter().map(|row| row[*place].as_slice())))
+            .collect()
     }
 }
 
-/// The test kit's backend: whatever the model file holds, the network is a [`FakeNetwork`] for the manifest's input.
+/// The test kit's backend: whatever the model file holds, the network is a [`FakeNetwork`] for the
+/// manifest's input.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fake {
@@ -357,8 +430,13 @@ impl Backend for Fake {
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
         match request.input_shape.as_deref() {
-            Some(&[3, h, w]) if h == w => Ok(Box::new(FakeNetwork::new(h, self.classes, self.seed)?)),
-            other => Err(Error::new("fame::testkit::network", format!("a fake network takes square RGB pictures, not {other:?}."))),
+            Some(&[3, h, w]) if h == w => {
+                Ok(Box::new(FakeNetwork::new(h, self.classes, self.seed)?))
+            }
+            other => Err(Error::new(
+                "fame::testkit::network",
+                format!("a fake network takes square RGB pictures, not {other:?}."),
+            )),
         }
     }
 }

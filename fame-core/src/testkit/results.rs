@@ -8,12 +8,18 @@ use crate::{
     contract::{ExplainContext, FinishedItem, Measurement, Metric, MetricRow, Silent, Writer},
 };
 
-/// Measures `explanation` twice and summarises: the same numbers, all finite, of maps that exist, quantities with names; the tables have as many cells
-/// as columns in every row. Returns the measurements.
+/// Measures `explanation` twice and summarises: the same numbers, all finite, of maps that exist,
+/// quantities with names; the tables have as many cells as columns in every row. Returns the
+/// measurements.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken, or the metric's own error.
-pub fn check_metric(metric: &dyn Metric, model: &Model, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+pub fn check_metric(
+    metric: &dyn Metric,
+    model: &Model,
+    sample: &Sample,
+    explanation: &Explanation,
+) -> Result<Vec<Measurement>> {
     let with = ExplainContext { model, seed: 1, progress: &Silent };
     let measured = metric.measure(&with, sample, explanation)?;
     for m in &measured {
@@ -21,16 +27,27 @@ pub fn check_metric(metric: &dyn Metric, model: &Model, sample: &Sample, explana
             return Err(fail(format!("quantity `{}` of map `{}` is {}.", m.name, m.map, m.value)));
         }
         if !explanation.maps.iter().any(|map| map.name == m.map) {
-            return Err(fail(format!("`{}` was measured of a map `{}` that does not exist.", m.name, m.map)));
+            return Err(fail(format!(
+                "`{}` was measured of a map `{}` that does not exist.",
+                m.name, m.map
+            )));
         }
     }
     if measured != metric.measure(&with, sample, explanation)? {
         return Err(fail("the same map was measured differently the second time."));
     }
-    let rows: Vec<MetricRow> = ["one", "two"].into_iter().flat_map(|item| measured.iter().map(move |m| row(item, m))).collect();
+    let rows: Vec<MetricRow> = ["one", "two"]
+        .into_iter()
+        .flat_map(|item| measured.iter().map(move |m| row(item, m)))
+        .collect();
     for table in metric.summarise("Metric", &rows)? {
         if let Some(odd) = table.rows.iter().find(|r| r.len() != table.columns.len()) {
-            return Err(fail(format!("a row of table `{}` has {} cells for {} columns.", table.name, odd.len(), table.columns.len())));
+            return Err(fail(format!(
+                "a row of table `{}` has {} cells for {} columns.",
+                table.name,
+                odd.len(),
+                table.columns.len()
+            )));
         }
     }
     Ok(measured)
@@ -48,12 +65,17 @@ fn row(item: &str, m: &Measurement) -> MetricRow {
     }
 }
 
-/// Lets `writer` write an item with one explanation called `testkit`, twice: exactly the files it names are there, as plain names in the folder it
-/// was given, and their bytes are the same both times. Returns names and contents.
+/// Lets `writer` write an item with one explanation called `testkit`, twice: exactly the files it
+/// names are there, as plain names in the folder it was given, and their bytes are the same both
+/// times. Returns names and contents.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken, or the writer's own error.
-pub fn check_writer(writer: &dyn Writer, sample: &Sample, explanation: &Explanation) -> Result<Vec<(String, Vec<u8>)>> {
+pub fn check_writer(
+    writer: &dyn Writer,
+    sample: &Sample,
+    explanation: &Explanation,
+) -> Result<Vec<(String, Vec<u8>)>> {
     let explanations = [("testkit".to_owned(), explanation.clone())];
     let item = FinishedItem { sample, explanations: &explanations };
     let (first, second) = (written(writer, &item)?, written(writer, &item)?);
@@ -64,7 +86,8 @@ pub fn check_writer(writer: &dyn Writer, sample: &Sample, explanation: &Explanat
 }
 
 fn written(writer: &dyn Writer, item: &FinishedItem<'_>) -> Result<Vec<(String, Vec<u8>)>> {
-    let folder = tempfile::tempdir().map_err(|e| Error::io("create", Path::new("a temporary folder"), &e))?;
+    let folder = tempfile::tempdir()
+        .map_err(|e| Error::io("create", Path::new("a temporary folder"), &e))?;
     let mut named = writer.write(item, folder.path())?;
     named.sort();
     let unreadable = |e: std::io::Error| Error::io("read", folder.path(), &e);
@@ -74,7 +97,9 @@ fn written(writer: &dyn Writer, item: &FinishedItem<'_>) -> Result<Vec<(String, 
     }
     there.sort();
     if named != there {
-        return Err(fail(format!("the writer names the files {named:?}, and {there:?} are there.")));
+        return Err(fail(format!(
+            "the writer names the files {named:?}, and {there:?} are there."
+        )));
     }
     named
         .into_iter()

@@ -1,11 +1,13 @@
-//! A kit that lets a fault pass is worse than none: every check is shown one that is right and several that are wrong.
+//! A kit that lets a fault pass is worse than none: every check is shown one that is right and
+//! several that are wrong.
 
 use super::*;
 use crate::{
     AttributionMap, Bias, Layer, Place, Seed, Taps,
     contract::{
-        Dataset, ExplainContext, Explainer, Files, FinishedItem, ItemRef, MapStep, Measurement, Metric, Network, Pass, Perturbation,
-        PrepareContext, PrepareStep, Start, Stop, Walk, Writer,
+        Dataset, ExplainContext, Explainer, Files, FinishedItem, ItemRef, MapStep, Measurement,
+        Metric, Network, Pass, Perturbation, PrepareContext, PrepareStep, Start, Stop, Walk,
+        Writer,
     },
 };
 
@@ -60,9 +62,18 @@ impl Faulty {
         Self { right, layers, fault }
     }
 
-    fn pass<'n>(&self, right: Result<Box<dyn Pass + 'n>>, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+    fn pass<'n>(
+        &self,
+        right: Result<Box<dyn Pass + 'n>>,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
         let inner = taps.gradients.iter().any(|p| *p != Place::Input);
-        Ok(Box::new(FaultyPass { right: right?, fault: self.fault, inner, calls: std::cell::Cell::new(0.0) }))
+        Ok(Box::new(FaultyPass {
+            right: right?,
+            fault: self.fault,
+            inner,
+            calls: std::cell::Cell::new(0.0),
+        }))
     }
 }
 
@@ -83,13 +94,22 @@ impl Network for Faulty {
         &[]
     }
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        if self.fault == Fault::Unknown && taps.layers.iter().any(|l| self.right.layers().iter().all(|m| m.name != *l)) {
+        if self.fault == Fault::Unknown
+            && taps.layers.iter().any(|l| self.right.layers().iter().all(|m| m.name != *l))
+        {
             return self.right.forward(batch, &Taps::of(["logits"]));
         }
         self.pass(self.right.forward(batch, taps), taps)
     }
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        let value = if self.fault == Fault::Restart { &Tensor::filled(value.shape(), 0.5) } else { value };
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
+        let value =
+            if self.fault == Fault::Restart { &Tensor::filled(value.shape(), 0.5) } else { value };
         self.pass(self.right.forward_from(layer, value, batch, taps), taps)
     }
     fn biases(&self) -> Result<Vec<Bias>> {
@@ -124,7 +144,10 @@ impl Pass for FaultyPass<'_> {
 fn every_fault_of_a_network_is_found() {
     for (fault, said) in [
         (Fault::Gradient, "a gradient is not the network's slope: from `logits` to the input"),
-        (Fault::InnerGradient, "a gradient is not the network's slope: from `logits` to `features`"),
+        (
+            Fault::InnerGradient,
+            "a gradient is not the network's slope: from `logits` to `features`",
+        ),
         (Fault::Rows, "rows of a batch are not what they are alone"),
         (Fault::Restart, "forward_from with a layer's own value gives something else"),
         (Fault::Unknown, "tapping an unknown layer is not an error"),
@@ -171,13 +194,23 @@ impl Walk for Walker {
         if self.fault == "nan" && length.is_nan() || self.fault == "zero" && length == 0.0 {
             return Ok(None);
         }
-        if length == 0.0 || !length.is_finite() || (self.fault != "shape" && gradient.shape() != self.now.shape()) {
+        if length == 0.0
+            || !length.is_finite()
+            || (self.fault != "shape" && gradient.shape() != self.now.shape())
+        {
             return Ok(Some(Stop::ZeroGradient));
         }
         let step = if self.fault == "bound" { 0.011 } else { 0.01 };
-        self.now.data_mut().iter_mut().zip(gradient.data()).for_each(|(x, g)| *x -= step * g / length);
+        self.now
+            .data_mut()
+            .iter_mut()
+            .zip(gradient.data())
+            .for_each(|(x, g)| *x -= step * g / length);
         if self.fault == "random" {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+            let now = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .subsec_nanos();
             self.now.data_mut()[0] += now as f32 * 1e-12;
         }
         Ok(None)
@@ -193,7 +226,8 @@ impl Walk for Walker {
 fn every_fault_of_a_walk_is_found() {
     let check = |fault| {
         let walker = Walker { fault, now: Tensor::default(), origin: Tensor::default() };
-        check_perturbation(&walker, true, Some(0.01)).map_or_else(|e| e.message, |_| "fine".to_owned())
+        check_perturbation(&walker, true, Some(0.01))
+            .map_or_else(|e| e.message, |_| "fine".to_owned())
     };
     assert_eq!(check("none"), "fine");
     for (fault, said) in [
@@ -230,8 +264,18 @@ impl<F: Fn(&Path) -> Vec<&'static str> + Send + Sync> Writer for By<F> {
 }
 
 impl<F: Fn(&Explanation) -> Vec<(&'static str, f64)> + Send + Sync> Metric for By<F> {
-    fn measure(&self, _: &ExplainContext<'_>, _: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
-        let measured = |(map, value): (&str, f64)| Measurement { map: map.into(), name: "mean".into(), parameter: String::new(), value };
+    fn measure(
+        &self,
+        _: &ExplainContext<'_>,
+        _: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
+        let measured = |(map, value): (&str, f64)| Measurement {
+            map: map.into(),
+            name: "mean".into(),
+            parameter: String::new(),
+            value,
+        };
         Ok(self.0(explanation).into_iter().map(measured).collect())
     }
 }
@@ -241,7 +285,10 @@ impl<F: Fn() -> Vec<&'static str> + Send + Sync> Dataset for By<F> {
         Vec::new()
     }
     fn index(&self, _: &dyn Files) -> Result<Vec<ItemRef>> {
-        Ok(self.0().into_iter().map(|id| ItemRef { id: id.into(), files: Vec::new(), note: String::new() }).collect())
+        Ok(self.0()
+            .into_iter()
+            .map(|id| ItemRef { id: id.into(), files: Vec::new(), note: String::new() })
+            .collect())
     }
     fn load(&self, item: &ItemRef, _: &dyn Files) -> Result<Sample> {
         sample(&item.id, if item.id == "bare" { &[] } else { &["image"] }, SIZE)
@@ -279,13 +326,21 @@ fn a_prepare_step_whose_geometry_lies_is_found() {
             let width = picture.width();
             picture.pixels.data_mut().chunks_exact_mut(width).for_each(<[f32]>::reverse);
             if told_so {
-                picture.geometry = picture.geometry.then(&crate::Affine::scale_shift(-1.0, 1.0, width as f64, 0.0));
+                picture.geometry = picture.geometry.then(&crate::Affine::scale_shift(
+                    -1.0,
+                    1.0,
+                    width as f64,
+                    0.0,
+                ));
             }
             Ok(picture)
         })
     };
     assert_eq!(told(check_prepare(&mirror(true))), "fine");
-    assert!(told(check_prepare(&mirror(false))).contains("the geometry does not follow the pixels: the dot at"));
+    assert!(
+        told(check_prepare(&mirror(false)))
+            .contains("the geometry does not follow the pixels: the dot at")
+    );
     let bright = By(|mut picture: Picture| {
         picture.pixels.data_mut()[0] = 1.5;
         Ok(picture)
@@ -295,7 +350,8 @@ fn a_prepare_step_whose_geometry_lies_is_found() {
 
 #[test]
 fn a_writer_that_forgets_or_invents_a_file_is_found() {
-    let (sample, explanation) = (sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
+    let (sample, explanation) =
+        (sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
     let writes = |files: &'static [&'static str], named: &'static [&'static str]| {
         let writer = By(move |folder: &Path| {
             files.iter().for_each(|f| std::fs::write(folder.join(f), "x").unwrap());
@@ -310,9 +366,16 @@ fn a_writer_that_forgets_or_invents_a_file_is_found() {
 
 #[test]
 fn a_metric_that_measures_nothing_real_is_found() {
-    let (model, sample, explanation) = (model().unwrap(), sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
-    let measures =
-        |map: &'static str, value: f64| told(check_metric(&By(move |_: &Explanation| vec![(map, value)]), &model, &sample, &explanation));
+    let (model, sample, explanation) =
+        (model().unwrap(), sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
+    let measures = |map: &'static str, value: f64| {
+        told(check_metric(
+            &By(move |_: &Explanation| vec![(map, value)]),
+            &model,
+            &sample,
+            &explanation,
+        ))
+    };
     assert_eq!(measures("image", 0.5), "fine");
     assert!(measures("probe", 0.5).contains("a map `probe` that does not exist"));
     assert!(measures("image", f64::NAN).contains("`mean` of map `image` is NaN"));
@@ -320,7 +383,8 @@ fn a_metric_that_measures_nothing_real_is_found() {
 
 #[test]
 fn a_dataset_with_doubtful_ids_is_found() {
-    let ids = |ids: &'static [&'static str]| check_dataset(&By(move || ids.to_vec()), Path::new("."));
+    let ids =
+        |ids: &'static [&'static str]| check_dataset(&By(move || ids.to_vec()), Path::new("."));
     assert_eq!(ids(&["a", "b"]).unwrap(), 2);
     assert!(told(ids(&["a", "a"])).contains("two items are called `a`"));
     assert!(told(ids(&["../a"])).contains("not safe as a folder name"));
@@ -352,7 +416,8 @@ impl Explainer for Odd {
 #[test]
 fn an_explainer_that_mixes_samples_or_shows_nothing_is_found() {
     let samples = [sample("a", &["image"], SIZE).unwrap(), sample("b", &["image"], SIZE).unwrap()];
-    let check = |explainer: &dyn Explainer| told(check_explainer(explainer, &model().unwrap(), &samples));
+    let check =
+        |explainer: &dyn Explainer| told(check_explainer(explainer, &model().unwrap(), &samples));
     let walk = build::<dyn Explainer>("FakeWalk()").unwrap();
     assert_eq!(check(walk.plugin.as_ref()), "fine");
     assert!(check(&Odd(false)).contains("maps depend on which samples are explained together"));
@@ -371,7 +436,10 @@ fn the_kits_own_plugins_keep_their_promises() {
     let pictures = build::<dyn Dataset>("FakePictures(items: 3, pairs: true)").unwrap();
     assert_eq!(check_dataset(pictures.plugin.as_ref(), Path::new(".")).unwrap(), 3);
     let refused = build::<dyn Dataset>("FakePictures(items: 0)").err().unwrap();
-    assert_eq!(refused.message, "`FakePictures(items: 0)` cannot be used: `items` must be at least 1.");
+    assert_eq!(
+        refused.message,
+        "`FakePictures(items: 0)` cannot be used: `items` must be at least 1."
+    );
 }
 
 #[test]

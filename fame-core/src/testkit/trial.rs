@@ -36,29 +36,40 @@ impl Observer for Quiet {
 }
 
 impl Trial {
-    /// Runs a recipe given by some of its fields, such as `explain: {"mine": Mine()}, write: [Csv()]`. The fields left out are the kit's: model
-    /// `"fake.onnx"` (run by `Fake()`), data `FakePictures()`, explain `{"walk": FakeWalk()}`, no prepare steps, no writers. Plugins are those of
-    /// [`super::registry()`].
+    /// Runs a recipe given by some of its fields, such as
+    /// `explain: {"mine": Mine()}, write: [Csv()]`. The fields left out are the kit's: model
+    /// `"fake.onnx"` (run by `Fake()`), data `FakePictures()`, explain `{"walk": FakeWalk()}`, no
+    /// prepare steps, no writers. Plugins are those of [`super::registry()`].
     ///
     /// # Errors
-    /// Every problem of the recipe; what keeps the run from finishing; and the first item that failed, since a test wants it to be done.
+    /// Every problem of the recipe; what keeps the run from finishing; and the first item that
+    /// failed, since a test wants it to be done.
     pub fn run(fields: &str) -> Result<Self> {
         Self::run_with(fields, &super::registry()?, |_| Ok(()))
     }
 
-    /// [`Trial::run`] with plugins of your own choice, in a folder that `prepare` may write files into first (lists, pictures): relative paths in the
-    /// recipe start there.
+    /// [`Trial::run`] with plugins of your own choice, in a folder that `prepare` may write files
+    /// into first (lists, pictures): relative paths in the recipe start there.
     ///
     /// # Errors
     /// As [`Trial::run`], and what `prepare` says.
-    pub fn run_with(fields: &str, registry: &Registry, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        let folder = tempfile::tempdir().map_err(|e| Error::io("create", Path::new("a temporary folder"), &e))?;
+    pub fn run_with(
+        fields: &str,
+        registry: &Registry,
+        prepare: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir()
+            .map_err(|e| Error::io("create", Path::new("a temporary folder"), &e))?;
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).map_err(|e| Error::io("write", &path, &e))
         };
-        // The backend does not read it, but a model is a file, and its hash is part of every item's key.
-        write("fake.onnx", "the test kit's network is made by its backend, not read from this file")?;
+        // The backend does not read it, but a model is a file, and its hash is part of every item's
+        // key.
+        write(
+            "fake.onnx",
+            "the test kit's network is made by its backend, not read from this file",
+        )?;
         write("fake.ron", super::MANIFEST)?;
         prepare(folder.path())?;
         let store = ModelStore::new(folder.path().join("cache"));
@@ -67,7 +78,12 @@ impl Trial {
             let told: Vec<String> = p.each.iter().map(|e| e.problem().message.clone()).collect();
             Error::new("fame::testkit::recipe", format!("{}: {}", p.summary, told.join(" ")))
         })?;
-        let options = RunOptions { out: folder.path().join("out"), force: false, limit: None, only: Vec::new() };
+        let options = RunOptions {
+            out: folder.path().join("out"),
+            force: false,
+            limit: None,
+            only: Vec::new(),
+        };
         let summary = run(&plan, &store, &options, &Quiet)?;
         let trial = Self { summary, folder };
         match trial.summary.failed {
@@ -106,9 +122,13 @@ impl Trial {
 
     fn first_error(&self) -> Result<String> {
         let record = self.record()?;
-        let Some(Value::List(items)) = record.get("items") else { return Ok("the record has no items".to_owned()) };
+        let Some(Value::List(items)) = record.get("items") else {
+            return Ok("the record has no items".to_owned());
+        };
         let error = items.iter().find_map(|item| item.get("error"));
-        let said = error.and_then(|e| e.get("message").or(Some(e))).map(|e| serde_json::to_string(e).unwrap_or_default());
+        let said = error
+            .and_then(|e| e.get("message").or(Some(e)))
+            .map(|e| serde_json::to_string(e).unwrap_or_default());
         Ok(said.unwrap_or_else(|| "the record does not say why".to_owned()))
     }
 }
@@ -116,8 +136,9 @@ impl Trial {
 /// The recipe with the fields left out.
 fn whole(fields: &str) -> Result<String> {
     let given = format!("({})", fields.trim().trim_end_matches(','));
-    let entries =
-        scan::entries(&given, 0).map_err(|e| Error::new("fame::testkit::recipe", format!("the recipe's fields: {}.", e.message)))?;
+    let entries = scan::entries(&given, 0).map_err(|e| {
+        Error::new("fame::testkit::recipe", format!("the recipe's fields: {}.", e.message))
+    })?;
     let missing = DEFAULTS.iter().filter(|(name, _)| !entries.iter().any(|e| e.key == *name));
     let mut all: Vec<String> = missing.map(|(name, value)| format!("{name}: {value}")).collect();
     if !entries.is_empty() {

@@ -15,14 +15,20 @@ const BOUND_SLACK: f32 = 1e-4;
 /// At most this many steps are walked.
 const STEPS: usize = 10;
 
-/// Walks a picture and checks: it starts at the picture with a field of zero (a walk that starts beside the picture, with noise say, passes
-/// `from_picture: false`); the field never exceeds `step_bound` × steps in any component (`None`: no bound is promised); fields and images are
-/// finite, shaped like the picture, and the same again for the same seed; a zero gradient and one that is NaN stop it without a move; it
-/// ends within [`Perturbation::max_steps`], which is at least 1; a gradient of another shape is an error or a stop, not a panic.
+/// Walks a picture and checks: it starts at the picture with a field of zero (a walk that starts
+/// beside the picture, with noise say, passes `from_picture: false`); the field never exceeds
+/// `step_bound` × steps in any component (`None`: no bound is promised); fields and images are
+/// finite, shaped like the picture, and the same again for the same seed; a zero gradient and one
+/// that is NaN stop it without a move; it ends within [`Perturbation::max_steps`], which is at
+/// least 1; a gradient of another shape is an error or a stop, not a panic.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken.
-pub fn check_perturbation(perturbation: &dyn Perturbation, from_picture: bool, step_bound: Option<f32>) -> Result<Check> {
+pub fn check_perturbation(
+    perturbation: &dyn Perturbation,
+    from_picture: bool,
+    step_bound: Option<f32>,
+) -> Result<Check> {
     if perturbation.max_steps() == 0 {
         return Err(fail("max_steps is 0: the walk can never move."));
     }
@@ -30,7 +36,10 @@ pub fn check_perturbation(perturbation: &dyn Perturbation, from_picture: bool, s
     let (convention, picture) = (&model.manifest.input, super::picture(SIZE, 1)?);
     let pixels = convention.pixels(&picture.pixels)?;
     let mut check = starts(perturbation, convention, &pixels, from_picture)?;
-    let (first, second) = (walked(perturbation, convention, &pixels, step_bound)?, walked(perturbation, convention, &pixels, step_bound)?);
+    let (first, second) = (
+        walked(perturbation, convention, &pixels, step_bound)?,
+        walked(perturbation, convention, &pixels, step_bound)?,
+    );
     if first != second {
         return Err(fail("two walks with the same seed went different ways."));
     }
@@ -45,11 +54,20 @@ pub fn check_perturbation(perturbation: &dyn Perturbation, from_picture: bool, s
     Ok(check)
 }
 
-fn begin(perturbation: &dyn Perturbation, convention: &InputConvention, pixels: &Tensor) -> Result<Box<dyn Walk>> {
+fn begin(
+    perturbation: &dyn Perturbation,
+    convention: &InputConvention,
+    pixels: &Tensor,
+) -> Result<Box<dyn Walk>> {
     perturbation.start(&Start { pixels, convention, seed: 3 })
 }
 
-fn starts(perturbation: &dyn Perturbation, convention: &InputConvention, pixels: &Tensor, from_picture: bool) -> Result<Check> {
+fn starts(
+    perturbation: &dyn Perturbation,
+    convention: &InputConvention,
+    pixels: &Tensor,
+    from_picture: bool,
+) -> Result<Check> {
     let mut check = Check::new("the start of a walk against the picture", START_TOLERANCE);
     let walk = begin(perturbation, convention, pixels)?;
     if !from_picture {
@@ -82,8 +100,12 @@ fn walked(
         }
         let (field, image) = (walk.field()?, walk.image()?);
         if field.shape() != pixels.shape() || image.shape() != pixels.shape() {
-            let message =
-                format!("a walk of a picture {:?} has an image {:?} and a field {:?}.", pixels.shape(), image.shape(), field.shape());
+            let message = format!(
+                "a walk of a picture {:?} has an image {:?} and a field {:?}.",
+                pixels.shape(),
+                image.shape(),
+                field.shape()
+            );
             return Err(fail(message));
         }
         if !(field.is_finite() && image.is_finite()) {
@@ -91,7 +113,11 @@ fn walked(
         }
         let most = bound.map(|b| b * (step + 1) as f32 * (1.0 + BOUND_SLACK));
         if let Some(most) = most.filter(|most| field.max_abs() > *most) {
-            return Err(fail(format!("after {} steps the field reaches {}, beyond its bound {most}.", step + 1, field.max_abs())));
+            return Err(fail(format!(
+                "after {} steps the field reaches {}, beyond its bound {most}.",
+                step + 1,
+                field.max_abs()
+            )));
         }
     }
     let field = walk.field()?;
@@ -101,7 +127,13 @@ fn walked(
     Ok((field.into_data(), walk.image()?.into_data()))
 }
 
-fn stops(perturbation: &dyn Perturbation, convention: &InputConvention, pixels: &Tensor, name: &str, value: f32) -> Result<()> {
+fn stops(
+    perturbation: &dyn Perturbation,
+    convention: &InputConvention,
+    pixels: &Tensor,
+    name: &str,
+    value: f32,
+) -> Result<()> {
     let mut walk = begin(perturbation, convention, pixels)?;
     let before = walk.image()?;
     if walk.observe(1.0)?.is_some() {

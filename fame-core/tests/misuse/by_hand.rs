@@ -1,4 +1,5 @@
-//! A registration made by hand would have no guard: it cannot be made, nor can a guarded one be changed.
+//! A registration made by hand would have no guard: it cannot be made, nor can a guarded one be
+//! changed.
 
 use fame_core::registry::{Factory, Registration};
 

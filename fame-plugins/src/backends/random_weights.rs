@@ -15,7 +15,9 @@ use tract_onnx::pb::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType}
 
 use super::tract::{onnx::OnnxFile, tensor_floats};
 
-/// Which layers forget, counted from the output: 1 is the last. A layer is a convolution or a matrix with constant weights, together with the biases, slopes and normalisations that follow it.
+/// Which layers forget, counted from the output: 1 is the last. A layer is a convolution or a
+/// matrix with constant weights, together with the biases, slopes and normalisations that follow
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Layers {
     /// Every one.
@@ -27,9 +29,11 @@ pub enum Layers {
     Only(usize),
 }
 
-/// Loads the model with weights drawn anew, and runs it with another backend: for Adebayo et al.'s sanity checks. Every weight tensor of the layers chosen is replaced by normal numbers
-/// of its own mean and standard deviation, biases and slopes as well, so that activations keep their scale; means and variances of a normalisation stay. A tensor is drawn
-/// from the seed and its place in the file, so that the last three layers of `Last(5)` are those of `Last(3)`.
+/// Loads the model with weights drawn anew, and runs it with another backend: for Adebayo et al.'s
+/// sanity checks. Every weight tensor of the layers chosen is replaced by normal numbers of its own
+/// mean and standard deviation, biases and slopes as well, so that activations keep their scale;
+/// means and variances of a normalisation stay. A tensor is drawn from the seed and its place in
+/// the file, so that the last three layers of `Last(5)` are those of `Last(3)`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomWeights {
@@ -46,9 +50,11 @@ pub struct RandomWeights {
 
 impl Plugin<dyn Backend> for RandomWeights {
     const NAME: &'static str = "RandomWeights";
-    const SUMMARY: &'static str = "Another backend, on the model with some or all weights drawn anew";
+    const SUMMARY: &'static str =
+        "Another backend, on the model with some or all weights drawn anew";
     const EXAMPLE: &'static str = "RandomWeights(of: Tract(), layers: Last(3), seed: 1)";
-    const REFERENCE: &'static str = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
+    const REFERENCE: &'static str =
+        "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         if self.of.is_none() {
@@ -86,7 +92,12 @@ impl Backend for Running {
 ///
 /// # Errors
 /// What the backend says, or a layer that the file does not have.
-pub(crate) fn load(backend: &dyn Backend, request: &LoadRequest, layers: Layers, seed: u64) -> Result<Box<dyn Network>> {
+pub(crate) fn load(
+    backend: &dyn Backend,
+    request: &LoadRequest,
+    layers: Layers,
+    seed: u64,
+) -> Result<Box<dyn Network>> {
     let file = OnnxFile::read(&request.file)?;
     let redrawn = redraw(&file, layers, seed)?;
     // Backends read files: both engines then load it as they load any other.
@@ -108,12 +119,19 @@ pub(crate) fn count(file: &std::path::Path) -> Result<usize> {
 fn layers_of(file: &OnnxFile) -> Vec<Vec<String>> {
     let constants = file.constants();
     let is_weight = |name: &&String| {
-        constants.get(name.as_str()).is_some_and(|t| t.data_type == DataType::Float as i32 && t.dims.iter().product::<i64>() > 1)
+        constants.get(name.as_str()).is_some_and(|t| {
+            t.data_type == DataType::Float as i32 && t.dims.iter().product::<i64>() > 1
+        })
     };
     let weights = |node: &NodeProto| -> Vec<String> {
         let learnt: &[usize] = match node.op_type.as_str() {
             // Mean and variance are no weights, and a variance below zero would be none.
-            "BatchNormalization" | "Conv" | "ConvTranspose" | "Gemm" | "LayerNormalization" | "InstanceNormalization" => &[1, 2],
+            "BatchNormalization"
+            | "Conv"
+            | "ConvTranspose"
+            | "Gemm"
+            | "LayerNormalization"
+            | "InstanceNormalization" => &[1, 2],
             "MatMul" | "Add" | "PRelu" => &[0, 1],
             _ => &[],
         };
@@ -122,7 +140,8 @@ fn layers_of(file: &OnnxFile) -> Vec<Vec<String>> {
     let mut layers: Vec<Vec<String>> = Vec::new();
     for node in &file.graph().node {
         let of = weights(node);
-        let begins = !of.is_empty() && matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul");
+        let begins = !of.is_empty()
+            && matches!(node.op_type.as_str(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul");
         if begins {
             layers.push(of);
         } else if let Some(layer) = layers.last_mut() {
@@ -136,7 +155,11 @@ fn redraw(file: &OnnxFile, layers: Layers, seed: u64) -> Result<ModelProto> {
     let of = layers_of(file);
     let last = |n: usize| {
         of.len().checked_sub(n).ok_or_else(|| {
-            let message = format!("`{}` has {} layers with weights, and the {n}-th from the output is asked for.", file.path, of.len());
+            let message = format!(
+                "`{}` has {} layers with weights, and the {n}-th from the output is asked for.",
+                file.path,
+                of.len()
+            );
             Error::new("fame::backend::no_such_layer", message)
         })
     };
@@ -147,7 +170,10 @@ fn redraw(file: &OnnxFile, layers: Layers, seed: u64) -> Result<ModelProto> {
     };
     let names: BTreeSet<&str> = chosen.iter().flatten().map(String::as_str).collect();
     if names.is_empty() {
-        return Err(Error::new("fame::backend::no_weights", format!("`{}` has no layer with weights.", file.path)));
+        return Err(Error::new(
+            "fame::backend::no_weights",
+            format!("`{}` has no layer with weights.", file.path),
+        ));
     }
     let mut proto = file.proto.clone();
     let Some(graph) = &mut proto.graph else { return Ok(proto) };
@@ -155,16 +181,21 @@ fn redraw(file: &OnnxFile, layers: Layers, seed: u64) -> Result<ModelProto> {
         let name = n.output.first()?.clone();
         Some((name, n.attribute.iter_mut().find(|a| a.name == "value")?.t.as_mut()?))
     });
-    for (n, (name, tensor)) in graph.initializer.iter_mut().map(|t| (t.name.clone(), t)).chain(constants).enumerate() {
+    for (n, (name, tensor)) in
+        graph.initializer.iter_mut().map(|t| (t.name.clone(), t)).chain(constants).enumerate()
+    {
         let is_chosen = names.contains(name.as_str());
         // The copy stands in another folder: weights beside the file must come along.
         if is_chosen || !tensor.external_data.is_empty() {
-            let failed = |e: &dyn std::fmt::Display| file.refuse(format!("the weight `{name}` cannot be read: {e}"));
+            let failed = |e: &dyn std::fmt::Display| {
+                file.refuse(format!("the weight `{name}` cannot be read: {e}"))
+            };
             if !is_chosen && tensor.data_type != DataType::Float as i32 {
                 return Err(failed(&"it is stored in another file and is not f32"));
             }
             let values = tensor_floats(file, tensor).map_err(|e| failed(&e))?;
-            let values = if is_chosen { drawn(&values, &mut Random::stream(seed, n)) } else { values };
+            let values =
+                if is_chosen { drawn(&values, &mut Random::stream(seed, n)) } else { values };
             store(tensor, &values);
         }
     }
@@ -199,16 +230,32 @@ mod tests {
     use super::*;
 
     fn file() -> OnnxFile {
-        OnnxFile::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nets/iresnet50_slim.onnx")).unwrap()
+        OnnxFile::read(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nets/iresnet50_slim.onnx"),
+        )
+        .unwrap()
     }
 
     fn weights(proto: &ModelProto, file: &OnnxFile) -> Vec<(String, Vec<f32>)> {
         let floats = |t: &TensorProto| (t.name.clone(), tensor_floats(file, t).unwrap());
-        proto.graph.as_ref().unwrap().initializer.iter().filter(|t| t.data_type == DataType::Float as i32).map(floats).collect()
+        proto
+            .graph
+            .as_ref()
+            .unwrap()
+            .initializer
+            .iter()
+            .filter(|t| t.data_type == DataType::Float as i32)
+            .map(floats)
+            .collect()
     }
 
     fn changed(a: &ModelProto, b: &ModelProto, file: &OnnxFile) -> BTreeSet<String> {
-        weights(a, file).into_iter().zip(weights(b, file)).filter(|(x, y)| x.1 != y.1).map(|(x, _)| x.0).collect()
+        weights(a, file)
+            .into_iter()
+            .zip(weights(b, file))
+            .filter(|(x, y)| x.1 != y.1)
+            .map(|(x, _)| x.0)
+            .collect()
     }
 
     #[test]
@@ -221,16 +268,37 @@ mod tests {
             redraw(&file, Layers::Last(5), 7).unwrap(),
             redraw(&file, Layers::Only(2), 7).unwrap(),
         );
-        // A tensor of equal values (the ones and zeros of a normalisation without parameters) has no deviation to be drawn with.
-        let varies: BTreeSet<String> =
-            weights(&file.proto, &file).into_iter().filter(|(_, v)| v.iter().any(|x| *x != v[0])).map(|(name, _)| name).collect();
-        let of = |layers: &[Vec<String>]| layers.iter().flatten().filter(|name| varies.contains(*name)).cloned().collect::<BTreeSet<_>>();
+        // A tensor of equal values (the ones and zeros of a normalisation without parameters) has
+        // no deviation to be drawn with.
+        let varies: BTreeSet<String> = weights(&file.proto, &file)
+            .into_iter()
+            .filter(|(_, v)| v.iter().any(|x| *x != v[0]))
+            .map(|(name, _)| name)
+            .collect();
+        let of = |layers: &[Vec<String>]| {
+            layers
+                .iter()
+                .flatten()
+                .filter(|name| varies.contains(*name))
+                .cloned()
+                .collect::<BTreeSet<_>>()
+        };
         let n = layers.len();
         assert_eq!(changed(&three, &file.proto, &file), of(&layers[n - 3..]));
         assert_eq!(changed(&only, &file.proto, &file), of(&layers[n - 2..n - 1]));
-        assert_eq!(changed(&five, &three, &file), of(&layers[n - 5..n - 3]), "what three changed, five changed in the same way");
-        assert!(changed(&three, &redraw(&file, Layers::Last(3), 8).unwrap(), &file) == of(&layers[n - 3..]));
-        assert_eq!(redraw(&file, Layers::Last(n + 1), 7).unwrap_err().code, "fame::backend::no_such_layer");
+        assert_eq!(
+            changed(&five, &three, &file),
+            of(&layers[n - 5..n - 3]),
+            "what three changed, five changed in the same way"
+        );
+        assert!(
+            changed(&three, &redraw(&file, Layers::Last(3), 8).unwrap(), &file)
+                == of(&layers[n - 3..])
+        );
+        assert_eq!(
+            redraw(&file, Layers::Last(n + 1), 7).unwrap_err().code,
+            "fame::backend::no_such_layer"
+        );
     }
 
     #[test]

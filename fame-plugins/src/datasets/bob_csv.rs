@@ -18,12 +18,15 @@ use super::{
 
 /// A protocol of bob.bio.base: enrolled templates, probes, and which are compared.
 ///
-/// `<protocol>/<group>/for_enrolling.csv` and `for_probing.csv` (in older releases `for_models.csv` and `for_probes.csv`) have the columns `path`, `template_id` (older:
-/// `reference_id`) and `subject_id`, in whatever case, and perhaps `key`, and `leye_x`, `leye_y`, `reye_x`, `reye_y`. `for_matching.csv` pairs `enroll_template_id` with
-/// `probe_template_id`; without it every template meets every probe. A pair is genuine when the subjects are the same.
+/// `<protocol>/<group>/for_enrolling.csv` and `for_probing.csv` (in older releases `for_models.csv`
+/// and `for_probes.csv`) have the columns `path`, `template_id` (older: `reference_id`) and
+/// `subject_id`, in whatever case, and perhaps `key`, and `leye_x`, `leye_y`, `reye_x`, `reye_y`.
+/// `for_matching.csv` pairs `enroll_template_id` with `probe_template_id`; without it every
+/// template meets every probe. A pair is genuine when the subjects are the same.
 ///
-/// A template may be enrolled from several pictures. A pair here is two pictures, so each of them meets the probe (`Each`), or only the first (`First`). Eyes,
-/// where listed, are handed to `AlignFace()`: `leye` is the subject's own left eye, which the picture shows on the right.
+/// A template may be enrolled from several pictures. A pair here is two pictures, so each of them
+/// meets the probe (`Each`), or only the first (`First`). Eyes, where listed, are handed to
+/// `AlignFace()`: `leye` is the subject's own left eye, which the picture shows on the right.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BobCsv {
@@ -61,8 +64,10 @@ fn dev() -> String {
 
 impl Plugin<dyn Dataset> for BobCsv {
     const NAME: &'static str = "BobCsv";
-    const SUMMARY: &'static str = "A CSV protocol of bob.bio: for_enrolling, for_probing and, if there is one, for_matching";
-    const EXAMPLE: &'static str = r#"BobCsv(protocol: "scface/close", group: "eval", root: "images", extension: ".jpg")"#;
+    const SUMMARY: &'static str =
+        "A CSV protocol of bob.bio: for_enrolling, for_probing and, if there is one, for_matching";
+    const EXAMPLE: &'static str =
+        r#"BobCsv(protocol: "scface/close", group: "eval", root: "images", extension: ".jpg")"#;
     const REFERENCE: &'static str = "bob.bio.base, CSVDatabase";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
@@ -117,18 +122,34 @@ impl Dataset for BobCsv {
 
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
         let mut faults = Vec::new();
-        let enrolled = self.rows(self.list(["for_enrolling.csv", "for_models.csv"], files)?, files, &mut faults)?;
-        let probes = self.rows(self.list(["for_probing.csv", "for_probes.csv"], files)?, files, &mut faults)?;
+        let enrolled = self.rows(
+            self.list(["for_enrolling.csv", "for_models.csv"], files)?,
+            files,
+            &mut faults,
+        )?;
+        let probes = self.rows(
+            self.list(["for_probing.csv", "for_probes.csv"], files)?,
+            files,
+            &mut faults,
+        )?;
         let (enrolled, probes) = (Templates::new(enrolled), Templates::new(probes));
         let matching = self.place("for_matching.csv");
         let listed = files.locate(&matching).is_ok_and(|p| p.is_file());
-        let pairs = if listed { Some(matches(&matching, &enrolled, &probes, files, &mut faults)?) } else { None };
+        let pairs = if listed {
+            Some(matches(&matching, &enrolled, &probes, files, &mut faults)?)
+        } else {
+            None
+        };
         Faults::all(faults)?;
         let mut found = Vec::new();
         match &pairs {
-            Some(pairs) => pairs.iter().for_each(|(a, b)| self.compare(a, b, &enrolled, &probes, &mut found)),
+            Some(pairs) => {
+                pairs.iter().for_each(|(a, b)| self.compare(a, b, &enrolled, &probes, &mut found))
+            }
             None => {
-                for (a, b) in enrolled.order.iter().flat_map(|a| probes.order.iter().map(move |b| (a, b))) {
+                for (a, b) in
+                    enrolled.order.iter().flat_map(|a| probes.order.iter().map(move |b| (a, b)))
+                {
                     self.compare(a, b, &enrolled, &probes, &mut found);
                 }
             }
@@ -168,7 +189,9 @@ impl BobCsv {
     /// The first of two names that is there.
     fn list(&self, names: [&str; 2], files: &dyn Files) -> Result<String> {
         let places = names.map(|name| self.place(name));
-        if let Some(place) = places.iter().find(|place| files.locate(place).is_ok_and(|p| p.is_file())) {
+        if let Some(place) =
+            places.iter().find(|place| files.locate(place).is_ok_and(|p| p.is_file()))
+        {
             return Ok(place.clone());
         }
         Err(Error::new("fame::data::bob", format!("neither `{}` nor `{}` is there.", places[0], places[1]))
@@ -179,7 +202,12 @@ impl BobCsv {
         let mut table = Table::read(&list, files)?;
         let header = table
             .header(&["path", "template_id", "reference_id", "subject_id"])
-            .ok_or_else(|| Error::new("fame::data::columns", format!("the first line of `{list}` names no column `path`.")))?;
+            .ok_or_else(|| {
+                Error::new(
+                    "fame::data::columns",
+                    format!("the first line of `{list}` names no column `path`."),
+                )
+            })?;
         let template_names: &[&str] = &["template_id", "reference_id"];
         let [path, template] = header.need([&["path"], template_names])?;
         // Older lists say who is seen only by the reference.
@@ -202,8 +230,11 @@ impl BobCsv {
             }
             let file = below(&self.root, &format!("{}{}", cell(path), self.extension));
             check_file(&file, *line, files, &mut wrong);
-            let numbers: Option<Vec<f32>> =
-                eyes.iter().flatten().map(|at| cell(*at).parse().ok().filter(|n: &f32| n.is_finite())).collect();
+            let numbers: Option<Vec<f32>> = eyes
+                .iter()
+                .flatten()
+                .map(|at| cell(*at).parse().ok().filter(|n: &f32| n.is_finite()))
+                .collect();
             let listed = eyes.iter().flatten().any(|at| !cell(*at).is_empty());
             let eyes = match numbers.as_deref() {
                 _ if !listed => None,
@@ -214,14 +245,26 @@ impl BobCsv {
                     None
                 }
             };
-            rows.push(Row { file, template: cell(template).to_owned(), subject: cell(subject).to_owned(), eyes });
+            rows.push(Row {
+                file,
+                template: cell(template).to_owned(),
+                subject: cell(subject).to_owned(),
+                eyes,
+            });
         }
         faults.push(wrong);
         Ok(rows)
     }
 
     /// Adds the pairs of pictures that the comparison of two templates comes to.
-    fn compare(&self, template: &str, probe: &str, enrolled: &Templates, probes: &Templates, found: &mut Vec<([String; 2], Entry)>) {
+    fn compare(
+        &self,
+        template: &str,
+        probe: &str,
+        enrolled: &Templates,
+        probes: &Templates,
+        found: &mut Vec<([String; 2], Entry)>,
+    ) {
         let count = if self.enrolment == Enrolment::First { 1 } else { usize::MAX };
         for gallery in enrolled.of(template).take(count) {
             for presented in probes.of(probe) {
@@ -230,8 +273,13 @@ impl BobCsv {
                     continue;
                 }
                 let sides = [(GALLERY, gallery), (PROBE, presented)];
-                let points = sides.into_iter().filter_map(|(role, row)| Some((role.to_owned(), row.eyes.clone()?))).collect();
-                let facts = [(TEMPLATE, template), (PROBE_TEMPLATE, probe)].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+                let points = sides
+                    .into_iter()
+                    .filter_map(|(role, row)| Some((role.to_owned(), row.eyes.clone()?)))
+                    .collect();
+                let facts = [(TEMPLATE, template), (PROBE_TEMPLATE, probe)]
+                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                    .into();
                 let entry = Entry { genuine: Some(genuine), points, facts, ..Entry::default() };
                 found.push(([gallery.file.clone(), presented.file.clone()], entry));
             }
@@ -247,10 +295,16 @@ fn matches(
     faults: &mut Vec<Faults>,
 ) -> Result<Vec<(String, String)>> {
     let mut table = Table::read(list, files)?;
-    let names: [&[&str]; 2] = [&["enroll_template_id", "enroll_reference_id"], &["probe_template_id", "probe_reference_id"]];
-    let header = table
-        .header(&names.concat())
-        .ok_or_else(|| Error::new("fame::data::columns", format!("the first line of `{list}` names no column `enroll_template_id`.")))?;
+    let names: [&[&str]; 2] = [
+        &["enroll_template_id", "enroll_reference_id"],
+        &["probe_template_id", "probe_reference_id"],
+    ];
+    let header = table.header(&names.concat()).ok_or_else(|| {
+        Error::new(
+            "fame::data::columns",
+            format!("the first line of `{list}` names no column `enroll_template_id`."),
+        )
+    })?;
     let [a, b] = header.need(names)?;
     let mut wrong = Faults::new(list);
     let mut pairs = Vec::new();
@@ -282,7 +336,13 @@ mod tests {
     }
 
     fn people() -> Beside {
-        Beside::with(&[("i/a1.png", GRAY), ("i/a2.png", GRAY), ("i/b1.png", GRAY), ("i/a3.png", GRAY), ("i/b2.png", GRAY)])
+        Beside::with(&[
+            ("i/a1.png", GRAY),
+            ("i/a2.png", GRAY),
+            ("i/b1.png", GRAY),
+            ("i/a3.png", GRAY),
+            ("i/b2.png", GRAY),
+        ])
     }
 
     fn spec(rest: &str) -> String {
@@ -291,7 +351,8 @@ mod tests {
 
     fn pairs(files: &Beside, rest: &str) -> Vec<(String, bool)> {
         let bob = build(&spec(rest)).unwrap();
-        let samples: Vec<_> = bob.index(files).unwrap().iter().map(|i| bob.load(i, files).unwrap()).collect();
+        let samples: Vec<_> =
+            bob.index(files).unwrap().iter().map(|i| bob.load(i, files).unwrap()).collect();
         samples.iter().map(|s| (s.id.clone(), s.genuine.unwrap())).collect()
     }
 
@@ -318,21 +379,38 @@ mod tests {
         let bob = build(&spec("")).unwrap();
         let notes = bob.notes(&bob.index(&files).unwrap());
         assert!(notes[1].starts_with("4 comparisons of templates became 6 pairs"), "{notes:?}");
-        assert_eq!(pairs(&files, ", enrolment: First, filter: GenuineOnly"), [pair("a1--a3", true), pair("b1--b2", true)]);
+        assert_eq!(
+            pairs(&files, ", enrolment: First, filter: GenuineOnly"),
+            [pair("a1--a3", true), pair("b1--b2", true)]
+        );
         put(&files, "for_matching.csv", "enroll_template_id,probe_template_id\ntB,qA\ntA,qA\n");
-        assert_eq!(pairs(&files, ""), [pair("b1--a3", false), pair("a1--a3", true), pair("a2--a3", true)]);
+        assert_eq!(
+            pairs(&files, ""),
+            [pair("b1--a3", false), pair("a1--a3", true), pair("a2--a3", true)]
+        );
     }
 
     #[test]
     fn older_names_and_eyes_are_read() {
         let files = people();
-        put(&files, "for_models.csv", "PATH,REFERENCE_ID,LEYE_X,LEYE_Y,REYE_X,REYE_Y\na1,A,3,1,1,1\n");
-        put(&files, "for_probes.csv", "PATH,REFERENCE_ID,leye_x,leye_y,reye_x,reye_y\na3,A,,,,\nb2,B,2,2,1,2\n");
+        put(
+            &files,
+            "for_models.csv",
+            "PATH,REFERENCE_ID,LEYE_X,LEYE_Y,REYE_X,REYE_Y\na1,A,3,1,1,1\n",
+        );
+        put(
+            &files,
+            "for_probes.csv",
+            "PATH,REFERENCE_ID,leye_x,leye_y,reye_x,reye_y\na3,A,,,,\nb2,B,2,2,1,2\n",
+        );
         assert_eq!(pairs(&files, ""), [("a1--a3".to_owned(), true), ("a1--b2".to_owned(), false)]);
         let bob = build(&spec("")).unwrap();
         let sample = bob.load(&bob.index(&files).unwrap()[0], &files).unwrap();
         // The left one in the picture first.
-        assert_eq!(sample.picture("gallery").unwrap().annotations[0].points, [[1.0, 1.0], [3.0, 1.0]]);
+        assert_eq!(
+            sample.picture("gallery").unwrap().annotations[0].points,
+            [[1.0, 1.0], [3.0, 1.0]]
+        );
         assert!(sample.picture("probe").unwrap().annotations.is_empty());
         assert_eq!(sample.facts["probe_template"].as_str(), Some("A"));
     }

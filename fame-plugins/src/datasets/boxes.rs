@@ -32,7 +32,11 @@ impl BoxEnd {
 pub(super) fn numbers(cells: &[&str]) -> Result<[f32; 4], Wrong> {
     let mut numbers = [0.0; 4];
     for (number, cell) in numbers.iter_mut().zip(cells) {
-        *number = cell.parse().ok().filter(|n: &f32| n.is_finite()).ok_or(("a corner of a box is no number", (*cell).to_owned()))?;
+        *number = cell
+            .parse()
+            .ok()
+            .filter(|n: &f32| n.is_finite())
+            .ok_or(("a corner of a box is no number", (*cell).to_owned()))?;
     }
     Ok(numbers)
 }

@@ -15,9 +15,11 @@ use super::{
     list::{Faults, Wrong, below, check_file, text_of},
 };
 
-/// Celebrities in Frontal-Profile in the Wild, by the files of its `Protocol` folder. `Split/{FF,FP}/<fold>/{same,diff}.txt` hold rows `a,b` that count, from 1, the rows of
-/// `Pair_list_F.txt` (frontal) and `Pair_list_P.txt` (profile), which lie in `Protocol` or in `Protocol/Split`. The sample's fold is `01` to `10`; its row is its
-/// place in what `folds` leaves, from 0: fold by fold, genuine pairs first.
+/// Celebrities in Frontal-Profile in the Wild, by the files of its `Protocol` folder.
+/// `Split/{FF,FP}/<fold>/{same,diff}.txt` hold rows `a,b` that count, from 1, the rows of
+/// `Pair_list_F.txt` (frontal) and `Pair_list_P.txt` (profile), which lie in `Protocol` or in
+/// `Protocol/Split`. The sample's fold is `01` to `10`; its row is its place in what `folds`
+/// leaves, from 0: fold by fold, genuine pairs first.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CfpPairs {
@@ -28,7 +30,8 @@ pub struct CfpPairs {
     /// Which folds count, by folder name: the FAME paper takes `["01"]`. Default: all.
     #[serde(default)]
     pub folds: Vec<String>,
-    /// Where the pictures are, if not in `Data/Images`: a folder with the same names inside, of aligned crops, say.
+    /// Where the pictures are, if not in `Data/Images`: a folder with the same names inside, of
+    /// aligned crops, say.
     #[serde(default)]
     pub images: Option<String>,
     /// Ending of the pictures' names instead of `.jpg`.
@@ -49,7 +52,8 @@ pub enum Protocol {
 
 impl Plugin<dyn Dataset> for CfpPairs {
     const NAME: &'static str = "CfpPairs";
-    const SUMMARY: &'static str = "Celebrities in Frontal-Profile by its Protocol folder, FF or FP, with folds";
+    const SUMMARY: &'static str =
+        "Celebrities in Frontal-Profile by its Protocol folder, FF or FP, with folds";
     const EXAMPLE: &'static str = r#"CfpPairs(root: "cfp-dataset", protocol: FP, folds: ["01"])"#;
     const REFERENCE: &'static str = "Sengupta et al., WACV 2016";
 
@@ -91,7 +95,12 @@ impl Dataset for CfpPairs {
                     let pair = of_list.keep(line, self.pair(row, kinds.map(|k| &lists[k])));
                     let Some(pair) = pair else { continue };
                     pair.iter().for_each(|file| check_file(file, line, files, &mut of_list));
-                    let entry = Entry { row: found.len(), genuine: Some(genuine), fold: Some(fold.clone()), ..Entry::default() };
+                    let entry = Entry {
+                        row: found.len(),
+                        genuine: Some(genuine),
+                        fold: Some(fold.clone()),
+                        ..Entry::default()
+                    };
                     found.push((pair, entry));
                 }
                 faults.push(of_list);
@@ -112,13 +121,24 @@ impl Dataset for CfpPairs {
 
 impl CfpPairs {
     /// The pictures of `Pair_list_<kind>.txt` by their number.
-    fn pictures(&self, kind: &str, files: &dyn Files, faults: &mut Vec<Faults>) -> Result<BTreeMap<usize, String>> {
+    fn pictures(
+        &self,
+        kind: &str,
+        files: &dyn Files,
+        faults: &mut Vec<Faults>,
+    ) -> Result<BTreeMap<usize, String>> {
         let root = self.root.trim_end_matches('/');
-        let places = [format!("{root}/Protocol/Pair_list_{kind}.txt"), format!("{root}/Protocol/Split/Pair_list_{kind}.txt")];
+        let places = [
+            format!("{root}/Protocol/Pair_list_{kind}.txt"),
+            format!("{root}/Protocol/Split/Pair_list_{kind}.txt"),
+        ];
         let there = |place: &&String| files.locate(place).is_ok_and(|p| p.is_file());
         let Some(shown) = places.iter().find(there) else {
-            return Err(Error::new("fame::data::cfp", format!("neither `{}` nor `{}` is there.", places[0], places[1]))
-                .with_help("`root` is the folder that holds `Protocol` and `Data`."));
+            return Err(Error::new(
+                "fame::data::cfp",
+                format!("neither `{}` nor `{}` is there.", places[0], places[1]),
+            )
+            .with_help("`root` is the folder that holds `Protocol` and `Data`."));
         };
         let mut wrong = Faults::new(shown);
         let mut list = BTreeMap::new();
@@ -128,7 +148,11 @@ impl CfpPairs {
                 [number, path] if number.parse::<usize>().is_ok() => {
                     let number: usize = number.parse().unwrap_or_default();
                     if list.insert(number, path.to_owned()).is_some() {
-                        wrong.add(line, "the number has been given to another picture", &number.to_string());
+                        wrong.add(
+                            line,
+                            "the number has been given to another picture",
+                            &number.to_string(),
+                        );
                     }
                 }
                 _ => wrong.add(line, "the row is not `number path`", row),
@@ -160,11 +184,20 @@ impl CfpPairs {
         Ok(all)
     }
 
-    fn pair(&self, row: &str, lists: [&BTreeMap<usize, String>; 2]) -> std::result::Result<[String; 2], Wrong> {
+    fn pair(
+        &self,
+        row: &str,
+        lists: [&BTreeMap<usize, String>; 2],
+    ) -> std::result::Result<[String; 2], Wrong> {
         let (a, b) = row.split_once(',').ok_or(("the row is not `a,b`", row.to_owned()))?;
         let file = |cell: &str, list: &BTreeMap<usize, String>| {
-            let number: usize = cell.trim().parse().map_err(|_| ("a picture's number is no number", row.to_owned()))?;
-            list.get(&number).map(|path| self.place(path)).ok_or(("the list has no picture of this number", cell.trim().to_owned()))
+            let number: usize = cell
+                .trim()
+                .parse()
+                .map_err(|_| ("a picture's number is no number", row.to_owned()))?;
+            list.get(&number)
+                .map(|path| self.place(path))
+                .ok_or(("the list has no picture of this number", cell.trim().to_owned()))
         };
         Ok([file(a, lists[0])?, file(b, lists[1])?])
     }
@@ -185,7 +218,10 @@ impl CfpPairs {
 
 /// Lines that are not blank, with their number.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(n, line)| (n + 1, line.trim())).filter(|(_, line)| !line.is_empty())
+    text.lines()
+        .enumerate()
+        .map(|(n, line)| (n + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -209,7 +245,8 @@ mod tests {
         };
         put(
             &format!("{lists_in}Pair_list_F.txt"),
-            &[image(1, "001/frontal/01"), image(2, "001/frontal/02"), image(3, "002/frontal/01")].concat(),
+            &[image(1, "001/frontal/01"), image(2, "001/frontal/02"), image(3, "002/frontal/01")]
+                .concat(),
         );
         put(&format!("{lists_in}Pair_list_P.txt"), &image(1, "001/profile/01"));
         for fold in ["01", "02"] {
@@ -227,20 +264,37 @@ mod tests {
             let files = cfp(lists_in);
             let read = |spec: &str| {
                 let cfp = build(spec).unwrap();
-                let samples: Vec<_> = cfp.index(&files).unwrap().iter().map(|i| cfp.load(i, &files).unwrap()).collect();
+                let samples: Vec<_> = cfp
+                    .index(&files)
+                    .unwrap()
+                    .iter()
+                    .map(|i| cfp.load(i, &files).unwrap())
+                    .collect();
                 samples
                     .iter()
-                    .map(|s| (s.pictures[1].1.source.clone(), s.genuine.unwrap(), s.fold().unwrap().to_owned()))
+                    .map(|s| {
+                        (
+                            s.pictures[1].1.source.clone(),
+                            s.genuine.unwrap(),
+                            s.fold().unwrap().to_owned(),
+                        )
+                    })
                     .collect::<Vec<_>>()
             };
             let fp = read(r#"CfpPairs(root: "c", protocol: FP)"#);
             assert_eq!(fp.len(), 6);
-            assert_eq!(fp[0], ("c/Data/Images/001/profile/01.jpg".to_owned(), true, "01".to_owned()));
+            assert_eq!(
+                fp[0],
+                ("c/Data/Images/001/profile/01.jpg".to_owned(), true, "01".to_owned())
+            );
             assert!(!fp[2].1 && fp[3].2 == "02");
             let ff = read(r#"CfpPairs(root: "c/", protocol: FF, folds: ["01"])"#);
             assert_eq!(
                 ff.iter().map(|p| (p.0.as_str(), p.1)).collect::<Vec<_>>(),
-                [("c/Data/Images/001/frontal/02.jpg", true), ("c/Data/Images/002/frontal/01.jpg", false)]
+                [
+                    ("c/Data/Images/001/frontal/02.jpg", true),
+                    ("c/Data/Images/002/frontal/01.jpg", false)
+                ]
             );
         }
     }
@@ -249,7 +303,9 @@ mod tests {
     fn crops_may_lie_elsewhere() {
         let files = cfp("");
         std::fs::rename(files.path().join("c/Data/Images"), files.path().join("crops")).unwrap();
-        let cfp = build(r#"CfpPairs(root: "c", protocol: FF, folds: ["02"], images: Some("crops"))"#).unwrap();
+        let cfp =
+            build(r#"CfpPairs(root: "c", protocol: FF, folds: ["02"], images: Some("crops"))"#)
+                .unwrap();
         assert_eq!(cfp.index(&files).unwrap()[0].files[0], "crops/001/frontal/01.jpg");
     }
 
@@ -257,9 +313,17 @@ mod tests {
     fn malformed_lists_are_told_all_at_once() {
         let files = cfp("");
         let index = |spec: &str| told(build(spec).unwrap().index(&files).unwrap_err());
-        insta::assert_snapshot!("cfp_fold", index(r#"CfpPairs(root: "c", protocol: FP, folds: ["11"])"#));
-        let put = |path: &str, text: &str| std::fs::write(files.path().join("c/Protocol").join(path), text).unwrap();
-        put("Pair_list_F.txt", "1 ../Data/Images/001/frontal/01.jpg\nx\n1 ../Data/Images/001/frontal/02.jpg\n");
+        insta::assert_snapshot!(
+            "cfp_fold",
+            index(r#"CfpPairs(root: "c", protocol: FP, folds: ["11"])"#)
+        );
+        let put = |path: &str, text: &str| {
+            std::fs::write(files.path().join("c/Protocol").join(path), text).unwrap()
+        };
+        put(
+            "Pair_list_F.txt",
+            "1 ../Data/Images/001/frontal/01.jpg\nx\n1 ../Data/Images/001/frontal/02.jpg\n",
+        );
         put("Split/FF/01/same.txt", "1;2\n1,9\n\n1,b\n");
         insta::assert_snapshot!("cfp_rows", index(r#"CfpPairs(root: "c", protocol: FF)"#));
         std::fs::remove_file(files.path().join("c/Protocol/Pair_list_F.txt")).unwrap();

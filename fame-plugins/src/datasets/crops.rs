@@ -10,8 +10,9 @@ pub enum Crops {
     /// Pictures: the path is the file.
     #[default]
     Pictures,
-    /// The FAME authors' crops: for the path `id0/g.jpg` the file `id0_g.h5`, whose dataset `data` holds height × width × 3 values in RGB: bytes, or
-    /// floats of 0..=1. Needs a program built with the feature `hdf5`.
+    /// The FAME authors' crops: for the path `id0/g.jpg` the file `id0_g.h5`, whose dataset `data`
+    /// holds height × width × 3 values in RGB: bytes, or floats of 0..=1. Needs a program built
+    /// with the feature `hdf5`.
     Hdf5,
 }
 
@@ -20,7 +21,10 @@ impl Crops {
     pub(super) fn file(self, path: &str) -> String {
         match self {
             Self::Pictures => path.to_owned(),
-            Self::Hdf5 => format!("{}.h5", path.rsplit_once('.').map_or(path, |(stem, _)| stem).replace('/', "_")),
+            Self::Hdf5 => format!(
+                "{}.h5",
+                path.rsplit_once('.').map_or(path, |(stem, _)| stem).replace('/', "_")
+            ),
         }
     }
 
@@ -42,7 +46,9 @@ impl Crops {
 
 #[cfg(not(feature = "hdf5"))]
 fn hdf5(file: &str, _: &dyn Files) -> Result<Picture> {
-    Err(fame_core::Error::bug(format!("`{file}` is asked for, and this program was built without HDF5.")))
+    Err(fame_core::Error::bug(format!(
+        "`{file}` is asked for, and this program was built without HDF5."
+    )))
 }
 
 #[cfg(feature = "hdf5")]
@@ -53,9 +59,11 @@ fn hdf5(file: &str, files: &dyn Files) -> Result<Picture> {
         fame_core::Error::new("fame::data::hdf5", format!("`{file}` {why}."))
             .with_help("A crop is an HDF5 file whose dataset `data` has height × width × 3 values in RGB: bytes, or floats of 0..=1.")
     };
-    let bytes = std::fs::read(files.locate(file)?).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    let bytes =
+        std::fs::read(files.locate(file)?).map_err(|e| bad(format!("cannot be read: {e}")))?;
     // As with pictures: somebody else's code reads somebody else's file.
-    let values = catch_unwind(AssertUnwindSafe(|| values(bytes))).unwrap_or_else(|_| Err("cannot be decoded: its decoder gave up".into()));
+    let values = catch_unwind(AssertUnwindSafe(|| values(bytes)))
+        .unwrap_or_else(|_| Err("cannot be decoded: its decoder gave up".into()));
     let ([height, width], values) = values.map_err(bad)?;
     if let Some(odd) = values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
         return Err(bad(format!("holds the value {odd}, which is not in 0..=1")));
@@ -81,7 +89,9 @@ fn values(bytes: Vec<u8>) -> std::result::Result<([usize; 2], Vec<f32>), String>
     }
     let kind = data.dtype().map_err(broken)?;
     let values: Vec<f32> = match kind {
-        DType::U8 => data.read::<u8>().map_err(broken)?.into_iter().map(|v| f32::from(v) / 255.0).collect(),
+        DType::U8 => {
+            data.read::<u8>().map_err(broken)?.into_iter().map(|v| f32::from(v) / 255.0).collect()
+        }
         DType::F32 | DType::F64 => data.read::<f32>().map_err(broken)?,
         other => return Err(format!("holds values of type {other}; bytes and floats can be read")),
     };
@@ -104,7 +114,8 @@ mod tests {
     #[cfg(not(feature = "hdf5"))]
     #[test]
     fn a_program_without_hdf5_says_how_to_get_it() {
-        let problems = super::super::testing::build(r#"Pairs(list: "a", crops: Hdf5)"#).err().unwrap();
+        let problems =
+            super::super::testing::build(r#"Pairs(list: "a", crops: Hdf5)"#).err().unwrap();
         assert!(problems[0].message.contains("--features hdf5"), "{}", problems[0].message);
     }
 
@@ -157,13 +168,25 @@ mod tests {
                 ("cut", ""),
                 ("text", "is no HDF5 file that can be read: "),
             ] {
-                std::fs::write(files.path().join("p.csv"), format!("G,P,T\nid0/{name}.jpg,id0/plain.jpg,1\n")).unwrap();
+                std::fs::write(
+                    files.path().join("p.csv"),
+                    format!("G,P,T\nid0/{name}.jpg,id0/plain.jpg,1\n"),
+                )
+                .unwrap();
                 let pairs = build(r#"Pairs(list: "p.csv", crops: Hdf5)"#).unwrap();
                 let said = told(pairs.load(&pairs.index(&files).unwrap()[0], &files).unwrap_err());
-                assert!(said.starts_with(&format!("[fame::data::hdf5]\ngallery: `id0_{name}.h5` {says}")), "{said}");
+                assert!(
+                    said.starts_with(&format!(
+                        "[fame::data::hdf5]\ngallery: `id0_{name}.h5` {says}"
+                    )),
+                    "{said}"
+                );
             }
-            std::fs::write(files.path().join("p.csv"), "G,P,T\nid0/none.jpg,id0/plain.jpg,1\n").unwrap();
-            let missing = told(build(r#"Pairs(list: "p.csv", crops: Hdf5)"#).unwrap().index(&files).unwrap_err());
+            std::fs::write(files.path().join("p.csv"), "G,P,T\nid0/none.jpg,id0/plain.jpg,1\n")
+                .unwrap();
+            let missing = told(
+                build(r#"Pairs(list: "p.csv", crops: Hdf5)"#).unwrap().index(&files).unwrap_err(),
+            );
             assert!(missing.contains("line 2: the file is not there: `id0_none.h5`."), "{missing}");
         }
 
@@ -171,7 +194,8 @@ mod tests {
         fn a_byte_anywhere_may_be_wrong() {
             let files = beside();
             let good = std::fs::read(files.path().join("id0_packed.h5")).unwrap();
-            std::fs::write(files.path().join("p.csv"), "G,P,T\nid0/hurt.jpg,id0/plain.jpg,1\n").unwrap();
+            std::fs::write(files.path().join("p.csv"), "G,P,T\nid0/hurt.jpg,id0/plain.jpg,1\n")
+                .unwrap();
             let pairs = build(r#"Pairs(list: "p.csv", crops: Hdf5)"#).unwrap();
             std::fs::write(files.path().join("id0_hurt.h5"), &good).unwrap();
             let item = &pairs.index(&files).unwrap()[0];

@@ -30,7 +30,8 @@ pub(super) struct Entry {
     /// Part of a cross-validation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fold: Option<String>,
-    /// Rectangles `[x0, y0, x1, y1]` in pixels of the picture as stored, the second corner beyond the last pixel, with what is in them.
+    /// Rectangles `[x0, y0, x1, y1]` in pixels of the picture as stored, the second corner beyond
+    /// the last pixel, with what is in them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) boxes: Vec<(String, [f32; 4])>,
     /// Points of a face, by role.
@@ -52,12 +53,15 @@ impl Entry {
     /// # Errors
     /// When the note is another's: a bug.
     pub(super) fn of(item: &ItemRef) -> Result<Self> {
-        serde_json::from_str(&item.note).map_err(|e| Error::bug(format!("item `{}` came back with another note: {e}.", item.id)))
+        serde_json::from_str(&item.note).map_err(|e| {
+            Error::bug(format!("item `{}` came back with another note: {e}.", item.id))
+        })
     }
 
     /// The sample of these pictures.
     pub(super) fn sample(&self, item: &ItemRef, pictures: Vec<(String, Picture)>) -> Sample {
-        let mut facts: Facts = self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
+        let mut facts: Facts =
+            self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
         facts.insert(ROW.to_owned(), self.row.into());
         facts.extend(self.fold.iter().map(|fold| (FOLD.to_owned(), fold.as_str().into())));
         Sample { id: item.id.clone(), pictures, label: self.label, genuine: self.genuine, facts }
@@ -72,10 +76,17 @@ impl Entry {
         for (label, corners) in &self.boxes {
             let [x0, y0, x1, y1] = *corners;
             // Lists round, and a corner may be a pixel outside.
-            let points = vec![[x0.clamp(0.0, width), y0.clamp(0.0, height)], [x1.clamp(0.0, width), y1.clamp(0.0, height)]];
+            let points = vec![
+                [x0.clamp(0.0, width), y0.clamp(0.0, height)],
+                [x1.clamp(0.0, width), y1.clamp(0.0, height)],
+            ];
             if points[0][0] >= points[1][0] || points[0][1] >= points[1][1] {
-                let message = format!("the box {corners:?} lies outside `{}`, which has {width} × {height} pixels.", picture.source);
-                return Err(Error::new("fame::data::box_outside", message).with_help("Is the list that of these pictures?"));
+                let message = format!(
+                    "the box {corners:?} lies outside `{}`, which has {width} × {height} pixels.",
+                    picture.source
+                );
+                return Err(Error::new("fame::data::box_outside", message)
+                    .with_help("Is the list that of these pictures?"));
             }
             let label = (!label.is_empty()).then(|| label.clone());
             picture.annotations.push(Annotation { name: BOX.to_owned(), label, points });
@@ -84,14 +95,26 @@ impl Entry {
     }
 
     /// The sample of a pair; `load` decodes the picture behind a file.
-    pub(super) fn pair(&self, item: &ItemRef, load: impl Fn(&str) -> Result<Picture>) -> Result<Sample> {
+    pub(super) fn pair(
+        &self,
+        item: &ItemRef,
+        load: impl Fn(&str) -> Result<Picture>,
+    ) -> Result<Sample> {
         let [gallery, probe] = item.files.as_slice() else {
-            return Err(Error::bug(format!("item `{}` of a list of pairs has {} files.", item.id, item.files.len())));
+            return Err(Error::bug(format!(
+                "item `{}` of a list of pairs has {} files.",
+                item.id,
+                item.files.len()
+            )));
         };
         let picture = |role: &str, file: &str| {
             let mut picture = load(file).map_err(|e| e.at(role))?;
             let points = self.points.get(role).cloned();
-            picture.annotations.extend(points.map(|points| Annotation { name: crate::prepare::LANDMARKS.to_owned(), label: None, points }));
+            picture.annotations.extend(points.map(|points| Annotation {
+                name: crate::prepare::LANDMARKS.to_owned(),
+                label: None,
+                points,
+            }));
             Ok((role.to_owned(), picture))
         };
         Ok(self.sample(item, vec![picture(GALLERY, gallery)?, picture(PROBE, probe)?]))
@@ -106,19 +129,28 @@ pub(super) fn picture(file: &str, files: &dyn Files) -> Result<Picture> {
 /// Names pairs after both files, `a--b`, and keeps what the list says about them.
 pub(super) fn name_pairs(found: Vec<([String; 2], Entry)>) -> Vec<ItemRef> {
     let both = |of: fn(&str) -> &str, [a, b]: &[String; 2]| format!("{}--{}", of(a), of(b));
-    let names: Vec<_> = found.iter().map(|(files, _)| (both(stem, files), both(without_extension, files))).collect();
+    let names: Vec<_> = found
+        .iter()
+        .map(|(files, _)| (both(stem, files), both(without_extension, files)))
+        .collect();
     let items = unique(&names).into_iter().zip(found);
-    items.map(|(id, (files, entry))| ItemRef { id, note: entry.note(), files: files.into() }).collect()
+    items
+        .map(|(id, (files, entry))| ItemRef { id, note: entry.note(), files: files.into() })
+        .collect()
 }
 
 /// Names items after their file and keeps what the list says about them.
 pub(super) fn name_pictures(found: Vec<(String, Entry)>) -> Vec<ItemRef> {
-    let names: Vec<_> = found.iter().map(|(file, _)| (stem(file).to_owned(), without_extension(file).to_owned())).collect();
+    let names: Vec<_> = found
+        .iter()
+        .map(|(file, _)| (stem(file).to_owned(), without_extension(file).to_owned()))
+        .collect();
     let items = unique(&names).into_iter().zip(found);
     items.map(|(id, (file, entry))| ItemRef { id, note: entry.note(), files: vec![file] }).collect()
 }
 
-/// What a reader must know about a list of pairs: how many of which kind, repeated ones, and pictures compared with themselves.
+/// What a reader must know about a list of pairs: how many of which kind, repeated ones, and
+/// pictures compared with themselves.
 pub(super) fn pair_notes(items: &[ItemRef]) -> Vec<String> {
     let entries: Vec<Entry> = items.iter().filter_map(|i| Entry::of(i).ok()).collect();
     let count = |wanted| entries.iter().filter(|e| e.genuine == Some(wanted)).count();
@@ -137,7 +169,9 @@ pub(super) fn pair_notes(items: &[ItemRef]) -> Vec<String> {
     items.iter().for_each(|i| *seen.entry(&i.files).or_default() += 1);
     let repeated = items.len() - seen.len();
     if repeated > 0 && seen.keys().any(|files| !files.is_empty()) {
-        notes.push(format!("{repeated} of the pairs repeat an earlier one: each counts as often as it is listed."));
+        notes.push(format!(
+            "{repeated} of the pairs repeat an earlier one: each counts as often as it is listed."
+        ));
     }
     let same = items.iter().filter(|i| i.files.len() == 2 && i.files[0] == i.files[1]).count();
     if same > 0 {
@@ -148,7 +182,8 @@ pub(super) fn pair_notes(items: &[ItemRef]) -> Vec<String> {
     notes
 }
 
-/// What a reader must know about a list of pictures: how many different ones there are, and whether they have labels.
+/// What a reader must know about a list of pictures: how many different ones there are, and whether
+/// they have labels.
 pub(super) fn picture_notes(items: &[ItemRef]) -> Vec<String> {
     let different: std::collections::BTreeSet<_> = items.iter().map(|i| &i.files).collect();
     let mut notes = Vec::new();

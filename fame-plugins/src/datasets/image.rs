@@ -19,7 +19,8 @@ pub struct Image {
     /// Its class, counted from 0, if known.
     #[serde(default)]
     pub label: Option<usize>,
-    /// Name of the item, of letters, digits, `.`, `_` and `-`. Default: the file's name without its extension.
+    /// Name of the item, of letters, digits, `.`, `_` and `-`. Default: the file's name without its
+    /// extension.
     #[serde(default)]
     pub id: Option<String>,
 }
@@ -32,7 +33,11 @@ impl Plugin<dyn Dataset> for Image {
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("file", !self.file.is_empty(), "must name a file");
         let id = self.id.get_or_insert_with(|| safe_id(stem(&self.file)));
-        parts.check("id", safe_id(id) == *id, "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot");
+        parts.check(
+            "id",
+            safe_id(id) == *id,
+            "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot",
+        );
     }
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {

@@ -23,15 +23,19 @@ use crate::pictures;
 
 /// ImageNet's validation pictures, or any set in its form, one item each, in the role `image`.
 ///
-/// `root` is flat (`ILSVRC2012_val_00000001.JPEG`) or has a folder for each class (`n01440764/…`, as torchvision's `ImageFolder`); which of them is found out. A class's
-/// number is its line in `classes`, from 0; without `classes` it is the place of the class's folder among all, sorted.
+/// `root` is flat (`ILSVRC2012_val_00000001.JPEG`) or has a folder for each class (`n01440764/…`,
+/// as torchvision's `ImageFolder`); which of them is found out. A class's number is its line in
+/// `classes`, from 0; without `classes` it is the place of the class's folder among all, sorted.
 ///
-/// Which pictures, in which order, is said by `list`: Kaggle's `LOC_val_solution.csv` (`ImageId,PredictionString`) or the FAME authors' protocols (a third column
-/// `target`). `PredictionString` holds groups of `wnid x_min y_min x_max y_max`; the label is the first group's, and every group is a box. A picture listed
-/// twice counts twice. Without `list` all pictures are taken, sorted. `boxes` is a folder of VOC XML files, which then are what says where the boxes are; for
-/// flat pictures without a list, it also says the labels.
+/// Which pictures, in which order, is said by `list`: Kaggle's `LOC_val_solution.csv`
+/// (`ImageId,PredictionString`) or the FAME authors' protocols (a third column `target`).
+/// `PredictionString` holds groups of `wnid x_min y_min x_max y_max`; the label is the first
+/// group's, and every group is a box. A picture listed twice counts twice. Without `list` all
+/// pictures are taken, sorted. `boxes` is a folder of VOC XML files, which then are what says where
+/// the boxes are; for flat pictures without a list, it also says the labels.
 ///
-/// Pictures are decoded as stored, without EXIF's turns: the boxes were drawn so, and torchvision reads them so.
+/// Pictures are decoded as stored, without EXIF's turns: the boxes were drawn so, and torchvision
+/// reads them so.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageNet {
@@ -40,7 +44,8 @@ pub struct ImageNet {
     /// The list of pictures with labels and boxes.
     #[serde(default)]
     pub list: Option<String>,
-    /// `LOC_synset_mapping.txt`, or any list whose lines begin with a class's name in the order of the model's outputs.
+    /// `LOC_synset_mapping.txt`, or any list whose lines begin with a class's name in the order of
+    /// the model's outputs.
     #[serde(default)]
     pub classes: Option<String>,
     /// A folder of VOC XML files, one for each picture.
@@ -53,9 +58,12 @@ pub struct ImageNet {
 
 impl Plugin<dyn Dataset> for ImageNet {
     const NAME: &'static str = "ImageNet";
-    const SUMMARY: &'static str = "ImageNet's validation set, flat or in class folders, with labels and boxes: role image";
-    const EXAMPLE: &'static str = r#"ImageNet(root: "val", list: "LOC_val_solution.csv", classes: "LOC_synset_mapping.txt")"#;
-    const REFERENCE: &'static str = "Russakovsky et al., IJCV 2015; lists: Kaggle, and the FAME authors' code";
+    const SUMMARY: &'static str =
+        "ImageNet's validation set, flat or in class folders, with labels and boxes: role image";
+    const EXAMPLE: &'static str =
+        r#"ImageNet(root: "val", list: "LOC_val_solution.csv", classes: "LOC_synset_mapping.txt")"#;
+    const REFERENCE: &'static str =
+        "Russakovsky et al., IJCV 2015; lists: Kaggle, and the FAME authors' code";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("root", !self.root.is_empty(), "must name a folder");
@@ -76,12 +84,16 @@ struct Found {
 
 impl Dataset for ImageNet {
     fn files(&self) -> Vec<String> {
-        [Some(self.root.clone()), self.list.clone(), self.classes.clone(), self.boxes.clone()].into_iter().flatten().collect()
+        [Some(self.root.clone()), self.list.clone(), self.classes.clone(), self.boxes.clone()]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
         let pictures = self.pictures(files)?;
-        let classes = Classes { numbers: self.numbers(&pictures, files)?, from: self.classes.as_deref() };
+        let classes =
+            Classes { numbers: self.numbers(&pictures, files)?, from: self.classes.as_deref() };
         let found = match &self.list {
             Some(list) => self.listed(list, &pictures, &classes, files)?,
             None => self.all(&pictures, &classes, files)?,
@@ -94,7 +106,10 @@ impl Dataset for ImageNet {
     }
 
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
-        let file = item.files.first().ok_or_else(|| Error::bug(format!("item `{}` has no file.", item.id)))?;
+        let file = item
+            .files
+            .first()
+            .ok_or_else(|| Error::bug(format!("item `{}` has no file.", item.id)))?;
         Entry::of(item)?.image(item, pictures::load_as_stored(&files.locate(file)?, file)?)
     }
 }
@@ -107,7 +122,11 @@ struct Classes<'a> {
 
 impl Classes<'_> {
     fn number(&self, class: &str) -> std::result::Result<usize, Wrong> {
-        let what = if self.from.is_some() { "the class is not in `classes`" } else { "there is no folder of this class" };
+        let what = if self.from.is_some() {
+            "the class is not in `classes`"
+        } else {
+            "there is no folder of this class"
+        };
         self.numbers.get(class).copied().ok_or((what, class.to_owned()))
     }
 }
@@ -125,25 +144,37 @@ impl ImageNet {
         if names.is_empty() {
             for class in &folders {
                 let folder = below(&self.root, class);
-                Self::entries(&folder, files)?.0.iter().for_each(|name| add(&folder, Some(class), name));
+                Self::entries(&folder, files)?
+                    .0
+                    .iter()
+                    .for_each(|name| add(&folder, Some(class), name));
             }
         }
         if all.is_empty() {
-            let message = format!("folder `{}` holds no picture, nor do the folders in it.", self.root);
-            return Err(Error::new("fame::data::empty_folder", message)
-                .with_help("`root` is the folder of the validation pictures, or of their class folders."));
+            let message =
+                format!("folder `{}` holds no picture, nor do the folders in it.", self.root);
+            return Err(Error::new("fame::data::empty_folder", message).with_help(
+                "`root` is the folder of the validation pictures, or of their class folders.",
+            ));
         }
         Ok(all)
     }
 
     /// The pictures and the folders in a folder, sorted.
     fn entries(folder: &str, files: &dyn Files) -> Result<(Vec<String>, Vec<String>)> {
-        let failed = |e: std::io::Error| Error::new("fame::data::unreadable_folder", format!("folder `{folder}` cannot be read: {e}."));
+        let failed = |e: std::io::Error| {
+            Error::new(
+                "fame::data::unreadable_folder",
+                format!("folder `{folder}` cannot be read: {e}."),
+            )
+        };
         let (mut pictures, mut folders) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(files.locate(folder)?).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let is_picture = Path::new(&name).extension().is_some_and(|e| pictures::EXTENSIONS.iter().any(|k| e.eq_ignore_ascii_case(k)));
+            let is_picture = Path::new(&name)
+                .extension()
+                .is_some_and(|e| pictures::EXTENSIONS.iter().any(|k| e.eq_ignore_ascii_case(k)));
             if name.starts_with('.') {
                 continue;
             }
@@ -159,15 +190,23 @@ impl ImageNet {
         Ok((pictures, folders))
     }
 
-    fn numbers(&self, pictures: &BTreeMap<String, Vec<Found>>, files: &dyn Files) -> Result<BTreeMap<String, usize>> {
+    fn numbers(
+        &self,
+        pictures: &BTreeMap<String, Vec<Found>>,
+        files: &dyn Files,
+    ) -> Result<BTreeMap<String, usize>> {
         let Some(classes) = &self.classes else {
-            let names: BTreeSet<&String> = pictures.values().flatten().filter_map(|f| f.class.as_ref()).collect();
+            let names: BTreeSet<&String> =
+                pictures.values().flatten().filter_map(|f| f.class.as_ref()).collect();
             return Ok(names.into_iter().enumerate().map(|(n, name)| (name.clone(), n)).collect());
         };
         let text = text_of(classes, files)?;
         let mut faults = Faults::new(classes);
         let mut numbers = BTreeMap::new();
-        let lines = text.lines().enumerate().filter_map(|(n, line)| Some((n + 1, line.split_whitespace().next()?)));
+        let lines = text
+            .lines()
+            .enumerate()
+            .filter_map(|(n, line)| Some((n + 1, line.split_whitespace().next()?)));
         for (number, (line, name)) in lines.enumerate() {
             if numbers.insert(name.to_owned(), number).is_some() {
                 faults.add(line, "the class is listed twice", name);
@@ -191,8 +230,10 @@ impl ImageNet {
                 .with_help("Add `classes`: LOC_synset_mapping.txt lists the classes in the order of the model's outputs."));
         }
         let Some(header) = table.header(&["ImageId", "PredictionString"]) else {
-            let message = format!("the first line of list `{list}` is not `ImageId,PredictionString`.");
-            return Err(Error::new("fame::data::columns", message).with_help("Lists of another form are read by ImageList(list: …)."));
+            let message =
+                format!("the first line of list `{list}` is not `ImageId,PredictionString`.");
+            return Err(Error::new("fame::data::columns", message)
+                .with_help("Lists of another form are read by ImageList(list: …)."));
         };
         let [image, boxes] = header.need([&["ImageId"], &["PredictionString"]])?;
         let target = header.find(&["target"]);
@@ -226,18 +267,30 @@ impl ImageNet {
         Ok(found)
     }
 
-    fn all(&self, pictures: &BTreeMap<String, Vec<Found>>, classes: &Classes<'_>, files: &dyn Files) -> Result<Vec<(String, Entry)>> {
+    fn all(
+        &self,
+        pictures: &BTreeMap<String, Vec<Found>>,
+        classes: &Classes<'_>,
+        files: &dyn Files,
+    ) -> Result<Vec<(String, Entry)>> {
         let mut faults = Vec::new();
         let mut found = Vec::new();
-        for (name, picture) in pictures.iter().flat_map(|(name, all)| all.iter().map(move |p| (name, p))) {
+        for (name, picture) in
+            pictures.iter().flat_map(|(name, all)| all.iter().map(move |p| (name, p)))
+        {
             let boxes = match &self.boxes {
-                Some(folder) => self.voc(folder, name, picture.class.as_deref(), files, &mut faults).unwrap_or_default(),
+                Some(folder) => self
+                    .voc(folder, name, picture.class.as_deref(), files, &mut faults)
+                    .unwrap_or_default(),
                 None => Vec::new(),
             };
             let class = picture.class.as_deref().or(boxes.first().map(|(class, _)| class.as_str()));
             let mut of_picture = Faults::new(&picture.file);
-            // Without `classes`, the names in XML files have no numbers; the pictures then have no label, which is noted.
-            let label = class.filter(|_| !classes.numbers.is_empty()).and_then(|class| of_picture.keep(1, classes.number(class)));
+            // Without `classes`, the names in XML files have no numbers; the pictures then have no
+            // label, which is noted.
+            let label = class
+                .filter(|_| !classes.numbers.is_empty())
+                .and_then(|class| of_picture.keep(1, classes.number(class)));
             faults.push(of_picture);
             found.push((picture.file.clone(), Entry { label, boxes, ..Entry::default() }));
         }
@@ -264,7 +317,11 @@ impl ImageNet {
         let boxes = match text_of(&shown, files) {
             Ok(text) => self.rectangles(&text, &mut of_file),
             Err(e) => {
-                of_file.add(1, "there is no XML file of the picture", e.message.trim_end_matches('.'));
+                of_file.add(
+                    1,
+                    "there is no XML file of the picture",
+                    e.message.trim_end_matches('.'),
+                );
                 None
             }
         };
@@ -282,14 +339,21 @@ impl ImageNet {
         };
         let objects = document.descendants().filter(|n| n.has_tag_name("object"));
         let text = |parent: roxmltree::Node<'_, '_>, tag: &str| {
-            parent.descendants().find(|n| n.has_tag_name(tag)).and_then(|n| n.text()).unwrap_or_default().trim().to_owned()
+            parent
+                .descendants()
+                .find(|n| n.has_tag_name(tag))
+                .and_then(|n| n.text())
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
         };
         let mut boxes = Vec::new();
         for object in objects {
             let line = document.text_pos_at(object.range().start).row as usize;
             // By tag: tools write the corners in different orders.
             let cells = ["xmin", "ymin", "xmax", "ymax"].map(|tag| text(object, tag));
-            let corners = numbers(&cells.each_ref().map(String::as_str)).and_then(|corners| self.box_end.corners(corners));
+            let corners = numbers(&cells.each_ref().map(String::as_str))
+                .and_then(|corners| self.box_end.corners(corners));
             if let Some(corners) = faults.keep(line, corners) {
                 boxes.push((text(object, "name"), corners));
             }
@@ -302,7 +366,10 @@ impl ImageNet {
 }
 
 /// The only picture called `name`.
-fn only<'a>(pictures: &'a BTreeMap<String, Vec<Found>>, name: &str) -> std::result::Result<&'a Found, Wrong> {
+fn only<'a>(
+    pictures: &'a BTreeMap<String, Vec<Found>>,
+    name: &str,
+) -> std::result::Result<&'a Found, Wrong> {
     match pictures.get(name).map(Vec::as_slice) {
         Some([one]) => Ok(one),
         Some(_) => Err(("several pictures have this name", name.to_owned())),
@@ -314,12 +381,19 @@ fn only<'a>(pictures: &'a BTreeMap<String, Vec<Found>>, name: &str) -> std::resu
 fn groups(text: &str, end: BoxEnd) -> std::result::Result<Vec<(String, [f32; 4])>, Wrong> {
     let cells: Vec<&str> = text.split_whitespace().collect();
     if !cells.len().is_multiple_of(5) {
-        return Err(("`PredictionString` is not groups of `wnid x_min y_min x_max y_max`", text.to_owned()));
+        return Err((
+            "`PredictionString` is not groups of `wnid x_min y_min x_max y_max`",
+            text.to_owned(),
+        ));
     }
-    cells.chunks(5).map(|group| Ok((group[0].to_owned(), end.corners(numbers(&group[1..])?)?))).collect()
+    cells
+        .chunks(5)
+        .map(|group| Ok((group[0].to_owned(), end.corners(numbers(&group[1..])?)?)))
+        .collect()
 }
 
-/// The devkit's labels count the classes in an order of their own: read as class numbers, every accuracy would be that of chance, with no other sign.
+/// The devkit's labels count the classes in an order of their own: read as class numbers, every
+/// accuracy would be that of chance, with no other sign.
 fn refuse_devkit(table: &Table) -> Result<()> {
     let numbers = |cells: &[String]| matches!(cells, [only] if only.parse::<u32>().is_ok());
     if !table.rows.iter().take(3).all(|(_, cells)| numbers(cells)) {
@@ -361,7 +435,10 @@ mod tests {
     }
 
     fn brief(samples: &[Sample]) -> Vec<(&str, Option<usize>, usize)> {
-        samples.iter().map(|s| (s.id.as_str(), s.label, s.pictures[0].1.annotations.len())).collect()
+        samples
+            .iter()
+            .map(|s| (s.id.as_str(), s.label, s.pictures[0].1.annotations.len()))
+            .collect()
     }
 
     const LISTED: &str = r#"ImageNet(root: "val", list: "l.csv", classes: "classes.txt")"#;
@@ -369,7 +446,11 @@ mod tests {
     #[test]
     fn kaggles_list_and_the_authors_are_read() {
         let files = flat();
-        put(&files, "l.csv", "ImageId,PredictionString\nv_2,n02 0 0 2 3 n02 1 1 500 2 \nv_1,n01 0 0 1 1 \n");
+        put(
+            &files,
+            "l.csv",
+            "ImageId,PredictionString\nv_2,n02 0 0 2 3 n02 1 1 500 2 \nv_1,n01 0 0 1 1 \n",
+        );
         let samples = read(&files, LISTED);
         assert_eq!(brief(&samples), [("v_2", Some(1), 2), ("v_1", Some(0), 1)]);
         let second = &samples[0].pictures[0].1.annotations[1];
@@ -378,22 +459,44 @@ mod tests {
             ("box", Some("n02"), &[[1.0, 1.0], [4.0, 2.0]][..])
         );
         // The authors' protocols repeat pictures.
-        put(&files, "l.csv", "ImageId,PredictionString,target\nv_2,n02 0 0 2 3 ,n02\nv_2,n02 0 0 2 3 ,n02\nv_1,,n01\n");
+        put(
+            &files,
+            "l.csv",
+            "ImageId,PredictionString,target\nv_2,n02 0 0 2 3 ,n02\nv_2,n02 0 0 2 3 ,n02\nv_1,,n01\n",
+        );
         let samples = read(&files, LISTED);
-        assert_eq!(brief(&samples), [("val_v_2", Some(1), 1), ("val_v_2-2", Some(1), 1), ("v_1", Some(0), 0)]);
+        assert_eq!(
+            brief(&samples),
+            [("val_v_2", Some(1), 1), ("val_v_2-2", Some(1), 1), ("v_1", Some(0), 0)]
+        );
         assert_eq!(samples[2].row(), Some(2));
         let set = build(LISTED).unwrap();
         let notes = set.notes(&set.index(&files).unwrap());
-        assert_eq!(notes, ["3 rows name 2 different pictures: 1 repeat an earlier row, and count as often as they are listed."]);
+        assert_eq!(
+            notes,
+            [
+                "3 rows name 2 different pictures: 1 repeat an earlier row, and count as often as they are listed."
+            ]
+        );
     }
 
     #[test]
     fn class_folders_number_their_classes() {
-        let files = Beside::with(&[("val/n02/b.JPEG", GRAY), ("val/n01/a.jpg", GRAY), ("val/n07/a.png", GRAY)]);
+        let files = Beside::with(&[
+            ("val/n02/b.JPEG", GRAY),
+            ("val/n01/a.jpg", GRAY),
+            ("val/n07/a.png", GRAY),
+        ]);
         let samples = read(&files, r#"ImageNet(root: "val")"#);
-        assert_eq!(brief(&samples), [("val_n01_a", Some(0), 0), ("b", Some(1), 0), ("val_n07_a", Some(2), 0)]);
+        assert_eq!(
+            brief(&samples),
+            [("val_n01_a", Some(0), 0), ("b", Some(1), 0), ("val_n07_a", Some(2), 0)]
+        );
         put(&files, "l.csv", "ImageId,PredictionString\nb,n02 0 0 2 3 \n");
-        assert_eq!(brief(&read(&files, r#"ImageNet(root: "val/", list: "l.csv")"#)), [("b", Some(1), 1)]);
+        assert_eq!(
+            brief(&read(&files, r#"ImageNet(root: "val/", list: "l.csv")"#)),
+            [("b", Some(1), 1)]
+        );
     }
 
     const XML: &str = "<annotation><filename>v_1</filename><size><width>4</width><height>3</height></size>
@@ -405,12 +508,18 @@ mod tests {
         let files = flat();
         put(&files, "xml/v_1.xml", XML);
         put(&files, "xml/v_2.xml", XML);
-        let samples = read(&files, r#"ImageNet(root: "val", classes: "classes.txt", boxes: "xml", box_end: Inclusive)"#);
+        let samples = read(
+            &files,
+            r#"ImageNet(root: "val", classes: "classes.txt", boxes: "xml", box_end: Inclusive)"#,
+        );
         assert_eq!(brief(&samples), [("v_1", Some(1), 2), ("v_2", Some(1), 2)]);
         assert_eq!(samples[0].pictures[0].1.annotations[0].points, [[0.0, 1.0], [3.0, 3.0]]);
         // A list may still say which pictures, in which order.
         put(&files, "l.csv", "ImageId,PredictionString\nv_2,n02 0 0 1 1 \n");
-        let samples = read(&files, r#"ImageNet(root: "val", list: "l.csv", classes: "classes.txt", boxes: "xml")"#);
+        let samples = read(
+            &files,
+            r#"ImageNet(root: "val", list: "l.csv", classes: "classes.txt", boxes: "xml")"#,
+        );
         assert_eq!(brief(&samples), [("v_2", Some(1), 2)]);
         assert_eq!(samples[0].pictures[0].1.annotations[0].points, [[0.0, 1.0], [2.0, 2.0]]);
     }
@@ -425,16 +534,25 @@ mod tests {
             "ImageId,PredictionString,target\nv_1,n01 0 0 1 ,n01\nv_9,n01 0 0 1 1,n01\nv_1,n03 0 0 1 1,n03\nv_1,n01 5 0 1 1,n01\nv_1,n01 a 0 1 1,n01\nv_1,n01 0 0 1 1,n02\nv_1,,\n",
         );
         insta::assert_snapshot!("imagenet_rows", index(LISTED));
-        insta::assert_snapshot!("imagenet_no_classes", index(r#"ImageNet(root: "val", list: "l.csv")"#));
+        insta::assert_snapshot!(
+            "imagenet_no_classes",
+            index(r#"ImageNet(root: "val", list: "l.csv")"#)
+        );
         put(&files, "l.csv", "490\n361\n171\n");
         insta::assert_snapshot!("imagenet_devkit", index(LISTED));
         put(&files, "l.csv", "name,class\nv_1,n01\n");
         insta::assert_snapshot!("imagenet_columns", index(LISTED));
         put(&files, "xml/v_1.xml", &XML.replace("<xmax>2</xmax>", "<xmax>0</xmax>"));
         put(&files, "xml/v_2.xml", "<annotation>\n<object>\n</annotation>");
-        insta::assert_snapshot!("imagenet_xml", index(r#"ImageNet(root: "val", classes: "classes.txt", boxes: "xml")"#));
+        insta::assert_snapshot!(
+            "imagenet_xml",
+            index(r#"ImageNet(root: "val", classes: "classes.txt", boxes: "xml")"#)
+        );
         put(&files, "classes.txt", "n01 a\nn02 b\nn01 c\n");
-        insta::assert_snapshot!("imagenet_classes", index(r#"ImageNet(root: "val", classes: "classes.txt")"#));
+        insta::assert_snapshot!(
+            "imagenet_classes",
+            index(r#"ImageNet(root: "val", classes: "classes.txt")"#)
+        );
         std::fs::create_dir(files.path().join("none")).unwrap();
         insta::assert_snapshot!("imagenet_empty", index(r#"ImageNet(root: "none")"#));
     }

@@ -19,12 +19,14 @@ use super::{
 };
 use crate::pictures;
 
-/// A verification set as insightface distributes them (`lfw.bin`, `cfp_fp.bin`, `agedb_30.bin`, …): a Python pickle of encoded pictures, two for each pair, and of whether
-/// each pair shows one person. Pictures are aligned already.
+/// A verification set as insightface distributes them (`lfw.bin`, `cfp_fp.bin`, `agedb_30.bin`, …):
+/// a Python pickle of encoded pictures, two for each pair, and of whether each pair shows one
+/// person. Pictures are aligned already.
 ///
-/// Pickles of protocols 2 to 5 are read, as Python 2 or 3 wrote them, with byte strings or arrays of `uint8`; nothing in them is executed, and pictures are loaded one
-/// by one from their place in the file. Items are named after the file and their row, from 0: `lfw-00017`; folds are consecutive parts, as insightface's own
-/// evaluation cuts them, named from `1`.
+/// Pickles of protocols 2 to 5 are read, as Python 2 or 3 wrote them, with byte strings or arrays
+/// of `uint8`; nothing in them is executed, and pictures are loaded one by one from their place in
+/// the file. Items are named after the file and their row, from 0: `lfw-00017`; folds are
+/// consecutive parts, as insightface's own evaluation cuts them, named from `1`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InsightfaceBin {
@@ -44,7 +46,8 @@ fn ten() -> usize {
 
 impl Plugin<dyn Dataset> for InsightfaceBin {
     const NAME: &'static str = "InsightfaceBin";
-    const SUMMARY: &'static str = "A verification set of insightface: one .bin file of aligned pairs";
+    const SUMMARY: &'static str =
+        "A verification set of insightface: one .bin file of aligned pairs";
     const EXAMPLE: &'static str = r#"InsightfaceBin(file: "lfw.bin")"#;
     const REFERENCE: &'static str = "insightface, recognition/arcface_torch/eval/verification.py";
 
@@ -71,7 +74,11 @@ impl Dataset for InsightfaceBin {
         let pickle = pickle::read(&mut file, size).map_err(|why| self.bad(&why))?;
         let (pictures, same) = self.parts(&pickle.value, &mut file)?;
         if pictures.len() != 2 * same.len() || same.is_empty() {
-            let why = format!("holds {} pictures for {} pairs; there must be two for each", pictures.len(), same.len());
+            let why = format!(
+                "holds {} pictures for {} pairs; there must be two for each",
+                pictures.len(),
+                same.len()
+            );
             return Err(self.bad(&why));
         }
         let mut reader = BufReader::new(file);
@@ -96,7 +103,11 @@ impl Dataset for InsightfaceBin {
             }
             let fold = Some((1 + fold_of(row, same.len(), self.folds)).to_string());
             let entry = Entry { row, genuine: Some(*genuine), fold, facts, ..Entry::default() };
-            items.push(ItemRef { id: fame_core::contract::safe_id(&format!("{stem}-{row:05}")), files: Vec::new(), note: entry.note() });
+            items.push(ItemRef {
+                id: fame_core::contract::safe_id(&format!("{stem}-{row:05}")),
+                files: Vec::new(),
+                note: entry.note(),
+            });
         }
         faults.into_result()?;
         Ok(items)
@@ -111,7 +122,9 @@ impl Dataset for InsightfaceBin {
         let mut file = self.open(files)?;
         let mut picture = |role: &str| -> Result<(String, Picture)> {
             let place = entry.facts.get(&format!("{role}_bytes")).and_then(|text| place(text));
-            let place = place.ok_or_else(|| Error::bug(format!("item `{}` came back without the place of its {role}.", item.id)))?;
+            let place = place.ok_or_else(|| {
+                Error::bug(format!("item `{}` came back without the place of its {role}.", item.id))
+            })?;
             let bytes = pickle::bytes_at(&mut file, place).map_err(|why| self.bad(&why))?;
             let shown = format!("{}#{}", self.file, 2 * entry.row + usize::from(role == PROBE));
             Ok((role.to_owned(), pictures::decode(&bytes, &shown).map_err(|e| e.at(role))?))
@@ -132,7 +145,8 @@ fn place(text: &str) -> Option<Place> {
     Some(Place { at: at.parse().ok()?, length: length.parse().ok()?, latin1 })
 }
 
-/// The part, from 0, that `row` of `rows` falls in when they are cut into `folds` in order; the first parts take what is left over, as scikit-learn's `KFold`.
+/// The part, from 0, that `row` of `rows` falls in when they are cut into `folds` in order; the
+/// first parts take what is left over, as scikit-learn's `KFold`.
 fn fold_of(row: usize, rows: usize, folds: usize) -> usize {
     let (each, more) = (rows / folds, rows % folds);
     let large = more * (each + 1);
@@ -149,8 +163,9 @@ impl InsightfaceBin {
     }
 
     fn bad(&self, why: &str) -> Error {
-        Error::new("fame::data::pickle", format!("`{}` {why}.", self.file))
-            .with_help("A .bin file of insightface is a pickle of (list of encoded pictures, list of bool).")
+        Error::new("fame::data::pickle", format!("`{}` {why}.", self.file)).with_help(
+            "A .bin file of insightface is a pickle of (list of encoded pictures, list of bool).",
+        )
     }
 
     /// Places of the pictures, and whether each pair shows one person.
@@ -164,7 +179,11 @@ impl InsightfaceBin {
         };
         let pictures = pictures.borrow();
         let places = pictures.iter().enumerate().map(|(n, picture)| {
-            bytes_of(picture).ok_or_else(|| self.bad(&format!("holds something else than an encoded picture, as its number {n}")))
+            bytes_of(picture).ok_or_else(|| {
+                self.bad(&format!(
+                    "holds something else than an encoded picture, as its number {n}"
+                ))
+            })
         });
         let places = places.collect::<Result<Vec<_>>>()?;
         let same = self.truths(same, file)?;
@@ -178,16 +197,22 @@ impl InsightfaceBin {
                 Value::Bool(b) => Ok(*b),
                 Value::Integer(n @ 0..=1) => Ok(*n == 1),
                 // A single value of an array: `scalar(dtype, bytes)`.
-                Value::Call(call) if call.name.ends_with("multiarray scalar") => match call.with.borrow().as_slice() {
-                    [_, Value::Bytes(place)] if place.length == 1 || place.latin1 => Ok(read(*place)? == [1]),
-                    _ => Err(self.bad("holds labels that are not bool")),
-                },
+                Value::Call(call) if call.name.ends_with("multiarray scalar") => {
+                    match call.with.borrow().as_slice() {
+                        [_, Value::Bytes(place)] if place.length == 1 || place.latin1 => {
+                            Ok(read(*place)? == [1])
+                        }
+                        _ => Err(self.bad("holds labels that are not bool")),
+                    }
+                }
                 _ => Err(self.bad("holds labels that are not bool")),
             };
             return list.borrow().iter().map(of).collect();
         }
         match array(same) {
-            Some((kind, place)) if matches!(&*kind, "b1" | "u1" | "?" | "i1") => Ok(read(place)?.iter().map(|b| *b != 0).collect()),
+            Some((kind, place)) if matches!(&*kind, "b1" | "u1" | "?" | "i1") => {
+                Ok(read(place)?.iter().map(|b| *b != 0).collect())
+            }
             _ => Err(self.bad("holds labels that are not bool")),
         }
     }
@@ -212,7 +237,9 @@ fn array(value: &Value) -> Option<(std::rc::Rc<str>, Place)> {
     let state = state.borrow();
     let [_, _, Value::Call(dtype), _, Value::Bytes(place)] = state.as_slice() else { return None };
     match dtype.with.borrow().as_slice() {
-        [Value::Text(kind, _), ..] if dtype.name.ends_with(" dtype") => Some((kind.clone(), *place)),
+        [Value::Text(kind, _), ..] if dtype.name.ends_with(" dtype") => {
+            Some((kind.clone(), *place))
+        }
         _ => None,
     }
 }

@@ -13,9 +13,11 @@ use super::{
     list::{Faults, Wrong, below, check_file, text_of},
 };
 
-/// The pairs of Labeled Faces in the Wild, as its `pairs.txt` (view 2, ten folds) or `pairsDevTrain.txt` (view 1, one) lists them. The first line is `folds pairs` or
-/// `pairs`; then come, fold by fold, as many genuine rows `Name i j` as impostor rows `NameA i NameB j`. Pictures are `Name/Name_0001.jpg`. The sample's fold is
-/// `1` to `10`, its row counts the list's pairs from 0.
+/// The pairs of Labeled Faces in the Wild, as its `pairs.txt` (view 2, ten folds) or
+/// `pairsDevTrain.txt` (view 1, one) lists them. The first line is `folds pairs` or `pairs`; then
+/// come, fold by fold, as many genuine rows `Name i j` as impostor rows `NameA i NameB j`. Pictures
+/// are `Name/Name_0001.jpg`. The sample's fold is `1` to `10`, its row counts the list's pairs from
+/// 0.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LfwPairs {
@@ -60,12 +62,20 @@ impl Dataset for LfwPairs {
 
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
         let text = text_of(&self.pairs, files)?;
-        let mut lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.split_whitespace().collect::<Vec<_>>()));
+        let mut lines = text
+            .lines()
+            .enumerate()
+            .map(|(n, line)| (n + 1, line.split_whitespace().collect::<Vec<_>>()));
         let head = lines.by_ref().find(|(_, cells)| !cells.is_empty());
-        let (folds, each) = head.as_ref().and_then(|(_, cells)| first_line(cells)).ok_or_else(|| {
-            let message = format!("the first line of `{}` is neither `folds pairs` nor `pairs`.", self.pairs);
-            Error::new("fame::data::lfw", message).with_help("Lists of the form `path path label` are read by Pairs(list: …).")
-        })?;
+        let (folds, each) =
+            head.as_ref().and_then(|(_, cells)| first_line(cells)).ok_or_else(|| {
+                let message = format!(
+                    "the first line of `{}` is neither `folds pairs` nor `pairs`.",
+                    self.pairs
+                );
+                Error::new("fame::data::lfw", message)
+                    .with_help("Lists of the form `path path label` are read by Pairs(list: …).")
+            })?;
         let rows: Vec<_> = lines.filter(|(_, cells)| !cells.is_empty()).collect();
         if rows.len() != 2 * folds * each {
             let message = format!(
@@ -74,11 +84,15 @@ impl Dataset for LfwPairs {
                 2 * folds * each,
                 rows.len()
             );
-            return Err(Error::new("fame::data::lfw", message).with_help("The list was probably cut off; get it again."));
+            return Err(Error::new("fame::data::lfw", message)
+                .with_help("The list was probably cut off; get it again."));
         }
         let missing: Vec<_> = self.folds.iter().filter(|f| **f > folds).collect();
         if !missing.is_empty() {
-            return Err(Error::new("fame::data::no_fold", format!("`{}` has {folds} fold(s), and no fold {missing:?}.", self.pairs)));
+            return Err(Error::new(
+                "fame::data::no_fold",
+                format!("`{}` has {folds} fold(s), and no fold {missing:?}.", self.pairs),
+            ));
         }
         let mut faults = Faults::new(&self.pairs);
         let mut found = Vec::new();
@@ -86,13 +100,25 @@ impl Dataset for LfwPairs {
             let (fold, wanted) = (1 + row / (2 * each), row % (2 * each) < each);
             let Some((pair, genuine)) = faults.keep(*line, self.pair(cells)) else { continue };
             if genuine != wanted {
-                let what = if wanted { "a genuine pair is due here" } else { "an impostor pair is due here" };
+                let what = if wanted {
+                    "a genuine pair is due here"
+                } else {
+                    "an impostor pair is due here"
+                };
                 faults.add(*line, what, &cells.join(" "));
                 continue;
             }
             if self.folds.is_empty() || self.folds.contains(&fold) {
                 pair.iter().for_each(|file| check_file(file, *line, files, &mut faults));
-                found.push((pair, Entry { row, genuine: Some(genuine), fold: Some(fold.to_string()), ..Entry::default() }));
+                found.push((
+                    pair,
+                    Entry {
+                        row,
+                        genuine: Some(genuine),
+                        fold: Some(fold.to_string()),
+                        ..Entry::default()
+                    },
+                ));
             }
         }
         faults.into_result()?;
@@ -110,7 +136,10 @@ impl Dataset for LfwPairs {
 
 /// Folds, and pairs of either kind in each.
 fn first_line(cells: &[&str]) -> Option<(usize, usize)> {
-    let numbers: Vec<usize> = cells.iter().map(|c| c.parse().ok().filter(|n| (1..1_000_000).contains(n))).collect::<Option<_>>()?;
+    let numbers: Vec<usize> = cells
+        .iter()
+        .map(|c| c.parse().ok().filter(|n| (1..1_000_000).contains(n)))
+        .collect::<Option<_>>()?;
     match numbers[..] {
         [each] => Some((1, each)),
         [folds, each] => Some((folds, each)),
@@ -128,7 +157,8 @@ impl LfwPairs {
     }
 
     fn file(&self, name: &str, number: &str) -> std::result::Result<String, Wrong> {
-        let number: u32 = number.parse().map_err(|_| ("a picture's number is no number", number.to_owned()))?;
+        let number: u32 =
+            number.parse().map_err(|_| ("a picture's number is no number", number.to_owned()))?;
         Ok(below(&self.root, &format!("{name}/{name}_{number:04}{}", self.extension)))
     }
 }
@@ -159,8 +189,23 @@ mod tests {
         std::fs::write(files.path().join("pairs.txt"), PAIRS).unwrap();
         let read = |rest: &str| {
             let lfw = build(&spec(rest)).unwrap();
-            let samples = lfw.index(&files).unwrap().iter().map(|i| lfw.load(i, &files).unwrap()).collect::<Vec<_>>();
-            samples.iter().map(|s| (s.id.clone(), s.genuine.unwrap(), s.row().unwrap(), s.fold().unwrap().to_owned())).collect::<Vec<_>>()
+            let samples = lfw
+                .index(&files)
+                .unwrap()
+                .iter()
+                .map(|i| lfw.load(i, &files).unwrap())
+                .collect::<Vec<_>>();
+            samples
+                .iter()
+                .map(|s| {
+                    (
+                        s.id.clone(),
+                        s.genuine.unwrap(),
+                        s.row().unwrap(),
+                        s.fold().unwrap().to_owned(),
+                    )
+                })
+                .collect::<Vec<_>>()
         };
         let all = read("");
         assert_eq!(all[0], ("Ada_0001--Ada_0002".to_owned(), true, 0, "1".to_owned()));
@@ -175,7 +220,10 @@ mod tests {
             std::fs::write(files.path().join("pairs.txt"), text).unwrap();
             told(build(&spec(rest)).unwrap().index(&files).unwrap_err())
         };
-        insta::assert_snapshot!("lfw_rows", told("2 1\nAda 1 x\nAda 1\nBob 1 Ada 2\nBob 1 Eve 1\n", ""));
+        insta::assert_snapshot!(
+            "lfw_rows",
+            told("2 1\nAda 1 x\nAda 1\nBob 1 Ada 2\nBob 1 Eve 1\n", "")
+        );
         insta::assert_snapshot!("lfw_short", told("10 300\nAda 1 2\n", ""));
         insta::assert_snapshot!("lfw_first_line", told("a.jpg b.jpg 1\n", ""));
         insta::assert_snapshot!("lfw_fold", told(PAIRS, ", folds: [1, 3]"));

@@ -19,7 +19,11 @@ pub(super) fn text_of(shown: &str, files: &dyn Files) -> Result<String> {
     let bad = |why: String| Error::new("fame::data::list", format!("list `{shown}` {why}."));
     let about = std::fs::metadata(&path).map_err(|e| bad(format!("cannot be read: {e}")))?;
     if !about.is_file() || about.len() > MAX_BYTES {
-        let what = if about.is_file() { format!("has {} bytes, which no list has", about.len()) } else { "is not a file".to_owned() };
+        let what = if about.is_file() {
+            format!("has {} bytes, which no list has", about.len())
+        } else {
+            "is not a file".to_owned()
+        };
         return Err(bad(what));
     }
     let bytes = std::fs::read(&path).map_err(|e| bad(format!("cannot be read: {e}")))?;
@@ -39,7 +43,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Reads `shown` as comma-separated, tab-separated or, when its first line holds neither, space-separated text. Cells may be quoted.
+    /// Reads `shown` as comma-separated, tab-separated or, when its first line holds neither,
+    /// space-separated text. Cells may be quoted.
     ///
     /// # Errors
     /// When it cannot be read, is empty, or a quote never ends.
@@ -51,7 +56,10 @@ impl Table {
             None => spaced(&text),
         };
         if rows.is_empty() {
-            return Err(Error::new("fame::data::empty_list", format!("list `{shown}` has no rows.")));
+            return Err(Error::new(
+                "fame::data::empty_list",
+                format!("list `{shown}` has no rows."),
+            ));
         }
         Ok(Self { file: shown.to_owned(), rows })
     }
@@ -59,18 +67,27 @@ impl Table {
     /// Takes the first row away if any of its cells is one of `names`: a header.
     pub(super) fn header(&mut self, names: &[&str]) -> Option<Header> {
         let known = |cell: &String| names.iter().any(|n| cell.eq_ignore_ascii_case(n));
-        self.rows.first()?.1.iter().any(known).then(|| Header { file: self.file.clone(), cells: self.rows.remove(0).1 })
+        self.rows
+            .first()?
+            .1
+            .iter()
+            .any(known)
+            .then(|| Header { file: self.file.clone(), cells: self.rows.remove(0).1 })
     }
 }
 
-/// Rows of separated text (RFC 4180, except that a quoted cell cannot go on in the next line: no list of paths needs it, and an unclosed quote would swallow
-/// all that follows). Written here because the crate `csv` turns a feature of `serde_core` on, with which every dependency builds anew.
+/// Rows of separated text (RFC 4180, except that a quoted cell cannot go on in the next line: no
+/// list of paths needs it, and an unclosed quote would swallow all that follows). Written here
+/// because the crate `csv` turns a feature of `serde_core` on, with which every dependency builds
+/// anew.
 fn separated(shown: &str, text: &str, separator: char) -> Result<Vec<(usize, Vec<String>)>> {
     let mut faults = Faults::new(shown);
     let mut rows = Vec::new();
     for (n, line) in text.lines().enumerate() {
         let cells = faults.keep(n + 1, cells(line, separator));
-        rows.extend(cells.filter(|cells| cells.iter().any(|c| !c.is_empty())).map(|cells| (n + 1, cells)));
+        rows.extend(
+            cells.filter(|cells| cells.iter().any(|c| !c.is_empty())).map(|cells| (n + 1, cells)),
+        );
     }
     faults.into_result()?;
     Ok(rows)
@@ -81,7 +98,8 @@ fn cells(line: &str, separator: char) -> std::result::Result<Vec<String>, Wrong>
     let mut rest = line;
     loop {
         let (cell, after) = match rest.trim_start_matches(' ').strip_prefix('"') {
-            Some(inner) => quoted_cell(inner, separator).ok_or(("a quote does not end with its cell", line.to_owned()))?,
+            Some(inner) => quoted_cell(inner, separator)
+                .ok_or(("a quote does not end with its cell", line.to_owned()))?,
             None => match rest.split_once(separator) {
                 Some((cell, after)) => (cell.trim().to_owned(), Some(after)),
                 None => (rest.trim().to_owned(), None),
@@ -117,7 +135,11 @@ fn quoted_cell(inner: &str, separator: char) -> Option<(String, Option<&str>)> {
 
 fn spaced(text: &str) -> Vec<(usize, Vec<String>)> {
     let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    text.lines().enumerate().map(|(n, line)| (n + 1, cells(line))).filter(|(_, cells)| !cells.is_empty()).collect()
+    text.lines()
+        .enumerate()
+        .map(|(n, line)| (n + 1, cells(line)))
+        .filter(|(_, cells)| !cells.is_empty())
+        .collect()
 }
 
 /// The names of a list's columns.
@@ -137,12 +159,18 @@ impl Header {
     /// # Errors
     /// `fame::data::columns` with all that are missing.
     pub(super) fn need<const N: usize>(&self, groups: [&[&str]; N]) -> Result<[usize; N]> {
-        let missing: Vec<String> = groups.iter().filter(|g| self.find(g).is_none()).map(|g| format!("`{}`", g.join("` or `"))).collect();
+        let missing: Vec<String> = groups
+            .iter()
+            .filter(|g| self.find(g).is_none())
+            .map(|g| format!("`{}`", g.join("` or `")))
+            .collect();
         if missing.is_empty() {
             return Ok(groups.map(|g| self.find(g).unwrap_or_default()));
         }
-        let message = format!("list `{}` has no column {}.", self.file, missing.join(" and no column "));
-        Err(Error::new("fame::data::columns", message).with_help(format!("Its columns are `{}`.", self.cells.join("`, `"))))
+        let message =
+            format!("list `{}` has no column {}.", self.file, missing.join(" and no column "));
+        Err(Error::new("fame::data::columns", message)
+            .with_help(format!("Its columns are `{}`.", self.cells.join("`, `"))))
     }
 }
 
@@ -163,13 +191,18 @@ impl Faults {
         Self { file: file.to_owned(), found: Vec::new() }
     }
 
-    /// Notes that `line` is unusable: `what` is wrong with it, a sentence's end without a full stop; `about` is the text that is meant, or empty.
+    /// Notes that `line` is unusable: `what` is wrong with it, a sentence's end without a full
+    /// stop; `about` is the text that is meant, or empty.
     pub(super) fn add(&mut self, line: usize, what: &str, about: &str) {
         self.found.push(Fault { line, what: what.to_owned(), about: about.to_owned() });
     }
 
     /// Keeps `value`, or notes why there is none.
-    pub(super) fn keep<T>(&mut self, line: usize, value: std::result::Result<T, Wrong>) -> Option<T> {
+    pub(super) fn keep<T>(
+        &mut self,
+        line: usize,
+        value: std::result::Result<T, Wrong>,
+    ) -> Option<T> {
         value.map_err(|(what, about)| self.add(line, what, &about)).ok()
     }
 
@@ -189,13 +222,15 @@ impl Faults {
             return Ok(());
         }
         let message = of.iter().map(Self::told).collect::<Vec<_>>().join("\n");
-        Err(Error::new("fame::data::rows", message).with_help("Nothing has been run. Correct the rows, or take them out."))
+        Err(Error::new("fame::data::rows", message)
+            .with_help("Nothing has been run. Correct the rows, or take them out."))
     }
 
     fn told(&self) -> String {
         let mut lines: Vec<usize> = self.found.iter().map(|f| f.line).collect();
         lines.dedup();
-        let count = if lines.len() == 1 { "1 row".to_owned() } else { format!("{} rows", lines.len()) };
+        let count =
+            if lines.len() == 1 { "1 row".to_owned() } else { format!("{} rows", lines.len()) };
         let mut told = format!("`{}` has {count} that cannot be used:", self.file);
         if self.found.len() <= ONE_BY_ONE {
             for f in &self.found {
@@ -207,7 +242,8 @@ impl Faults {
         self.found.iter().for_each(|f| groups.entry(&f.what).or_default().push(f));
         for (what, faults) in groups {
             let lines = ranges(&faults.iter().map(|f| f.line).collect::<Vec<_>>());
-            let _ = write!(told, "\n  lines {lines}: {what}{}, and so on.", quoted(&faults[0].about));
+            let _ =
+                write!(told, "\n  lines {lines}: {what}{}, and so on.", quoted(&faults[0].about));
         }
         told
     }
@@ -253,8 +289,13 @@ pub(super) fn folder_of(file: &str) -> &str {
 pub(super) fn truth(cell: &str) -> std::result::Result<bool, Wrong> {
     match cell.to_ascii_lowercase().as_str() {
         "1" | "1.0" | "+1" | "true" | "same" | "genuine" | "match" | "yes" => Ok(true),
-        "0" | "0.0" | "-1" | "-1.0" | "false" | "diff" | "different" | "impostor" | "no" => Ok(false),
-        _ => Err(("the label is none of 1, 0, -1, true, false, same, diff, genuine, impostor", cell.to_owned())),
+        "0" | "0.0" | "-1" | "-1.0" | "false" | "diff" | "different" | "impostor" | "no" => {
+            Ok(false)
+        }
+        _ => Err((
+            "the label is none of 1, 0, -1, true, false, same, diff, genuine, impostor",
+            cell.to_owned(),
+        )),
     }
 }
 
@@ -276,23 +317,40 @@ mod tests {
         faults.add(3, "the label is odd", "x");
         faults.add(3, "a cell is missing", "");
         let told = faults.into_result().unwrap_err().message;
-        assert_eq!(told, "`a.csv` has 1 row that cannot be used:\n  line 3: the label is odd: `x`.\n  line 3: a cell is missing.");
+        assert_eq!(
+            told,
+            "`a.csv` has 1 row that cannot be used:\n  line 3: the label is odd: `x`.\n  line 3: a cell is missing."
+        );
         let mut faults = Faults::new("a.csv");
-        (2..60).filter(|n| *n != 7).for_each(|n| faults.add(n, "the file is not there", &format!("{n}.png")));
+        (2..60)
+            .filter(|n| *n != 7)
+            .for_each(|n| faults.add(n, "the file is not there", &format!("{n}.png")));
         let told = faults.into_result().unwrap_err().message;
-        assert_eq!(told, "`a.csv` has 57 rows that cannot be used:\n  lines 2–6, 8–59: the file is not there: `2.png`, and so on.");
+        assert_eq!(
+            told,
+            "`a.csv` has 57 rows that cannot be used:\n  lines 2–6, 8–59: the file is not there: `2.png`, and so on."
+        );
     }
 
     #[test]
     fn paths_go_below_their_root() {
-        assert_eq!([below("r/", "a/b"), below("", "a"), below("r", "/a"), below("/", "a")], ["r/a/b", "a", "/a", "/a"]);
+        assert_eq!(
+            [below("r/", "a/b"), below("", "a"), below("r", "/a"), below("/", "a")],
+            ["r/a/b", "a", "/a", "/a"]
+        );
         assert_eq!([folder_of("a/b/c.csv"), folder_of("c.csv")], ["a/b", ""]);
     }
 
     #[test]
     fn separators_are_found_and_lines_counted() {
         let rows = separated("l.csv", "a, b\r\n\n\"c, \"\"d\"\"\" ,e,\n", ',').unwrap();
-        assert_eq!(rows, [(1, vec!["a".to_owned(), "b".to_owned()]), (3, vec!["c, \"d\"".to_owned(), "e".to_owned(), String::new()])]);
+        assert_eq!(
+            rows,
+            [
+                (1, vec!["a".to_owned(), "b".to_owned()]),
+                (3, vec!["c, \"d\"".to_owned(), "e".to_owned(), String::new()])
+            ]
+        );
         let odd = separated("l.csv", "a,\"b\nc,\"d\"e\n", ',').unwrap_err().message;
         assert!(odd.contains("line 1: a quote") && odd.contains("line 2: a quote"), "{odd}");
         assert_eq!(spaced(" a  b\n\n c\n").iter().map(|r| r.0).collect::<Vec<_>>(), [1, 3]);

@@ -11,7 +11,8 @@
 //! | [`LfwPairs`], [`CfpPairs`], [`InsightfaceBin`] | published verification sets | genuine, row, fold |
 //! | [`BobCsv`] | a protocol of bob.bio | genuine, row, templates, eyes |
 //!
-//! What reads a list reports every malformed row, with file and line, before anything runs, and loads pictures one by one.
+//! What reads a list reports every malformed row, with file and line, before anything runs, and
+//! loads pictures one by one.
 
 mod bob_csv;
 mod boxes;
@@ -84,7 +85,8 @@ mod testing {
             for (name, colour) in pictures {
                 let path = dir.path().join(name);
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                crate::pictures::save_png(&path, &RgbImage::from_pixel(4, 3, Rgb(*colour))).unwrap();
+                crate::pictures::save_png(&path, &RgbImage::from_pixel(4, 3, Rgb(*colour)))
+                    .unwrap();
             }
             Self(dir)
         }
@@ -102,13 +104,27 @@ mod testing {
 
     /// An error as a user reads it.
     pub(super) fn told(e: fame_core::Error) -> String {
-        format!("[{}]\n{}\n{}", e.code, e.message, e.help.map(|h| format!("help: {h}")).unwrap_or_default()).trim_end().to_owned()
+        format!(
+            "[{}]\n{}\n{}",
+            e.code,
+            e.message,
+            e.help.map(|h| format!("help: {h}")).unwrap_or_default()
+        )
+        .trim_end()
+        .to_owned()
     }
 
     /// Builds what a recipe writes, with every built-in plugin.
     pub(super) fn build(text: &str) -> std::result::Result<Box<dyn Dataset>, Vec<Problem>> {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
-        registry.build::<dyn Dataset>(&Spec::from_text(text).map_err(|p| vec![p])?, &with).map(|b| b.plugin)
+        let with = BuildContext {
+            registry: &registry,
+            preset: Preset::default(),
+            task: Task::default(),
+            folder: Path::new("."),
+        };
+        registry
+            .build::<dyn Dataset>(&Spec::from_text(text).map_err(|p| vec![p])?, &with)
+            .map(|b| b.plugin)
     }
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::ids::stem;
 use crate::pictures;
 
-/// One pair of pictures: the enrolled one in the role `gallery`, the presented one in the role `probe`.
+/// One pair of pictures: the enrolled one in the role `gallery`, the presented one in the role
+/// `probe`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -19,7 +20,8 @@ pub struct Pair {
     pub gallery: String,
     /// The presented face, likewise.
     pub probe: String,
-    /// Name of the item, of letters, digits, `.`, `_` and `-`. Default: the names of both files, `a--b`.
+    /// Name of the item, of letters, digits, `.`, `_` and `-`. Default: the names of both files,
+    /// `a--b`.
     #[serde(default)]
     pub id: Option<String>,
     /// Whether both show the same person, if known.
@@ -30,13 +32,20 @@ pub struct Pair {
 impl Plugin<dyn Dataset> for Pair {
     const NAME: &'static str = "Pair";
     const SUMMARY: &'static str = "Two pictures to compare: roles gallery and probe";
-    const EXAMPLE: &'static str = r#"Pair(gallery: "picture:obama", probe: "picture:obama2", genuine: true)"#;
+    const EXAMPLE: &'static str =
+        r#"Pair(gallery: "picture:obama", probe: "picture:obama2", genuine: true)"#;
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("gallery", !self.gallery.is_empty(), "must name a file");
         parts.check("probe", !self.probe.is_empty(), "must name a file");
-        let id = self.id.get_or_insert_with(|| safe_id(&format!("{}--{}", stem(&self.gallery), stem(&self.probe))));
-        parts.check("id", safe_id(id) == *id, "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot");
+        let id = self.id.get_or_insert_with(|| {
+            safe_id(&format!("{}--{}", stem(&self.gallery), stem(&self.probe)))
+        });
+        parts.check(
+            "id",
+            safe_id(id) == *id,
+            "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot",
+        );
     }
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
@@ -54,11 +63,20 @@ impl Dataset for Pair {
     fn index(&self, _: &dyn Files) -> Result<Vec<ItemRef>> {
         // "not known" must not share a key with "impostor".
         let note = self.genuine.map_or("", |g| if g { "genuine" } else { "impostor" });
-        Ok(vec![ItemRef { id: self.id.clone().unwrap_or_default(), files: self.files(), note: note.to_owned() }])
+        Ok(vec![ItemRef {
+            id: self.id.clone().unwrap_or_default(),
+            files: self.files(),
+            note: note.to_owned(),
+        }])
     }
 
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
-        let picture = |role: &str, file: &str| Ok((role.to_owned(), pictures::load(&files.locate(file)?, file).map_err(|e| e.at(role))?));
+        let picture = |role: &str, file: &str| {
+            Ok((
+                role.to_owned(),
+                pictures::load(&files.locate(file)?, file).map_err(|e| e.at(role))?,
+            ))
+        };
         Ok(Sample {
             id: item.id.clone(),
             pictures: vec![picture(GALLERY, &self.gallery)?, picture(PROBE, &self.probe)?],
@@ -75,10 +93,14 @@ mod tests {
     #[test]
     fn a_pair_is_two_pictures_in_two_roles() {
         let files = Beside::with(&[("a.b.png", [255, 0, 0]), ("c.png", [0, 255, 0])]);
-        let pair = build(r#"Pair(gallery: "a.b.png", probe: "picture:c.png", genuine: false)"#).unwrap();
+        let pair =
+            build(r#"Pair(gallery: "a.b.png", probe: "picture:c.png", genuine: false)"#).unwrap();
         assert_eq!(pair.files(), ["a.b.png", "picture:c.png"]);
         let items = pair.index(&files).unwrap();
-        assert_eq!((items.len(), items[0].id.as_str(), items[0].note.as_str()), (1, "a.b--c.png", "impostor"));
+        assert_eq!(
+            (items.len(), items[0].id.as_str(), items[0].note.as_str()),
+            (1, "a.b--c.png", "impostor")
+        );
         assert_eq!(items[0].files, pair.files());
         let sample = pair.load(&items[0], &files).unwrap();
         assert_eq!(sample.roles().collect::<Vec<_>>(), ["gallery", "probe"]);

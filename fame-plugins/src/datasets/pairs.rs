@@ -14,14 +14,17 @@ use super::{
     list::{Faults, Header, Table, below, check_file, folder_of, truth},
 };
 
-/// Pairs of pictures from a list, one item each: the first file in the role `gallery`, the second in the role `probe`.
+/// Pairs of pictures from a list, one item each: the first file in the role `gallery`, the second
+/// in the role `probe`.
 ///
-/// The list is comma-, tab- or space-separated. With a header, columns are found by name in whatever case: `G`, `gallery` or `enroll`; `P` or `probe`; `T`,
-/// `genuine`, `label`, `same` or `target`; and, if there is one, `fold`. (`G,P,T` is the FAME authors' form.) Without a header, a row is `a b label` or, for
-/// pairs of unknown kind, `a b`. Labels are 1, true, same, genuine, match, yes, or 0, -1, false, diff, different, impostor, no.
+/// The list is comma-, tab- or space-separated. With a header, columns are found by name in
+/// whatever case: `G`, `gallery` or `enroll`; `P` or `probe`; `T`, `genuine`, `label`, `same` or
+/// `target`; and, if there is one, `fold`. (`G,P,T` is the FAME authors' form.) Without a header, a
+/// row is `a b label` or, for pairs of unknown kind, `a b`. Labels are 1, true, same, genuine,
+/// match, yes, or 0, -1, false, diff, different, impostor, no.
 ///
-/// An item is named after both files, `a--b`, where needed with their folders, or by its row. Its row, from 0, is its place in what `filter` and `limit` leave, as the
-/// authors count.
+/// An item is named after both files, `a--b`, where needed with their folders, or by its row. Its
+/// row, from 0, is its place in what `filter` and `limit` leave, as the authors count.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pairs {
@@ -101,8 +104,10 @@ const GENUINE: [&str; 7] = ["T", "genuine", "label", "same", "issame", "is_same"
 
 impl Plugin<dyn Dataset> for Pairs {
     const NAME: &'static str = "Pairs";
-    const SUMMARY: &'static str = "A list of pairs: G,P,T or gallery,probe,genuine by name, or `a b label`";
-    const EXAMPLE: &'static str = r#"Pairs(list: "protocols/01FP.csv", root: "crops", filter: GenuineOnly)"#;
+    const SUMMARY: &'static str =
+        "A list of pairs: G,P,T or gallery,probe,genuine by name, or `a b label`";
+    const EXAMPLE: &'static str =
+        r#"Pairs(list: "protocols/01FP.csv", root: "crops", filter: GenuineOnly)"#;
     const REFERENCE: &'static str = "G,P,T: the FAME authors' code";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
@@ -130,7 +135,11 @@ struct Places {
 
 impl Dataset for Pairs {
     fn files(&self) -> Vec<String> {
-        [Some(self.list.clone()), self.root.clone()].into_iter().flatten().filter(|f| !f.is_empty()).collect()
+        [Some(self.list.clone()), self.root.clone()]
+            .into_iter()
+            .flatten()
+            .filter(|f| !f.is_empty())
+            .collect()
     }
 
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
@@ -156,7 +165,8 @@ impl Dataset for Pairs {
                     known => known,
                 },
             };
-            let pair = [gallery, probe].map(|file| below(root, &self.crops.file(&format!("{file}{}", self.extension))));
+            let pair = [gallery, probe]
+                .map(|file| below(root, &self.crops.file(&format!("{file}{}", self.extension))));
             pair.iter().for_each(|file| check_file(file, *line, files, &mut faults));
             let fold = places.fold.and_then(cell).map(str::to_owned);
             found.push((pair, Entry { genuine, fold, ..Entry::default() }));
@@ -184,13 +194,23 @@ impl Dataset for Pairs {
 impl Pairs {
     fn places(&self, table: &mut Table) -> Result<Places> {
         if let Some(columns) = &self.columns {
-            let [gallery, probe, genuine] = [[columns.gallery.as_str()], [columns.probe.as_str()], [columns.genuine.as_str()]];
+            let [gallery, probe, genuine] =
+                [[columns.gallery.as_str()], [columns.probe.as_str()], [columns.genuine.as_str()]];
             let Some(header) = table.header(&[gallery, probe, genuine].concat()) else {
-                let message = format!("the first line of list `{}` holds none of the names in `columns`.", self.list);
+                let message = format!(
+                    "the first line of list `{}` holds none of the names in `columns`.",
+                    self.list
+                );
                 return Err(Error::new("fame::data::columns", message));
             };
             let [gallery, probe, genuine] = header.need([&gallery, &probe, &genuine])?;
-            return Ok(Places { gallery, probe, genuine: Some(genuine), fold: header.find(&["fold"]), cells: None });
+            return Ok(Places {
+                gallery,
+                probe,
+                genuine: Some(genuine),
+                fold: header.find(&["fold"]),
+                cells: None,
+            });
         }
         // Not by the label's names: `a b same` is a row.
         match table.header(&[&GALLERY[..], &PROBE].concat()) {
@@ -207,7 +227,13 @@ fn named(header: &Header) -> Result<Places> {
 
 fn unnamed(table: &Table) -> Places {
     let cells = if table.rows.first().is_some_and(|(_, cells)| cells.len() == 2) { 2 } else { 3 };
-    Places { gallery: 0, probe: 1, genuine: (cells == 3).then_some(2), fold: None, cells: Some(cells) }
+    Places {
+        gallery: 0,
+        probe: 1,
+        genuine: (cells == 3).then_some(2),
+        fold: None,
+        cells: Some(cells),
+    }
 }
 
 #[cfg(test)]
@@ -229,11 +255,16 @@ mod tests {
         std::fs::write(files.path().join("p/list.txt"), list).unwrap();
         let pairs = build(spec).unwrap();
         let load = |item| pairs.load(item, files).unwrap();
-        let row = |s: fame_core::Sample| (s.id.clone(), s.genuine, s.row(), s.fold().map(str::to_owned));
+        let row =
+            |s: fame_core::Sample| (s.id.clone(), s.genuine, s.row(), s.fold().map(str::to_owned));
         pairs.index(files).unwrap().iter().map(|item| row(load(item))).collect()
     }
 
-    fn is(id: &str, genuine: bool, row: usize) -> (String, Option<bool>, Option<usize>, Option<String>) {
+    fn is(
+        id: &str,
+        genuine: bool,
+        row: usize,
+    ) -> (String, Option<bool>, Option<usize>, Option<String>) {
         (id.to_owned(), Some(genuine), Some(row), None)
     }
 
@@ -264,13 +295,23 @@ mod tests {
         let files = pictures();
         let list = "a.png b.png 0\na.png b.png 1\na.png a.png 1\na.png b.png 1\n";
         let spec = r#"Pairs(list: "p/list.txt", filter: GenuineOnly, limit: 3)"#;
-        assert_eq!(rows(&files, list, spec), [is("p_a--p_b", true, 0), is("a--a", true, 1), is("p_a--p_b-2", true, 2)]);
+        assert_eq!(
+            rows(&files, list, spec),
+            [is("p_a--p_b", true, 0), is("a--a", true, 1), is("p_a--p_b-2", true, 2)]
+        );
         let by_row = r#"Pairs(list: "p/list.txt", filter: GenuineOnly, ids: Rows)"#;
-        assert_eq!(rows(&files, list, by_row).iter().map(|r| r.0.as_str()).collect::<Vec<_>>(), ["0", "1", "2"]);
+        assert_eq!(
+            rows(&files, list, by_row).iter().map(|r| r.0.as_str()).collect::<Vec<_>>(),
+            ["0", "1", "2"]
+        );
         let pairs = build(spec).unwrap();
         let notes = pairs.notes(&pairs.index(&files).unwrap());
         assert_eq!(notes.len(), 3, "{notes:?}");
-        assert!(notes[0].contains("3 genuine, 0 impostor") && notes[1].starts_with("1 of") && notes[2].contains("with itself"));
+        assert!(
+            notes[0].contains("3 genuine, 0 impostor")
+                && notes[1].starts_with("1 of")
+                && notes[2].contains("with itself")
+        );
     }
 
     #[test]
@@ -278,7 +319,10 @@ mod tests {
         let files = pictures();
         let path = files.locate("p/list.txt").unwrap();
         for (name, list) in [
-            ("bad_rows", "G,P,T\na.png,b.png,1\na.png,,1\na.png,b.png,maybe\nz.png,b.png,0\nz.png\n"),
+            (
+                "bad_rows",
+                "G,P,T\na.png,b.png,1\na.png,,1\na.png,b.png,maybe\nz.png,b.png,0\nz.png\n",
+            ),
             ("bad_spaced", "a.png b.png 1\na.png b.png\na.png b.png 1 2\n"),
             ("missing_columns", "G,Q,U\na.png,b.png,1\n"),
             ("empty", "\n\n"),
@@ -290,6 +334,9 @@ mod tests {
             );
         }
         std::fs::write(&path, b"a.png b.png 1\n\xff\xfe 1 2").unwrap();
-        insta::assert_snapshot!("pairs_not_text", told(build(r#"Pairs(list: "p/list.txt")"#).unwrap().index(&files).unwrap_err()));
+        insta::assert_snapshot!(
+            "pairs_not_text",
+            told(build(r#"Pairs(list: "p/list.txt")"#).unwrap().index(&files).unwrap_err())
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Python pickles, read for their shape: where byte strings lie, never what code would do.
 //!
-//! A pickle is a program for a small stack machine that may name any function and have it called. This machine calls nothing: names of functions, and
-//! what they would be called with, become plain values. Byte strings are not kept but noted as places in the file, so that a pickle of gigabytes is
-//! read in the memory of its outline. Opcodes and their meaning: `pickletools` of CPython.
+//! A pickle is a program for a small stack machine that may name any function and have it called.
+//! This machine calls nothing: names of functions, and what they would be called with, become plain
+//! values. Byte strings are not kept but noted as places in the file, so that a pickle of gigabytes
+//! is read in the memory of its outline. Opcodes and their meaning: `pickletools` of CPython.
 
 use std::{
     cell::RefCell,
@@ -48,8 +49,9 @@ pub(super) struct Call {
     pub(super) state: RefCell<Value>,
 }
 
-/// Everything that holds values. Dropped, it empties all of them one after the other: a hostile pickle may nest a million deep, or in a circle, and
-/// dropping the outermost alone would go as deep, and end on the stack's end.
+/// Everything that holds values. Dropped, it empties all of them one after the other: a hostile
+/// pickle may nest a million deep, or in a circle, and dropping the outermost alone would go as
+/// deep, and end on the stack's end.
 #[derive(Default)]
 struct Holders {
     items: Vec<Items>,
@@ -75,7 +77,8 @@ pub(super) struct Pickle {
 pub(super) struct Place {
     pub(super) at: u64,
     pub(super) length: u64,
-    /// Whether it is text in which each character up to U+00FF stands for a byte: how Python 3 writes bytes for Python 2.
+    /// Whether it is text in which each character up to U+00FF stands for a byte: how Python 3
+    /// writes bytes for Python 2.
     pub(super) latin1: bool,
 }
 
@@ -100,7 +103,17 @@ struct Machine<R> {
 /// A truncated or hostile file, or one with opcodes that lists of pictures do not need.
 pub(super) fn read<R: Read + Seek>(from: R, size: u64) -> Result<Pickle, Broken> {
     let from = BufReader::with_capacity(1 << 16, from);
-    Machine { from, at: 0, size, values: 0, stack: Vec::new(), marks: Vec::new(), memo: BTreeMap::new(), holders: Holders::default() }.run()
+    Machine {
+        from,
+        at: 0,
+        size,
+        values: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: BTreeMap::new(),
+        holders: Holders::default(),
+    }
+    .run()
 }
 
 impl<R: Read + Seek> Machine<R> {
@@ -115,7 +128,10 @@ impl<R: Read + Seek> Machine<R> {
         loop {
             let op = self.byte()?;
             if op == b'.' {
-                return Ok(Pickle { value: self.pop()?, _holders: std::mem::take(&mut self.holders) });
+                return Ok(Pickle {
+                    value: self.pop()?,
+                    _holders: std::mem::take(&mut self.holders),
+                });
             }
             self.step(op)?;
         }
@@ -148,7 +164,8 @@ impl<R: Read + Seek> Machine<R> {
                 self.push(Value::Integer(number))?;
             }
             0x8a => self.long()?,
-            // Byte strings: BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8, and Python 2's BINSTRING, SHORT_BINSTRING.
+            // Byte strings: BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8, and Python 2's
+            // BINSTRING, SHORT_BINSTRING.
             b'B' | b'T' => self.bytes(4)?,
             b'C' | b'U' => self.bytes(1)?,
             0x8e | 0x96 => self.bytes(8)?,
@@ -197,7 +214,9 @@ impl<R: Read + Seek> Machine<R> {
                 self.push(Value::Global(name.into()))?;
             }
             0x93 => match self.take(2)?.as_slice() {
-                [Value::Text(module, _), Value::Text(name, _)] => self.push(Value::Global(format!("{module} {name}").into()))?,
+                [Value::Text(module, _), Value::Text(name, _)] => {
+                    self.push(Value::Global(format!("{module} {name}").into()))?
+                }
                 _ => return Err("names a function by something else than text".into()),
             },
             // REDUCE and NEWOBJ: a call, which is noted and not made.
@@ -213,7 +232,10 @@ impl<R: Read + Seek> Machine<R> {
                 }
             }
             other => {
-                return Err(format!("has the opcode 0x{other:02x} at byte {}, which lists of pictures do not need", self.at - 1));
+                return Err(format!(
+                    "has the opcode 0x{other:02x} at byte {}, which lists of pictures do not need",
+                    self.at - 1
+                ));
             }
         }
         Ok(())
@@ -321,17 +343,28 @@ impl<R: Read + Seek> Machine<R> {
         self.push(Value::Tuple(items))
     }
 
-    /// The calls that stand for byte strings are read as these: in protocol 2, they are text in Latin-1. Any other is noted.
+    /// The calls that stand for byte strings are read as these: in protocol 2, they are text in
+    /// Latin-1. Any other is noted.
     fn push_call(&mut self, name: &Rc<str>, with: &Items) -> Result<(), Broken> {
         let value = match (&**name, with.borrow().as_slice()) {
-            ("_codecs encode", [Value::Text(_, place), Value::Text(coding, _)]) if &**coding == "latin1" => {
+            ("_codecs encode", [Value::Text(_, place), Value::Text(coding, _)])
+                if &**coding == "latin1" =>
+            {
                 Value::Bytes(Place { latin1: true, ..*place })
             }
-            ("__builtin__ bytes" | "builtins bytes" | "__builtin__ bytearray" | "builtins bytearray", [Value::Bytes(place)]) => {
-                Value::Bytes(*place)
-            }
+            (
+                "__builtin__ bytes"
+                | "builtins bytes"
+                | "__builtin__ bytearray"
+                | "builtins bytearray",
+                [Value::Bytes(place)],
+            ) => Value::Bytes(*place),
             _ => {
-                let call = Rc::new(Call { name: name.clone(), with: with.clone(), state: RefCell::new(Value::Other) });
+                let call = Rc::new(Call {
+                    name: name.clone(),
+                    with: with.clone(),
+                    state: RefCell::new(Value::Other),
+                });
                 self.holders.calls.push(call.clone());
                 Value::Call(call)
             }
@@ -403,7 +436,11 @@ pub(super) fn bytes_at<R: Read + Seek>(from: &mut R, place: Place) -> Result<Vec
         return Ok(bytes);
     }
     let text = String::from_utf8(bytes).map_err(|_| "holds text that is not UTF-8".to_owned())?;
-    text.chars().map(|c| u8::try_from(u32::from(c)).map_err(|_| "holds text where bytes are due".to_owned())).collect()
+    text.chars()
+        .map(|c| {
+            u8::try_from(u32::from(c)).map_err(|_| "holds text where bytes are due".to_owned())
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -419,7 +456,9 @@ mod tests {
     #[test]
     fn hostile_pickles_are_errors() {
         // os.system("echo"): noted, never called.
-        let call = read(Cursor::new(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R."), 27).unwrap().value;
+        let call = read(Cursor::new(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R."), 27)
+            .unwrap()
+            .value;
         assert!(matches!(&call, Value::Call(c) if &*c.name == "os system"));
         assert!(says(b"").starts_with("ends early"));
         assert!(says(b"(lp0\n.").contains("protocol 2"));
@@ -445,13 +484,17 @@ mod tests {
 
     #[test]
     fn nesting_has_no_end_to_fall_off() {
-        // Tuples of one, a million deep; lists, each in the one before, linked after all were made; a list in itself.
+        // Tuples of one, a million deep; lists, each in the one before, linked after all were made;
+        // a list in itself.
         let mut deep = b"\x80\x04N".to_vec();
         deep.resize(1_000_003, 0x85);
         deep.push(b'.');
         let mut linked = b"\x80\x04".to_vec();
         (0..100_000u32).for_each(|n| linked.extend([&b"]r"[..], &n.to_le_bytes(), b"0"].concat()));
-        (0..99_999u32).for_each(|n| linked.extend([&b"j"[..], &n.to_le_bytes(), b"j", &(n + 1).to_le_bytes(), b"a0"].concat()));
+        (0..99_999u32).for_each(|n| {
+            linked
+                .extend([&b"j"[..], &n.to_le_bytes(), b"j", &(n + 1).to_le_bytes(), b"a0"].concat())
+        });
         linked.extend(b"j\0\0\0\0.");
         for bytes in [deep, linked, b"\x80\x04]\x94h\0a.".to_vec()] {
             assert!(read(Cursor::new(&bytes), bytes.len() as u64).is_ok());

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use crate::synth::{CLASSES, shape};
 
-/// Pictures of one shape each (disc, square, triangle, ring, cross or crescent, in turn) on textured ground, drawn when they are asked for, in the role `image`. The
-/// shape's box is exact, and nothing outside it says which shape it is: what a classifier of shapes looks at is known. The same seed gives the same pixels
-/// everywhere. The network `shapes` was trained on seed 1 and validated on seed 2.
+/// Pictures of one shape each (disc, square, triangle, ring, cross or crescent, in turn) on
+/// textured ground, drawn when they are asked for, in the role `image`. The shape's box is exact,
+/// and nothing outside it says which shape it is: what a classifier of shapes looks at is known.
+/// The same seed gives the same pixels everywhere. The network `shapes` was trained on seed 1 and
+/// validated on seed 2.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shapes {
@@ -33,7 +35,8 @@ impl Default for Shapes {
 
 impl Plugin<dyn Dataset> for Shapes {
     const NAME: &'static str = "Shapes";
-    const SUMMARY: &'static str = "Drawn shapes on textured ground with labels and exact boxes, without any file: role image";
+    const SUMMARY: &'static str =
+        "Drawn shapes on textured ground with labels and exact boxes, without any file: role image";
     const EXAMPLE: &'static str = "Shapes(count: 60, seed: 2)";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
@@ -56,7 +59,11 @@ impl Dataset for Shapes {
     fn index(&self, _: &dyn Files) -> Result<Vec<ItemRef>> {
         let item = |row: usize| {
             let note = Entry { row, ..Entry::default() }.note();
-            ItemRef { id: format!("{row:05}_{}", CLASSES[row % CLASSES.len()]), files: Vec::new(), note }
+            ItemRef {
+                id: format!("{row:05}_{}", CLASSES[row % CLASSES.len()]),
+                files: Vec::new(),
+                note,
+            }
         };
         Ok((0..self.count).map(item).collect())
     }
@@ -68,8 +75,17 @@ impl Dataset for Shapes {
         entry.boxes = vec![(CLASSES[drawn.label].to_owned(), drawn.bounds.map(|v| v as f32))];
         let side = self.size as usize;
         let pixels = drawn.picture.as_raw();
-        let planes = (0..3).flat_map(|c| pixels.iter().skip(c).step_by(3)).map(|v| f32::from(*v) / 255.0).collect();
-        entry.image(item, Picture::new(Tensor::new([3, side, side], planes)?, format!("Shapes(seed: {})#{}", self.seed, entry.row))?)
+        let planes = (0..3)
+            .flat_map(|c| pixels.iter().skip(c).step_by(3))
+            .map(|v| f32::from(*v) / 255.0)
+            .collect();
+        entry.image(
+            item,
+            Picture::new(
+                Tensor::new([3, side, side], planes)?,
+                format!("Shapes(seed: {})#{}", self.seed, entry.row),
+            )?,
+        )
     }
 }
 
@@ -87,7 +103,13 @@ mod tests {
         let drawn = crate::synth::shape(3, 2, 32, 32);
         assert_eq!((sample.label, sample.row()), (Some(2), Some(2)));
         let picture = &sample.pictures[0].1;
-        assert_eq!(picture.annotations[0].points[1], [drawn.bounds[2] as f32, drawn.bounds[3] as f32]);
-        assert_eq!(picture.pixels.data()[32 * 32 + 5], f32::from(drawn.picture.get_pixel(5, 0).0[1]) / 255.0);
+        assert_eq!(
+            picture.annotations[0].points[1],
+            [drawn.bounds[2] as f32, drawn.bounds[3] as f32]
+        );
+        assert_eq!(
+            picture.pixels.data()[32 * 32 + 5],
+            f32::from(drawn.picture.get_pixel(5, 0).0[1]) / 255.0
+        );
     }
 }

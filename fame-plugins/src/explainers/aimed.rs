@@ -1,4 +1,5 @@
-//! What CAMs and gradient methods share: they explain one scalar y, one picture and target at a time, and need no walk.
+//! What CAMs and gradient methods share: they explain one scalar y, one picture and target at a
+//! time, and need no walk.
 
 use fame_core::{
     Explanation, LayerChoice, LayerChoices, Model, NamedMap, Result, Sample, Tensor,
@@ -13,8 +14,9 @@ use fame_core::{
 
 /// The scalar y that is explained, and for whose pictures.
 ///
-/// y is the loss's value **as it is**: these methods show what *raises* y, where FAME shows what moves when y is *descended*. For `Logit()` both speak
-/// of the evidence for the class, for `Similarity()` of what makes the pair match; `Dissimilarity()` is what tells the two apart.
+/// y is the loss's value **as it is**: these methods show what *raises* y, where FAME shows what
+/// moves when y is *descended*. For `Logit()` both speak of the evidence for the class, for
+/// `Similarity()` of what makes the pair match; `Dissimilarity()` is what tells the two apart.
 pub(super) struct Scalar {
     loss: Built<dyn Loss>,
     layer: Option<LayerChoices>,
@@ -28,7 +30,12 @@ pub(super) fn default_loss(task: Task) -> Option<Spec> {
 }
 
 /// Fills in the loss and checks the roles.
-pub(super) fn resolve(loss: &mut Option<Spec>, roles: Option<&Vec<String>>, with: &BuildContext<'_>, parts: &mut Parts) {
+pub(super) fn resolve(
+    loss: &mut Option<Spec>,
+    roles: Option<&Vec<String>>,
+    with: &BuildContext<'_>,
+    parts: &mut Parts,
+) {
     if loss.is_none() {
         *loss = default_loss(with.task);
     }
@@ -48,11 +55,19 @@ impl Scalar {
         Some(Self { loss, layer, roles })
     }
 
-    /// The loss at its layers. Without a choice: the model's `logits` or `embedding`, whichever its task has, else its output.
+    /// The loss at its layers. Without a choice: the model's `logits` or `embedding`, whichever its
+    /// task has, else its output.
     fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
-        let alias = if model.manifest.task == Task::FaceRecognition { "embedding" } else { "logits" };
+        let alias =
+            if model.manifest.task == Task::FaceRecognition { "embedding" } else { "logits" };
         let known = model.manifest.layers.contains_key(alias);
-        let default = || LayerChoices(vec![if known { LayerChoice::Named(alias.to_owned()) } else { LayerChoice::Output }]);
+        let default = || {
+            LayerChoices(vec![if known {
+                LayerChoice::Named(alias.to_owned())
+            } else {
+                LayerChoice::Output
+            }])
+        };
         Aim::new(model, &self.layer.clone().unwrap_or_else(default), self.loss.plugin.as_ref())
     }
 }
@@ -87,8 +102,14 @@ pub(super) trait Method: Send + Sync {
     /// What holds for every map.
     fn facts(&self, aim: &Aim<'_>) -> Result<Facts>;
 
-    /// Explains rows, at most as many as keep the backend busy. An outer error stops the batch, an inner one its row.
-    fn explain(&self, with: &ExplainContext<'_>, aim: &Aim<'_>, rows: &[InputRow]) -> Result<Vec<Result<Made>>>;
+    /// Explains rows, at most as many as keep the backend busy. An outer error stops the batch, an
+    /// inner one its row.
+    fn explain(
+        &self,
+        with: &ExplainContext<'_>,
+        aim: &Aim<'_>,
+        rows: &[InputRow],
+    ) -> Result<Vec<Result<Made>>>;
 }
 
 /// A method with its scalar: the explainer.
@@ -104,24 +125,33 @@ impl<M: Method> Explainer for Running<M> {
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         // What stops the whole batch (the network itself failed) is every sample's error.
-        self.explain_batch(with, samples).unwrap_or_else(|e| samples.iter().map(|_| Err(e.clone())).collect())
+        self.explain_batch(with, samples)
+            .unwrap_or_else(|e| samples.iter().map(|_| Err(e.clone())).collect())
     }
 }
 
 impl<M: Method> Running<M> {
-    fn explain_batch(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Result<Vec<Result<Explanation>>> {
+    fn explain_batch(
+        &self,
+        with: &ExplainContext<'_>,
+        samples: &[Sample],
+    ) -> Result<Vec<Result<Explanation>>> {
         let aim = self.scalar.aim(with.model)?;
-        let mut shared = facts([("loss", self.scalar.loss.record()), ("loss_layers", aim.layer_facts())]);
+        let mut shared =
+            facts([("loss", self.scalar.loss.record()), ("loss_layers", aim.layer_facts())]);
         shared.append(&mut self.method.facts(&aim)?);
         let (mut waiting, mut results) = (Vec::new(), Vec::new());
         for (n, sample) in samples.iter().enumerate() {
-            let begun = aim.rows(sample, self.scalar.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.scalar.loss.name)));
+            let begun = aim
+                .rows(sample, self.scalar.roles.as_deref())
+                .map_err(|e| e.at(format!("loss {}", self.scalar.loss.name)));
             results.push(begun.map(|rows| {
                 waiting.extend(rows.into_iter().map(|row| (n, row)));
                 Explanation { facts: shared.clone(), ..Explanation::default() }
             }));
         }
-        // Inputs are made a few rows at a time, so that memory does not grow with the number of targets.
+        // Inputs are made a few rows at a time, so that memory does not grow with the number of
+        // targets.
         for chunk in waiting.chunks(with.model.network.preferred_rows().max(1)) {
             let rows = chunk.iter().map(|(n, aimed)| {
                 let input = aim.input(&samples[*n], &aimed.role)?;

@@ -20,28 +20,34 @@ use super::{
 /// How a layer's heads become one matrix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Heads {
-    /// Attention alone: Ā = ½·mean over heads of A + ½·I, R = Ā_L ⋯ Ā_1 (Abnar & Zuidema). It does not know the target: every class has the same map.
+    /// Attention alone: Ā = ½·mean over heads of A + ½·I, R = Ā_L ⋯ Ā_1 (Abnar & Zuidema). It does
+    /// not know the target: every class has the same map.
     #[default]
     Mean,
-    /// Weighted by the target's gradient: Ā = mean over heads of max(A ⊙ dy/dA, 0), R ← R + Ā·R from R = I (Chefer, Gur & Wolf).
+    /// Weighted by the target's gradient: Ā = mean over heads of max(A ⊙ dy/dA, 0), R ← R + Ā·R
+    /// from R = I (Chefer, Gur & Wolf).
     GradientWeighted,
 }
 
-/// Attention rollout for vision transformers. Every layer's attention A (heads × tokens × tokens, rows sum to 1) is the output of a Softmax; the layers are
-/// multiplied up, and the class token's row over the picture's tokens, as a grid and enlarged, is the map. Without a class token (as many tokens as the
-/// grid has cells) the mean over rows is taken.
+/// Attention rollout for vision transformers. Every layer's attention A (heads × tokens × tokens,
+/// rows sum to 1) is the output of a Softmax; the layers are multiplied up, and the class token's
+/// row over the picture's tokens, as a grid and enlarged, is the map. Without a class token (as
+/// many tokens as the grid has cells) the mean over rows is taken.
 ///
-/// A baseline to compare with: attention says where information may flow, not what it does to the answer. `GradientWeighted` asks the loss too.
+/// A baseline to compare with: attention says where information may flow, not what it does to the
+/// answer. `GradientWeighted` asks the loss too.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttentionRollout {
     /// `Mean` or `GradientWeighted`.
     pub heads: Heads,
-    /// The attention layers from the first to the last, by name. Default: every Softmax of the graph whose output is heads × tokens × tokens.
+    /// The attention layers from the first to the last, by name. Default: every Softmax of the
+    /// graph whose output is heads × tokens × tokens.
     pub attention: Option<Vec<String>>,
     /// Rows and columns of tokens. Default: a square.
     pub grid: Option<(usize, usize)>,
-    /// The target layer or layers. Default: `"logits"` for classifiers, `"embedding"` for faces, else `Output`.
+    /// The target layer or layers. Default: `"logits"` for classifiers, `"embedding"` for faces,
+    /// else `Output`.
     pub layer: Option<LayerChoices>,
     /// Whose value y is asked about. Default: `Logit()`, for faces `Similarity()`.
     pub loss: Option<Spec>,
@@ -53,16 +59,29 @@ pub struct AttentionRollout {
 
 impl Plugin<dyn Explainer> for AttentionRollout {
     const NAME: &'static str = "AttentionRollout";
-    const SUMMARY: &'static str = "Multiplies a transformer's attention through its layers, alone or weighted by gradients";
+    const SUMMARY: &'static str =
+        "Multiplies a transformer's attention through its layers, alone or weighted by gradients";
     const EXAMPLE: &'static str = "AttentionRollout(heads: GradientWeighted)";
     const REFERENCE: &'static str = "Abnar & Zuidema, ACL 2020, arXiv 2005.00928; Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         resolve_target(with.task, &mut self.layer, &mut self.loss);
         self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
-        parts.check("attention", self.attention.as_ref().is_none_or(|a| !a.is_empty()), "must name at least one layer");
-        parts.check("grid", self.grid.is_none_or(|(r, c)| r > 0 && c > 0), "must have rows and columns");
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "attention",
+            self.attention.as_ref().is_none_or(|a| !a.is_empty()),
+            "must name at least one layer",
+        );
+        parts.check(
+            "grid",
+            self.grid.is_none_or(|(r, c)| r > 0 && c > 0),
+            "must have rows and columns",
+        );
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
     }
 
     fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
@@ -94,7 +113,9 @@ impl Explainer for Running {
         let (aim, attention) = self.aim(model)?;
         if self.parameters.heads == Heads::GradientWeighted {
             for layer in &attention.layers {
-                aim.layers.iter().try_for_each(|target| model.network.check_gradient(target, &Place::Layer(layer.clone())))?;
+                aim.layers.iter().try_for_each(|target| {
+                    model.network.check_gradient(target, &Place::Layer(layer.clone()))
+                })?;
             }
         }
         Ok(())
@@ -102,7 +123,9 @@ impl Explainer for Running {
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         match self.aim(with.model) {
-            Ok((aim, attention)) => per_sample(with, samples, |sample, meter| self.sample(&aim, &attention, sample, meter)),
+            Ok((aim, attention)) => per_sample(with, samples, |sample, meter| {
+                self.sample(&aim, &attention, sample, meter)
+            }),
             Err(e) => samples.iter().map(|_| Err(e.clone())).collect(),
         }
     }
@@ -120,8 +143,11 @@ impl Running {
         let square = |shape: &[usize]| matches!(shape, [_, t, u] if t == u && *t > 1);
         let layers: Vec<(String, Vec<usize>)> = match &self.parameters.attention {
             Some(names) => {
-                let layer =
-                    |name: &String| model.layer(&fame_core::LayerChoice::Named(name.clone())).map(|l| (l.name.clone(), l.shape.clone()));
+                let layer = |name: &String| {
+                    model
+                        .layer(&fame_core::LayerChoice::Named(name.clone()))
+                        .map(|l| (l.name.clone(), l.shape.clone()))
+                };
                 names.iter().map(layer).collect::<Result<_>>()?
             }
             None => all
@@ -140,7 +166,9 @@ impl Running {
                 model.manifest.name
             ));
         };
-        if let Some((name, shape)) = layers.iter().find(|(_, shape)| !square(shape) || shape[1..] != first[1..]) {
+        if let Some((name, shape)) =
+            layers.iter().find(|(_, shape)| !square(shape) || shape[1..] != first[1..])
+        {
             return refuse(format!(
                 "layer `{name}` has shape {shape:?}, but attention is heads × tokens × tokens, with the same tokens everywhere."
             ));
@@ -154,8 +182,16 @@ impl Running {
         Ok(Attention { layers: layers.into_iter().map(|(name, _)| name).collect(), tokens, grid })
     }
 
-    fn sample(&self, aim: &Aim<'_>, attention: &Attention, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
-        let rows = aim.rows(sample, self.parameters.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+    fn sample(
+        &self,
+        aim: &Aim<'_>,
+        attention: &Attention,
+        sample: &Sample,
+        meter: &mut Meter<'_>,
+    ) -> Result<Explanation> {
+        let rows = aim
+            .rows(sample, self.parameters.roles.as_deref())
+            .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         meter.begin(rows.len());
         let shared = facts([
             ("layers", aim.layer_facts()),
@@ -172,7 +208,14 @@ impl Running {
         Ok(explanation)
     }
 
-    fn row(&self, aim: &Aim<'_>, attention: &Attention, sample: &Sample, row: AimedRow, into: &mut Explanation) -> Result<()> {
+    fn row(
+        &self,
+        aim: &Aim<'_>,
+        attention: &Attention,
+        sample: &Sample,
+        row: AimedRow,
+        into: &mut Explanation,
+    ) -> Result<()> {
         let input = aim.input(sample, &row.role)?;
         let weighted = self.parameters.heads == Heads::GradientWeighted;
         let mut taps: Taps = aim.taps();
@@ -189,7 +232,11 @@ impl Running {
         };
         let mut rollout = identity(attention.tokens);
         for (n, layer) in attention.layers.iter().enumerate() {
-            let matrix = one_head(pass.output(layer)?.row(0), gradients.get(n).map(|g| g.row(0)), attention.tokens);
+            let matrix = one_head(
+                pass.output(layer)?.row(0),
+                gradients.get(n).map(|g| g.row(0)),
+                attention.tokens,
+            );
             let product = multiply(&matrix, &rollout, attention.tokens);
             if weighted {
                 rollout.iter_mut().zip(product).for_each(|(r, p)| *r += p);
@@ -199,17 +246,35 @@ impl Running {
         }
         let (height, width) = (aim.model.manifest.input.height, aim.model.manifest.input.width);
         let cells = of_picture(&rollout, attention);
-        let raw = Tensor::new([1, height, width], super::face::enlarge(&cells, attention.grid, (height, width)))?;
+        let raw = Tensor::new(
+            [1, height, width],
+            super::face::enlarge(&cells, attention.grid, (height, width)),
+        )?;
         let facts = row.target.facts;
-        self.finish.finish(Draft { name: row.name, role: row.role, raw, shown: None, frame: row.target.frame, facts }, into)
+        self.finish.finish(
+            Draft {
+                name: row.name,
+                role: row.role,
+                raw,
+                shown: None,
+                frame: row.target.frame,
+                facts,
+            },
+            into,
+        )
     }
 }
 
 /// Rows and columns of `tokens` tokens, with or without a class token in front.
 fn grid(tokens: usize, wanted: Option<(usize, usize)>) -> Option<(usize, usize)> {
     match wanted {
-        Some((rows, columns)) => (rows * columns == tokens || rows * columns + 1 == tokens).then_some((rows, columns)),
-        None => [tokens, tokens - 1].into_iter().find(|t| t.isqrt().pow(2) == *t).map(|t| (t.isqrt(), t.isqrt())),
+        Some((rows, columns)) => {
+            (rows * columns == tokens || rows * columns + 1 == tokens).then_some((rows, columns))
+        }
+        None => [tokens, tokens - 1]
+            .into_iter()
+            .find(|t| t.isqrt().pow(2) == *t)
+            .map(|t| (t.isqrt(), t.isqrt())),
     }
 }
 

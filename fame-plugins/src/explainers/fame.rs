@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result, Sample, Tensor, Witness,
+    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result,
+    Sample, Tensor, Witness,
     contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
     model::ChannelOrder,
     recipe::Spec,
@@ -15,15 +16,18 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the target layer; the field |x̄ − x| that is left, grayed,
-/// blurred and normalised, is the explanation. One map per picture, target and finish.
+/// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
+/// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
+/// explanation. One map per picture, target and finish.
 ///
-/// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss cannot be moved (a dead cell, a pair below the stop rule at the
-/// start) has no map, and a warning says why.
+/// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss cannot
+/// be moved (a dead cell, a pair below the stop rule at the start) has no map, and a warning says
+/// why.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fame {
-    /// The target layer: a tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`, `Output`; a list for losses that read several.
+    /// The target layer: a tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`,
+    /// `Output`; a list for losses that read several.
     pub layer: LayerChoices,
     /// What to descend.
     pub loss: Spec,
@@ -36,18 +40,22 @@ pub struct Fame {
     /// Several finishes of the same walk by name, in place of `map`: `{"sigma_2": [Gray(), …], …}`.
     #[serde(default)]
     pub maps: Option<BTreeMap<String, Vec<Spec>>>,
-    /// Which pictures of a sample to explain, by role (`"probe"`, `"gallery"`). Default: all, each against the other frozen.
+    /// Which pictures of a sample to explain, by role (`"probe"`, `"gallery"`). Default: all, each
+    /// against the other frozen.
     #[serde(default)]
     pub roles: Option<Vec<String>>,
-    /// Which published form the defaults inside follow: `Paper` or `Authors`. Default: the recipe's.
+    /// Which published form the defaults inside follow: `Paper` or `Authors`. Default: the
+    /// recipe's.
     #[serde(default)]
     pub preset: Option<Preset>,
 }
 
 impl Plugin<dyn Explainer> for Fame {
     const NAME: &'static str = "Fame";
-    const SUMMARY: &'static str = "Walks the picture along its own loss gradient and reads what moved";
-    const EXAMPLE: &'static str = r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 100))"#;
+    const SUMMARY: &'static str =
+        "Walks the picture along its own loss gradient and reads what moved";
+    const EXAMPLE: &'static str =
+        r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 100))"#;
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), arXiv 2605.12017";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
@@ -57,13 +65,24 @@ impl Plugin<dyn Explainer> for Fame {
             self.perturbation = spec("Lots()");
         }
         if self.map.is_some() && self.maps.is_some() {
-            parts.report("maps", "`map` and `maps` exclude each other: give one finish, or several by name.");
+            parts.report(
+                "maps",
+                "`map` and `maps` exclude each other: give one finish, or several by name.",
+            );
         }
         if self.map.is_none() && self.maps.is_none() {
             let steps: &[&str] = match preset {
-                Preset::Paper => &["Gray()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MaxNormalize()"],
-                // The authors divide by the maximum before blurring; after min-max it only shows next to ε.
-                Preset::Authors => &["Gray()", "MaxNormalize()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MinMaxNormalize()"],
+                Preset::Paper => {
+                    &["Gray()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MaxNormalize()"]
+                }
+                // The authors divide by the maximum before blurring; after min-max it only shows
+                // next to ε.
+                Preset::Authors => &[
+                    "Gray()",
+                    "MaxNormalize()",
+                    "GaussianBlur(kernel: 49, sigma: 7.7)",
+                    "MinMaxNormalize()",
+                ],
             };
             self.map = Some(steps.iter().filter_map(|s| spec(s)).collect());
         }
@@ -74,13 +93,18 @@ impl Plugin<dyn Explainer> for Fame {
                 "needs names of letters, digits, `.`, `_` and `-`",
             );
         }
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let with = BuildContext { preset: self.preset.unwrap_or(with.preset), ..*with };
         let loss = parts.build::<dyn Loss>("loss", &self.loss, &with);
-        let perturbation = parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, &with);
+        let perturbation =
+            parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, &with);
         let named = match (self.map, self.maps) {
             (Some(map), _) => vec![(String::new(), parts.build_all("map", &map, &with))],
             (None, maps) => {
@@ -92,7 +116,13 @@ impl Plugin<dyn Explainer> for Fame {
             }
         };
         let finishes = named.into_iter().map(|(name, steps)| Finish { name, steps }).collect();
-        Some(Box::new(Running { layer: self.layer, loss: loss?, perturbation: perturbation?, finishes, roles: self.roles }))
+        Some(Box::new(Running {
+            layer: self.layer,
+            loss: loss?,
+            perturbation: perturbation?,
+            finishes,
+            roles: self.roles,
+        }))
     }
 }
 
@@ -121,7 +151,8 @@ impl Explainer for Running {
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         // What stops the whole batch (the network itself failed) is every sample's error.
-        self.explain_batch(with, samples).unwrap_or_else(|e| samples.iter().map(|_| Err(e.clone())).collect())
+        self.explain_batch(with, samples)
+            .unwrap_or_else(|e| samples.iter().map(|_| Err(e.clone())).collect())
     }
 }
 
@@ -130,7 +161,11 @@ impl Running {
         Aim::new(model, &self.layer, self.loss.plugin.as_ref())
     }
 
-    fn explain_batch(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Result<Vec<Result<Explanation>>> {
+    fn explain_batch(
+        &self,
+        with: &ExplainContext<'_>,
+        samples: &[Sample],
+    ) -> Result<Vec<Result<Explanation>>> {
         let aim = self.aim(with.model)?;
         // All rows of all samples are walked together; a place remembers where each belongs.
         let (mut places, mut rows, mut results) = (Vec::new(), Vec::new(), Vec::new());
@@ -160,26 +195,50 @@ impl Running {
 
     /// What holds for all maps of an explanation.
     fn facts(&self, aim: &Aim<'_>) -> Facts {
-        facts([("layers", aim.layer_facts()), ("loss", self.loss.record()), ("perturbation", self.perturbation.record())])
+        facts([
+            ("layers", aim.layer_facts()),
+            ("loss", self.loss.record()),
+            ("perturbation", self.perturbation.record()),
+        ])
     }
 
     /// The walks of one sample, at their starts.
-    fn begin(&self, with: &ExplainContext<'_>, aim: &Aim<'_>, sample: &Sample) -> Result<Vec<(AimedRow, Row)>> {
+    fn begin(
+        &self,
+        with: &ExplainContext<'_>,
+        aim: &Aim<'_>,
+        sample: &Sample,
+    ) -> Result<Vec<(AimedRow, Row)>> {
         let convention = &with.model.manifest.input;
-        let rows = aim.rows(sample, self.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+        let rows = aim
+            .rows(sample, self.roles.as_deref())
+            .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         let begin = |about: AimedRow| {
-            let picture = sample.picture(&about.role).ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
+            let picture = sample
+                .picture(&about.role)
+                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
             let pixels = convention.pixels(&picture.pixels)?;
             let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
-            let walk = self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
-            let row = Row { walk, target: about.target.clone(), max_steps: self.perturbation.plugin.max_steps() };
+            let walk =
+                self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
+            let row = Row {
+                walk,
+                target: about.target.clone(),
+                max_steps: self.perturbation.plugin.max_steps(),
+            };
             Ok((about, row))
         };
         rows.into_iter().map(begin).collect()
     }
 
     /// Turns a walked row into maps, or a warning.
-    fn finish(&self, model: &Model, aimed: &AimedRow, row: WalkedRow, into: &mut Explanation) -> Result<()> {
+    fn finish(
+        &self,
+        model: &Model,
+        aimed: &AimedRow,
+        row: WalkedRow,
+        into: &mut Explanation,
+    ) -> Result<()> {
         let name = &aimed.name;
         let field = row.walk.field()?;
         if let Some(why) = unmoved(&row, &field) {
@@ -195,15 +254,35 @@ impl Running {
             ("stop", row.stop.to_string().into()),
         ]));
         for finish in &self.finishes {
-            let mut map = AttributionMap { values: field.clone(), channels: channel_names(model.manifest.input.order) };
+            let mut map = AttributionMap {
+                values: field.clone(),
+                channels: channel_names(model.manifest.input.order),
+            };
             for step in &finish.steps {
-                map = step.plugin.apply(map).map_err(|e| e.at(format!("{name}: map step {}", step.name)))?;
+                map = step
+                    .plugin
+                    .apply(map)
+                    .map_err(|e| e.at(format!("{name}: map step {}", step.name)))?;
             }
             let mut facts = about.clone();
-            facts.insert("map_steps".into(), Value::List(finish.steps.iter().map(Built::record).collect()));
-            let name = if finish.name.is_empty() { name.clone() } else { format!("{name}_{}", finish.name) };
+            facts.insert(
+                "map_steps".into(),
+                Value::List(finish.steps.iter().map(Built::record).collect()),
+            );
+            let name = if finish.name.is_empty() {
+                name.clone()
+            } else {
+                format!("{name}_{}", finish.name)
+            };
             let finished = flat(map.values)?;
-            into.maps.push(NamedMap { name, role: aimed.role.clone(), raw: field.clone(), finished, frame: row.target.frame, facts });
+            into.maps.push(NamedMap {
+                name,
+                role: aimed.role.clone(),
+                raw: field.clone(),
+                finished,
+                frame: row.target.frame,
+                facts,
+            });
         }
         Ok(())
     }
@@ -218,7 +297,10 @@ fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<
     if !into.iter().any(|w| w.input == row.began.input) {
         // A walk that begins beside the picture is known by its map's name.
         let taken = into.iter().any(|w| w.name == about.role);
-        into.push(seen(if taken { format!("{} at the start", about.name) } else { about.role.clone() }, &row.began));
+        into.push(seen(
+            if taken { format!("{} at the start", about.name) } else { about.role.clone() },
+            &row.began,
+        ));
     }
     if row.steps > 0 {
         into.push(seen(format!("{} after the walk", about.name), &row.ended));
@@ -228,14 +310,22 @@ fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<
 /// Why a row has nothing to show, if so.
 fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
     if !field.is_finite() || row.stop == Stop::NotFinite {
-        return Some(format!("the loss or its gradient became NaN or infinite after {} steps.", row.steps));
+        return Some(format!(
+            "the loss or its gradient became NaN or infinite after {} steps.",
+            row.steps
+        ));
     }
     if field.max_abs() > 0.0 {
         return None;
     }
     Some(match row.stop {
-        Stop::ZeroGradient => format!("no pixel moves its loss ({}): the gradient is zero.", row.loss_before),
-        _ => format!("the walk stopped before its first step ({}, loss {}).", row.stop, row.loss_before),
+        Stop::ZeroGradient => {
+            format!("no pixel moves its loss ({}): the gradient is zero.", row.loss_before)
+        }
+        _ => format!(
+            "the walk stopped before its first step ({}, loss {}).",
+            row.stop, row.loss_before
+        ),
     })
 }
 

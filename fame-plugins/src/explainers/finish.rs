@@ -1,4 +1,5 @@
-//! From a raw attribution to a map a reader can trust: the map steps, and what is said when there is nothing to show.
+//! From a raw attribution to a map a reader can trust: the map steps, and what is said when there
+//! is nothing to show.
 
 use fame_core::{
     AttributionMap, Explanation, Frame, NamedMap, Result, Tensor,
@@ -36,7 +37,11 @@ pub(super) fn specs(texts: &[&str]) -> Vec<Spec> {
 
 impl Finish {
     /// Builds the steps standing in parameter `map`.
-    pub(super) fn build(parts: &mut Parts, map: Option<Vec<Spec>>, with: &BuildContext<'_>) -> Self {
+    pub(super) fn build(
+        parts: &mut Parts,
+        map: Option<Vec<Spec>>,
+        with: &BuildContext<'_>,
+    ) -> Self {
         Self { steps: parts.build_all("map", &map.unwrap_or_default(), with) }
     }
 
@@ -45,7 +50,8 @@ impl Finish {
         Self { steps: Vec::new() }
     }
 
-    /// Finishes `draft` into a map of `into`, or into a warning when it says nothing: zero, not finite, or the same everywhere.
+    /// Finishes `draft` into a map of `into`, or into a warning when it says nothing: zero, not
+    /// finite, or the same everywhere.
     ///
     /// # Errors
     /// What a step says about anything else than an empty map.
@@ -77,17 +83,27 @@ impl Finish {
         if !finished.is_finite() || finished.data().iter().all(|v| *v == finished.data()[0]) {
             return empty("its map steps leave the same value everywhere, or none that is finite.");
         }
-        facts.insert("map_steps".into(), Value::List(self.steps.iter().map(Built::record).collect()));
+        facts.insert(
+            "map_steps".into(),
+            Value::List(self.steps.iter().map(Built::record).collect()),
+        );
         into.maps.push(NamedMap { name, role, raw, finished, frame, facts });
         Ok(())
     }
 
-    /// Finishes a signed attribution `[1, H, W]` as two maps: `{name}_similar` from what is above zero, `{name}_dissimilar` from what is below.
-    /// Where one speaks the other is silent.
+    /// Finishes a signed attribution `[1, H, W]` as two maps: `{name}_similar` from what is above
+    /// zero, `{name}_dissimilar` from what is below. Where one speaks the other is silent.
     ///
     /// # Errors
     /// As [`Finish::finish`].
-    pub(super) fn finish_both(&self, name: &str, role: &str, raw: &Tensor, facts: &Facts, into: &mut Explanation) -> Result<()> {
+    pub(super) fn finish_both(
+        &self,
+        name: &str,
+        role: &str,
+        raw: &Tensor,
+        facts: &Facts,
+        into: &mut Explanation,
+    ) -> Result<()> {
         for (suffix, sign) in [("similar", 1.0), ("dissimilar", -1.0)] {
             let shown = Some(part(raw, sign)?);
             let draft = Draft {
@@ -122,10 +138,21 @@ mod tests {
     #[test]
     fn an_empty_map_is_a_warning_and_never_a_black_picture() {
         let finish = Finish { steps: Vec::new() };
-        for (raw, says) in [(vec![0.0, 0.0], "zero everywhere"), (vec![f32::NAN, 1.0], "NaN"), (vec![2.0, 2.0], "same value")] {
+        for (raw, says) in [
+            (vec![0.0, 0.0], "zero everywhere"),
+            (vec![f32::NAN, 1.0], "NaN"),
+            (vec![2.0, 2.0], "same value"),
+        ] {
             let mut into = Explanation::default();
             let raw = Tensor::new([1, 1, 2], raw).unwrap();
-            let draft = Draft { name: "probe".into(), role: "probe".into(), raw, shown: None, frame: None, facts: Facts::new() };
+            let draft = Draft {
+                name: "probe".into(),
+                role: "probe".into(),
+                raw,
+                shown: None,
+                frame: None,
+                facts: Facts::new(),
+            };
             finish.finish(draft, &mut into).unwrap();
             assert!(into.maps.is_empty() && into.warnings[0].contains(says), "{:?}", into.warnings);
         }
@@ -135,9 +162,14 @@ mod tests {
     fn where_one_side_speaks_the_other_is_silent() {
         let mut into = Explanation::default();
         let raw = Tensor::new([1, 1, 3], vec![0.5, -0.25, 0.0]).unwrap();
-        Finish { steps: Vec::new() }.finish_both("probe", "probe", &raw, &Facts::new(), &mut into).unwrap();
+        Finish { steps: Vec::new() }
+            .finish_both("probe", "probe", &raw, &Facts::new(), &mut into)
+            .unwrap();
         let [similar, dissimilar] = &into.maps[..] else { panic!("{into:?}") };
-        assert_eq!((similar.finished.data(), dissimilar.finished.data()), (&[0.5, 0.0, 0.0][..], &[0.0, 0.25, 0.0][..]));
+        assert_eq!(
+            (similar.finished.data(), dissimilar.finished.data()),
+            (&[0.5, 0.0, 0.0][..], &[0.0, 0.25, 0.0][..])
+        );
         assert!(part(&Tensor::filled([1], f32::NAN), 1.0).unwrap().data()[0].is_nan());
     }
 }

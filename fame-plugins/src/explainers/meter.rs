@@ -42,6 +42,12 @@ pub(super) fn per_sample(
     samples: &[Sample],
     mut explain: impl FnMut(&Sample, &mut Meter<'_>) -> Result<Explanation>,
 ) -> Vec<Result<Explanation>> {
-    let meter = |sample| Meter { progress: with.progress, sample, samples: samples.len(), units: 0, done: 0 };
+    let meter = |sample| Meter {
+        progress: with.progress,
+        sample,
+        samples: samples.len(),
+        units: 0,
+        done: 0,
+    };
     samples.iter().enumerate().map(|(n, sample)| explain(sample, &mut meter(n))).collect()
 }

@@ -16,11 +16,15 @@ mod randomized;
 
 pub use attention_rollout::{AttentionRollout, Heads};
 pub use cam::{
-    Ablation, AblationCam, EigenCam, EigenGradCam, Enlarge, Finish, FullGrad, FullGradForm, GradCam, GradCamElementwise, GradCamPlusPlus,
-    HiResCam, LayerCam, Layout, RandomCam, ScoreCam, Sign, XGradCam,
+    Ablation, AblationCam, EigenCam, EigenGradCam, Enlarge, Finish, FullGrad, FullGradForm,
+    GradCam, GradCamElementwise, GradCamPlusPlus, HiResCam, LayerCam, Layout, RandomCam, ScoreCam,
+    Sign, XGradCam,
 };
 pub use fame::Fame;
-pub use gradient::{Baseline, GradientTimesInput, GuidedBackprop, IntegratedGradients, Quadrature, Saliency, SmoothGrad, SmoothGradForm};
+pub use gradient::{
+    Baseline, GradientTimesInput, GuidedBackprop, IntegratedGradients, Quadrature, Saliency,
+    SmoothGrad, SmoothGradForm,
+};
 pub use precomputed::Precomputed;
 pub use random_map::RandomMap;
 pub use randomized::{Forgetting, Randomized};

@@ -20,15 +20,20 @@ use super::{
 };
 use crate::datasets::stem;
 
-/// Reads maps from `.npy` files and hands them on as they are: so that any method can be seen, measured and compared here. The network is not asked.
+/// Reads maps from `.npy` files and hands them on as they are: so that any method can be seen,
+/// measured and compared here. The network is not asked.
 ///
-/// A file's name is the `pattern` with these filled in: `{id}` the sample's id; `{stem}` the name of the picture's file without its extension; `{label}` the sample's
-/// class; `{role}` the picture's role; `{side}` the role's first letter (`g`, `p`, `i`);
-/// `{map}` each name of `maps` in turn; `{sign}` the same with `pos` for `similar` and `neg` for `dissimilar`. The FAME authors' layout of pairs is the
-/// default, for samples named by their row, as `Pairs(ids: Rows)` names them; that of pictures is `"{stem}_{label}.npy"`. What our own Npy writer leaves is `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture.
+/// A file's name is the `pattern` with these filled in: `{id}` the sample's id; `{stem}` the name
+/// of the picture's file without its extension; `{label}` the sample's class; `{role}` the
+/// picture's role; `{side}` the role's first letter (`g`, `p`, `i`); `{map}` each name of `maps` in
+/// turn; `{sign}` the same with `pos` for `similar` and `neg` for `dissimilar`. The FAME authors'
+/// layout of pairs is the default, for samples named by their row, as `Pairs(ids: Rows)` names
+/// them; that of pictures is `"{stem}_{label}.npy"`. What our own Npy writer leaves is
+/// `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture.
 ///
-/// A file holds `[H, W]`, `[1, H, W]` or `[C, H, W]` of 32- or 64-bit floats or bytes, in either order, in the size of the prepared picture. A missing file is
-/// a warning as long as another is there.
+/// A file holds `[H, W]`, `[1, H, W]` or `[C, H, W]` of 32- or 64-bit floats or bytes, in either
+/// order, in the size of the prepared picture. A missing file is a warning as long as another is
+/// there.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Precomputed {
@@ -37,7 +42,8 @@ pub struct Precomputed {
     /// A file's name below it.
     #[serde(default = "authors_pattern")]
     pub pattern: String,
-    /// What `{map}` and `{sign}` stand for. Without either of them in the pattern there is one map per picture.
+    /// What `{map}` and `{sign}` stand for. Without either of them in the pattern there is one map
+    /// per picture.
     #[serde(default = "polarities")]
     pub maps: Vec<String>,
     /// Steps from the stored map to the finished one. Default: none.
@@ -68,13 +74,27 @@ impl Plugin<dyn Explainer> for Precomputed {
             // Something stands there: `{id}/map.npy` does not begin at the root.
             rest = rest.replace(known, "x");
         }
-        let outside = Path::new(&rest).components().any(|c| !matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
-        parts.check("pattern", !rest.contains(['{', '}']), "knows {id}, {stem}, {label}, {role}, {side}, {map} and {sign} only");
+        let outside = Path::new(&rest)
+            .components()
+            .any(|c| !matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
+        parts.check(
+            "pattern",
+            !rest.contains(['{', '}']),
+            "knows {id}, {stem}, {label}, {role}, {side}, {map} and {sign} only",
+        );
         let tells = self.pattern.contains("{id}") || self.pattern.contains("{stem}");
-        parts.check("pattern", tells, "must contain {id} or {stem}, or all samples would share one map");
+        parts.check(
+            "pattern",
+            tells,
+            "must contain {id} or {stem}, or all samples would share one map",
+        );
         parts.check("pattern", !outside, "must stay below `dir`");
         parts.check("maps", !self.maps.is_empty(), "must name at least one map");
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
@@ -111,18 +131,29 @@ impl Explainer for Running {
         if self.folder.is_dir() {
             return Ok(());
         }
-        let message = format!("the folder of precomputed maps `{}` is not there.", self.folder.display());
-        Err(Error::new("fame::precomputed::no_folder", message).with_help("`dir` is relative to the recipe's folder."))
+        let message =
+            format!("the folder of precomputed maps `{}` is not there.", self.folder.display());
+        Err(Error::new("fame::precomputed::no_folder", message)
+            .with_help("`dir` is relative to the recipe's folder."))
     }
 
     fn files(&self, item: &ItemRef) -> Result<Vec<PathBuf>> {
-        // Roles are known once the sample is loaded; until then any will do, and a file too many costs nothing.
+        // Roles are known once the sample is loaded; until then any will do, and a file too many
+        // costs nothing.
         let mut found = Vec::new();
-        let stem = if let [file] = item.files.as_slice() { safe_id(stem(file)) } else { ANY.to_owned() };
-        for (_, file) in self.named(&About { id: &item.id, stem: &stem, label: ANY, role: ANY, side: ANY }) {
+        let stem =
+            if let [file] = item.files.as_slice() { safe_id(stem(file)) } else { ANY.to_owned() };
+        for (_, file) in
+            self.named(&About { id: &item.id, stem: &stem, label: ANY, role: ANY, side: ANY })
+        {
             let path = self.folder.join(file.replace(&ANY.repeat(2), ANY));
             let pattern = glob::Pattern::escape(&path.to_string_lossy()).replace(ANY, "*");
-            let bad = |e: &dyn std::fmt::Display| Error::new("fame::precomputed::file", format!("`{pattern}` cannot be looked up: {e}."));
+            let bad = |e: &dyn std::fmt::Display| {
+                Error::new(
+                    "fame::precomputed::file",
+                    format!("`{pattern}` cannot be looked up: {e}."),
+                )
+            };
             for path in glob::glob(&pattern).map_err(|e| bad(&e))? {
                 found.push(path.map_err(|e| bad(&e))?);
             }
@@ -141,30 +172,47 @@ impl Running {
     fn sample(&self, input: &InputConvention, sample: &Sample) -> Result<Explanation> {
         let mut explanation = Explanation::default();
         let mut missing = Vec::new();
-        for role in sample.roles().filter(|role| self.parameters.roles.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == role))) {
+        for role in sample.roles().filter(|role| {
+            self.parameters.roles.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == role))
+        }) {
             let side: String = role.chars().take(1).collect();
             let stem = sample.picture(role).map_or_else(String::new, |p| safe_id(stem(&p.source)));
             let label = sample.label.map_or_else(|| "unknown".to_owned(), |l| l.to_string());
-            for (map, file) in self.named(&About { id: &sample.id, stem: &stem, label: &label, role, side: &side }) {
+            for (map, file) in
+                self.named(&About { id: &sample.id, stem: &stem, label: &label, role, side: &side })
+            {
                 let path = self.folder.join(&file);
                 if !path.is_file() {
                     missing.push(file);
                     continue;
                 }
                 let raw = read(&path, (input.height, input.width))?;
-                let facts = facts([("file", file.as_str().into()), ("sha256", sha256_file(&path)?.into())]);
+                let facts =
+                    facts([("file", file.as_str().into()), ("sha256", sha256_file(&path)?.into())]);
                 let name = if map.is_empty() { role.to_owned() } else { format!("{role}_{map}") };
-                self.finish.finish(Draft { name, role: role.to_owned(), raw, shown: None, frame: None, facts }, &mut explanation)?;
+                self.finish.finish(
+                    Draft { name, role: role.to_owned(), raw, shown: None, frame: None, facts },
+                    &mut explanation,
+                )?;
             }
         }
         if explanation.maps.is_empty() && explanation.warnings.is_empty() {
-            let looked = if missing.is_empty() { "no role matches".to_owned() } else { format!("looked for {}", missing.join(", ")) };
-            let message = format!("`{}` has no map of sample `{}` ({looked}).", self.folder.display(), sample.id);
-            return Err(
-                Error::new("fame::precomputed::no_map", message).with_help("`pattern` and the samples' ids must lead to the files.")
+            let looked = if missing.is_empty() {
+                "no role matches".to_owned()
+            } else {
+                format!("looked for {}", missing.join(", "))
+            };
+            let message = format!(
+                "`{}` has no map of sample `{}` ({looked}).",
+                self.folder.display(),
+                sample.id
             );
+            return Err(Error::new("fame::precomputed::no_map", message)
+                .with_help("`pattern` and the samples' ids must lead to the files."));
         }
-        explanation.warnings.extend(missing.into_iter().map(|file| format!("the precomputed map `{file}` is not there.")));
+        explanation.warnings.extend(
+            missing.into_iter().map(|file| format!("the precomputed map `{file}` is not there.")),
+        );
         Ok(explanation)
     }
 
@@ -179,7 +227,10 @@ impl Running {
             };
             let About { id, stem, label, role, side } = *about;
             let values = [id, stem, label, role, side, map, sign];
-            PLACES.iter().zip(values).fold(pattern.clone(), |name, (place, value)| name.replace(place, value))
+            PLACES
+                .iter()
+                .zip(values)
+                .fold(pattern.clone(), |name, (place, value)| name.replace(place, value))
         };
         if pattern.contains("{map}") || pattern.contains("{sign}") {
             self.parameters.maps.iter().map(|map| (map.clone(), file(map))).collect()
@@ -192,8 +243,10 @@ impl Running {
 /// One `.npy` file as `[C, H, W]`.
 fn read(path: &Path, (height, width): (usize, usize)) -> Result<Tensor> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
-    let bad = |why: String| Error::new("fame::precomputed::file", format!("`{}` {why}.", path.display()));
-    let npy = npyz::NpyFile::new(&bytes[..]).map_err(|e| bad(format!("is not a .npy file: {e}")))?;
+    let bad =
+        |why: String| Error::new("fame::precomputed::file", format!("`{}` {why}.", path.display()));
+    let npy =
+        npyz::NpyFile::new(&bytes[..]).map_err(|e| bad(format!("is not a .npy file: {e}")))?;
     let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
     let full = match shape.as_slice() {
         [h, w] => [1, *h, *w],
@@ -212,9 +265,15 @@ fn read(path: &Path, (height, width): (usize, usize)) -> Result<Tensor> {
     let cut = |e: std::io::Error| bad(format!("cannot be read: {e}"));
     let values: Vec<f32> = match kind.trim_matches('\'') {
         "<f4" | ">f4" => npy.into_vec::<f32>().map_err(cut)?,
-        "<f8" | ">f8" => npy.into_vec::<f64>().map_err(cut)?.into_iter().map(|v| v as f32).collect(),
+        "<f8" | ">f8" => {
+            npy.into_vec::<f64>().map_err(cut)?.into_iter().map(|v| v as f32).collect()
+        }
         "|u1" => npy.into_vec::<u8>().map_err(cut)?.into_iter().map(f32::from).collect(),
-        other => return Err(bad(format!("holds values of type {other}; float32, float64 and uint8 can be read"))),
+        other => {
+            return Err(bad(format!(
+                "holds values of type {other}; float32, float64 and uint8 can be read"
+            )));
+        }
     };
     let values = if fortran { row_major(&values, full) } else { values };
     Tensor::new(full, values)
@@ -223,7 +282,9 @@ fn read(path: &Path, (height, width): (usize, usize)) -> Result<Tensor> {
 /// Values of column-major `[C, H, W]` (or `[H, W]`) in row-major order.
 fn row_major(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<f32> {
     let at = |c: usize, y: usize, x: usize| values[c + channels * (y + height * x)];
-    (0..channels).flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| at(c, y, x)))).collect()
+    (0..channels)
+        .flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| at(c, y, x))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -235,17 +296,34 @@ mod tests {
 
     fn running(dir: &Path, rest: &str) -> Running {
         let registry = Registry::builtin().unwrap();
-        let mut parameters: Precomputed = fame_core::recipe::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
-        let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Other, folder: Path::new("/") };
+        let mut parameters: Precomputed =
+            fame_core::recipe::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
+        let with = BuildContext {
+            registry: &registry,
+            preset: Preset::Paper,
+            task: Task::Other,
+            folder: Path::new("/"),
+        };
         let steps = std::mem::take(&mut parameters.map);
         assert!(steps.is_empty());
         Running { folder: with.folder.join(&parameters.dir), parameters, finish: Finish::none() }
     }
 
-    fn save<T: npyz::AutoSerialize + Copy>(path: &Path, shape: &[u64], order: npyz::Order, values: &[T]) {
+    fn save<T: npyz::AutoSerialize + Copy>(
+        path: &Path,
+        shape: &[u64],
+        order: npyz::Order,
+        values: &[T],
+    ) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mut bytes = Vec::new();
-        let mut npy = npyz::WriteOptions::new().default_dtype().shape(shape).order(order).writer(&mut bytes).begin_nd().unwrap();
+        let mut npy = npyz::WriteOptions::new()
+            .default_dtype()
+            .shape(shape)
+            .order(order)
+            .writer(&mut bytes)
+            .begin_nd()
+            .unwrap();
         npy.extend(values.iter().copied()).unwrap();
         npy.finish().unwrap();
         std::fs::write(path, bytes).unwrap();
@@ -253,12 +331,23 @@ mod tests {
 
     fn pair() -> Sample {
         let picture = || fame_core::Picture::new(Tensor::zeros([3, 2, 3]), "x").unwrap();
-        Sample { id: "7".into(), pictures: vec![("gallery".into(), picture()), ("probe".into(), picture())], ..Sample::default() }
+        Sample {
+            id: "7".into(),
+            pictures: vec![("gallery".into(), picture()), ("probe".into(), picture())],
+            ..Sample::default()
+        }
     }
 
     fn input() -> InputConvention {
         let order = fame_core::model::ChannelOrder::Rgb;
-        InputConvention { channels: 3, height: 2, width: 3, order, mean: vec![0.0; 3], std: vec![1.0; 3] }
+        InputConvention {
+            channels: 3,
+            height: 2,
+            width: 3,
+            order,
+            mean: vec![0.0; 3],
+            std: vec![1.0; 3],
+        }
     }
 
     const VALUES: [f32; 6] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
@@ -268,14 +357,35 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         save(&dir.path().join("7_g_pos.npy"), &[2, 3], npyz::Order::C, &VALUES);
         save(&dir.path().join("7_p_neg.npy"), &[1, 2, 3], npyz::Order::C, &VALUES.map(f64::from));
-        save(&dir.path().join("7/fame.probe.npy"), &[2, 3], npyz::Order::Fortran, &[0.0f32, 3.0, 1.0, 4.0, 2.0, 5.0]);
+        save(
+            &dir.path().join("7/fame.probe.npy"),
+            &[2, 3],
+            npyz::Order::Fortran,
+            &[0.0f32, 3.0, 1.0, 4.0, 2.0, 5.0],
+        );
         let explanation = running(dir.path(), "").sample(&input(), &pair()).unwrap();
         let names: Vec<&str> = explanation.maps.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(names, ["gallery_similar", "probe_dissimilar"]);
-        assert!(explanation.maps.iter().all(|m| m.finished == Tensor::new([2, 3], VALUES.to_vec()).unwrap()));
-        assert_eq!(explanation.warnings.len(), 2, "two of the four are missing: {:?}", explanation.warnings);
-        let ours = running(dir.path(), r#", pattern: "{id}/fame.{role}.npy", roles: Some(["probe"])"#).sample(&input(), &pair()).unwrap();
-        assert_eq!((ours.maps[0].name.as_str(), ours.maps[0].finished.data()), ("probe", &VALUES[..]));
+        assert!(
+            explanation
+                .maps
+                .iter()
+                .all(|m| m.finished == Tensor::new([2, 3], VALUES.to_vec()).unwrap())
+        );
+        assert_eq!(
+            explanation.warnings.len(),
+            2,
+            "two of the four are missing: {:?}",
+            explanation.warnings
+        );
+        let ours =
+            running(dir.path(), r#", pattern: "{id}/fame.{role}.npy", roles: Some(["probe"])"#)
+                .sample(&input(), &pair())
+                .unwrap();
+        assert_eq!(
+            (ours.maps[0].name.as_str(), ours.maps[0].finished.data()),
+            ("probe", &VALUES[..])
+        );
     }
 
     #[test]
@@ -302,20 +412,37 @@ mod tests {
         save(&dir.path().join("val_51_7.npy"), &[2, 3], npyz::Order::C, &VALUES);
         let picture = fame_core::Picture::new(Tensor::zeros([3, 2, 3]), "in/val_5.JPEG").unwrap();
         // The id of a picture that is listed twice.
-        let sample = Sample { id: "val_5-2".into(), label: Some(7), pictures: vec![("image".into(), picture)], ..Sample::default() };
+        let sample = Sample {
+            id: "val_5-2".into(),
+            label: Some(7),
+            pictures: vec![("image".into(), picture)],
+            ..Sample::default()
+        };
         let reads = running(dir.path(), r#", pattern: "{stem}_{label}.npy""#);
         assert_eq!(reads.sample(&input(), &sample).unwrap().maps[0].finished.data(), VALUES);
-        let item = ItemRef { id: sample.id, files: vec!["in/val_5.JPEG".into()], note: String::new() };
+        let item =
+            ItemRef { id: sample.id, files: vec!["in/val_5.JPEG".into()], note: String::new() };
         assert_eq!(reads.files(&item).unwrap(), [dir.path().join("val_5_7.npy")]);
     }
 
     #[test]
     fn patterns_stay_below_their_folder_and_know_their_places() {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Other, folder: Path::new("/") };
+        let with = BuildContext {
+            registry: &registry,
+            preset: Preset::Paper,
+            task: Task::Other,
+            folder: Path::new("/"),
+        };
         let problems = |pattern: &str| {
-            let spec = Spec::from_text(&format!("Precomputed(dir: \"maps\", pattern: {pattern:?})")).unwrap();
-            registry.build::<dyn Explainer>(&spec, &with).err().map(|p| p[0].message.clone()).unwrap_or_default()
+            let spec =
+                Spec::from_text(&format!("Precomputed(dir: \"maps\", pattern: {pattern:?})"))
+                    .unwrap();
+            registry
+                .build::<dyn Explainer>(&spec, &with)
+                .err()
+                .map(|p| p[0].message.clone())
+                .unwrap_or_default()
         };
         for good in ["{id}/fame.{role}_{map}.npy", "{id}_{side}_{sign}.npy", "./{id}.npy"] {
             assert_eq!(problems(good), "", "{good}");
@@ -338,10 +465,19 @@ mod tests {
         assert!(says(running(dir.path(), "").sample(&input(), &pair())).contains("7_g_pos.npy"));
         save(&dir.path().join("7_g_pos.npy"), &[3, 2], npyz::Order::C, &VALUES);
         let message = says(running(dir.path(), "").sample(&input(), &pair()));
-        assert!(message.contains("7_g_pos.npy") && message.contains("2 × 3 pixels") && message.contains("3 × 2"), "{message}");
+        assert!(
+            message.contains("7_g_pos.npy")
+                && message.contains("2 × 3 pixels")
+                && message.contains("3 × 2"),
+            "{message}"
+        );
         std::fs::write(dir.path().join("7_g_pos.npy"), "no").unwrap();
-        assert!(says(running(dir.path(), "").sample(&input(), &pair())).contains("is not a .npy file"));
+        assert!(
+            says(running(dir.path(), "").sample(&input(), &pair())).contains("is not a .npy file")
+        );
         save(&dir.path().join("7_g_pos.npy"), &[2, 3], npyz::Order::C, &[1i32; 6]);
-        assert!(says(running(dir.path(), "").sample(&input(), &pair())).contains("uint8 can be read"));
+        assert!(
+            says(running(dir.path(), "").sample(&input(), &pair())).contains("uint8 can be read")
+        );
     }
 }

@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::{Draft, Finish};
 
-/// A map that knows nothing: a uniform random number of 0..1 for each pixel, then the map steps. What a metric says of it is what the metric says of chance. Give it the blur
-/// of the method it stands beside, for removing regions and removing scattered pixels are two different things to a network: a table wants both. Seeded from the item.
+/// A map that knows nothing: a uniform random number of 0..1 for each pixel, then the map steps.
+/// What a metric says of it is what the metric says of chance. Give it the blur of the method it
+/// stands beside, for removing regions and removing scattered pixels are two different things to a
+/// network: a table wants both. Seeded from the item.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomMap {
-    /// Steps from the noise to the map. Default: none; blurred as FAME's maps: `[GaussianBlur(), MinMaxNormalize()]`.
+    /// Steps from the noise to the map. Default: none; blurred as FAME's maps:
+    /// `[GaussianBlur(), MinMaxNormalize()]`.
     pub map: Option<Vec<Spec>>,
     /// Which pictures of a sample get a map, by role. Default: all.
     pub roles: Option<Vec<String>>,
@@ -28,11 +31,14 @@ impl Plugin<dyn Explainer> for RandomMap {
     const NAME: &'static str = "RandomMap";
     const SUMMARY: &'static str = "Noise: the floor that every method must beat";
     const EXAMPLE: &'static str = "RandomMap(map: [GaussianBlur(), MinMaxNormalize()])";
-    const REFERENCE: &'static str =
-        "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
+    const REFERENCE: &'static str = "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
     }
 
     fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
@@ -67,14 +73,21 @@ impl Running {
         let mut explanation = Explanation::default();
         for role in roles {
             let Some(picture) = sample.picture(&role) else {
-                return Err(Error::new("fame::data::unknown_role", format!("sample `{}` has no picture in the role `{role}`.", sample.id)));
+                return Err(Error::new(
+                    "fame::data::unknown_role",
+                    format!("sample `{}` has no picture in the role `{role}`.", sample.id),
+                ));
             };
             let seed = seed_of(run, &format!("{}/{role}/random", sample.id));
             let mut random = Random::new(seed);
-            let noise = (0..picture.height() * picture.width()).map(|_| random.uniform() as f32).collect();
+            let noise =
+                (0..picture.height() * picture.width()).map(|_| random.uniform() as f32).collect();
             let raw = Tensor::new([1, picture.height(), picture.width()], noise)?;
             let facts: Facts = facts([("loss", "none: noise".into())]);
-            self.finish.finish(Draft { name: role.clone(), role, raw, shown: None, frame: None, facts }, &mut explanation)?;
+            self.finish.finish(
+                Draft { name: role.clone(), role, raw, shown: None, frame: None, facts },
+                &mut explanation,
+            )?;
         }
         Ok(explanation)
     }
@@ -92,8 +105,14 @@ mod tests {
             let picture = Picture::new(Tensor::zeros([3, 4, 5]), "black").unwrap();
             Sample { id: id.into(), pictures: vec![("image".into(), picture)], ..Sample::default() }
         };
-        let map =
-            |seed, id: &str| Running { finish: Finish::none(), roles: None }.sample(seed, &sample(id)).unwrap().maps.remove(0).finished;
+        let map = |seed, id: &str| {
+            Running { finish: Finish::none(), roles: None }
+                .sample(seed, &sample(id))
+                .unwrap()
+                .maps
+                .remove(0)
+                .finished
+        };
         assert_eq!(map(0, "a"), map(0, "a"));
         assert!(map(0, "a") != map(0, "b") && map(0, "a") != map(1, "a"));
         assert_eq!(map(0, "a").shape(), [4, 5]);

@@ -1,4 +1,5 @@
-//! `Randomized`: what an explainer says of networks that have forgotten, stage by stage, what they learnt.
+//! `Randomized`: what an explainer says of networks that have forgotten, stage by stage, what they
+//! learnt.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,9 +25,12 @@ pub enum Forgetting {
     Independent,
 }
 
-/// Adebayo et al.'s model randomisation: explains the same pictures with the weights of some layers drawn anew (see the backend `RandomWeights`), one map for each map of the explainer and each
-/// stage, named `{map}_last_{n}` or `{map}_only_{n}`. A map that looks the same when the network knows nothing any more shows the picture, not the network: the metric
-/// `MapSimilarity(to: …)` puts a number to it. The class must be the same on all networks: use `Label` or `Index`, not `Predicted`.
+/// Adebayo et al.'s model randomisation: explains the same pictures with the weights of some layers
+/// drawn anew (see the backend `RandomWeights`), one map for each map of the explainer and each
+/// stage, named `{map}_last_{n}` or `{map}_only_{n}`. A map that looks the same when the network
+/// knows nothing any more shows the picture, not the network: the metric `MapSimilarity(to: …)`
+/// puts a number to it. The class must be the same on all networks: use `Label` or `Index`, not
+/// `Predicted`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Randomized {
@@ -35,7 +39,8 @@ pub struct Randomized {
     /// `Cascading` or `Independent`.
     #[serde(default)]
     pub forgetting: Forgetting,
-    /// The stages, by layers counted from the output, 1 being the last. Default: five, evenly from the last to all.
+    /// The stages, by layers counted from the output, 1 being the last. Default: five, evenly from
+    /// the last to all.
     #[serde(default)]
     pub stages: Option<Vec<usize>>,
     /// Seed of the weights.
@@ -48,9 +53,11 @@ pub struct Randomized {
 
 impl Plugin<dyn Explainer> for Randomized {
     const NAME: &'static str = "Randomized";
-    const SUMMARY: &'static str = "Another explainer on networks with weights drawn anew: the sanity check";
+    const SUMMARY: &'static str =
+        "Another explainer on networks with weights drawn anew: the sanity check";
     const EXAMPLE: &'static str = "Randomized(of: Saliency(), stages: [1, 5, 20])";
-    const REFERENCE: &'static str = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
+    const REFERENCE: &'static str =
+        "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         if self.backend.is_none() {
@@ -64,7 +71,14 @@ impl Plugin<dyn Explainer> for Randomized {
         let of = parts.build::<dyn Explainer>("of", &self.of, with);
         let backend = parts.build::<dyn Backend>("backend", self.backend.as_ref()?, with);
         let Self { forgetting, stages, seed, .. } = self;
-        Some(Box::new(Running { of: of?, backend: backend?, forgetting, stages, seed, loaded: Mutex::default() }))
+        Some(Box::new(Running {
+            of: of?,
+            backend: backend?,
+            forgetting,
+            stages,
+            seed,
+            loaded: Mutex::default(),
+        }))
     }
 }
 
@@ -76,7 +90,8 @@ struct Running {
     forgetting: Forgetting,
     stages: Option<Vec<usize>>,
     seed: u64,
-    /// The networks of all stages, once the first picture asked for them: they are the same for every picture.
+    /// The networks of all stages, once the first picture asked for them: they are the same for
+    /// every picture.
     loaded: Mutex<Option<Stages>>,
 }
 
@@ -93,13 +108,15 @@ impl Explainer for Running {
             Ok(stages) => stages,
             Err(e) => return samples.iter().map(|_| Err(e.clone())).collect(),
         };
-        let mut all: Vec<Result<Explanation>> = samples.iter().map(|_| Ok(Explanation::default())).collect();
+        let mut all: Vec<Result<Explanation>> =
+            samples.iter().map(|_| Ok(Explanation::default())).collect();
         for (stage, model) in stages.iter() {
             let there = ExplainContext { model, ..*with };
             for (whole, one) in all.iter_mut().zip(self.of.plugin.explain(&there, samples)) {
                 match (one, &mut *whole) {
                     (Ok(one), Ok(whole)) => add(whole, one, stage),
-                    // A network of random weights may leave nothing to explain, a dead gradient say: that is a finding.
+                    // A network of random weights may leave nothing to explain, a dead gradient
+                    // say: that is a finding.
                     (Err(e), Ok(whole)) => whole.warnings.push(format!("{stage}: {e}")),
                     (_, Err(_)) => {}
                 }
@@ -127,13 +144,18 @@ impl Running {
     fn stages_of(&self, model: &Model) -> Result<Vec<usize>> {
         let layers = count(&model.file)?;
         let Some(stages) = &self.stages else {
-            let mut even: Vec<usize> = [0, 1, 2, 3, 4].iter().map(|k| 1 + (layers.max(1) - 1) * k / 4).collect();
+            let mut even: Vec<usize> =
+                [0, 1, 2, 3, 4].iter().map(|k| 1 + (layers.max(1) - 1) * k / 4).collect();
             even.dedup();
             return Ok(even);
         };
         if let Some(n) = stages.iter().find(|n| **n > layers) {
-            let message = format!("model `{}` has {layers} layers with weights, and stage {n} is asked for.", model.manifest.name);
-            return Err(Error::new("fame::backend::no_such_layer", message).with_help("Stages count layers from the output."));
+            let message = format!(
+                "model `{}` has {layers} layers with weights, and stage {n} is asked for.",
+                model.manifest.name
+            );
+            return Err(Error::new("fame::backend::no_such_layer", message)
+                .with_help("Stages count layers from the output."));
         }
         Ok(stages.clone())
     }
@@ -143,7 +165,10 @@ impl Running {
         if let Some(stages) = &*loaded {
             return Ok(stages.clone());
         }
-        let request = LoadRequest { file: model.file.clone(), input_shape: Some(model.network.input_shape().to_vec()) };
+        let request = LoadRequest {
+            file: model.file.clone(),
+            input_shape: Some(model.network.input_shape().to_vec()),
+        };
         let stage = |n: usize| -> Result<(String, Model)> {
             let (name, layers) = match self.forgetting {
                 Forgetting::Cascading => (format!("last_{n}"), Layers::Last(n)),
@@ -151,9 +176,19 @@ impl Running {
             };
             let network = load(self.backend.plugin.as_ref(), &request, layers, self.seed)?;
             let (manifest, file) = (model.manifest.clone(), model.file.clone());
-            Ok((name, Model { manifest, network, file, sha256: model.sha256.clone(), labels: model.labels.clone() }))
+            Ok((
+                name,
+                Model {
+                    manifest,
+                    network,
+                    file,
+                    sha256: model.sha256.clone(),
+                    labels: model.labels.clone(),
+                },
+            ))
         };
-        let stages: Stages = Arc::new(self.stages_of(model)?.into_iter().map(stage).collect::<Result<_>>()?);
+        let stages: Stages =
+            Arc::new(self.stages_of(model)?.into_iter().map(stage).collect::<Result<_>>()?);
         *loaded = Some(stages.clone());
         Ok(stages)
     }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Whether the embedding's length takes part in the derivative of the cosine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Norms {
-    /// Lengths are constants, as the paper says ("we do not compute gradients for the denominators"): ds/dφ = φ_ref / (‖φ‖·‖φ_ref‖).
+    /// Lengths are constants, as the paper says ("we do not compute gradients for the
+    /// denominators"): ds/dφ = φ_ref / (‖φ‖·‖φ_ref‖).
     Frozen,
     /// The true derivative, as the authors' code computes: ds/dφ = (φ̂_ref − s·φ̂) / ‖φ‖.
     Live,
@@ -31,35 +32,60 @@ fn length(v: &[f32]) -> f64 {
     v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The frozen reference as the only target. `name` says what the map shows: what makes the two match (`similar`), or what tells them apart (`dissimilar`).
+/// The frozen reference as the only target. `name` says what the map shows: what makes the two
+/// match (`similar`), or what tells them apart (`dissimilar`).
 pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<Vec<Target>> {
     let [reference] = about.reference else {
         return Err(Error::new(
             "fame::loss::one_layer",
-            format!("face similarity needs one target layer, the embedding, but the recipe names {}.", about.layers.len()),
+            format!(
+                "face similarity needs one target layer, the embedding, but the recipe names {}.",
+                about.layers.len()
+            ),
         ));
     };
     if length(reference.data()) < NO_DIRECTION {
-        return Err(Error::new("fame::loss::no_direction", "the reference embedding is zero, so no similarity to it is defined."));
+        return Err(Error::new(
+            "fame::loss::no_direction",
+            "the reference embedding is zero, so no similarity to it is defined.",
+        ));
     }
     let other = about.sample.other_role(about.role)?;
     let s = similarity(about.clean[0].data(), reference.data())?;
-    let facts = fame_core::record::facts([("reference_role", other.into()), ("similarity_before", s.into())]);
-    Ok(vec![Target { name: name.to_owned(), values: reference.data().to_vec(), frame: None, facts }])
+    let facts = fame_core::record::facts([
+        ("reference_role", other.into()),
+        ("similarity_before", s.into()),
+    ]);
+    Ok(vec![Target {
+        name: name.to_owned(),
+        values: reference.data().to_vec(),
+        frame: None,
+        facts,
+    }])
 }
 
 /// cos(φ, reference), −1..=1.
 pub(super) fn similarity(phi: &[f32], reference: &[f32]) -> Result<f32> {
     let (p, r) = (length(phi), length(reference));
     if phi.len() != reference.len() {
-        return Err(Error::bug(format!("embeddings of {} and {} values cannot be compared.", phi.len(), reference.len())));
+        return Err(Error::bug(format!(
+            "embeddings of {} and {} values cannot be compared.",
+            phi.len(),
+            reference.len()
+        )));
     }
     let dot: f64 = phi.iter().zip(reference).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
     Ok((dot / (p * r).max(NO_DIRECTION)) as f32)
 }
 
 /// cos(φ, reference), and `scale` times its derivative with respect to φ.
-pub(super) fn similarity_and_gradient(phi: &[f32], reference: &[f32], norms: Norms, scale: f64, gradient: &mut [f32]) -> Result<f32> {
+pub(super) fn similarity_and_gradient(
+    phi: &[f32],
+    reference: &[f32],
+    norms: Norms,
+    scale: f64,
+    gradient: &mut [f32],
+) -> Result<f32> {
     let s = similarity(phi, reference)?;
     let (p, r) = (length(phi).max(NO_DIRECTION), length(reference).max(NO_DIRECTION));
     for ((g, a), b) in gradient.iter_mut().zip(phi).zip(reference) {
@@ -77,7 +103,8 @@ pub(super) fn similarity_and_gradient(phi: &[f32], reference: &[f32], norms: Nor
 mod tests {
     use super::*;
 
-    /// Central differences in f64 of a smooth function, rounded to f32 once: half a unit in the last place of values below 1, times some.
+    /// Central differences in f64 of a smooth function, rounded to f32 once: half a unit in the
+    /// last place of values below 1, times some.
     const ROUNDING: f64 = 1e-6;
 
     fn cosine64(a: &[f64], b: &[f64]) -> f64 {
@@ -106,7 +133,8 @@ mod tests {
     fn frozen_norms_point_at_the_reference() {
         let (phi, reference) = ([3.0f32, 4.0], [0.0f32, 2.0]);
         let mut gradient = [0.0; 2];
-        let s = similarity_and_gradient(&phi, &reference, Norms::Frozen, -1.0, &mut gradient).unwrap();
+        let s =
+            similarity_and_gradient(&phi, &reference, Norms::Frozen, -1.0, &mut gradient).unwrap();
         assert!((s - 0.8).abs() < 1e-6);
         assert_eq!(gradient, [0.0, -0.2]);
     }

@@ -10,18 +10,21 @@ use serde::{Deserialize, Serialize};
 
 use super::cosine::{Norms, reference_target, similarity_and_gradient};
 
-/// Descends `1 − s`, that is, raises the cosine similarity to the other picture's embedding, which stays frozen: moving what keeps the two
-/// apart (the paper's e−, Eq. 6, L− = 1 − s). Value in 0..=2.
+/// Descends `1 − s`, that is, raises the cosine similarity to the other picture's embedding, which
+/// stays frozen: moving what keeps the two apart (the paper's e−, Eq. 6, L− = 1 − s). Value in
+/// 0..=2.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dissimilarity {
-    /// Whether the embedding's length takes part in the derivative. Default: `Frozen` (preset Paper), `Live` (preset Authors).
+    /// Whether the embedding's length takes part in the derivative. Default: `Frozen` (preset
+    /// Paper), `Live` (preset Authors).
     pub norms: Option<Norms>,
 }
 
 impl Plugin<dyn Loss> for Dissimilarity {
     const NAME: &'static str = "Dissimilarity";
-    const SUMMARY: &'static str = "1 − s, descended: which pixels keep the pair from matching better (e−)";
+    const SUMMARY: &'static str =
+        "1 − s, descended: which pixels keep the pair from matching better (e−)";
     const EXAMPLE: &'static str = "Dissimilarity(norms: Frozen)";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 6";
 

@@ -19,8 +19,9 @@ pub enum Cells {
     Only(Vec<(usize, usize)>),
 }
 
-/// Descends the L1 norm of the channel vector of one cell towards zero: Σ_c |a[c, row, column]| (the paper's Eq. 5, target vector 0). One row and one
-/// map per cell. The value is ≥ 0. Where an activation is exactly 0 its slope is taken as 0.
+/// Descends the L1 norm of the channel vector of one cell towards zero: Σ_c |a[c, row, column]|
+/// (the paper's Eq. 5, target vector 0). One row and one map per cell. The value is ≥ 0. Where an
+/// activation is exactly 0 its slope is taken as 0.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeatureMapCell {
@@ -30,7 +31,8 @@ pub struct FeatureMapCell {
 
 impl Plugin<dyn Loss> for FeatureMapCell {
     const NAME: &'static str = "FeatureMapCell";
-    const SUMMARY: &'static str = "L1 norm of one feature-map cell, descended to zero: what that cell sees";
+    const SUMMARY: &'static str =
+        "L1 norm of one feature-map cell, descended to zero: what that cell sees";
     const EXAMPLE: &'static str = "FeatureMapCell(cells: Only([(0, 0), (3, 3)]))";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 5";
 
@@ -51,7 +53,10 @@ impl Loss for FeatureMapCell {
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
         let shape = about.clean.first().map(Tensor::shape).unwrap_or_default();
         let &[_, rows, columns] = shape else {
-            let message = format!("layer `{}` has shape {shape:?}; a feature map is [channels, rows, columns].", about.layers.join("`, `"));
+            let message = format!(
+                "layer `{}` has shape {shape:?}; a feature map is [channels, rows, columns].",
+                about.layers.join("`, `")
+            );
             return Err(Error::new("fame::loss::not_a_feature_map", message)
                 .with_help("Name a layer with spatial extent, such as \"feature_map\", LastConv or BeforePooling."));
         };
@@ -63,13 +68,17 @@ impl Loss for FeatureMapCell {
         if let Some((r, c)) = cells.iter().find(|(r, c)| *r >= rows || *c >= columns) {
             return Err(Error::new(
                 "fame::loss::cell_range",
-                format!("cell ({r}, {c}) does not exist: the feature map has {rows}×{columns} cells."),
+                format!(
+                    "cell ({r}, {c}) does not exist: the feature map has {rows}×{columns} cells."
+                ),
             )
             .with_help("Cells are (row, column), counted from 0."));
         }
         let (height, width) = about.input_size;
         // The pixels under cell k of n on an axis of `extent` pixels.
-        let edge = |k: usize, n: usize, extent: usize| (k as f64 * extent as f64 / n as f64).round() as usize;
+        let edge = |k: usize, n: usize, extent: usize| {
+            (k as f64 * extent as f64 / n as f64).round() as usize
+        };
         Ok(cells
             .into_iter()
             .map(|(r, c)| Target {
@@ -90,7 +99,12 @@ impl Loss for FeatureMapCell {
         per_row(outputs, targets, |a, target, gradient| {
             let (area, offset) = (target.values[2] as usize, target.values[3] as usize);
             let mut value = 0.0f64;
-            for (x, g) in a[0].iter().skip(offset).step_by(area).zip(gradient[0].iter_mut().skip(offset).step_by(area)) {
+            for (x, g) in a[0]
+                .iter()
+                .skip(offset)
+                .step_by(area)
+                .zip(gradient[0].iter_mut().skip(offset).step_by(area))
+            {
                 value += f64::from(x.abs());
                 *g = if *x == 0.0 { 0.0 } else { x.signum() };
             }

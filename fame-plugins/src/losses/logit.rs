@@ -20,12 +20,14 @@ pub enum Class {
     Label,
     /// The one with this index, from 0.
     Index(usize),
-    /// Any but the one with the highest score, drawn from the sample's id: for the random-class check, whether a map of another class is another map.
+    /// Any but the one with the highest score, drawn from the sample's id: for the random-class
+    /// check, whether a map of another class is another map.
     Other,
 }
 
-/// Descends the score z_o of one class (the paper's L_cls), or |z_o|, which the authors' original script descended: the same while z_o > 0, but
-/// it stops at 0 instead of going below. The value is a raw logit: any number.
+/// Descends the score z_o of one class (the paper's L_cls), or |z_o|, which the authors' original
+/// script descended: the same while z_o > 0, but it stops at 0 instead of going below. The value is
+/// a raw logit: any number.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Logit {
@@ -39,7 +41,8 @@ impl Plugin<dyn Loss> for Logit {
     const NAME: &'static str = "Logit";
     const SUMMARY: &'static str = "A class logit z_o, descended: which pixels carry this class";
     const EXAMPLE: &'static str = "Logit(class: Index(281), absolute: false)";
-    const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), section 3.2; |z_o|: the authors' code";
+    const REFERENCE: &'static str =
+        "Zhang & Günther, FAME (2026), section 3.2; |z_o|: the authors' code";
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
@@ -53,32 +56,57 @@ impl Loss for Logit {
         let logits = about.clean.first().map(Tensor::data).unwrap_or_default();
         let class = match self.class {
             Class::Index(n) => n,
-            Class::Predicted => argmax(logits).ok_or_else(|| Error::new("fame::loss::not_finite", "the clean logits are not finite."))?,
+            Class::Predicted => argmax(logits).ok_or_else(|| {
+                Error::new("fame::loss::not_finite", "the clean logits are not finite.")
+            })?,
             Class::Other => {
-                let top = argmax(logits).ok_or_else(|| Error::new("fame::loss::not_finite", "the clean logits are not finite."))?;
-                let drawn = Random::new(seed_of(0, &format!("{}/other class", about.sample.id))).below(logits.len().saturating_sub(1));
+                let top = argmax(logits).ok_or_else(|| {
+                    Error::new("fame::loss::not_finite", "the clean logits are not finite.")
+                })?;
+                let drawn = Random::new(seed_of(0, &format!("{}/other class", about.sample.id)))
+                    .below(logits.len().saturating_sub(1));
                 // Counted without the highest.
                 if drawn < top { drawn } else { drawn + 1 }
             }
             Class::Label => about.sample.label.ok_or_else(|| {
-                Error::new("fame::loss::no_label", format!("sample `{}` has no label, but the loss asks for Label.", about.sample.id))
-                    .with_help("Use Logit(class: Predicted), Logit(class: Index(n)) or a dataset with labels.")
+                Error::new(
+                    "fame::loss::no_label",
+                    format!(
+                        "sample `{}` has no label, but the loss asks for Label.",
+                        about.sample.id
+                    ),
+                )
+                .with_help(
+                    "Use Logit(class: Predicted), Logit(class: Index(n)) or a dataset with labels.",
+                )
             })?,
         };
         if class >= logits.len() {
             let layers = about.layers.join("`, `");
             return Err(Error::new(
                 "fame::loss::class_range",
-                format!("class {class} does not exist: layer `{layers}` has {} values.", logits.len()),
+                format!(
+                    "class {class} does not exist: layer `{layers}` has {} values.",
+                    logits.len()
+                ),
             )
-            .with_help(format!("Classes are counted from 0 to {}.", logits.len().saturating_sub(1))));
+            .with_help(format!(
+                "Classes are counted from 0 to {}.",
+                logits.len().saturating_sub(1)
+            )));
         }
-        let mut about_class = facts([("class", class.into()), ("logit_before", logits[class].into())]);
+        let mut about_class =
+            facts([("class", class.into()), ("logit_before", logits[class].into())]);
         if let Some(name) = about.labels.get(class) {
             about_class.insert("class_name".into(), name.as_str().into());
         }
         about_class.insert("probability_before".into(), softmax_at(logits, class).into());
-        Ok(vec![Target { name: format!("class_{class}"), values: vec![class as f32], frame: None, facts: about_class }])
+        Ok(vec![Target {
+            name: format!("class_{class}"),
+            values: vec![class as f32],
+            frame: None,
+            facts: about_class,
+        }])
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {
@@ -86,7 +114,11 @@ impl Loss for Logit {
             let class = target.values[0] as usize;
             let z = logits[0][class];
             // The derivative of |z| at 0 is taken as 0: the walk has arrived.
-            let (value, slope) = if self.absolute { (z.abs(), if z == 0.0 { 0.0 } else { z.signum() }) } else { (z, 1.0) };
+            let (value, slope) = if self.absolute {
+                (z.abs(), if z == 0.0 { 0.0 } else { z.signum() })
+            } else {
+                (z, 1.0)
+            };
             gradient[0][class] = slope;
             Ok(value)
         })

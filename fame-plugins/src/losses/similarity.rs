@@ -1,4 +1,5 @@
-//! `Similarity`: Face similarity s = cos(φ, φ_ref), descended: which pixels make the pair match (e+).
+//! `Similarity`: Face similarity s = cos(φ, φ_ref), descended: which pixels make the pair match
+//! (e+).
 
 use fame_core::{
     Result, Target, TargetRequest, Tensor,
@@ -10,18 +11,20 @@ use serde::{Deserialize, Serialize};
 
 use super::cosine::{Norms, reference_target, similarity_and_gradient};
 
-/// Descends the cosine similarity `s` to the other picture's embedding, which stays frozen: moving what makes the two match (the paper's e+,
-/// Eq. 6, L+ = s). Value in −1..=1.
+/// Descends the cosine similarity `s` to the other picture's embedding, which stays frozen: moving
+/// what makes the two match (the paper's e+, Eq. 6, L+ = s). Value in −1..=1.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Similarity {
-    /// Whether the embedding's length takes part in the derivative. Default: `Frozen` (preset Paper), `Live` (preset Authors).
+    /// Whether the embedding's length takes part in the derivative. Default: `Frozen` (preset
+    /// Paper), `Live` (preset Authors).
     pub norms: Option<Norms>,
 }
 
 impl Plugin<dyn Loss> for Similarity {
     const NAME: &'static str = "Similarity";
-    const SUMMARY: &'static str = "Face similarity s = cos(φ, φ_ref), descended: which pixels make the pair match (e+)";
+    const SUMMARY: &'static str =
+        "Face similarity s = cos(φ, φ_ref), descended: which pixels make the pair match (e+)";
     const EXAMPLE: &'static str = "Similarity(norms: Frozen)";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 6";
 

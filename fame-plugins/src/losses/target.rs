@@ -21,8 +21,9 @@ pub enum Towards {
     Values(Vec<f32>),
 }
 
-/// Descends ½‖f − t‖², the distance of a layer's output to a target vector (LOTS, Rozsa, Günther & Boult 2017). The value is ≥ 0. Works at any layer; with
-/// `OtherRole` at the embedding it makes one face look like the other to the network.
+/// Descends ½‖f − t‖², the distance of a layer's output to a target vector (LOTS, Rozsa, Günther &
+/// Boult 2017). The value is ≥ 0. Works at any layer; with `OtherRole` at the embedding it makes
+/// one face look like the other to the network.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Target {
@@ -38,7 +39,11 @@ impl Plugin<dyn Loss> for Target {
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         if let Towards::Values(v) = &self.towards {
-            parts.check("towards", !v.is_empty() && v.iter().all(|x| x.is_finite()), "must have finite values");
+            parts.check(
+                "towards",
+                !v.is_empty() && v.iter().all(|x| x.is_finite()),
+                "must have finite values",
+            );
         }
     }
 
@@ -59,14 +64,25 @@ impl Loss for Target {
         let values = match &self.towards {
             Towards::Zero => vec![0.0; n],
             Towards::Values(v) => v.clone(),
-            Towards::OtherRole => about.reference.first().map(|r| r.data().to_vec()).unwrap_or_default(),
+            Towards::OtherRole => {
+                about.reference.first().map(|r| r.data().to_vec()).unwrap_or_default()
+            }
         };
         if values.len() != n {
-            let message = format!("the target has {} values, but layer `{}` has {n}.", values.len(), about.layers.join("`, `"));
+            let message = format!(
+                "the target has {} values, but layer `{}` has {n}.",
+                values.len(),
+                about.layers.join("`, `")
+            );
             return Err(Error::new("fame::loss::target_length", message));
         }
-        let distance: f64 = about.clean[0].data().iter().zip(&values).map(|(a, t)| f64::from(a - t).powi(2)).sum();
-        Ok(vec![Row { values, facts: facts([("distance_before", distance.sqrt().into())]), ..Row::default() }])
+        let distance: f64 =
+            about.clean[0].data().iter().zip(&values).map(|(a, t)| f64::from(a - t).powi(2)).sum();
+        Ok(vec![Row {
+            values,
+            facts: facts([("distance_before", distance.sqrt().into())]),
+            ..Row::default()
+        }])
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Row]) -> Result<Evaluation> {
@@ -88,7 +104,9 @@ mod tests {
     #[test]
     fn the_gradient_is_the_difference() {
         let target = Row { values: vec![1.0, 2.0], ..Row::default() };
-        let e = Target::default().evaluate(&[Tensor::new([1, 2], vec![4.0, 6.0]).unwrap()], &[&target]).unwrap();
+        let e = Target::default()
+            .evaluate(&[Tensor::new([1, 2], vec![4.0, 6.0]).unwrap()], &[&target])
+            .unwrap();
         assert_eq!((e.values[0], e.cotangents[0].data()), (12.5, &[3.0, 4.0][..]));
     }
 }

@@ -20,7 +20,8 @@ pub enum Reduce {
     Sum,
 }
 
-/// One channel from all. Values are taken as they are, signed: put `Abs()` in front where channels must not cancel.
+/// One channel from all. Values are taken as they are, signed: put `Abs()` in front where channels
+/// must not cancel.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channels {
@@ -32,7 +33,8 @@ impl Plugin<dyn MapStep> for Channels {
     const NAME: &'static str = "Channels";
     const SUMMARY: &'static str = "One channel from all: their maximum, mean or sum";
     const EXAMPLE: &'static str = "Channels(reduce: Sum)";
-    const REFERENCE: &'static str = "Max: Simonyan et al., Deep Inside Convolutional Networks, 2013, arXiv 1312.6034";
+    const REFERENCE: &'static str =
+        "Max: Simonyan et al., Deep Inside Convolutional Networks, 2013, arXiv 1312.6034";
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
@@ -49,7 +51,11 @@ impl MapStep for Channels {
         for c in 0..channels {
             for (o, v) in one.iter_mut().zip(map.values.row(c)) {
                 // `f32::max` would drop a NaN; an explanation must not.
-                *o = if self.reduce == Reduce::Max && !v.is_nan() && !o.is_nan() { o.max(*v) } else { *o + v };
+                *o = if self.reduce == Reduce::Max && !v.is_nan() && !o.is_nan() {
+                    o.max(*v)
+                } else {
+                    *o + v
+                };
             }
         }
         if self.reduce == Reduce::Mean {
@@ -68,7 +74,10 @@ mod tests {
     #[test]
     fn channels_are_reduced_pixel_by_pixel() {
         let run = |reduce, values: [f32; 4]| {
-            let map = AttributionMap { values: Tensor::new([2, 1, 2], values.to_vec()).unwrap(), channels: vec![] };
+            let map = AttributionMap {
+                values: Tensor::new([2, 1, 2], values.to_vec()).unwrap(),
+                channels: vec![],
+            };
             Channels { reduce }.apply(map).unwrap().values.into_data()
         };
         let values = [-1.0, 2.0, -3.0, 4.0];

@@ -8,13 +8,15 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Separable Gaussian blur, channel by channel, as torchvision's: taps w_i = exp(−i²/2σ²) at integers, normalised to sum 1, reflect padding without
-/// repeating the edge. The paper's 49 taps and σ = 7.7 follow torchvision's rule σ = 0.15·k + 0.35, which also fills in whichever of the two is left
-/// out.
+/// Separable Gaussian blur, channel by channel, as torchvision's: taps w_i = exp(−i²/2σ²) at
+/// integers, normalised to sum 1, reflect padding without repeating the edge. The paper's 49 taps
+/// and σ = 7.7 follow torchvision's rule σ = 0.15·k + 0.35, which also fills in whichever of the
+/// two is left out.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GaussianBlur {
-    /// Number of taps k: odd, and k/2 less than the picture's smaller side. Default: 49, or what fits `sigma`.
+    /// Number of taps k: odd, and k/2 less than the picture's smaller side. Default: 49, or what
+    /// fits `sigma`.
     pub kernel: Option<usize>,
     /// Standard deviation σ in pixels, above 0. Default: 7.7, or what fits `kernel`.
     pub sigma: Option<f32>,
@@ -24,11 +26,16 @@ impl Plugin<dyn MapStep> for GaussianBlur {
     const NAME: &'static str = "GaussianBlur";
     const SUMMARY: &'static str = "Gaussian blur as torchvision's: regions instead of pixels";
     const EXAMPLE: &'static str = "GaussianBlur(kernel: 49, sigma: 7.7)";
-    const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), section 4; torchvision.transforms.functional.gaussian_blur";
+    const REFERENCE: &'static str =
+        "Zhang & Günther, FAME (2026), section 4; torchvision.transforms.functional.gaussian_blur";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         if let Some(sigma) = self.sigma {
-            parts.check("sigma", sigma.is_finite() && sigma > 0.0 && sigma < 1e4, "must be above 0 and below 10000");
+            parts.check(
+                "sigma",
+                sigma.is_finite() && sigma > 0.0 && sigma < 1e4,
+                "must be above 0 and below 10000",
+            );
         }
         if let Some(kernel) = self.kernel {
             parts.check("kernel", kernel % 2 == 1 && kernel < 100_000, "must be odd");
@@ -78,7 +85,11 @@ impl MapStep for GaussianBlur {
 ///
 /// # Errors
 /// A kernel that does not fit.
-pub(crate) fn blur(values: &fame_core::Tensor, kernel: usize, sigma: f32) -> Result<fame_core::Tensor> {
+pub(crate) fn blur(
+    values: &fame_core::Tensor,
+    kernel: usize,
+    sigma: f32,
+) -> Result<fame_core::Tensor> {
     let step = GaussianBlur { kernel: Some(kernel), sigma: Some(sigma) };
     step.apply(AttributionMap { values: values.clone(), channels: Vec::new() }).map(|m| m.values)
 }
@@ -86,7 +97,9 @@ pub(crate) fn blur(values: &fame_core::Tensor, kernel: usize, sigma: f32) -> Res
 /// The normalised kernel.
 fn taps(kernel: usize, sigma: f32) -> Vec<f32> {
     let half = (kernel / 2) as f64;
-    let raw: Vec<f64> = (0..kernel).map(|i| (-(i as f64 - half).powi(2) / (2.0 * f64::from(sigma).powi(2))).exp()).collect();
+    let raw: Vec<f64> = (0..kernel)
+        .map(|i| (-(i as f64 - half).powi(2) / (2.0 * f64::from(sigma).powi(2))).exp())
+        .collect();
     let sum: f64 = raw.iter().sum();
     raw.iter().map(|w| (w / sum) as f32).collect()
 }
@@ -114,7 +127,11 @@ fn convolve(line: &[f32], taps: &[f32], mut put: impl FnMut(usize, f32)) {
         (if i >= n { 2 * (n - 1) - i } else { i }) as usize
     };
     for i in 0..n {
-        let sum: f64 = taps.iter().enumerate().map(|(k, t)| f64::from(*t) * f64::from(line[mirrored(i + k as isize - half)])).sum();
+        let sum: f64 = taps
+            .iter()
+            .enumerate()
+            .map(|(k, t)| f64::from(*t) * f64::from(line[mirrored(i + k as isize - half)]))
+            .sum();
         put(i as usize, sum as f32);
     }
 }
@@ -122,7 +139,8 @@ fn convolve(line: &[f32], taps: &[f32], mut put: impl FnMut(usize, f32)) {
 /// The map's `[C, H, W]`.
 pub(crate) fn shape3(map: &AttributionMap) -> Result<[usize; 3]> {
     let shape = map.values.shape();
-    <[usize; 3]>::try_from(shape).map_err(|_| Error::bug(format!("a map must be [C, H, W], not {shape:?}.")))
+    <[usize; 3]>::try_from(shape)
+        .map_err(|_| Error::bug(format!("a map must be [C, H, W], not {shape:?}.")))
 }
 
 #[cfg(test)]
@@ -132,15 +150,26 @@ mod tests {
     use super::*;
 
     fn blur(values: Vec<f32>, h: usize, w: usize, kernel: usize, sigma: f32) -> Result<Vec<f32>> {
-        let map = AttributionMap { values: Tensor::new([1, h, w], values).unwrap(), channels: vec!["Y".into()] };
-        GaussianBlur { kernel: Some(kernel), sigma: Some(sigma) }.apply(map).map(|m| m.values.into_data())
+        let map = AttributionMap {
+            values: Tensor::new([1, h, w], values).unwrap(),
+            channels: vec!["Y".into()],
+        };
+        GaussianBlur { kernel: Some(kernel), sigma: Some(sigma) }
+            .apply(map)
+            .map(|m| m.values.into_data())
     }
 
     #[test]
     fn a_constant_map_stays_constant() {
-        // Taps are rounded to f32 once each: 49 of them may miss 1 by a few units in the last place, twice.
+        // Taps are rounded to f32 once each: 49 of them may miss 1 by a few units in the last
+        // place, twice.
         const ROUNDING: f32 = 1e-6;
-        assert!(blur(vec![0.7; 60 * 50], 60, 50, 49, 7.7).unwrap().iter().all(|v| (v - 0.7).abs() < ROUNDING));
+        assert!(
+            blur(vec![0.7; 60 * 50], 60, 50, 49, 7.7)
+                .unwrap()
+                .iter()
+                .all(|v| (v - 0.7).abs() < ROUNDING)
+        );
     }
 
     #[test]
@@ -149,7 +178,11 @@ mod tests {
         point[40] = 1.0;
         let out = blur(point, 9, 9, 5, 1.1).unwrap();
         let t = taps(5, 1.1);
-        assert!((out[40] - t[2] * t[2]).abs() < 1e-7 && (out[39] - t[2] * t[1]).abs() < 1e-7 && (out[22] - t[2] * t[0]).abs() < 1e-7);
+        assert!(
+            (out[40] - t[2] * t[2]).abs() < 1e-7
+                && (out[39] - t[2] * t[1]).abs() < 1e-7
+                && (out[22] - t[2] * t[0]).abs() < 1e-7
+        );
         assert!((out.iter().sum::<f32>() - 1.0).abs() < 1e-6);
     }
 

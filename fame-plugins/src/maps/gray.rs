@@ -26,9 +26,11 @@ pub enum Weights {
     ByPosition,
 }
 
-/// One gray channel from three, weights 0.2989 R + 0.587 G + 0.114 B (torchvision's). The result is ≥ 0.
+/// One gray channel from three, weights 0.2989 R + 0.587 G + 0.114 B (torchvision's). The result is
+/// ≥ 0.
 ///
-/// The two orders differ by up to half of the full scale on real perturbations, so the choice is never silent: the record shows it.
+/// The two orders differ by up to half of the full scale on real perturbations, so the choice is
+/// never silent: the record shows it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gray {
@@ -44,7 +46,8 @@ impl Plugin<dyn MapStep> for Gray {
     const NAME: &'static str = "Gray";
     const SUMMARY: &'static str = "One channel from three: how much moved";
     const EXAMPLE: &'static str = "Gray(order: AbsThenGray)";
-    const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 4; order and weights: the authors' code";
+    const REFERENCE: &'static str =
+        "Zhang & Günther, FAME (2026), Eq. 4; order and weights: the authors' code";
 
     fn resolve(&mut self, with: &BuildContext<'_>, _: &mut Parts) {
         let (order, weights) = match with.preset {
@@ -87,7 +90,9 @@ impl Gray {
         }
         let by_name = |name: &String| RGB.iter().find(|(n, _)| n == name).map(|(_, w)| *w);
         let weights: Option<Vec<f32>> = match self.weights {
-            Some(Weights::ByPosition) if channels.len() == 3 => Some(RGB.iter().map(|(_, w)| *w).collect()),
+            Some(Weights::ByPosition) if channels.len() == 3 => {
+                Some(RGB.iter().map(|(_, w)| *w).collect())
+            }
             _ => channels.iter().map(by_name).collect(),
         };
         weights.ok_or_else(|| {
@@ -101,8 +106,10 @@ mod tests {
     use super::*;
 
     fn gray(order: Order, weights: Weights, names: [&str; 3]) -> f32 {
-        let map =
-            AttributionMap { values: Tensor::new([3, 1, 1], vec![0.5, -0.25, 1.0]).unwrap(), channels: names.map(String::from).to_vec() };
+        let map = AttributionMap {
+            values: Tensor::new([3, 1, 1], vec![0.5, -0.25, 1.0]).unwrap(),
+            channels: names.map(String::from).to_vec(),
+        };
         Gray { order: Some(order), weights: Some(weights) }.apply(map).unwrap().values.data()[0]
     }
 
@@ -110,9 +117,21 @@ mod tests {
     fn order_and_weights_matter() {
         let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} {b}");
         let rgb = ["R", "G", "B"];
-        close(gray(Order::AbsThenGray, Weights::ByColour, rgb), 0.5 * 0.2989 + 0.25 * 0.587 + 0.114);
-        close(gray(Order::GrayThenAbs, Weights::ByColour, rgb), (0.5 * 0.2989 - 0.25 * 0.587 + 0.114f32).abs());
-        close(gray(Order::AbsThenGray, Weights::ByColour, ["B", "G", "R"]), 0.5 * 0.114 + 0.25 * 0.587 + 0.2989);
-        close(gray(Order::AbsThenGray, Weights::ByPosition, ["B", "G", "R"]), gray(Order::AbsThenGray, Weights::ByColour, rgb));
+        close(
+            gray(Order::AbsThenGray, Weights::ByColour, rgb),
+            0.5 * 0.2989 + 0.25 * 0.587 + 0.114,
+        );
+        close(
+            gray(Order::GrayThenAbs, Weights::ByColour, rgb),
+            (0.5 * 0.2989 - 0.25 * 0.587 + 0.114f32).abs(),
+        );
+        close(
+            gray(Order::AbsThenGray, Weights::ByColour, ["B", "G", "R"]),
+            0.5 * 0.114 + 0.25 * 0.587 + 0.2989,
+        );
+        close(
+            gray(Order::AbsThenGray, Weights::ByPosition, ["B", "G", "R"]),
+            gray(Order::AbsThenGray, Weights::ByColour, rgb),
+        );
     }
 }

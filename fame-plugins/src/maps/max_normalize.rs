@@ -8,8 +8,8 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// m / max m: values in 0..=1 with 1 reached and zero kept zero (the paper's normalisation). All channels share one maximum. A map without a value above
-/// zero is an error, never a black picture.
+/// m / max m: values in 0..=1 with 1 reached and zero kept zero (the paper's normalisation). All
+/// channels share one maximum. A map without a value above zero is an error, never a black picture.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaxNormalize {}
@@ -31,7 +31,10 @@ impl MapStep for MaxNormalize {
     fn apply(&self, mut map: AttributionMap) -> Result<AttributionMap> {
         let max = map.values.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if !(map.values.is_finite() && max > 0.0) {
-            return Err(Error::new("fame::map::empty", "the map has no finite value above zero, so there is nothing to normalise."));
+            return Err(Error::new(
+                "fame::map::empty",
+                "the map has no finite value above zero, so there is nothing to normalise.",
+            ));
         }
         map.values.data_mut().iter_mut().for_each(|v| *v /= max);
         Ok(map)
@@ -45,7 +48,10 @@ mod tests {
     use super::*;
 
     fn run(values: Vec<f32>) -> Result<Vec<f32>> {
-        let map = AttributionMap { values: Tensor::new([1, 1, values.len()], values).unwrap(), channels: vec!["Y".into()] };
+        let map = AttributionMap {
+            values: Tensor::new([1, 1, values.len()], values).unwrap(),
+            channels: vec!["Y".into()],
+        };
         MaxNormalize {}.apply(map).map(|m| m.values.into_data())
     }
 

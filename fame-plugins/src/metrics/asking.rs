@@ -1,4 +1,5 @@
-//! What a metric asks the network about altered pictures: the value of a loss, the same that an explainer explains.
+//! What a metric asks the network about altered pictures: the value of a loss, the same that an
+//! explainer explains.
 
 use fame_core::{
     Explanation, LayerChoices, NamedMap, Result, Sample,
@@ -19,7 +20,11 @@ pub(super) struct Asking {
 
 impl Asking {
     /// Fills in the usual question unless the recipe asks another.
-    pub(super) fn resolve(layer: &mut Option<LayerChoices>, loss: &mut Option<Spec>, with: &BuildContext<'_>) {
+    pub(super) fn resolve(
+        layer: &mut Option<LayerChoices>,
+        loss: &mut Option<Spec>,
+        with: &BuildContext<'_>,
+    ) {
         resolve_target(with.task, layer, loss);
     }
 
@@ -50,8 +55,12 @@ impl Asking {
         let aim = Aim::new(with.model, &self.layer, self.loss.plugin.as_ref())?;
         for map in explanation.maps.iter().filter(|m| wanted(m)) {
             let rows = aim.rows(sample, Some(std::slice::from_ref(&map.role)))?;
-            // A loss with several targets (cells) is about the map of the same name, if there is one.
-            let Some(row) = rows.iter().find(|r| r.name == map.name).or_else(|| rows.first()) else { continue };
+            // A loss with several targets (cells) is about the map of the same name, if there is
+            // one.
+            let Some(row) = rows.iter().find(|r| r.name == map.name).or_else(|| rows.first())
+            else {
+                continue;
+            };
             let question = Question::new(&aim, sample, &row.role, &row.target, self.answer)?;
             about(map, &question)?;
         }

@@ -1,4 +1,5 @@
-//! `DeletionInsertion`: the score while the picture is taken away, or appears, from the map's top down.
+//! `DeletionInsertion`: the score while the picture is taken away, or appears, from the map's top
+//! down.
 
 use fame_core::{
     Better, Explanation, LayerChoices, Result, Sample, Table,
@@ -18,9 +19,12 @@ use super::{
 };
 use crate::explainers::black_box::Answer;
 
-/// RISE's deletion and insertion for one picture. `deletion` and `insertion` are the network's answer with the top P percent of pixels taken away, or with only these there;
-/// `deletion_auc` (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the two curves over P from 0 to 100 percent, by the trapezoid rule, in
-/// the answer's unit. `average_drop`, 0..=1, is what the answer loses, as a share, when the picture is multiplied by the map, and `increase` whether it gains.
+/// RISE's deletion and insertion for one picture. `deletion` and `insertion` are the network's
+/// answer with the top P percent of pixels taken away, or with only these there; `deletion_auc`
+/// (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the two
+/// curves over P from 0 to 100 percent, by the trapezoid rule, in the answer's unit.
+/// `average_drop`, 0..=1, is what the answer loses, as a share, when the picture is multiplied by
+/// the map, and `increase` whether it gains.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeletionInsertion {
@@ -64,8 +68,7 @@ impl Plugin<dyn Metric> for DeletionInsertion {
     const NAME: &'static str = "DeletionInsertion";
     const SUMMARY: &'static str = "Areas under the score while the top pixels go, or come";
     const EXAMPLE: &'static str = "DeletionInsertion(steps: 20, answer: Value)";
-    const REFERENCE: &'static str =
-        "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421; average drop: Chattopadhyay et al., Grad-CAM++, 2018";
+    const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421; average drop: Chattopadhyay et al., Grad-CAM++, 2018";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
@@ -73,7 +76,8 @@ impl Plugin<dyn Metric> for DeletionInsertion {
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
+        let asking =
+            Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }
@@ -86,8 +90,14 @@ struct Running {
 }
 
 impl Metric for Running {
-    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
-        let DeletionInsertion { steps, delete_to, insert_from, masks, curves, .. } = self.parameters;
+    fn measure(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
+        let DeletionInsertion { steps, delete_to, insert_from, masks, curves, .. } =
+            self.parameters;
         let percents: Vec<f64> = (0..=steps).map(|k| 100.0 * k as f64 / steps as f64).collect();
         let mut all = Vec::new();
         self.asking.each_map(
@@ -99,11 +109,16 @@ impl Metric for Running {
                 let values = plane(map)?;
                 let order = ranked(&values);
                 let convention = &with.model.manifest.input;
-                let (gone, base) = (delete_to.picture(&question.pixels, convention)?, insert_from.picture(&question.pixels, convention)?);
+                let (gone, base) = (
+                    delete_to.picture(&question.pixels, convention)?,
+                    insert_from.picture(&question.pixels, convention)?,
+                );
                 let count = percents.len();
                 let answers = question.ask_silently(2 * count + 1, |i, copy| {
                     if i == 2 * count {
-                        (0..copy.rows()).for_each(|c| copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v));
+                        (0..copy.rows()).for_each(|c| {
+                            copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v)
+                        });
                         return;
                     }
                     let is_top = top(&values, &order, percents[i % count], masks);
@@ -114,20 +129,36 @@ impl Metric for Running {
                     }
                 })?;
                 let curve = |from: usize| -> Vec<(f64, f64)> {
-                    percents.iter().zip(&answers[from..from + count]).map(|(p, a)| (*p, f64::from(*a))).collect()
+                    percents
+                        .iter()
+                        .zip(&answers[from..from + count])
+                        .map(|(p, a)| (*p, f64::from(*a)))
+                        .collect()
                 };
                 for (name, points) in [("deletion", curve(0)), ("insertion", curve(count))] {
                     all.push(measured(map, &format!("{name}_auc"), String::new(), area(&points)));
                     if curves {
-                        all.extend(points.iter().map(|(p, a)| measured(map, name, format!("P={p}"), *a)));
+                        all.extend(
+                            points.iter().map(|(p, a)| measured(map, name, format!("P={p}"), *a)),
+                        );
                     }
                 }
                 let (clean, seen) = (f64::from(answers[0]), f64::from(answers[2 * count]));
                 // A share of what is not above zero means nothing.
                 if clean > 0.0 {
-                    all.push(measured(map, "average_drop", String::new(), ((clean - seen) / clean).clamp(0.0, 1.0)));
+                    all.push(measured(
+                        map,
+                        "average_drop",
+                        String::new(),
+                        ((clean - seen) / clean).clamp(0.0, 1.0),
+                    ));
                 }
-                all.push(measured(map, "increase", String::new(), f64::from(u8::from(seen > clean))));
+                all.push(measured(
+                    map,
+                    "increase",
+                    String::new(),
+                    f64::from(u8::from(seen > clean)),
+                ));
                 Ok(())
             },
         )?;

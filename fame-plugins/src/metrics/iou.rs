@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{boxes::Boxes, measured, plane};
 
-/// Intersection over union of the pixels with map value ≥ t and those inside the dataset's boxes, 0..=1, for each threshold t on the finished map of 0..=1. The
-/// paper's Table 1 has its mean times 100. Pictures without boxes are left out.
+/// Intersection over union of the pixels with map value ≥ t and those inside the dataset's boxes,
+/// 0..=1, for each threshold t on the finished map of 0..=1. The paper's Table 1 has its mean times
+/// 100. Pictures without boxes are left out.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Iou {
@@ -34,7 +35,8 @@ impl Plugin<dyn Metric> for Iou {
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Table 1";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        let good = !self.thresholds.is_empty() && self.thresholds.iter().all(|t| (0.0..=1.0).contains(t));
+        let good =
+            !self.thresholds.is_empty() && self.thresholds.iter().all(|t| (0.0..=1.0).contains(t));
         parts.check("thresholds", good, "must hold numbers from 0 to 1, at least one");
     }
 
@@ -46,7 +48,12 @@ impl Plugin<dyn Metric> for Iou {
 fame_core::register!(Metric: Iou);
 
 impl Metric for Iou {
-    fn measure(&self, _: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        _: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         let mut all = Vec::new();
         for map in &explanation.maps {
             let values = plane(map)?;
@@ -60,7 +67,9 @@ impl Metric for Iou {
 }
 
 fn iou(values: &[f32], threshold: f32, inside: &[bool]) -> f64 {
-    let of = |both: fn(bool, bool) -> bool| values.iter().zip(inside).filter(|(v, i)| both(**v >= threshold, **i)).count() as f64;
+    let of = |both: fn(bool, bool) -> bool| {
+        values.iter().zip(inside).filter(|(v, i)| both(**v >= threshold, **i)).count() as f64
+    };
     let union = of(|a, b| a || b);
     if union == 0.0 { 0.0 } else { of(|a, b| a && b) / union }
 }
@@ -71,7 +80,15 @@ mod tests {
 
     #[test]
     fn a_perfect_map_beats_an_even_one_and_an_inverted_one() {
-        let number = |m: &fame_core::NamedMap| Boxes::Union.best(&boxed(false), m, |i| iou(&plane(m).unwrap(), 0.5, i)).unwrap().unwrap();
-        assert_eq!((number(&map(1.0, 0.0)), number(&map(0.8, 0.8)), number(&map(0.0, 1.0))), (1.0, 0.25, 0.0));
+        let number = |m: &fame_core::NamedMap| {
+            Boxes::Union
+                .best(&boxed(false), m, |i| iou(&plane(m).unwrap(), 0.5, i))
+                .unwrap()
+                .unwrap()
+        };
+        assert_eq!(
+            (number(&map(1.0, 0.0)), number(&map(0.8, 0.8)), number(&map(0.0, 1.0))),
+            (1.0, 0.25, 0.0)
+        );
     }
 }

@@ -11,11 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::{measured, plane};
 use crate::{explainers::face::average_ranks, maps::blur};
 
-/// Compares the maps of every other explainer with those of the explainer `to`, picture by picture. For the finished maps `spearman` (rank correlation, ties averaged), `pearson` and
-/// `ssim`; for what lies behind them, where its size is the same, `raw_spearman` with signs and `raw_spearman_abs` without. All are 1 for equal maps and at most 1.
+/// Compares the maps of every other explainer with those of the explainer `to`, picture by picture.
+/// For the finished maps `spearman` (rank correlation, ties averaged), `pearson` and `ssim`; for
+/// what lies behind them, where its size is the same, `raw_spearman` with signs and
+/// `raw_spearman_abs` without. All are 1 for equal maps and at most 1.
 ///
-/// A map is compared with the one of the same picture whose name begins its own name; what is left of the name stands as the parameter, such as the stage of `Randomized`. Uses: the sanity
-/// checks (is the map of a network that forgot everything another one? is that of another class?), how far a shorter walk is from the full one, which methods agree.
+/// A map is compared with the one of the same picture whose name begins its own name; what is left
+/// of the name stands as the parameter, such as the stage of `Randomized`. Uses: the sanity checks
+/// (is the map of a network that forgot everything another one? is that of another class?), how far
+/// a shorter walk is from the full one, which methods agree.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MapSimilarity {
@@ -28,10 +32,10 @@ pub struct MapSimilarity {
 
 impl Plugin<dyn Metric> for MapSimilarity {
     const NAME: &'static str = "MapSimilarity";
-    const SUMMARY: &'static str = "Rank correlation, correlation and SSIM of maps with those of one explainer";
+    const SUMMARY: &'static str =
+        "Rank correlation, correlation and SSIM of maps with those of one explainer";
     const EXAMPLE: &'static str = r#"MapSimilarity(to: "fame")"#;
-    const REFERENCE: &'static str =
-        "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292; SSIM: Wang et al., IEEE TIP 2004";
+    const REFERENCE: &'static str = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292; SSIM: Wang et al., IEEE TIP 2004";
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
@@ -41,7 +45,12 @@ impl Plugin<dyn Metric> for MapSimilarity {
 fame_core::register!(Metric: MapSimilarity);
 
 impl Metric for MapSimilarity {
-    fn measure(&self, _: &ExplainContext<'_>, _: &Sample, _: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        _: &ExplainContext<'_>,
+        _: &Sample,
+        _: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         Ok(Vec::new())
     }
 
@@ -53,10 +62,14 @@ impl Metric for MapSimilarity {
     ) -> Result<Vec<(String, Vec<Measurement>)>> {
         let Some((_, reference)) = explanations.iter().find(|(name, _)| *name == self.to) else {
             let known: Vec<&str> = explanations.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(Error::new("fame::metric::no_such_explainer", format!("there is no explainer `{}` to compare with.", self.to))
-                .with_help(format!("The recipe has {}.", known.join(", "))));
+            return Err(Error::new(
+                "fame::metric::no_such_explainer",
+                format!("there is no explainer `{}` to compare with.", self.to),
+            )
+            .with_help(format!("The recipe has {}.", known.join(", "))));
         };
-        let wanted = |name: &String| *name != self.to && self.of.as_ref().is_none_or(|of| of.contains(name));
+        let wanted =
+            |name: &String| *name != self.to && self.of.as_ref().is_none_or(|of| of.contains(name));
         let others = explanations.iter().filter(|(name, _)| wanted(name));
         others.map(|(name, other)| Ok((name.clone(), self.compared(reference, other)?))).collect()
     }
@@ -75,7 +88,14 @@ impl MapSimilarity {
             };
             let (a, b) = (plane(known)?, plane(map)?);
             if a.len() != b.len() {
-                let message = format!("map `{}` has {} pixels and `{}` of `{}` has {}.", map.name, b.len(), known.name, self.to, a.len());
+                let message = format!(
+                    "map `{}` has {} pixels and `{}` of `{}` has {}.",
+                    map.name,
+                    b.len(),
+                    known.name,
+                    self.to,
+                    a.len()
+                );
                 return Err(Error::new("fame::metric::map_size", message));
             }
             add("spearman", spearman(&a, &b));
@@ -91,10 +111,13 @@ impl MapSimilarity {
     }
 }
 
-/// The map of `reference` that `map` is to be compared with, and what its name has beyond that one's.
+/// The map of `reference` that `map` is to be compared with, and what its name has beyond that
+/// one's.
 fn counterpart<'a>(reference: &'a Explanation, map: &NamedMap) -> Option<(&'a NamedMap, String)> {
     let same_picture = || reference.maps.iter().filter(|known| known.role == map.role);
-    let begins = same_picture().filter(|known| map.name == known.name || map.name.starts_with(&format!("{}_", known.name)));
+    let begins = same_picture().filter(|known| {
+        map.name == known.name || map.name.starts_with(&format!("{}_", known.name))
+    });
     let by_name = begins.max_by_key(|known| known.name.len());
     let rest = |known: &NamedMap| map.name[known.name.len()..].trim_start_matches('_').to_owned();
     match (by_name, same_picture().count()) {
@@ -113,7 +136,8 @@ fn doubles(values: &[f32]) -> Vec<f64> {
 fn pearson(a: &[f64], b: &[f64]) -> f64 {
     let n = a.len() as f64;
     let (ma, mb) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
-    let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(x - ma, y - mb)).sum::<f64>();
+    let sum =
+        |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(x - ma, y - mb)).sum::<f64>();
     sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
 }
 
@@ -121,9 +145,12 @@ fn spearman(a: &[f32], b: &[f32]) -> f64 {
     pearson(&average_ranks(a), &average_ranks(b))
 }
 
-/// Mean structural similarity with Wang et al.'s Gaussian window (11 taps, σ = 1.5) and constants (0.01², 0.03² for a range of 1); the window shrinks for maps smaller than it.
+/// Mean structural similarity with Wang et al.'s Gaussian window (11 taps, σ = 1.5) and constants
+/// (0.01², 0.03² for a range of 1); the window shrinks for maps smaller than it.
 fn ssim(a: &[f32], b: &[f32], shape: &[usize]) -> Result<f64> {
-    let [.., h, w] = *shape else { return Err(Error::bug(format!("a map of shape {shape:?} has no pixels."))) };
+    let [.., h, w] = *shape else {
+        return Err(Error::bug(format!("a map of shape {shape:?} has no pixels.")));
+    };
     let kernel = 11.min(2 * (h.min(w).div_ceil(2)) - 1);
     let smooth = |of: &dyn Fn(f32, f32) -> f32| -> Result<Vec<f64>> {
         let values = a.iter().zip(b).map(|(x, y)| of(*x, *y)).collect();
@@ -134,7 +161,8 @@ fn ssim(a: &[f32], b: &[f32], shape: &[usize]) -> Result<f64> {
     let (c1, c2) = (0.01f64.powi(2), 0.03f64.powi(2));
     let one = |i: usize| {
         let (va, vb, cov) = (aa[i] - ma[i] * ma[i], bb[i] - mb[i] * mb[i], ab[i] - ma[i] * mb[i]);
-        ((2.0 * ma[i] * mb[i] + c1) * (2.0 * cov + c2)) / ((ma[i] * ma[i] + mb[i] * mb[i] + c1) * (va + vb + c2))
+        ((2.0 * ma[i] * mb[i] + c1) * (2.0 * cov + c2))
+            / ((ma[i] * ma[i] + mb[i] * mb[i] + c1) * (va + vb + c2))
     };
     Ok((0..a.len()).map(one).sum::<f64>() / a.len() as f64)
 }
@@ -147,7 +175,14 @@ mod tests {
 
     fn map(name: &str, role: &str, values: Vec<f32>) -> NamedMap {
         let values = Tensor::new([16, 16], values).unwrap();
-        NamedMap { name: name.into(), role: role.into(), raw: values.clone(), finished: values, frame: None, facts: Facts::new() }
+        NamedMap {
+            name: name.into(),
+            role: role.into(),
+            raw: values.clone(),
+            finished: values,
+            frame: None,
+            facts: Facts::new(),
+        }
     }
 
     fn noise(seed: u64) -> Vec<f32> {
@@ -157,11 +192,25 @@ mod tests {
 
     #[test]
     fn equal_maps_are_alike_and_noise_is_not() {
-        let reference = Explanation { maps: vec![map("a", "a", noise(1)), map("b", "b", noise(2))], ..Explanation::default() };
-        let maps = vec![map("a_last_1", "a", noise(1)), map("a_last_2", "a", noise(3)), map("c", "b", noise(2)), map("x", "y", noise(2))];
-        let found =
-            MapSimilarity { to: "fame".into(), of: None }.compared(&reference, &Explanation { maps, ..Explanation::default() }).unwrap();
-        let of = |name: &str, map: &str| found.iter().find(|m| m.name == name && m.map == map).map(|m| (m.parameter.clone(), m.value));
+        let reference = Explanation {
+            maps: vec![map("a", "a", noise(1)), map("b", "b", noise(2))],
+            ..Explanation::default()
+        };
+        let maps = vec![
+            map("a_last_1", "a", noise(1)),
+            map("a_last_2", "a", noise(3)),
+            map("c", "b", noise(2)),
+            map("x", "y", noise(2)),
+        ];
+        let found = MapSimilarity { to: "fame".into(), of: None }
+            .compared(&reference, &Explanation { maps, ..Explanation::default() })
+            .unwrap();
+        let of = |name: &str, map: &str| {
+            found
+                .iter()
+                .find(|m| m.name == name && m.map == map)
+                .map(|m| (m.parameter.clone(), m.value))
+        };
         for name in ["spearman", "pearson", "ssim", "raw_spearman", "raw_spearman_abs"] {
             let (stage, value) = of(name, "a_last_1").unwrap();
             // SSIM's parts are rounded to single precision.
@@ -176,8 +225,15 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_textbooks() {
         // scipy.stats.spearmanr([1, 2, 2, 4], [3, 1, 2, 4]) = 0.31622776601683794.
-        assert!((spearman(&[1.0, 2.0, 2.0, 4.0], &[3.0, 1.0, 2.0, 4.0]) - 0.316_227_766_016_837_94).abs() < 1e-12);
-        assert!((spearman(&[1.0, 5.0, 9.0], &[-1.0, -25.0, -81.0]) + 1.0).abs() < 1e-12, "a falling curve");
+        assert!(
+            (spearman(&[1.0, 2.0, 2.0, 4.0], &[3.0, 1.0, 2.0, 4.0]) - 0.316_227_766_016_837_94)
+                .abs()
+                < 1e-12
+        );
+        assert!(
+            (spearman(&[1.0, 5.0, 9.0], &[-1.0, -25.0, -81.0]) + 1.0).abs() < 1e-12,
+            "a falling curve"
+        );
         assert!(pearson(&[1.0, 1.0], &[0.0, 1.0]).is_nan());
         // Two even maps: only the means speak, (2·0.5·0.25 + 0.0001) / (0.25 + 0.0625 + 0.0001).
         let even = ssim(&[0.5; 256], &[0.25; 256], &[16, 16]).unwrap();

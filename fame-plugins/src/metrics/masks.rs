@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 /// How the top of a map is cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Masks {
-    /// Exactly P percent of the pixels, by rank; among equals the first in reading order comes first. Methods with many zeros are then treated as all others.
+    /// Exactly P percent of the pixels, by rank; among equals the first in reading order comes
+    /// first. Methods with many zeros are then treated as all others.
     #[default]
     Rank,
-    /// The pixels above the (100 − P)th percentile, as the authors' code: with ties fewer, and at P = 100 all but the lowest.
+    /// The pixels above the (100 − P)th percentile, as the authors' code: with ties fewer, and at P
+    /// = 100 all but the lowest.
     Percentile,
 }
 
@@ -20,7 +22,8 @@ pub(super) fn ranked(values: &[f32]) -> Vec<usize> {
     order
 }
 
-/// Whether each pixel is in the top `percent` (0..=100) of `values`. `ranked` is their [`ranked`] order.
+/// Whether each pixel is in the top `percent` (0..=100) of `values`. `ranked` is their [`ranked`]
+/// order.
 pub(super) fn top(values: &[f32], ranked: &[usize], percent: f64, masks: Masks) -> Vec<bool> {
     let mut is_top = vec![false; values.len()];
     match masks {
@@ -57,7 +60,11 @@ mod tests {
     fn both_agree_without_ties() {
         let values: Vec<f32> = (0..100u32).map(|i| (i * 37 % 101) as f32).collect();
         for percent in (0..100).step_by(10).map(f64::from) {
-            assert_eq!(by(&values, percent, Masks::Rank), by(&values, percent, Masks::Percentile), "{percent}");
+            assert_eq!(
+                by(&values, percent, Masks::Rank),
+                by(&values, percent, Masks::Percentile),
+                "{percent}"
+            );
         }
         // At 100 the authors' keep the lowest pixel.
         let all = |masks| by(&values, 100.0, masks).iter().filter(|t| **t).count();

@@ -1,5 +1,6 @@
-//! Metrics: numbers about maps, one file each. What they share is beside them: which pixels count as the top of a map (`masks`), what stands in their place
-//! (`fill`, `impute`), asking the network (`asking`) and the boxes a dataset knows (`boxes`).
+//! Metrics: numbers about maps, one file each. What they share is beside them: which pixels count
+//! as the top of a map (`masks`), what stands in their place (`fill`, `impute`), asking the network
+//! (`asking`) and the boxes a dataset knows (`boxes`).
 
 mod asking;
 mod boxes;
@@ -37,12 +38,15 @@ fn measured(map: &NamedMap, name: &str, parameter: String, value: f64) -> Measur
 fn plane(map: &NamedMap) -> Result<Vec<f32>> {
     match *map.finished.shape() {
         [_, _] => Ok(map.finished.data().to_vec()),
-        [c, h, w] => Ok((0..h * w).map(|i| (0..c).map(|k| map.finished.data()[k * h * w + i].abs()).sum()).collect()),
+        [c, h, w] => Ok((0..h * w)
+            .map(|i| (0..c).map(|k| map.finished.data()[k * h * w + i].abs()).sum())
+            .collect()),
         ref other => Err(Error::bug(format!("map `{}` has shape {other:?}.", map.name))),
     }
 }
 
-/// Area under the curve through `points` (x, y) by the trapezoid rule, divided by the width of x: the mean height, in y's unit.
+/// Area under the curve through `points` (x, y) by the trapezoid rule, divided by the width of x:
+/// the mean height, in y's unit.
 fn area(points: &[(f64, f64)]) -> f64 {
     let width = points.last().map_or(0.0, |l| l.0) - points.first().map_or(0.0, |f| f.0);
     let sum: f64 = points.windows(2).map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0).sum();

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{boxes::Boxes, masks::ranked, measured, plane};
 
-/// 1 when the map's highest pixel (the first in reading order among equals) lies inside one of the dataset's boxes, widened by `tolerance` pixels; else 0. Pictures
-/// without boxes are left out.
+/// 1 when the map's highest pixel (the first in reading order among equals) lies inside one of the
+/// dataset's boxes, widened by `tolerance` pixels; else 0. Pictures without boxes are left out.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PointingGame {
@@ -35,12 +35,19 @@ impl Plugin<dyn Metric> for PointingGame {
 fame_core::register!(Metric: PointingGame);
 
 impl Metric for PointingGame {
-    fn measure(&self, _: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        _: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         let mut all = Vec::new();
         for map in &explanation.maps {
             let Some(&highest) = ranked(&plane(map)?).first() else { continue };
             let width = map.finished.shape().last().copied().unwrap_or(1);
-            let hit = self.boxes.best(sample, map, |inside| f64::from(u8::from(near(inside, width, highest, self.tolerance))))?;
+            let hit = self.boxes.best(sample, map, |inside| {
+                f64::from(u8::from(near(inside, width, highest, self.tolerance)))
+            })?;
             all.extend(hit.map(|v| measured(map, "hit", String::new(), v)));
         }
         Ok(all)
@@ -49,7 +56,9 @@ impl Metric for PointingGame {
 
 /// Whether a pixel of `inside` lies within `tolerance` pixels (Euclidean) of pixel `at`.
 fn near(inside: &[bool], width: usize, at: usize, tolerance: usize) -> bool {
-    let distance = |i: usize| (i / width).abs_diff(at / width).pow(2) + (i % width).abs_diff(at % width).pow(2);
+    let distance = |i: usize| {
+        (i / width).abs_diff(at / width).pow(2) + (i % width).abs_diff(at % width).pow(2)
+    };
     inside.iter().enumerate().any(|(i, inside)| *inside && distance(i) <= tolerance * tolerance)
 }
 
@@ -61,8 +70,13 @@ mod tests {
     fn only_the_highest_pixel_counts_and_a_near_miss_if_allowed() {
         let hit = |m: &fame_core::NamedMap, tolerance| {
             let at = ranked(&plane(m).unwrap())[0];
-            Boxes::Union.best(&boxed(false), m, |i| f64::from(u8::from(near(i, 4, at, tolerance)))).unwrap()
+            Boxes::Union
+                .best(&boxed(false), m, |i| f64::from(u8::from(near(i, 4, at, tolerance))))
+                .unwrap()
         };
-        assert_eq!((hit(&map(1.0, 0.5), 0), hit(&map(0.5, 1.0), 0), hit(&map(0.5, 1.0), 1)), (Some(1.0), Some(0.0), Some(1.0)));
+        assert_eq!(
+            (hit(&map(1.0, 0.5), 0), hit(&map(0.5, 1.0), 0), hit(&map(0.5, 1.0), 1)),
+            (Some(1.0), Some(0.0), Some(1.0))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `Road`: what the class loses when the map's top pixels are taken away, without their absence giving them away.
+//! `Road`: what the class loses when the map's top pixels are taken away, without their absence
+//! giving them away.
 
 use fame_core::{
     Better, Explanation, LayerChoices, Random, Result, Sample, Table,
@@ -23,10 +24,12 @@ use crate::explainers::black_box::Answer;
 /// What stands where pixels were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Imputer {
-    /// Rong et al.'s: each removed pixel is the weighted mean of its neighbours, solved exactly, plus noise of σ = 0.01, in pixels of 0..=1.
+    /// Rong et al.'s: each removed pixel is the weighted mean of its neighbours, solved exactly,
+    /// plus noise of σ = 0.01, in pixels of 0..=1.
     #[default]
     NoisyLinear,
-    /// Black, as the paper's ROAD-Delete. For parity only: scattered black pixels hurt a network whatever they hide.
+    /// Black, as the paper's ROAD-Delete. For parity only: scattered black pixels hurt a network
+    /// whatever they hide.
     Black,
 }
 
@@ -39,8 +42,10 @@ pub enum Order {
     LeRF,
 }
 
-/// ROAD (Rong et al. 2022): the top P percent of the map's pixels are removed and imputed, and the network is asked again. `morf_drop` is the answer before less the answer after: the
-/// higher, the more the map had found. `lerf_drop` is the same with the lowest P percent: the lower, the better. With both, `combined` is their difference halved.
+/// ROAD (Rong et al. 2022): the top P percent of the map's pixels are removed and imputed, and the
+/// network is asked again. `morf_drop` is the answer before less the answer after: the higher, the
+/// more the map had found. `lerf_drop` is the same with the lowest P percent: the lower, the
+/// better. With both, `combined` is their difference halved.
 ///
 /// Its table is to be read beside that of a random map: see `RandomMap`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -58,7 +63,8 @@ pub struct Road {
     pub answer: Answer,
     /// Explainers that every other one is tested against, item by item, such as random maps.
     pub against: Vec<String>,
-    /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees; `Logit(class: Label)` is the labelled one.
+    /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees;
+    /// `Logit(class: Label)` is the labelled one.
     pub loss: Option<Spec>,
     /// The layer the loss reads. Default: the model's `logits` or `embedding`.
     pub layer: Option<LayerChoices>,
@@ -68,26 +74,41 @@ impl Default for Road {
     fn default() -> Self {
         let (percents, orders) = (vec![10.0, 30.0, 50.0], vec![Order::MoRF]);
         let (imputer, masks) = (Imputer::default(), Masks::default());
-        Self { percents, imputer, orders, masks, answer: Answer::Value, against: Vec::new(), loss: None, layer: None }
+        Self {
+            percents,
+            imputer,
+            orders,
+            masks,
+            answer: Answer::Value,
+            against: Vec::new(),
+            loss: None,
+            layer: None,
+        }
     }
 }
 
 impl Plugin<dyn Metric> for Road {
     const NAME: &'static str = "Road";
-    const SUMMARY: &'static str = "The drop of the score when the top pixels are removed and imputed";
+    const SUMMARY: &'static str =
+        "The drop of the score when the top pixels are removed and imputed";
     const EXAMPLE: &'static str = "Road(percents: [10, 30, 50], orders: [MoRF, LeRF])";
-    const REFERENCE: &'static str =
-        "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022, arXiv 2202.00449";
+    const REFERENCE: &'static str = "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022, arXiv 2202.00449";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        let good = !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
+        let good =
+            !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
         parts.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
-        parts.check("orders", !self.orders.is_empty() && self.orders.len() <= 2, "must be [MoRF], [LeRF] or both");
+        parts.check(
+            "orders",
+            !self.orders.is_empty() && self.orders.len() <= 2,
+            "must be [MoRF], [LeRF] or both",
+        );
         Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
+        let asking =
+            Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }
@@ -100,7 +121,12 @@ struct Running {
 }
 
 impl Metric for Running {
-    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         let Road { percents, imputer, orders, masks, .. } = &self.parameters;
         let mut all = Vec::new();
         self.asking.each_map(
@@ -111,15 +137,19 @@ impl Metric for Running {
             |map, question| {
                 let values = plane(map)?;
                 let lowest: Vec<f32> = values.iter().map(|v| -v).collect();
-                let jobs: Vec<(Order, f64)> = orders.iter().flat_map(|o| percents.iter().map(|p| (*o, *p))).collect();
+                let jobs: Vec<(Order, f64)> =
+                    orders.iter().flat_map(|o| percents.iter().map(|p| (*o, *p))).collect();
                 let black = Filling::Black.picture(&question.pixels, &with.model.manifest.input)?;
-                // The noise belongs to the item and the job, not to the map: methods meet the same noise.
+                // The noise belongs to the item and the job, not to the map: methods meet the same
+                // noise.
                 let seed = seed_of(with.seed, &format!("{}/{}/road", sample.id, map.role));
                 let altered = |(n, (order, percent)): (usize, &(Order, f64))| {
                     let by = if *order == Order::MoRF { &values } else { &lowest };
                     let away = top(by, &ranked(by), *percent, *masks);
                     match imputer {
-                        Imputer::NoisyLinear => impute(&question.pixels, &away, Some(&mut Random::stream(seed, n))),
+                        Imputer::NoisyLinear => {
+                            impute(&question.pixels, &away, Some(&mut Random::stream(seed, n)))
+                        }
                         Imputer::Black => {
                             let mut copy = question.pixels.clone();
                             replace(&mut copy, &black, |i| away[i]);
@@ -141,8 +171,17 @@ impl Metric for Running {
                 if orders.len() == 2 && orders[0] != orders[1] {
                     for (n, percent) in percents.iter().enumerate() {
                         let (first, second) = (drop(n), drop(n + percents.len()));
-                        let (morf, lerf) = if orders[0] == Order::MoRF { (first, second) } else { (second, first) };
-                        all.push(measured(map, "combined", format!("P={percent}"), (morf - lerf) / 2.0));
+                        let (morf, lerf) = if orders[0] == Order::MoRF {
+                            (first, second)
+                        } else {
+                            (second, first)
+                        };
+                        all.push(measured(
+                            map,
+                            "combined",
+                            format!("P={percent}"),
+                            (morf - lerf) / 2.0,
+                        ));
                     }
                 }
                 Ok(())

@@ -1,9 +1,11 @@
-//! `Verification`: does a face verifier still decide rightly when the map's top pixels go, or when only they are there?
+//! `Verification`: does a face verifier still decide rightly when the map's top pixels go, or when
+//! only they are there?
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fame_core::{
-    Better, Error, Explanation, LayerChoices, NamedMap, PROBE, Picture, Plot, Result, Sample, Scores, Table, Tensor,
+    Better, Error, Explanation, LayerChoices, NamedMap, PROBE, Picture, Plot, Result, Sample,
+    Scores, Table, Tensor,
     contract::{ExplainContext, Measurement, Metric, MetricRow},
     recipe::Spec,
     record::Facts,
@@ -23,22 +25,29 @@ use super::{
 };
 use crate::explainers::black_box::Answer;
 
-/// Delete and Insert for pairs (Lu et al. 2024, the paper's Table 2). For each pair the similarity is taken with the top P percent of the probe's map removed (`delete`), and
-/// with only these there (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this gives the verifier's accuracy at every P, and the areas under the two curves, times
-/// 100: a map that found what the verifier uses has a low Delete and a high Insert. `delete` at P = 0 is the clean score.
+/// Delete and Insert for pairs (Lu et al. 2024, the paper's Table 2). For each pair the similarity
+/// is taken with the top P percent of the probe's map removed (`delete`), and with only these there
+/// (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this gives the verifier's
+/// accuracy at every P, and the areas under the two curves, times 100: a map that found what the
+/// verifier uses has a low Delete and a high Insert. `delete` at P = 0 is the clean score.
 ///
-/// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps whose name ends in `dissimilar` are left out: they claim something else. A method
-/// that has no other map of a picture counts with an empty one, which takes nothing away and brings nothing. Intervals are 95 %
-/// bootstrap over pairs, genuine and impostor pairs each among themselves: a protocol fixes how many there are of either.
+/// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps
+/// whose name ends in `dissimilar` are left out: they claim something else. A method that has no
+/// other map of a picture counts with an empty one, which takes nothing away and brings nothing.
+/// Intervals are 95 % bootstrap over pairs, genuine and impostor pairs each among themselves: a
+/// protocol fixes how many there are of either.
 ///
-/// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts
-/// read them), the points of the ROC, and with folds the accuracy by cross-validation.
+/// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by
+/// every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts read them), the
+/// points of the ROC, and with folds the accuracy by cross-validation.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verification {
-    /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`, `Fixed(0.3)`, `From("another/run")`.
+    /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`, `Fixed(0.3)`,
+    /// `From("another/run")`.
     pub threshold: Threshold,
-    /// Whether each pair is decided at the threshold of the other folds' pairs. Needs a dataset with folds.
+    /// Whether each pair is decided at the threshold of the other folds' pairs. Needs a dataset
+    /// with folds.
     pub cross_validate: bool,
     /// Steps from 0 to 100 percent.
     pub steps: usize,
@@ -74,9 +83,12 @@ impl Default for Verification {
 
 impl Plugin<dyn Metric> for Verification {
     const NAME: &'static str = "Verification";
-    const SUMMARY: &'static str = "Accuracy of a face verifier while the top pixels go, or come: Delete and Insert";
-    const EXAMPLE: &'static str = r#"Verification(threshold: Eer, masks: Percentile, against: ["random"])"#;
-    const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, WACV 2024, arXiv 2305.08546; Zhang & Günther, FAME (2026), Table 2";
+    const SUMMARY: &'static str =
+        "Accuracy of a face verifier while the top pixels go, or come: Delete and Insert";
+    const EXAMPLE: &'static str =
+        r#"Verification(threshold: Eer, masks: Percentile, against: ["random"])"#;
+    const REFERENCE: &'static str =
+        "Lu, Xu & Ebrahimi, WACV 2024, arXiv 2305.08546; Zhang & Günther, FAME (2026), Table 2";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("steps", (1..=1000).contains(&self.steps), "must be between 1 and 1000");
@@ -88,8 +100,13 @@ impl Plugin<dyn Metric> for Verification {
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(self.layer.clone(), self.loss.as_ref(), Answer::Value, with, parts)?;
-        let threshold = self.threshold.read(with.folder).map_err(|e| parts.report("threshold", e.to_string())).ok()?;
+        let asking =
+            Asking::build(self.layer.clone(), self.loss.as_ref(), Answer::Value, with, parts)?;
+        let threshold = self
+            .threshold
+            .read(with.folder)
+            .map_err(|e| parts.report("threshold", e.to_string()))
+            .ok()?;
         Some(Box::new(Running { parameters: self, threshold, asking }))
     }
 }
@@ -105,20 +122,34 @@ struct Running {
 
 impl Running {
     fn percents(&self) -> Vec<f64> {
-        (0..=self.parameters.steps).map(|k| 100.0 * k as f64 / self.parameters.steps as f64).collect()
+        (0..=self.parameters.steps)
+            .map(|k| 100.0 * k as f64 / self.parameters.steps as f64)
+            .collect()
     }
 }
 
 impl Metric for Running {
-    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         let Verification { fill, masks, roles, .. } = &self.parameters;
         let percents = self.percents();
         let count = percents.len();
         let mut all = Vec::new();
-        let wanted = |map: &fame_core::NamedMap| roles.contains(&map.role) && !map.name.ends_with("dissimilar");
-        // A method that is silent about a picture has an empty map: nothing is taken away and nothing brought, as with the authors. It must be counted: silence about impostors is right.
-        let silent = roles.iter().filter(|role| !explanation.maps.iter().any(|m| wanted(m) && m.role == **role));
-        let silent = silent.filter_map(|role| Some(empty(role, sample.picture(role)?))).collect::<Vec<_>>();
+        let wanted = |map: &fame_core::NamedMap| {
+            roles.contains(&map.role) && !map.name.ends_with("dissimilar")
+        };
+        // A method that is silent about a picture has an empty map: nothing is taken away and
+        // nothing brought, as with the authors. It must be counted: silence about impostors is
+        // right.
+        let silent = roles
+            .iter()
+            .filter(|role| !explanation.maps.iter().any(|m| wanted(m) && m.role == **role));
+        let silent =
+            silent.filter_map(|role| Some(empty(role, sample.picture(role)?))).collect::<Vec<_>>();
         let maps = explanation.maps.iter().cloned().chain(silent).collect();
         let explanation = Explanation { maps, ..Explanation::default() };
         self.asking.each_map(with, sample, &explanation, wanted, |map, question| {
@@ -132,7 +163,12 @@ impl Metric for Running {
             })?;
             for (i, score) in scores.iter().enumerate() {
                 let name = if i < count { "delete" } else { "insert" };
-                all.push(measured(map, name, format!("P={}", percents[i % count]), f64::from(*score)));
+                all.push(measured(
+                    map,
+                    name,
+                    format!("P={}", percents[i % count]),
+                    f64::from(*score),
+                ));
             }
             Ok(())
         })?;
@@ -146,11 +182,18 @@ impl Metric for Running {
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
         let percents = self.percents();
         let Some(known) = Pairs::of(rows, &percents) else {
-            return Err(Error::new("fame::metric::no_pairs", "no pair says whether it is genuine, so nothing can be right or wrong.")
-                .with_help("Use a dataset that knows (genuine: true, or a list with labels)."));
+            return Err(Error::new(
+                "fame::metric::no_pairs",
+                "no pair says whether it is genuine, so nothing can be right or wrong.",
+            )
+            .with_help("Use a dataset that knows (genuine: true, or a list with labels)."));
         };
         let at = self.threshold.of(&known.scores())?;
-        let cuts = if self.parameters.cross_validate { known.cross_validated(&self.threshold)? } else { known.all_at(at.threshold) };
+        let cuts = if self.parameters.cross_validate {
+            known.cross_validated(&self.threshold)?
+        } else {
+            known.all_at(at.threshold)
+        };
         let file = fame_core::contract::safe_id(&name.to_lowercase());
         let mut tables = self.areas(&file, name, &known, at, &cuts);
         tables.push(curves(&file, &known, &percents, &cuts));
@@ -178,7 +221,8 @@ fn empty(role: &str, picture: &Picture) -> NamedMap {
 struct Pairs {
     /// Every pair once.
     clean: Vec<Clean>,
-    /// For each explainer (and map, where it has several) the curves of its pairs: genuine, delete, insert.
+    /// For each explainer (and map, where it has several) the curves of its pairs: genuine, delete,
+    /// insert.
     series: Vec<(String, Vec<Curves>)>,
 }
 
@@ -218,17 +262,25 @@ enum Which {
 
 impl Pairs {
     fn of(rows: &[MetricRow], percents: &[f64]) -> Option<Self> {
-        let (mut order, mut found): (Vec<String>, BTreeMap<String, Vec<Curves>>) = (Vec::new(), BTreeMap::new());
+        let (mut order, mut found): (Vec<String>, BTreeMap<String, Vec<Curves>>) =
+            (Vec::new(), BTreeMap::new());
         let (mut clean, mut seen) = (Vec::new(), BTreeSet::new());
         let several = |explainer: &str| {
             let first = rows.iter().find(|r| r.explainer == explainer).map(|r| (&r.item, &r.map));
-            rows.iter().any(|r| r.explainer == explainer && first.is_some_and(|(item, map)| r.item == *item && r.map != *map))
+            rows.iter().any(|r| {
+                r.explainer == explainer
+                    && first.is_some_and(|(item, map)| r.item == *item && r.map != *map)
+            })
         };
         let mut names: BTreeMap<&str, bool> = BTreeMap::new();
         for row in rows {
             let Some(genuine) = row.genuine else { continue };
             let split = *names.entry(&row.explainer).or_insert_with(|| several(&row.explainer));
-            let series = if split { format!("{} {}", row.explainer, row.map) } else { row.explainer.clone() };
+            let series = if split {
+                format!("{} {}", row.explainer, row.map)
+            } else {
+                row.explainer.clone()
+            };
             if !found.contains_key(&series) {
                 order.push(series.clone());
             }
@@ -237,14 +289,20 @@ impl Pairs {
                 of.push(Curves { item: row.item.clone(), genuine, ..Curves::default() });
             }
             if let Some(curves) = of.last_mut() {
-                if row.quantity == "delete" { &mut curves.delete } else { &mut curves.insert }.push(row.value);
+                if row.quantity == "delete" { &mut curves.delete } else { &mut curves.insert }
+                    .push(row.value);
             }
             if row.quantity == "delete" && row.parameter == "P=0" && seen.insert(&row.item) {
-                clean.push(Clean { item: row.item.clone(), score: (row.value, genuine), fold: row.fold.clone() });
+                clean.push(Clean {
+                    item: row.item.clone(),
+                    score: (row.value, genuine),
+                    fold: row.fold.clone(),
+                });
             }
         }
         // A pair whose curves are not whole is not counted.
-        let whole = |c: &Curves| c.delete.len() == percents.len() && c.insert.len() == percents.len();
+        let whole =
+            |c: &Curves| c.delete.len() == percents.len() && c.insert.len() == percents.len();
         let series: Vec<(String, Vec<Curves>)> = order
             .into_iter()
             .map(|name| {
@@ -271,23 +329,36 @@ impl Pairs {
 
     /// The scores inside a fold, or outside of it.
     fn part(&self, fold: &str, inside: bool) -> Vec<Score> {
-        self.clean.iter().filter(|c| (c.fold.as_deref() == Some(fold)) == inside).map(|c| c.score).collect()
+        self.clean
+            .iter()
+            .filter(|c| (c.fold.as_deref() == Some(fold)) == inside)
+            .map(|c| c.score)
+            .collect()
     }
 
     /// For each pair the threshold of the other folds' pairs.
     fn cross_validated(&self, rule: &Threshold) -> Result<Cuts> {
         let mut of_fold: BTreeMap<&str, f64> = BTreeMap::new();
         for fold in self.folds() {
-            of_fold.insert(fold, rule.of(&self.part(fold, false)).map_err(|e| e.at(format!("without fold {fold}")))?.threshold);
+            of_fold.insert(
+                fold,
+                rule.of(&self.part(fold, false))
+                    .map_err(|e| e.at(format!("without fold {fold}")))?
+                    .threshold,
+            );
         }
         if of_fold.is_empty() {
-            return Err(Error::new("fame::metric::no_folds", "the pairs have no folds, so there is nothing to cross-validate.")
-                .with_help("Use a dataset with folds, or cross_validate: false."));
+            return Err(Error::new(
+                "fame::metric::no_folds",
+                "the pairs have no folds, so there is nothing to cross-validate.",
+            )
+            .with_help("Use a dataset with folds, or cross_validate: false."));
         }
         let cut = |c: &Clean| {
             let fold = c.fold.as_deref().and_then(|f| of_fold.get(f));
-            fold.map(|t| (c.item.clone(), *t))
-                .ok_or_else(|| Error::new("fame::metric::no_folds", format!("pair `{}` has no fold.", c.item)))
+            fold.map(|t| (c.item.clone(), *t)).ok_or_else(|| {
+                Error::new("fame::metric::no_folds", format!("pair `{}` has no fold.", c.item))
+            })
         };
         self.clean.iter().map(cut).collect()
     }
@@ -301,13 +372,19 @@ impl Running {
         for (explainer, pairs) in &known.series {
             for pair in pairs {
                 scores.in_stratum(&pair.item, usize::from(pair.genuine));
-                for (which, column, better) in [(Which::Delete, "Delete", Better::Lower), (Which::Insert, "Insert", Better::Higher)] {
-                    let points: Vec<_> = percents.iter().copied().zip(pair.right(which, cuts)).collect();
+                for (which, column, better) in [
+                    (Which::Delete, "Delete", Better::Lower),
+                    (Which::Insert, "Insert", Better::Higher),
+                ] {
+                    let points: Vec<_> =
+                        percents.iter().copied().zip(pair.right(which, cuts)).collect();
                     scores.add(explainer, column, Some(better), &pair.item, 100.0 * area(&points));
                 }
             }
         }
-        let eer = Threshold::Eer.of(&known.scores()).map_or_else(|_| "unknown".to_owned(), |r| format!("{:.2} %", 50.0 * (r.fmr + r.fnmr)));
+        let eer = Threshold::Eer
+            .of(&known.scores())
+            .map_or_else(|_| "unknown".to_owned(), |r| format!("{:.2} %", 50.0 * (r.fmr + r.fnmr)));
         let decided = if self.parameters.cross_validate {
             "each pair at the threshold of the other folds".to_owned()
         } else {
@@ -323,8 +400,13 @@ impl Running {
         table.notes = notes(known, at, &self.parameters.threshold);
         let floors = &self.parameters.against;
         let missing = floors.iter().filter(|f| !scores.explainers().contains(f));
-        table.notes.extend(missing.map(|f| format!("`against: {f:?}`: there is no such explainer, or it has several maps.")));
-        [table].into_iter().chain(floors.iter().filter_map(|floor| scores.against(file, floor, 2))).collect()
+        table.notes.extend(missing.map(|f| {
+            format!("`against: {f:?}`: there is no such explainer, or it has several maps.")
+        }));
+        [table]
+            .into_iter()
+            .chain(floors.iter().filter_map(|floor| scores.against(file, floor, 2)))
+            .collect()
     }
 }
 
@@ -339,11 +421,16 @@ fn notes(known: &Pairs, at: Rates, rule: &Threshold) -> Vec<String> {
         );
     }
     if at.threshold >= 0.999 {
-        notes.push("Warning: the threshold is 0.999 or more: are gallery and probe the same pictures?".to_owned());
+        notes.push(
+            "Warning: the threshold is 0.999 or more: are gallery and probe the same pictures?"
+                .to_owned(),
+        );
     }
     let same = known.clean.iter().filter(|c| c.score.0 >= 0.99999).count();
     if same > 0 {
-        notes.push(format!("Warning: {same} pair(s) have similarity 1: gallery and probe are the same picture."));
+        notes.push(format!(
+            "Warning: {same} pair(s) have similarity 1: gallery and probe are the same picture."
+        ));
     }
     let genuine = known.clean.iter().filter(|c| c.score.1).count();
     notes.push("Intervals: bootstrap within the genuine and within the impostor pairs.".to_owned());
@@ -360,7 +447,10 @@ fn curves(file: &str, known: &Pairs, percents: &[f64], cuts: &Cuts) -> Table {
     let both = [("delete", Which::Delete), ("insert", Which::Insert)];
     let mut plots = both.map(|(word, _)| Plot {
         name: format!("{file}_{word}"),
-        title: format!("Accuracy while the top P percent are {word}{}", if word == "delete" { "d" } else { "ed" }),
+        title: format!(
+            "Accuracy while the top P percent are {word}{}",
+            if word == "delete" { "d" } else { "ed" }
+        ),
         x: "P, percent of the pixels".to_owned(),
         y: "accuracy, percent".to_owned(),
         series: Vec::new(),
@@ -368,40 +458,76 @@ fn curves(file: &str, known: &Pairs, percents: &[f64], cuts: &Cuts) -> Table {
     for (name, pairs) in &known.series {
         for ((word, which), plot) in both.iter().zip(&mut plots) {
             let right: Vec<Vec<f64>> = pairs.iter().map(|c| c.right(*which, cuts)).collect();
-            let accuracy = |k: usize| 100.0 * right.iter().map(|r| r[k]).sum::<f64>() / right.len().max(1) as f64;
+            let accuracy = |k: usize| {
+                100.0 * right.iter().map(|r| r[k]).sum::<f64>() / right.len().max(1) as f64
+            };
             let points: Vec<f64> = (0..percents.len()).map(accuracy).collect();
-            plot.series.push((name.clone(), percents.iter().copied().zip(points.iter().copied()).collect()));
-            rows.push([name.clone(), (*word).to_owned()].into_iter().chain(points.iter().map(|p| format!("{p:.2}"))).collect());
+            plot.series.push((
+                name.clone(),
+                percents.iter().copied().zip(points.iter().copied()).collect(),
+            ));
+            rows.push(
+                [name.clone(), (*word).to_owned()]
+                    .into_iter()
+                    .chain(points.iter().map(|p| format!("{p:.2}")))
+                    .collect(),
+            );
         }
     }
     Table {
         name: format!("{file}_curves"),
         title: "Accuracy in percent at P percent deleted or inserted".to_owned(),
-        columns: ["explainer".to_owned(), "curve".to_owned()].into_iter().chain(percents.iter().map(|p| format!("P={p}"))).collect(),
+        columns: ["explainer".to_owned(), "curve".to_owned()]
+            .into_iter()
+            .chain(percents.iter().map(|p| format!("P={p}")))
+            .collect(),
         rows,
         plots: plots.into(),
         ..Table::default()
     }
 }
 
-/// Thresholds and what they do to the clean scores: first the one in use, then those of the other rules. A false match rate that is finer than one of these impostors is left out.
+/// Thresholds and what they do to the clean scores: first the one in use, then those of the other
+/// rules. A false match rate that is finer than one of these impostors is left out.
 fn thresholds(file: &str, known: &Pairs, used: &Threshold, at: Rates) -> Table {
     let scores = known.scores();
     let impostors = scores.iter().filter(|s| !s.1).count();
-    let eer = Threshold::Eer.of(&scores).map_or_else(|_| String::new(), |r| format!("{:.6}", f64::midpoint(r.fmr, r.fnmr)));
-    let others =
-        [Threshold::Eer, Threshold::EerMiddle, Threshold::Fmr(0.1), Threshold::Fmr(0.01), Threshold::Fmr(0.001), Threshold::Fmr(0.0001)];
-    let fine = |rule: &Threshold| !matches!(rule, Threshold::Fmr(r) if r * impostors as f64 <= 1.0 - 1e-9);
-    let found = others.iter().filter(|r| *r != used && fine(r)).filter_map(|r| Some((r, r.of(&scores).ok()?)));
+    let eer = Threshold::Eer
+        .of(&scores)
+        .map_or_else(|_| String::new(), |r| format!("{:.6}", f64::midpoint(r.fmr, r.fnmr)));
+    let others = [
+        Threshold::Eer,
+        Threshold::EerMiddle,
+        Threshold::Fmr(0.1),
+        Threshold::Fmr(0.01),
+        Threshold::Fmr(0.001),
+        Threshold::Fmr(0.0001),
+    ];
+    let fine =
+        |rule: &Threshold| !matches!(rule, Threshold::Fmr(r) if r * impostors as f64 <= 1.0 - 1e-9);
+    let found = others
+        .iter()
+        .filter(|r| *r != used && fine(r))
+        .filter_map(|r| Some((r, r.of(&scores).ok()?)));
     let row = |(rule, r): (&Threshold, Rates)| {
         let numbers = [r.fmr, r.fnmr].map(|v| format!("{v:.6}"));
         let [fmr, fnmr] = numbers;
-        vec![format!("{rule:?}"), r.threshold.to_string(), fmr, fnmr, format!("{:.6}", r.accuracy), eer.clone(), scores.len().to_string()]
+        vec![
+            format!("{rule:?}"),
+            r.threshold.to_string(),
+            fmr,
+            fnmr,
+            format!("{:.6}", r.accuracy),
+            eer.clone(),
+            scores.len().to_string(),
+        ]
     };
     Table {
         name: format!("{file}_thresholds"),
         title: "Thresholds and error rates on the clean scores; the first is in use".to_owned(),
-        columns: ["rule", "thr", "fmr", "fnmr", "accuracy", "eer", "pairs"].map(str::to_owned).to_vec(),
+        columns: ["rule", "thr", "fmr", "fnmr", "accuracy", "eer", "pairs"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: [(used, at)].into_iter().chain(found).map(row).collect(),
         ..Table::default()
     }
@@ -409,7 +535,14 @@ fn thresholds(file: &str, known: &Pairs, used: &Threshold, at: Rates) -> Table {
 
 /// The clean scores, as the authors' scripts read them.
 fn listed(file: &str, known: &Pairs) -> Table {
-    let row = |c: &Clean| vec![c.item.clone(), c.score.0.to_string(), u8::from(c.score.1).to_string(), c.fold.clone().unwrap_or_default()];
+    let row = |c: &Clean| {
+        vec![
+            c.item.clone(),
+            c.score.0.to_string(),
+            u8::from(c.score.1).to_string(),
+            c.fold.clone().unwrap_or_default(),
+        ]
+    };
     Table {
         name: format!("{file}_scores"),
         title: "Clean scores".to_owned(),
@@ -420,26 +553,37 @@ fn listed(file: &str, known: &Pairs) -> Table {
     }
 }
 
-/// False match and false non-match rate at every score that occurs, from the strictest: the points of ROC and DET.
+/// False match and false non-match rate at every score that occurs, from the strictest: the points
+/// of ROC and DET.
 fn roc(file: &str, known: &Pairs) -> Table {
     let scores = known.scores();
     let points: Vec<Rates> = distinct(&scores).into_iter().map(|t| rates(&scores, t)).collect();
-    let plot = |name: &str, title: &str, y: &str, series: Vec<(String, Vec<(f64, f64)>)>, x: &str| Plot {
-        name: format!("{file}_{name}"),
-        title: title.to_owned(),
-        x: x.to_owned(),
-        y: y.to_owned(),
-        series,
-    };
+    let plot =
+        |name: &str, title: &str, y: &str, series: Vec<(String, Vec<(f64, f64)>)>, x: &str| Plot {
+            name: format!("{file}_{name}"),
+            title: title.to_owned(),
+            x: x.to_owned(),
+            y: y.to_owned(),
+            series,
+        };
     let along = |of: fn(&Rates) -> (f64, f64)| points.iter().map(of).collect::<Vec<_>>();
     let curve = [(0.0, 0.0)].into_iter().chain(along(|r| (r.fmr, 1.0 - r.fnmr))).collect();
     Table {
         name: format!("{file}_roc"),
         title: "Error rates at every score".to_owned(),
         columns: ["thr", "fmr", "fnmr"].map(str::to_owned).to_vec(),
-        rows: points.iter().map(|r| [r.threshold, r.fmr, r.fnmr].map(|v| v.to_string()).to_vec()).collect(),
+        rows: points
+            .iter()
+            .map(|r| [r.threshold, r.fmr, r.fnmr].map(|v| v.to_string()).to_vec())
+            .collect(),
         plots: vec![
-            plot("roc", "Receiver operating characteristic", "true match rate", vec![("verifier".to_owned(), curve)], "false match rate"),
+            plot(
+                "roc",
+                "Receiver operating characteristic",
+                "true match rate",
+                vec![("verifier".to_owned(), curve)],
+                "false match rate",
+            ),
             plot(
                 "errors",
                 "Error rates of the verifier",
@@ -456,7 +600,8 @@ fn roc(file: &str, known: &Pairs) -> Table {
     }
 }
 
-/// Clean accuracy by cross-validation: each fold at the threshold of the others. `None` without folds.
+/// Clean accuracy by cross-validation: each fold at the threshold of the others. `None` without
+/// folds.
 fn folds(file: &str, known: &Pairs, rule: &Threshold) -> Option<Table> {
     let names = known.folds();
     let mut accuracies = Vec::new();
@@ -465,7 +610,11 @@ fn folds(file: &str, known: &Pairs, rule: &Threshold) -> Option<Table> {
         let Ok(at) = rule.of(&known.part(fold, false)) else { continue };
         let here = rates(&known.part(fold, true), at.threshold);
         accuracies.push(100.0 * here.accuracy);
-        rows.push(vec![fold.to_owned(), format!("{:.4}", at.threshold), format!("{:.2}", 100.0 * here.accuracy)]);
+        rows.push(vec![
+            fold.to_owned(),
+            format!("{:.4}", at.threshold),
+            format!("{:.2}", 100.0 * here.accuracy),
+        ]);
     }
     if rows.is_empty() {
         return None;
@@ -476,7 +625,9 @@ fn folds(file: &str, known: &Pairs, rule: &Threshold) -> Option<Table> {
     Some(Table {
         name: format!("{file}_folds"),
         title: format!("Clean accuracy by cross-validation: {mean:.2} ± {deviation:.2} %"),
-        columns: ["fold", "threshold of the others", "accuracy in percent"].map(str::to_owned).to_vec(),
+        columns: ["fold", "threshold of the others", "accuracy in percent"]
+            .map(str::to_owned)
+            .to_vec(),
         rows,
         ..Table::default()
     })
@@ -496,9 +647,19 @@ mod tests {
                     let whole = (name == "delete") == (k < if perfect { 1 } else { 9 });
                     let value = if whole { clean } else { 0.0 };
                     let (item, parameter) = (format!("{n}"), format!("P={}", 10 * k));
-                    let (explainer, map, quantity) = (explainer.to_owned(), "probe".to_owned(), name.to_owned());
+                    let (explainer, map, quantity) =
+                        (explainer.to_owned(), "probe".to_owned(), name.to_owned());
                     let fold = Some(format!("{}", n % 2));
-                    rows.push(MetricRow { item, explainer, map, quantity, parameter, value, genuine: Some(genuine), fold });
+                    rows.push(MetricRow {
+                        item,
+                        explainer,
+                        map,
+                        quantity,
+                        parameter,
+                        value,
+                        genuine: Some(genuine),
+                        fold,
+                    });
                 }
             }
         }
@@ -514,8 +675,14 @@ mod tests {
             task: fame_core::model::Task::FaceRecognition,
             folder: std::path::Path::new("."),
         };
-        let spec = Spec::from_text(&format!("Verification({parameters}, against: [\"random\"])")).unwrap();
-        registry.build::<dyn Metric>(&spec, &with).unwrap().plugin.summarise("Verification", &all).unwrap()
+        let spec =
+            Spec::from_text(&format!("Verification({parameters}, against: [\"random\"])")).unwrap();
+        registry
+            .build::<dyn Metric>(&spec, &with)
+            .unwrap()
+            .plugin
+            .summarise("Verification", &all)
+            .unwrap()
     }
 
     fn named<'a>(tables: &'a [Table], name: &str) -> &'a Table {
@@ -526,12 +693,30 @@ mod tests {
     fn a_map_that_finds_the_evidence_beats_one_that_does_not() {
         let tables = summary("threshold: EerMiddle");
         let areas = named(&tables, "verification");
-        assert!(areas.title.contains("clean accuracy 100.00 %, EER 0.00 %, threshold 0.4500"), "{}", areas.title);
-        // Genuine pairs are right at P = 0 only, impostors always: 0.05 × 1 + 0.95 × 0.5 and its mirror image.
-        assert!(areas.rows[0][2].starts_with("52.50 [") && areas.rows[0][3].starts_with("97.50 ["), "{:?}", areas.rows);
-        assert!(areas.rows[1][2] > areas.rows[0][2] && areas.rows[1][3] < areas.rows[0][3], "{:?}", areas.rows);
+        assert!(
+            areas.title.contains("clean accuracy 100.00 %, EER 0.00 %, threshold 0.4500"),
+            "{}",
+            areas.title
+        );
+        // Genuine pairs are right at P = 0 only, impostors always: 0.05 × 1 + 0.95 × 0.5 and its
+        // mirror image.
+        assert!(
+            areas.rows[0][2].starts_with("52.50 [") && areas.rows[0][3].starts_with("97.50 ["),
+            "{:?}",
+            areas.rows
+        );
+        assert!(
+            areas.rows[1][2] > areas.rows[0][2] && areas.rows[1][3] < areas.rows[0][3],
+            "{:?}",
+            areas.rows
+        );
         let against = named(&tables, "verification_against_random");
-        assert!(against.rows.len() == 1 && against.rows[0][1].starts_with('-') && against.rows[0][2].starts_with('+'), "{against:?}");
+        assert!(
+            against.rows.len() == 1
+                && against.rows[0][1].starts_with('-')
+                && against.rows[0][2].starts_with('+'),
+            "{against:?}"
+        );
         let curves = named(&tables, "verification_curves");
         assert_eq!(curves.rows[0][..4], ["good", "delete", "100.00", "50.00"]);
         assert_eq!(curves.plots[1].series[0].1[1], (10.0, 100.0), "everything is there at once");
@@ -541,18 +726,31 @@ mod tests {
         // Two impostors say nothing of one false match in ten.
         assert_eq!(thresholds.rows.len(), 2, "{:?}", thresholds.rows);
         let scores = named(&tables, "verification_scores");
-        assert!(scores.is_list && scores.csv().starts_with("item,Sim-Score,targets,fold\n0,0.8,1,0\n"), "{}", scores.csv());
+        assert!(
+            scores.is_list && scores.csv().starts_with("item,Sim-Score,targets,fold\n0,0.8,1,0\n"),
+            "{}",
+            scores.csv()
+        );
         assert_eq!(named(&tables, "verification_roc").rows, [["0.8", "0", "0"], ["0.1", "1", "0"]]);
     }
 
     #[test]
     fn folds_can_lend_each_other_their_thresholds() {
         let tables = summary("cross_validate: true");
-        assert!(named(&tables, "verification").title.contains("each pair at the threshold of the other folds"));
+        assert!(
+            named(&tables, "verification")
+                .title
+                .contains("each pair at the threshold of the other folds")
+        );
         assert!(named(&tables, "verification").rows[0][2].starts_with("52.50 ["));
-        let apart: Vec<MetricRow> = rows("good", true).into_iter().map(|r| MetricRow { fold: None, ..r }).collect();
-        let known = Pairs::of(&apart, &(0..=10).map(|k| 10.0 * f64::from(k)).collect::<Vec<_>>()).unwrap();
-        assert_eq!(known.cross_validated(&Threshold::Eer).unwrap_err().code, "fame::metric::no_folds");
+        let apart: Vec<MetricRow> =
+            rows("good", true).into_iter().map(|r| MetricRow { fold: None, ..r }).collect();
+        let known =
+            Pairs::of(&apart, &(0..=10).map(|k| 10.0 * f64::from(k)).collect::<Vec<_>>()).unwrap();
+        assert_eq!(
+            known.cross_validated(&Threshold::Eer).unwrap_err().code,
+            "fame::metric::no_folds"
+        );
     }
 
     #[test]

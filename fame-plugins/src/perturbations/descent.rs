@@ -1,4 +1,5 @@
-//! A walk down the gradient: what `Lots`, `Sign` and `L2` share. They differ only in how a gradient becomes a move.
+//! A walk down the gradient: what `Lots`, `Sign` and `L2` share. They differ only in how a gradient
+//! becomes a move.
 
 use fame_core::{
     Error, Preset, Result, Tensor,
@@ -43,7 +44,9 @@ pub(super) fn resolve_common(
     let face = with.task == Task::FaceRecognition;
     let authors = with.preset == Preset::Authors;
     space.get_or_insert(if authors && !face { Space::Normalised } else { Space::Pixel });
-    let rules = stop.get_or_insert_with(|| if authors && face { vec![StopRule::LossBelow(0.01)] } else { Vec::new() });
+    let rules = stop.get_or_insert_with(|| {
+        if authors && face { vec![StopRule::LossBelow(0.01)] } else { Vec::new() }
+    });
     parts.check("step", step.is_finite() && step > 0.0, "must be a number above 0");
     for fault in rules.iter().filter_map(StopRule::fault) {
         parts.report("stop", format!("a stop rule {fault}."));
@@ -53,8 +56,8 @@ pub(super) fn resolve_common(
 /// How a gradient becomes a move of a given step size. `None` when it points nowhere.
 pub(super) type Direction = fn(gradient: &mut [f32], step: f32) -> Option<()>;
 
-/// The smallest gradient that still has a direction. It is a guard against dividing by zero, not a threshold on size: scaling the loss must not
-/// change the walk.
+/// The smallest gradient that still has a direction. It is a guard against dividing by zero, not a
+/// threshold on size: scaling the loss must not change the walk.
 pub(super) const NO_GRADIENT: f32 = f32::MIN_POSITIVE;
 
 /// A walk that steps against the gradient.
@@ -82,7 +85,8 @@ impl Descent {
         if space == Space::Normalised {
             from.convention.normalise(&mut origin)?;
         }
-        let (now, convention, watch) = (origin.clone(), from.convention.clone(), Watch::new(stop.to_vec()));
+        let (now, convention, watch) =
+            (origin.clone(), from.convention.clone(), Watch::new(stop.to_vec()));
         Ok(Box::new(Self { direction, step, space, clamp, convention, origin, now, watch }))
     }
 
@@ -165,7 +169,14 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn convention() -> InputConvention {
-        InputConvention { channels: 3, height: 1, width: 2, order: ChannelOrder::Rgb, mean: vec![0.5, 0.4, 0.3], std: vec![0.25, 0.5, 1.0] }
+        InputConvention {
+            channels: 3,
+            height: 1,
+            width: 2,
+            order: ChannelOrder::Rgb,
+            mean: vec![0.5, 0.4, 0.3],
+            std: vec![0.25, 0.5, 1.0],
+        }
     }
 
     pub(crate) fn pixels() -> Tensor {
@@ -179,7 +190,8 @@ pub(super) mod tests {
     /// Starts `p`, takes one step along [`gradient`], and returns the field.
     pub(crate) fn one_step(p: &dyn Perturbation) -> Tensor {
         let (pixels, convention) = (pixels(), convention());
-        let mut walk = p.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
+        let mut walk =
+            p.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
         assert_eq!(walk.step(&gradient()).unwrap(), None);
         walk.field().unwrap()
     }

@@ -13,7 +13,8 @@ use super::{
     stop::StopRule,
 };
 
-/// x ← x − η·g / ‖g‖₂: every step has the same Euclidean length η, however many pixels share it. Invariant to the scale of the loss.
+/// x ← x − η·g / ‖g‖₂: every step has the same Euclidean length η, however many pixels share it.
+/// Invariant to the scale of the loss.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct L2 {
@@ -21,7 +22,8 @@ pub struct L2 {
     pub step: f32,
     /// The most steps to take.
     pub iterations: usize,
-    /// `Pixel` or `Normalised`. Default: `Pixel`; for classifiers under preset Authors `Normalised`.
+    /// `Pixel` or `Normalised`. Default: `Pixel`; for classifiers under preset Authors
+    /// `Normalised`.
     pub space: Option<Space>,
     /// `Off`, or `Pixels` to keep the picture in 0..=1.
     pub clamp: Clamp,
@@ -39,7 +41,8 @@ impl Plugin<dyn Perturbation> for L2 {
     const NAME: &'static str = "L2";
     const SUMMARY: &'static str = "Steps of a given Euclidean length along the gradient";
     const EXAMPLE: &'static str = "L2(step: 0.1, iterations: 100, stop: [RelativeDrop(0.9)])";
-    const REFERENCE: &'static str = "Rozsa, Günther & Boult, LOTS, IJCB 2017 (normalisation varied)";
+    const REFERENCE: &'static str =
+        "Rozsa, Günther & Boult, LOTS, IJCB 2017 (normalisation varied)";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         resolve_common(with, parts, self.step, &mut self.space, &mut self.stop);
@@ -55,7 +58,8 @@ fame_core::register!(Perturbation: L2);
 
 impl Perturbation for L2 {
     fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>> {
-        let (space, stop) = (self.space.unwrap_or(Space::Pixel), self.stop.as_deref().unwrap_or_default());
+        let (space, stop) =
+            (self.space.unwrap_or(Space::Pixel), self.stop.as_deref().unwrap_or_default());
         Descent::begin(from, direction, self.step, space, self.clamp, stop)
     }
 
@@ -71,7 +75,8 @@ fn direction(gradient: &mut [f32], step: f32) -> Option<()> {
         return None;
     }
     // Squares of the scaled components can neither overflow nor all vanish.
-    let length = gradient.iter().map(|g| f64::from(*g / largest).powi(2)).sum::<f64>().sqrt() as f32;
+    let length =
+        gradient.iter().map(|g| f64::from(*g / largest).powi(2)).sum::<f64>().sqrt() as f32;
     gradient.iter_mut().for_each(|g| *g = *g / largest / length * step);
     Some(())
 }

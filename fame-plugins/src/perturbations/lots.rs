@@ -13,8 +13,9 @@ use super::{
     stop::StopRule,
 };
 
-/// x ← x − η·g / max|g|: the raw gradient, scaled so that its largest component moves by exactly the step size. Small components keep their
-/// proportion, so a step changes few pixels much and most a little. Invariant to the scale of the loss.
+/// x ← x − η·g / max|g|: the raw gradient, scaled so that its largest component moves by exactly
+/// the step size. Small components keep their proportion, so a step changes few pixels much and
+/// most a little. Invariant to the scale of the loss.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lots {
@@ -22,7 +23,8 @@ pub struct Lots {
     pub step: f32,
     /// The most steps to take.
     pub iterations: usize,
-    /// `Pixel` or `Normalised`. Default: `Pixel`; for classifiers under preset Authors `Normalised`.
+    /// `Pixel` or `Normalised`. Default: `Pixel`; for classifiers under preset Authors
+    /// `Normalised`.
     pub space: Option<Space>,
     /// `Off`, or `Pixels` to keep the picture in 0..=1.
     pub clamp: Clamp,
@@ -38,9 +40,12 @@ impl Default for Lots {
 
 impl Plugin<dyn Perturbation> for Lots {
     const NAME: &'static str = "Lots";
-    const SUMMARY: &'static str = "Steps along the gradient, its largest component scaled to the step size";
-    const EXAMPLE: &'static str = "Lots(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])";
-    const REFERENCE: &'static str = "Rozsa, Günther & Boult, LOTS, IJCB 2017; Zhang & Günther, FAME (2026), Eq. 3";
+    const SUMMARY: &'static str =
+        "Steps along the gradient, its largest component scaled to the step size";
+    const EXAMPLE: &'static str =
+        "Lots(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])";
+    const REFERENCE: &'static str =
+        "Rozsa, Günther & Boult, LOTS, IJCB 2017; Zhang & Günther, FAME (2026), Eq. 3";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         resolve_common(with, parts, self.step, &mut self.space, &mut self.stop);
@@ -56,7 +61,8 @@ fame_core::register!(Perturbation: Lots);
 
 impl Perturbation for Lots {
     fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>> {
-        let (space, stop) = (self.space.unwrap_or(Space::Pixel), self.stop.as_deref().unwrap_or_default());
+        let (space, stop) =
+            (self.space.unwrap_or(Space::Pixel), self.stop.as_deref().unwrap_or_default());
         Descent::begin(from, direction, self.step, space, self.clamp, stop)
     }
 
@@ -88,7 +94,8 @@ mod tests {
             (Space::Normalised, [-1.0 / 3.0, 2.0 / 3.0, 0.0, -1.0 / 6.0, -1.0, 1.0 / 12.0]),
             (Space::Pixel, [-0.5, 1.0, 0.0, -0.125, -0.375, 0.03125]),
         ] {
-            let field = tests::one_step(&Lots { step: 0.25, space: Some(space), ..Lots::default() });
+            let field =
+                tests::one_step(&Lots { step: 0.25, space: Some(space), ..Lots::default() });
             for (f, m) in field.data().iter().zip(moved) {
                 assert!((f - 0.25 * m).abs() < 1e-6, "{space:?}: {f} {m}");
             }
@@ -99,13 +106,16 @@ mod tests {
     fn the_scale_of_the_loss_does_not_matter() {
         let (pixels, convention) = (tests::pixels(), tests::convention());
         let walked = |scale: f32| {
-            let mut walk = Lots::default().start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
+            let mut walk = Lots::default()
+                .start(&Start { pixels: &pixels, convention: &convention, seed: 0 })
+                .unwrap();
             let mut g = tests::gradient();
             g.data_mut().iter_mut().for_each(|g| *g *= scale);
             walk.step(&g).unwrap();
             walk.image().unwrap()
         };
-        // Powers of two change no digits, so the walks are equal bit for bit, down to where numbers become subnormal.
+        // Powers of two change no digits, so the walks are equal bit for bit, down to where numbers
+        // become subnormal.
         assert_eq!(walked(1.0), walked(2f32.powi(-100)));
         assert_eq!(walked(1.0), walked(2f32.powi(60)));
     }
@@ -113,7 +123,9 @@ mod tests {
     #[test]
     fn nothing_moves_without_a_gradient_or_with_a_broken_one() {
         let (pixels, convention) = (tests::pixels(), tests::convention());
-        let mut walk = Lots::default().start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
+        let mut walk = Lots::default()
+            .start(&Start { pixels: &pixels, convention: &convention, seed: 0 })
+            .unwrap();
         assert_eq!(walk.step(&Tensor::zeros([3, 1, 2])).unwrap(), Some(Stop::ZeroGradient));
         assert_eq!(walk.step(&Tensor::filled([3, 1, 2], f32::NAN)).unwrap(), Some(Stop::NotFinite));
         assert_eq!(walk.field().unwrap(), Tensor::zeros([3, 1, 2]));
@@ -124,8 +136,10 @@ mod tests {
     fn a_clamped_walk_stays_a_picture() {
         for space in [Space::Pixel, Space::Normalised] {
             let (pixels, convention) = (tests::pixels(), tests::convention());
-            let lots = Lots { step: 3.0, space: Some(space), clamp: Clamp::Pixels, ..Lots::default() };
-            let mut walk = lots.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
+            let lots =
+                Lots { step: 3.0, space: Some(space), clamp: Clamp::Pixels, ..Lots::default() };
+            let mut walk =
+                lots.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
             walk.step(&tests::gradient()).unwrap();
             let mut image = walk.image().unwrap();
             convention.denormalise(&mut image).unwrap();

@@ -13,8 +13,9 @@ use super::{
     stop::StopRule,
 };
 
-/// x ← x − η·sign(g): every pixel with any gradient moves by the full step (FGSM and PGD move so). The map it leaves is flatter than that of
-/// [`super::Lots`]: how much a pixel matters no longer shows in how far it moves per step.
+/// x ← x − η·sign(g): every pixel with any gradient moves by the full step (FGSM and PGD move so).
+/// The map it leaves is flatter than that of [`super::Lots`]: how much a pixel matters no longer
+/// shows in how far it moves per step.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sign {
@@ -22,7 +23,8 @@ pub struct Sign {
     pub step: f32,
     /// The most steps to take.
     pub iterations: usize,
-    /// `Pixel` or `Normalised`. Default: `Pixel`; for classifiers under preset Authors `Normalised`.
+    /// `Pixel` or `Normalised`. Default: `Pixel`; for classifiers under preset Authors
+    /// `Normalised`.
     pub space: Option<Space>,
     /// `Off`, or `Pixels` to keep the picture in 0..=1.
     pub clamp: Clamp,
@@ -38,8 +40,10 @@ impl Default for Sign {
 
 impl Plugin<dyn Perturbation> for Sign {
     const NAME: &'static str = "Sign";
-    const SUMMARY: &'static str = "Steps of equal size in every component, along the sign of the gradient";
-    const EXAMPLE: &'static str = "Sign(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])";
+    const SUMMARY: &'static str =
+        "Steps of equal size in every component, along the sign of the gradient";
+    const EXAMPLE: &'static str =
+        "Sign(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])";
     const REFERENCE: &'static str = "Madry et al., PGD, ICLR 2018 (as a descent)";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
@@ -56,7 +60,8 @@ fame_core::register!(Perturbation: Sign);
 
 impl Perturbation for Sign {
     fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>> {
-        let (space, stop) = (self.space.unwrap_or(Space::Pixel), self.stop.as_deref().unwrap_or_default());
+        let (space, stop) =
+            (self.space.unwrap_or(Space::Pixel), self.stop.as_deref().unwrap_or_default());
         Descent::begin(from, direction, self.step, space, self.clamp, stop)
     }
 
@@ -81,6 +86,9 @@ mod tests {
     #[test]
     fn every_component_moves_equally() {
         let field = tests::one_step(&Sign { step: 0.25, ..Sign::default() });
-        assert_eq!(field.data().iter().map(|f| (f * 4.0).round()).collect::<Vec<_>>(), [-1.0, 1.0, 0.0, -1.0, -1.0, 1.0]);
+        assert_eq!(
+            field.data().iter().map(|f| (f * 4.0).round()).collect::<Vec<_>>(),
+            [-1.0, 1.0, 0.0, -1.0, -1.0, 1.0]
+        );
     }
 }

@@ -23,7 +23,14 @@ fn code(bytes: &[u8]) -> String {
 
 #[test]
 fn channels_become_planes_in_rgb_order() {
-    let p = decode(&encoded(RgbImage::from_raw(2, 1, vec![255, 0, 51, 0, 102, 255]).unwrap(), ImageFormat::Png), "a.png").unwrap();
+    let p = decode(
+        &encoded(
+            RgbImage::from_raw(2, 1, vec![255, 0, 51, 0, 102, 255]).unwrap(),
+            ImageFormat::Png,
+        ),
+        "a.png",
+    )
+    .unwrap();
     assert_eq!(p.pixels.shape(), [3, 1, 2]);
     assert_eq!(p.pixels.data(), [1.0, 0.0, 0.0, 0.4, 0.2, 1.0]);
     assert_eq!(p.source, "a.png");
@@ -32,12 +39,17 @@ fn channels_become_planes_in_rgb_order() {
 
 #[test]
 fn content_decides_not_the_name() {
-    for (format, tolerance) in [(ImageFormat::Png, 0.0), (ImageFormat::WebP, 0.0), (ImageFormat::Jpeg, JPEG_LOSS)] {
+    for (format, tolerance) in
+        [(ImageFormat::Png, 0.0), (ImageFormat::WebP, 0.0), (ImageFormat::Jpeg, JPEG_LOSS)]
+    {
         let p = decode(&encoded(ramp(40, 30), format), "misnamed.txt").unwrap();
         let (w, h, at) = (p.width(), p.height(), 15 * 40 + 20);
         assert_eq!((w, h), (40, 30));
         for (c, want) in ramp(40, 30).get_pixel(20, 15).0.into_iter().enumerate() {
-            assert!((p.pixels.data()[c * 1200 + at] - f32::from(want) / 255.0).abs() <= tolerance, "{format:?}");
+            assert!(
+                (p.pixels.data()[c * 1200 + at] - f32::from(want) / 255.0).abs() <= tolerance,
+                "{format:?}"
+            );
         }
     }
 }
@@ -117,14 +129,22 @@ fn a_huge_header_is_refused_before_its_pixels_are_allocated() {
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, b| (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 }))
+    !bytes.iter().fold(!0, |crc, b| {
+        (0..8).fold(
+            crc ^ u32::from(*b),
+            |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 },
+        )
+    })
 }
 
 #[test]
 fn a_place_that_holds_no_file_is_named_once_for_all_machines() {
     let dir = tempfile::tempdir().unwrap();
     let e = load(dir.path(), "faces").unwrap_err();
-    assert_eq!((e.code.as_str(), e.message.as_str()), ("fame::picture::not_a_file", "`faces` is a folder, but a picture file is wanted."));
+    assert_eq!(
+        (e.code.as_str(), e.message.as_str()),
+        ("fame::picture::not_a_file", "`faces` is a folder, but a picture file is wanted.")
+    );
     assert!(e.help.unwrap().contains(&*dir.path().to_string_lossy()));
     let e = load(&dir.path().join("none.png"), "none.png").unwrap_err();
     assert_eq!(e.code, "fame::picture::unreadable");

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::note;
 
-/// Cuts out the middle `width` × `height` pixels. The offset is (picture − crop)/2, halves rounded to the even number as in torchvision (and Python).
-/// A crop larger than the picture is an error: torchvision would silently pad with black.
+/// Cuts out the middle `width` × `height` pixels. The offset is (picture − crop)/2, halves rounded
+/// to the even number as in torchvision (and Python). A crop larger than the picture is an error:
+/// torchvision would silently pad with black.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CenterCrop {
-    /// Width and height of a square crop in pixels, at least 1. Default, when width and height are left out too: the model's input.
+    /// Width and height of a square crop in pixels, at least 1. Default, when width and height are
+    /// left out too: the model's input.
     pub size: Option<usize>,
     /// Width in pixels, at least 1; goes with `height`, not with `size`.
     pub width: Option<usize>,
@@ -38,8 +40,16 @@ impl Plugin<dyn PrepareStep> for CenterCrop {
             parts.check("width", self.width.is_none(), "goes with `height`, not with `size`");
             parts.check("height", self.height.is_none(), "goes with `width`, not with `size`");
         } else {
-            parts.check("width", self.width.is_none() || self.height.is_some(), "needs `height` beside it; a square is `size: …`");
-            parts.check("height", self.height.is_none() || self.width.is_some(), "needs `width` beside it; a square is `size: …`");
+            parts.check(
+                "width",
+                self.width.is_none() || self.height.is_some(),
+                "needs `height` beside it; a square is `size: …`",
+            );
+            parts.check(
+                "height",
+                self.height.is_none() || self.width.is_some(),
+                "needs `width` beside it; a square is `size: …`",
+            );
         }
     }
 
@@ -77,8 +87,12 @@ impl PrepareStep for CenterCrop {
             }
         }
         picture.pixels = Tensor::new([3, crop_height, crop_width], data)?;
-        picture.geometry = picture.geometry.then(&Affine::scale_shift(1.0, 1.0, -(left as f64), -(top as f64)));
-        let fact = facts([("offset", vec![left, top].into()), ("to", vec![crop_width, crop_height].into())]);
+        picture.geometry =
+            picture.geometry.then(&Affine::scale_shift(1.0, 1.0, -(left as f64), -(top as f64)));
+        let fact = facts([
+            ("offset", vec![left, top].into()),
+            ("to", vec![crop_width, crop_height].into()),
+        ]);
         note(&mut picture, "CenterCrop", Value::Map(fact));
         Ok(picture)
     }
@@ -96,13 +110,21 @@ mod tests {
 
     #[test]
     fn halves_go_to_the_even_neighbour() {
-        assert_eq!([5, 6, 7, 8, 9].map(|whole| offset(whole, 4)), [0, 1, 2, 2, 2], "0.5 → 0, 1.5 → 2, 2.5 → 2");
+        assert_eq!(
+            [5, 6, 7, 8, 9].map(|whole| offset(whole, 4)),
+            [0, 1, 2, 2, 2],
+            "0.5 → 0, 1.5 → 2, 2.5 → 2"
+        );
     }
 
     #[test]
     fn pixels_and_points_move_together() {
         let out = crop(CenterCrop { size: Some(2), ..CenterCrop::default() }, 5, 6).unwrap();
-        assert_eq!(out.pixels.row(1), [0.122, 0.123, 0.132, 0.133], "rows from 2 (1.5 rounds to 2), columns from 2");
+        assert_eq!(
+            out.pixels.row(1),
+            [0.122, 0.123, 0.132, 0.133],
+            "rows from 2 (1.5 rounds to 2), columns from 2"
+        );
         assert_eq!(out.map_point([2.0, 2.0]), [0.0, 0.0]);
     }
 

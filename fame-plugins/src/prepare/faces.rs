@@ -11,7 +11,8 @@ use super::{Filter, resample};
 pub struct Face {
     /// The detector's score, in 0..=1 for a softmax output.
     pub score: f32,
-    /// Left, top, right, bottom in pixels from the picture's outer corner; it may reach beyond the picture.
+    /// Left, top, right, bottom in pixels from the picture's outer corner; it may reach beyond the
+    /// picture.
     pub bounds: [f64; 4],
 }
 
@@ -37,7 +38,11 @@ impl Face {
 
     /// Intersection over union with `other`, 0..=1.
     fn overlap(&self, other: &Face) -> f64 {
-        let side = |low: usize| (self.bounds[low + 2].min(other.bounds[low + 2]) - self.bounds[low].max(other.bounds[low])).max(0.0);
+        let side = |low: usize| {
+            (self.bounds[low + 2].min(other.bounds[low + 2])
+                - self.bounds[low].max(other.bounds[low]))
+            .max(0.0)
+        };
         let both = side(0) * side(1);
         both / (self.area() + other.area() - both)
     }
@@ -84,7 +89,8 @@ impl Found {
     /// `fame::prepare::no_face`, `fame::prepare::several_faces` and `fame::prepare::no_such_face`.
     pub fn choose(&self, choose: Choose) -> Result<usize> {
         if self.faces.is_empty() {
-            let message = format!("no face was found: the best of all candidates scored {:.3}.", self.best);
+            let message =
+                format!("no face was found: the best of all candidates scored {:.3}.", self.best);
             return Err(Error::new("fame::prepare::no_face", message).with_help(
                 "Give the five points (AlignFace(points: […])), lower `min_score`, or, when the picture is an aligned crop already, write `prepare: []`.",
             ));
@@ -117,23 +123,31 @@ impl Found {
     }
 
     fn list(&self) -> String {
-        let each: Vec<String> = self.faces.iter().enumerate().map(|(i, f)| format!("{i}: {f}")).collect();
+        let each: Vec<String> =
+            self.faces.iter().enumerate().map(|(i, f)| format!("{i}: {f}")).collect();
         each.join("; ")
     }
 }
 
 /// Runs an UltraFace-like `detector` on a picture `[3, H, W]` with values in 0..=1.
 ///
-/// The whole picture is resized plainly, proportions not kept, to the size in the detector's manifest. The manifest names two layers: `scores`
-/// `[anchors, classes]` (the label `face`, else the last class, counts) and `boxes` `[anchors, 4]`: left, top, right, bottom in 0..1 of the picture.
-/// Candidates that score at least `min_score` are taken from the best down, leaving out those whose intersection over union with a taken one is above
-/// `max_overlap`.
+/// The whole picture is resized plainly, proportions not kept, to the size in the detector's
+/// manifest. The manifest names two layers: `scores` `[anchors, classes]` (the label `face`, else
+/// the last class, counts) and `boxes` `[anchors, 4]`: left, top, right, bottom in 0..1 of the
+/// picture. Candidates that score at least `min_score` are taken from the best down, leaving out
+/// those whose intersection over union with a taken one is above `max_overlap`.
 ///
 /// # Errors
 /// A detector without these layers or of other shapes, or what its backend says.
-pub fn find_faces(detector: &Model, pixels: &Tensor, min_score: f32, max_overlap: f32) -> Result<Found> {
+pub fn find_faces(
+    detector: &Model,
+    pixels: &Tensor,
+    min_score: f32,
+    max_overlap: f32,
+) -> Result<Found> {
     let input = &detector.manifest.input;
-    let layer = |name: &str| detector.layer(&LayerChoice::Named(name.to_owned())).map(|l| l.name.clone());
+    let layer =
+        |name: &str| detector.layer(&LayerChoice::Named(name.to_owned())).map(|l| l.name.clone());
     let (scores, boxes) = (layer("scores")?, layer("boxes")?);
     let resized = resample(pixels, input.width, input.height, Filter::Bilinear, true)?;
     let batch = Tensor::stack([&input.to_input(&resized)?])?;
@@ -143,12 +157,25 @@ pub fn find_faces(detector: &Model, pixels: &Tensor, min_score: f32, max_overlap
         (&[1, anchors, classes], &[1, boxed, 4]) if classes > 0 && anchors == boxed => classes,
         _ => return Err(wrong_shape(detector, &scores, &boxes)),
     };
-    let face = detector.labels.iter().position(|l| l == "face").filter(|i| *i < classes).unwrap_or(classes - 1);
+    let face = detector
+        .labels
+        .iter()
+        .position(|l| l == "face")
+        .filter(|i| *i < classes)
+        .unwrap_or(classes - 1);
     let size = [pixels.shape()[2], pixels.shape()[1]];
     let candidates: Vec<Face> = (scores.data().chunks_exact(classes).map(|s| s[face]))
         .zip(boxes.data().chunks_exact(4))
-        .map(|(score, b)| Face { score, bounds: std::array::from_fn(|i| f64::from(b[i]) * size[i % 2] as f64) })
-        .filter(|f| f.score.is_finite() && f.bounds.iter().all(|v| v.is_finite()) && f.width() > 0.0 && f.height() > 0.0)
+        .map(|(score, b)| Face {
+            score,
+            bounds: std::array::from_fn(|i| f64::from(b[i]) * size[i % 2] as f64),
+        })
+        .filter(|f| {
+            f.score.is_finite()
+                && f.bounds.iter().all(|v| v.is_finite())
+                && f.width() > 0.0
+                && f.height() > 0.0
+        })
         .collect();
     let best = candidates.iter().map(|f| f.score).fold(0.0, f32::max);
     Ok(Found { faces: without_overlaps(candidates, min_score, max_overlap), best, size })
@@ -206,7 +233,11 @@ mod tests {
     #[test]
     fn each_choice_takes_the_face_it_names() {
         let found = Found {
-            faces: vec![face(0.99, [0.0, 0.0, 20.0, 20.0]), face(0.95, [40.0, 35.0, 60.0, 65.0]), face(0.90, [50.0, 0.0, 100.0, 40.0])],
+            faces: vec![
+                face(0.99, [0.0, 0.0, 20.0, 20.0]),
+                face(0.95, [40.0, 35.0, 60.0, 65.0]),
+                face(0.90, [50.0, 0.0, 100.0, 40.0]),
+            ],
             best: 0.99,
             size: [100, 100],
         };
@@ -221,7 +252,8 @@ mod tests {
              (50, 0)–(100, 40)."
         );
         assert_eq!(found.choose(Choose::Index(3)).unwrap_err().code, "fame::prepare::no_such_face");
-        let none = Found { faces: vec![], best: 0.31, size: [9, 9] }.choose(Choose::Only).unwrap_err();
+        let none =
+            Found { faces: vec![], best: 0.31, size: [9, 9] }.choose(Choose::Only).unwrap_err();
         assert!(none.message.contains("0.310") && none.help.unwrap().contains("prepare: []"));
     }
 }

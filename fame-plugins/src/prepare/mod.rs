@@ -1,14 +1,17 @@
 //! Prepare steps: from a decoded picture to the pixels a network is fed, one file each.
 //!
-//! The steps are `Resize`, `ResizeShorter`, `CenterCrop` and `AlignFace`. What they share has files of its own: `resample`
-//! (filters), `similarity` (least-squares transforms), `warp` (sampling through a transform), `faces` (decoding a detector), `landmarks` (68 points
-//! to five) and `template` (where the five points go).
+//! The steps are `Resize`, `ResizeShorter`, `CenterCrop` and `AlignFace`. What they share has files
+//! of its own: `resample` (filters), `similarity` (least-squares transforms), `warp` (sampling
+//! through a transform), `faces` (decoding a detector), `landmarks` (68 points to five) and
+//! `template` (where the five points go).
 //!
 //! # Coordinates
 //!
-//! Every point in these files, as in [`Picture::geometry`] and in annotations, is measured from the **outer corner** of the first pixel: the first
-//! pixel's centre is (0.5, 0.5) and a picture spans 0..=W by 0..=H. OpenCV, and with it the published face templates, measures from the **centre** of
-//! the first pixel, so a published point (x, y) is (x + ½, y + ½) here. Resizing is then a plain scale: x' = x·W'/W, without any half pixels.
+//! Every point in these files, as in [`Picture::geometry`] and in annotations, is measured from the
+//! **outer corner** of the first pixel: the first pixel's centre is (0.5, 0.5) and a picture spans
+//! 0..=W by 0..=H. OpenCV, and with it the published face templates, measures from the **centre**
+//! of the first pixel, so a published point (x, y) is (x + ½, y + ½) here. Resizing is then a plain
+//! scale: x' = x·W'/W, without any half pixels.
 
 mod align_face;
 mod center_crop;
@@ -42,8 +45,8 @@ pub type Point = [f64; 2];
 /// The name of the annotation that holds a face's points.
 pub const LANDMARKS: &str = "landmarks";
 
-/// Beyond this many pixels a picture is refused, before memory is asked for it: a recipe that scales the short side of a 1 × 30000 strip to 256 would
-/// otherwise ask for 24 GB.
+/// Beyond this many pixels a picture is refused, before memory is asked for it: a recipe that
+/// scales the short side of a 1 × 30000 strip to 256 would otherwise ask for 24 GB.
 const MOST_PIXELS: usize = 1 << 27;
 
 /// Whether a picture of this size may be made.
@@ -59,7 +62,13 @@ fn check_size(width: usize, height: usize) -> Result<()> {
 }
 
 /// Scales the whole picture to `width` × `height` and takes its geometry along.
-fn scale(mut picture: Picture, width: usize, height: usize, filter: Filter, antialias: bool) -> Result<Picture> {
+fn scale(
+    mut picture: Picture,
+    width: usize,
+    height: usize,
+    filter: Filter,
+    antialias: bool,
+) -> Result<Picture> {
     let (from_width, from_height) = (picture.width(), picture.height());
     picture.pixels = resample(&picture.pixels, width, height, filter, antialias)?;
     let (sx, sy) = (width as f64 / from_width as f64, height as f64 / from_height as f64);
@@ -100,8 +109,14 @@ pub(crate) mod testing {
     }
 
     /// A picture whose value at (channel c, row y, column x) is `f(c, y, x)`.
-    pub(crate) fn picture(height: usize, width: usize, f: impl Fn(usize, usize, usize) -> f32) -> Picture {
-        let data = (0..3 * height * width).map(|i| f(i / (height * width), i / width % height, i % width)).collect();
+    pub(crate) fn picture(
+        height: usize,
+        width: usize,
+        f: impl Fn(usize, usize, usize) -> f32,
+    ) -> Picture {
+        let data = (0..3 * height * width)
+            .map(|i| f(i / (height * width), i / width % height, i % width))
+            .collect();
         Picture::new(Tensor::new([3, height, width], data).unwrap(), "test").unwrap()
     }
 }

@@ -30,7 +30,9 @@ impl Points {
 
     /// Whether there is at least one list, and every list has five finite points.
     pub fn are_five(&self) -> bool {
-        let five = |points: &Vec<Point>| points.len() == 5 && points.iter().flatten().all(|v| v.is_finite());
+        let five = |points: &Vec<Point>| {
+            points.len() == 5 && points.iter().flatten().all(|v| v.is_finite())
+        };
         match self {
             Self::All(points) => five(points),
             Self::ByRole(roles) => !roles.is_empty() && roles.values().all(five),
@@ -46,7 +48,9 @@ impl<'de> Deserialize<'de> for Points {
             type Value = Points;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("five points [(x, y), …], or five points by role {\"gallery\": [(x, y), …], …}")
+                f.write_str(
+                    "five points [(x, y), …], or five points by role {\"gallery\": [(x, y), …], …}",
+                )
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Points, A::Error> {
@@ -104,7 +108,9 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Points, String> {
-        parse::<Holder>(&format!("(points: {text})")).map(|h| h.points.unwrap()).map_err(|p| p.message)
+        parse::<Holder>(&format!("(points: {text})"))
+            .map(|h| h.points.unwrap())
+            .map_err(|p| p.message)
     }
 
     #[test]
@@ -114,7 +120,9 @@ mod tests {
         assert!(all.are_five());
         assert_eq!(all.of("anything").unwrap()[0], [38.0, 51.5]);
         let by_role = read(&format!("{{\"probe\": {list}}}")).unwrap();
-        assert!(by_role.are_five() && by_role.of("probe").is_some() && by_role.of("gallery").is_none());
+        assert!(
+            by_role.are_five() && by_role.of("probe").is_some() && by_role.of("gallery").is_none()
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Filter, note, scale};
 
-/// Scales the picture to `width` × `height` pixels; proportions are not kept. Left out, width and height are those of the model's input.
+/// Scales the picture to `width` × `height` pixels; proportions are not kept. Left out, width and
+/// height are those of the model's input.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resize {
@@ -51,10 +52,15 @@ fame_core::register!(Prepare: Resize);
 
 impl PrepareStep for Resize {
     fn apply(&self, picture: Picture, with: &PrepareContext<'_>) -> Result<Picture> {
-        let (width, height) = (self.width.unwrap_or(with.input_size.1), self.height.unwrap_or(with.input_size.0));
+        let (width, height) =
+            (self.width.unwrap_or(with.input_size.1), self.height.unwrap_or(with.input_size.0));
         let from = vec![picture.width(), picture.height()];
         let mut picture = scale(picture, width, height, self.filter, self.antialias)?;
-        note(&mut picture, "Resize", Value::Map(facts([("from", from.into()), ("to", vec![width, height].into())])));
+        note(
+            &mut picture,
+            "Resize",
+            Value::Map(facts([("from", from.into()), ("to", vec![width, height].into())])),
+        );
         Ok(picture)
     }
 }

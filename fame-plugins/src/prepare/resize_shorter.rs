@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{Filter, note, scale};
 
-/// Scales the picture so that its shorter side has `size` pixels; the longer side gets ⌊size · long / short⌋, as in torchvision, so the proportions are
-/// kept to within one pixel. Usually followed by `CenterCrop`.
+/// Scales the picture so that its shorter side has `size` pixels; the longer side gets ⌊size · long
+/// / short⌋, as in torchvision, so the proportions are kept to within one pixel. Usually followed
+/// by `CenterCrop`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResizeShorter {
-    /// Pixels of the shorter side, at least 1. torchvision's weights ask for 256 (ResNet-34, VGG-19), 232 (ResNet-50 and -101) or 236 (ConvNeXt-Tiny).
+    /// Pixels of the shorter side, at least 1. torchvision's weights ask for 256 (ResNet-34,
+    /// VGG-19), 232 (ResNet-50 and -101) or 236 (ConvNeXt-Tiny).
     pub size: usize,
     /// `Bilinear`, `Bicubic`, `Nearest` or `Lanczos`.
     pub filter: Filter,
@@ -50,9 +52,16 @@ fame_core::register!(Prepare: ResizeShorter);
 impl ResizeShorter {
     /// Width and height of the result for a picture of `width` × `height`.
     fn target(&self, width: usize, height: usize) -> (usize, usize) {
-        // In 128 bits, because a size typed by hand may be anything; what is too large is refused later.
-        let long = |long: usize, short: usize| usize::try_from(self.size as u128 * long as u128 / short as u128).unwrap_or(usize::MAX);
-        if width <= height { (self.size, long(height, width)) } else { (long(width, height), self.size) }
+        // In 128 bits, because a size typed by hand may be anything; what is too large is refused
+        // later.
+        let long = |long: usize, short: usize| {
+            usize::try_from(self.size as u128 * long as u128 / short as u128).unwrap_or(usize::MAX)
+        };
+        if width <= height {
+            (self.size, long(height, width))
+        } else {
+            (long(width, height), self.size)
+        }
     }
 }
 
@@ -61,7 +70,11 @@ impl PrepareStep for ResizeShorter {
         let from = vec![picture.width(), picture.height()];
         let (width, height) = self.target(from[0], from[1]);
         let mut picture = scale(picture, width, height, self.filter, self.antialias)?;
-        note(&mut picture, "ResizeShorter", Value::Map(facts([("from", from.into()), ("to", vec![width, height].into())])));
+        note(
+            &mut picture,
+            "ResizeShorter",
+            Value::Map(facts([("from", from.into()), ("to", vec![width, height].into())])),
+        );
         Ok(picture)
     }
 }
@@ -82,7 +95,9 @@ mod tests {
     #[test]
     fn corners_go_to_corners() {
         let with = PrepareContext { models: &NoModels, input_size: (1, 1), role: "image" };
-        let out = ResizeShorter { size: 4, ..ResizeShorter::default() }.apply(picture(20, 11, |_, _, _| 0.5), &with).unwrap();
+        let out = ResizeShorter { size: 4, ..ResizeShorter::default() }
+            .apply(picture(20, 11, |_, _, _| 0.5), &with)
+            .unwrap();
         assert_eq!((out.width(), out.height()), (4, 7));
         assert_eq!(out.map_point([11.0, 20.0]), [4.0, 7.0]);
     }
@@ -91,7 +106,9 @@ mod tests {
     fn a_strip_is_refused_before_memory_is_asked_for() {
         let with = PrepareContext { models: &NoModels, input_size: (1, 1), role: "image" };
         for size in [60_000, usize::MAX] {
-            let error = ResizeShorter { size, ..ResizeShorter::default() }.apply(picture(1, 900, |_, _, _| 0.5), &with).unwrap_err();
+            let error = ResizeShorter { size, ..ResizeShorter::default() }
+                .apply(picture(1, 900, |_, _, _| 0.5), &with)
+                .unwrap_err();
             assert_eq!(error.code, "fame::prepare::size");
         }
     }

@@ -5,20 +5,26 @@ use rayon::prelude::*;
 
 use super::{check_size, extent};
 
-/// The picture `[3, H, W]` moved by `map` into a frame `[3, height, width]`; what comes from outside the picture is black.
+/// The picture `[3, H, W]` moved by `map` into a frame `[3, height, width]`; what comes from
+/// outside the picture is black.
 ///
-/// Every pixel of the frame is traced back through the inverse of `map` and read between the four nearest pixels (bilinear, not antialiased), as
-/// `cv2.warpAffine(picture, M, (width, height))` with its defaults. `map` counts from outer corners, OpenCV's `M` from pixel centres: for
-/// `map` = (a b c; d e f), `M` is (a b c + (a + b − 1)/2; d e f + (d + e − 1)/2). On bytes OpenCV reads at multiples of 1/32 pixel and rounds the
-/// value, so its result is nearby, not equal.
+/// Every pixel of the frame is traced back through the inverse of `map` and read between the four
+/// nearest pixels (bilinear, not antialiased), as `cv2.warpAffine(picture, M, (width, height))`
+/// with its defaults. `map` counts from outer corners, OpenCV's `M` from pixel centres: for `map` =
+/// (a b c; d e f), `M` is (a b c + (a + b − 1)/2; d e f + (d + e − 1)/2). On bytes OpenCV reads at
+/// multiples of 1/32 pixel and rounds the value, so its result is nearby, not equal.
 ///
 /// # Errors
-/// `fame::prepare::size` for an empty or enormous frame; `fame::prepare::degenerate_points` when `map` cannot be inverted.
+/// `fame::prepare::size` for an empty or enormous frame; `fame::prepare::degenerate_points` when
+/// `map` cannot be inverted.
 pub fn warp(pixels: &Tensor, map: &Affine, width: usize, height: usize) -> Result<Tensor> {
     let (from_height, from_width) = extent(pixels)?;
     check_size(width, height)?;
     let Some(Affine([a, b, c, d, e, f])) = map.inverse() else {
-        return Err(Error::new("fame::prepare::degenerate_points", "the alignment squashes the picture to a line."));
+        return Err(Error::new(
+            "fame::prepare::degenerate_points",
+            "the alignment squashes the picture to a line.",
+        ));
     };
     let mut frame = Tensor::zeros([3, height, width]);
     for channel in 0..3 {
@@ -27,7 +33,8 @@ pub fn warp(pixels: &Tensor, map: &Affine, width: usize, height: usize) -> Resul
             let y = row as f64 + 0.5;
             for (column, value) in line.iter_mut().enumerate() {
                 let x = column as f64 + 0.5;
-                *value = bilinear(plane, from_height, from_width, a * x + b * y + c, d * x + e * y + f);
+                *value =
+                    bilinear(plane, from_height, from_width, a * x + b * y + c, d * x + e * y + f);
             }
         });
     }
@@ -45,7 +52,11 @@ fn bilinear(plane: &[f32], height: usize, width: usize, x: f64, y: f64) -> f32 {
     let (fx, fy) = ((u - left) as f32, (v - top) as f32);
     let (left, top) = (left as isize, top as isize);
     let at = |x: isize, y: isize| {
-        if x < 0 || y < 0 || x >= width as isize || y >= height as isize { 0.0 } else { plane[y as usize * width + x as usize] }
+        if x < 0 || y < 0 || x >= width as isize || y >= height as isize {
+            0.0
+        } else {
+            plane[y as usize * width + x as usize]
+        }
     };
     let above = at(left, top) * (1.0 - fx) + at(left + 1, top) * fx;
     let below = at(left, top + 1) * (1.0 - fx) + at(left + 1, top + 1) * fx;
@@ -75,7 +86,8 @@ mod tests {
 
     #[test]
     fn outer_corners_go_to_outer_corners_when_scaling() {
-        // Halving: each new pixel's centre lies on the corner between four old ones, so it is their mean.
+        // Halving: each new pixel's centre lies on the corner between four old ones, so it is their
+        // mean.
         let from = picture(4, 4, |_, y, x| (4 * y + x) as f32 / 16.0).pixels;
         let half = warp(&from, &Affine::scale_shift(0.5, 0.5, 0.0, 0.0), 2, 2).unwrap();
         assert_eq!(half.row(0), [2.5 / 16.0, 4.5 / 16.0, 10.5 / 16.0, 12.5 / 16.0]);
@@ -91,7 +103,15 @@ mod tests {
 
     #[test]
     fn a_map_without_inverse_is_refused() {
-        assert!(warp(&picture(2, 2, |_, _, _| 0.0).pixels, &Affine::scale_shift(0.0, 1.0, 0.0, 0.0), 2, 2).is_err());
+        assert!(
+            warp(
+                &picture(2, 2, |_, _, _| 0.0).pixels,
+                &Affine::scale_shift(0.0, 1.0, 0.0, 0.0),
+                2,
+                2
+            )
+            .is_err()
+        );
         assert!(warp(&picture(2, 2, |_, _, _| 0.0).pixels, &Affine::IDENTITY, 0, 2).is_err());
     }
 }

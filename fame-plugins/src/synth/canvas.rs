@@ -9,7 +9,8 @@ pub(super) type Colour = [f64; 3];
 /// Points asked along each side of a pixel.
 const GRID: u32 = 4;
 
-/// A picture whose pixels are the mean colour of a grid of points, rounded to bytes. Coordinates are pixels from the outer corner of the first one.
+/// A picture whose pixels are the mean colour of a grid of points, rounded to bytes. Coordinates
+/// are pixels from the outer corner of the first one.
 pub(super) fn paint(width: u32, height: u32, at: impl Fn(f64, f64) -> Colour) -> RgbImage {
     RgbImage::from_fn(width, height, |px, py| {
         let mut sum = [0.0; 3];
@@ -42,15 +43,16 @@ pub(super) fn mix(a: Colour, b: Colour, t: f64) -> Colour {
     std::array::from_fn(|c| a[c] + (b[c] - a[c]) * t)
 }
 
-/// Cosine and sine of an angle that is spread over the whole turn, by the rational parametrisation of the circle: no function whose last bits
-/// differ between machines.
+/// Cosine and sine of an angle that is spread over the whole turn, by the rational parametrisation
+/// of the circle: no function whose last bits differ between machines.
 pub(super) fn direction(random: &mut Random) -> (f64, f64) {
     let t = between(random, -1.0, 1.0);
     let (cos, sin) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
     if random.uniform() < 0.5 { (cos, sin) } else { (-cos, -sin) }
 }
 
-/// A mottled ground: values at the corners of a lattice, joined smoothly, in two sizes of mottles; between two colours.
+/// A mottled ground: values at the corners of a lattice, joined smoothly, in two sizes of mottles;
+/// between two colours.
 pub(super) struct Texture {
     colours: [Colour; 2],
     seed: u64,
@@ -64,7 +66,8 @@ impl Texture {
     }
 
     pub(super) fn at(&self, x: f64, y: f64) -> Colour {
-        let t = 0.65 * self.smooth(x / self.cell, y / self.cell, 0) + 0.35 * self.smooth(3.0 * x / self.cell, 3.0 * y / self.cell, 1);
+        let t = 0.65 * self.smooth(x / self.cell, y / self.cell, 0)
+            + 0.35 * self.smooth(3.0 * x / self.cell, 3.0 * y / self.cell, 1);
         mix(self.colours[0], self.colours[1], t)
     }
 
@@ -75,8 +78,12 @@ impl Texture {
         let corner = |di: f64, dj: f64| {
             let (i, j) = ((i + di) as i64 as u64, (j + dj) as i64 as u64);
             // Far apart, so that no two corners or layers share a stream.
-            Random::stream(self.seed, (i.wrapping_mul(0x1_0001).wrapping_add(j.wrapping_mul(0x100_0193)) ^ (layer << 40)) as usize)
-                .uniform()
+            Random::stream(
+                self.seed,
+                (i.wrapping_mul(0x1_0001).wrapping_add(j.wrapping_mul(0x100_0193)) ^ (layer << 40))
+                    as usize,
+            )
+            .uniform()
         };
         let top = corner(0.0, 0.0) * (1.0 - u) + corner(1.0, 0.0) * u;
         let bottom = corner(0.0, 1.0) * (1.0 - u) + corner(1.0, 1.0) * u;

@@ -1,4 +1,5 @@
-//! Faces of people who do not exist: an identity is a set of measures and colours, a shot is light, ground, expression and a small movement.
+//! Faces of people who do not exist: an identity is a set of measures and colours, a shot is light,
+//! ground, expression and a small movement.
 
 use fame_core::Random;
 use image::RgbImage;
@@ -40,7 +41,8 @@ impl Identity {
     }
 }
 
-/// Where the eyes, nose and mouth of an aligned face lie, in 0..1 of the frame: near ArcFace's template.
+/// Where the eyes, nose and mouth of an aligned face lie, in 0..1 of the frame: near ArcFace's
+/// template.
 const EYES: [(f64, f64); 2] = [(0.342, 0.462), (0.657, 0.46)];
 const NOSE: (f64, f64) = (0.5, 0.641);
 const MOUTH: (f64, f64) = (0.5, 0.824);
@@ -105,7 +107,11 @@ mod tests {
 
     fn apart(a: &RgbImage, b: &RgbImage) -> f64 {
         // The middle of the face, where the ground does not show.
-        let differs = |(x, y): (u32, u32)| (0..3).map(|c| f64::from(a.get_pixel(x, y).0[c].abs_diff(b.get_pixel(x, y).0[c]))).sum::<f64>();
+        let differs = |(x, y): (u32, u32)| {
+            (0..3)
+                .map(|c| f64::from(a.get_pixel(x, y).0[c].abs_diff(b.get_pixel(x, y).0[c])))
+                .sum::<f64>()
+        };
         (20..36).flat_map(|y| (18..38).map(move |x| (x, y))).map(differs).sum()
     }
 

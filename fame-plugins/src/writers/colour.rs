@@ -8,7 +8,8 @@ use image::{Rgb, RgbImage};
 
 use crate::pictures::to_byte;
 
-/// Colours by name, 0 first. `rd_bu` and its like run from the first colour to the last, so red is 0 there.
+/// Colours by name, 0 first. `rd_bu` and its like run from the first colour to the last, so red is
+/// 0 there.
 const GRADIENTS: [(&str, Gradient); 30] = [
     ("turbo", colorous::TURBO),
     ("viridis", colorous::VIRIDIS),
@@ -63,7 +64,8 @@ impl Palette {
     pub(super) fn parameter(name: &str, parts: &mut Parts) -> Option<Self> {
         let palette = Self::named(name);
         if palette.is_none() {
-            let known: Vec<&str> = ["jet", "gray"].into_iter().chain(GRADIENTS.map(|(n, _)| n)).collect();
+            let known: Vec<&str> =
+                ["jet", "gray"].into_iter().chain(GRADIENTS.map(|(n, _)| n)).collect();
             let help = suggestion(name, &known, "colour map").unwrap_or_default();
             parts.report("colormap", format!("no colour map is named `{name}`: {help}"));
         }
@@ -90,31 +92,51 @@ fn plane(map: &NamedMap) -> Result<(usize, usize, Cow<'_, [f32]>)> {
             let mean = |i| (0..c).map(|k| values.data()[k * h * w + i]).sum::<f32>() / c as f32;
             Ok((h, w, Cow::Owned((0..h * w).map(mean).collect())))
         }
-        ref other => Err(Error::bug(format!("map `{}` must be [H, W] or [C, H, W], not {other:?}.", map.name))),
+        ref other => Err(Error::bug(format!(
+            "map `{}` must be [H, W] or [C, H, W], not {other:?}.",
+            map.name
+        ))),
     }
 }
 
 /// The map alone, in colour.
 pub(super) fn heatmap(map: &NamedMap, palette: &Palette) -> Result<RgbImage> {
     let (h, w, values) = plane(map)?;
-    Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| Rgb(palette.at(values[y as usize * w + x as usize]))))
+    Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| {
+        Rgb(palette.at(values[y as usize * w + x as usize]))
+    }))
 }
 
 /// (1 − `opacity`) · picture + `opacity` · colour of the map.
 ///
 /// # Errors
 /// When map and picture differ in size: a bug of the explainer.
-pub(super) fn overlay(picture: &Picture, map: &NamedMap, palette: &Palette, opacity: f32) -> Result<RgbImage> {
+pub(super) fn overlay(
+    picture: &Picture,
+    map: &NamedMap,
+    palette: &Palette,
+    opacity: f32,
+) -> Result<RgbImage> {
     let (h, w, values) = plane(map)?;
     if (h, w) != (picture.height(), picture.width()) {
-        let message = format!("map `{}` is {w}×{h}, but its picture is {}×{}.", map.name, picture.width(), picture.height());
+        let message = format!(
+            "map `{}` is {w}×{h}, but its picture is {}×{}.",
+            map.name,
+            picture.width(),
+            picture.height()
+        );
         return Err(Error::bug(message));
     }
     let pixels: &Tensor = &picture.pixels;
     Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| {
         let i = y as usize * w + x as usize;
         let heat = palette.at(values[i]);
-        Rgb([0, 1, 2].map(|c| to_byte((1.0 - opacity) * pixels.data()[c * h * w + i] + opacity * f32::from(heat[c]) / 255.0)))
+        Rgb([0, 1, 2].map(|c| {
+            to_byte(
+                (1.0 - opacity) * pixels.data()[c * h * w + i]
+                    + opacity * f32::from(heat[c]) / 255.0,
+            )
+        }))
     }))
 }
 
@@ -132,15 +154,22 @@ mod tests {
 
     #[test]
     fn jet_runs_from_dark_blue_over_green_to_dark_red() {
-        assert_eq!([0.0, 0.125, 0.5, 0.875, 1.0].map(jet), [[0, 0, 128], [0, 0, 255], [128, 255, 128], [255, 0, 0], [128, 0, 0]]);
+        assert_eq!(
+            [0.0, 0.125, 0.5, 0.875, 1.0].map(jet),
+            [[0, 0, 128], [0, 0, 255], [128, 255, 128], [255, 0, 0], [128, 0, 0]]
+        );
     }
 
     #[test]
     fn values_are_clamped_and_channels_averaged() {
         let gray = Palette::named("gray").unwrap();
-        let signed = heatmap(&map("m", "image", Tensor::new([1, 3], vec![-1.0, 0.2, 9.0]).unwrap()), &gray).unwrap();
+        let signed =
+            heatmap(&map("m", "image", Tensor::new([1, 3], vec![-1.0, 0.2, 9.0]).unwrap()), &gray)
+                .unwrap();
         assert_eq!(signed.pixels().map(|p| p.0[0]).collect::<Vec<_>>(), [0, 51, 255]);
-        let channels = heatmap(&map("m", "image", Tensor::new([2, 1, 1], vec![0.0, 0.4]).unwrap()), &gray).unwrap();
+        let channels =
+            heatmap(&map("m", "image", Tensor::new([2, 1, 1], vec![0.0, 0.4]).unwrap()), &gray)
+                .unwrap();
         assert_eq!(channels.get_pixel(0, 0).0, [51; 3]);
         assert!(heatmap(&map("m", "image", Tensor::vector(vec![0.0])), &gray).is_err());
     }

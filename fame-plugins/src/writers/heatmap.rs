@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::colour::{Palette, heatmap};
 
-/// Each finished map in colour, as `<explainer>.<map>.heatmap.png` of the map's size. Values are clamped to 0..=1; maps with channels are coloured by the
-/// mean of their channels.
+/// Each finished map in colour, as `<explainer>.<map>.heatmap.png` of the map's size. Values are
+/// clamped to 0..=1; maps with channels are coloured by the mean of their channels.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Heatmap {
-    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`, `magma`, `plasma`, `reds`, `rd_bu`, ….
+    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
+    /// `magma`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
 }
 
@@ -44,7 +45,13 @@ struct Built(Palette);
 impl Writer for Built {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         super::maps(item)
-            .map(|(explainer, map)| super::save(folder, format!("{explainer}.{}.heatmap.png", map.name), &heatmap(map, &self.0)?))
+            .map(|(explainer, map)| {
+                super::save(
+                    folder,
+                    format!("{explainer}.{}.heatmap.png", map.name),
+                    &heatmap(map, &self.0)?,
+                )
+            })
             .collect()
     }
 }
@@ -57,18 +64,31 @@ mod tests {
 
     #[test]
     fn a_map_is_drawn_in_its_own_size() {
-        let explanations =
-            [("cam".to_owned(), explanation(vec![map("image", "image", Tensor::new([1, 3], vec![0.0, 0.5, 1.0]).unwrap())]))];
-        let (_dir, files) = write(r#"Heatmap(colormap: "jet")"#, &sample(&["image"], 1, 3), &explanations);
+        let explanations = [(
+            "cam".to_owned(),
+            explanation(vec![map(
+                "image",
+                "image",
+                Tensor::new([1, 3], vec![0.0, 0.5, 1.0]).unwrap(),
+            )]),
+        )];
+        let (_dir, files) =
+            write(r#"Heatmap(colormap: "jet")"#, &sample(&["image"], 1, 3), &explanations);
         let (name, Some(png)) = &files[0] else { panic!("a PNG is written") };
         assert_eq!((name.as_str(), png.dimensions()), ("cam.image.heatmap.png", (3, 1)));
         // 0.5 is entry 128 of 256, just beyond the middle.
-        assert_eq!([0, 1, 2].map(|x| png.get_pixel(x, 0).0), [[0, 0, 128], [130, 255, 126], [128, 0, 0]]);
+        assert_eq!(
+            [0, 1, 2].map(|x| png.get_pixel(x, 0).0),
+            [[0, 0, 128], [130, 255, 126], [128, 0, 0]]
+        );
     }
 
     #[test]
     fn an_unknown_colour_map_gets_a_suggestion() {
         let problems = build(r#"Heatmap(colormap: "virdis")"#).err().unwrap();
-        assert!(problems.len() == 1 && problems[0].message.contains("did you mean `viridis`?"), "{problems:?}");
+        assert!(
+            problems.len() == 1 && problems[0].message.contains("did you mean `viridis`?"),
+            "{problems:?}"
+        );
     }
 }

@@ -39,9 +39,12 @@ fn maps<'a>(item: &FinishedItem<'a>) -> impl Iterator<Item = (&'a str, &'a Named
 
 /// The prepared picture that `map` scores.
 fn picture_of<'a>(sample: &'a Sample, map: &NamedMap) -> Result<&'a fame_core::Picture> {
-    sample
-        .picture(&map.role)
-        .ok_or_else(|| Error::bug(format!("map `{}` is about `{}`, but the sample has no such picture.", map.name, map.role)))
+    sample.picture(&map.role).ok_or_else(|| {
+        Error::bug(format!(
+            "map `{}` is about `{}`, but the sample has no such picture.",
+            map.name, map.role
+        ))
+    })
 }
 
 /// Writes `picture` as `name` into the item's folder and returns `name`.
@@ -51,12 +54,16 @@ fn save(folder: &Path, name: String, picture: &RgbImage) -> Result<String> {
     Ok(name)
 }
 
-/// Where `name` goes. The folder is fresh, so a file that is there came from another writer of the same run.
+/// Where `name` goes. The folder is fresh, so a file that is there came from another writer of the
+/// same run.
 fn place(folder: &Path, name: &str) -> Result<std::path::PathBuf> {
     let path = folder.join(name);
     if path.exists() {
-        return Err(Error::new("fame::writer::name_taken", format!("two writers write the same file, `{name}`."))
-            .with_help("Name each writer once under `write:`."));
+        return Err(Error::new(
+            "fame::writer::name_taken",
+            format!("two writers write the same file, `{name}`."),
+        )
+        .with_help("Name each writer once under `write:`."));
     }
     Ok(path)
 }
@@ -78,24 +85,43 @@ mod testing {
     /// Builds what a recipe writes, with every built-in plugin.
     pub(super) fn build(text: &str) -> Result<Box<dyn Writer>, Vec<Problem>> {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::default(), folder: Path::new(".") };
-        registry.build::<dyn Writer>(&Spec::from_text(text).map_err(|p| vec![p])?, &with).map(|b| b.plugin)
+        let with = BuildContext {
+            registry: &registry,
+            preset: Preset::default(),
+            task: Task::default(),
+            folder: Path::new("."),
+        };
+        registry
+            .build::<dyn Writer>(&Spec::from_text(text).map_err(|p| vec![p])?, &with)
+            .map(|b| b.plugin)
     }
 
-    /// A map of `role` with these finished values; its raw field is their negative with a channel axis.
+    /// A map of `role` with these finished values; its raw field is their negative with a channel
+    /// axis.
     pub(super) fn map(name: &str, role: &str, finished: Tensor) -> NamedMap {
         let mut shape = finished.shape().to_vec();
         if shape.len() == 2 {
             shape.insert(0, 1);
         }
         let raw = Tensor::new(shape, finished.data().iter().map(|v| -v).collect()).unwrap();
-        NamedMap { name: name.into(), role: role.into(), raw, finished, frame: None, facts: Facts::new() }
+        NamedMap {
+            name: name.into(),
+            role: role.into(),
+            raw,
+            finished,
+            frame: None,
+            facts: Facts::new(),
+        }
     }
 
     /// A sample of gray h×w pictures (0.5 everywhere), one for each role.
     pub(super) fn sample(roles: &[&str], h: usize, w: usize) -> Sample {
         let picture = || fame_core::Picture::new(Tensor::filled([3, h, w], 0.5), "test").unwrap();
-        Sample { id: "s".into(), pictures: roles.iter().map(|r| ((*r).to_owned(), picture())).collect(), ..Sample::default() }
+        Sample {
+            id: "s".into(),
+            pictures: roles.iter().map(|r| ((*r).to_owned(), picture())).collect(),
+            ..Sample::default()
+        }
     }
 
     pub(super) fn explanation(maps: Vec<NamedMap>) -> Explanation {
@@ -109,11 +135,20 @@ mod testing {
         explanations: &[(String, Explanation)],
     ) -> (tempfile::TempDir, Vec<(String, Option<RgbImage>)>) {
         let dir = tempfile::tempdir().unwrap();
-        let names = build(writer).unwrap().write(&FinishedItem { sample, explanations }, dir.path()).unwrap();
-        assert_eq!(names.len(), std::fs::read_dir(dir.path()).unwrap().count(), "every file is named");
+        let names = build(writer)
+            .unwrap()
+            .write(&FinishedItem { sample, explanations }, dir.path())
+            .unwrap();
+        assert_eq!(
+            names.len(),
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            "every file is named"
+        );
         let open = |name: String| {
-            let png =
-                Path::new(&name).extension().is_some_and(|e| e == "png").then(|| image::open(dir.path().join(&name)).unwrap().into_rgb8());
+            let png = Path::new(&name)
+                .extension()
+                .is_some_and(|e| e == "png")
+                .then(|| image::open(dir.path().join(&name)).unwrap().into_rgb8());
             (name, png)
         };
         let files = names.into_iter().map(open).collect();

@@ -12,12 +12,13 @@ use npyz::WriterBuilder as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Each finished map as `<explainer>.<map>.npy`: little-endian float32, C order, `[H, W]` (or `[C, H, W]` where the map has channels). `numpy.load` reads
-/// it.
+/// Each finished map as `<explainer>.<map>.npy`: little-endian float32, C order, `[H, W]` (or
+/// `[C, H, W]` where the map has channels). `numpy.load` reads it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Npy {
-    /// Whether what moved, signed and before any map step, is written too: `<explainer>.<map>.raw.npy`, `[C, H, W]`, channels in the model's order.
+    /// Whether what moved, signed and before any map step, is written too:
+    /// `<explainer>.<map>.raw.npy`, `[C, H, W]`, channels in the model's order.
     pub raw: bool,
 }
 
@@ -56,7 +57,8 @@ pub(super) fn save(folder: &Path, name: String, values: &Tensor) -> Result<Strin
 fn encode(values: &Tensor) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let shape: Vec<u64> = values.shape().iter().map(|d| *d as u64).collect();
-    let mut npy = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
+    let mut npy =
+        npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes).begin_nd()?;
     npy.extend(values.data().iter().copied())?;
     npy.finish()?;
     Ok(bytes)
@@ -71,14 +73,22 @@ mod tests {
 
     #[test]
     fn maps_come_back_bit_by_bit() {
-        let finished = Tensor::new([2, 3], vec![0.0, 0.1, 1.0 / 3.0, f32::MIN_POSITIVE, 0.5, 1.0]).unwrap();
-        let explanations = [("fame".to_owned(), explanation(vec![map("probe", "probe", finished.clone())]))];
+        let finished =
+            Tensor::new([2, 3], vec![0.0, 0.1, 1.0 / 3.0, f32::MIN_POSITIVE, 0.5, 1.0]).unwrap();
+        let explanations =
+            [("fame".to_owned(), explanation(vec![map("probe", "probe", finished.clone())]))];
         let (dir, files) = write("Npy(raw: true)", &sample(&["probe"], 2, 3), &explanations);
-        assert_eq!(files.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["fame.probe.npy", "fame.probe.raw.npy"]);
+        assert_eq!(
+            files.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+            ["fame.probe.npy", "fame.probe.raw.npy"]
+        );
         let bytes = std::fs::read(dir.path().join("fame.probe.npy")).unwrap();
         assert!(bytes.starts_with(b"\x93NUMPY"));
         let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
-        assert_eq!((npy.shape(), npy.order(), npy.dtype().descr().as_str()), (&[2, 3][..], npyz::Order::C, "'<f4'"));
+        assert_eq!(
+            (npy.shape(), npy.order(), npy.dtype().descr().as_str()),
+            (&[2, 3][..], npyz::Order::C, "'<f4'")
+        );
         assert_eq!(npy.into_vec::<f32>().unwrap(), finished.data());
         let bytes = std::fs::read(dir.path().join("fame.probe.raw.npy")).unwrap();
         let raw = npyz::NpyFile::new(&bytes[..]).unwrap();

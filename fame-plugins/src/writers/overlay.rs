@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::colour::{Palette, overlay};
 
-/// Each finished map in colour over the prepared picture, as `<explainer>.<map>.overlay.png`: (1 − opacity) · picture + opacity · colour. Values are
-/// clamped to 0..=1; maps with channels are coloured by the mean of their channels.
+/// Each finished map in colour over the prepared picture, as `<explainer>.<map>.overlay.png`: (1 −
+/// opacity) · picture + opacity · colour. Values are clamped to 0..=1; maps with channels are
+/// coloured by the mean of their channels.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overlay {
-    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`, `magma`, `plasma`, `reds`, `rd_bu`, ….
+    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
+    /// `magma`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
     /// How much the map covers the picture, from 0 (the picture alone) to 1 (the map alone).
     pub opacity: f32,
@@ -39,7 +41,10 @@ impl Plugin<dyn Writer> for Overlay {
     }
 
     fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(Built { palette: Palette::parameter(&self.colormap, parts)?, opacity: self.opacity }))
+        Some(Box::new(Built {
+            palette: Palette::parameter(&self.colormap, parts)?,
+            opacity: self.opacity,
+        }))
     }
 }
 
@@ -54,7 +59,12 @@ impl Writer for Built {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         super::maps(item)
             .map(|(explainer, map)| {
-                let picture = overlay(super::picture_of(item.sample, map)?, map, &self.palette, self.opacity)?;
+                let picture = overlay(
+                    super::picture_of(item.sample, map)?,
+                    map,
+                    &self.palette,
+                    self.opacity,
+                )?;
                 super::save(folder, format!("{explainer}.{}.overlay.png", map.name), &picture)
             })
             .collect()
@@ -68,7 +78,10 @@ mod tests {
     use super::super::testing::{build, explanation, map, sample, write};
 
     fn one_map() -> [(String, fame_core::Explanation); 1] {
-        [("cam".to_owned(), explanation(vec![map("image", "image", Tensor::new([1, 2], vec![0.0, 1.0]).unwrap())]))]
+        [(
+            "cam".to_owned(),
+            explanation(vec![map("image", "image", Tensor::new([1, 2], vec![0.0, 1.0]).unwrap())]),
+        )]
     }
 
     #[test]
@@ -90,7 +103,9 @@ mod tests {
         let explanations = one_map();
         let write = |role: &str, h: usize| {
             let sample = sample(&[role], h, 2);
-            writer.write(&FinishedItem { sample: &sample, explanations: &explanations }, dir.path()).map_err(|e| e.code)
+            writer
+                .write(&FinishedItem { sample: &sample, explanations: &explanations }, dir.path())
+                .map_err(|e| e.code)
         };
         assert_eq!(write("image", 2).unwrap_err(), "fame::bug");
         assert_eq!(write("probe", 1).unwrap_err(), "fame::bug");

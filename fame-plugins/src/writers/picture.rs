@@ -32,7 +32,11 @@ fame_core::register!(Writer: Picture);
 impl Writer for Picture {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         let pictures = item.sample.pictures.iter();
-        pictures.map(|(role, picture)| super::save(folder, format!("{role}.png"), &to_rgb8(&picture.pixels)?)).collect()
+        pictures
+            .map(|(role, picture)| {
+                super::save(folder, format!("{role}.png"), &to_rgb8(&picture.pixels)?)
+            })
+            .collect()
     }
 }
 
@@ -43,7 +47,10 @@ mod tests {
     #[test]
     fn each_role_is_one_file() {
         let (_dir, files) = write("Picture()", &sample(&["gallery", "probe"], 2, 5), &[]);
-        assert_eq!(files.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(), ["gallery.png", "probe.png"]);
+        assert_eq!(
+            files.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
+            ["gallery.png", "probe.png"]
+        );
         let png = files[1].1.as_ref().unwrap();
         assert_eq!((png.dimensions(), png.get_pixel(4, 1).0), ((5, 2), [128; 3]));
     }

@@ -17,17 +17,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::datasets::stem;
 
-/// Every finished map as the FAME authors' evaluation reads it, float32 `[H, W]`: for pictures `<method>/<model>/<ImageId>_<class>.npy`, for pairs
-/// `<method>/<model>/<dataset>/<protocol>/<row>_{g|p}_{pos|neg}.npy`. The class is the sample's label, the row its place in the list, from 0.
+/// Every finished map as the FAME authors' evaluation reads it, float32 `[H, W]`: for pictures
+/// `<method>/<model>/<ImageId>_<class>.npy`, for pairs
+/// `<method>/<model>/<dataset>/<protocol>/<row>_{g|p}_{pos|neg}.npy`. The class is the sample's
+/// label, the row its place in the list, from 0.
 ///
-/// Each item keeps its files in its own folder, below `reference`. When a run has gone through, the files of all its items are linked into one tree, `<out>/reference`,
-/// which replaces that of an earlier run: give its path to their scripts as `--attributions`. A picture that is listed twice has one file there, as theirs.
+/// Each item keeps its files in its own folder, below `reference`. When a run has gone through, the
+/// files of all its items are linked into one tree, `<out>/reference`, which replaces that of an
+/// earlier run: give its path to their scripts as `--attributions`. A picture that is listed twice
+/// has one file there, as theirs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceLayout {
     /// What their scripts call the network: `ResNet50`, `Adaface_ir_101`.
     pub model: String,
-    /// What their scripts call the methods, by the recipe's name of the explainer: `{"fame": "FAME", "grad_cam": "GradCAM"}`. Others keep their name.
+    /// What their scripts call the methods, by the recipe's name of the explainer:
+    /// `{"fame": "FAME", "grad_cam": "GradCAM"}`. Others keep their name.
     #[serde(default)]
     pub methods: BTreeMap<String, String>,
     /// For pairs: the data set's name, such as `CFP`.
@@ -44,7 +49,8 @@ const ROOT: &str = "reference";
 impl Plugin<dyn Writer> for ReferenceLayout {
     const NAME: &'static str = "ReferenceLayout";
     const SUMMARY: &'static str = "Maps in the file layout of the FAME authors' code";
-    const EXAMPLE: &'static str = r#"ReferenceLayout(model: "ResNet50", methods: {"fame": "FAME"})"#;
+    const EXAMPLE: &'static str =
+        r#"ReferenceLayout(model: "ResNet50", methods: {"fame": "FAME"})"#;
     const REFERENCE: &'static str = "The FAME authors' code, AIML-IfI/fame";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
@@ -69,7 +75,10 @@ impl Writer for ReferenceLayout {
         for (explainer, map) in super::maps(item) {
             let name = self.place(explainer, item.sample, map)?;
             if let Some(other) = of.insert(name.clone(), &map.name) {
-                let message = format!("maps `{other}` and `{}` of explainer `{explainer}` would both be `{name}`.", map.name);
+                let message = format!(
+                    "maps `{other}` and `{}` of explainer `{explainer}` would both be `{name}`.",
+                    map.name
+                );
                 return Err(Error::new("fame::writer::reference", message).with_help(
                     "The authors' layout has one map of a picture, and two of each side of a pair: explain one class, or one layer.",
                 ));
@@ -105,7 +114,9 @@ impl ReferenceLayout {
     /// The file of a map, below the item's folder.
     fn place(&self, explainer: &str, sample: &Sample, map: &NamedMap) -> Result<String> {
         let method = self.methods.get(explainer).cloned().unwrap_or_else(|| safe_id(explainer));
-        let bad = |message: String, help: &str| Err(Error::new("fame::writer::reference", message).with_help(help));
+        let bad = |message: String, help: &str| {
+            Err(Error::new("fame::writer::reference", message).with_help(help))
+        };
         let mut folders = vec![ROOT.to_owned(), method, self.model.clone()];
         let file = match map.role.as_str() {
             role @ (GALLERY | PROBE) => {
@@ -118,7 +129,10 @@ impl ReferenceLayout {
                 folders.extend([dataset.clone(), protocol.clone()]);
                 let Some(row) = sample.row() else {
                     return bad(
-                        format!("sample `{}` has no row, by which the authors name maps of pairs.", sample.id),
+                        format!(
+                            "sample `{}` has no row, by which the authors name maps of pairs.",
+                            sample.id
+                        ),
                         "Use a dataset that reads a list of pairs.",
                     );
                 };
@@ -128,7 +142,10 @@ impl ReferenceLayout {
             role => {
                 let Some(label) = sample.label else {
                     return bad(
-                        format!("sample `{}` has no label, by which the authors name maps of pictures.", sample.id),
+                        format!(
+                            "sample `{}` has no label, by which the authors name maps of pictures.",
+                            sample.id
+                        ),
                         "Use a dataset that knows the classes.",
                     );
                 };
@@ -137,7 +154,10 @@ impl ReferenceLayout {
                     && class != label as f64
                 {
                     return bad(
-                        format!("map `{}` of sample `{}` explains class {class}, not its label {label}.", map.name, sample.id),
+                        format!(
+                            "map `{}` of sample `{}` explains class {class}, not its label {label}.",
+                            map.name, sample.id
+                        ),
                         "The authors' layout holds maps of the labelled class only: use Logit(class: Label).",
                     );
                 }
@@ -157,7 +177,10 @@ fn plane(map: &NamedMap) -> Result<Tensor> {
         &[1, h, w] => Tensor::new([h, w], map.finished.data().to_vec()),
         other => Err(Error::new(
             "fame::writer::reference",
-            format!("map `{}` has shape {other:?}; the authors' layout holds maps of one channel.", map.name),
+            format!(
+                "map `{}` has shape {other:?}; the authors' layout holds maps of one channel.",
+                map.name
+            ),
         )
         .with_help("Add the map step Gray() or Channels(…) to the explainer.")),
     }
@@ -207,9 +230,16 @@ mod tests {
 
     const PAIRS: &str = r#"ReferenceLayout(model: "Adaface_ir_101", methods: {"fame": "FAME"}, dataset: "CFP", protocol: "01FP")"#;
 
-    fn names(writer: &str, sample: &Sample, maps: Vec<NamedMap>) -> std::result::Result<Vec<String>, Error> {
+    fn names(
+        writer: &str,
+        sample: &Sample,
+        maps: Vec<NamedMap>,
+    ) -> std::result::Result<Vec<String>, Error> {
         let dir = tempfile::tempdir().unwrap();
-        build(writer).unwrap().write(&FinishedItem { sample, explanations: &[("fame".to_owned(), explanation(maps))] }, dir.path())
+        build(writer).unwrap().write(
+            &FinishedItem { sample, explanations: &[("fame".to_owned(), explanation(maps))] },
+            dir.path(),
+        )
     }
 
     #[test]
@@ -220,7 +250,10 @@ mod tests {
         let wanted = ["g_neg", "g_pos", "p_neg", "p_pos"].map(|n| format!("{folder}/17_{n}.npy"));
         assert_eq!(names(PAIRS, &pair(17), maps.to_vec()).unwrap(), wanted);
         // A method with one map of a side: what speaks for similarity.
-        assert_eq!(names(PAIRS, &pair(3), vec![map("probe", "probe", values())]).unwrap(), [format!("{folder}/3_p_pos.npy")]);
+        assert_eq!(
+            names(PAIRS, &pair(3), vec![map("probe", "probe", values())]).unwrap(),
+            [format!("{folder}/3_p_pos.npy")]
+        );
     }
 
     #[test]
@@ -228,8 +261,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let one = Tensor::new([1, 2, 3], values().data().to_vec()).unwrap();
         let explanations = [("grad_cam".to_owned(), explanation(vec![map("image", "image", one)]))];
-        let item = FinishedItem { sample: &image("val/ILSVRC2012_val_00000005.JPEG"), explanations: &explanations };
-        let files = build(r#"ReferenceLayout(model: "ResNet50")"#).unwrap().write(&item, dir.path()).unwrap();
+        let item = FinishedItem {
+            sample: &image("val/ILSVRC2012_val_00000005.JPEG"),
+            explanations: &explanations,
+        };
+        let files = build(r#"ReferenceLayout(model: "ResNet50")"#)
+            .unwrap()
+            .write(&item, dir.path())
+            .unwrap();
         assert_eq!(files, ["reference/grad_cam/ResNet50/ILSVRC2012_val_00000005_7.npy"]);
         let bytes = fs::read(dir.path().join(&files[0])).unwrap();
         let npy = npyz::NpyFile::new(&bytes[..]).unwrap();
@@ -239,16 +278,33 @@ mod tests {
 
     #[test]
     fn what_the_layout_cannot_say_is_refused() {
-        let says = |writer: &str, sample: &Sample, maps| names(writer, sample, maps).unwrap_err().message;
+        let says =
+            |writer: &str, sample: &Sample, maps| names(writer, sample, maps).unwrap_err().message;
         let single = r#"ReferenceLayout(model: "ResNet50")"#;
-        assert!(says(single, &pair(1), vec![map("probe", "probe", values())]).contains("data set and a protocol"));
-        assert!(says(PAIRS, &sample(&["gallery", "probe"], 2, 3), vec![map("probe", "probe", values())]).contains("no row"));
-        assert!(says(single, &sample(&["image"], 2, 3), vec![map("image", "image", values())]).contains("no label"));
+        assert!(
+            says(single, &pair(1), vec![map("probe", "probe", values())])
+                .contains("data set and a protocol")
+        );
+        assert!(
+            says(
+                PAIRS,
+                &sample(&["gallery", "probe"], 2, 3),
+                vec![map("probe", "probe", values())]
+            )
+            .contains("no row")
+        );
+        assert!(
+            says(single, &sample(&["image"], 2, 3), vec![map("image", "image", values())])
+                .contains("no label")
+        );
         let two = vec![map("image_a", "image", values()), map("image_b", "image", values())];
         assert!(says(single, &image("a.png"), two).contains("would both be"));
         let mut other = map("image", "image", values());
         other.facts = [("class".to_owned(), 3usize.into())].into_iter().collect::<Facts>();
-        assert!(says(single, &image("a.png"), vec![other]).contains("explains class 3, not its label 7"));
+        assert!(
+            says(single, &image("a.png"), vec![other])
+                .contains("explains class 3, not its label 7")
+        );
         let channels = map("image", "image", Tensor::filled([3, 2, 3], 0.5));
         assert!(says(single, &image("a.png"), vec![channels]).contains("one channel"));
         assert!(build(r#"ReferenceLayout(model: "../up")"#).is_err());
@@ -266,7 +322,10 @@ mod tests {
         writer.gather(out.path(), &items).unwrap();
         let tree = out.path().join("reference/FAME/Adaface_ir_101/CFP/01FP");
         let listed = || {
-            let mut all: Vec<String> = fs::read_dir(&tree).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            let mut all: Vec<String> = fs::read_dir(&tree)
+                .unwrap()
+                .map(|e| e.unwrap().file_name().into_string().unwrap())
+                .collect();
             all.sort();
             all
         };
@@ -275,14 +334,21 @@ mod tests {
         fs::create_dir_all(out.path().join(".draft-reference/junk")).unwrap();
         writer.gather(out.path(), &items[1..]).unwrap();
         assert_eq!(listed(), ["1_p_pos.npy", "2_p_pos.npy"]);
-        assert!(!out.path().join(".draft-reference").exists() && !out.path().join("reference/junk").exists());
+        assert!(
+            !out.path().join(".draft-reference").exists()
+                && !out.path().join("reference/junk").exists()
+        );
     }
 
     fn write_into(out: &Path, sample: &Sample) -> (PathBuf, Vec<String>) {
         let folder = out.join("items").join(sample.row().unwrap().to_string());
         fs::create_dir_all(&folder).unwrap();
-        let explanations = [("fame".to_owned(), explanation(vec![map("probe", "probe", values())]))];
-        let files = build(PAIRS).unwrap().write(&FinishedItem { sample, explanations: &explanations }, &folder).unwrap();
+        let explanations =
+            [("fame".to_owned(), explanation(vec![map("probe", "probe", values())]))];
+        let files = build(PAIRS)
+            .unwrap()
+            .write(&FinishedItem { sample, explanations: &explanations }, &folder)
+            .unwrap();
         (folder, files)
     }
 

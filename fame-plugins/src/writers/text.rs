@@ -5,8 +5,8 @@ use image::{Rgb, RgbImage};
 /// Width and height of a character at scale 1, in pixels.
 pub(super) const GLYPH: u32 = 8;
 
-/// Draws `text` with its upper left corner at (`x`, `y`), each dot `scale`×`scale` pixels. What lies outside the picture is left out; characters beyond
-/// ASCII become `?`.
+/// Draws `text` with its upper left corner at (`x`, `y`), each dot `scale`×`scale` pixels. What
+/// lies outside the picture is left out; characters beyond ASCII become `?`.
 pub(super) fn draw(on: &mut RgbImage, text: &str, (x, y): (u32, u32), scale: u32, colour: Rgb<u8>) {
     for (i, character) in text.chars().enumerate() {
         let glyphs = font8x8::legacy::BASIC_LEGACY;
@@ -25,13 +25,17 @@ pub(super) fn draw(on: &mut RgbImage, text: &str, (x, y): (u32, u32), scale: u32
     }
 }
 
-/// Breaks `text` into lines of at most `width` characters, after `_`, `-` or a space where possible. A `width` of 0 counts as 1.
+/// Breaks `text` into lines of at most `width` characters, after `_`, `-` or a space where
+/// possible. A `width` of 0 counts as 1.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line: Vec<char> = Vec::new();
     for character in text.chars() {
         if line.len() >= width.max(1) {
-            let cut = line.iter().rposition(|c| matches!(c, '_' | '-' | ' ')).map_or(line.len(), |at| at + 1);
+            let cut = line
+                .iter()
+                .rposition(|c| matches!(c, '_' | '-' | ' '))
+                .map_or(line.len(), |at| at + 1);
             let rest = line.split_off(cut);
             lines.push(line.into_iter().collect());
             line = rest;

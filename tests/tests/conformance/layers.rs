@@ -6,10 +6,18 @@ use fame_tests::slim;
 
 #[test]
 fn before_pooling_is_the_last_map_of_features() {
-    for (name, size, shape) in [("resnet50_slim", 64, 2), ("swin_slim", 32, 4), ("convnext_slim", 64, 2), ("vgg_slim", 64, 2)] {
+    for (name, size, shape) in [
+        ("resnet50_slim", 64, 2),
+        ("swin_slim", 32, 4),
+        ("convnext_slim", 64, 2),
+        ("vgg_slim", 64, 2),
+    ] {
         let model = slim(name, Task::default(), size);
         let layer = model.layer(&LayerChoice::BeforePooling).unwrap();
-        assert!(layer.shape.len() == 3 && layer.shape[1] == shape && layer.shape[2] == shape, "{name}: {layer:?}");
+        assert!(
+            layer.shape.len() == 3 && layer.shape[1] == shape && layer.shape[2] == shape,
+            "{name}: {layer:?}"
+        );
     }
 }
 

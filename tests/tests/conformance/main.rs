@@ -1,8 +1,10 @@
-//! One suite for every backend: small problems, one for each operator and each way of using it, and whole networks; forward and
-//! gradient; alone and in a batch; against PyTorch in f64 and against one another.
+//! One suite for every backend: small problems, one for each operator and each way of using it, and
+//! whole networks; forward and gradient; alone and in a batch; against PyTorch in f64 and against
+//! one another.
 //!
-//! Backends are built from recipe text by the registry. One that is not compiled in, or that this machine cannot run, is *said aloud*
-//! and left out. `FAME_BACKENDS` (specs separated by `;`) replaces the list, `FAME_ONLY` keeps the problems whose names hold a text.
+//! Backends are built from recipe text by the registry. One that is not compiled in, or that this
+//! machine cannot run, is *said aloud* and left out. `FAME_BACKENDS` (specs separated by `;`)
+//! replaces the list, `FAME_ONLY` keeps the problems whose names hold a text.
 //!
 //! ```text
 //! cargo test -p fame-tests --test conformance -- --nocapture

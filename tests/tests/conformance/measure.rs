@@ -6,7 +6,8 @@ use fame_core::contract::Network;
 use fame_core::{Place, Result, Seed, Taps, Tensor};
 use fame_tests::{COTANGENT, INPUT, noise};
 
-/// A distance between vectors shorter than this is measured against this: what should be zero has no relative error.
+/// A distance between vectors shorter than this is measured against this: what should be zero has
+/// no relative error.
 const NEARLY_ZERO: f64 = 1e-3;
 
 /// Relative L2 distance; infinite where anything is not a number.
@@ -22,7 +23,11 @@ pub(crate) fn relative(got: &[f32], want: &[f32]) -> f64 {
 /// Values of the goldens' formula, from number `start` on.
 pub(crate) fn input(shape: &[usize], start: u32, scale: f32, shift: f32) -> Tensor {
     let volume: usize = shape.iter().product();
-    Tensor::new(shape, (0..volume as u32).map(|k| noise(start + k, INPUT) * scale + shift).collect()).unwrap()
+    Tensor::new(
+        shape,
+        (0..volume as u32).map(|k| noise(start + k, INPUT) * scale + shift).collect(),
+    )
+    .unwrap()
 }
 
 /// The goldens' cotangent for an output of this shape.
@@ -56,7 +61,10 @@ pub(crate) fn read(path: &Path) -> Vec<f32> {
 
 /// The file of facts at `path`.
 pub(crate) fn facts(path: &Path) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
+    serde_json::from_slice(
+        &std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+    )
+    .unwrap()
 }
 
 /// A list of extents in a file of facts.

@@ -1,7 +1,8 @@
-//! Whole networks on every backend: against PyTorch's gradients, committed under `tests/golden` (see the README there), against the
-//! first backend, in a batch, and started from an inner layer.
+//! Whole networks on every backend: against PyTorch's gradients, committed under `tests/golden`
+//! (see the README there), against the first backend, in a batch, and started from an inner layer.
 //!
-//! The slim networks are always compared. With `FAME_MODELS` naming a folder of the real ONNX files, those found there are too.
+//! The slim networks are always compared. With `FAME_MODELS` naming a folder of the real ONNX
+//! files, those found there are too.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,20 +13,28 @@ use fame_core::{Place, Seed, Taps, Tensor};
 use super::backends::{Subject, present};
 use super::measure::{cotangent, facts, input, read, relative, stacked};
 
-/// The unit of distances is a backend's tolerance for gradients. ResNet-50's input gradient: 8 ReLU inputs lie so near zero that f32
-/// and f64 take different sides (golden README), which costs 5e-3 in PyTorch itself.
+/// The unit of distances is a backend's tolerance for gradients. ResNet-50's input gradient: 8 ReLU
+/// inputs lie so near zero that f32 and f64 take different sides (golden README), which costs 5e-3
+/// in PyTorch itself.
 const KINKED: f64 = 200.0;
-/// `fr_expression`: moving the input by 3e-7 to 1e-6, the rounding of f32, moves PyTorch's own f64 gradient by up to 4e-3, since some
-/// unit then crosses its kink.
+/// `fr_expression`: moving the input by 3e-7 to 1e-6, the rounding of f32, moves PyTorch's own f64
+/// gradient by up to 4e-3, since some unit then crosses its kink.
 const NEARLY_KINKED: f64 = 100.0;
-/// How far two backends, or one from PyTorch, may lie apart beyond rounding where nothing sits on a kink.
+/// How far two backends, or one from PyTorch, may lie apart beyond rounding where nothing sits on a
+/// kink.
 const SMOOTH: f64 = 1.0;
 
-/// Zeros in place of a layer change the output by more than this. The same program computes both, so the rounding is the same too.
+/// Zeros in place of a layer change the output by more than this. The same program computes both,
+/// so the rounding is the same too.
 const CHANGES: f64 = 1e-3;
 
-const FULL: [(&str, f64); 5] =
-    [("fr_feature", SMOOTH), ("efficientnet_lite0", SMOOTH), ("iresnet50", SMOOTH), ("fr_expression", NEARLY_KINKED), ("resnet50", KINKED)];
+const FULL: [(&str, f64); 5] = [
+    ("fr_feature", SMOOTH),
+    ("efficientnet_lite0", SMOOTH),
+    ("iresnet50", SMOOTH),
+    ("fr_expression", NEARLY_KINKED),
+    ("resnet50", KINKED),
+];
 
 fn golden() -> PathBuf {
     fame_tests::root().join("tests/golden")
@@ -34,7 +43,9 @@ fn golden() -> PathBuf {
 /// The names of the networks in `tests/golden/nets`, in order.
 fn slim() -> Vec<String> {
     let files = std::fs::read_dir(golden().join("nets")).unwrap();
-    let mut names: Vec<String> = files.filter_map(|f| f.unwrap().file_name().to_str()?.strip_suffix(".onnx").map(str::to_owned)).collect();
+    let mut names: Vec<String> = files
+        .filter_map(|f| f.unwrap().file_name().to_str()?.strip_suffix(".onnx").map(str::to_owned))
+        .collect();
     names.sort();
     names
 }
@@ -49,11 +60,16 @@ fn sample(tensor: &Tensor) -> Vec<f32> {
 fn blocks(tensor: &Tensor, side: usize) -> Vec<f32> {
     let &[_, channels, height, width] = tensor.shape() else { panic!("not a picture") };
     let mut means = vec![];
-    for (c, by, bx) in (0..channels * (height / side) * (width / side))
-        .map(|i| (i / (height / side * (width / side)), i / (width / side) % (height / side), i % (width / side)))
-    {
+    for (c, by, bx) in (0..channels * (height / side) * (width / side)).map(|i| {
+        (
+            i / (height / side * (width / side)),
+            i / (width / side) % (height / side),
+            i % (width / side),
+        )
+    }) {
         let pixels = (0..side * side).map(|k| (by * side + k / side, bx * side + k % side));
-        let sum: f64 = pixels.map(|(y, x)| f64::from(tensor.data()[(c * height + y) * width + x])).sum();
+        let sum: f64 =
+            pixels.map(|(y, x)| f64::from(tensor.data()[(c * height + y) * width + x])).sum();
         means.push((sum / (side * side) as f64) as f32);
     }
     means
@@ -76,7 +92,8 @@ impl Question {
         let (output, layer) = (text("output_name").unwrap(), text("layer_name"));
         let start = facts["input_start"].as_u64().unwrap() as u32;
         // Exact either way: a 24-bit integer over a power of two.
-        let (scale, shift) = if facts["input_in_unit_range"].as_bool().unwrap() { (0.5, 0.5) } else { (1.0, 0.0) };
+        let (scale, shift) =
+            if facts["input_in_unit_range"].as_bool().unwrap() { (0.5, 0.5) } else { (1.0, 0.0) };
         let x = input(&super::measure::shape(&facts["input_shape"]), start, scale, shift);
         let mut taps = Taps::of([output.clone()]).with_gradient(Place::Input);
         if let Some(layer) = &layer {
@@ -92,7 +109,10 @@ impl Question {
         let output = pass.output(&self.output)?;
         let mut one = output.shape().to_vec();
         one[0] = 1;
-        let seed = Seed { layer: self.output.clone(), cotangent: stacked(output.rows(), |_| cotangent(&one)) };
+        let seed = Seed {
+            layer: self.output.clone(),
+            cotangent: stacked(output.rows(), |_| cotangent(&one)),
+        };
         let mut gradients = pass.gradient(&[seed])?;
         let mut all = vec![output, gradients.remove(0)];
         if let Some(layer) = &self.layer {
@@ -104,16 +124,23 @@ impl Question {
 }
 
 /// Compares one network with its golden; gives the whole tensors.
-fn compare(subject: &Subject, name: &str, model: &Path, slack: f64, faults: &mut Vec<String>) -> Vec<Tensor> {
+fn compare(
+    subject: &Subject,
+    name: &str,
+    model: &Path,
+    slack: f64,
+    faults: &mut Vec<String>,
+) -> Vec<Tensor> {
     let question = Question::of(name);
     let folder = golden().join(name);
-    let network = match subject.backend.load(&LoadRequest { file: model.to_owned(), input_shape: None }) {
-        Ok(network) => network,
-        Err(e) => {
-            faults.push(format!("{} {name}: {e}", subject.spec));
-            return vec![];
-        }
-    };
+    let network =
+        match subject.backend.load(&LoadRequest { file: model.to_owned(), input_shape: None }) {
+            Ok(network) => network,
+            Err(e) => {
+                faults.push(format!("{} {name}: {e}", subject.spec));
+                return vec![];
+            }
+        };
     let answer = match question.answer(network.as_ref(), &question.x) {
         Ok(answer) => answer,
         Err(e) => {
@@ -126,7 +153,10 @@ fn compare(subject: &Subject, name: &str, model: &Path, slack: f64, faults: &mut
         let apart = relative(got, &read(&folder.join(format!("{what}.npy"))));
         let _ = write!(line, "  {what} {apart:.1e}");
         if let Some(allowed) = allowed.filter(|allowed| apart > *allowed) {
-            faults.push(format!("{} {name}: {what} is {apart:.2e} from PyTorch, more than {allowed:.1e}", subject.spec));
+            faults.push(format!(
+                "{} {name}: {what} is {apart:.2e} from PyTorch, more than {allowed:.1e}",
+                subject.spec
+            ));
         }
     };
     let (forward, gradient) = (Some(subject.forward), subject.gradient(name));
@@ -144,35 +174,67 @@ fn compare(subject: &Subject, name: &str, model: &Path, slack: f64, faults: &mut
     answer
 }
 
-/// A batch of two gives what each row gives alone, and the layer's own value put in its place changes nothing.
+/// A batch of two gives what each row gives alone, and the layer's own value put in its place
+/// changes nothing.
 fn promises(subject: &Subject, name: &str, model: &Path, faults: &mut Vec<String>) {
     let question = Question::of(name);
-    let network = subject.backend.load(&LoadRequest { file: model.to_owned(), input_shape: None }).unwrap();
+    let network =
+        subject.backend.load(&LoadRequest { file: model.to_owned(), input_shape: None }).unwrap();
     let other = input(question.x.shape(), 777_777, 1.0, 0.0);
     let (values, gradients) = subject.in_a_batch(name);
     let mut run = || -> fame_core::Result<()> {
-        let together = question.answer(network.as_ref(), &stacked(2, |i| if i == 0 { question.x.clone() } else { other.clone() }))?;
+        let together = question.answer(
+            network.as_ref(),
+            &stacked(2, |i| if i == 0 { question.x.clone() } else { other.clone() }),
+        )?;
         for (i, x) in [&question.x, &other].into_iter().enumerate() {
-            for ((both, alone), gradient) in together.iter().zip(question.answer(network.as_ref(), x)?).zip([false, true, false, true]) {
+            for ((both, alone), gradient) in together
+                .iter()
+                .zip(question.answer(network.as_ref(), x)?)
+                .zip([false, true, false, true])
+            {
                 let apart = relative(both.row(i), alone.row(0));
                 // Values and gradients in turns, as `answer` gives them.
-                if (if gradient { gradients } else { Some(values) }).is_some_and(|allowed| apart > allowed) {
+                if (if gradient { gradients } else { Some(values) })
+                    .is_some_and(|allowed| apart > allowed)
+                {
                     faults.push(format!("{} {name}: row {i} alone is {apart:.1e} from the same row in a batch of two", subject.spec));
                 }
             }
         }
         let Some(layer) = &question.layer else { return Ok(()) };
-        let given = network.forward(&question.x, &Taps::of([layer.clone(), question.output.clone()]))?;
-        let from = network.forward_from(layer, &given.output(layer)?, &question.x, &Taps::of([question.output.clone()]))?;
-        let apart = relative(from.output(&question.output)?.data(), given.output(&question.output)?.data());
+        let given =
+            network.forward(&question.x, &Taps::of([layer.clone(), question.output.clone()]))?;
+        let from = network.forward_from(
+            layer,
+            &given.output(layer)?,
+            &question.x,
+            &Taps::of([question.output.clone()]),
+        )?;
+        let apart =
+            relative(from.output(&question.output)?.data(), given.output(&question.output)?.data());
         if apart > subject.forward {
-            faults.push(format!("{} {name}: forward from `{layer}` is {apart:.1e} from the whole forward pass", subject.spec));
+            faults.push(format!(
+                "{} {name}: forward from `{layer}` is {apart:.1e} from the whole forward pass",
+                subject.spec
+            ));
         }
         let zeros = Tensor::filled(given.output(layer)?.shape(), 0.0);
-        let silenced = network.forward_from(layer, &zeros, &question.x, &Taps::of([question.output.clone()]))?;
-        let changed = relative(silenced.output(&question.output)?.data(), given.output(&question.output)?.data());
+        let silenced = network.forward_from(
+            layer,
+            &zeros,
+            &question.x,
+            &Taps::of([question.output.clone()]),
+        )?;
+        let changed = relative(
+            silenced.output(&question.output)?.data(),
+            given.output(&question.output)?.data(),
+        );
         if changed < CHANGES {
-            faults.push(format!("{} {name}: `{layer}` replaced by zeros changes nothing", subject.spec));
+            faults.push(format!(
+                "{} {name}: `{layer}` replaced by zeros changes nothing",
+                subject.spec
+            ));
         }
         Ok(())
     };
@@ -200,10 +262,18 @@ fn slim_networks() {
                 Some((reference, tensors)) => {
                     for (what, (a, b)) in answer.iter().zip(tensors).enumerate() {
                         // Output, gradient, layer, gradient at the layer.
-                        let of = |s: &Subject| if what % 2 == 0 { Some(s.forward) } else { s.gradient(&name) };
-                        let (apart, allowed) = (relative(a.data(), b.data()), of(subject).zip(of(reference)).map(|(a, b)| a.max(b)));
+                        let of = |s: &Subject| {
+                            if what % 2 == 0 { Some(s.forward) } else { s.gradient(&name) }
+                        };
+                        let (apart, allowed) = (
+                            relative(a.data(), b.data()),
+                            of(subject).zip(of(reference)).map(|(a, b)| a.max(b)),
+                        );
                         if allowed.is_some_and(|allowed| apart > allowed) {
-                            faults.push(format!("{name}: {} and {} differ by {apart:.1e} in tensor {what}", subject.spec, reference.spec));
+                            faults.push(format!(
+                                "{name}: {} and {} differ by {apart:.1e} in tensor {what}",
+                                subject.spec, reference.spec
+                            ));
                         }
                     }
                 }
@@ -226,13 +296,20 @@ fn real_networks_where_their_files_are() {
             if !file.exists() {
                 continue;
             }
-            // The goldens hold for one file: another processor may have drawn other last bits of the random weights.
-            let known = facts(&golden().join(name).join("golden.json"))["model_sha256"].as_str().unwrap().to_owned();
+            // The goldens hold for one file: another processor may have drawn other last bits of
+            // the random weights.
+            let known = facts(&golden().join(name).join("golden.json"))["model_sha256"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             let found = fame_core::run::sha256_file(&file).unwrap();
             if found == known {
                 compare(&subject, name, &file, slack, &mut faults);
             } else {
-                println!("{name} is skipped: `{}` has sha256 {found}, its golden is of {known}", file.display());
+                println!(
+                    "{name} is skipped: `{}` has sha256 {found}, its golden is of {known}",
+                    file.display()
+                );
             }
         }
     }

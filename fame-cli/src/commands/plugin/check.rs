@@ -1,4 +1,5 @@
-//! `fame-cli plugin check FILE`: what a plugin says about itself, and whether it would be loaded. Nothing of it runs.
+//! `fame-cli plugin check FILE`: what a plugin says about itself, and whether it would be loaded.
+//! Nothing of it runs.
 
 use std::{path::Path, process::ExitCode};
 
@@ -16,7 +17,8 @@ pub(crate) fn check(setup: &Setup, file: &Path) -> Result<ExitCode, Failure> {
     let verdict = place.and_then(|()| file.fits());
     if setup.json {
         // The verdict is in the answer.
-        out(&serde_json::to_string_pretty(&as_json(&file, verdict.as_ref().err())).unwrap_or_default())?;
+        out(&serde_json::to_string_pretty(&as_json(&file, verdict.as_ref().err()))
+            .unwrap_or_default())?;
         return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     as_text(&file)?;
@@ -30,7 +32,8 @@ fn as_text(file: &PluginFile) -> Result<(), Failure> {
     for declared in &file.declared {
         out(&format!("\nplugin            {} {}", declared.name, declared.version))?;
         for (what, theirs, ours) in declared.comparison() {
-            let differs = if theirs == ours { String::new() } else { format!("   (this fame: {ours})") };
+            let differs =
+                if theirs == ours { String::new() } else { format!("   (this fame: {ours})") };
             out(&format!("{what:<17} {theirs}{differs}"))?;
         }
         out(&format!("entry             {}", declared.entry))?;
@@ -40,8 +43,11 @@ fn as_text(file: &PluginFile) -> Result<(), Failure> {
 
 fn as_json(file: &PluginFile, refused: Option<&Error>) -> Value {
     let one = |d: &Declared| {
-        let compared: Vec<Value> =
-            d.comparison().into_iter().map(|(what, theirs, ours)| json!({ "what": what, "plugin": theirs, "fame": ours })).collect();
+        let compared: Vec<Value> = d
+            .comparison()
+            .into_iter()
+            .map(|(what, theirs, ours)| json!({ "what": what, "plugin": theirs, "fame": ours }))
+            .collect();
         json!({ "name": d.name, "version": d.version, "entry": d.entry, "compared": compared })
     };
     json!({

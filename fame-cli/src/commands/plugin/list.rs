@@ -13,7 +13,8 @@ pub(crate) fn list(setup: &Setup) -> Result<ExitCode, Failure> {
     let is_built_in = |r: &Registration| built_in.get(r.kind(), r.name()).is_some();
     if setup.json {
         let one = |r: &Registration| json!({ "kind": r.kind().word(), "name": r.name(), "origin": r.origin(), "built_in": is_built_in(r) });
-        out(&serde_json::to_string_pretty(&registry.iter().map(one).collect::<Vec<_>>()).unwrap_or_default())?;
+        out(&serde_json::to_string_pretty(&registry.iter().map(one).collect::<Vec<_>>())
+            .unwrap_or_default())?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut by_origin: BTreeMap<(bool, &str), Vec<&Registration>> = BTreeMap::new();
@@ -23,7 +24,8 @@ pub(crate) fn list(setup: &Setup) -> Result<ExitCode, Failure> {
     for ((loaded, origin), plugins) in &by_origin {
         out(&format!("{origin}{}", if *loaded { ", loaded" } else { ", built in" }))?;
         for kind in Kind::ALL {
-            let names: Vec<&str> = plugins.iter().filter(|r| r.kind() == kind).map(|r| r.name()).collect();
+            let names: Vec<&str> =
+                plugins.iter().filter(|r| r.kind() == kind).map(|r| r.name()).collect();
             if !names.is_empty() {
                 out(&format!("  {:<13} {}", kind.word(), names.join(", ")))?;
             }

@@ -1,4 +1,5 @@
-//! The store against fake registries: small shell scripts called `npm` and `python3` on a `PATH` of the test's own.
+//! The store against fake registries: small shell scripts called `npm` and `python3` on a `PATH` of
+//! the test's own.
 
 use super::super::archive::tests::{tgz, wheel};
 use super::super::cache::sha256_of_text;
@@ -10,7 +11,8 @@ struct World {
     folder: tempfile::TempDir,
 }
 
-/// What the fake clients do when they are asked for an archive: write down that they were asked, and copy what lies in the registry.
+/// What the fake clients do when they are asked for an archive: write down that they were asked,
+/// and copy what lies in the registry.
 const NPM: &str = r#"echo "$@" >> "$WORLD/calls"; cp "$WORLD"/registry/*.tgz ."#;
 const PIP: &str = r#"
 echo "$@" >> "$WORLD/calls"
@@ -48,9 +50,13 @@ impl World {
 
     fn program(&self, name: &str, body: &str) {
         let text = format!("#!/bin/sh\nWORLD='{}'\n{body}\n", self.folder.path().display());
-        // Written by another process: a program that this one holds open for writing while another test forks is "busy" and cannot run.
+        // Written by another process: a program that this one holds open for writing while another
+        // test forks is "busy" and cannot run.
         let mut shell = std::process::Command::new("/bin/sh");
-        shell.args(["-c", "printf %s \"$2\" > \"$1\" && chmod +x \"$1\"", "sh"]).arg(self.path("bin").join(name)).arg(text);
+        shell
+            .args(["-c", "printf %s \"$2\" > \"$1\" && chmod +x \"$1\"", "sh"])
+            .arg(self.path("bin").join(name))
+            .arg(text);
         assert!(shell.status().unwrap().success());
     }
 
@@ -66,15 +72,19 @@ impl World {
     }
 
     fn on_path(&self, path: &OsStr) -> ModelStore {
-        ModelStore::new(self.path("cache")).with_folder(self.path("models")).with_tools(Tools::on_path(path))
+        ModelStore::new(self.path("cache"))
+            .with_folder(self.path("models"))
+            .with_tools(Tools::on_path(path))
     }
 
-    /// Puts `archive` into the registry and a manifest that takes `file` out of it into the models folder.
+    /// Puts `archive` into the registry and a manifest that takes `file` out of it into the models
+    /// folder.
     fn publish(&self, model: &str, archive: &[u8], file: &str, content: &str) {
         self.write("registry/net-1.0.0.tgz", archive);
         let (archive, sha256) = (self.sha256("registry/net-1.0.0.tgz"), sha256_of_text(content));
-        let source =
-            format!("Npm(package: \"net\", version: \"1.0.0\", archive_sha256: \"{archive}\", file: \"{file}\", sha256: \"{sha256}\")");
+        let source = format!(
+            "Npm(package: \"net\", version: \"1.0.0\", archive_sha256: \"{archive}\", file: \"{file}\", sha256: \"{sha256}\")"
+        );
         self.write(&format!("models/{model}.ron"), manifest(&source));
     }
 
@@ -90,7 +100,11 @@ impl World {
     fn cached(&self) -> Vec<String> {
         fn walk(folder: &Path, found: &mut Vec<String>) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.path().is_dir() { walk(&entry.path(), found) } else { found.push(entry.file_name().into_string().unwrap()) }
+                if entry.path().is_dir() {
+                    walk(&entry.path(), found)
+                } else {
+                    found.push(entry.file_name().into_string().unwrap())
+                }
             }
         }
         let mut found = Vec::new();
@@ -102,7 +116,8 @@ impl World {
 
     /// An error as the user reads it, without what differs from run to run.
     fn shown(&self, error: &Error) -> String {
-        let text = format!("[{}] {error}\nhelp: {}", error.code, error.help.as_deref().unwrap_or("-"));
+        let text =
+            format!("[{}] {error}\nhelp: {}", error.code, error.help.as_deref().unwrap_or("-"));
         text.replace(self.folder.path().to_str().unwrap(), "…")
     }
 }
@@ -173,7 +188,12 @@ fn an_archive_with_a_wrong_checksum_keeps_nothing() {
 #[test]
 fn a_file_with_a_wrong_checksum_is_not_kept_either() {
     let world = World::new();
-    world.publish("net", &tgz(&[("package/net.onnx", b"weights")]), "package/net.onnx", "other weights");
+    world.publish(
+        "net",
+        &tgz(&[("package/net.onnx", b"weights")]),
+        "package/net.onnx",
+        "other weights",
+    );
     let error = world.online().fetch("net", &mut quiet).unwrap_err();
     insta::assert_snapshot!(world.shown(&error), @r#"
     [fame::model::checksum] model `net`: `package/net.onnx` of net 1.0.0 has the wrong SHA-256:
@@ -188,7 +208,12 @@ fn a_file_with_a_wrong_checksum_is_not_kept_either() {
 #[test]
 fn an_archive_cannot_write_outside_of_the_cache() {
     let world = World::new();
-    world.publish("net", &tgz(&[("../../../evil", b"boo"), ("package/net.onnx", b"weights")]), "package/net.onnx", "weights");
+    world.publish(
+        "net",
+        &tgz(&[("../../../evil", b"boo"), ("package/net.onnx", b"weights")]),
+        "package/net.onnx",
+        "weights",
+    );
     world.online().fetch("net", &mut quiet).unwrap();
     assert_eq!(world.cached(), [world.sha256("registry/net-1.0.0.tgz"), "net.onnx".to_owned()]);
     assert!(!world.path("evil").exists());
@@ -197,7 +222,12 @@ fn an_archive_cannot_write_outside_of_the_cache() {
 #[test]
 fn a_file_that_the_package_lacks_is_named() {
     let world = World::new();
-    world.publish("net", &tgz(&[("package/other.onnx", b"weights")]), "package/net.onnx", "weights");
+    world.publish(
+        "net",
+        &tgz(&[("package/other.onnx", b"weights")]),
+        "package/net.onnx",
+        "weights",
+    );
     let error = world.online().fetch("net", &mut quiet).unwrap_err();
     let sha256 = world.sha256("registry/net-1.0.0.tgz");
     insta::assert_snapshot!(world.shown(&error).replace(&sha256, "<sha256>"), @r#"
@@ -217,8 +247,9 @@ fn a_missing_program_is_named_with_what_to_install() {
 
     world.program("python3", "echo 'python3: No module named pip' >&2; exit 1");
     let zeros = "0".repeat(64);
-    let source =
-        format!("PyPi(package: \"p\", version: \"1\", archive: Sdist, archive_sha256: \"{zeros}\", file: \"w\", sha256: \"{zeros}\")");
+    let source = format!(
+        "PyPi(package: \"p\", version: \"1\", archive: Sdist, archive_sha256: \"{zeros}\", file: \"w\", sha256: \"{zeros}\")"
+    );
     world.write("models/net.ron", manifest(&source));
     insta::assert_snapshot!(world.shown(&world.online().fetch("net", &mut quiet).unwrap_err()), @r#"
     [fame::model::missing_tool] model `net`: pip is needed to download p 1, but this Python has no pip.
@@ -266,7 +297,9 @@ fn converted(world: &World, result: &str) {
         sha256_of_text("abc")
     );
     let sha256 = sha256_of_text(result);
-    let source = format!("Converted(from: {from}, script: \"exporters/turn.py\", requirements: [\"numpy==2.4.6\"], sha256: \"{sha256}\")");
+    let source = format!(
+        "Converted(from: {from}, script: \"exporters/turn.py\", requirements: [\"numpy==2.4.6\"], sha256: \"{sha256}\")"
+    );
     world.write("models/turned.ron", manifest(&source));
     world.write("models/exporters/turn.py", "# the fake python3 turns files round by itself");
 }
@@ -283,7 +316,8 @@ fn a_model_is_converted_once_with_pinned_packages() {
     assert!(seen.iter().any(|progress| matches!(progress, Progress::Started { what, tool: Tool::Pip } if what == "numpy==2.4.6")));
     assert_eq!(world.offline().fetch("turned", &mut quiet).unwrap(), path);
 
-    // Lost, it is converted again with the packages and the weights that are still there: python3 is asked its version, and runs.
+    // Lost, it is converted again with the packages and the weights that are still there: python3
+    // is asked its version, and runs.
     fs::remove_file(&path).unwrap();
     let calls = world.calls();
     world.online().fetch("turned", &mut quiet).unwrap();
@@ -331,7 +365,10 @@ fn an_unknown_name_gives_the_nearest_ones() {
         world.publish(name, b"", "a", "a");
     }
     let store = world.offline();
-    assert_eq!(store.names().unwrap(), ["efficientnet_lite0", "efficientnet_lite1", "mobilefacenet"]);
+    assert_eq!(
+        store.names().unwrap(),
+        ["efficientnet_lite0", "efficientnet_lite1", "mobilefacenet"]
+    );
     let error = |name: &str| world.shown(&store.manifest(name).unwrap_err());
     insta::assert_snapshot!(error("MobileFacenet"), @r#"
     [fame::model::unknown] no model is called `MobileFacenet`.
@@ -354,9 +391,16 @@ fn an_unknown_name_gives_the_nearest_ones() {
 #[test]
 fn an_earlier_folder_hides_the_namesakes_of_later_ones() {
     let world = World::new();
-    world.write("models/net.ron", "(summary: \"mine\", input: (size: (3, 2, 2), order: Rgb, mean: 0, std: 1))");
+    world.write(
+        "models/net.ron",
+        "(summary: \"mine\", input: (size: (3, 2, 2), order: Rgb, mean: 0, std: 1))",
+    );
     world.write("models/broken.ron", "(");
-    let store = world.offline().with_built_in(&[("net.ron", "("), ("pictures/p.ron", "("), ("other.ron", "(")]);
+    let store = world.offline().with_built_in(&[
+        ("net.ron", "("),
+        ("pictures/p.ron", "("),
+        ("other.ron", "("),
+    ]);
     assert_eq!(store.names().unwrap(), ["broken", "net", "other"]);
     assert_eq!(store.manifest("net").unwrap().summary, "mine");
     let listed = store.list().unwrap();
@@ -381,7 +425,11 @@ fn a_model_of_ones_own_lies_next_to_its_manifest() {
     world.write("models/my.ron", "(input: (size: (3, 2, 2), order: Rgb, mean: 0, std: 1))");
     for model in ["my.onnx", "my.ron", "./my.onnx", "my"] {
         let manifest = store.resolve(model, &base).unwrap();
-        assert_eq!(store.fetch_model(&manifest, &mut quiet).unwrap(), base.join("my.onnx"), "{model}");
+        assert_eq!(
+            store.fetch_model(&manifest, &mut quiet).unwrap(),
+            base.join("my.onnx"),
+            "{model}"
+        );
     }
     fs::remove_file(base.join("my.onnx")).unwrap();
     insta::assert_snapshot!(world.shown(&store.fetch("my", &mut quiet).unwrap_err()), @r#"
@@ -395,7 +443,8 @@ fn labels_come_from_the_manifest_or_from_a_file() {
     let world = World::new();
     let store = world.offline();
     let labels = |labels: &str| {
-        let text = format!("(input: (size: (3, 2, 2), order: Rgb, mean: 0, std: 1), labels: {labels})");
+        let text =
+            format!("(input: (size: (3, 2, 2), order: Rgb, mean: 0, std: 1), labels: {labels})");
         let manifest = ModelManifest::parse("net", &text, Some(&world.path("models"))).unwrap();
         store.labels(&manifest, &mut quiet)
     };
@@ -455,10 +504,17 @@ fn every_manifest_of_this_repository_is_sound_and_says_its_licence() {
         assert_ne!(manifest.licence, "not stated");
         assert!(!manifest.layers.is_empty() && !manifest.prepare.is_empty());
     }
-    assert!(store.pictures().unwrap().iter().all(|picture| !picture.rights.is_empty() && !picture.credit.is_empty()));
+    assert!(
+        store
+            .pictures()
+            .unwrap()
+            .iter()
+            .all(|picture| !picture.rights.is_empty() && !picture.credit.is_empty())
+    );
 }
 
-/// `cargo test -p fame-core -- --ignored --nocapture` downloads about 90 MB with npm and pip into an empty cache.
+/// `cargo test -p fame-core -- --ignored --nocapture` downloads about 90 MB with npm and pip into
+/// an empty cache.
 #[test]
 #[ignore = "downloads every model and picture from the registries"]
 fn network_every_model_and_picture_can_really_be_fetched() {
@@ -468,7 +524,10 @@ fn network_every_model_and_picture_can_really_be_fetched() {
         for round in ["empty cache", "cached"] {
             let start = std::time::Instant::now();
             let bytes = fs::metadata(fetch().unwrap()).unwrap().len();
-            println!("{what} {name}: {bytes} bytes in {:.2} s ({round})", start.elapsed().as_secs_f64());
+            println!(
+                "{what} {name}: {bytes} bytes in {:.2} s ({round})",
+                start.elapsed().as_secs_f64()
+            );
         }
     };
     for name in store.names().unwrap() {
@@ -486,10 +545,15 @@ fn a_model_that_is_built_in_is_written_to_the_cache_and_verified() {
     let world = World::new();
     let sha256 = crate::run::sha256_hex(b"weights");
     let manifest = |sha256: &str| {
-        format!("(source: File(path: \"net.onnx\", sha256: Some(\"{sha256}\")), input: (size: (1, 1, 1), order: Gray, mean: 0, std: 1))")
+        format!(
+            "(source: File(path: \"net.onnx\", sha256: Some(\"{sha256}\")), input: (size: (1, 1, 1), order: Gray, mean: 0, std: 1))"
+        )
     };
     let (good, bad) = (manifest(&sha256), manifest(&"0".repeat(64)));
-    let store = world.offline().with_built_in(&[("net.ron", &good), ("odd.ron", &bad)]).with_built_in_models(&[("net.onnx", b"weights")]);
+    let store = world
+        .offline()
+        .with_built_in(&[("net.ron", &good), ("odd.ron", &bad)])
+        .with_built_in_models(&[("net.onnx", b"weights")]);
     assert!(store.is_cached("net").unwrap());
     for _ in 0..2 {
         assert_eq!(fs::read(store.fetch("net", &mut |_| ()).unwrap()).unwrap(), b"weights");

@@ -25,7 +25,8 @@ impl Backend for GuardedBackend {
     }
 }
 
-/// What a network says of itself is asked once, when it has been loaded: there is no way to fail later.
+/// What a network says of itself is asked once, when it has been loaded: there is no way to fail
+/// later.
 struct GuardedNetwork {
     inner: Guarded<dyn Network>,
     input_shape: Vec<usize>,
@@ -43,9 +44,18 @@ impl GuardedNetwork {
         Ok(Self { inner, input_shape, layers, preferred_rows, notes })
     }
 
-    fn pass<'n>(&self, inner: Box<dyn Pass + 'n>, batch: &Tensor, taps: &Taps) -> Box<dyn Pass + 'n> {
+    fn pass<'n>(
+        &self,
+        inner: Box<dyn Pass + 'n>,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Box<dyn Pass + 'n> {
         let inner = Guarded::new(self.inner.who, inner);
-        Box::new(GuardedPass { inner, input: batch.shape().to_vec(), places: taps.gradients.clone() })
+        Box::new(GuardedPass {
+            inner,
+            input: batch.shape().to_vec(),
+            places: taps.gradients.clone(),
+        })
     }
 }
 
@@ -75,8 +85,15 @@ impl Network for GuardedNetwork {
         Ok(self.pass(pass, batch, taps))
     }
 
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        let pass = self.inner.call("forward_from", |n| n.forward_from(layer, value, batch, taps))??;
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
+        let pass =
+            self.inner.call("forward_from", |n| n.forward_from(layer, value, batch, taps))??;
         Ok(self.pass(pass, batch, taps))
     }
 
@@ -96,14 +113,21 @@ struct GuardedPass<'n> {
 impl GuardedPass<'_> {
     fn check_gradients(&self, gradients: &[Tensor]) -> std::result::Result<(), String> {
         if gradients.len() != self.places.len() {
-            return Err(format!("{} gradients where {} were asked for", gradients.len(), self.places.len()));
+            return Err(format!(
+                "{} gradients where {} were asked for",
+                gradients.len(),
+                self.places.len()
+            ));
         }
         let rows = self.input.first().copied().unwrap_or(1);
         for (place, gradient) in self.places.iter().zip(gradients) {
             match place {
                 Place::Input => shaped("a gradient at the input", gradient, &self.input)?,
                 Place::Layer(name) if gradient.rows() != rows => {
-                    return Err(format!("a gradient at layer `{name}` of shape {:?} for {rows} rows", gradient.shape()));
+                    return Err(format!(
+                        "a gradient at layer `{name}` of shape {:?} for {rows} rows",
+                        gradient.shape()
+                    ));
                 }
                 Place::Layer(_) => {}
             }
@@ -117,7 +141,10 @@ impl Pass for GuardedPass<'_> {
         let output = self.inner.call("output", |p| p.output(layer))??;
         let rows = self.input.first().copied().unwrap_or(1);
         if output.rows() != rows {
-            return Err(self.inner.wrong("output", format!("a layer `{layer}` of shape {:?} for {rows} rows", output.shape())));
+            return Err(self.inner.wrong(
+                "output",
+                format!("a layer `{layer}` of shape {:?} for {rows} rows", output.shape()),
+            ));
         }
         Ok(output)
     }

@@ -34,7 +34,8 @@ impl Loss for GuardedLoss {
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {
         let evaluation = self.inner.call("evaluate", |l| l.evaluate(outputs, targets))??;
-        check(&evaluation, outputs, targets.len()).map_err(|what| self.inner.wrong("evaluate", what))?;
+        check(&evaluation, outputs, targets.len())
+            .map_err(|what| self.inner.wrong("evaluate", what))?;
         Ok(evaluation)
     }
 }
@@ -53,7 +54,11 @@ fn check_targets(targets: &[Target]) -> std::result::Result<(), String> {
     Ok(())
 }
 
-fn check(evaluation: &Evaluation, outputs: &[Tensor], rows: usize) -> std::result::Result<(), String> {
+fn check(
+    evaluation: &Evaluation,
+    outputs: &[Tensor],
+    rows: usize,
+) -> std::result::Result<(), String> {
     let Evaluation { values, cotangents } = evaluation;
     if values.len() != rows {
         return Err(format!("{} values for {rows} rows", values.len()));
@@ -62,12 +67,16 @@ fn check(evaluation: &Evaluation, outputs: &[Tensor], rows: usize) -> std::resul
         return Err(format!("{} cotangents for {} target layers", cotangents.len(), outputs.len()));
     }
     cotangents.iter().zip(outputs).try_for_each(|(c, o)| shaped("a cotangent", c, o.shape()))?;
-    // A network that gives NaN for a picture that walked too far is not the loss's fault, and ends that row only.
+    // A network that gives NaN for a picture that walked too far is not the loss's fault, and ends
+    // that row only.
     if !outputs.iter().all(Tensor::is_finite) {
         return Ok(());
     }
     if let Some(row) = values.iter().position(|v| !v.is_finite()) {
-        return Err(format!("the value {} for row {row}, though all outputs are finite", values[row]));
+        return Err(format!(
+            "the value {} for row {row}, though all outputs are finite",
+            values[row]
+        ));
     }
     cotangents.iter().try_for_each(|c| finite("a cotangent", c))
 }

@@ -21,13 +21,23 @@ impl MapStep for GuardedStep {
 }
 
 /// Rows and columns stay: a map lies over its picture.
-fn check(map: &AttributionMap, before: &[usize], was_finite: bool) -> std::result::Result<(), String> {
+fn check(
+    map: &AttributionMap,
+    before: &[usize],
+    was_finite: bool,
+) -> std::result::Result<(), String> {
     let shape = map.values.shape();
     if shape.len() != 3 || before.len() == 3 && shape[1..] != before[1..] {
-        return Err(format!("a map of shape {shape:?} for one of {before:?}; rows and columns must stay"));
+        return Err(format!(
+            "a map of shape {shape:?} for one of {before:?}; rows and columns must stay"
+        ));
     }
     if map.channels.len() != shape[0] {
-        return Err(format!("names for {} channels of a map that has {}", map.channels.len(), shape[0]));
+        return Err(format!(
+            "names for {} channels of a map that has {}",
+            map.channels.len(),
+            shape[0]
+        ));
     }
     if was_finite { finite("a map", &map.values) } else { Ok(()) }
 }

@@ -23,12 +23,21 @@ struct GuardedMetric {
 impl GuardedMetric {
     fn finite(&self, method: &str, measured: &[Measurement]) -> Result<()> {
         let odd = measured.iter().find(|m| !m.value.is_finite());
-        odd.map_or(Ok(()), |m| Err(self.inner.wrong(method, format!("{} for `{}` of map `{}`", m.value, m.name, m.map))))
+        odd.map_or(Ok(()), |m| {
+            Err(self
+                .inner
+                .wrong(method, format!("{} for `{}` of map `{}`", m.value, m.name, m.map)))
+        })
     }
 }
 
 impl Metric for GuardedMetric {
-    fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         let measured = self.inner.call("measure", |m| m.measure(with, sample, explanation))??;
         self.finite("measure", &measured)?;
         Ok(measured)
@@ -43,7 +52,10 @@ impl Metric for GuardedMetric {
         let compared = self.inner.call("compare", |m| m.compare(with, sample, explanations))??;
         for (explainer, measured) in &compared {
             if !explanations.iter().any(|(name, _)| name == explainer) {
-                return Err(self.inner.wrong("compare", format!("measurements of an explainer `{explainer}`, which there is not")));
+                return Err(self.inner.wrong(
+                    "compare",
+                    format!("measurements of an explainer `{explainer}`, which there is not"),
+                ));
             }
             self.finite("compare", measured)?;
         }
@@ -57,7 +69,8 @@ impl Metric for GuardedMetric {
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
         let tables = self.inner.call("summarise", |m| m.summarise(name, rows))??;
         for table in &tables {
-            super::file_name("a table", &table.name).map_err(|what| self.inner.wrong("summarise", what))?;
+            super::file_name("a table", &table.name)
+                .map_err(|what| self.inner.wrong("summarise", what))?;
         }
         Ok(tables)
     }

@@ -1,14 +1,18 @@
 //! Guards: every call into a plugin goes through one, built in or loaded.
 //!
-//! A panic must not leave the library it began in: each has its own copy of the standard library, and one copy cannot catch what another threw; the process would
-//! abort. So the guard stands on the plugin's side. [`registry::build`](crate::registry) is generic over the plugin, is therefore compiled into the plugin's own library, and wraps whatever a plugin
-//! builds; what a method hands out (a network, a pass, a walk) is wrapped in turn. It is the only way to register.
+//! A panic must not leave the library it began in: each has its own copy of the standard library,
+//! and one copy cannot catch what another threw; the process would abort. So the guard stands on
+//! the plugin's side. [`registry::build`](crate::registry) is generic over the plugin, is therefore
+//! compiled into the plugin's own library, and wraps whatever a plugin builds; what a method hands
+//! out (a network, a pass, a walk) is wrapped in turn. It is the only way to register.
 //!
-//! The same place checks what comes back. Shapes that do not fit, NaN out of nothing, names that are no file names: a contract states them, and the error names the plugin,
-//! not the unlucky one that met them later. What a contract asks without a way to fail (how many steps at most?) is asked once, when the plugin is built, and
-//! remembered.
+//! The same place checks what comes back. Shapes that do not fit, NaN out of nothing, names that
+//! are no file names: a contract states them, and the error names the plugin, not the unlucky one
+//! that met them later. What a contract asks without a way to fail (how many steps at most?) is
+//! asked once, when the plugin is built, and remembered.
 
-// A method with a default that a guard does not hand on would silently be the default, whatever the plugin says.
+// A method with a default that a guard does not hand on would silently be the default, whatever the
+// plugin says.
 #![warn(clippy::missing_trait_methods)]
 
 mod backend;
@@ -85,8 +89,11 @@ impl<T: ?Sized> Guarded<T> {
 
     /// An error about what `method` returned.
     fn wrong(&self, method: &str, what: impl fmt::Display) -> Error {
-        Error::new("fame::plugin::wrong_result", format!("{} returned from `{method}` {what}.", self.who))
-            .with_help("This is a bug in the plugin: its contract says what it must return.")
+        Error::new(
+            "fame::plugin::wrong_result",
+            format!("{} returned from `{method}` {what}.", self.who),
+        )
+        .with_help("This is a bug in the plugin: its contract says what it must return.")
     }
 }
 
@@ -110,8 +117,11 @@ impl Panic {
     /// As an error: `who` panicked `when`.
     pub(crate) fn error(self, who: impl fmt::Display, when: &str) -> Error {
         let place = self.place.map_or_else(String::new, |place| format!(" ({place})"));
-        Error::new("fame::plugin::panicked", format!("{who} panicked {when}: {}{place}.", self.said.trim_end_matches('.')))
-            .with_help("This is a bug in the plugin. RUST_BACKTRACE=1 shows how it came there.")
+        Error::new(
+            "fame::plugin::panicked",
+            format!("{who} panicked {when}: {}{place}.", self.said.trim_end_matches('.')),
+        )
+        .with_help("This is a bug in the plugin. RUST_BACKTRACE=1 shows how it came there.")
     }
 }
 
@@ -122,7 +132,8 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`; a panic comes back as what it said. It is not printed as well, unless a backtrace is asked for.
+/// Runs `f`; a panic comes back as what it said. It is not printed as well, unless a backtrace is
+/// asked for.
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
     watch_panics();
     let outer = DEPTH.replace(DEPTH.get() + 1);
@@ -143,11 +154,15 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
 }
 
 fn said(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| payload.downcast_ref::<String>().cloned());
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "something that is not text".to_owned())
 }
 
-/// Puts a hook before the one that prints panics: inside a guard it only remembers the place, for the error will tell.
+/// Puts a hook before the one that prints panics: inside a guard it only remembers the place, for
+/// the error will tell.
 fn watch_panics() {
     static ONCE: Once = Once::new();
     // Only a thread that does not panic may change the hook.
@@ -189,7 +204,10 @@ fn file_name(what: &str, name: &str) -> std::result::Result<(), String> {
     if name == crate::contract::safe_id(name) {
         return Ok(());
     }
-    Err(format!("{what} `{}`, which cannot be a part of a file name: letters, digits, `.`, `_` and `-`", name.escape_debug()))
+    Err(format!(
+        "{what} `{}`, which cannot be a part of a file name: letters, digits, `.`, `_` and `-`",
+        name.escape_debug()
+    ))
 }
 
 #[cfg(test)]
@@ -199,7 +217,8 @@ mod tests {
     #[test]
     fn a_panic_comes_back_as_what_it_said_and_where() {
         let panic = caught(|| panic!("no {}", "luck")).err().unwrap();
-        let error = panic.error(Who { noun: "loss", name: "Bad", origin: "mine 1.0.0" }, "in `evaluate`");
+        let error =
+            panic.error(Who { noun: "loss", name: "Bad", origin: "mine 1.0.0" }, "in `evaluate`");
         assert_eq!(error.code, "fame::plugin::panicked");
         assert!(
             error.message.starts_with("loss `Bad` (mine 1.0.0) panicked in `evaluate`: no luck (")
@@ -218,13 +237,22 @@ mod tests {
             }
         }
         let panic = caught(|| std::panic::panic_any(Nasty)).err().unwrap();
-        assert!(panic.error("it", "at once").message.starts_with("it panicked at once: something that is not text"));
+        assert!(
+            panic
+                .error("it", "at once")
+                .message
+                .starts_with("it panicked at once: something that is not text")
+        );
     }
 
     #[test]
     fn a_caught_panic_leaves_no_place_behind() {
         assert!(caught(|| catch_unwind(|| panic!("its own business"))).is_ok());
-        let panic = caught(|| std::panic::resume_unwind(Box::new("thrown without a place"))).err().unwrap();
-        assert_eq!(panic.error("it", "later").message, "it panicked later: thrown without a place.");
+        let panic =
+            caught(|| std::panic::resume_unwind(Box::new("thrown without a place"))).err().unwrap();
+        assert_eq!(
+            panic.error("it", "later").message,
+            "it panicked later: thrown without a place."
+        );
     }
 }

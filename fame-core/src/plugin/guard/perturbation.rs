@@ -23,7 +23,11 @@ struct GuardedPerturbation {
 impl Perturbation for GuardedPerturbation {
     fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>> {
         let inner = self.inner.call("start", |p| p.start(from))??;
-        Ok(Box::new(GuardedWalk { inner: Guarded::new(self.inner.who, inner), shape: from.pixels.shape().to_vec(), fallen: None }))
+        Ok(Box::new(GuardedWalk {
+            inner: Guarded::new(self.inner.who, inner),
+            shape: from.pixels.shape().to_vec(),
+            fallen: None,
+        }))
     }
 
     fn max_steps(&self) -> usize {
@@ -40,12 +44,20 @@ struct GuardedWalk {
 }
 
 impl GuardedWalk {
-    fn read<R>(&self, method: &str, f: impl FnOnce(&(dyn Walk + 'static)) -> Result<R>) -> Result<R> {
+    fn read<R>(
+        &self,
+        method: &str,
+        f: impl FnOnce(&(dyn Walk + 'static)) -> Result<R>,
+    ) -> Result<R> {
         self.fallen.clone().map_or(Ok(()), Err)?;
         self.inner.call(method, f)?
     }
 
-    fn change<R>(&mut self, method: &str, f: impl FnOnce(&mut (dyn Walk + 'static)) -> Result<R>) -> Result<R> {
+    fn change<R>(
+        &mut self,
+        method: &str,
+        f: impl FnOnce(&mut (dyn Walk + 'static)) -> Result<R>,
+    ) -> Result<R> {
         self.fallen.clone().map_or(Ok(()), Err)?;
         self.inner.call_mut(method, f).inspect_err(|panic| self.fallen = Some(panic.clone()))?
     }
@@ -54,7 +66,8 @@ impl GuardedWalk {
 impl Walk for GuardedWalk {
     fn image(&self) -> Result<Tensor> {
         let image = self.read("image", Walk::image)?;
-        let checked = shaped("a picture", &image, &self.shape).and_then(|()| finite("a picture", &image));
+        let checked =
+            shaped("a picture", &image, &self.shape).and_then(|()| finite("a picture", &image));
         checked.map_err(|what| self.inner.wrong("image", what))?;
         Ok(image)
     }

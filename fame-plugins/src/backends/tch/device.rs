@@ -28,8 +28,16 @@ impl Device {
             Self::Cpu => Ok(tch::Device::Cpu),
             Self::Auto => Ok(tch::Device::cuda_if_available()),
             Self::Cuda(wanted) => {
-                let there = if tch::Cuda::is_available() { usize::try_from(tch::Cuda::device_count()).unwrap_or(0) } else { 0 };
-                if wanted < there { Ok(tch::Device::Cuda(wanted)) } else { Err(no_device(wanted, there)) }
+                let there = if tch::Cuda::is_available() {
+                    usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
+                } else {
+                    0
+                };
+                if wanted < there {
+                    Ok(tch::Device::Cuda(wanted))
+                } else {
+                    Err(no_device(wanted, there))
+                }
             }
         }
     }
@@ -41,18 +49,25 @@ fn no_device(wanted: usize, there: usize) -> Error {
         0 => "libtorch sees no CUDA device".to_owned(),
         n => format!("libtorch sees {n} of them, counted from 0"),
     };
-    Error::new("fame::backend::no_device", format!("the CUDA device {wanted} cannot be used: {why}."))
-        .with_help("Use `device: Cpu`, or `device: Auto` to take whatever is there.")
+    Error::new(
+        "fame::backend::no_device",
+        format!("the CUDA device {wanted} cannot be used: {why}."),
+    )
+    .with_help("Use `device: Cpu`, or `device: Auto` to take whatever is there.")
 }
 
-/// Whether the libtorch in this process is the one that this program was compiled for. Its functions have no stable binary interface.
+/// Whether the libtorch in this process is the one that this program was compiled for. Its
+/// functions have no stable binary interface.
 pub(super) fn check_library() -> Result<()> {
     check_version(loaded_library().as_deref())
 }
 
 /// Unknown versions pass: some installations carry no mark, and loading has succeeded.
 fn check_version(library: Option<&Path>) -> Result<()> {
-    let Some((library, version)) = library.and_then(|path| Some((path, version_beside(path)?))) else { return Ok(()) };
+    let Some((library, version)) = library.and_then(|path| Some((path, version_beside(path)?)))
+    else {
+        return Ok(());
+    };
     if version == LIBTORCH {
         return Ok(());
     }
@@ -69,10 +84,14 @@ fn loaded_library() -> Option<PathBuf> {
     maps.lines()
         .filter_map(|line| line.split_once('/'))
         .map(|(_, path)| PathBuf::from(format!("/{path}")))
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libtorch_cpu.so")))
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("libtorch_cpu.so"))
+        })
 }
 
-/// The version written beside a library: `build-version` of a libtorch folder, or `version.py` of a Python package.
+/// The version written beside a library: `build-version` of a libtorch folder, or `version.py` of a
+/// Python package.
 fn version_beside(library: &Path) -> Option<String> {
     let folder = library.parent()?.parent()?;
     let plain = |text: &str| text.trim().split('+').next().unwrap_or_default().to_owned();
@@ -94,9 +113,18 @@ mod tests {
         std::fs::create_dir(folder.path().join("lib")).unwrap();
         let library = folder.path().join("lib/libtorch_cpu.so");
         check_version(Some(&library)).unwrap();
-        std::fs::write(folder.path().join("version.py"), "__all__ = []\n__version__ = '2.4.1+cu121'\n").unwrap();
+        std::fs::write(
+            folder.path().join("version.py"),
+            "__all__ = []\n__version__ = '2.4.1+cu121'\n",
+        )
+        .unwrap();
         let error = check_version(Some(&library)).unwrap_err();
-        assert!(error.message.contains("2.13.0") && error.message.contains("2.4.1") && !error.message.contains("cu121"), "{error}");
+        assert!(
+            error.message.contains("2.13.0")
+                && error.message.contains("2.4.1")
+                && !error.message.contains("cu121"),
+            "{error}"
+        );
         std::fs::write(folder.path().join("build-version"), "2.13.0+cpu\n").unwrap();
         check_version(Some(&library)).unwrap();
     }
@@ -117,6 +145,9 @@ mod tests {
         assert_eq!(error.code, "fame::backend::no_device");
         assert!(error.help.unwrap().contains("device: Cpu"));
         assert_eq!(Device::Cpu.resolve().unwrap(), tch::Device::Cpu);
-        assert_eq!(Device::Auto.resolve().unwrap(), if there > 0 { tch::Device::Cuda(0) } else { tch::Device::Cpu });
+        assert_eq!(
+            Device::Auto.resolve().unwrap(),
+            if there > 0 { tch::Device::Cuda(0) } else { tch::Device::Cpu }
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! libtorch: the same graph as the tract backend's, computed with tensors of PyTorch's C++ library, and differentiated by its autograd.
+//! libtorch: the same graph as the tract backend's, computed with tensors of PyTorch's C++ library,
+//! and differentiated by its autograd.
 //!
 //! ```text
 //! file ─ onnx, import, fold (shared with `tract`) ─▶ TypedModel for the asked taps ─ lower ─▶ Program: one kernel for each node
@@ -7,16 +8,19 @@
 //!                                                       gradients ◀─ autograd ◀─ cotangents ── Pass
 //! ```
 //!
-//! * **The graph** is tract's decluttered one, imported with N = 1 by the very code of the other backend, so layers, taps, shapes and
-//!   places are the same by construction.
-//! * **Batches.** Every value that depends on the input gets one more axis in front, and every operator is lowered for that axis (what
-//!   `vmap` does elsewhere). A graph that has 1 written into it as its batch size is right for any batch, rows cannot meet, and one program
-//!   serves every batch size. libtorch may sum in another order for another batch size, so a batch equals a loop to rounding, not to the bit.
-//! * **Gradients** are libtorch's. Guided backpropagation, which is no derivative of anything, cuts the graph at every ReLU and pulls back from
-//!   cut to cut.
+//! * **The graph** is tract's decluttered one, imported with N = 1 by the very code of the other
+//!   backend, so layers, taps, shapes and places are the same by construction.
+//! * **Batches.** Every value that depends on the input gets one more axis in front, and every
+//!   operator is lowered for that axis (what `vmap` does elsewhere). A graph that has 1 written
+//!   into it as its batch size is right for any batch, rows cannot meet, and one program serves
+//!   every batch size. libtorch may sum in another order for another batch size, so a batch equals
+//!   a loop to rounding, not to the bit.
+//! * **Gradients** are libtorch's. Guided backpropagation, which is no derivative of anything, cuts
+//!   the graph at every ReLU and pulls back from cut to cut.
 //! * **Weights** are uploaded once for a network, whatever is tapped, and never differentiated.
 
-// tract's own prelude is made to be imported whole; rules share one signature, whether or not each can fail.
+// tract's own prelude is made to be imported whole; rules share one signature, whether or not each
+// can fail.
 #![allow(clippy::wildcard_imports, clippy::unnecessary_wraps)]
 
 mod device;
@@ -41,17 +45,20 @@ pub use device::Device;
 
 /// Runs ONNX networks with libtorch, on the CPU or on a CUDA device, forward and gradient.
 ///
-/// A batch equals its rows one by one to rounding only: libtorch may sum in another order for another batch size.
+/// A batch equals its rows one by one to rounding only: libtorch may sum in another order for
+/// another batch size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tch {
-    /// Where to compute. `Auto` takes the first CUDA device if there is one and else the CPU, and the record says which; `Cuda(n)` never
-    /// falls back.
+    /// Where to compute. `Auto` takes the first CUDA device if there is one and else the CPU, and
+    /// the record says which; `Cuda(n)` never falls back.
     pub device: Device,
-    /// `F32`; `Tf32` on a CUDA device, for products of 10 bits added up in f32, about three digits; or `Bf16` for weights and activations in
-    /// bfloat16: images, outputs and gradients stay f32, and about two digits remain.
+    /// `F32`; `Tf32` on a CUDA device, for products of 10 bits added up in f32, about three digits;
+    /// or `Bf16` for weights and activations in bfloat16: images, outputs and gradients stay f32,
+    /// and about two digits remain.
     pub precision: Precision,
-    /// Threads of one operator on the CPU; 0 = one for each core. The setting is the whole process's.
+    /// Threads of one operator on the CPU; 0 = one for each core. The setting is the whole
+    /// process's.
     pub threads: usize,
     /// How many rows go through the network at once; 0 = 4 on the CPU, 32 on a CUDA device.
     pub rows: usize,
@@ -63,8 +70,8 @@ pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// Single precision, but the operands of convolutions and matrix products are rounded to 10 bits of mantissa, as the tensor cores of CUDA
-    /// devices want them.
+    /// Single precision, but the operands of convolutions and matrix products are rounded to 10
+    /// bits of mantissa, as the tensor cores of CUDA devices want them.
     Tf32,
     /// bfloat16: the exponent of f32, 8 bits of mantissa.
     Bf16,

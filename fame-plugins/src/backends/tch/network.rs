@@ -12,9 +12,11 @@ use super::values::{Weights, upload};
 use super::{Device, Precision, Tch, device, failed, lower};
 use crate::backends::tract::shared::{Kept, Loaded, OnnxFile, Skeleton, biases, row_shape};
 
-/// Rows that a CPU is given at once. Four cost less a row than one on large networks (docs/speed.md); more take memory, and were not measured.
+/// Rows that a CPU is given at once. Four cost less a row than one on large networks
+/// (docs/speed.md); more take memory, and were not measured.
 const CPU_ROWS: usize = 4;
-/// Rows that a CUDA device is given at once. On an H100 a LOTS step of ResNet-50 takes 10 to 14 ms with one row or four, and 2.4 ms a row with 32.
+/// Rows that a CUDA device is given at once. On an H100 a LOTS step of ResNet-50 takes 10 to 14 ms
+/// with one row or four, and 2.4 ms a row with 32.
 const CUDA_ROWS: usize = 32;
 
 /// A network run by libtorch.
@@ -31,28 +33,51 @@ impl TchNetwork {
     }
 
     /// A network of a file that is already read and checked.
-    pub(super) fn new(file: OnnxFile, input_shape: Option<Vec<usize>>, options: Tch) -> Result<Self> {
+    pub(super) fn new(
+        file: OnnxFile,
+        input_shape: Option<Vec<usize>>,
+        options: Tch,
+    ) -> Result<Self> {
         let device = options.device.resolve()?;
-        let mut about = Loaded::new(file, input_shape, Skeleton::TCH, |op| lower::rule_for(op).is_some())?;
+        let mut about =
+            Loaded::new(file, input_shape, Skeleton::TCH, |op| lower::rule_for(op).is_some())?;
         let place = match device {
             tch::Device::Cuda(n) => format!("CUDA device {n}"),
             _ => "CPU".to_owned(),
         };
-        let chosen = if options.device == Device::Auto { "; `Auto` took what it found" } else { "" };
-        about.notes.push(format!("libtorch {} on the {place}, {:?}{chosen}", device::LIBTORCH, options.precision));
-        Ok(Self { about, options, weights: Weights::new(device, options.precision), programs: Kept::default() })
+        let chosen =
+            if options.device == Device::Auto { "; `Auto` took what it found" } else { "" };
+        about.notes.push(format!(
+            "libtorch {} on the {place}, {:?}{chosen}",
+            device::LIBTORCH,
+            options.precision
+        ));
+        Ok(Self {
+            about,
+            options,
+            weights: Weights::new(device, options.precision),
+            programs: Kept::default(),
+        })
     }
 
     pub(super) fn device(&self) -> tch::Device {
         self.weights.device
     }
 
-    /// Threads are a setting of the calling thread and of the process, and the rounding on CUDA devices is one of the process, so they are
-    /// made before every use; what is returned is kept until it is over.
+    /// Threads are a setting of the calling thread and of the process, and the rounding on CUDA
+    /// devices is one of the process, so they are made before every use; what is returned is kept
+    /// until it is over.
     pub(super) fn prepare(&self) -> Result<Option<Rounding>> {
-        let rounding = self.device().is_cuda().then(|| rounding::hold(self.options.precision == Precision::Tf32)).transpose()?;
-        let wanted =
-            if self.options.threads > 0 { self.options.threads } else { std::thread::available_parallelism().map_or(1, usize::from) };
+        let rounding = self
+            .device()
+            .is_cuda()
+            .then(|| rounding::hold(self.options.precision == Precision::Tf32))
+            .transpose()?;
+        let wanted = if self.options.threads > 0 {
+            self.options.threads
+        } else {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        };
         let wanted = i32::try_from(wanted).unwrap_or(1);
         if tch::get_num_threads() != wanted {
             tch::set_num_threads(wanted);
@@ -61,10 +86,16 @@ impl TchNetwork {
     }
 
     fn program(&self, taps: &Taps, replaced: Option<&str>) -> Result<Arc<Program>> {
-        self.programs.get(taps, replaced, || Program::compile(&self.about.file, &self.about.skeleton, &self.weights, taps, replaced))
+        self.programs.get(taps, replaced, || {
+            Program::compile(&self.about.file, &self.about.skeleton, &self.weights, taps, replaced)
+        })
     }
 
-    fn run<'n>(&'n self, program: Arc<Program>, inputs: &[(&[usize], &Tensor)]) -> Result<Box<dyn Pass + 'n>> {
+    fn run<'n>(
+        &'n self,
+        program: Arc<Program>,
+        inputs: &[(&[usize], &Tensor)],
+    ) -> Result<Box<dyn Pass + 'n>> {
         let _rounding = self.prepare()?;
         let rows = inputs[0].1.rows();
         let kind = match self.options.precision {
@@ -112,7 +143,13 @@ impl Network for TchNetwork {
         self.run(program, &[(self.about.full_input()?, batch)])
     }
 
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
         let shape = self.about.skeleton.shape(layer)?;
         self.about.check_replaced(layer, value, batch, row_shape(shape))?;
         if layer == self.about.skeleton.layers[0].name {

@@ -1,5 +1,5 @@
-//! The promises of the contract, on the small network that the tract backend is tested with, and the two engines against one another on
-//! that and on the slim networks of `tests/golden`.
+//! The promises of the contract, on the small network that the tract backend is tested with, and
+//! the two engines against one another on that and on the slim networks of `tests/golden`.
 
 use std::path::Path;
 
@@ -14,12 +14,14 @@ use crate::backends::tract::Tract;
 use crate::backends::tract::network_tests::{assert_close, batch, model, node, seed, small};
 use crate::backends::tract::shared::OnnxFile;
 
-/// Between the engines, relative L2, over a whole network in f32: measured 1e-6 to 2e-5, the larger where a ReLU's input is nearly zero.
+/// Between the engines, relative L2, over a whole network in f32: measured 1e-6 to 2e-5, the larger
+/// where a ReLU's input is nearly zero.
 const RELATIVE: f64 = 1e-4;
 /// bfloat16 has 8 bits: 0.4 % for each rounding, a few of them adding up.
 const BF16: f64 = 5e-2;
-/// Gradients in bfloat16, relative L2, twice the worst measured on the networks of `SMOOTH` (0.15, IResNet): rounding pushes inputs of ReLUs over zero, and a narrow
-/// random network has few others to average over. Where kinks abound (MobileNetV2: 1.3) no bound of ours would mean anything.
+/// Gradients in bfloat16, relative L2, twice the worst measured on the networks of `SMOOTH` (0.15,
+/// IResNet): rounding pushes inputs of ReLUs over zero, and a narrow random network has few others
+/// to average over. Where kinks abound (MobileNetV2: 1.3) no bound of ours would mean anything.
 const BF16_GRADIENT: f64 = 0.3;
 
 fn load_as(proto: ModelProto, options: Tch) -> Result<TchNetwork, Error> {
@@ -32,7 +34,13 @@ fn network() -> TchNetwork {
 
 fn relative(got: &Tensor, want: &Tensor) -> f64 {
     assert_eq!(got.shape(), want.shape());
-    let sum = |f: &dyn Fn(f64, f64) -> f64| got.data().iter().zip(want.data()).map(|(g, w)| f(f64::from(*g), f64::from(*w))).sum::<f64>();
+    let sum = |f: &dyn Fn(f64, f64) -> f64| {
+        got.data()
+            .iter()
+            .zip(want.data())
+            .map(|(g, w)| f(f64::from(*g), f64::from(*w)))
+            .sum::<f64>()
+    };
     (sum(&|g, w| (g - w).powi(2)) / sum(&|_, w| w * w).max(1e-30)).sqrt()
 }
 
@@ -42,10 +50,15 @@ fn layers_are_those_of_the_other_engine() {
     let file = folder.path().join("net.onnx");
     std::fs::copy(golden("mobilenet_v2_slim"), &file).unwrap();
     let request = LoadRequest { file, input_shape: Some(vec![3, 64, 64]) };
-    let (tract, tch) = (Tract::default().load(&request).unwrap(), Tch::default().load(&request).unwrap());
+    let (tract, tch) =
+        (Tract::default().load(&request).unwrap(), Tch::default().load(&request).unwrap());
     assert_eq!(tract.layers(), tch.layers());
     assert_eq!(tract.biases().unwrap(), tch.biases().unwrap());
-    assert!(tch.notes().iter().any(|note| note.contains("libtorch 2.13.0 on the CPU")), "{:?}", tch.notes());
+    assert!(
+        tch.notes().iter().any(|note| note.contains("libtorch 2.13.0 on the CPU")),
+        "{:?}",
+        tch.notes()
+    );
 }
 
 fn golden(name: &str) -> std::path::PathBuf {
@@ -56,15 +69,22 @@ fn golden(name: &str) -> std::path::PathBuf {
 fn a_batch_gives_what_a_loop_gives() {
     let network = network();
     let x = batch(&[5, 2, 8, 8], 0);
-    let taps = Taps::of(["y", "act1"]).with_gradient(Place::Input).with_gradient(Place::Layer("act2".into()));
+    let taps = Taps::of(["y", "act1"])
+        .with_gradient(Place::Input)
+        .with_gradient(Place::Layer("act2".into()));
     let pass = network.forward(&x, &taps).unwrap();
     let cotangent = batch(&[5, 5], 7);
     let together = pass.gradient(&[seed("y", cotangent.clone())]).unwrap();
     for i in 0..5 {
         let one = Tensor::stack([&x.row_tensor(i)]).unwrap();
         let alone = network.forward(&one, &taps).unwrap();
-        assert_close(&alone.output("act1").unwrap().row_tensor(0), &pass.output("act1").unwrap().row_tensor(i));
-        let gradients = alone.gradient(&[seed("y", Tensor::stack([&cotangent.row_tensor(i)]).unwrap())]).unwrap();
+        assert_close(
+            &alone.output("act1").unwrap().row_tensor(0),
+            &pass.output("act1").unwrap().row_tensor(i),
+        );
+        let gradients = alone
+            .gradient(&[seed("y", Tensor::stack([&cotangent.row_tensor(i)]).unwrap())])
+            .unwrap();
         assert_close(&gradients[0].row_tensor(0), &together[0].row_tensor(i));
         assert_close(&gradients[1].row_tensor(0), &together[1].row_tensor(i));
     }
@@ -90,7 +110,11 @@ fn gradients_agree_with_central_differences() {
             y.data().iter().zip(w.data()).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum::<f64>()
         };
         let want = (at(STEP) - at(-STEP)) / (2.0 * f64::from(STEP));
-        assert!((f64::from(gradient.data()[i]) - want).abs() <= TOLERANCE, "{i}: {} instead of {want}", gradient.data()[i]);
+        assert!(
+            (f64::from(gradient.data()[i]) - want).abs() <= TOLERANCE,
+            "{i}: {} instead of {want}",
+            gradient.data()[i]
+        );
     }
 }
 
@@ -98,8 +122,10 @@ fn gradients_agree_with_central_differences() {
 fn inner_gradients_chain_to_the_input() {
     let network = network();
     let x = batch(&[2, 2, 8, 8], 0);
-    let taps = Taps::of(["y"]).with_gradient(Place::Layer("sum".into())).with_gradient(Place::Input);
-    let both = network.forward(&x, &taps).unwrap().gradient(&[seed("y", batch(&[2, 5], 2))]).unwrap();
+    let taps =
+        Taps::of(["y"]).with_gradient(Place::Layer("sum".into())).with_gradient(Place::Input);
+    let both =
+        network.forward(&x, &taps).unwrap().gradient(&[seed("y", batch(&[2, 5], 2))]).unwrap();
     let below = network.forward(&x, &Taps::of(["sum"]).with_gradient(Place::Input)).unwrap();
     assert_close(&below.gradient(&[seed("sum", both[0].clone())]).unwrap()[0], &both[1]);
 }
@@ -111,27 +137,35 @@ fn seeds_add_up_and_a_pass_can_be_pulled_back_again() {
     let pass = network.forward(&x, &Taps::of(["y", "conv3"]).with_gradient(Place::Input)).unwrap();
     let (a, b) = (seed("y", batch(&[2, 5], 1)), seed("conv3", batch(&[2, 4, 4, 4], 2)));
     let pull = |seeds: &[fame_core::Seed]| pass.gradient(seeds).unwrap().remove(0);
-    let (only_a, only_b, both) = (pull(std::slice::from_ref(&a)), pull(std::slice::from_ref(&b)), pull(&[a.clone(), b]));
+    let (only_a, only_b, both) =
+        (pull(std::slice::from_ref(&a)), pull(std::slice::from_ref(&b)), pull(&[a.clone(), b]));
     let sum = only_a.data().iter().zip(only_b.data()).map(|(a, b)| a + b).collect();
     assert_close(&both, &Tensor::new(both.shape(), sum).unwrap());
     assert_eq!(pull(std::slice::from_ref(&a)), only_a);
     assert_eq!(pull(&[]), Tensor::zeros(only_a.shape()));
-    assert_close(&pull(&[a.clone(), a]), &Tensor::new(only_a.shape(), only_a.data().iter().map(|v| 2.0 * v).collect()).unwrap());
+    assert_close(
+        &pull(&[a.clone(), a]),
+        &Tensor::new(only_a.shape(), only_a.data().iter().map(|v| 2.0 * v).collect()).unwrap(),
+    );
 }
 
 #[test]
 fn a_replaced_layer_is_used_and_skip_connections_keep_their_meaning() {
     let network = network();
     let x = batch(&[2, 2, 8, 8], 0);
-    let taps = Taps::of(["y"]).with_gradient(Place::Layer("conv2".into())).with_gradient(Place::Input);
+    let taps =
+        Taps::of(["y"]).with_gradient(Place::Layer("conv2".into())).with_gradient(Place::Input);
     let usual = network.forward(&x, &Taps::of(["conv2", "act1", "sum", "y"])).unwrap();
     let conv2 = usual.output("conv2").unwrap();
     let same = network.forward_from("conv2", &conv2, &x, &taps).unwrap();
     assert_close(&same.output("y").unwrap(), &usual.output("y").unwrap());
-    let without = network.forward_from("conv2", &Tensor::zeros(conv2.shape()), &x, &Taps::of(["sum"])).unwrap();
+    let without = network
+        .forward_from("conv2", &Tensor::zeros(conv2.shape()), &x, &Taps::of(["sum"]))
+        .unwrap();
     assert_close(&without.output("sum").unwrap(), &usual.output("act1").unwrap());
     let gradients = same.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap();
-    let whole = network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Layer("conv2".into()))).unwrap();
+    let whole =
+        network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Layer("conv2".into()))).unwrap();
     assert_close(&gradients[0], &whole.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap()[0]);
     // The input is reached around the replaced layer.
     assert!(gradients[1].max_abs() > 0.0);
@@ -144,12 +178,18 @@ fn mistakes_are_told_apart() {
     let code = |error: Option<Error>| error.unwrap().code;
     let error = network.forward(&x, &Taps::of(["conv33"])).err().unwrap();
     assert!(error.help.unwrap().contains("`conv3`"));
-    assert_eq!(code(network.forward(&batch(&[1, 2, 8, 7], 0), &Taps::of(["y"])).err()), "fame::backend::batch_shape");
+    assert_eq!(
+        code(network.forward(&batch(&[1, 2, 8, 7], 0), &Taps::of(["y"])).err()),
+        "fame::backend::batch_shape"
+    );
     let pass = network.forward(&x, &Taps::of(["y"])).unwrap();
     assert_eq!(code(pass.output("conv3").err()), "fame::backend::not_tapped");
     assert_eq!(code(pass.gradient(&[]).err()), "fame::backend::no_places");
     let pass = network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).unwrap();
-    assert_eq!(code(pass.gradient(&[seed("y", batch(&[1, 4], 0))]).err()), "fame::backend::cotangent_shape");
+    assert_eq!(
+        code(pass.gradient(&[seed("y", batch(&[1, 4], 0))]).err()),
+        "fame::backend::cotangent_shape"
+    );
     let ahead = Taps::of(["act1"]).with_gradient(Place::Layer("conv3".into()));
     assert_eq!(code(network.forward(&x, &ahead).err()), "fame::backend::no_gradient_path");
     network.check_gradient("y", &Place::Input).unwrap();
@@ -160,12 +200,21 @@ fn an_operator_that_nothing_computes_is_named() {
     let nodes = vec![node("Relu", &["x"], "r", &[]), node("Det", &["r"], "y", &[])];
     let network = load_as(model(nodes, vec![], "y"), Tch::default());
     // tract refuses it first if it does not know it either.
-    let error = network.and_then(|n| n.forward(&batch(&[1, 2, 8, 8], 0), &Taps::of(["y"])).map(|_| ())).err().unwrap();
+    let error = network
+        .and_then(|n| n.forward(&batch(&[1, 2, 8, 8], 0), &Taps::of(["y"])).map(|_| ()))
+        .err()
+        .unwrap();
     assert!(error.message.contains("Det"), "{error}");
 }
 
 /// The two engines on one model: outputs and input gradients of a batch of two.
-fn compare(file: &Path, shape: [usize; 3], options: Tch, relu: ReluRule, gradient_to: &[Place]) -> (f64, f64) {
+fn compare(
+    file: &Path,
+    shape: [usize; 3],
+    options: Tch,
+    relu: ReluRule,
+    gradient_to: &[Place],
+) -> (f64, f64) {
     let request = LoadRequest { file: file.to_owned(), input_shape: Some(shape.to_vec()) };
     let (tract, tch) = (Tract::default().load(&request).unwrap(), options.load(&request).unwrap());
     let output = tract.layers().iter().find(|l| l.is_output).unwrap();
@@ -176,7 +225,10 @@ fn compare(file: &Path, shape: [usize; 3], options: Tch, relu: ReluRule, gradien
     let cotangent = batch(&[&[2], output.shape.as_slice()].concat(), 5);
     let run = |network: &dyn Network| {
         let pass = network.forward(&x, &taps).unwrap();
-        (pass.output(&output.name).unwrap(), pass.gradient(&[seed(&output.name, cotangent.clone())]).unwrap())
+        (
+            pass.output(&output.name).unwrap(),
+            pass.gradient(&[seed(&output.name, cotangent.clone())]).unwrap(),
+        )
     };
     let (want, got) = (run(tract.as_ref()), run(tch.as_ref()));
     let gradient = got.1.iter().zip(&want.1).map(|(g, w)| relative(g, w)).fold(0.0, f64::max);
@@ -195,23 +247,37 @@ const SLIM: [(&str, usize); 6] = [
 #[test]
 fn the_slim_networks_agree_with_tract() {
     for (name, size) in SLIM {
-        let (forward, gradient) = compare(&golden(name), [3, size, size], Tch::default(), ReluRule::Standard, &[Place::Input]);
+        let (forward, gradient) = compare(
+            &golden(name),
+            [3, size, size],
+            Tch::default(),
+            ReluRule::Standard,
+            &[Place::Input],
+        );
         println!("{name}: forward {forward:.1e}, gradient {gradient:.1e}");
-        assert!(forward <= RELATIVE && gradient <= RELATIVE, "{name}: forward {forward:.1e}, gradient {gradient:.1e}");
+        assert!(
+            forward <= RELATIVE && gradient <= RELATIVE,
+            "{name}: forward {forward:.1e}, gradient {gradient:.1e}"
+        );
     }
 }
 
-/// The networks whose gradients bfloat16 does not tear at kinks. On the others (MobileNetV2's clipped ReLUs, say) PyTorch's own bfloat16 is as far from its f32:
-/// the conformance suite puts theirs beside what PyTorch gives (`tests/oracles/bf16.py`).
+/// The networks whose gradients bfloat16 does not tear at kinks. On the others (MobileNetV2's
+/// clipped ReLUs, say) PyTorch's own bfloat16 is as far from its f32: the conformance suite puts
+/// theirs beside what PyTorch gives (`tests/oracles/bf16.py`).
 const SMOOTH: [&str; 3] = ["convnext_slim", "iresnet50_slim", "vit_slim"];
 
 #[test]
 fn bfloat16_is_close_to_it() {
     for (name, size) in SLIM.into_iter().filter(|(name, _)| SMOOTH.contains(name)) {
         let options = Tch { precision: Precision::Bf16, ..Tch::default() };
-        let (forward, gradient) = compare(&golden(name), [3, size, size], options, ReluRule::Standard, &[Place::Input]);
+        let (forward, gradient) =
+            compare(&golden(name), [3, size, size], options, ReluRule::Standard, &[Place::Input]);
         println!("{name}: forward {forward:.1e}, gradient {gradient:.1e}");
-        assert!(forward <= BF16 && gradient <= BF16_GRADIENT, "{name}: forward {forward:.1e}, gradient {gradient:.1e}");
+        assert!(
+            forward <= BF16 && gradient <= BF16_GRADIENT,
+            "{name}: forward {forward:.1e}, gradient {gradient:.1e}"
+        );
         // It is another number format, and says so.
         assert!(forward > 1e-5, "{name}");
     }
@@ -220,7 +286,13 @@ fn bfloat16_is_close_to_it() {
 #[test]
 fn guided_backpropagation_agrees_with_tract() {
     for (name, size) in [("resnet50_slim", 64), ("mobilenet_v2_slim", 64)] {
-        let (_, guided) = compare(&golden(name), [3, size, size], Tch::default(), ReluRule::Guided, &[Place::Input]);
+        let (_, guided) = compare(
+            &golden(name),
+            [3, size, size],
+            Tch::default(),
+            ReluRule::Guided,
+            &[Place::Input],
+        );
         assert!(guided <= RELATIVE, "{name}: {guided:.1e}");
     }
     // With places in front of, at and behind a ReLU.

@@ -1,4 +1,5 @@
-//! Every operator that the tract backend differentiates, with libtorch: the tests of tract's rules call [`agrees`] with each of their models.
+//! Every operator that the tract backend differentiates, with libtorch: the tests of tract's rules
+//! call [`agrees`] with each of their models.
 
 use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
@@ -7,8 +8,8 @@ use super::Precision;
 use super::program::Program;
 use super::values::{Weights, dims, download, upload};
 
-/// Two engines that sum in another order, relative to the largest value: f32 rounding over at most a few hundred summands, and tract's
-/// polynomials for exp and erf (5e-7).
+/// Two engines that sum in another order, relative to the largest value: f32 rounding over at most
+/// a few hundred summands, and tract's polynomials for exp and erf (5e-7).
 const RELATIVE: f32 = 1e-5;
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
@@ -19,12 +20,21 @@ fn assert_close(what: &str, got: &[f32], want: &[f32], model: &TypedModel) {
     assert_eq!(got.len(), want.len(), "{what}\n{model}");
     let scale = want.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= RELATIVE * scale, "{what}[{i}]: {got} instead of {want}, scale {scale}\n{model}");
+        assert!(
+            (got - want).abs() <= RELATIVE * scale,
+            "{what}[{i}]: {got} instead of {want}, scale {scale}\n{model}"
+        );
     }
 }
 
-/// The model of one input and one output gives the same values and the same `gradient` here, for a batch of `x` and its mirror image.
-pub(in crate::backends) fn agrees(model: &TypedModel, x: &Tensor, cotangent: &Tensor, gradient: &Tensor) {
+/// The model of one input and one output gives the same values and the same `gradient` here, for a
+/// batch of `x` and its mirror image.
+pub(in crate::backends) fn agrees(
+    model: &TypedModel,
+    x: &Tensor,
+    cotangent: &Tensor,
+    gradient: &Tensor,
+) {
     let weights = Weights::new(tch::Device::Cpu, Precision::F32);
     let program = Program::of_model(model, &weights, ReluRule::Standard).unwrap();
     let (first, mut second) = (floats(x), floats(x));
@@ -40,8 +50,16 @@ pub(in crate::backends) fn agrees(model: &TypedModel, x: &Tensor, cotangent: &Te
         assert_close("value", got, &floats(&plan.run(tvec!(row.into_tvalue())).unwrap()[0]), model);
     }
     let cotangent = [floats(cotangent), vec![0.0; cotangent.len()]].concat();
-    let scalar = values.layers[0].f_mul(&upload(&values.layers[0].size(), &cotangent, tch::Device::Cpu).unwrap()).unwrap();
-    let pulled = tch::Tensor::f_run_backward(&[scalar.f_sum(tch::Kind::Float).unwrap()], &[&values.places[0]], true, false).unwrap();
+    let scalar = values.layers[0]
+        .f_mul(&upload(&values.layers[0].size(), &cotangent, tch::Device::Cpu).unwrap())
+        .unwrap();
+    let pulled = tch::Tensor::f_run_backward(
+        &[scalar.f_sum(tch::Kind::Float).unwrap()],
+        &[&values.places[0]],
+        true,
+        false,
+    )
+    .unwrap();
     let got = download(&pulled[0]).unwrap();
     assert_close("gradient", &got[..first.len()], &floats(gradient), model);
     // Rows do not meet.

@@ -21,9 +21,13 @@ pub(super) struct TchPass<'n> {
 impl TchPass<'_> {
     fn position(&self, layer: &str) -> Result<usize> {
         self.program.layers.iter().position(|(name, ..)| name == layer).ok_or_else(|| {
-            let tapped: Vec<&str> = self.program.layers.iter().map(|(name, ..)| name.as_str()).collect();
-            Error::new("fame::backend::not_tapped", format!("layer `{layer}` was not tapped in this pass."))
-                .with_help(format!("Tapped are: {}.", tapped.join(", ")))
+            let tapped: Vec<&str> =
+                self.program.layers.iter().map(|(name, ..)| name.as_str()).collect();
+            Error::new(
+                "fame::backend::not_tapped",
+                format!("layer `{layer}` was not tapped in this pass."),
+            )
+            .with_help(format!("Tapped are: {}.", tapped.join(", ")))
         })
     }
 
@@ -52,7 +56,9 @@ impl TchPass<'_> {
             // A layer that no place leads to: its cotangent says nothing.
             if value.requires_grad() {
                 let cotangent = upload(&value.size(), seed.cotangent.data(), self.network.device());
-                let scalar = cotangent.and_then(|c| product(value, &c)).map_err(|e| failed("the gradient", &e))?;
+                let scalar = cotangent
+                    .and_then(|c| product(value, &c))
+                    .map_err(|e| failed("the gradient", &e))?;
                 scalars.push(scalar);
             }
         }
@@ -61,7 +67,8 @@ impl TchPass<'_> {
 
     /// The gradients of the sum of `scalars` at the places; `None` where none arrives.
     fn pull(&self, mut scalars: Vec<tch::Tensor>) -> Result<Vec<Option<tch::Tensor>>, TchError> {
-        // From the last cut to the first: what arrives behind a cut is let through by the rule, and goes on in front of it.
+        // From the last cut to the first: what arrives behind a cut is let through by the rule, and
+        // goes on in front of it.
         for cut in self.values.cuts.iter().rev() {
             let Some(arrived) = derivative(&scalars, &[&cut.output])?.remove(0) else { continue };
             let open = cut.output.f_detach()?.f_gt(0.0)?;
@@ -76,11 +83,17 @@ impl TchPass<'_> {
 
 /// `Σ value · cotangent`, in f32.
 fn product(value: &tch::Tensor, cotangent: &tch::Tensor) -> Result<tch::Tensor, TchError> {
-    value.f_to_kind(tch::Kind::Float)?.f_mul(&cotangent.f_to_kind(tch::Kind::Float)?)?.f_sum(tch::Kind::Float)
+    value
+        .f_to_kind(tch::Kind::Float)?
+        .f_mul(&cotangent.f_to_kind(tch::Kind::Float)?)?
+        .f_sum(tch::Kind::Float)
 }
 
 /// d(Σ scalars)/d(each place). The graph is kept: a pass may be pulled back again.
-fn derivative(scalars: &[tch::Tensor], places: &[&tch::Tensor]) -> Result<Vec<Option<tch::Tensor>>, TchError> {
+fn derivative(
+    scalars: &[tch::Tensor],
+    places: &[&tch::Tensor],
+) -> Result<Vec<Option<tch::Tensor>>, TchError> {
     if scalars.is_empty() || places.is_empty() {
         return Ok(places.iter().map(|_| None).collect());
     }
@@ -92,7 +105,8 @@ impl fame_core::contract::Pass for TchPass<'_> {
     fn output(&self, layer: &str) -> Result<Tensor> {
         let at = self.position(layer)?;
         let shape = self.batch_shape(&self.program.layers[at].1);
-        let values = download(&self.values.layers[at]).map_err(|e| failed("reading a layer", &e))?;
+        let values =
+            download(&self.values.layers[at]).map_err(|e| failed("reading a layer", &e))?;
         let volume: usize = shape.iter().product();
         if values.len() * self.rows == volume && self.rows > 1 {
             // A layer that does not depend on the input is computed once.
@@ -103,15 +117,20 @@ impl fame_core::contract::Pass for TchPass<'_> {
 
     fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
         if self.program.places.is_empty() {
-            return Err(Error::new("fame::backend::no_places", "no gradient was asked for when this pass was run.")
-                .with_help("Name the places with `Taps::with_gradient`."));
+            return Err(Error::new(
+                "fame::backend::no_places",
+                "no gradient was asked for when this pass was run.",
+            )
+            .with_help("Name the places with `Taps::with_gradient`."));
         }
         let _rounding = self.network.prepare()?;
         let gradients = self.pull(self.scalars(seeds)?).map_err(|e| failed("the gradient", &e))?;
         let read = |((shape, _), gradient): (&(Vec<usize>, usize), Option<tch::Tensor>)| {
             let shape = self.batch_shape(shape);
             match gradient {
-                Some(gradient) => Tensor::new(shape, download(&gradient).map_err(|e| failed("the gradient", &e))?),
+                Some(gradient) => {
+                    Tensor::new(shape, download(&gradient).map_err(|e| failed("the gradient", &e))?)
+                }
                 None => Ok(Tensor::zeros(shape)),
             }
         };

@@ -11,7 +11,9 @@ use tract_onnx::tract_core::internal::*;
 use super::failed;
 use super::lower::{Kernel, Lowered, lower};
 use super::values::Weights;
-use crate::backends::tract::shared::{OnnxFile, Skeleton, Wanted, guarded, no_rule, reason, typed_model};
+use crate::backends::tract::shared::{
+    OnnxFile, Skeleton, Wanted, guarded, no_rule, reason, typed_model,
+};
 
 /// One node.
 pub(super) struct Step {
@@ -33,7 +35,8 @@ pub(super) struct Program {
     slots: usize,
     /// Where the inputs of the graph go.
     sources: Vec<usize>,
-    /// Constants by slot. The lock is there because tensors may be sent to another thread, but not shared with it.
+    /// Constants by slot. The lock is there because tensors may be sent to another thread, but not
+    /// shared with it.
     constants: Mutex<Vec<(usize, Tensor)>>,
     /// The tapped layers: name, full shape, slot.
     pub(super) layers: Vec<(String, Vec<usize>, usize)>,
@@ -61,7 +64,13 @@ pub(super) struct Cut {
 
 impl Program {
     /// Imports the graph for `taps` and lowers it.
-    pub(super) fn compile(file: &OnnxFile, skeleton: &Skeleton, weights: &Weights, taps: &Taps, replaced: Option<&str>) -> Result<Self> {
+    pub(super) fn compile(
+        file: &OnnxFile,
+        skeleton: &Skeleton,
+        weights: &Weights,
+        taps: &Taps,
+        replaced: Option<&str>,
+    ) -> Result<Self> {
         let input_name = &skeleton.layers[0].name;
         let mut layers: Vec<(String, Vec<usize>)> = vec![];
         for name in &taps.layers {
@@ -74,16 +83,24 @@ impl Program {
             Place::Layer(name) => name.clone(),
         };
         let places: Vec<String> = taps.gradients.iter().map(place_name).collect();
-        let shapes = places.iter().map(|name| skeleton.shape(name).map(<[usize]>::to_vec)).collect::<Result<Vec<_>>>()?;
+        let shapes = places
+            .iter()
+            .map(|name| skeleton.shape(name).map(<[usize]>::to_vec))
+            .collect::<Result<Vec<_>>>()?;
         for (ix, place) in taps.gradients.iter().enumerate() {
             // A place behind a tapped layer is fine as long as another tap lies behind the place.
-            let told: Vec<Error> = layers.iter().filter_map(|(name, _)| skeleton.check_gradient(name, place).err()).collect();
+            let told: Vec<Error> = layers
+                .iter()
+                .filter_map(|(name, _)| skeleton.check_gradient(name, place).err())
+                .collect();
             let reached = told.len() < layers.len() || replaced.is_some();
             if let Some(error) = told.into_iter().next().filter(|_| !reached || layers.is_empty()) {
                 return Err(error);
             }
             if layers.is_empty() {
-                return Err(Error::bug(format!("gradient {ix} is asked for, but no layer is tapped to be seeded.")));
+                return Err(Error::bug(format!(
+                    "gradient {ix} is asked for, but no layer is tapped to be seeded."
+                )));
             }
         }
         let mut outputs: Vec<String> = layers.iter().map(|(name, _)| name.clone()).collect();
@@ -92,37 +109,53 @@ impl Program {
                 outputs.push(name.clone());
             }
         }
-        let replaced = replaced.map(|name| skeleton.shape(name).map(|shape| (name, shape))).transpose()?;
-        let wanted = Wanted { outputs: &outputs, replaced, input: skeleton.shape(input_name)?, fold: true };
+        let replaced =
+            replaced.map(|name| skeleton.shape(name).map(|shape| (name, shape))).transpose()?;
+        let wanted =
+            Wanted { outputs: &outputs, replaced, input: skeleton.shape(input_name)?, fold: true };
         let compiled = guarded("compiling", || {
             let model = typed_model(file, &wanted)?.into_decluttered()?;
-            let named: Vec<(String, OutletId)> = outputs.iter().cloned().zip(model.outputs.iter().copied()).collect();
+            let named: Vec<(String, OutletId)> =
+                outputs.iter().cloned().zip(model.outputs.iter().copied()).collect();
             Ok(Builder::new(&model, weights, taps.relu, !places.is_empty()).build(&named))
         });
         let cannot = |error: TractError| {
             Error::new(
                 "fame::backend::planning",
-                format!("`{}` cannot be compiled for layers {:?}: {}.", file.path, taps.layers, reason(&error)),
+                format!(
+                    "`{}` cannot be compiled for layers {:?}: {}.",
+                    file.path,
+                    taps.layers,
+                    reason(&error)
+                ),
             )
         };
         let (mut program, known) = compiled.map_err(cannot)?.map_err(|refusal| match refusal {
             Refusal::NoRule { node, op } => no_rule(&node, &op, Skeleton::TCH),
             Refusal::Failed(error) => cannot(error),
         })?;
-        program.layers = layers.into_iter().map(|(name, shape)| (name.clone(), shape, known[&name])).collect();
-        program.places = shapes.into_iter().zip(&places).map(|(shape, name)| (shape, known[name])).collect();
+        program.layers =
+            layers.into_iter().map(|(name, shape)| (name.clone(), shape, known[&name])).collect();
+        program.places =
+            shapes.into_iter().zip(&places).map(|(shape, name)| (shape, known[name])).collect();
         program.plan_drops();
         Ok(program)
     }
 
     /// The program of a model of one input and one output, differentiated at its input.
     #[cfg(test)]
-    pub(super) fn of_model(model: &TypedModel, weights: &Weights, relu: ReluRule) -> TractResult<Self> {
+    pub(super) fn of_model(
+        model: &TypedModel,
+        weights: &Weights,
+        relu: ReluRule,
+    ) -> TractResult<Self> {
         let names = [("x".to_owned(), model.inputs[0]), ("y".to_owned(), model.outputs[0])];
-        let (mut program, known) = Builder::new(model, weights, relu, true).build(&names).map_err(|refusal| match refusal {
-            Refusal::NoRule { node, op } => format_err!("no rule for {op} ({node})"),
-            Refusal::Failed(error) => error,
-        })?;
+        let (mut program, known) = Builder::new(model, weights, relu, true).build(&names).map_err(
+            |refusal| match refusal {
+                Refusal::NoRule { node, op } => format_err!("no rule for {op} ({node})"),
+                Refusal::Failed(error) => error,
+            },
+        )?;
         let shape = |outlet: OutletId| -> TractResult<Vec<usize>> {
             Ok(model.outlet_fact(outlet)?.shape.as_concrete().context("concrete")?.to_vec())
         };
@@ -151,27 +184,42 @@ impl Program {
             }
         }
         self.steps = steps.into_iter().filter(|step| !step.node.is_empty()).collect();
-        let used: Vec<usize> = self.steps.iter().flat_map(|s| s.inputs.iter().copied()).chain(self.layers.iter().map(|l| l.2)).collect();
-        self.constants.get_mut().unwrap_or_else(PoisonError::into_inner).retain(|(slot, _)| used.contains(slot));
+        let used: Vec<usize> = self
+            .steps
+            .iter()
+            .flat_map(|s| s.inputs.iter().copied())
+            .chain(self.layers.iter().map(|l| l.2))
+            .collect();
+        self.constants
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(slot, _)| used.contains(slot));
     }
 
-    /// Computes everything for a batch; `inputs` are those of the graph, each `[B, …]` in the graph's number kind.
+    /// Computes everything for a batch; `inputs` are those of the graph, each `[B, …]` in the
+    /// graph's number kind.
     pub(super) fn run(&self, inputs: Vec<Tensor>) -> Result<Values> {
         let mut values: Vec<Option<Tensor>> = (0..self.slots).map(|_| None).collect();
-        for (slot, constant) in self.constants.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (slot, constant) in self.constants.lock().unwrap_or_else(PoisonError::into_inner).iter()
+        {
             values[*slot] = Some(constant.shallow_clone());
         }
         let mut cuts = vec![];
         for (slot, input) in self.sources.iter().zip(inputs) {
-            values[*slot] = Some(self.prepared(*slot, input).map_err(|e| failed("reading the input", &e))?);
+            values[*slot] =
+                Some(self.prepared(*slot, input).map_err(|e| failed("reading the input", &e))?);
         }
         for step in &self.steps {
             let value = self.step(step, &values, &mut cuts).map_err(|e| failed(&step.node, &e))?;
             values[step.output] = Some(value);
             step.drops.iter().for_each(|&slot| values[slot] = None);
         }
-        let take =
-            |slot: usize| values[slot].as_ref().map(Tensor::shallow_clone).ok_or_else(|| Error::bug("a tapped layer was not computed."));
+        let take = |slot: usize| {
+            values[slot]
+                .as_ref()
+                .map(Tensor::shallow_clone)
+                .ok_or_else(|| Error::bug("a tapped layer was not computed."))
+        };
         Ok(Values {
             layers: self.layers.iter().map(|(.., slot)| take(*slot)).collect::<Result<_>>()?,
             places: self.places.iter().map(|(_, slot)| take(*slot)).collect::<Result<_>>()?,
@@ -179,9 +227,18 @@ impl Program {
         })
     }
 
-    fn step(&self, step: &Step, values: &[Option<Tensor>], cuts: &mut Vec<Cut>) -> Result<Tensor, TchError> {
+    fn step(
+        &self,
+        step: &Step,
+        values: &[Option<Tensor>],
+        cuts: &mut Vec<Cut>,
+    ) -> Result<Tensor, TchError> {
         let missing = || TchError::Torch("a value was dropped before its last use".to_owned());
-        let inputs = step.inputs.iter().map(|&slot| values[slot].as_ref().ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = step
+            .inputs
+            .iter()
+            .map(|&slot| values[slot].as_ref().ok_or_else(missing))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut value = (step.kernel)(&inputs)?;
         if step.guided && value.requires_grad() {
             let input = inputs.first().ok_or_else(missing)?.shallow_clone();
@@ -196,7 +253,11 @@ impl Program {
         if !self.places.iter().any(|(_, place)| *place == slot) {
             return Ok(value);
         }
-        if value.requires_grad() { value.f_alias() } else { value.f_detach()?.f_set_requires_grad(true) }
+        if value.requires_grad() {
+            value.f_alias()
+        } else {
+            value.f_detach()?.f_set_requires_grad(true)
+        }
     }
 }
 
@@ -235,7 +296,16 @@ pub(super) struct Builder<'m> {
 
 impl<'m> Builder<'m> {
     fn new(model: &'m TypedModel, weights: &'m Weights, relu: ReluRule, gradients: bool) -> Self {
-        Self { model, weights, relu, gradients, slots: HashMap::new(), batched: vec![], constants: vec![], steps: vec![] }
+        Self {
+            model,
+            weights,
+            relu,
+            gradients,
+            slots: HashMap::new(),
+            batched: vec![],
+            constants: vec![],
+            steps: vec![],
+        }
     }
 
     fn slot(&mut self, batched: bool) -> usize {
@@ -248,7 +318,12 @@ impl<'m> Builder<'m> {
         if let Some(&slot) = self.slots.get(&outlet) {
             return Ok(slot);
         }
-        let konst = self.model.outlet_fact(outlet)?.konst.clone().with_context(|| format!("{outlet:?} is not computed yet"))?;
+        let konst = self
+            .model
+            .outlet_fact(outlet)?
+            .konst
+            .clone()
+            .with_context(|| format!("{outlet:?} is not computed yet"))?;
         let tensor = self.weights.upload(&konst, super::values::Layout::Plain)?;
         let slot = self.constant(tensor);
         self.slots.insert(outlet, slot);
@@ -267,7 +342,10 @@ impl<'m> Builder<'m> {
         self.batched[slot]
     }
 
-    fn build(mut self, names: &[(String, OutletId)]) -> Result<(Program, HashMap<String, usize>), Refusal> {
+    fn build(
+        mut self,
+        names: &[(String, OutletId)],
+    ) -> Result<(Program, HashMap<String, usize>), Refusal> {
         let mut sources = vec![];
         for &input in &self.model.inputs {
             let slot = self.slot(true);
@@ -281,7 +359,8 @@ impl<'m> Builder<'m> {
             if self.slots.contains_key(&outlet) || is_constant {
                 continue;
             }
-            let refusal = || Refusal::NoRule { node: node.name.clone(), op: node.op.name().into_owned() };
+            let refusal =
+                || Refusal::NoRule { node: node.name.clone(), op: node.op.name().into_owned() };
             if node.outputs.len() != 1 {
                 return Err(refusal());
             }

@@ -1,4 +1,5 @@
-//! How f32 numbers are rounded on a CUDA device: settings of libtorch that tch does not bind (`build/rounding.cpp`).
+//! How f32 numbers are rounded on a CUDA device: settings of libtorch that tch does not bind
+//! (`build/rounding.cpp`).
 
 // The only way to a function that tch does not bind.
 #![allow(unsafe_code)]
@@ -7,8 +8,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use fame_core::{Error, Result};
 
-// SAFETY: declared as in `build/rounding.cpp`, which this crate's build script compiles and links. It takes and gives plain booleans, keeps
-// nothing, and lets no C++ exception out.
+// SAFETY: declared as in `build/rounding.cpp`, which this crate's build script compiles and links.
+// It takes and gives plain booleans, keeps nothing, and lets no C++ exception out.
 unsafe extern "C" {
     safe fn fame_cuda_rounding(tf32: bool) -> bool;
 }
@@ -26,14 +27,21 @@ static IDLE: Condvar = Condvar::new();
 #[must_use]
 pub(super) struct Rounding(());
 
-/// Lets convolutions and matrix products of f32 round their operands to TensorFloat-32, or forbids it; and has cuDNN add in the same order in
-/// every run. libtorch's own choice is to round in convolutions. The setting is the whole process's: networks that want the same compute at the
-/// same time, and one that wants the other waits until they are done. A thread must not ask again while it holds one.
+/// Lets convolutions and matrix products of f32 round their operands to TensorFloat-32, or forbids
+/// it; and has cuDNN add in the same order in every run. libtorch's own choice is to round in
+/// convolutions. The setting is the whole process's: networks that want the same compute at the
+/// same time, and one that wants the other waits until they are done. A thread must not ask again
+/// while it holds one.
 pub(super) fn hold(tf32: bool) -> Result<Rounding> {
     let users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut users = IDLE.wait_while(users, |users| users.count > 0 && users.tf32 != tf32).unwrap_or_else(PoisonError::into_inner);
+    let mut users = IDLE
+        .wait_while(users, |users| users.count > 0 && users.tf32 != tf32)
+        .unwrap_or_else(PoisonError::into_inner);
     if users.count == 0 && !fame_cuda_rounding(tf32) {
-        return Err(Error::new("fame::backend::run", "libtorch refused to set how it rounds f32 numbers on a CUDA device."));
+        return Err(Error::new(
+            "fame::backend::run",
+            "libtorch refused to set how it rounds f32 numbers on a CUDA device.",
+        ));
     }
     *users = Users { count: users.count + 1, tf32 };
     Ok(Rounding(()))

@@ -15,13 +15,18 @@ pub(super) fn dims(shape: &[usize]) -> Vec<i64> {
 }
 
 /// The values of a fame tensor, in f32 on `device`.
-pub(super) fn upload(shape: &[i64], values: &[f32], device: tch::Device) -> Result<Tensor, TchError> {
+pub(super) fn upload(
+    shape: &[i64],
+    values: &[f32],
+    device: tch::Device,
+) -> Result<Tensor, TchError> {
     Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)
 }
 
 /// The values of a libtorch tensor in f32, row-major.
 pub(super) fn download(tensor: &Tensor) -> Result<Vec<f32>, TchError> {
-    let plain = tensor.f_detach()?.f_to_kind(Kind::Float)?.f_to_device(tch::Device::Cpu)?.f_contiguous()?;
+    let plain =
+        tensor.f_detach()?.f_to_kind(Kind::Float)?.f_to_device(tch::Device::Cpu)?.f_contiguous()?;
     let mut values = vec![0f32; plain.numel()];
     let count = values.len();
     plain.f_copy_data(&mut values, count)?;
@@ -38,11 +43,13 @@ pub(super) fn torch(error: TchError) -> tract_onnx::tract_core::internal::TractE
 pub(super) enum Layout {
     /// Row-major.
     Plain,
-    /// Row-major, but with the channels (axis 1 of 4) innermost: the kernels of convolutions, which then work in that layout.
+    /// Row-major, but with the channels (axis 1 of 4) innermost: the kernels of convolutions, which
+    /// then work in that layout.
     ChannelsLast,
 }
 
-/// The constants of a network on its device. Equal ones are uploaded once, however many programs use them.
+/// The constants of a network on its device. Equal ones are uploaded once, however many programs
+/// use them.
 pub(super) struct Weights {
     pub(super) device: tch::Device,
     pub(super) precision: Precision,
@@ -74,7 +81,8 @@ impl Weights {
 
     /// The constant on the device.
     pub(super) fn upload(&self, constant: &TractTensor, layout: Layout) -> TractResult<Tensor> {
-        // Two hashes of 64 bits: a collision of both between a few hundred weights is out of the question.
+        // Two hashes of 64 bits: a collision of both between a few hundred weights is out of the
+        // question.
         let hash = |salt: u64| {
             let mut hasher = DefaultHasher::new();
             salt.hash(&mut hasher);

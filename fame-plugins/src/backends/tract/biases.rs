@@ -1,7 +1,8 @@
 //! Every additive constant of the graph, as FullGrad needs them.
 //!
-//! They are read from the ONNX graph as it stands in the file, before anything is folded. A batch normalisation adds `β − γμ/√(σ²+ε)`
-//! to its output, and that is its bias; a convolution in front of it keeps its own bias, belonging to the convolution's output.
+//! They are read from the ONNX graph as it stands in the file, before anything is folded. A batch
+//! normalisation adds `β − γμ/√(σ²+ε)` to its output, and that is its bias; a convolution in front
+//! of it keeps its own bias, belonging to the convolution's output.
 
 use std::collections::HashMap;
 
@@ -15,12 +16,16 @@ use super::onnx::OnnxFile;
 /// Finds them, in topological order of the layers they add to.
 pub(in crate::backends) fn biases(file: &OnnxFile, layers: &[Layer]) -> Result<Vec<Bias>> {
     let constants = file.constants();
-    let shapes: HashMap<&str, &Layer> = layers.iter().filter(|l| l.depends_on_input).map(|l| (l.name.as_str(), l)).collect();
+    let shapes: HashMap<&str, &Layer> =
+        layers.iter().filter(|l| l.depends_on_input).map(|l| (l.name.as_str(), l)).collect();
     let mut found = vec![];
     for node in &file.graph().node {
-        let Some(layer) = node.output.first().and_then(|name| shapes.get(name.as_str())) else { continue };
-        let values = of_node(file, &constants, node, &layer.shape)
-            .map_err(|e| file.refuse(format_args!("the bias of layer `{}` cannot be read: {e}", layer.name)))?;
+        let Some(layer) = node.output.first().and_then(|name| shapes.get(name.as_str())) else {
+            continue;
+        };
+        let values = of_node(file, &constants, node, &layer.shape).map_err(|e| {
+            file.refuse(format_args!("the bias of layer `{}` cannot be read: {e}", layer.name))
+        })?;
         if let Some((shape, values)) = values {
             found.push(Bias { layer: layer.name.clone(), value: Tensor::new(shape, values)? });
         }
@@ -31,8 +36,14 @@ pub(in crate::backends) fn biases(file: &OnnxFile, layers: &[Layer]) -> Result<V
 type Shaped = (Vec<usize>, Vec<f32>);
 
 /// The bias of one node with its shape, broadcastable to the layer's per-row shape.
-fn of_node(file: &OnnxFile, constants: &HashMap<&str, &TensorProto>, node: &NodeProto, layer: &[usize]) -> TractResult<Option<Shaped>> {
-    let constant = |ix: usize| node.input.get(ix).and_then(|name| constants.get(name.as_str()).copied());
+fn of_node(
+    file: &OnnxFile,
+    constants: &HashMap<&str, &TensorProto>,
+    node: &NodeProto,
+    layer: &[usize],
+) -> TractResult<Option<Shaped>> {
+    let constant =
+        |ix: usize| node.input.get(ix).and_then(|name| constants.get(name.as_str()).copied());
     let per_channel = |values: Vec<f32>| {
         let mut shape = vec![1; layer.len()];
         shape[0] = values.len();
@@ -56,7 +67,11 @@ fn of_node(file: &OnnxFile, constants: &HashMap<&str, &TensorProto>, node: &Node
             (Some(summand), None) => broadcastable(&summand.dims, layer, floats(file, summand)?),
             (None, Some(summand)) => {
                 let sign = if node.op_type == "Sub" { -1.0 } else { 1.0 };
-                broadcastable(&summand.dims, layer, floats(file, summand)?.iter().map(|v| sign * v).collect())
+                broadcastable(
+                    &summand.dims,
+                    layer,
+                    floats(file, summand)?.iter().map(|v| sign * v).collect(),
+                )
             }
             _ => None,
         },
@@ -64,7 +79,8 @@ fn of_node(file: &OnnxFile, constants: &HashMap<&str, &TensorProto>, node: &Node
     })
 }
 
-/// Gives a constant of ONNX shape `dims` the rank of a row of the layer: axes are added in front, and the batch axis is dropped.
+/// Gives a constant of ONNX shape `dims` the rank of a row of the layer: axes are added in front,
+/// and the batch axis is dropped.
 fn broadcastable(dims: &[i64], layer: &[usize], values: Vec<f32>) -> Option<Shaped> {
     let mut shape: Vec<usize> = dims.iter().map(|&d| d as usize).collect();
     while shape.len() <= layer.len() {

@@ -7,12 +7,14 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_proto::DataType, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
+    tensor_proto::DataType, type_proto,
 };
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::internal::{
-    Expansion, InferenceFact, InferenceModel, InferenceModelExt, InferenceOp, InferenceResult, Solver, TensorProxy, expand,
+    Expansion, InferenceFact, InferenceModel, InferenceModelExt, InferenceOp, InferenceResult,
+    Solver, TensorProxy, expand,
 };
 
 use super::fold::fold_batch_norms;
@@ -33,13 +35,25 @@ pub(in crate::backends) struct Wanted<'a> {
 
 /// Builds the typed model, not yet decluttered.
 ///
-/// Outputs are chosen before the model is typed: then every one of them keeps its name and its ONNX layout.
-pub(in crate::backends) fn typed_model(file: &OnnxFile, wanted: &Wanted) -> TractResult<TypedModel> {
+/// Outputs are chosen before the model is typed: then every one of them keeps its name and its ONNX
+/// layout.
+pub(in crate::backends) fn typed_model(
+    file: &OnnxFile,
+    wanted: &Wanted,
+) -> TractResult<TypedModel> {
     guarded("importing", || {
         let graph = subgraph(file, wanted);
-        let proto = ModelProto { graph: Some(graph), opset_import: file.proto.opset_import.clone(), ..ModelProto::default() };
+        let proto = ModelProto {
+            graph: Some(graph),
+            opset_import: file.proto.opset_import.clone(),
+            ..ModelProto::default()
+        };
         let parsed = importer().parse(&proto, file.folder.as_deref())?;
-        ensure!(parsed.unresolved_inputs.is_empty(), "nothing computes {:?}", parsed.unresolved_inputs);
+        ensure!(
+            parsed.unresolved_inputs.is_empty(),
+            "nothing computes {:?}",
+            parsed.unresolved_inputs
+        );
         let mut model: InferenceModel = parsed.model;
         model.set_input_fact(0, InferenceFact::from(f32::fact(wanted.input)))?;
         if let Some((_, shape)) = wanted.replaced {
@@ -60,7 +74,8 @@ pub(super) fn importer() -> Onnx {
     onnx
 }
 
-/// The part of the graph that `wanted` needs, with its outputs declared and its replaced layer as an input.
+/// The part of the graph that `wanted` needs, with its outputs declared and its replaced layer as
+/// an input.
 fn subgraph(file: &OnnxFile, wanted: &Wanted) -> GraphProto {
     let whole = file.graph();
     let data = file.data_input().unwrap_or_default();
@@ -80,13 +95,30 @@ fn subgraph(file: &OnnxFile, wanted: &Wanted) -> GraphProto {
     }
     nodes.reverse();
     // The node that computes a replaced layer may still be there for another of its outputs.
-    for name in nodes.iter_mut().flat_map(|n| &mut n.output).filter(|name| Some(name.as_str()) == replaced) {
+    for name in
+        nodes.iter_mut().flat_map(|n| &mut n.output).filter(|name| Some(name.as_str()) == replaced)
+    {
         name.push_str(".replaced");
     }
-    let initializer = whole.initializer.iter().filter(|t| needed.contains(t.name.as_str())).cloned().collect();
-    let input = std::iter::once(data).chain(replaced.filter(|name| *name != data)).map(float_input).collect();
-    let output = wanted.outputs.iter().map(|name| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() }).collect();
-    let mut graph = GraphProto { node: nodes, name: whole.name.clone(), initializer, input, output, ..GraphProto::default() };
+    let initializer =
+        whole.initializer.iter().filter(|t| needed.contains(t.name.as_str())).cloned().collect();
+    let input = std::iter::once(data)
+        .chain(replaced.filter(|name| *name != data))
+        .map(float_input)
+        .collect();
+    let output = wanted
+        .outputs
+        .iter()
+        .map(|name| ValueInfoProto { name: name.clone(), ..ValueInfoProto::default() })
+        .collect();
+    let mut graph = GraphProto {
+        node: nodes,
+        name: whole.name.clone(),
+        initializer,
+        input,
+        output,
+        ..GraphProto::default()
+    };
     if wanted.fold {
         fold_batch_norms(file, &mut graph, &wanted.outputs.iter().map(String::as_str).collect());
     }
@@ -134,7 +166,10 @@ fn with_default(
 }
 
 /// Opset 10 had no `nearest_mode`: it rounded down, where tract takes the later opsets' default.
-fn resize(ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn resize(
+    ctx: &ParsingContext,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let rounding = if ctx.onnx_operator_set_version > 10 { "round_prefer_floor" } else { "floor" };
     let mode = AttributeProto {
         name: "nearest_mode".to_owned(),
@@ -146,20 +181,38 @@ fn resize(ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn Infere
 }
 
 /// Without a value it makes zeros of type `f32`; tract makes `f64`.
-fn constant_of_shape(ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let zero = TensorProto { dims: vec![1], data_type: DataType::Float as i32, float_data: vec![0.0], ..TensorProto::default() };
-    let value =
-        AttributeProto { name: "value".to_owned(), r#type: AttributeType::Tensor as i32, t: Some(zero), ..AttributeProto::default() };
+fn constant_of_shape(
+    ctx: &ParsingContext,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let zero = TensorProto {
+        dims: vec![1],
+        data_type: DataType::Float as i32,
+        float_data: vec![0.0],
+        ..TensorProto::default()
+    };
+    let value = AttributeProto {
+        name: "value".to_owned(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(zero),
+        ..AttributeProto::default()
+    };
     with_default(ctx, "ConstantOfShape", node, value)
 }
 
 /// What Resize was called before opset 10.
-fn upsample(ctx: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn upsample(
+    ctx: &ParsingContext,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     ensure!(node.input.len() == 2, "Upsample takes its scales as an input, as from opset 9 on");
     resize(&ParsingContext { onnx_operator_set_version: 10, ..ctx.clone() }, node)
 }
 
-fn prelu(_ctx: &ParsingContext, _node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn prelu(
+    _ctx: &ParsingContext,
+    _node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     Ok((expand(PReluImport), vec![]))
 }
 
@@ -172,27 +225,46 @@ impl Expansion for PReluImport {
         "PRelu".into()
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(&'s self, s: &mut Solver<'r>, inputs: &'p [TensorProxy], outputs: &'p [TensorProxy]) -> InferenceResult {
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
         s.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
         s.equals(&inputs[0].shape, &outputs[0].shape)?;
         Ok(())
     }
 
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         let mut slope = inputs[1];
         let rank = model.outlet_fact(inputs[0])?.rank();
         let channels = model.outlet_fact(inputs[0])?.shape.get(1).cloned();
         let last = model.outlet_fact(inputs[0])?.shape.last().cloned();
         // Old exporters write one slope for each channel without trailing axes.
         let fact = model.outlet_fact(slope)?.clone();
-        if fact.rank() == 1 && rank > 2 && Some(&fact.shape[0]) == channels.as_ref() && channels != last {
+        if fact.rank() == 1
+            && rank > 2
+            && Some(&fact.shape[0]) == channels.as_ref()
+            && channels != last
+        {
             for axis in 1..rank - 1 {
-                slope = model.wire_node(format!("{prefix}.slope.{axis}"), AxisOp::Add(axis), &[slope])?[0];
+                slope = model.wire_node(
+                    format!("{prefix}.slope.{axis}"),
+                    AxisOp::Add(axis),
+                    &[slope],
+                )?[0];
             }
         }
         while model.outlet_fact(slope)?.rank() < rank {
             let at = model.outlet_fact(slope)?.rank();
-            slope = model.wire_node(format!("{prefix}.slope.front.{at}"), AxisOp::Add(0), &[slope])?[0];
+            slope =
+                model.wire_node(format!("{prefix}.slope.front.{at}"), AxisOp::Add(0), &[slope])?[0];
         }
         model.wire_node(prefix, PRelu, &[inputs[0], slope])
     }

@@ -1,4 +1,5 @@
-//! What both backends know of a model before anything is compiled: the file, its layers, and how it wants to be fed.
+//! What both backends know of a model before anything is compiled: the file, its layers, and how it
+//! wants to be fed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,11 +10,12 @@ use super::import::declared_shape;
 use super::onnx::OnnxFile;
 use super::skeleton::{Named, Skeleton};
 
-/// More values than a picture has: above this an input shape is a mistake that would exhaust memory.
+/// More values than a picture has: above this an input shape is a mistake that would exhaust
+/// memory.
 const MOST_INPUT_VALUES: usize = 1 << 28;
 
-/// How many compiled sets of taps are kept: a method that taps many layers one after another must not fill the memory. A plan of
-/// ResNet-50 holds its weights twice, 200 MB.
+/// How many compiled sets of taps are kept: a method that taps many layers one after another must
+/// not fill the memory. A plan of ResNet-50 holds its weights twice, 200 MB.
 const MOST_KEPT: usize = 16;
 
 /// What something was compiled for: the taps, and the layer replaced from outside.
@@ -29,9 +31,14 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// What is kept for these taps, compiled if it is not there yet. The lock is held meanwhile: two threads that want the same shall not both
-    /// compile it.
-    pub(in crate::backends) fn get(&self, taps: &Taps, replaced: Option<&str>, compile: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+    /// What is kept for these taps, compiled if it is not there yet. The lock is held meanwhile:
+    /// two threads that want the same shall not both compile it.
+    pub(in crate::backends) fn get(
+        &self,
+        taps: &Taps,
+        replaced: Option<&str>,
+        compile: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
         let key = (taps.clone(), replaced.map(str::to_owned));
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = match kept.iter().position(|(known, _)| *known == key) {
@@ -60,7 +67,8 @@ pub(in crate::backends) struct Loaded {
 }
 
 impl Loaded {
-    /// Resolves the input's shape and learns the layers. `has_rule` says through which operators a gradient of `backend` goes.
+    /// Resolves the input's shape and learns the layers. `has_rule` says through which operators a
+    /// gradient of `backend` goes.
     pub(in crate::backends) fn new(
         file: OnnxFile,
         input_shape: Option<Vec<usize>>,
@@ -87,7 +95,13 @@ impl Loaded {
     }
 
     /// Refuses a replacement of layer `layer`, of row shape `shape`, that does not go with `batch`.
-    pub(in crate::backends) fn check_replaced(&self, layer: &str, value: &Tensor, batch: &Tensor, shape: &[usize]) -> Result<()> {
+    pub(in crate::backends) fn check_replaced(
+        &self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        shape: &[usize],
+    ) -> Result<()> {
         self.check_input(batch)?;
         check_batch(&format!("the value of layer `{layer}`"), value, shape)?;
         if value.rows() == batch.rows() {
@@ -95,7 +109,11 @@ impl Loaded {
         }
         Err(Error::new(
             "fame::backend::batch_shape",
-            format!("{} rows of layer `{layer}` cannot go with a batch of {} rows.", value.rows(), batch.rows()),
+            format!(
+                "{} rows of layer `{layer}` cannot go with a batch of {} rows.",
+                value.rows(),
+                batch.rows()
+            ),
         ))
     }
 }
@@ -104,7 +122,11 @@ fn check_batch(what: &str, batch: &Tensor, shape: &[usize]) -> Result<()> {
     if batch.shape().is_empty() || batch.row_shape() != shape || batch.rows() == 0 {
         return Err(Error::new(
             "fame::backend::batch_shape",
-            format!("{what} has shape {:?}, but the network takes [N, {}].", batch.shape(), join(shape)),
+            format!(
+                "{what} has shape {:?}, but the network takes [N, {}].",
+                batch.shape(),
+                join(shape)
+            ),
         ));
     }
     Ok(())
@@ -115,36 +137,62 @@ fn join(shape: &[usize]) -> String {
 }
 
 /// The asked shape, or what the file declares.
-fn resolve_shape(file: &OnnxFile, asked: Option<Vec<usize>>, notes: &mut Vec<String>) -> Result<Vec<usize>> {
+fn resolve_shape(
+    file: &OnnxFile,
+    asked: Option<Vec<usize>>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<usize>> {
     let declared = declared_shape(file);
-    let row: Option<Vec<Option<usize>>> = declared.as_ref().map(|shape| shape.iter().skip(1).copied().collect());
+    let row: Option<Vec<Option<usize>>> =
+        declared.as_ref().map(|shape| shape.iter().skip(1).copied().collect());
     if let (Some(asked), Some(row)) = (&asked, &row) {
-        let fits = asked.len() == row.len() && asked.iter().zip(row).all(|(a, r)| r.is_none_or(|r| r == *a));
+        let fits = asked.len() == row.len()
+            && asked.iter().zip(row).all(|(a, r)| r.is_none_or(|r| r == *a));
         if !fits && asked.len() != row.len() {
-            return Err(file.refuse(format_args!("its input has {} axes without the batch, but {asked:?} was asked for", row.len())));
+            return Err(file.refuse(format_args!(
+                "its input has {} axes without the batch, but {asked:?} was asked for",
+                row.len()
+            )));
         }
         if !fits {
-            notes.push(format!("the file declares input shape {row:?}; {asked:?} was asked for and is used"));
+            notes.push(format!(
+                "the file declares input shape {row:?}; {asked:?} was asked for and is used"
+            ));
         }
     }
     let shape = asked.or_else(|| row.and_then(|row| row.into_iter().collect()));
     let Some(shape) = shape else {
-        return Err(file
-            .refuse("it leaves the shape of its input open")
-            .with_help("Give `input_shape` in the manifest or the recipe, such as `[3, 224, 224]`."));
+        return Err(file.refuse("it leaves the shape of its input open").with_help(
+            "Give `input_shape` in the manifest or the recipe, such as `[3, 224, 224]`.",
+        ));
     };
-    let volume = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| (1..=MOST_INPUT_VALUES).contains(n));
-    volume.map(|_| shape.clone()).ok_or_else(|| file.refuse(format_args!("an input of shape {shape:?} cannot be fed")))
+    let volume = shape
+        .iter()
+        .try_fold(1usize, |n, &d| n.checked_mul(d))
+        .filter(|n| (1..=MOST_INPUT_VALUES).contains(n));
+    volume
+        .map(|_| shape.clone())
+        .ok_or_else(|| file.refuse(format_args!("an input of shape {shape:?} cannot be fed")))
 }
 
-/// A batch size written into the graph does no harm here, since every plan runs one row; say so for the record.
+/// A batch size written into the graph does no harm here, since every plan runs one row; say so for
+/// the record.
 fn note_fixed_batch(file: &OnnxFile, notes: &mut Vec<String>) {
     let constants = file.constants();
     for node in file.graph().node.iter().filter(|n| n.op_type == "Reshape") {
-        let target = node.input.get(1).and_then(|name| constants.get(name.as_str())).and_then(|t| file.tensor(t).ok());
-        let target: Option<Vec<i64>> = target.and_then(|t| t.to_plain_array_view::<i64>().ok().map(|view| view.iter().copied().collect()));
+        let target = node
+            .input
+            .get(1)
+            .and_then(|name| constants.get(name.as_str()))
+            .and_then(|t| file.tensor(t).ok());
+        let target: Option<Vec<i64>> = target.and_then(|t| {
+            t.to_plain_array_view::<i64>().ok().map(|view| view.iter().copied().collect())
+        });
         if target.is_some_and(|target| target.first() == Some(&1)) {
-            notes.push(format!("Reshape `{}` fixes the batch to 1; rows are run one by one, so any batch works", node.output[0]));
+            notes.push(format!(
+                "Reshape `{}` fixes the batch to 1; rows are run one by one, so any batch works",
+                node.output[0]
+            ));
         }
     }
 }

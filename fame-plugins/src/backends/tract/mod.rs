@@ -1,6 +1,8 @@
-//! The embedded default backend: networks run and differentiated by [tract](https://github.com/sonos/tract), in pure Rust.
+//! The embedded default backend: networks run and differentiated by
+//! [tract](https://github.com/sonos/tract), in pure Rust.
 //!
-//! tract has no automatic differentiation, so `gradient` adds it as a graph transform. The way of a model:
+//! tract has no automatic differentiation, so `gradient` adds it as a graph transform. The way of a
+//! model:
 //!
 //! ```text
 //! file ─ onnx ─▶ protobuf, checked ─ import ─▶ TypedModel for the asked taps ─ gradient ─▶ backward model
@@ -9,12 +11,15 @@
 //!                              one row ───▶ layers and residuals ───▶ Pass ── cotangents ──▶ gradients
 //! ```
 //!
-//! * One row is one run with N = 1: tract fuses best there, rows cannot influence one another, and a batch is many runs in parallel on
-//!   the threads asked for. One plan is shared by all of them.
-//! * A plan pair is compiled for each distinct set of taps and kept. Fusion gives way only where a layer is tapped.
-//! * `onnx` refuses broken files before tract sees them; what tract itself panics on becomes an error too.
+//! * One row is one run with N = 1: tract fuses best there, rows cannot influence one another, and
+//!   a batch is many runs in parallel on the threads asked for. One plan is shared by all of them.
+//! * A plan pair is compiled for each distinct set of taps and kept. Fusion gives way only where a
+//!   layer is tapped.
+//! * `onnx` refuses broken files before tract sees them; what tract itself panics on becomes an
+//!   error too.
 
-// tract's own prelude is made to be imported whole, and its macros need it; rules share one signature, whether or not each can fail.
+// tract's own prelude is made to be imported whole, and its macros need it; rules share one
+// signature, whether or not each can fail.
 #![allow(clippy::wildcard_imports, clippy::unnecessary_wraps)]
 
 mod activations;
@@ -32,7 +37,8 @@ mod pass;
 mod plan;
 mod skeleton;
 
-/// What the tch backend shares: reading, importing and naming are the same, so that layers and numerics agree by construction.
+/// What the tch backend shares: reading, importing and naming are the same, so that layers and
+/// numerics agree by construction.
 #[cfg(feature = "tch")]
 pub(in crate::backends) mod shared {
     pub(in crate::backends) use super::biases::biases;
@@ -54,7 +60,8 @@ use serde::{Deserialize, Serialize};
 
 /// Runs ONNX networks on the CPU with tract, forward and gradient, without any library to install.
 ///
-/// Rows of a batch run in parallel, one per thread, and give the same bits whatever batch they are in.
+/// Rows of a batch run in parallel, one per thread, and give the same bits whatever batch they are
+/// in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tract {
@@ -82,7 +89,11 @@ fame_core::register!(Backend: Tract);
 impl Tract {
     /// How many threads are really used.
     fn resolved_threads(self) -> usize {
-        if self.threads > 0 { self.threads } else { std::thread::available_parallelism().map_or(1, usize::from) }
+        if self.threads > 0 {
+            self.threads
+        } else {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        }
     }
 }
 
@@ -91,8 +102,12 @@ impl Backend for Tract {
         /// More than any machine has; a typing error, or a way to exhaust memory.
         const MOST_THREADS: usize = 4096;
         if self.threads > MOST_THREADS {
-            let text = format!("`threads: {}` is more than the {MOST_THREADS} the tract backend starts.", self.threads);
-            return Err(Error::new("fame::backend::threads", text).with_help("Use 0 for one thread on each core."));
+            let text = format!(
+                "`threads: {}` is more than the {MOST_THREADS} the tract backend starts.",
+                self.threads
+            );
+            return Err(Error::new("fame::backend::threads", text)
+                .with_help("Use 0 for one thread on each core."));
         }
         Ok(())
     }

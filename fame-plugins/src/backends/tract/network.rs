@@ -29,10 +29,19 @@ impl TractNetwork {
     }
 
     /// A network of a file that is already read and checked.
-    pub(super) fn new(file: OnnxFile, input_shape: Option<Vec<usize>>, threads: usize) -> Result<Self> {
+    pub(super) fn new(
+        file: OnnxFile,
+        input_shape: Option<Vec<usize>>,
+        threads: usize,
+    ) -> Result<Self> {
         let about = Loaded::new(file, input_shape, Skeleton::TRACT, |op| rule_for(op).is_some())?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|ix| format!("tract-{ix}")).build();
-        let pool = pool.map_err(|e| Error::new("fame::backend::threads", format!("cannot start {threads} threads: {e}.")))?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|ix| format!("tract-{ix}"))
+            .build();
+        let pool = pool.map_err(|e| {
+            Error::new("fame::backend::threads", format!("cannot start {threads} threads: {e}."))
+        })?;
         Ok(Self { about, threads, pool, plans: Kept::default() })
     }
 
@@ -41,17 +50,27 @@ impl TractNetwork {
     }
 
     fn plan(&self, taps: &Taps, replaced: Option<&str>) -> Result<Arc<Plan>> {
-        self.plans.get(taps, replaced, || Plan::compile(&self.about.file, &self.about.skeleton, taps, replaced))
+        self.plans.get(taps, replaced, || {
+            Plan::compile(&self.about.file, &self.about.skeleton, taps, replaced)
+        })
     }
 
     /// Runs every row, each with its row of every input.
-    fn run<'n>(&'n self, plan: Arc<Plan>, inputs: &[(&[usize], &Tensor)]) -> Result<Box<dyn Pass + 'n>> {
+    fn run<'n>(
+        &'n self,
+        plan: Arc<Plan>,
+        inputs: &[(&[usize], &Tensor)],
+    ) -> Result<Box<dyn Pass + 'n>> {
         let rows = inputs[0].1.rows();
         let row = |index: usize| -> TractResult<TVec<TValue>> {
-            let inputs = inputs.iter().map(|(shape, batch)| to_tract(shape, batch.row(index))).collect::<TractResult<_>>()?;
+            let inputs = inputs
+                .iter()
+                .map(|(shape, batch)| to_tract(shape, batch.row(index)))
+                .collect::<TractResult<_>>()?;
             plan.forward.run(inputs)
         };
-        let rows: TractResult<Vec<_>> = self.pool.install(|| (0..rows).into_par_iter().with_max_len(1).map(row).collect());
+        let rows: TractResult<Vec<_>> =
+            self.pool.install(|| (0..rows).into_par_iter().with_max_len(1).map(row).collect());
         let rows = rows.map_err(|e| failed("the forward pass", &e))?;
         Ok(Box::new(TractPass { network: self, plan, rows }))
     }
@@ -84,7 +103,13 @@ impl Network for TractNetwork {
         self.run(plan, &[(self.about.full_input()?, batch)])
     }
 
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
         let shape = self.about.skeleton.shape(layer)?;
         self.about.check_replaced(layer, value, batch, row_shape(shape))?;
         if layer == self.about.skeleton.layers[0].name {

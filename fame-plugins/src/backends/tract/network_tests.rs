@@ -1,5 +1,6 @@
-//! The promises of the contract, on a small network written here: convolutions with batch normalisation, PReLU, a skip connection,
-//! a strided convolution, global pooling and a dense layer.
+//! The promises of the contract, on a small network written here: convolutions with batch
+//! normalisation, PReLU, a skip connection, a strided convolution, global pooling and a dense
+//! layer.
 
 use fame_core::contract::Network;
 use fame_core::{Error, Place, Seed, Taps, Tensor};
@@ -8,14 +9,15 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType, type_proto,
 };
 
 use super::network::TractNetwork;
 use super::onnx::OnnxFile;
 
-/// Two plans of one network may sum in another order (a tapped layer is not fused), so they agree to f32 rounding over ~100 summands.
+/// Two plans of one network may sum in another order (a tapped layer is not fused), so they agree
+/// to f32 rounding over ~100 summands.
 const ROUNDING: f32 = 1e-5;
 
 pub(in crate::backends) fn noise(i: usize) -> f32 {
@@ -43,10 +45,19 @@ fn weight(name: &str, dims: &[i64]) -> TensorProto {
     }
 }
 
-pub(in crate::backends) fn node(op: &str, inputs: &[&str], output: &str, ints: &[(&str, &[i64])]) -> NodeProto {
+pub(in crate::backends) fn node(
+    op: &str,
+    inputs: &[&str],
+    output: &str,
+    ints: &[(&str, &[i64])],
+) -> NodeProto {
     let attribute = |(name, ints): &(&str, &[i64])| AttributeProto {
         name: (*name).into(),
-        r#type: if ints.len() == 1 && *name != "axes" { AttributeType::Int as i32 } else { AttributeType::Ints as i32 },
+        r#type: if ints.len() == 1 && *name != "axes" {
+            AttributeType::Int as i32
+        } else {
+            AttributeType::Ints as i32
+        },
         i: ints[0],
         ints: ints.to_vec(),
         ..AttributeProto::default()
@@ -63,7 +74,11 @@ pub(in crate::backends) fn node(op: &str, inputs: &[&str], output: &str, ints: &
 
 fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
     let dim = |&d: &i64| Dimension {
-        value: Some(if d > 0 { dimension::Value::DimValue(d) } else { dimension::Value::DimParam("N".into()) }),
+        value: Some(if d > 0 {
+            dimension::Value::DimValue(d)
+        } else {
+            dimension::Value::DimParam("N".into())
+        }),
         ..Dimension::default()
     };
     let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
@@ -72,7 +87,11 @@ fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), r#type: Some(kind), ..ValueInfoProto::default() }
 }
 
-pub(in crate::backends) fn model(node: Vec<NodeProto>, initializer: Vec<TensorProto>, output: &str) -> ModelProto {
+pub(in crate::backends) fn model(
+    node: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+    output: &str,
+) -> ModelProto {
     let graph = GraphProto {
         node,
         name: "net".into(),
@@ -82,7 +101,12 @@ pub(in crate::backends) fn model(node: Vec<NodeProto>, initializer: Vec<TensorPr
         ..GraphProto::default()
     };
     let opset = OperatorSetIdProto { version: 13, ..OperatorSetIdProto::default() };
-    ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(graph), ..ModelProto::default() }
+    ModelProto {
+        ir_version: 8,
+        opset_import: vec![opset],
+        graph: Some(graph),
+        ..ModelProto::default()
+    }
 }
 
 pub(in crate::backends) fn small() -> ModelProto {
@@ -138,8 +162,11 @@ pub(in crate::backends) fn assert_close(a: &Tensor, b: &Tensor) {
 #[test]
 fn layers_are_listed_in_order_with_onnx_operators_and_row_shapes() {
     let network = network();
-    let layers: Vec<(&str, &str, &[usize])> =
-        network.layers().iter().map(|l| (l.name.as_str(), l.op.as_str(), l.shape.as_slice())).collect();
+    let layers: Vec<(&str, &str, &[usize])> = network
+        .layers()
+        .iter()
+        .map(|l| (l.name.as_str(), l.op.as_str(), l.shape.as_slice()))
+        .collect();
     assert_eq!(layers[0], ("x", "Input", [2, 8, 8].as_slice()));
     assert_eq!(layers[1], ("conv1", "Conv", [6, 8, 8].as_slice()));
     assert_eq!(layers[7], ("conv3", "Conv", [4, 4, 4].as_slice()));
@@ -152,7 +179,9 @@ fn layers_are_listed_in_order_with_onnx_operators_and_row_shapes() {
 fn a_batch_gives_the_same_bits_as_a_loop() {
     let network = network();
     let x = batch(&[5, 2, 8, 8], 0);
-    let taps = Taps::of(["y", "act1"]).with_gradient(Place::Input).with_gradient(Place::Layer("act2".into()));
+    let taps = Taps::of(["y", "act1"])
+        .with_gradient(Place::Input)
+        .with_gradient(Place::Layer("act2".into()));
     let pass = network.forward(&x, &taps).unwrap();
     let cotangent = batch(&[5, 5], 7);
     let together = pass.gradient(&[seed("y", cotangent.clone())]).unwrap();
@@ -160,7 +189,9 @@ fn a_batch_gives_the_same_bits_as_a_loop() {
         let one = Tensor::stack([&x.row_tensor(i)]).unwrap();
         let alone = network.forward(&one, &taps).unwrap();
         assert_eq!(alone.output("act1").unwrap().row(0), pass.output("act1").unwrap().row(i));
-        let gradients = alone.gradient(&[seed("y", Tensor::stack([&cotangent.row_tensor(i)]).unwrap())]).unwrap();
+        let gradients = alone
+            .gradient(&[seed("y", Tensor::stack([&cotangent.row_tensor(i)]).unwrap())])
+            .unwrap();
         assert_eq!(gradients[0].row(0), together[0].row(i));
         assert_eq!(gradients[1].row(0), together[1].row(i));
     }
@@ -186,7 +217,11 @@ fn gradients_agree_with_central_differences() {
             y.data().iter().zip(w.data()).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum::<f64>()
         };
         let want = (at(STEP) - at(-STEP)) / (2.0 * f64::from(STEP));
-        assert!((f64::from(gradient.data()[i]) - want).abs() <= TOLERANCE, "{i}: {} instead of {want}", gradient.data()[i]);
+        assert!(
+            (f64::from(gradient.data()[i]) - want).abs() <= TOLERANCE,
+            "{i}: {} instead of {want}",
+            gradient.data()[i]
+        );
     }
 }
 
@@ -195,7 +230,8 @@ fn inner_gradients_chain_to_the_input() {
     let network = network();
     let x = batch(&[2, 2, 8, 8], 0);
     let w = batch(&[2, 5], 2);
-    let taps = Taps::of(["y"]).with_gradient(Place::Layer("sum".into())).with_gradient(Place::Input);
+    let taps =
+        Taps::of(["y"]).with_gradient(Place::Layer("sum".into())).with_gradient(Place::Input);
     let both = network.forward(&x, &taps).unwrap().gradient(&[seed("y", w)]).unwrap();
     let below = network.forward(&x, &Taps::of(["sum"]).with_gradient(Place::Input)).unwrap();
     assert_close(&below.gradient(&[seed("sum", both[0].clone())]).unwrap()[0], &both[1]);
@@ -208,18 +244,23 @@ fn seeds_add_up_and_a_pass_can_be_pulled_back_again() {
     let pass = network.forward(&x, &Taps::of(["y", "conv3"]).with_gradient(Place::Input)).unwrap();
     let (a, b) = (seed("y", batch(&[2, 5], 1)), seed("conv3", batch(&[2, 4, 4, 4], 2)));
     let pull = |seeds: &[Seed]| pass.gradient(seeds).unwrap().remove(0);
-    let (only_a, only_b, both) = (pull(std::slice::from_ref(&a)), pull(std::slice::from_ref(&b)), pull(&[a.clone(), b]));
+    let (only_a, only_b, both) =
+        (pull(std::slice::from_ref(&a)), pull(std::slice::from_ref(&b)), pull(&[a.clone(), b]));
     let sum = only_a.data().iter().zip(only_b.data()).map(|(a, b)| a + b).collect();
     assert_close(&both, &Tensor::new(both.shape(), sum).unwrap());
     assert_eq!(pull(std::slice::from_ref(&a)), only_a);
-    assert_close(&pull(&[a.clone(), a]), &Tensor::new(only_a.shape(), only_a.data().iter().map(|v| 2.0 * v).collect()).unwrap());
+    assert_close(
+        &pull(&[a.clone(), a]),
+        &Tensor::new(only_a.shape(), only_a.data().iter().map(|v| 2.0 * v).collect()).unwrap(),
+    );
 }
 
 #[test]
 fn a_replaced_layer_is_used_and_skip_connections_keep_their_meaning() {
     let network = network();
     let x = batch(&[2, 2, 8, 8], 0);
-    let taps = Taps::of(["y"]).with_gradient(Place::Layer("conv2".into())).with_gradient(Place::Input);
+    let taps =
+        Taps::of(["y"]).with_gradient(Place::Layer("conv2".into())).with_gradient(Place::Input);
     let usual = network.forward(&x, &Taps::of(["conv2", "act1", "sum", "y"])).unwrap();
     let conv2 = usual.output("conv2").unwrap();
     let same = network.forward_from("conv2", &conv2, &x, &taps).unwrap();
@@ -228,7 +269,8 @@ fn a_replaced_layer_is_used_and_skip_connections_keep_their_meaning() {
     let without = network.forward_from("conv2", &zero, &x, &Taps::of(["sum"])).unwrap();
     assert_close(&without.output("sum").unwrap(), &usual.output("act1").unwrap());
     let gradients = same.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap();
-    let whole = network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Layer("conv2".into()))).unwrap();
+    let whole =
+        network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Layer("conv2".into()))).unwrap();
     assert_close(&gradients[0], &whole.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap()[0]);
     // The input is reached around the replaced layer.
     assert!(gradients[1].max_abs() > 0.0);
@@ -238,10 +280,23 @@ fn a_replaced_layer_is_used_and_skip_connections_keep_their_meaning() {
 fn every_bias_is_found_and_is_additive() {
     let network = network();
     let biases = network.biases().unwrap();
-    let found: Vec<(&str, &[usize])> = biases.iter().map(|b| (b.layer.as_str(), b.value.shape())).collect();
-    assert_eq!(found, [("conv1", [6, 1, 1].as_slice()), ("norm1", &[6, 1, 1]), ("conv3", &[4, 1, 1]), ("y", &[5])]);
+    let found: Vec<(&str, &[usize])> =
+        biases.iter().map(|b| (b.layer.as_str(), b.value.shape())).collect();
+    assert_eq!(
+        found,
+        [
+            ("conv1", [6, 1, 1].as_slice()),
+            ("norm1", &[6, 1, 1]),
+            ("conv3", &[4, 1, 1]),
+            ("y", &[5])
+        ]
+    );
     // With a zero input a bare convolution gives its bias, whatever was folded into it.
-    let conv1 = network.forward(&Tensor::zeros([1, 2, 8, 8]), &Taps::of(["conv1"])).unwrap().output("conv1").unwrap();
+    let conv1 = network
+        .forward(&Tensor::zeros([1, 2, 8, 8]), &Taps::of(["conv1"]))
+        .unwrap()
+        .output("conv1")
+        .unwrap();
     assert!((conv1.data()[64] - biases[0].value.data()[1]).abs() < 1e-6);
 }
 
@@ -252,15 +307,24 @@ fn mistakes_are_told_apart() {
     let code = |error: Option<Error>| error.unwrap().code;
     let error = network.forward(&x, &Taps::of(["conv33"])).err().unwrap();
     assert!(error.help.unwrap().contains("`conv3`"));
-    assert_eq!(code(network.forward(&batch(&[1, 2, 8, 7], 0), &Taps::of(["y"])).err()), "fame::backend::batch_shape");
+    assert_eq!(
+        code(network.forward(&batch(&[1, 2, 8, 7], 0), &Taps::of(["y"])).err()),
+        "fame::backend::batch_shape"
+    );
     let pass = network.forward(&x, &Taps::of(["y"])).unwrap();
     assert_eq!(code(pass.output("conv3").err()), "fame::backend::not_tapped");
     assert_eq!(code(pass.gradient(&[]).err()), "fame::backend::no_places");
     let pass = network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).unwrap();
-    assert_eq!(code(pass.gradient(&[seed("y", batch(&[1, 4], 0))]).err()), "fame::backend::cotangent_shape");
+    assert_eq!(
+        code(pass.gradient(&[seed("y", batch(&[1, 4], 0))]).err()),
+        "fame::backend::cotangent_shape"
+    );
     let ahead = Taps::of(["act1"]).with_gradient(Place::Layer("conv3".into()));
     assert_eq!(code(network.forward(&x, &ahead).err()), "fame::backend::no_gradient_path");
-    assert_eq!(code(network.check_gradient("act1", &Place::Layer("conv3".into())).err()), "fame::backend::no_gradient_path");
+    assert_eq!(
+        code(network.check_gradient("act1", &Place::Layer("conv3".into())).err()),
+        "fame::backend::no_gradient_path"
+    );
     network.check_gradient("y", &Place::Input).unwrap();
 }
 
@@ -270,7 +334,10 @@ fn an_operator_without_a_rule_stops_the_gradient_but_not_the_network() {
     let network = load(model(nodes, vec![], "y")).unwrap();
     let x = batch(&[1, 2, 8, 8], 0);
     network.forward(&x, &Taps::of(["y"])).unwrap();
-    let told = [network.check_gradient("y", &Place::Input).err(), network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).err()];
+    let told = [
+        network.check_gradient("y", &Place::Input).err(),
+        network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).err(),
+    ];
     for error in told.map(Option::unwrap) {
         assert_eq!(error.code, "fame::backend::no_gradient_rule");
         assert!(error.message.contains("y_node") && error.message.contains("Acosh"), "{error}");
@@ -287,10 +354,16 @@ fn broken_models_are_refused_with_one_sentence() {
         assert!(error.message.contains("net.onnx") && error.message.ends_with('.'), "{error}");
         error.code
     };
-    assert_eq!(refuse(|g| g.node[2].op_type = "Frobnicate".into()), "fame::backend::unknown_operator");
+    assert_eq!(
+        refuse(|g| g.node[2].op_type = "Frobnicate".into()),
+        "fame::backend::unknown_operator"
+    );
     assert_eq!(refuse(|g| g.initializer[0].float_data[3] = f32::NAN), "fame::backend::not_finite");
     assert_eq!(refuse(|g| g.initializer[0].float_data.truncate(3)), "fame::backend::bad_model");
-    assert_eq!(refuse(|g| g.initializer[0].dims = vec![i64::MAX, i64::MAX]), "fame::backend::bad_model");
+    assert_eq!(
+        refuse(|g| g.initializer[0].dims = vec![i64::MAX, i64::MAX]),
+        "fame::backend::bad_model"
+    );
     assert_eq!(refuse(|g| g.node.clear()), "fame::backend::bad_model");
     assert_eq!(refuse(|g| g.input.clear()), "fame::backend::bad_model");
     assert_eq!(refuse(|g| g.node[3].input[0] = "nowhere".into()), "fame::backend::bad_model");
@@ -301,10 +374,15 @@ fn broken_models_are_refused_with_one_sentence() {
 fn files_that_are_no_models_are_refused() {
     use fame_core::contract::{Backend, LoadRequest};
     let folder = tempfile::tempdir().unwrap();
-    for (name, bytes) in [("empty.onnx", vec![]), ("text.onnx", b"not a model at all".to_vec()), ("bytes.onnx", vec![0xFF; 999])] {
+    for (name, bytes) in [
+        ("empty.onnx", vec![]),
+        ("text.onnx", b"not a model at all".to_vec()),
+        ("bytes.onnx", vec![0xFF; 999]),
+    ] {
         let file = folder.path().join(name);
         std::fs::write(&file, bytes).unwrap();
-        let error = super::Tract::default().load(&LoadRequest { file, input_shape: None }).err().unwrap();
+        let error =
+            super::Tract::default().load(&LoadRequest { file, input_shape: None }).err().unwrap();
         assert_eq!(error.code, "fame::backend::bad_model");
         assert!(error.message.contains(name) && error.help.is_some(), "{error}");
     }
@@ -315,7 +393,8 @@ fn files_that_are_no_models_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Pulling back is linear: that of `a·u + b·v` is `a` times that of `u` plus `b` times that of `v`.
+    /// Pulling back is linear: that of `a·u + b·v` is `a` times that of `u` plus `b` times that of
+    /// `v`.
     #[test]
     fn pulling_back_is_linear(a in -2f32..2.0, b in -2f32..2.0, from in 0usize..1000) {
         let network = network();

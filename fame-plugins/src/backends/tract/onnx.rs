@@ -20,9 +20,15 @@ pub(in crate::backends) struct OnnxFile {
 }
 
 /// Turns a panic of tract, which trusts its input more than we can, into an error.
-pub(in crate::backends) fn guarded<T>(what: &str, run: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+pub(in crate::backends) fn guarded<T>(
+    what: &str,
+    run: impl FnOnce() -> TractResult<T>,
+) -> TractResult<T> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
         Err(format_err!("{what}: {}", text.unwrap_or("tract panicked")))
     })
 }
@@ -33,9 +39,12 @@ impl OnnxFile {
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
         if bytes.is_empty() {
-            return Err(refusal(&shown, "it is empty").with_help("Fetch or export the model again."));
+            return Err(
+                refusal(&shown, "it is empty").with_help("Fetch or export the model again.")
+            );
         }
-        let decoded = guarded("decoding", || tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()));
+        let decoded =
+            guarded("decoding", || tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()));
         let proto = decoded.map_err(|_| {
             refusal(&shown, "it is not an ONNX model, or it is cut short")
                 .with_help("Compare its size and sha256 with the model's manifest, and fetch or export it again.")
@@ -45,10 +54,16 @@ impl OnnxFile {
     }
 
     /// Checks a decoded model.
-    pub(in crate::backends) fn check(proto: ModelProto, folder: Option<String>, path: String) -> Result<Self> {
+    pub(in crate::backends) fn check(
+        proto: ModelProto,
+        folder: Option<String>,
+        path: String,
+    ) -> Result<Self> {
         let file = Self { proto, folder, path };
         if file.proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
-            return Err(file.refuse("it holds no graph").with_help("Is it an ONNX model? Fetch or export it again."));
+            return Err(file
+                .refuse("it holds no graph")
+                .with_help("Is it an ONNX model? Fetch or export it again."));
         }
         file.check_operators()?;
         file.check_weights()?;
@@ -58,7 +73,8 @@ impl OnnxFile {
 
     /// The graph; [`OnnxFile::check`] made sure there is one.
     pub(in crate::backends) fn graph(&self) -> &GraphProto {
-        static EMPTY: std::sync::LazyLock<GraphProto> = std::sync::LazyLock::new(GraphProto::default);
+        static EMPTY: std::sync::LazyLock<GraphProto> =
+            std::sync::LazyLock::new(GraphProto::default);
         self.proto.graph.as_ref().unwrap_or(&EMPTY)
     }
 
@@ -71,7 +87,8 @@ impl OnnxFile {
     pub(in crate::backends) fn data_input(&self) -> Result<&str> {
         let graph = self.graph();
         let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
-        let inputs: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).filter(|name| !is_weight(name)).collect();
+        let inputs: Vec<&str> =
+            graph.input.iter().map(|i| i.name.as_str()).filter(|name| !is_weight(name)).collect();
         match *inputs {
             [input] => Ok(input),
             [] => Err(self.refuse("it has no input")),
@@ -93,7 +110,11 @@ impl OnnxFile {
 
     /// The values of a constant.
     pub(in crate::backends) fn tensor(&self, proto: &TensorProto) -> TractResult<Tensor> {
-        tract_onnx::tensor::load_tensor(&tract_onnx::data_resolver::MmapDataResolver, proto, self.folder.as_deref())
+        tract_onnx::tensor::load_tensor(
+            &tract_onnx::data_resolver::MmapDataResolver,
+            proto,
+            self.folder.as_deref(),
+        )
     }
 
     fn check_operators(&self) -> Result<()> {
@@ -117,12 +138,18 @@ impl OnnxFile {
 
     /// Sizes agree with shapes (tract trusts them), and every weight is a number.
     fn check_weights(&self) -> Result<()> {
-        let attributes = self.graph().node.iter().flat_map(|n| n.attribute.iter().filter_map(|a| a.t.as_ref().map(|t| (shown(n), t))));
+        let attributes =
+            self.graph().node.iter().flat_map(|n| {
+                n.attribute.iter().filter_map(|a| a.t.as_ref().map(|t| (shown(n), t)))
+            });
         let weights = self.graph().initializer.iter().map(|t| (format!("`{}`", t.name), t));
         for (name, tensor) in weights.chain(attributes) {
             if !has_right_size(tensor) {
                 return Err(self
-                    .refuse(format_args!("the weight {name} holds fewer or more values than its shape {:?} says", tensor.dims))
+                    .refuse(format_args!(
+                        "the weight {name} holds fewer or more values than its shape {:?} says",
+                        tensor.dims
+                    ))
                     .with_help("The file is damaged. Fetch or export it again."));
             }
             if !is_finite(tensor) {
@@ -156,18 +183,22 @@ fn width(kind: i32) -> Option<usize> {
 }
 
 fn has_right_size(tensor: &TensorProto) -> bool {
-    let volume = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+    let volume =
+        tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
     let Some(volume) = volume else { return false };
     if tensor.data_location == Some(DataLocation::External as i32) {
         return true;
     }
     if !tensor.raw_data.is_empty() {
-        return width(tensor.data_type).and_then(|w| w.checked_mul(volume)) == Some(tensor.raw_data.len());
+        return width(tensor.data_type).and_then(|w| w.checked_mul(volume))
+            == Some(tensor.raw_data.len());
     }
     let held = match DataType::try_from(tensor.data_type) {
         Ok(DataType::Float) => tensor.float_data.len(),
         Ok(DataType::Double) => tensor.double_data.len(),
-        Ok(DataType::Int64 | DataType::Uint64) => tensor.int64_data.len().max(tensor.uint64_data.len()),
+        Ok(DataType::Int64 | DataType::Uint64) => {
+            tensor.int64_data.len().max(tensor.uint64_data.len())
+        }
         Ok(DataType::String) => tensor.string_data.len(),
         _ => tensor.int32_data.len(),
     };
@@ -178,6 +209,9 @@ fn is_finite(tensor: &TensorProto) -> bool {
     if tensor.data_type != DataType::Float as i32 {
         return true;
     }
-    let raw = tensor.raw_data.chunks_exact(4).all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite());
+    let raw = tensor
+        .raw_data
+        .chunks_exact(4)
+        .all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite());
     raw && tensor.float_data.iter().all(|v| v.is_finite())
 }

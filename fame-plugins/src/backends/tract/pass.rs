@@ -47,9 +47,13 @@ pub(super) fn failed(what: &str, error: &tract_onnx::prelude::TractError) -> Err
 impl TractPass<'_> {
     fn position(&self, layer: &str) -> Result<usize> {
         self.plan.layers.iter().position(|(name, _)| name == layer).ok_or_else(|| {
-            let tapped: Vec<&str> = self.plan.layers.iter().map(|(name, _)| name.as_str()).collect();
-            Error::new("fame::backend::not_tapped", format!("layer `{layer}` was not tapped in this pass."))
-                .with_help(format!("Tapped are: {}.", tapped.join(", ")))
+            let tapped: Vec<&str> =
+                self.plan.layers.iter().map(|(name, _)| name.as_str()).collect();
+            Error::new(
+                "fame::backend::not_tapped",
+                format!("layer `{layer}` was not tapped in this pass."),
+            )
+            .with_help(format!("Tapped are: {}.", tapped.join(", ")))
         })
     }
 
@@ -72,7 +76,9 @@ impl TractPass<'_> {
             }
             match &mut sums[at] {
                 None => sums[at] = Some(seed.cotangent.clone()),
-                Some(sum) => sum.data_mut().iter_mut().zip(seed.cotangent.data()).for_each(|(s, c)| *s += c),
+                Some(sum) => {
+                    sum.data_mut().iter_mut().zip(seed.cotangent.data()).for_each(|(s, c)| *s += c)
+                }
             }
         }
         Ok(sums)
@@ -87,8 +93,11 @@ impl Pass for TractPass<'_> {
 
     fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
         let Some(backward) = &self.plan.backward else {
-            return Err(Error::new("fame::backend::no_places", "no gradient was asked for when this pass was run.")
-                .with_help("Name the places with `Taps::with_gradient`."));
+            return Err(Error::new(
+                "fame::backend::no_places",
+                "no gradient was asked for when this pass was run.",
+            )
+            .with_help("Name the places with `Taps::with_gradient`."));
         };
         let cotangents = self.cotangents(seeds)?;
         let layers = &self.plan.layers;
@@ -96,7 +105,8 @@ impl Pass for TractPass<'_> {
             Some(_) => Ok(None),
             None => TractTensor::zero::<f32>(shape).map(|zero| Some(zero.into_tvalue())),
         });
-        let zeros = zeros.collect::<TractResult<Vec<_>>>().map_err(|e| failed("the gradient", &e))?;
+        let zeros =
+            zeros.collect::<TractResult<Vec<_>>>().map_err(|e| failed("the gradient", &e))?;
         let pull = |(index, row): (usize, &TVec<TValue>)| -> TractResult<TVec<TValue>> {
             let mut inputs: TVec<TValue> = row[layers.len()..].iter().cloned().collect();
             for (((_, shape), given), zero) in layers.iter().zip(&cotangents).zip(&zeros) {
@@ -108,9 +118,16 @@ impl Pass for TractPass<'_> {
             }
             backward.run(inputs)
         };
-        let rows: TractResult<Vec<TVec<TValue>>> =
-            self.network.pool().install(|| self.rows.par_iter().enumerate().with_max_len(1).map(pull).collect());
+        let rows: TractResult<Vec<TVec<TValue>>> = self
+            .network
+            .pool()
+            .install(|| self.rows.par_iter().enumerate().with_max_len(1).map(pull).collect());
         let rows = rows.map_err(|e| failed("the gradient", &e))?;
-        self.plan.places.iter().enumerate().map(|(ix, shape)| gather(shape, rows.iter().map(|row| &row[ix]))).collect()
+        self.plan
+            .places
+            .iter()
+            .enumerate()
+            .map(|(ix, shape)| gather(shape, rows.iter().map(|row| &row[ix])))
+            .collect()
     }
 }

@@ -11,7 +11,8 @@ use super::import::{Wanted, outlets, typed_model};
 use super::onnx::{OnnxFile, guarded};
 use super::skeleton::{Skeleton, no_path, no_rule, reason};
 
-/// A plan and the idle states to run it with: a state is made once and used again, by one run at a time.
+/// A plan and the idle states to run it with: a state is made once and used again, by one run at a
+/// time.
 pub(super) struct Runner {
     plan: Arc<TypedSimplePlan>,
     idle: Mutex<Vec<TypedSimpleState>>,
@@ -46,7 +47,12 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Compiles `taps`, with the value of `replaced` given from outside.
-    pub(super) fn compile(file: &OnnxFile, skeleton: &Skeleton, taps: &Taps, replaced: Option<&str>) -> Result<Self> {
+    pub(super) fn compile(
+        file: &OnnxFile,
+        skeleton: &Skeleton,
+        taps: &Taps,
+        replaced: Option<&str>,
+    ) -> Result<Self> {
         let input_name = &skeleton.layers[0].name;
         let mut layers: Vec<(String, Vec<usize>)> = vec![];
         for name in &taps.layers {
@@ -59,9 +65,16 @@ impl Plan {
             Place::Layer(name) => name.clone(),
         };
         let places: Vec<String> = taps.gradients.iter().map(place_name).collect();
-        let shapes = places.iter().map(|name| skeleton.shape(name).map(<[usize]>::to_vec)).collect::<Result<Vec<_>>>()?;
-        for (name, place) in layers.iter().flat_map(|(name, _)| taps.gradients.iter().map(move |place| (name, place))) {
-            // A place behind a tapped layer is fine as long as another tap lies behind the place; the transform finds out.
+        let shapes = places
+            .iter()
+            .map(|name| skeleton.shape(name).map(<[usize]>::to_vec))
+            .collect::<Result<Vec<_>>>()?;
+        for (name, place) in layers
+            .iter()
+            .flat_map(|(name, _)| taps.gradients.iter().map(move |place| (name, place)))
+        {
+            // A place behind a tapped layer is fine as long as another tap lies behind the place;
+            // the transform finds out.
             if let Err(error) = skeleton.check_gradient(name, place)
                 && error.code == "fame::backend::no_gradient_rule"
                 && replaced.is_none()
@@ -70,19 +83,30 @@ impl Plan {
             }
         }
         let mut outputs: Vec<String> = layers.iter().map(|(name, _)| name.clone()).collect();
-        outputs.extend(places.iter().filter(|name| !layers.iter().any(|(known, _)| known == *name)).cloned());
+        outputs.extend(
+            places.iter().filter(|name| !layers.iter().any(|(known, _)| known == *name)).cloned(),
+        );
         outputs.dedup();
-        let replaced = replaced.map(|name| skeleton.shape(name).map(|shape| (name, shape))).transpose()?;
-        let wanted = Wanted { outputs: &outputs, replaced, input: skeleton.shape(input_name)?, fold: true };
-        let compiled = guarded("compiling", || Ok(compile(file, &wanted, layers.len(), &places, taps.relu)));
-        let (forward, backward) = compiled.map_err(Refusal::Failed).flatten().map_err(|refusal| match refusal {
-            Refusal::NoRule { node, op } => no_rule(&node, &op, Skeleton::TRACT),
-            Refusal::NoPath(ix) => no_path(&taps.layers.join("`, `"), &taps.gradients[ix]),
-            Refusal::Failed(error) => Error::new(
-                "fame::backend::planning",
-                format!("`{}` cannot be compiled for layers {:?}: {}.", file.path, taps.layers, reason(&error)),
-            ),
-        })?;
+        let replaced =
+            replaced.map(|name| skeleton.shape(name).map(|shape| (name, shape))).transpose()?;
+        let wanted =
+            Wanted { outputs: &outputs, replaced, input: skeleton.shape(input_name)?, fold: true };
+        let compiled =
+            guarded("compiling", || Ok(compile(file, &wanted, layers.len(), &places, taps.relu)));
+        let (forward, backward) =
+            compiled.map_err(Refusal::Failed).flatten().map_err(|refusal| match refusal {
+                Refusal::NoRule { node, op } => no_rule(&node, &op, Skeleton::TRACT),
+                Refusal::NoPath(ix) => no_path(&taps.layers.join("`, `"), &taps.gradients[ix]),
+                Refusal::Failed(error) => Error::new(
+                    "fame::backend::planning",
+                    format!(
+                        "`{}` cannot be compiled for layers {:?}: {}.",
+                        file.path,
+                        taps.layers,
+                        reason(&error)
+                    ),
+                ),
+            })?;
         Ok(Self { forward, backward, layers, places: shapes })
     }
 }

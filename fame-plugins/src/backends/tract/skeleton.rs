@@ -32,7 +32,8 @@ struct Bone {
     op: String,
     inputs: Vec<usize>,
     has_rule: bool,
-    /// Whether its value is made of real numbers. No gradient flows through comparisons and indices, and none is missed.
+    /// Whether its value is made of real numbers. No gradient flows through comparisons and
+    /// indices, and none is missed.
     is_real: bool,
 }
 
@@ -49,17 +50,28 @@ pub(in crate::backends) fn row_shape(full: &[usize]) -> &[usize] {
 
 impl Skeleton {
     /// Messages of the tract backend.
-    pub(in crate::backends) const TRACT: Named =
-        Named { name: "tract", advice: "Choose a target layer in front of it, or use the `Tch` backend." };
+    pub(in crate::backends) const TRACT: Named = Named {
+        name: "tract",
+        advice: "Choose a target layer in front of it, or use the `Tch` backend.",
+    };
     /// Messages of the tch backend.
     #[cfg(feature = "tch")]
-    pub(in crate::backends) const TCH: Named = Named { name: "tch", advice: "Choose a target layer in front of it." };
+    pub(in crate::backends) const TCH: Named =
+        Named { name: "tch", advice: "Choose a target layer in front of it." };
 
-    /// Types the whole graph with every tensor as an output. `has_rule` says through which operators a gradient of `backend` goes.
-    pub(in crate::backends) fn of(file: &OnnxFile, input: &[usize], backend: Named, has_rule: fn(&dyn TypedOp) -> bool) -> Result<Self> {
+    /// Types the whole graph with every tensor as an output. `has_rule` says through which
+    /// operators a gradient of `backend` goes.
+    pub(in crate::backends) fn of(
+        file: &OnnxFile,
+        input: &[usize],
+        backend: Named,
+        has_rule: fn(&dyn TypedOp) -> bool,
+    ) -> Result<Self> {
         let graph = file.graph();
         let data = file.data_input()?;
-        let named = graph.node.iter().flat_map(|n| n.output.iter().filter(|o| !o.is_empty()).map(|o| (o, n.op_type.as_str())));
+        let named = graph.node.iter().flat_map(|n| {
+            n.output.iter().filter(|o| !o.is_empty()).map(|o| (o, n.op_type.as_str()))
+        });
         let mut ops: Vec<(String, String)> = vec![(data.to_owned(), "Input".to_owned())];
         ops.extend(named.map(|(name, op)| (name.clone(), op.to_owned())));
         let outputs: Vec<String> = ops.iter().map(|(name, _)| name.clone()).collect();
@@ -68,8 +80,13 @@ impl Skeleton {
             file.refuse(format_args!("tract cannot import it for input shape {:?}: {}", &input[1..], reason(&e)))
                 .with_help("Give `input_shape` if the file leaves it open, or export the model with another opset.")
         })?;
-        let mut skeleton = Self::read(&model, ops, graph.output.iter().map(|o| o.name.as_str()).collect(), has_rule)
-            .map_err(|e| file.refuse(reason(&e)))?;
+        let mut skeleton = Self::read(
+            &model,
+            ops,
+            graph.output.iter().map(|o| o.name.as_str()).collect(),
+            has_rule,
+        )
+        .map_err(|e| file.refuse(reason(&e)))?;
         skeleton.backend = backend;
         Ok(skeleton)
     }
@@ -89,7 +106,11 @@ impl Skeleton {
         let (mut layers, mut shapes, mut places) = (vec![], HashMap::new(), HashMap::new());
         for ((name, op), outlet) in ops.into_iter().zip(&model.outputs) {
             let fact = model.outlet_fact(*outlet)?;
-            let Some(shape) = fact.shape.as_concrete().filter(|_| fact.datum_type == f32::datum_type()) else { continue };
+            let Some(shape) =
+                fact.shape.as_concrete().filter(|_| fact.datum_type == f32::datum_type())
+            else {
+                continue;
+            };
             layers.push(Layer {
                 op,
                 shape: row_shape(shape).to_vec(),
@@ -104,10 +125,17 @@ impl Skeleton {
             name: node.name.clone(),
             op: node.op.name().into_owned(),
             inputs: node.inputs.iter().map(|input| input.node).collect(),
-            has_rule: (has_rule(node.op.as_ref()) && node.outputs.len() == 1) || VANISHING.contains(&node.op.name().as_ref()),
+            has_rule: (has_rule(node.op.as_ref()) && node.outputs.len() == 1)
+                || VANISHING.contains(&node.op.name().as_ref()),
             is_real: node.outputs.iter().any(|output| output.fact.datum_type.is_float()),
         };
-        Ok(Self { layers, shapes, nodes: model.nodes.iter().map(bone).collect(), places, backend: Self::TRACT })
+        Ok(Self {
+            layers,
+            shapes,
+            nodes: model.nodes.iter().map(bone).collect(),
+            places,
+            backend: Self::TRACT,
+        })
     }
 
     /// The full shape of a layer, or an error that names the nearest layers.
@@ -116,16 +144,28 @@ impl Skeleton {
     }
 
     fn unknown(&self, name: &str) -> Error {
-        let mut near: Vec<(usize, &str)> = self.layers.iter().map(|l| (strsim::levenshtein(name, &l.name), l.name.as_str())).collect();
+        let mut near: Vec<(usize, &str)> = self
+            .layers
+            .iter()
+            .map(|l| (strsim::levenshtein(name, &l.name), l.name.as_str()))
+            .collect();
         near.sort_unstable();
         let near: Vec<String> = near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
         Error::new("fame::backend::unknown_layer", format!("the network has no layer `{name}`."))
-            .with_help(format!("The nearest names are {}. `fame-cli inspect` lists all layers.", near.join(", ")))
+            .with_help(format!(
+                "The nearest names are {}. `fame-cli inspect` lists all layers.",
+                near.join(", ")
+            ))
     }
 
     fn node_of(&self, place: &Place) -> Result<usize> {
         match place {
-            Place::Input => Ok(self.layers.first().and_then(|l| self.places.get(&l.name)).copied().unwrap_or_default()),
+            Place::Input => Ok(self
+                .layers
+                .first()
+                .and_then(|l| self.places.get(&l.name))
+                .copied()
+                .unwrap_or_default()),
             Place::Layer(name) => self.places.get(name).copied().ok_or_else(|| self.unknown(name)),
         }
     }
@@ -137,7 +177,9 @@ impl Skeleton {
             return Ok(());
         }
         // Nodes are not stored in order, so both directions are closed over by searching.
-        let up = Self::closure(from, |id| if self.nodes[id].is_real { self.nodes[id].inputs.clone() } else { vec![] });
+        let up = Self::closure(from, |id| {
+            if self.nodes[id].is_real { self.nodes[id].inputs.clone() } else { vec![] }
+        });
         let mut users = vec![vec![]; self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| users[input].push(id));
@@ -146,9 +188,13 @@ impl Skeleton {
         if !up.contains(&to_node) {
             return Err(no_path(layer, to));
         }
-        let on_path = |id: &usize| *id != to_node && up.contains(id) && down.contains(id) && self.nodes[*id].is_real;
+        let on_path = |id: &usize| {
+            *id != to_node && up.contains(id) && down.contains(id) && self.nodes[*id].is_real
+        };
         let stop = (0..self.nodes.len()).find(|id| on_path(id) && !self.nodes[*id].has_rule);
-        stop.map_or(Ok(()), |id| Err(no_rule(&self.nodes[id].name, &self.nodes[id].op, self.backend)))
+        stop.map_or(Ok(()), |id| {
+            Err(no_rule(&self.nodes[id].name, &self.nodes[id].op, self.backend))
+        })
     }
 
     fn closure(start: usize, next: impl Fn(usize) -> Vec<usize>) -> HashSet<usize> {
@@ -175,13 +221,17 @@ pub(in crate::backends) fn no_path(layer: &str, to: &Place) -> Error {
         Place::Input => "the input".to_owned(),
         Place::Layer(name) => format!("layer `{name}`"),
     };
-    Error::new("fame::backend::no_gradient_path", format!("layer `{layer}` does not depend on {place}, so no gradient reaches it."))
+    Error::new(
+        "fame::backend::no_gradient_path",
+        format!("layer `{layer}` does not depend on {place}, so no gradient reaches it."),
+    )
 }
 
 /// The innermost cause, which is what says something, in one line.
 pub(in crate::backends) fn reason(error: &TractError) -> String {
     let outer = error.to_string();
     let inner = error.root_cause().to_string();
-    let line = |text: &str| text.lines().next().unwrap_or_default().chars().take(300).collect::<String>();
+    let line =
+        |text: &str| text.lines().next().unwrap_or_default().chars().take(300).collect::<String>();
     if outer == inner { line(&outer) } else { format!("{} ({})", line(&inner), line(&outer)) }
 }

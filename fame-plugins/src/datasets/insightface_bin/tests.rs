@@ -28,10 +28,23 @@ fn every_form_that_python_writes_gives_the_same_pairs() {
         let set = build(r#"InsightfaceBin(file: "set.bin", folds: 2)"#).unwrap();
         let items = set.index(&files).unwrap_or_else(|e| panic!("{name}: {e}"));
         let samples: Vec<_> = items.iter().map(|i| set.load(i, &files).unwrap()).collect();
-        let brief: Vec<_> = samples.iter().map(|s| (s.id.as_str(), s.genuine, s.fold().unwrap())).collect();
-        assert_eq!(brief, [("set-00000", Some(true), "1"), ("set-00001", Some(false), "1"), ("set-00002", Some(true), "2")], "{name}");
+        let brief: Vec<_> =
+            samples.iter().map(|s| (s.id.as_str(), s.genuine, s.fold().unwrap())).collect();
+        assert_eq!(
+            brief,
+            [
+                ("set-00000", Some(true), "1"),
+                ("set-00001", Some(false), "1"),
+                ("set-00002", Some(true), "2")
+            ],
+            "{name}"
+        );
         for (n, (role, picture)) in samples.iter().flat_map(|s| &s.pictures).enumerate() {
-            assert_eq!((role.as_str(), picture.pixels.data()[0]), (["gallery", "probe"][n % 2], 40.0 * n as f32 / 255.0), "{name}");
+            assert_eq!(
+                (role.as_str(), picture.pixels.data()[0]),
+                (["gallery", "probe"][n % 2], 40.0 * n as f32 / 255.0),
+                "{name}"
+            );
         }
         assert_eq!(samples[1].pictures[0].1.source, "set.bin#2");
     }
@@ -48,11 +61,18 @@ fn impostors_may_be_left_out_and_rows_stay() {
 #[test]
 fn files_that_are_no_such_pickle_are_told() {
     let good = &bins()[4].1;
-    let index = |bytes: &[u8]| told(build(r#"InsightfaceBin(file: "set.bin")"#).unwrap().index(&beside(bytes)).unwrap_err());
+    let index = |bytes: &[u8]| {
+        told(
+            build(r#"InsightfaceBin(file: "set.bin")"#).unwrap().index(&beside(bytes)).unwrap_err(),
+        )
+    };
     insta::assert_snapshot!("bin_short", index(&good[..good.len() / 2]));
     insta::assert_snapshot!("bin_not_a_pickle", index(b"\x89PNG\r\n"));
     // os.system("echo"), as a hostile file would have it called.
-    insta::assert_snapshot!("bin_hostile", index(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R."));
+    insta::assert_snapshot!(
+        "bin_hostile",
+        index(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00echo\x85R.")
+    );
     // ([b"no"], [True]) and ([b"no", b"no"], [True]).
     insta::assert_snapshot!("bin_odd", index(b"\x80\x03]C\x02noa]\x88a\x86."));
     insta::assert_snapshot!("bin_no_pictures", index(b"\x80\x03](C\x02noC\x02noe]\x88a\x86."));
@@ -76,7 +96,8 @@ fn a_byte_anywhere_may_be_wrong() {
 
 #[test]
 fn folds_are_cut_as_scikit_learn_cuts_them() {
-    let folds = |rows: usize, of: usize| (0..rows).map(|r| super::fold_of(r, rows, of)).collect::<Vec<_>>();
+    let folds =
+        |rows: usize, of: usize| (0..rows).map(|r| super::fold_of(r, rows, of)).collect::<Vec<_>>();
     assert_eq!(folds(7, 3), [0, 0, 0, 1, 1, 2, 2]);
     assert_eq!(folds(6, 3), [0, 0, 1, 1, 2, 2]);
     assert_eq!(folds(2, 3), [0, 1]);

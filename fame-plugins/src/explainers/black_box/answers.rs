@@ -39,8 +39,13 @@ pub enum Answer {
     Probability,
 }
 
-/// Fills in what a black-box method asks about unless the recipe says: the similarity of a pair, else the predicted class.
-pub(crate) fn resolve_target(task: Task, layer: &mut Option<LayerChoices>, loss: &mut Option<Spec>) {
+/// Fills in what a black-box method asks about unless the recipe says: the similarity of a pair,
+/// else the predicted class.
+pub(crate) fn resolve_target(
+    task: Task,
+    layer: &mut Option<LayerChoices>,
+    loss: &mut Option<Spec>,
+) {
     let (usual_layer, usual_loss) = match task {
         Task::FaceRecognition => (LayerChoice::Named("embedding".into()), "Similarity()"),
         Task::Classification => (LayerChoice::Named("logits".into()), "Logit()"),
@@ -66,8 +71,16 @@ pub(crate) struct Question<'a> {
 
 impl<'a> Question<'a> {
     /// About the picture in `role`.
-    pub(crate) fn new(aim: &'a Aim<'a>, sample: &Sample, role: &str, target: &'a Target, answer: Answer) -> Result<Self> {
-        let picture = sample.picture(role).ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
+    pub(crate) fn new(
+        aim: &'a Aim<'a>,
+        sample: &Sample,
+        role: &str,
+        target: &'a Target,
+        answer: Answer,
+    ) -> Result<Self> {
+        let picture = sample
+            .picture(role)
+            .ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
         let pixels = aim.model.manifest.input.pixels(&picture.pixels)?;
         if answer == Answer::Probability {
             class(target)?;
@@ -85,7 +98,11 @@ impl<'a> Question<'a> {
     ///
     /// # Errors
     /// As [`Question::ask`], and an answer that is NaN or infinite.
-    pub(crate) fn ask_silently(&self, count: usize, alter: impl FnMut(usize, &mut Tensor)) -> Result<Vec<f32>> {
+    pub(crate) fn ask_silently(
+        &self,
+        count: usize,
+        alter: impl FnMut(usize, &mut Tensor),
+    ) -> Result<Vec<f32>> {
         let answers = self.ask(count, alter, &mut Meter::silent())?;
         match broken(&answers) {
             Some(why) => Err(Error::new("fame::explain::not_finite", why)),
@@ -93,7 +110,8 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The answers about `count` altered copies: `alter(i, copy)` changes copy i's pixels. Copies are made batch by batch and thrown away.
+    /// The answers about `count` altered copies: `alter(i, copy)` changes copy i's pixels. Copies
+    /// are made batch by batch and thrown away.
     ///
     /// # Errors
     /// What the network or the loss says. An answer may be NaN or infinite: see [`broken`].
@@ -124,7 +142,9 @@ impl<'a> Question<'a> {
                 Answer::Probability => {
                     let logits = pass.output(&self.aim.layers[0])?;
                     let class = class(self.target)?;
-                    (0..rows).map(|n| probability(logits.row(n), class)).collect::<Result<Vec<_>>>()?
+                    (0..rows)
+                        .map(|n| probability(logits.row(n), class))
+                        .collect::<Result<Vec<_>>>()?
                 }
             });
             meter.tick(rows);
@@ -136,21 +156,30 @@ impl<'a> Question<'a> {
 /// Why no map can be made of `answers`, if so. Ranks and sums would hide a NaN.
 pub(crate) fn broken(answers: &[f32]) -> Option<String> {
     let at = answers.iter().position(|a| !a.is_finite())?;
-    Some(format!("the network's answer is {} for altered copy {at} of {}.", answers[at], answers.len()))
+    Some(format!(
+        "the network's answer is {} for altered copy {at} of {}.",
+        answers[at],
+        answers.len()
+    ))
 }
 
 /// The class a target is about; losses that have one put it into their facts.
 fn class(target: &Target) -> Result<usize> {
     let class = target.facts.get("class").and_then(fame_core::record::Value::as_f64);
     class.map(|c| c as usize).ok_or_else(|| {
-        Error::new("fame::explain::no_class", "a probability was asked for, but the loss is not about a class.")
-            .with_help("Use answer: Value, or a loss about a class such as Logit().")
+        Error::new(
+            "fame::explain::no_class",
+            "a probability was asked for, but the loss is not about a class.",
+        )
+        .with_help("Use answer: Value, or a loss about a class such as Logit().")
     })
 }
 
 /// softmax(logits)[class].
 fn probability(logits: &[f32], class: usize) -> Result<f32> {
-    let z = logits.get(class).ok_or_else(|| Error::bug(format!("class {class} of {} logits.", logits.len())))?;
+    let z = logits
+        .get(class)
+        .ok_or_else(|| Error::bug(format!("class {class} of {} logits.", logits.len())))?;
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|z| f64::from(z - top).exp()).sum();
     Ok((f64::from(z - top).exp() / sum) as f32)
@@ -164,7 +193,9 @@ mod tests {
     fn probabilities_do_not_overflow() {
         assert!((probability(&[1000.0, 1000.0], 0).unwrap() - 0.5).abs() < 1e-7);
         assert!(probability(&[f32::NAN, 1.0], 1).unwrap().is_nan());
-        assert!(broken(&[1.0, f32::NAN]).unwrap().contains("copy 1 of 2") && broken(&[1.0]).is_none());
+        assert!(
+            broken(&[1.0, f32::NAN]).unwrap().contains("copy 1 of 2") && broken(&[1.0]).is_none()
+        );
         assert!(probability(&[0.0], 1).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! Black-box explainers: they alter the picture and watch the loss. No gradient is asked for, so they run on the backend's forward-only plan and on any
-//! network, differentiable or not.
+//! Black-box explainers: they alter the picture and watch the loss. No gradient is asked for, so
+//! they run on the backend's forward-only plan and on any network, differentiable or not.
 
 pub(super) mod answers;
 mod occlusion;

@@ -19,14 +19,18 @@ use super::{
     answers::{Answer, Fill, Question, broken, resolve_target},
 };
 
-/// A window slides over the picture; where it lies, pixels are filled. A pixel's attribution is the mean drop y(x) − y(occluded) over the windows that cover
-/// it. The finished map shows drops (above zero); the raw one also where hiding raised y. Windows are moved in at the edges, so every pixel is covered.
+/// A window slides over the picture; where it lies, pixels are filled. A pixel's attribution is the
+/// mean drop y(x) − y(occluded) over the windows that cover it. The finished map shows drops (above
+/// zero); the raw one also where hiding raised y. Windows are moved in at the edges, so every pixel
+/// is covered.
 ///
-/// Deterministic. The confidence in the facts is the standard error of that mean over the windows covering a pixel: how far they disagree.
+/// Deterministic. The confidence in the facts is the standard error of that mean over the windows
+/// covering a pixel: how far they disagree.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Occlusion {
-    /// The target layer or layers. Default: `"embedding"` for faces, `"logits"` for classifiers, else `Output`.
+    /// The target layer or layers. Default: `"embedding"` for faces, `"logits"` for classifiers,
+    /// else `Output`.
     pub layer: Option<LayerChoices>,
     /// Whose value y is watched. Default: `Similarity()` for faces, else `Logit()`.
     pub loss: Option<Spec>,
@@ -34,7 +38,8 @@ pub struct Occlusion {
     pub answer: Answer,
     /// Side of the window in pixels.
     pub window: usize,
-    /// How far the window moves each time, in pixels; at most `window`, or pixels would be left out.
+    /// How far the window moves each time, in pixels; at most `window`, or pixels would be left
+    /// out.
     pub stride: usize,
     /// What stands in the window: `Black` before normalisation, or the model's `Mean` colour.
     pub fill: Fill,
@@ -46,13 +51,23 @@ pub struct Occlusion {
 
 impl Default for Occlusion {
     fn default() -> Self {
-        Self { layer: None, loss: None, answer: Answer::Value, window: 16, stride: 8, fill: Fill::Mean, map: None, roles: None }
+        Self {
+            layer: None,
+            loss: None,
+            answer: Answer::Value,
+            window: 16,
+            stride: 8,
+            fill: Fill::Mean,
+            map: None,
+            roles: None,
+        }
     }
 }
 
 impl Plugin<dyn Explainer> for Occlusion {
     const NAME: &'static str = "Occlusion";
-    const SUMMARY: &'static str = "Slides a window over the picture: where does hiding lower the loss?";
+    const SUMMARY: &'static str =
+        "Slides a window over the picture: where does hiding lower the loss?";
     const EXAMPLE: &'static str = "Occlusion(window: 16, stride: 8, fill: Mean)";
     const REFERENCE: &'static str = "Zeiler & Fergus, ECCV 2014, arXiv 1311.2901";
 
@@ -60,8 +75,16 @@ impl Plugin<dyn Explainer> for Occlusion {
         resolve_target(with.task, &mut self.layer, &mut self.loss);
         self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
         parts.check("window", self.window > 0, "must be at least 1 pixel");
-        parts.check("stride", (1..=self.window).contains(&self.stride), "must be 1 pixel to the window's side");
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "stride",
+            (1..=self.window).contains(&self.stride),
+            "must be 1 pixel to the window's side",
+        );
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
     }
 
     fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
@@ -96,12 +119,15 @@ impl Explainer for Running {
 
 impl Running {
     fn sample(&self, aim: &Aim<'_>, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
-        let rows = aim.rows(sample, self.parameters.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+        let rows = aim
+            .rows(sample, self.parameters.roles.as_deref())
+            .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         let facts_of_all = facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]);
         let mut explanation = Explanation { facts: facts_of_all, ..Explanation::default() };
         let input = &aim.model.manifest.input;
         let Occlusion { window, stride, .. } = self.parameters;
-        let (tops, lefts) = (places(input.height, window, stride), places(input.width, window, stride));
+        let (tops, lefts) =
+            (places(input.height, window, stride), places(input.width, window, stride));
         meter.begin(rows.len() * (tops.len() * lefts.len() + 1));
         for row in rows {
             self.row(aim, sample, row, (&tops, &lefts), meter, &mut explanation)?;
@@ -148,9 +174,15 @@ impl Running {
         let raw = plane(&drops.means(), height, width)?;
         let mut facts = row.target.facts.clone();
         facts.append(&mut drops.confidence());
-        facts.append(&mut fame_core::record::facts([("value_before", clean.into()), ("windows", answers.len().into())]));
+        facts.append(&mut fame_core::record::facts([
+            ("value_before", clean.into()),
+            ("windows", answers.len().into()),
+        ]));
         let shown = Some(part(&raw, 1.0)?);
-        self.finish.finish(Draft { name: row.name, role: row.role, raw, shown, frame: row.target.frame, facts }, into)
+        self.finish.finish(
+            Draft { name: row.name, role: row.role, raw, shown, frame: row.target.frame, facts },
+            into,
+        )
     }
 }
 
@@ -184,13 +216,15 @@ impl Drops {
         self.sum.iter().zip(&self.count).map(|(s, n)| s / f64::from((*n).max(1))).collect()
     }
 
-    /// The standard error of the mean drop, averaged over pixels under two windows or more, in the unit of y.
+    /// The standard error of the mean drop, averaged over pixels under two windows or more, in the
+    /// unit of y.
     fn confidence(&self) -> Facts {
         let errors: Vec<f64> = (0..self.count.len())
             .filter(|p| self.count[*p] > 1)
             .map(|p| {
                 let n = f64::from(self.count[p]);
-                let variance = (self.squares[p] - self.sum[p] * self.sum[p] / n).max(0.0) / (n - 1.0);
+                let variance =
+                    (self.squares[p] - self.sum[p] * self.sum[p] / n).max(0.0) / (n - 1.0);
                 (variance / n).sqrt()
             })
             .collect();

@@ -4,7 +4,8 @@ use fame_core::{Error, Result};
 
 use super::super::random::Random;
 
-/// `count` masks that hide `patches` squares each. A mask is its squares' corners, so a set of any size takes no memory worth counting.
+/// `count` masks that hide `patches` squares each. A mask is its squares' corners, so a set of any
+/// size takes no memory worth counting.
 pub(crate) struct PatchMasks {
     corners: Vec<(usize, usize)>,
     patches: usize,
@@ -13,14 +14,24 @@ pub(crate) struct PatchMasks {
 }
 
 impl PatchMasks {
-    /// Draws the set of `seed` for pictures of `height`×`width`: corners uniform, squares wholly inside.
+    /// Draws the set of `seed` for pictures of `height`×`width`: corners uniform, squares wholly
+    /// inside.
     ///
     /// # Errors
     /// When the squares do not fit.
-    pub(crate) fn draw(seed: u64, count: usize, patches: usize, side: usize, (height, width): (usize, usize)) -> Result<Self> {
+    pub(crate) fn draw(
+        seed: u64,
+        count: usize,
+        patches: usize,
+        side: usize,
+        (height, width): (usize, usize),
+    ) -> Result<Self> {
         if side == 0 || side > height.min(width) {
-            let message = format!("a patch of {side} × {side} pixels does not fit a picture of {width} × {height}.");
-            return Err(Error::new("fame::explain::patch_too_large", message).with_help("Give a smaller `patch`."));
+            let message = format!(
+                "a patch of {side} × {side} pixels does not fit a picture of {width} × {height}."
+            );
+            return Err(Error::new("fame::explain::patch_too_large", message)
+                .with_help("Give a smaller `patch`."));
         }
         let mut random = Random::new(seed);
         let mut corner = || {
@@ -31,8 +42,8 @@ impl PatchMasks {
         Ok(Self { corners, patches, side, width })
     }
 
-    /// Calls `hide` with the index (row · width + column) of every pixel that mask `index` hides, row by row; a pixel under several squares comes once
-    /// for each.
+    /// Calls `hide` with the index (row · width + column) of every pixel that mask `index` hides,
+    /// row by row; a pixel under several squares comes once for each.
     pub(crate) fn hidden(&self, index: usize, mut hide: impl FnMut(usize)) {
         for (row, column) in &self.corners[index * self.patches..(index + 1) * self.patches] {
             for y in *row..row + self.side {
@@ -53,8 +64,12 @@ mod tests {
         assert_eq!(a.corners, b.corners);
         assert_ne!(a.corners, c.corners);
         assert!(a.corners.iter().all(|(r, c)| *r <= 5 && *c <= 3));
-        // Every corner that may be drawn is drawn by 150 patches on 24 places, up to a chance of 24 · (23/24)^150 < 5 %, decided by the seed.
-        assert!((0..=5).all(|r| a.corners.iter().any(|c| c.0 == r)) && (0..=3).all(|k| a.corners.iter().any(|c| c.1 == k)));
+        // Every corner that may be drawn is drawn by 150 patches on 24 places, up to a chance of 24
+        // · (23/24)^150 < 5 %, decided by the seed.
+        assert!(
+            (0..=5).all(|r| a.corners.iter().any(|c| c.0 == r))
+                && (0..=3).all(|k| a.corners.iter().any(|c| c.1 == k))
+        );
         assert!(PatchMasks::draw(1, 1, 1, 8, (9, 7)).is_err());
     }
 

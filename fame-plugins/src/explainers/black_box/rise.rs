@@ -1,4 +1,5 @@
-//! `Rise`: the mean of many soft random masks, each weighted by what the network says of the picture behind it.
+//! `Rise`: the mean of many soft random masks, each weighted by what the network says of the
+//! picture behind it.
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample, Tensor,
@@ -21,19 +22,24 @@ use super::{
     answers::{Answer, Fill, Question, broken, resolve_target},
 };
 
-/// S(pixel) = 1/(N·p) · Σ_i y(x behind mask i) · M_i(pixel). A mask is a coarse random grid, cells open with probability p, enlarged smoothly and shifted at
-/// random. Behind closed cells stands the fill: the mean colour as in the original, which multiplies normalised pictures, or black.
+/// S(pixel) = 1/(N·p) · Σ_i y(x behind mask i) · M_i(pixel). A mask is a coarse random grid, cells
+/// open with probability p, enlarged smoothly and shifted at random. Behind closed cells stands the
+/// fill: the mean colour as in the original, which multiplies normalised pictures, or black.
 ///
-/// S has a floor (every mask shows something), which the default min-max takes away. The facts hold its confidence: the standard error per pixel, and the
-/// correlation of the maps of the even and the odd masks (1: more masks would change nothing). Masks are made again when needed, never stored.
+/// S has a floor (every mask shows something), which the default min-max takes away. The facts hold
+/// its confidence: the standard error per pixel, and the correlation of the maps of the even and
+/// the odd masks (1: more masks would change nothing). Masks are made again when needed, never
+/// stored.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rise {
-    /// The target layer or layers. Default: `"embedding"` for faces, `"logits"` for classifiers, else `Output`.
+    /// The target layer or layers. Default: `"embedding"` for faces, `"logits"` for classifiers,
+    /// else `Output`.
     pub layer: Option<LayerChoices>,
     /// Whose value is y. Default: `Similarity()` for faces, else `Logit()`.
     pub loss: Option<Spec>,
-    /// The loss's `Value`, or the softmax `Probability` of its class as in the original's notebooks.
+    /// The loss's `Value`, or the softmax `Probability` of its class as in the original's
+    /// notebooks.
     pub answer: Answer,
     /// How many masks N; at least 2.
     pub masks: usize,
@@ -70,7 +76,8 @@ impl Default for Rise {
 
 impl Plugin<dyn Explainer> for Rise {
     const NAME: &'static str = "Rise";
-    const SUMMARY: &'static str = "Many soft random masks, each weighted by what the network still sees";
+    const SUMMARY: &'static str =
+        "Many soft random masks, each weighted by what the network still sees";
     const EXAMPLE: &'static str = "Rise(masks: 1000, grid: 8, probability: 0.5)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421";
 
@@ -79,8 +86,16 @@ impl Plugin<dyn Explainer> for Rise {
         self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
         parts.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
         parts.check("grid", (1..=1000).contains(&self.grid), "must be 1 to 1000");
-        parts.check("probability", self.probability > 0.0 && self.probability < 1.0, "must be above 0 and below 1");
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "probability",
+            self.probability > 0.0 && self.probability < 1.0,
+            "must be above 0 and below 1",
+        );
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
     }
 
     fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
@@ -111,15 +126,25 @@ impl Explainer for Running {
         let seed = seed_of(seed.unwrap_or(with.seed), Rise::NAME);
         let masks = SoftMasks { seed, grid, probability, height: input.height, width: input.width };
         match Aim::new(with.model, &self.layer, self.loss.plugin.as_ref()) {
-            Ok(aim) => per_sample(with, samples, |sample, meter| self.sample(&aim, &masks, sample, meter)),
+            Ok(aim) => {
+                per_sample(with, samples, |sample, meter| self.sample(&aim, &masks, sample, meter))
+            }
             Err(e) => samples.iter().map(|_| Err(e.clone())).collect(),
         }
     }
 }
 
 impl Running {
-    fn sample(&self, aim: &Aim<'_>, masks: &SoftMasks, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
-        let rows = aim.rows(sample, self.parameters.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+    fn sample(
+        &self,
+        aim: &Aim<'_>,
+        masks: &SoftMasks,
+        sample: &Sample,
+        meter: &mut Meter<'_>,
+    ) -> Result<Explanation> {
+        let rows = aim
+            .rows(sample, self.parameters.roles.as_deref())
+            .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         meter.begin(rows.len() * self.parameters.masks);
         let facts_of_all = facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]);
         let mut explanation = Explanation { facts: facts_of_all, ..Explanation::default() };
@@ -146,7 +171,10 @@ impl Running {
             masks.fill(index, &mut mask);
             for channel in 0..input.channels {
                 let behind = fill.value(input, channel);
-                copy.row_mut(channel).iter_mut().zip(&mask).for_each(|(x, m)| *x = behind + m * (*x - behind));
+                copy.row_mut(channel)
+                    .iter_mut()
+                    .zip(&mask)
+                    .for_each(|(x, m)| *x = behind + m * (*x - behind));
             }
         };
         let answers = question.ask(count, alter, meter)?;
@@ -169,11 +197,22 @@ impl Running {
                 row.name
             ));
         }
-        self.finish.finish(Draft { name: row.name, role: row.role, raw, shown: None, frame: row.target.frame, facts }, into)
+        self.finish.finish(
+            Draft {
+                name: row.name,
+                role: row.role,
+                raw,
+                shown: None,
+                frame: row.target.frame,
+                facts,
+            },
+            into,
+        )
     }
 }
 
-/// Halves that correlate less than this make a whole map that correlates less than √⅔ ≈ 0.82 with that of infinitely many masks (Spearman-Brown).
+/// Halves that correlate less than this make a whole map that correlates less than √⅔ ≈ 0.82 with
+/// that of infinitely many masks (Spearman-Brown).
 const AGREEMENT: f64 = 0.5;
 
 /// A set of soft masks, made on demand: mask i depends on the seed and i only.
@@ -188,16 +227,21 @@ struct SoftMasks {
 impl SoftMasks {
     /// Writes mask `index`, values in 0..=1, row-major, into `mask`.
     ///
-    /// s×s cells are enlarged bilinearly (half-pixel centres, mirrored at the edge without repeating it) to (s + 1)·cell pixels a side, cell = ⌈side / s⌉,
-    /// and a window of the picture's size is cut out at a random shift below one cell.
+    /// s×s cells are enlarged bilinearly (half-pixel centres, mirrored at the edge without
+    /// repeating it) to (s + 1)·cell pixels a side, cell = ⌈side / s⌉, and a window of the
+    /// picture's size is cut out at a random shift below one cell.
     fn fill(&self, index: usize, mask: &mut [f32]) {
         let mut random = Random::stream(self.seed, index);
-        let open: Vec<f32> =
-            (0..self.grid * self.grid).map(|_| if random.uniform() < f64::from(self.probability) { 1.0 } else { 0.0 }).collect();
+        let open: Vec<f32> = (0..self.grid * self.grid)
+            .map(|_| if random.uniform() < f64::from(self.probability) { 1.0 } else { 0.0 })
+            .collect();
         let rows = self.axis(self.height, &mut random);
         let columns = self.axis(self.width, &mut random);
         for ((a, b, t), line) in rows.iter().zip(mask.chunks_exact_mut(self.width)) {
-            let (above, below) = (&open[a * self.grid..(a + 1) * self.grid], &open[b * self.grid..(b + 1) * self.grid]);
+            let (above, below) = (
+                &open[a * self.grid..(a + 1) * self.grid],
+                &open[b * self.grid..(b + 1) * self.grid],
+            );
             for ((left, right, u), value) in columns.iter().zip(line) {
                 let top = above[*left] + u * (above[*right] - above[*left]);
                 let bottom = below[*left] + u * (below[*right] - below[*left]);
@@ -206,7 +250,8 @@ impl SoftMasks {
         }
     }
 
-    /// For each pixel along an axis the two cells it lies between and how far it is towards the second.
+    /// For each pixel along an axis the two cells it lies between and how far it is towards the
+    /// second.
     fn axis(&self, extent: usize, random: &mut Random) -> Vec<(usize, usize, f32)> {
         let cell = extent.div_ceil(self.grid);
         let shift = random.below(cell);
@@ -262,7 +307,9 @@ impl Sums {
         let means = self.means(count);
         let error = |(m, s): (&f64, &f64)| ((s / n - m * m).max(0.0) / (n - 1.0)).sqrt();
         let errors: Vec<f64> = means.iter().zip(&self.squares).map(error).collect();
-        let (low, high) = means.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), m| (l.min(*m), h.max(*m)));
+        let (low, high) = means
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), m| (l.min(*m), h.max(*m)));
         facts([
             ("masks", count.into()),
             ("standard_error_mean", (errors.iter().sum::<f64>() / errors.len() as f64).into()),
@@ -290,7 +337,8 @@ fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    const MASKS: SoftMasks = SoftMasks { seed: 11, grid: 4, probability: 0.5, height: 18, width: 21 };
+    const MASKS: SoftMasks =
+        SoftMasks { seed: 11, grid: 4, probability: 0.5, height: 18, width: 21 };
 
     fn mask(index: usize) -> Vec<f32> {
         let mut m = vec![9.0; MASKS.height * MASKS.width];
@@ -302,9 +350,13 @@ mod tests {
     fn masks_are_soft_repeatable_and_open_half_the_time() {
         assert_eq!(mask(3), mask(3));
         assert_ne!(mask(3), mask(4));
-        assert!(mask(0).iter().all(|m| (0.0..=1.0).contains(m)) && mask(0).iter().any(|m| *m > 0.0 && *m < 1.0));
+        assert!(
+            mask(0).iter().all(|m| (0.0..=1.0).contains(m))
+                && mask(0).iter().any(|m| *m > 0.0 && *m < 1.0)
+        );
         let mean = (0..400).map(|i| mask(i).iter().sum::<f32>() / 378.0).sum::<f32>() / 400.0;
-        // A mask's mean is that of 16 coin flips or fewer (sd 1/8 and somewhat more); of 400 masks five times that over 20.
+        // A mask's mean is that of 16 coin flips or fewer (sd 1/8 and somewhat more); of 400 masks
+        // five times that over 20.
         assert!((mean - 0.5).abs() < 0.04, "{mean}");
     }
 
@@ -320,9 +372,14 @@ mod tests {
         };
         let (few, many) = (sums(20), sums(800));
         let means = many.means(800);
-        assert_eq!(means.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i), Some(200));
+        assert_eq!(
+            means.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i),
+            Some(200)
+        );
         let read = |s: &Sums, n: usize, what: &str| s.confidence(n)[what].as_f64().unwrap();
-        assert!(read(&many, 800, "split_half_correlation") > read(&few, 20, "split_half_correlation"));
+        assert!(
+            read(&many, 800, "split_half_correlation") > read(&few, 20, "split_half_correlation")
+        );
         assert!(read(&many, 800, "standard_error_mean") < read(&few, 20, "standard_error_mean"));
     }
 }

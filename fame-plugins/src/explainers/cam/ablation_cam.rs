@@ -12,9 +12,11 @@ use super::{Cam, LayerMap, cam, finish::range, planes::Planes, probe::Probe};
 /// How a channel is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Ablation {
-    /// The channel becomes 0, w_c = (y − y_c) / |y|: what the paper says, with a sign that does not turn round where y < 0.
+    /// The channel becomes 0, w_c = (y − y_c) / |y|: what the paper says, with a sign that does not
+    /// turn round where y < 0.
     Zero,
-    /// As pytorch-grad-cam does: 0 if the layer's smallest value is exactly 0, else that value less 1e7 (which saturates whatever follows); w_c = (y − y_c) / y.
+    /// As pytorch-grad-cam does: 0 if the layer's smallest value is exactly 0, else that value less
+    /// 1e7 (which saturates whatever follows); w_c = (y − y_c) / y.
     PytorchGradCam,
 }
 
@@ -22,11 +24,13 @@ pub enum Ablation {
 const FAR_BELOW: f32 = 1e7;
 
 cam! {
-    /// Ablation-CAM: Σ_c w_c · a_c with w_c the share of y that is lost when channel c of the layer is taken away, then ReLU.
+    /// Ablation-CAM: Σ_c w_c · a_c with w_c the share of y that is lost when channel c of the layer
+    /// is taken away, then ReLU.
     ///
     /// No gradient: one forward pass from the layer for each channel, a few at a time.
     AblationCam {
-        /// How a channel is taken away. Default: `Zero` (preset Paper), `PytorchGradCam` (preset Authors).
+        /// How a channel is taken away. Default: `Zero` (preset Paper), `PytorchGradCam` (preset
+        /// Authors).
         ablation: Option<Ablation> = None,
     }
     summary: "Channels weighted by what the score loses without them; no gradient",
@@ -78,8 +82,16 @@ mod tests {
     #[test]
     fn the_library_turns_the_sign_of_negative_scores_and_ablates_far_below() {
         let a = planes(&[&[1., 0.], &[0., 1.]]);
-        assert_eq!(weights(Ablation::PytorchGradCam, -4.0, &a, |c, put| [-5.0, -3.0][c] + put), [-0.25, 0.25]);
+        assert_eq!(
+            weights(Ablation::PytorchGradCam, -4.0, &a, |c, put| [-5.0, -3.0][c] + put),
+            [-0.25, 0.25]
+        );
         let signed = planes(&[&[1., -1.], &[0., 1.]]);
-        assert_eq!(weights(Ablation::PytorchGradCam, 1.0, &signed, |_, put| f32::from(u8::from(put == -1.0 - FAR_BELOW))), [0., 0.]);
+        assert_eq!(
+            weights(Ablation::PytorchGradCam, 1.0, &signed, |_, put| f32::from(u8::from(
+                put == -1.0 - FAR_BELOW
+            ))),
+            [0., 0.]
+        );
     }
 }

@@ -10,9 +10,11 @@ use super::{
 };
 
 cam! {
-    /// EigenCAM: the layer's cells, centred, projected on the direction of channel space in which they vary most; then ReLU.
+    /// EigenCAM: the layer's cells, centred, projected on the direction of channel space in which
+    /// they vary most; then ReLU.
     ///
-    /// It knows nothing of y: every class has the same map. The singular vector's sign is arbitrary, and libraries leave it to chance; here `sign` decides.
+    /// It knows nothing of y: every class has the same map. The singular vector's sign is
+    /// arbitrary, and libraries leave it to chance; here `sign` decides.
     EigenCam {
         /// Which end of the component is shown.
         sign: Sign = Sign::default(),

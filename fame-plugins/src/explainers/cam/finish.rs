@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 /// How layer maps are normalised. Either way values end in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Finish {
-    /// ReLU, divide by the maximum, enlarge, mean over layers, divide by the maximum: zero stays zero (the FAME paper's words). Default of preset Paper.
+    /// ReLU, divide by the maximum, enlarge, mean over layers, divide by the maximum: zero stays
+    /// zero (the FAME paper's words). Default of preset Paper.
     MaxNorm,
-    /// As pytorch-grad-cam does: ReLU, (m − min) / (1e-7 + max(m − min)), enlarge, mean over layers, the same again. Where every cell is above zero the floor is
-    /// taken away, twice. Default of preset Authors.
+    /// As pytorch-grad-cam does: ReLU, (m − min) / (1e-7 + max(m − min)), enlarge, mean over
+    /// layers, the same again. Where every cell is above zero the floor is taken away, twice.
+    /// Default of preset Authors.
     PytorchGradCam,
 }
 
@@ -26,7 +28,8 @@ impl Finish {
         }
     }
 
-    /// Stretches values ≥ 0. False when there is nothing left to see: all values are zero, or the same and the floor is taken away.
+    /// Stretches values ≥ 0. False when there is nothing left to see: all values are zero, or the
+    /// same and the floor is taken away.
     pub(super) fn normalise(self, map: &mut [f32]) -> bool {
         let (min, max) = range(map);
         match self {
@@ -40,7 +43,8 @@ impl Finish {
 
 /// Smallest and largest value.
 pub(super) fn range(map: &[f32]) -> (f32, f32) {
-    map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
+    map.iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
 }
 
 /// `(m − min) / (epsilon + max(m − min))`, in place.
@@ -68,7 +72,8 @@ pub(super) enum Corners {
     Aligned,
 }
 
-/// Bilinear interpolation of `plane` from `(height, width)` to another size, without antialiasing; the border is continued.
+/// Bilinear interpolation of `plane` from `(height, width)` to another size, without antialiasing;
+/// the border is continued.
 pub(super) fn bilinear(
     plane: &[f32],
     (height, width): (usize, usize),
@@ -78,7 +83,8 @@ pub(super) fn bilinear(
     let (rows, columns) = (taps(height, to_height, corners), taps(width, to_width, corners));
     let mut out = Vec::with_capacity(to_height * to_width);
     for &(top, bottom, down) in &rows {
-        let (upper, lower) = (&plane[top * width..(top + 1) * width], &plane[bottom * width..(bottom + 1) * width]);
+        let (upper, lower) =
+            (&plane[top * width..(top + 1) * width], &plane[bottom * width..(bottom + 1) * width]);
         for &(left, right, across) in &columns {
             let along = |row: &[f32]| row[left] + (row[right] - row[left]) * across;
             let (u, l) = (along(upper), along(lower));
@@ -88,7 +94,8 @@ pub(super) fn bilinear(
     out
 }
 
-/// For each new sample the two old ones around it, and how far it is on the way from the first to the second.
+/// For each new sample the two old ones around it, and how far it is on the way from the first to
+/// the second.
 fn taps(from: usize, to: usize, corners: Corners) -> Vec<(usize, usize, f32)> {
     let last = from - 1;
     let place = |i: usize| match corners {
@@ -114,9 +121,14 @@ mod tests {
         let line = [0.0, 1.0];
         assert_eq!(bilinear(&line, (1, 2), (1, 4), Corners::HalfPixel), [0.0, 0.25, 0.75, 1.0]);
         let aligned = bilinear(&line, (1, 2), (1, 4), Corners::Aligned);
-        assert!(aligned.iter().zip([0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0]).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(
+            aligned.iter().zip([0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0]).all(|(a, b)| (a - b).abs() < 1e-6)
+        );
         assert_eq!(bilinear(&[3.0], (1, 1), (2, 2), Corners::Aligned), [3.0; 4]);
-        assert_eq!(bilinear(&[1., 2., 3., 4.], (2, 2), (2, 2), Corners::HalfPixel), [1., 2., 3., 4.]);
+        assert_eq!(
+            bilinear(&[1., 2., 3., 4.], (2, 2), (2, 2), Corners::HalfPixel),
+            [1., 2., 3., 4.]
+        );
     }
 
     #[test]
@@ -134,6 +146,9 @@ mod tests {
     fn nothing_to_see_is_said() {
         assert!(!Finish::MaxNorm.normalise(&mut [0.0, 0.0]));
         assert!(!Finish::PytorchGradCam.normalise(&mut [3.0, 3.0]));
-        assert!(Finish::MaxNorm.normalise(&mut [3.0, 3.0]), "a map that is the same everywhere has a maximum");
+        assert!(
+            Finish::MaxNorm.normalise(&mut [3.0, 3.0]),
+            "a map that is the same everywhere has a maximum"
+        );
     }
 }

@@ -14,27 +14,36 @@ use serde::{Deserialize, Serialize};
 use super::finish::{Corners, Finish, bilinear, min_max};
 use crate::explainers::aimed::{self, InputRow, Made, Method, Running, Scalar};
 
-/// The two published programs that are called FullGrad. They differ in layers, normalisation and enlarging.
+/// The two published programs that are called FullGrad. They differ in layers, normalisation and
+/// enlarging.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FullGradForm {
-    /// The authors' (idiap/fullgrad-saliency): every bias with a place in the picture; |b · dy/db| stretched to 0..=1 over all channels of a layer at once
-    /// (ε = 1e-6), enlarged with aligned corners, added up.
+    /// The authors' (idiap/fullgrad-saliency): every bias with a place in the picture; |b · dy/db|
+    /// stretched to 0..=1 over all channels of a layer at once (ε = 1e-6), enlarged with aligned
+    /// corners, added up.
     #[default]
     Idiap,
-    /// pytorch-grad-cam's, the FAME paper's "FullGradCAM": biases of `Conv` and `BatchNormalization` only; each **channel** stretched to 0..=1 on its own
-    /// (ε = 1e-7), enlarged from pixel centres, added up. A channel that hardly matters weighs as much as one that does.
+    /// pytorch-grad-cam's, the FAME paper's "FullGradCAM": biases of `Conv` and
+    /// `BatchNormalization` only; each **channel** stretched to 0..=1 on its own (ε = 1e-7),
+    /// enlarged from pixel centres, added up. A channel that hardly matters weighs as much as one
+    /// that does.
     PytorchGradCam,
 }
 
-/// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases, place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ
-/// the absolute value, stretched and enlarged to the picture.
+/// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases,
+/// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value, stretched
+/// and enlarged to the picture.
 ///
-/// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and `completeness` (its share of |y|): near 0 for networks of
-/// convolutions, ReLU, PReLU, pooling and linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an activation brings constants of its own, as
-/// ReLU6 does above 6, nor for GELU, sigmoid, layer normalisation or live norms.
+/// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and
+/// `completeness` (its share of |y|): near 0 for networks of convolutions, ReLU, PReLU, pooling and
+/// linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an activation
+/// brings constants of its own, as ReLU6 does above 6, nor for GELU, sigmoid, layer normalisation
+/// or live norms.
 ///
-/// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the convolution before it; then the convolution carries one bias in place of
-/// the normalisation's: the sum stays the same, and so does this pair's share of the map. A normalisation that stands on its own carries β − γμ/√(σ²+ε).
+/// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the
+/// convolution before it; then the convolution carries one bias in place of the normalisation's:
+/// the sum stays the same, and so does this pair's share of the map. A normalisation that stands on
+/// its own carries β − γμ/√(σ²+ε).
 ///
 /// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -42,11 +51,14 @@ pub enum FullGradForm {
 pub struct FullGrad {
     /// Whose program: `Idiap` or `PytorchGradCam`.
     pub form: FullGradForm,
-    /// What to explain: any loss; y is its value. Default: `Logit()`, for face models `Similarity()`.
+    /// What to explain: any loss; y is its value. Default: `Logit()`, for face models
+    /// `Similarity()`.
     pub loss: Option<Spec>,
-    /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+    /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`;
+    /// without that alias, its output.
     pub layer: Option<LayerChoices>,
-    /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale), `PytorchGradCam` (form PytorchGradCam).
+    /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
+    /// `PytorchGradCam` (form PytorchGradCam).
     pub finish: Option<Finish>,
     /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
     pub roles: Option<Vec<String>>,
@@ -56,8 +68,7 @@ impl Plugin<dyn Explainer> for FullGrad {
     const NAME: &'static str = "FullGrad";
     const SUMMARY: &'static str = "The input's and every bias's share of the score, put together";
     const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
-    const REFERENCE: &'static str =
-        "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
+    const REFERENCE: &'static str = "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
 
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
@@ -69,7 +80,10 @@ impl Plugin<dyn Explainer> for FullGrad {
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let scalar = Scalar::build(self.loss, self.layer, self.roles, with, parts)?;
-        Some(Box::new(Running { scalar, method: OfBiases { form: self.form, finish: self.finish? } }))
+        Some(Box::new(Running {
+            scalar,
+            method: OfBiases { form: self.form, finish: self.finish? },
+        }))
     }
 }
 
@@ -92,11 +106,16 @@ impl OfBiases {
     /// The biases that y depends on, in the graph's order.
     fn terms(&self, aim: &Aim<'_>) -> Result<Vec<Term>> {
         let network = aim.model.network.as_ref();
-        let reaches = |b: &Bias| aim.layers.iter().any(|target| network.check_gradient(target, &Place::Layer(b.layer.clone())).is_ok());
+        let reaches = |b: &Bias| {
+            aim.layers.iter().any(|target| {
+                network.check_gradient(target, &Place::Layer(b.layer.clone())).is_ok()
+            })
+        };
         let term = |bias: Bias| {
             let layer = network.layers().iter().find(|l| l.name == bias.layer);
             let spatial = layer.is_some_and(|l| l.shape.len() == 3);
-            let of_module = layer.is_some_and(|l| matches!(l.op.as_str(), "Conv" | "BatchNormalization"));
+            let of_module =
+                layer.is_some_and(|l| matches!(l.op.as_str(), "Conv" | "BatchNormalization"));
             Term { shown: spatial && (of_module || self.form == FullGradForm::Idiap), bias }
         };
         Ok(network.biases()?.into_iter().filter(reaches).map(term).collect())
@@ -122,13 +141,25 @@ impl OfBiases {
         for channel in rest.chunks_exact(area).take(channels) {
             sum.iter_mut().zip(channel).for_each(|(s, v)| *s += v);
         }
-        map.iter_mut().zip(bilinear(sum, (height, width), size, corners)).for_each(|(m, v)| *m += v);
+        map.iter_mut()
+            .zip(bilinear(sum, (height, width), size, corners))
+            .for_each(|(m, v)| *m += v);
     }
 
-    fn made(&self, row: &InputRow, value: f32, terms: &[Term], gradients: &[Tensor], n: usize) -> Result<Made> {
-        let &[_, height, width] = row.input.shape() else { return Err(fame_core::Error::bug("a picture without three axes.")) };
+    fn made(
+        &self,
+        row: &InputRow,
+        value: f32,
+        terms: &[Term],
+        gradients: &[Tensor],
+        n: usize,
+    ) -> Result<Made> {
+        let &[_, height, width] = row.input.shape() else {
+            return Err(fame_core::Error::bug("a picture without three axes."));
+        };
         let mut map = vec![0.0; height * width];
-        let product = |a: &[f32], b: &[f32]| -> Vec<f32> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
+        let product =
+            |a: &[f32], b: &[f32]| -> Vec<f32> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
         let sum = |share: &Tensor| share.data().iter().map(|v| f64::from(*v)).sum::<f64>();
         let input = Tensor::new(row.input.shape(), product(row.input.data(), gradients[0].row(n)))?;
         self.add(&input, &mut map, (height, width));
@@ -175,7 +206,9 @@ fn times(bias: &Tensor, mut gradient: Tensor) -> Tensor {
 
 impl Method for OfBiases {
     fn check(&self, aim: &Aim<'_>) -> Result<()> {
-        aim.layers.iter().try_for_each(|target| aim.model.network.check_gradient(target, &Place::Input))
+        aim.layers
+            .iter()
+            .try_for_each(|target| aim.model.network.check_gradient(target, &Place::Input))
     }
 
     fn facts(&self, aim: &Aim<'_>) -> Result<Facts> {
@@ -184,7 +217,12 @@ impl Method for OfBiases {
         Ok(facts([("biased_layers", terms.len().into()), ("biased_layers_shown", shown.into())]))
     }
 
-    fn explain(&self, _: &ExplainContext<'_>, aim: &Aim<'_>, rows: &[InputRow]) -> Result<Vec<Result<Made>>> {
+    fn explain(
+        &self,
+        _: &ExplainContext<'_>,
+        aim: &Aim<'_>,
+        rows: &[InputRow],
+    ) -> Result<Vec<Result<Made>>> {
         let terms = self.terms(aim)?;
         let mut taps = aim.taps().with_gradient(Place::Input);
         taps.gradients.extend(terms.iter().map(|t| Place::Layer(t.bias.layer.clone())));

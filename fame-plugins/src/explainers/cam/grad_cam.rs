@@ -7,8 +7,9 @@ use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
 cam! {
     /// Grad-CAM: Σ_c mean_hw(G_c) · a_c with G = dy/da, then ReLU.
     ///
-    /// The mean over places has a meaning where the network itself averages over places (global average pooling). Behind a flattening layer, as in IResNet,
-    /// it mixes gradients that belong to different places: use `HiResCam` there.
+    /// The mean over places has a meaning where the network itself averages over places (global
+    /// average pooling). Behind a flattening layer, as in IResNet, it mixes gradients that belong
+    /// to different places: use `HiResCam` there.
     GradCam {}
     summary: "Channels weighted by their mean gradient",
     example: "GradCam(layer: BeforePooling, loss: Logit(class: Label))",
@@ -17,7 +18,9 @@ cam! {
 
 impl Cam for GradCam {
     fn map(&self, a: &Planes, g: &Planes, _: &dyn Probe) -> Result<LayerMap> {
-        let mean = |plane: &[f32]| (plane.iter().map(|v| f64::from(*v)).sum::<f64>() / plane.len() as f64) as f32;
+        let mean = |plane: &[f32]| {
+            (plane.iter().map(|v| f64::from(*v)).sum::<f64>() / plane.len() as f64) as f32
+        };
         Ok(a.weighted_sum(&g.iter().map(mean).collect::<Vec<_>>()).into())
     }
 }
@@ -29,6 +32,9 @@ mod tests {
     #[test]
     fn weights_are_means_of_the_gradient() {
         // Means 2 and -1.
-        assert_eq!(map(&GradCam::default(), &[&[1., 0.], &[3., 1.]], &[&[4., 0.], &[-1., -1.]]), [-1., -1.]);
+        assert_eq!(
+            map(&GradCam::default(), &[&[1., 0.], &[3., 1.]], &[&[4., 0.], &[-1., -1.]]),
+            [-1., -1.]
+        );
     }
 }

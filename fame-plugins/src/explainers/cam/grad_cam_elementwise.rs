@@ -7,7 +7,8 @@ use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
 cam! {
     /// Grad-CAM-Elementwise: Σ_c ReLU(G_c ⊙ a_c) with G = dy/da.
     ///
-    /// The ReLU stands inside the sum, so channels that speak against y cancel nothing. Where a ≥ 0 (behind a ReLU) it is LayerCAM.
+    /// The ReLU stands inside the sum, so channels that speak against y cancel nothing. Where a ≥ 0
+    /// (behind a ReLU) it is LayerCAM.
     GradCamElementwise {}
     summary: "Gradient times activation, rectified before channels are added",
     example: "GradCamElementwise(layer: BeforePooling)",

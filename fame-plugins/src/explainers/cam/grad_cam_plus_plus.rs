@@ -8,10 +8,12 @@ use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
 const EPSILON: f32 = 1e-6;
 
 cam! {
-    /// Grad-CAM++: Σ_c w_c · a_c with w_c = Σ_hw α ReLU(G) and α = G² / (2G² + (Σ_hw a) G³ + 1e-6), 0 where G = 0; then ReLU.
+    /// Grad-CAM++: Σ_c w_c · a_c with w_c = Σ_hw α ReLU(G) and α = G² / (2G² + (Σ_hw a) G³ + 1e-6),
+    /// 0 where G = 0; then ReLU.
     ///
-    /// G = dy/da of y itself: the exponential of the paper, which would make the higher derivatives these powers, is dropped as in pytorch-grad-cam. Unlike the
-    /// other maps this one changes when y is scaled.
+    /// G = dy/da of y itself: the exponential of the paper, which would make the higher derivatives
+    /// these powers, is dropped as in pytorch-grad-cam. Unlike the other maps this one changes when
+    /// y is scaled.
     GradCamPlusPlus {}
     summary: "Grad-CAM with places weighted by higher powers of the gradient",
     example: "GradCamPlusPlus(layer: BeforePooling)",
@@ -22,7 +24,9 @@ impl Cam for GradCamPlusPlus {
     fn map(&self, a: &Planes, g: &Planes, _: &dyn Probe) -> Result<LayerMap> {
         let weight = |(a, g): (&[f32], &[f32])| {
             let sum: f32 = a.iter().sum();
-            let alpha = |g: f32| if g == 0.0 { 0.0 } else { g * g / (2.0 * g * g + sum * g * g * g + EPSILON) };
+            let alpha = |g: f32| {
+                if g == 0.0 { 0.0 } else { g * g / (2.0 * g * g + sum * g * g * g + EPSILON) }
+            };
             g.iter().map(|g| g.max(0.0) * alpha(*g)).sum()
         };
         let weights: Vec<f32> = a.iter().zip(g.iter()).map(weight).collect();

@@ -7,11 +7,14 @@ use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
 cam! {
     /// HiResCAM: Σ_c G_c ⊙ a_c with G = dy/da, then ReLU.
     ///
-    /// Equal to Grad-CAM where the gradient is the same at all places of a channel (global average pooling and a linear layer behind it), and faithful where it is
-    /// not: for a piecewise linear rest of the network the map before ReLU adds up to y less what the biases give. The map of a face pair is Zhu et al.'s RGrad-CAM.
+    /// Equal to Grad-CAM where the gradient is the same at all places of a channel (global average
+    /// pooling and a linear layer behind it), and faithful where it is not: for a piecewise linear
+    /// rest of the network the map before ReLU adds up to y less what the biases give. The map of a
+    /// face pair is Zhu et al.'s RGrad-CAM.
     ///
-    /// In a transformer with pre-normalisation the tokens entering the last block are only read through a layer normalisation, which is blind to their size: G ⊙ a then adds up to
-    /// zero at every place, and a warning says so.
+    /// In a transformer with pre-normalisation the tokens entering the last block are only read
+    /// through a layer normalisation, which is blind to their size: G ⊙ a then adds up to zero at
+    /// every place, and a warning says so.
     HiResCam {}
     summary: "Gradient times activation, place by place",
     example: "HiResCam(layer: LastConv)",
@@ -40,7 +43,10 @@ mod tests {
 
     #[test]
     fn places_keep_their_own_gradient() {
-        assert_eq!(map(&HiResCam::default(), &[&[1., 2.], &[3., 1.]], &[&[4., 0.], &[-1., -2.]]), [1., -2.]);
+        assert_eq!(
+            map(&HiResCam::default(), &[&[1., 2.], &[3., 1.]], &[&[4., 0.], &[-1., -2.]]),
+            [1., -2.]
+        );
     }
 
     #[test]

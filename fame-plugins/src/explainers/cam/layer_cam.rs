@@ -5,7 +5,8 @@ use fame_core::Result;
 use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
 
 cam! {
-    /// LayerCAM: Σ_c ReLU(G_c) ⊙ a_c with G = dy/da, then ReLU. Made for early layers as well as late ones.
+    /// LayerCAM: Σ_c ReLU(G_c) ⊙ a_c with G = dy/da, then ReLU. Made for early layers as well as
+    /// late ones.
     LayerCam {}
     summary: "Activation weighted by the positive gradient, place by place",
     example: "LayerCam(layer: [BeforePooling, LastConv])",

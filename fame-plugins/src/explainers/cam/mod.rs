@@ -1,4 +1,5 @@
-//! Class activation maps: one file for each formula; the way from a layer to the picture is shared here.
+//! Class activation maps: one file for each formula; the way from a layer to the picture is shared
+//! here.
 //!
 //! ```text
 //! rows ─▶ forward ─▶ layer outputs a, value y ─▶ pull-back ─▶ G = dy/da ─▶ formula ─▶ ReLU, normalise, enlarge ─▶ mean over layers ─▶ map
@@ -7,8 +8,9 @@
 //!                                                                          Probe
 //! ```
 //!
-//! A formula sees one layer of one row as [`Planes`] over a grid and answers with one value for each cell; [`cam!`] gives it the parameters all of them share.
-//! Formulas are those of METHODS, section 4; each file names its paper.
+//! A formula sees one layer of one row as [`Planes`] over a grid and answers with one value for
+//! each cell; [`cam!`] gives it the parameters all of them share. Formulas are those of METHODS,
+//! section 4; each file names its paper.
 
 mod ablation_cam;
 mod eigen_cam;
@@ -54,13 +56,15 @@ use probe::Probe;
 
 /// The formula of a class activation map.
 trait Cam: Send + Sync {
-    /// Whether it reads the gradient. If not, only the forward plan runs, and the gradient it is given is zero.
+    /// Whether it reads the gradient. If not, only the forward plan runs, and the gradient it is
+    /// given is zero.
     const GRADIENT: bool = true;
 
     /// Fills in defaults of the method's own parameters and checks them.
     fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {}
 
-    /// The map of one layer of one row, before ReLU: activation `a` and gradient G = dy/da of the same size, one value for each cell.
+    /// The map of one layer of one row, before ReLU: activation `a` and gradient G = dy/da of the
+    /// same size, one value for each cell.
     fn map(&self, a: &Planes, g: &Planes, ask: &dyn Probe) -> Result<LayerMap>;
 }
 
@@ -81,9 +85,11 @@ impl From<Vec<f32>> for LayerMap {
     }
 }
 
-/// Declares a CAM: its own parameters, then those that all CAMs share. The struct's [`Cam`] is the formula.
+/// Declares a CAM: its own parameters, then those that all CAMs share. The struct's [`Cam`] is the
+/// formula.
 ///
-/// A macro, because RON cannot flatten one struct into another, and every recipe shall read the same.
+/// A macro, because RON cannot flatten one struct into another, and every recipe shall read the
+/// same.
 macro_rules! cam {
     (
         $(#[$doc:meta])*
@@ -94,22 +100,29 @@ macro_rules! cam {
     ) => {
         $(#[$doc])*
         ///
-        /// y is the loss's value as it is: the map shows what raises it. It ends in 0..=1 over the pixels of the picture.
+        /// y is the loss's value as it is: the map shows what raises it. It ends in 0..=1 over the
+        /// pixels of the picture.
         #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name {
             $($(#[$about])* pub $field: $kind,)*
-            /// The layer or layers to look at; maps of several are averaged. A tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`.
+            /// The layer or layers to look at; maps of several are averaged. A tensor's name or an
+            /// alias in quotes, or `LastConv`, `BeforePooling`.
             pub layer: fame_core::LayerChoices,
-            /// What to explain: any loss; y is its value, and the map shows what raises it. Default: `Logit()`, for face models `Similarity()`.
+            /// What to explain: any loss; y is its value, and the map shows what raises it.
+            /// Default: `Logit()`, for face models `Similarity()`.
             pub loss: Option<fame_core::recipe::Spec>,
-            /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+            /// The layer the loss reads. Default: the model's `logits` or, for face models,
+            /// `embedding`; without that alias, its output.
             pub loss_layer: Option<fame_core::LayerChoices>,
-            /// How the layer's values lie over the picture. `Auto` knows `[C, H, W]` and tokens with and without a class token.
+            /// How the layer's values lie over the picture. `Auto` knows `[C, H, W]` and tokens
+            /// with and without a class token.
             pub layout: $crate::explainers::cam::Layout,
-            /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset Authors).
+            /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset
+            /// Authors).
             pub finish: Option<$crate::explainers::cam::Finish>,
-            /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
+            /// Which pictures of a sample to explain, by role. Default: all, each against the other
+            /// frozen.
             pub roles: Option<Vec<String>>,
         }
 
@@ -165,7 +178,12 @@ mod testing {
 
     /// `[channels, 1, width]` from one slice a channel.
     pub(super) fn planes(channels: &[&[f32]]) -> Planes {
-        Planes { channels: channels.len(), height: 1, width: channels[0].len(), data: channels.concat() }
+        Planes {
+            channels: channels.len(),
+            height: 1,
+            width: channels[0].len(),
+            data: channels.concat(),
+        }
     }
 
     /// A network that is a formula: y of a masked picture, y of an ablated channel.

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 /// How a layer's values lie over the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Layout {
-    /// `[C, H, W]` is taken as it stands. Tokens `[T, D]` become a square grid of D channels: all of them when T is a square, else all but the first (the
-    /// class token) when T − 1 is one. Anything else is an error.
+    /// `[C, H, W]` is taken as it stands. Tokens `[T, D]` become a square grid of D channels: all
+    /// of them when T is a square, else all but the first (the class token) when T − 1 is one.
+    /// Anything else is an error.
     #[default]
     Auto,
     /// `[H, W, C]`, as Swin and the inside of ConvNeXt's blocks have it.
     ChannelsLast,
-    /// Tokens `[T, D]`: `skip` at the front belong to no place (class, distillation, registers), then `rows × columns` of the grid, row by row. Tokens behind
-    /// the grid are ignored.
+    /// Tokens `[T, D]`: `skip` at the front belong to no place (class, distillation, registers),
+    /// then `rows × columns` of the grid, row by row. Tokens behind the grid are ignored.
     Tokens {
         /// Tokens in front of the grid.
         skip: usize,
@@ -62,9 +63,14 @@ impl Grid {
                 let side = tokens.saturating_sub(skip).isqrt();
                 (side > 1 && side * side + skip == tokens).then(|| last(channels, side, side, skip))
             }),
-            (Layout::ChannelsLast, &[height, width, channels]) => Some(last(channels, height, width, 0)),
+            (Layout::ChannelsLast, &[height, width, channels]) => {
+                Some(last(channels, height, width, 0))
+            }
             (Layout::Tokens { skip, rows, columns }, &[tokens, channels]) => {
-                let fits = rows.checked_mul(columns).and_then(|n| n.checked_add(skip)).is_some_and(|n| n <= tokens);
+                let fits = rows
+                    .checked_mul(columns)
+                    .and_then(|n| n.checked_add(skip))
+                    .is_some_and(|n| n <= tokens);
                 fits.then(|| last(channels, rows, columns, skip))
             }
             _ => None,
@@ -92,7 +98,8 @@ impl Grid {
         Planes { channels: self.channels, height: self.height, width: self.width, data }
     }
 
-    /// Overwrites channel `c` of one row of the layer, in every cell and, for tokens, in the tokens without a place too.
+    /// Overwrites channel `c` of one row of the layer, in every cell and, for tokens, in the tokens
+    /// without a place too.
     pub(super) fn overwrite(&self, row: &mut [f32], c: usize, value: f32) {
         if self.cell_step == 1 {
             let area = self.height * self.width;
@@ -136,7 +143,9 @@ impl Planes {
     pub(super) fn sum_with(&self, other: &Planes, f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
         let mut sum = vec![0.0f64; self.area()];
         for (mine, theirs) in self.iter().zip(other.iter()) {
-            sum.iter_mut().zip(mine.iter().zip(theirs)).for_each(|(s, (a, b))| *s += f64::from(f(*a, *b)));
+            sum.iter_mut()
+                .zip(mine.iter().zip(theirs))
+                .for_each(|(s, (a, b))| *s += f64::from(f(*a, *b)));
         }
         sum.into_iter().map(|s| s as f32).collect()
     }
@@ -147,7 +156,13 @@ mod tests {
     use super::*;
 
     fn layer(shape: &[usize]) -> Layer {
-        Layer { name: "l".into(), op: "Add".into(), shape: shape.to_vec(), is_output: false, depends_on_input: true }
+        Layer {
+            name: "l".into(),
+            op: "Add".into(),
+            shape: shape.to_vec(),
+            is_output: false,
+            depends_on_input: true,
+        }
     }
 
     #[test]
@@ -164,11 +179,20 @@ mod tests {
     fn a_layout_overrides_the_guess_and_nonsense_is_refused() {
         let row: Vec<f32> = (0..12u8).map(f32::from).collect();
         let tokens = Layout::Tokens { skip: 2, rows: 1, columns: 4 };
-        assert_eq!(Grid::of(&layer(&[6, 2]), tokens).unwrap().read(&row).data, [4., 6., 8., 10., 5., 7., 9., 11.]);
+        assert_eq!(
+            Grid::of(&layer(&[6, 2]), tokens).unwrap().read(&row).data,
+            [4., 6., 8., 10., 5., 7., 9., 11.]
+        );
         let last = Grid::of(&layer(&[2, 3, 2]), Layout::ChannelsLast).unwrap().read(&row);
         assert_eq!(last.data, [0., 2., 4., 6., 8., 10., 1., 3., 5., 7., 9., 11.]);
-        assert!(Grid::of(&layer(&[7, 2]), Layout::Auto).is_err() && Grid::of(&layer(&[48]), Layout::Auto).is_err());
-        assert!(Grid::of(&layer(&[6, 2]), Layout::Tokens { skip: 0, rows: usize::MAX, columns: 2 }).is_err());
+        assert!(
+            Grid::of(&layer(&[7, 2]), Layout::Auto).is_err()
+                && Grid::of(&layer(&[48]), Layout::Auto).is_err()
+        );
+        assert!(
+            Grid::of(&layer(&[6, 2]), Layout::Tokens { skip: 0, rows: usize::MAX, columns: 2 })
+                .is_err()
+        );
     }
 
     #[test]

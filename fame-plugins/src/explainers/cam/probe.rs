@@ -37,8 +37,14 @@ pub(super) struct Live<'a> {
 }
 
 impl Live<'_> {
-    /// Runs `n` variants of the row, as many at once as keep the backend busy and no more: memory does not grow with `n`.
-    fn scores(&self, n: usize, variant: impl Fn(usize) -> Result<Tensor>, of_layer: bool) -> Result<Vec<f32>> {
+    /// Runs `n` variants of the row, as many at once as keep the backend busy and no more: memory
+    /// does not grow with `n`.
+    fn scores(
+        &self,
+        n: usize,
+        variant: impl Fn(usize) -> Result<Tensor>,
+        of_layer: bool,
+    ) -> Result<Vec<f32>> {
         let network = self.with.model.network.as_ref();
         let width = network.preferred_rows().max(1);
         let mut values = Vec::with_capacity(n);

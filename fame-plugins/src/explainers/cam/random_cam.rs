@@ -6,7 +6,8 @@ use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
 use crate::explainers::random::Random;
 
 cam! {
-    /// RandomCAM: Σ_c w_c · a_c with w_c uniform in −1..1, then ReLU. It knows where the layer is active and nothing of y.
+    /// RandomCAM: Σ_c w_c · a_c with w_c uniform in −1..1, then ReLU. It knows where the layer is
+    /// active and nothing of y.
     ///
     /// Weights follow from the run's seed, the item's id, the row's name and the layer's.
     RandomCam {}
@@ -20,7 +21,8 @@ impl Cam for RandomCam {
 
     fn map(&self, a: &Planes, _: &Planes, ask: &dyn Probe) -> Result<LayerMap> {
         let mut random = Random::new(ask.seed());
-        let weights: Vec<f32> = (0..a.channels).map(|_| (2.0 * random.uniform() - 1.0) as f32).collect();
+        let weights: Vec<f32> =
+            (0..a.channels).map(|_| (2.0 * random.uniform() - 1.0) as f32).collect();
         Ok(a.weighted_sum(&weights).into())
     }
 }

@@ -35,7 +35,9 @@ impl<C: Cam> Method for OfLayers<C> {
         for (layer, _) in self.layers(aim)? {
             if C::GRADIENT {
                 let to = Place::Layer(layer.name.clone());
-                aim.layers.iter().try_for_each(|target| aim.model.network.check_gradient(target, &to))?;
+                aim.layers
+                    .iter()
+                    .try_for_each(|target| aim.model.network.check_gradient(target, &to))?;
             }
         }
         Ok(())
@@ -53,16 +55,29 @@ impl<C: Cam> Method for OfLayers<C> {
         Ok(facts([("layers", Value::List(self.layers(aim)?.into_iter().map(about).collect()))]))
     }
 
-    fn explain(&self, with: &ExplainContext<'_>, aim: &Aim<'_>, rows: &[InputRow]) -> Result<Vec<Result<Made>>> {
+    fn explain(
+        &self,
+        with: &ExplainContext<'_>,
+        aim: &Aim<'_>,
+        rows: &[InputRow],
+    ) -> Result<Vec<Result<Made>>> {
         let layers = self.layers(aim)?;
         let (values, seen) = look::<C>(aim, rows, &layers)?;
-        let made = rows.iter().zip(values).zip(seen).map(|((row, value), seen)| self.made(with, aim, row, value, &layers, seen));
+        let made = rows
+            .iter()
+            .zip(values)
+            .zip(seen)
+            .map(|((row, value), seen)| self.made(with, aim, row, value, &layers, seen));
         Ok(made.collect())
     }
 }
 
 /// One pass over all rows: y of each, and each row's outputs and gradients at `layers`.
-fn look<C: Cam>(aim: &Aim<'_>, rows: &[InputRow], layers: &[(&Layer, Grid)]) -> Result<(Vec<f32>, Vec<Vec<Seen>>)> {
+fn look<C: Cam>(
+    aim: &Aim<'_>,
+    rows: &[InputRow],
+    layers: &[(&Layer, Grid)],
+) -> Result<(Vec<f32>, Vec<Vec<Seen>>)> {
     let mut taps = aim.taps();
     for (layer, _) in layers {
         if !taps.layers.contains(&layer.name) {
@@ -76,10 +91,15 @@ fn look<C: Cam>(aim: &Aim<'_>, rows: &[InputRow], layers: &[(&Layer, Grid)]) -> 
     let pass = aim.model.network.forward(&batch, &taps)?;
     let targets: Vec<&Target> = rows.iter().map(|r| &r.aimed.target).collect();
     let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
-    let outputs = layers.iter().map(|(layer, _)| pass.output(&layer.name)).collect::<Result<Vec<_>>>()?;
-    let gradients = if C::GRADIENT { pass.gradient(&aim.seeds(evaluation.cotangents))? } else { Vec::new() };
+    let outputs =
+        layers.iter().map(|(layer, _)| pass.output(&layer.name)).collect::<Result<Vec<_>>>()?;
+    let gradients =
+        if C::GRADIENT { pass.gradient(&aim.seeds(evaluation.cotangents))? } else { Vec::new() };
     let row = |n: usize| {
-        let at = |(l, output): (usize, &Tensor)| Seen { output: output.row_tensor(n), gradient: gradients.get(l).map(|g| g.row_tensor(n)) };
+        let at = |(l, output): (usize, &Tensor)| Seen {
+            output: output.row_tensor(n),
+            gradient: gradients.get(l).map(|g| g.row_tensor(n)),
+        };
         outputs.iter().enumerate().map(at).collect()
     };
     Ok((evaluation.values, (0..rows.len()).map(row).collect()))
@@ -87,7 +107,9 @@ fn look<C: Cam>(aim: &Aim<'_>, rows: &[InputRow], layers: &[(&Layer, Grid)]) -> 
 
 impl<C: Cam> OfLayers<C> {
     fn layers<'m>(&self, aim: &Aim<'m>) -> Result<Vec<(&'m Layer, Grid)>> {
-        let resolve = |choice| aim.model.layer(choice).and_then(|layer| Ok((layer, Grid::of(layer, self.layout)?)));
+        let resolve = |choice| {
+            aim.model.layer(choice).and_then(|layer| Ok((layer, Grid::of(layer, self.layout)?)))
+        };
         self.layer.0.iter().map(resolve).collect()
     }
 
@@ -107,16 +129,22 @@ impl<C: Cam> OfLayers<C> {
         let mut sum = raw.clone();
         let (mut of_layers, mut warnings, mut why) = (Vec::new(), Vec::new(), None);
         for (&(layer, grid), seen) in layers.iter().zip(seen) {
-            let LayerMap { mut values, facts, warning } = self.of_layer(with, aim, row, value, (layer, grid), seen)?;
+            let LayerMap { mut values, facts, warning } =
+                self.of_layer(with, aim, row, value, (layer, grid), seen)?;
             of_layers.push(Value::Map(facts));
             warnings.extend(warning);
-            let enlarged = |values: &[f32]| bilinear(values, (grid.height, grid.width), size, Corners::HalfPixel);
+            let enlarged = |values: &[f32]| {
+                bilinear(values, (grid.height, grid.width), size, Corners::HalfPixel)
+            };
             raw.iter_mut().zip(enlarged(&values)).for_each(|(r, v)| *r += v / layers.len() as f32);
             let reason = empty(&layer.name, value, &values);
             relu(&mut values);
             if !self.finish.normalise(&mut values) || reason.is_some() {
-                let reason = reason.unwrap_or_else(|| format!("its map of layer `{}` is the same everywhere.", layer.name));
-                // A layer among several is only missing from the mean, as in the library the mean is taken from.
+                let reason = reason.unwrap_or_else(|| {
+                    format!("its map of layer `{}` is the same everywhere.", layer.name)
+                });
+                // A layer among several is only missing from the mean, as in the library the mean
+                // is taken from.
                 if layers.len() > 1 {
                     warnings.push(format!("a layer adds nothing: {reason}"));
                 }
@@ -150,7 +178,11 @@ impl<C: Cam> OfLayers<C> {
             None => Planes { data: vec![0.0; a.data.len()], ..a },
         };
         let seed = seed_of(row.seed, &layer.name);
-        self.formula.map(&a, &g, &Live { with, aim, row, layer: &layer.name, grid, output: seen.output, value, seed })
+        self.formula.map(
+            &a,
+            &g,
+            &Live { with, aim, row, layer: &layer.name, grid, output: seen.output, value, seed },
+        )
     }
 }
 

@@ -25,11 +25,13 @@ pub enum Enlarge {
 }
 
 cam! {
-    /// Score-CAM: Σ_c w_c · a_c with w = softmax_c y(x ⊙ M_c), then ReLU; M_c is channel c enlarged to the picture and stretched to 0..=1.
+    /// Score-CAM: Σ_c w_c · a_c with w = softmax_c y(x ⊙ M_c), then ReLU; M_c is channel c enlarged
+    /// to the picture and stretched to 0..=1.
     ///
-    /// No gradient: one forward pass for each channel, a few at a time. The mask multiplies the network's input, so what it hides has the model's mean colour.
-    /// A channel that is the same everywhere hides everything. The softmax makes the map depend on y's scale: with similarities in −1..=1 all channels weigh nearly
-    /// the same.
+    /// No gradient: one forward pass for each channel, a few at a time. The mask multiplies the
+    /// network's input, so what it hides has the model's mean colour. A channel that is the same
+    /// everywhere hides everything. The softmax makes the map depend on y's scale: with
+    /// similarities in −1..=1 all channels weigh nearly the same.
     ScoreCam {
         /// How channels are enlarged to masks.
         enlarge: Enlarge = Enlarge::default(),
@@ -68,7 +70,8 @@ mod tests {
 
     #[test]
     fn weights_are_the_softmax_of_masked_scores() {
-        // y is what the mask lets through on the left, times ln 3: scores 0 and ln 3, so weights 1/4 and 3/4.
+        // y is what the mask lets through on the left, times ln 3: scores 0 and ln 3, so weights
+        // 1/4 and 3/4.
         let ask = Formula { masked: |mask| mask[0] * 3.0f32.ln(), ..Formula::default() };
         let a = planes(&[&[1., 1., 1., 5.], &[4., 0., 0., 0.]]);
         let map = ScoreCam::default().map(&a, &a, &ask).unwrap().values;

@@ -10,7 +10,8 @@ const EPSILON: f32 = 1e-7;
 cam! {
     /// XGrad-CAM: Σ_c w_c · a_c with w_c = Σ_hw (G ⊙ a) / (Σ_hw a + 1e-7), then ReLU.
     ///
-    /// Meant for activations ≥ 0. Where they are signed, a channel's sum can come near zero and its weight grow without bound; a warning says when it does.
+    /// Meant for activations ≥ 0. Where they are signed, a channel's sum can come near zero and its
+    /// weight grow without bound; a warning says when it does.
     XGradCam {}
     summary: "Grad-CAM with gradients weighted by where the channel is active",
     example: "XGradCam(layer: BeforePooling)",
@@ -19,7 +20,8 @@ cam! {
 
 impl Cam for XGradCam {
     fn map(&self, a: &Planes, g: &Planes, _: &dyn Probe) -> Result<LayerMap> {
-        // The sum cancelled to below a thousandth of its summands: what is left is rounding and chance.
+        // The sum cancelled to below a thousandth of its summands: what is left is rounding and
+        // chance.
         let mut cancelled = 0;
         let mut weight = |(a, g): (&[f32], &[f32])| {
             let (sum, size) = a.iter().fold((0.0f32, 0.0f32), |(s, n), v| (s + v, n + v.abs()));
@@ -47,6 +49,12 @@ mod tests {
     #[test]
     fn a_cancelling_channel_is_reported() {
         let signed = planes(&[&[1.0, -1.0]]);
-        assert!(XGradCam::default().map(&signed, &signed, &Formula::default()).unwrap().warning.is_some());
+        assert!(
+            XGradCam::default()
+                .map(&signed, &signed, &Formula::default())
+                .unwrap()
+                .warning
+                .is_some()
+        );
     }
 }

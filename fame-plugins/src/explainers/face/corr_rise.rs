@@ -28,9 +28,11 @@ use super::{
 /// How scores enter the correlation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Correlation {
-    /// Pearson's: as they are (the FAME paper). Unchanged when scores are scaled by a positive number and shifted.
+    /// Pearson's: as they are (the FAME paper). Unchanged when scores are scaled by a positive
+    /// number and shifted.
     Pearson,
-    /// Spearman's: their ranks (the code behind the FAME paper's tables). The mask has two values only, so ranking it changes nothing.
+    /// Spearman's: their ranks (the code behind the FAME paper's tables). The mask has two values
+    /// only, so ranking it changes nothing.
     Rank,
 }
 
@@ -39,15 +41,18 @@ pub enum Correlation {
 pub enum Ties {
     /// Equal scores share the mean of their ranks: all scores equal means no correlation anywhere.
     Average,
-    /// Equal scores are ranked in the order of their masks, as the authors' code does: with many ties it invents correlations.
+    /// Equal scores are ranked in the order of their masks, as the authors' code does: with many
+    /// ties it invents correlations.
     Ordinal,
 }
 
-/// Correlation-based RISE. N masks hide random square patches of one picture; c_i is the similarity of the masked picture to the other, unmasked one;
-/// S(pixel) is the correlation over i of "the pixel is visible" with c_i. `similar` is S above zero, `dissimilar` what is below.
+/// Correlation-based RISE. N masks hide random square patches of one picture; c_i is the similarity
+/// of the masked picture to the other, unmasked one; S(pixel) is the correlation over i of "the
+/// pixel is visible" with c_i. `similar` is S above zero, `dissimilar` what is below.
 ///
-/// The same masks serve every pair and both pictures, so that maps differ by pictures only. A pixel that is always or never hidden has S = 0. Masks are
-/// kept as the corners of their patches and scores as N numbers; no mask is stored.
+/// The same masks serve every pair and both pictures, so that maps differ by pictures only. A pixel
+/// that is always or never hidden has S = 0. Masks are kept as the corners of their patches and
+/// scores as N numbers; no mask is stored.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorrRise {
@@ -59,7 +64,8 @@ pub struct CorrRise {
     pub masks: usize,
     /// Patches of each mask. Default: 10 (preset Paper), 3 (preset Authors).
     pub patches: Option<usize>,
-    /// Side of a patch in pixels of the network's input, whatever its size. 30 is meant for faces of 112 × 112.
+    /// Side of a patch in pixels of the network's input, whatever its size. 30 is meant for faces
+    /// of 112 × 112.
     pub patch: usize,
     /// `Pearson` (preset Paper) or `Rank` (preset Authors).
     pub correlation: Option<Correlation>,
@@ -95,7 +101,8 @@ impl Default for CorrRise {
 
 impl Plugin<dyn Explainer> for CorrRise {
     const NAME: &'static str = "CorrRise";
-    const SUMMARY: &'static str = "Hides random patches and correlates each pixel's visibility with the similarity";
+    const SUMMARY: &'static str =
+        "Hides random patches and correlates each pixel's visibility with the similarity";
     const EXAMPLE: &'static str = "CorrRise(masks: 500, patches: 10, correlation: Pearson)";
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, CorrRISE, WACV 2024, arXiv 2305.08546; masks and ranks: the FAME authors' code";
 
@@ -113,7 +120,11 @@ impl Plugin<dyn Explainer> for CorrRise {
         parts.check("masks", (2..=1_000_000).contains(&self.masks), "must be 2 to 1000000");
         parts.check("patches", (1..=1000).contains(&patches), "must be 1 to 1000");
         parts.check("patch", self.patch > 0, "must be at least 1 pixel");
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
     }
 
     fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
@@ -137,9 +148,12 @@ impl Explainer for Running {
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
-        let prepared = Aim::new(with.model, &self.parameters.layer, self.loss.plugin.as_ref()).and_then(|aim| Ok((aim, self.masks(with)?)));
+        let prepared = Aim::new(with.model, &self.parameters.layer, self.loss.plugin.as_ref())
+            .and_then(|aim| Ok((aim, self.masks(with)?)));
         match prepared {
-            Ok((aim, masks)) => per_sample(with, samples, |sample, meter| self.sample(&aim, &masks, sample, meter)),
+            Ok((aim, masks)) => {
+                per_sample(with, samples, |sample, meter| self.sample(&aim, &masks, sample, meter))
+            }
             Err(e) => samples.iter().map(|_| Err(e.clone())).collect(),
         }
     }
@@ -154,9 +168,17 @@ impl Running {
         PatchMasks::draw(seed, masks, patches.unwrap_or(10), patch, (input.height, input.width))
     }
 
-    fn sample(&self, aim: &Aim<'_>, masks: &PatchMasks, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
+    fn sample(
+        &self,
+        aim: &Aim<'_>,
+        masks: &PatchMasks,
+        sample: &Sample,
+        meter: &mut Meter<'_>,
+    ) -> Result<Explanation> {
         let parameters = &self.parameters;
-        let rows = aim.rows(sample, parameters.roles.as_deref()).map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
+        let rows = aim
+            .rows(sample, parameters.roles.as_deref())
+            .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         meter.begin(rows.len() * parameters.masks);
         let facts_of_all = facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]);
         let mut explanation = Explanation { facts: facts_of_all, ..Explanation::default() };
@@ -166,7 +188,8 @@ impl Running {
             let (height, width) = question.size();
             let alter = |index: usize, copy: &mut fame_core::Tensor| {
                 for channel in 0..input.channels {
-                    let (fill, plane) = (parameters.fill.value(input, channel), copy.row_mut(channel));
+                    let (fill, plane) =
+                        (parameters.fill.value(input, channel), copy.row_mut(channel));
                     masks.hidden(index, |pixel| plane[pixel] = fill);
                 }
             };
@@ -182,8 +205,13 @@ impl Running {
                 _ => scores.iter().map(|s| f64::from(*s)).collect(),
             };
             let map = plane(&correlate(masks, &scores, height * width), height, width)?;
-            // The correlation's sign says which half a pixel belongs to; the loss's own word for it would stand there twice.
-            let base = if matches!(row.target.name.as_str(), "similar" | "dissimilar") { &row.role } else { &row.name };
+            // The correlation's sign says which half a pixel belongs to; the loss's own word for it
+            // would stand there twice.
+            let base = if matches!(row.target.name.as_str(), "similar" | "dissimilar") {
+                &row.role
+            } else {
+                &row.name
+            };
             self.finish.finish_both(base, &row.role, &map, &facts, &mut explanation)?;
         }
         Ok(explanation)
@@ -192,7 +220,8 @@ impl Running {
 
 /// Smallest, largest and mean score.
 fn spread(scores: &[f32]) -> fame_core::record::Facts {
-    let (low, high) = scores.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), s| (l.min(*s), h.max(*s)));
+    let (low, high) =
+        scores.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), s| (l.min(*s), h.max(*s)));
     let mean = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len() as f64;
     facts([("score_min", low.into()), ("score_max", high.into()), ("score_mean", mean.into())])
 }
@@ -209,7 +238,11 @@ fn ranks(scores: &[f32], ties: Ties) -> Vec<f64> {
     let mut ranks = vec![0.0; scores.len()];
     let mut first = 0;
     while first < order.len() {
-        let equal = order[first..].iter().take_while(|i| scores[**i] == scores[order[first]]).count().max(1);
+        let equal = order[first..]
+            .iter()
+            .take_while(|i| scores[**i] == scores[order[first]])
+            .count()
+            .max(1);
         for (k, index) in order[first..first + equal].iter().enumerate() {
             ranks[*index] = match ties {
                 Ties::Ordinal => (first + k + 1) as f64,
@@ -222,16 +255,19 @@ fn ranks(scores: &[f32], ties: Ties) -> Vec<f64> {
     ranks
 }
 
-/// Pearson's correlation of every pixel's visibility with the scores; 0 where a pixel or the scores never vary.
+/// Pearson's correlation of every pixel's visibility with the scores; 0 where a pixel or the scores
+/// never vary.
 ///
-/// With h the indicator of "hidden", n its count and c centred: corr(visible, c) = −corr(hidden, c) = −Σ_{hidden} c / √(n·(1 − n/N)·Σc²), so one running
-/// sum and one count per pixel suffice.
+/// With h the indicator of "hidden", n its count and c centred: corr(visible, c) = −corr(hidden, c)
+/// = −Σ_{hidden} c / √(n·(1 − n/N)·Σc²), so one running sum and one count per pixel suffice.
 fn correlate(masks: &PatchMasks, scores: &[f64], area: usize) -> Vec<f64> {
     let total = scores.len() as f64;
     let mean = scores.iter().sum::<f64>() / total;
     let energy: f64 = scores.iter().map(|s| (s - mean).powi(2)).sum();
-    // `last` remembers the mask that hid a pixel last: a pixel under two patches of one mask is hidden once.
-    let (mut sums, mut counts, mut last) = (vec![0.0f64; area], vec![0u32; area], vec![u32::MAX; area]);
+    // `last` remembers the mask that hid a pixel last: a pixel under two patches of one mask is
+    // hidden once.
+    let (mut sums, mut counts, mut last) =
+        (vec![0.0f64; area], vec![0u32; area], vec![u32::MAX; area]);
     for (index, score) in scores.iter().enumerate() {
         masks.hidden(index, |pixel| {
             if last[pixel] != index as u32 {
@@ -268,12 +304,14 @@ mod tests {
             })
             .collect();
         let mean = scores.iter().sum::<f64>() / n;
-        let deviation =
-            |values: &dyn Fn(usize) -> f64, mean: f64| (0..scores.len()).map(|i| (values(i) - mean).powi(2)).sum::<f64>().sqrt();
+        let deviation = |values: &dyn Fn(usize) -> f64, mean: f64| {
+            (0..scores.len()).map(|i| (values(i) - mean).powi(2)).sum::<f64>().sqrt()
+        };
         (0..area)
             .map(|p| {
                 let m = visible.iter().map(|v| v[p]).sum::<f64>() / n;
-                let covariance: f64 = (0..scores.len()).map(|i| (visible[i][p] - m) * (scores[i] - mean)).sum();
+                let covariance: f64 =
+                    (0..scores.len()).map(|i| (visible[i][p] - m) * (scores[i] - mean)).sum();
                 let scale = deviation(&|i| visible[i][p], m) * deviation(&|i| scores[i], mean);
                 if scale < 1e-12 { 0.0 } else { covariance / scale }
             })

@@ -1,4 +1,5 @@
-//! `DotDecomposition`: the dot product of two embeddings, taken apart by where in the feature maps it comes from.
+//! `DotDecomposition`: the dot product of two embeddings, taken apart by where in the feature maps
+//! it comes from.
 
 use fame_core::{
     Error, Explanation, LayerChoice, Model, Place, Result, Sample, Seed, Taps, Tensor,
@@ -22,20 +23,25 @@ use super::{
 /// What becomes of b in φ = Σ_i T_i·a_i + b.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum BiasTerm {
-    /// b is taken off the other embedding: a cell's value is Σ_j D[i, j], the cells of both pictures only (Zhu et al.'s demo).
+    /// b is taken off the other embedding: a cell's value is Σ_j D[i, j], the cells of both
+    /// pictures only (Zhu et al.'s demo).
     #[default]
     Dropped,
     /// The other embedding is taken whole: a cell's value also holds its product with b.
     Kept,
 }
 
-/// Activation decomposition for networks whose embedding is linear in a feature map (flatten and dense layers, batch norm, global depthwise convolution,
-/// pooling): φ = Σ_i T_i·a_i + b over the cells i. D[i, j] = (T_i·a_i)·(T_j·a'_j) is what cell i of this picture and cell j of the other add to the dot product;
-/// a cell's value is Σ_j D[i, j]. With `cell`, one cell j of the other picture is asked for alone: where in this picture is what matches it?
+/// Activation decomposition for networks whose embedding is linear in a feature map (flatten and
+/// dense layers, batch norm, global depthwise convolution, pooling): φ = Σ_i T_i·a_i + b over the
+/// cells i. D[i, j] = (T_i·a_i)·(T_j·a'_j) is what cell i of this picture and cell j of the other
+/// add to the dot product; a cell's value is Σ_j D[i, j]. With `cell`, one cell j of the other
+/// picture is asked for alone: where in this picture is what matches it?
 ///
-/// No weights are read. T_i·a_i·u is a_i ⊙ d(φ·u)/da_i summed over channels, and T_j·a'_j is the embedding of a feature map that is zero elsewhere, less b. So it
-/// works on any network, and `linear_gap` in the facts says how far the embedding is from being linear (a warning above 1 %). The cosine with frozen norms is
-/// this dot product scaled, so its map is the same; for live norms use a CAM with `Similarity(norms: Live)`.
+/// No weights are read. T_i·a_i·u is a_i ⊙ d(φ·u)/da_i summed over channels, and T_j·a'_j is the
+/// embedding of a feature map that is zero elsewhere, less b. So it works on any network, and
+/// `linear_gap` in the facts says how far the embedding is from being linear (a warning above 1 %).
+/// The cosine with frozen norms is this dot product scaled, so its map is the same; for live norms
+/// use a CAM with `Similarity(norms: Live)`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DotDecomposition {
@@ -70,10 +76,15 @@ impl Plugin<dyn Explainer> for DotDecomposition {
     const NAME: &'static str = "DotDecomposition";
     const SUMMARY: &'static str = "Takes the embeddings' dot product apart by feature-map cells";
     const EXAMPLE: &'static str = r#"DotDecomposition(layer: "feature_map", bias: Dropped)"#;
-    const REFERENCE: &'static str = "Zhu, Yang & Chen, IEEE TIP 30, 2021, p. 7593: activation decomposition";
+    const REFERENCE: &'static str =
+        "Zhu, Yang & Chen, IEEE TIP 30, 2021, p. 7593: activation decomposition";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
         self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
     }
 
@@ -90,7 +101,8 @@ struct Running {
     finish: Finish,
 }
 
-/// Above this share of |φ·u| the head is not linear enough for its cells to tell the truth. Rounding alone stays below 1e-4.
+/// Above this share of |φ·u| the head is not linear enough for its cells to tell the truth.
+/// Rounding alone stays below 1e-4.
 const LINEAR_ENOUGH: f64 = 0.01;
 
 /// The layers meant, and the grid.
@@ -117,7 +129,9 @@ impl Explainer for Running {
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         match self.head(with.model) {
-            Ok(head) => per_sample(with, samples, |sample, meter| self.sample(with.model, &head, sample, meter)),
+            Ok(head) => per_sample(with, samples, |sample, meter| {
+                self.sample(with.model, &head, sample, meter)
+            }),
             Err(e) => samples.iter().map(|_| Err(e.clone())).collect(),
         }
     }
@@ -127,44 +141,78 @@ impl Running {
     fn head(&self, model: &Model) -> Result<Head> {
         let layer = model.layer(&self.parameters.layer)?;
         let &[_, height, width] = layer.shape.as_slice() else {
-            let message = format!("layer `{}` has shape {:?}; a feature map [C, h, w] is needed.", layer.name, layer.shape);
-            return Err(Error::new("fame::explain::not_spatial", message).with_help("Name the layer before the flattening or pooling."));
+            let message = format!(
+                "layer `{}` has shape {:?}; a feature map [C, h, w] is needed.",
+                layer.name, layer.shape
+            );
+            return Err(Error::new("fame::explain::not_spatial", message)
+                .with_help("Name the layer before the flattening or pooling."));
         };
         if let Some((row, column)) = self.parameters.cell
             && (row >= height || column >= width)
         {
-            let message = format!("cell ({row}, {column}) does not exist: layer `{}` has {height} × {width} cells.", layer.name);
-            return Err(Error::new("fame::explain::cell_range", message).with_help("Rows and columns are counted from 0."));
+            let message = format!(
+                "cell ({row}, {column}) does not exist: layer `{}` has {height} × {width} cells.",
+                layer.name
+            );
+            return Err(Error::new("fame::explain::cell_range", message)
+                .with_help("Rows and columns are counted from 0."));
         }
         let embedding = model.layer(&self.parameters.embedding)?.name.clone();
         Ok(Head { map: layer.name.clone(), embedding, grid: (height, width) })
     }
 
-    fn sample(&self, model: &Model, head: &Head, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
+    fn sample(
+        &self,
+        model: &Model,
+        head: &Head,
+        sample: &Sample,
+        meter: &mut Meter<'_>,
+    ) -> Result<Explanation> {
         let halves = halves(model, head, sample)?;
         let known: Vec<&str> = sample.roles().collect();
-        let roles = self.parameters.roles.clone().unwrap_or_else(|| known.iter().map(|r| (*r).to_owned()).collect());
+        let roles = self
+            .parameters
+            .roles
+            .clone()
+            .unwrap_or_else(|| known.iter().map(|r| (*r).to_owned()).collect());
         meter.begin(roles.len());
         let bias = embedding_of(model, head, &halves[0], &Tensor::zeros(halves[0].map.shape()))?;
         // Only for its facts: an aim that is never evaluated.
-        let aim = Aim { model, layers: vec![head.map.clone(), head.embedding.clone()], loss: &crate::losses::Target::default() };
-        let mut explanation = Explanation { facts: facts([("layers", aim.layer_facts())]), ..Explanation::default() };
+        let aim = Aim {
+            model,
+            layers: vec![head.map.clone(), head.embedding.clone()],
+            loss: &crate::losses::Target::default(),
+        };
+        let mut explanation =
+            Explanation { facts: facts([("layers", aim.layer_facts())]), ..Explanation::default() };
         for role in &roles {
             let find = |wanted: &str| halves.iter().find(|h| h.role == wanted);
             let Some(this) = find(role) else {
-                let mut e =
-                    Error::new("fame::explain::unknown_role", format!("sample `{}` has no picture in the role `{role}`.", sample.id));
+                let mut e = Error::new(
+                    "fame::explain::unknown_role",
+                    format!("sample `{}` has no picture in the role `{role}`.", sample.id),
+                );
                 e.help = fame_core::recipe::suggestion(role, &known, "role");
                 return Err(e);
             };
-            let other = find(sample.other_role(role)?).ok_or_else(|| Error::bug("the other role vanished."))?;
+            let other = find(sample.other_role(role)?)
+                .ok_or_else(|| Error::bug("the other role vanished."))?;
             self.half(model, head, this, other, &bias, &mut explanation)?;
             meter.tick(1);
         }
         Ok(explanation)
     }
 
-    fn half(&self, model: &Model, head: &Head, this: &Half, other: &Half, bias: &[f64], into: &mut Explanation) -> Result<()> {
+    fn half(
+        &self,
+        model: &Model,
+        head: &Head,
+        this: &Half,
+        other: &Half,
+        bias: &[f64],
+        into: &mut Explanation,
+    ) -> Result<()> {
         let towards = self.towards(model, head, other, bias)?;
         let cells = cell_products(model, head, this, &towards)?;
         let whole: f64 = this.phi.iter().zip(&towards).map(|(p, u)| p * u).sum();
@@ -175,7 +223,10 @@ impl Running {
         let gap = (cells.iter().sum::<f64>() + constant - whole).abs() / scale;
         let input = &model.manifest.input;
         let grid: Vec<f32> = cells.iter().map(|c| *c as f32).collect();
-        let raw = Tensor::new([1, input.height, input.width], enlarge(&grid, head.grid, (input.height, input.width)))?;
+        let raw = Tensor::new(
+            [1, input.height, input.width],
+            enlarge(&grid, head.grid, (input.height, input.width)),
+        )?;
         let mut about = facts([
             ("dot_product", whole.into()),
             ("from_cells", cells.iter().sum::<f64>().into()),
@@ -198,7 +249,10 @@ impl Running {
             ));
         }
         let shown = Some(part(&raw, 1.0)?);
-        self.finish.finish(Draft { name, role: this.role.clone(), raw, shown, frame: None, facts: about }, into)
+        self.finish.finish(
+            Draft { name, role: this.role.clone(), raw, shown, frame: None, facts: about },
+            into,
+        )
     }
 
     /// The vector u that this picture's cells are multiplied with.
@@ -222,8 +276,10 @@ impl Running {
 /// Both pictures at both layers.
 fn halves(model: &Model, head: &Head, sample: &Sample) -> Result<Vec<Half>> {
     let roles: Vec<&str> = sample.roles().collect();
-    let inputs = roles.iter().map(|role| picture_input(model, sample, role)).collect::<Result<Vec<_>>>()?;
-    let pass = model.network.forward(&Tensor::stack(&inputs)?, &Taps::of([&head.map, &head.embedding]))?;
+    let inputs =
+        roles.iter().map(|role| picture_input(model, sample, role)).collect::<Result<Vec<_>>>()?;
+    let pass =
+        model.network.forward(&Tensor::stack(&inputs)?, &Taps::of([&head.map, &head.embedding]))?;
     let (maps, phis) = (pass.output(&head.map)?, pass.output(&head.embedding)?);
     let half = |(n, (role, input)): (usize, (&&str, Tensor))| Half {
         role: (*role).to_owned(),
@@ -237,7 +293,8 @@ fn halves(model: &Model, head: &Head, sample: &Sample) -> Result<Vec<Half>> {
 /// φ of a feature map put in the place of `of`'s.
 fn embedding_of(model: &Model, head: &Head, of: &Half, map: &Tensor) -> Result<Vec<f64>> {
     let (value, batch) = (Tensor::stack([map])?, Tensor::stack([&of.input])?);
-    let pass = model.network.forward_from(&head.map, &value, &batch, &Taps::of([&head.embedding]))?;
+    let pass =
+        model.network.forward_from(&head.map, &value, &batch, &Taps::of([&head.embedding]))?;
     Ok(pass.output(&head.embedding)?.row(0).iter().map(|v| f64::from(*v)).collect())
 }
 
@@ -247,18 +304,29 @@ fn cell_products(model: &Model, head: &Head, of: &Half, towards: &[f64]) -> Resu
     let pass = model.network.forward(&Tensor::stack([&of.input])?, &taps)?;
     let cotangent = Tensor::new([1, towards.len()], towards.iter().map(|u| *u as f32).collect())?;
     let gradient = pass.gradient(&[Seed { layer: head.embedding.clone(), cotangent }])?;
-    let gradient = gradient.first().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
+    let gradient =
+        gradient.first().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
     let mut cells = vec![0.0; head.grid.0 * head.grid.1];
-    for (a, g) in of.map.data().chunks_exact(cells.len()).zip(gradient.row(0).chunks_exact(cells.len())) {
-        cells.iter_mut().zip(a.iter().zip(g)).for_each(|(cell, (a, g))| *cell += f64::from(*a) * f64::from(*g));
+    for (a, g) in
+        of.map.data().chunks_exact(cells.len()).zip(gradient.row(0).chunks_exact(cells.len()))
+    {
+        cells
+            .iter_mut()
+            .zip(a.iter().zip(g))
+            .for_each(|(cell, (a, g))| *cell += f64::from(*a) * f64::from(*g));
     }
     Ok(cells)
 }
 
 /// Bilinear enlargement with half-pixel centres; the edge is continued.
-pub(in crate::explainers) fn enlarge(grid: &[f32], (rows, columns): (usize, usize), (height, width): (usize, usize)) -> Vec<f32> {
+pub(in crate::explainers) fn enlarge(
+    grid: &[f32],
+    (rows, columns): (usize, usize),
+    (height, width): (usize, usize),
+) -> Vec<f32> {
     let place = |pixel: usize, from: usize, to: usize| {
-        let at = (((pixel as f32 + 0.5) * from as f32 / to as f32) - 0.5).clamp(0.0, (from - 1) as f32);
+        let at =
+            (((pixel as f32 + 0.5) * from as f32 / to as f32) - 0.5).clamp(0.0, (from - 1) as f32);
         let low = at as usize;
         (low, (low + 1).min(from - 1), at - low as f32)
     };
@@ -267,7 +335,9 @@ pub(in crate::explainers) fn enlarge(grid: &[f32], (rows, columns): (usize, usiz
         let (a, b, t) = place(y, rows, height);
         for x in 0..width {
             let (l, r, u) = place(x, columns, width);
-            let line = |row: usize| grid[row * columns + l] + u * (grid[row * columns + r] - grid[row * columns + l]);
+            let line = |row: usize| {
+                grid[row * columns + l] + u * (grid[row * columns + r] - grid[row * columns + l])
+            };
             out.push(line(a) + t * (line(b) - line(a)));
         }
     }

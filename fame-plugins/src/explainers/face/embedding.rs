@@ -1,6 +1,8 @@
 //! The embeddings of a pair: directions, products, and derivatives through the normalisation.
 
-use fame_core::{Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, Tensor, record::Value, run::Aim};
+use fame_core::{
+    Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, Tensor, record::Value, run::Aim,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,21 +47,34 @@ pub(super) struct Chosen {
 }
 
 /// The chosen sides of a pair: every role of `roles`, or both.
-pub(super) fn sides(model: &Model, layer: &LayerChoice, sample: &Sample, roles: Option<&[String]>) -> Result<Chosen> {
-    // The target of walking towards the other picture is its clean embedding: exactly what is wanted here.
+pub(super) fn sides(
+    model: &Model,
+    layer: &LayerChoice,
+    sample: &Sample,
+    roles: Option<&[String]>,
+) -> Result<Chosen> {
+    // The target of walking towards the other picture is its clean embedding: exactly what is
+    // wanted here.
     let loss = Target { towards: Towards::OtherRole };
     let aim = Aim::new(model, &LayerChoices(vec![layer.clone()]), &loss)?;
     let rows = aim.rows(sample, roles)?;
-    let side = |row: fame_core::run::AimedRow| Side { role: row.role, name: row.name, other: row.target.values };
+    let side = |row: fame_core::run::AimedRow| Side {
+        role: row.role,
+        name: row.name,
+        other: row.target.values,
+    };
     let sides = rows.into_iter().map(side).collect();
     let layer_facts = aim.layer_facts();
-    let layer = aim.layers.into_iter().next().ok_or_else(|| Error::bug("an aim without layers."))?;
+    let layer =
+        aim.layers.into_iter().next().ok_or_else(|| Error::bug("an aim without layers."))?;
     Ok(Chosen { layer, layer_facts, sides })
 }
 
 /// The network's input of the picture in `role`, `[C, H, W]`.
 pub(super) fn picture_input(model: &Model, sample: &Sample, role: &str) -> Result<Tensor> {
-    let picture = sample.picture(role).ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
+    let picture = sample
+        .picture(role)
+        .ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
     model.manifest.input.to_input(&picture.pixels)
 }
 
@@ -75,7 +90,10 @@ pub(super) fn check(model: &Model, layer: &LayerChoice) -> Result<()> {
 pub(super) fn unit(phi: &[f32]) -> Result<(Vec<f64>, f64)> {
     let length = phi.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     if !length.is_finite() || length < NO_DIRECTION {
-        return Err(Error::new("fame::loss::no_direction", "an embedding is zero or not finite, so no similarity to it is defined."));
+        return Err(Error::new(
+            "fame::loss::no_direction",
+            "an embedding is zero or not finite, so no similarity to it is defined.",
+        ));
     }
     Ok((phi.iter().map(|v| f64::from(*v) / length).collect(), length))
 }
@@ -83,12 +101,17 @@ pub(super) fn unit(phi: &[f32]) -> Result<(Vec<f64>, f64)> {
 /// What each dimension adds to the cosine similarity: v_k = φ̂_k · φ̂_other,k. They sum to s.
 pub(super) fn contributions(unit: &[f64], other: &[f64]) -> Result<Vec<f64>> {
     if unit.len() != other.len() {
-        return Err(Error::bug(format!("embeddings of {} and {} values cannot be compared.", unit.len(), other.len())));
+        return Err(Error::bug(format!(
+            "embeddings of {} and {} values cannot be compared.",
+            unit.len(),
+            other.len()
+        )));
     }
     Ok(unit.iter().zip(other).map(|(a, b)| a * b).collect())
 }
 
-/// Turns the derivative of a scalar by φ̂ into its derivative by φ: (c − (c·φ̂)·φ̂) / ‖φ‖; leaves it alone for [`Through::Raw`].
+/// Turns the derivative of a scalar by φ̂ into its derivative by φ: (c − (c·φ̂)·φ̂) / ‖φ‖; leaves
+/// it alone for [`Through::Raw`].
 pub(super) fn through(by: Through, cotangent: &mut [f64], unit: &[f64], length: f64) {
     if by == Through::Raw {
         return;
@@ -106,7 +129,11 @@ mod tests {
         let (a, b) = ([3.0f32, 4.0, 0.0], [0.0f32, 2.0, 0.0]);
         let v = contributions(&unit(&a).unwrap().0, &unit(&b).unwrap().0).unwrap();
         assert!((v.iter().sum::<f64>() - 0.8).abs() < 1e-12);
-        assert!(unit(&[0.0, 0.0]).is_err() && unit(&[f32::NAN]).is_err() && contributions(&[1.0], &[1.0, 0.0]).is_err());
+        assert!(
+            unit(&[0.0, 0.0]).is_err()
+                && unit(&[f32::NAN]).is_err()
+                && contributions(&[1.0], &[1.0, 0.0]).is_err()
+        );
     }
 
     #[test]
@@ -125,7 +152,8 @@ mod tests {
             let (mut up, mut down) = (phi.map(f64::from), phi.map(f64::from));
             up[i] += h;
             down[i] -= h;
-            // Central differences of a smooth function of size 1: h² and rounding / h are both below.
+            // Central differences of a smooth function of size 1: h² and rounding / h are both
+            // below.
             assert!(((value(&up) - value(&down)) / (2.0 * h) - c[i]).abs() < 1e-8);
         }
     }

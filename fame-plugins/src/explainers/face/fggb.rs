@@ -1,4 +1,5 @@
-//! `Fggb`: every dimension of the embedding pulls its own gradient map, weighted by what it adds to the decision.
+//! `Fggb`: every dimension of the embedding pulls its own gradient map, weighted by what it adds to
+//! the decision.
 
 use fame_core::{
     Explanation, LayerChoice, Model, Result, Sample,
@@ -15,32 +16,39 @@ use super::{
         finish::{Finish, plane, specs},
         meter::{Meter, per_sample},
     },
-    embedding::{self, Chosen, Side, Through, contributions, embedding_layer, picture_input, sides, through, unit},
+    embedding::{
+        self, Chosen, Side, Through, contributions, embedding_layer, picture_input, sides, through,
+        unit,
+    },
     pull::{Pull, channel_mean},
 };
 
 /// How the decision threshold θ enters the D weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ThresholdForm {
-    /// w_k = v_k − θ/D: the weights sum to s − θ, so they say which dimensions accept and which reject.
+    /// w_k = v_k − θ/D: the weights sum to s − θ, so they say which dimensions accept and which
+    /// reject.
     #[default]
     Shared,
-    /// w_k = v_k − θ, the FAME paper's text taken literally. Since the v_k sum to s, each is about s/D and nearly all weights are negative: `similar` is
-    /// usually empty for a θ of any size.
+    /// w_k = v_k − θ, the FAME paper's text taken literally. Since the v_k sum to s, each is about
+    /// s/D and nearly all weights are negative: `similar` is usually empty for a θ of any size.
     PerDimension,
 }
 
-/// Feature-guided gradient backpropagation for face verification. For each of the D dimensions of the embedding the gradient G_k with respect to the pixels
-/// becomes a map |G_k| (mean over colours, divided by its Euclidean length); S = Σ_k w_k·|G_k| with w_k = φ̂_k·φ̂_other,k − θ/D. `similar` shows S above zero,
-/// `dissimilar` what is below.
+/// Feature-guided gradient backpropagation for face verification. For each of the D dimensions of
+/// the embedding the gradient G_k with respect to the pixels becomes a map |G_k| (mean over
+/// colours, divided by its Euclidean length); S = Σ_k w_k·|G_k| with w_k = φ̂_k·φ̂_other,k − θ/D.
+/// `similar` shows S above zero, `dissimilar` what is below.
 ///
-/// One forward pass and D pull-backs per picture; the sum runs along, so memory does not grow with D.
+/// One forward pass and D pull-backs per picture; the sum runs along, so memory does not grow with
+/// D.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fggb {
     /// The embedding: a tensor's name or an alias in quotes, or `Output`.
     pub layer: LayerChoice,
-    /// Decision threshold θ on the cosine similarity, −1..=1. 0 explains the similarity itself; a verifier's own threshold explains its decision.
+    /// Decision threshold θ on the cosine similarity, −1..=1. 0 explains the similarity itself; a
+    /// verifier's own threshold explains its decision.
     pub threshold: f32,
     /// `Shared` (θ/D for each dimension) or `PerDimension` (θ for each).
     pub threshold_form: ThresholdForm,
@@ -67,14 +75,25 @@ impl Default for Fggb {
 
 impl Plugin<dyn Explainer> for Fggb {
     const NAME: &'static str = "Fggb";
-    const SUMMARY: &'static str = "One gradient map for each embedding dimension, weighted by what it adds to the match";
+    const SUMMARY: &'static str =
+        "One gradient map for each embedding dimension, weighted by what it adds to the match";
     const EXAMPLE: &'static str = r#"Fggb(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, FGGB, FG 2024, arXiv 2403.04549; normalisation and blur: the FAME authors' code";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("threshold", (-1.0..=1.0).contains(&self.threshold), "must be a cosine, -1 to 1");
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
-        self.map.get_or_insert_with(|| specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"]));
+        parts.check(
+            "threshold",
+            (-1.0..=1.0).contains(&self.threshold),
+            "must be a cosine, -1 to 1",
+        );
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
+        self.map.get_or_insert_with(|| {
+            specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"])
+        });
     }
 
     fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
@@ -102,9 +121,11 @@ impl Explainer for Running {
 
 impl Running {
     fn sample(&self, model: &Model, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
-        let Chosen { layer, layer_facts, sides } = sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
+        let Chosen { layer, layer_facts, sides } =
+            sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
         meter.begin(sides.iter().map(|side| side.other.len()).sum());
-        let mut explanation = Explanation { facts: facts([("layers", layer_facts)]), ..Explanation::default() };
+        let mut explanation =
+            Explanation { facts: facts([("layers", layer_facts)]), ..Explanation::default() };
         for side in &sides {
             let (sum, facts) = self.sum(model, &layer, sample, side, meter)?;
             let input = &model.manifest.input;
@@ -115,7 +136,14 @@ impl Running {
     }
 
     /// S of one side, row-major, and what it was made of.
-    fn sum(&self, model: &Model, layer: &str, sample: &Sample, side: &Side, meter: &mut Meter<'_>) -> Result<(Vec<f64>, Facts)> {
+    fn sum(
+        &self,
+        model: &Model,
+        layer: &str,
+        sample: &Sample,
+        side: &Side,
+        meter: &mut Meter<'_>,
+    ) -> Result<(Vec<f64>, Facts)> {
         let parameters = &self.parameters;
         let input = picture_input(model, sample, &side.role)?;
         let dimensions = side.other.len();
@@ -137,7 +165,8 @@ impl Running {
             if size == 0.0 {
                 silent += 1;
             } else {
-                // The authors add 1e-8 to the length; no gradient of a working network is that small, and a NaN must stay visible.
+                // The authors add 1e-8 to the length; no gradient of a working network is that
+                // small, and a NaN must stay visible.
                 sum.iter_mut().zip(&mean).for_each(|(s, m)| *s += weights[k] * m / size);
             }
             meter.tick(1);
@@ -170,7 +199,8 @@ mod tests {
     use super::*;
 
     proptest::proptest! {
-        /// Σ w = s − θ when θ is shared, so Σ w = s at θ = 0; up to rounding of sums in double precision.
+        /// Σ w = s − θ when θ is shared, so Σ w = s at θ = 0; up to rounding of sums in double
+        /// precision.
         #[test]
         fn weights_sum_to_the_similarity_above_the_threshold(
             a in proptest::collection::vec(-1f32..1.0, 48), b in proptest::collection::vec(-1f32..1.0, 48), threshold in -1f64..1.0,

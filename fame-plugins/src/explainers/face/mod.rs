@@ -1,6 +1,7 @@
 //! Explainers of face pairs: what speaks for a match, and what against it.
 //!
-//! Each explains both pictures of a pair, one against the other as it is, and names its maps `{role}_similar` and `{role}_dissimilar`.
+//! Each explains both pictures of a pair, one against the other as it is, and names its maps
+//! `{role}_similar` and `{role}_dissimilar`.
 
 mod corr_rise;
 mod dot_decomposition;

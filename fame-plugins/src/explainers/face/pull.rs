@@ -4,8 +4,9 @@ use fame_core::{Error, Model, Place, Result, Seed, Taps, Tensor, contract::Pass}
 
 /// One picture passed forward once, ready to be asked for d(anything of its embedding) / d(pixels).
 ///
-/// The batch holds the picture as often as the backend has workers, so that as many cotangents are pulled back at once; memory is that of one batch of
-/// activations and one batch of gradients, whatever the number of cotangents.
+/// The batch holds the picture as often as the backend has workers, so that as many cotangents are
+/// pulled back at once; memory is that of one batch of activations and one batch of gradients,
+/// whatever the number of cotangents.
 pub(super) struct Pull<'n> {
     pass: Box<dyn Pass + 'n>,
     layer: String,
@@ -21,7 +22,13 @@ impl<'n> Pull<'n> {
         let batch = Tensor::stack(std::iter::repeat_n(input, copies))?;
         let pass = model.network.forward(&batch, &Taps::of([layer]).with_gradient(Place::Input))?;
         let embedding = pass.output(layer)?.row(0).to_vec();
-        Ok(Self { pass, layer: layer.to_owned(), copies, embedding, std: model.manifest.input.std.clone() })
+        Ok(Self {
+            pass,
+            layer: layer.to_owned(),
+            copies,
+            embedding,
+            std: model.manifest.input.std.clone(),
+        })
     }
 
     /// The picture's embedding.
@@ -29,7 +36,8 @@ impl<'n> Pull<'n> {
         &self.embedding
     }
 
-    /// Pulls cotangent number 0, 1, … `count` back and hands over each gradient with respect to pixels in 0..=1, row-major `[C, H, W]`, in order.
+    /// Pulls cotangent number 0, 1, … `count` back and hands over each gradient with respect to
+    /// pixels in 0..=1, row-major `[C, H, W]`, in order.
     pub(super) fn each(
         &self,
         count: usize,
@@ -45,8 +53,10 @@ impl<'n> Pull<'n> {
                     *to = from as f32;
                 }
             }
-            let mut gradient = self.pass.gradient(&[Seed { layer: self.layer.clone(), cotangent: seeds }])?;
-            let mut gradient = gradient.pop().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
+            let mut gradient =
+                self.pass.gradient(&[Seed { layer: self.layer.clone(), cotangent: seeds }])?;
+            let mut gradient =
+                gradient.pop().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
             for (row, k) in these.enumerate() {
                 let of_pixels = gradient.row_mut(row);
                 // d/d(pixel) = d/d(input) / std, channel by channel.

@@ -1,4 +1,5 @@
-//! `Xssab`: the dimensions that speak for a match pull one map, those that speak against it another.
+//! `Xssab`: the dimensions that speak for a match pull one map, those that speak against it
+//! another.
 
 use fame_core::{
     Explanation, LayerChoice, Model, Result, Sample, Tensor,
@@ -16,27 +17,34 @@ use super::{
         finish::{Draft, Finish, plane, specs},
         meter::{Meter, per_sample},
     },
-    embedding::{self, Chosen, Side, Through, contributions, embedding_layer, picture_input, sides, through, unit},
+    embedding::{
+        self, Chosen, Side, Through, contributions, embedding_layer, picture_input, sides, through,
+        unit,
+    },
     pull::{Pull, channel_mean},
 };
 
-/// Similarity score argument backpropagation. A dimension speaks for the match when its share of the similarity v_k = φ̂_k·φ̂_other,k is at least θ/D, else
-/// against it. y+ and y− are the sums of the shares of either kind with the kept dimensions frozen; map± = mean over colours of |dy±/dx|.
+/// Similarity score argument backpropagation. A dimension speaks for the match when its share of
+/// the similarity v_k = φ̂_k·φ̂_other,k is at least θ/D, else against it. y+ and y− are the sums of
+/// the shares of either kind with the kept dimensions frozen; map± = mean over colours of |dy±/dx|.
 ///
-/// `similar` is map+, `dissimilar` map−, `combined` their difference, moved so that 0.5 is neutral, 1 speaks for the match and 0 against it. Two
-/// pull-backs per picture. The FAME paper speaks of an average over dimensions: the same map up to its scale.
+/// `similar` is map+, `dissimilar` map−, `combined` their difference, moved so that 0.5 is neutral,
+/// 1 speaks for the match and 0 against it. Two pull-backs per picture. The FAME paper speaks of an
+/// average over dimensions: the same map up to its scale.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Xssab {
     /// The embedding: a tensor's name or an alias in quotes, or `Output`.
     pub layer: LayerChoice,
-    /// Decision threshold θ on the cosine similarity, −1..=1. The authors use the equal error rate's on LFW.
+    /// Decision threshold θ on the cosine similarity, −1..=1. The authors use the equal error
+    /// rate's on LFW.
     pub threshold: f32,
     /// Differentiate the `Unit` embedding (the authors) or the `Raw` one.
     pub through: Through,
     /// Also make the combined map.
     pub combined: bool,
-    /// Steps from map+ and map− to the finished maps; `combined` is only scaled. Default: the maximum becomes 1, no blur.
+    /// Steps from map+ and map− to the finished maps; `combined` is only scaled. Default: the
+    /// maximum becomes 1, no blur.
     pub map: Option<Vec<Spec>>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
@@ -44,19 +52,35 @@ pub struct Xssab {
 
 impl Default for Xssab {
     fn default() -> Self {
-        Self { layer: embedding_layer(), threshold: 0.0, through: Through::default(), combined: true, map: None, roles: None }
+        Self {
+            layer: embedding_layer(),
+            threshold: 0.0,
+            through: Through::default(),
+            combined: true,
+            map: None,
+            roles: None,
+        }
     }
 }
 
 impl Plugin<dyn Explainer> for Xssab {
     const NAME: &'static str = "Xssab";
-    const SUMMARY: &'static str = "Gradient of the similarity's shares that speak for a match, and of those against it";
+    const SUMMARY: &'static str =
+        "Gradient of the similarity's shares that speak for a match, and of those against it";
     const EXAMPLE: &'static str = r#"Xssab(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Huber, Luu, Terhörst & Damer, WACV 2024, arXiv 2304.13409";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("threshold", (-1.0..=1.0).contains(&self.threshold), "must be a cosine, -1 to 1");
-        parts.check("roles", self.roles.as_ref().is_none_or(|r| !r.is_empty()), "must name at least one role");
+        parts.check(
+            "threshold",
+            (-1.0..=1.0).contains(&self.threshold),
+            "must be a cosine, -1 to 1",
+        );
+        parts.check(
+            "roles",
+            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
+            "must name at least one role",
+        );
         self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
     }
 
@@ -85,9 +109,11 @@ impl Explainer for Running {
 
 impl Running {
     fn sample(&self, model: &Model, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
-        let Chosen { layer, layer_facts, sides } = sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
+        let Chosen { layer, layer_facts, sides } =
+            sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;
         meter.begin(2 * sides.len());
-        let mut explanation = Explanation { facts: facts([("layers", layer_facts)]), ..Explanation::default() };
+        let mut explanation =
+            Explanation { facts: facts([("layers", layer_facts)]), ..Explanation::default() };
         for side in &sides {
             self.side(model, &layer, sample, side, &mut explanation)?;
             meter.tick(2);
@@ -95,16 +121,27 @@ impl Running {
         Ok(explanation)
     }
 
-    fn side(&self, model: &Model, layer: &str, sample: &Sample, side: &Side, into: &mut Explanation) -> Result<()> {
+    fn side(
+        &self,
+        model: &Model,
+        layer: &str,
+        sample: &Sample,
+        side: &Side,
+        into: &mut Explanation,
+    ) -> Result<()> {
         let input = picture_input(model, sample, &side.role)?;
         let pull = Pull::new(model, layer, &input, 2)?;
         let (unit_phi, length) = unit(pull.embedding())?;
         let other = unit(&side.other)?.0;
         let shares = contributions(&unit_phi, &other)?;
         let kept = keep(&shares, f64::from(self.parameters.threshold));
-        // y+ and y−: one row of frozen weights each, zero where the dimension speaks for the other side.
+        // y+ and y−: one row of frozen weights each, zero where the dimension speaks for the other
+        // side.
         let cotangent = |polarity: usize| {
-            let frozen = other.iter().zip(&kept).map(|(o, for_match)| if *for_match == (polarity == 0) { *o } else { 0.0 });
+            let frozen = other
+                .iter()
+                .zip(&kept)
+                .map(|(o, for_match)| if *for_match == (polarity == 0) { *o } else { 0.0 });
             let mut c: Vec<f64> = frozen.collect();
             through(self.parameters.through, &mut c, &unit_phi, length);
             c
@@ -121,7 +158,10 @@ impl Running {
             ("similarity", shares.iter().sum::<f64>().into()),
             ("threshold", self.parameters.threshold.into()),
             ("dimensions_for", kept.iter().filter(|k| **k).count().into()),
-            ("share_for", shares.iter().zip(&kept).filter(|(_, k)| **k).map(|(v, _)| v).sum::<f64>().into()),
+            (
+                "share_for",
+                shares.iter().zip(&kept).filter(|(_, k)| **k).map(|(v, _)| v).sum::<f64>().into(),
+            ),
             ("dimensions", shares.len().into()),
         ]);
         for (suffix, raw) in ["similar", "dissimilar"].into_iter().zip(&maps) {
@@ -140,7 +180,14 @@ impl Running {
 }
 
 fn draft(side: &Side, suffix: &str, raw: Tensor, shown: Option<Tensor>, facts: Facts) -> Draft {
-    Draft { name: format!("{}_{suffix}", side.name), role: side.role.clone(), raw, shown, frame: None, facts }
+    Draft {
+        name: format!("{}_{suffix}", side.name),
+        role: side.role.clone(),
+        raw,
+        shown,
+        frame: None,
+        facts,
+    }
 }
 
 /// Which dimensions speak for the match: v_k ≥ θ/D.

@@ -6,8 +6,8 @@ use super::{At, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
-    /// Gradient × input: x ⊙ dy/dx with x the network's input. The comparison it makes is with 0 in that space, the model's mean colour: pixels of that colour
-    /// count for nothing.
+    /// Gradient × input: x ⊙ dy/dx with x the network's input. The comparison it makes is with 0 in
+    /// that space, the model's mean colour: pixels of that colour count for nothing.
     GradientTimesInput {}
     summary: "The gradient times the input",
     example: "GradientTimesInput()",

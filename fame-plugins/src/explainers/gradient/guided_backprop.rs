@@ -10,11 +10,14 @@ use super::{At, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
-    /// Guided backpropagation: dy/dx with the gradient passing a ReLU only where its input **and** the gradient are above zero.
+    /// Guided backpropagation: dy/dx with the gradient passing a ReLU only where its input **and**
+    /// the gradient are above zero.
     ///
-    /// Every `Relu` of the graph is treated, and the lower bound of a `Clip` at zero (ReLU6); every other activation (`PRelu`, GELU, SiLU, …) keeps its derivative, and a
-    /// warning says so. In a network without ReLU, such as IResNet, the map is that of `Saliency`. Sharp as they look, these maps hardly depend on y (Adebayo et al.,
-    /// 2018): compare them with a map for another class before believing one.
+    /// Every `Relu` of the graph is treated, and the lower bound of a `Clip` at zero (ReLU6); every
+    /// other activation (`PRelu`, GELU, SiLU, …) keeps its derivative, and a warning says so. In a
+    /// network without ReLU, such as IResNet, the map is that of `Saliency`. Sharp as they look,
+    /// these maps hardly depend on y (Adebayo et al., 2018): compare them with a map for another
+    /// class before believing one.
     GuidedBackprop {}
     summary: "The gradient with everything negative cut off at every ReLU",
     example: "GuidedBackprop()",
@@ -22,8 +25,21 @@ by_gradient! {
 }
 
 /// Operators that activate without being a ReLU. `Erf` is what a GELU is made of in a graph.
-const UNTREATED: [&str; 13] =
-    ["PRelu", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Erf", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Mish"];
+const UNTREATED: [&str; 13] = [
+    "PRelu",
+    "LeakyRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "Erf",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
+    "Mish",
+];
 
 impl Gradients for GuidedBackprop {
     type Plan = ();
@@ -34,7 +50,13 @@ impl Gradients for GuidedBackprop {
     }
 
     fn warning(&self, model: &Model) -> Option<String> {
-        let mut kept: Vec<&str> = model.network.layers().iter().map(|l| l.op.as_str()).filter(|op| UNTREATED.contains(op)).collect();
+        let mut kept: Vec<&str> = model
+            .network
+            .layers()
+            .iter()
+            .map(|l| l.op.as_str())
+            .filter(|op| UNTREATED.contains(op))
+            .collect();
         let count = kept.len();
         kept.sort_unstable();
         kept.dedup();

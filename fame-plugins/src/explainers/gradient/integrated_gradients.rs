@@ -23,7 +23,8 @@ pub enum Baseline {
     Mean,
 }
 
-/// How the integral is approximated. Nodes and weights are on 0..1, from the baseline to the picture.
+/// How the integral is approximated. Nodes and weights are on 0..1, from the baseline to the
+/// picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Quadrature {
     /// Gauss-Legendre: exact for polynomials of degree 2n − 1. Captum's default.
@@ -35,16 +36,20 @@ pub enum Quadrature {
     RiemannRight,
     /// The middles.
     RiemannMiddle,
-    /// The trapezoid rule with n nodes, both ends among them. (Captum divides by n instead of n − 1 here, so its sum falls short by that factor.)
+    /// The trapezoid rule with n nodes, both ends among them. (Captum divides by n instead of n − 1
+    /// here, so its sum falls short by that factor.)
     Trapezoid,
 }
 
 by_gradient! {
-    /// Integrated gradients: (x − x′) ⊙ ∫ dy/dx (x′ + α (x − x′)) dα from the baseline x′ to x, approximated at `steps` nodes.
+    /// Integrated gradients: (x − x′) ⊙ ∫ dy/dx (x′ + α (x − x′)) dα from the baseline x′ to x,
+    /// approximated at `steps` nodes.
     ///
-    /// The attributions add up to y(x) − y(x′). How far the approximation misses is recorded as `completeness_delta` (sum less difference) and `completeness` (its
-    /// share of the difference): above five percent a warning says so, and more steps help where y turns sharply on the way, as ReLU networks do. For faces take
-    /// `loss: Similarity(norms: Live)`: a frozen norm is left out of the derivative, and then no number of steps makes the sum come out.
+    /// The attributions add up to y(x) − y(x′). How far the approximation misses is recorded as
+    /// `completeness_delta` (sum less difference) and `completeness` (its share of the difference):
+    /// above five percent a warning says so, and more steps help where y turns sharply on the way,
+    /// as ReLU networks do. For faces take `loss: Similarity(norms: Live)`: a frozen norm is left
+    /// out of the derivative, and then no number of steps makes the sum come out.
     IntegratedGradients {
         /// Nodes on the way; at least 1, for `Trapezoid` at least 2.
         steps: usize = 50,
@@ -71,7 +76,11 @@ impl Gradients for IntegratedGradients {
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let least = if self.quadrature == Quadrature::Trapezoid { 2 } else { 1 };
-        parts.check("steps", (least..=100_000).contains(&self.steps), "must be at least 1 (2 for Trapezoid) and at most 100000");
+        parts.check(
+            "steps",
+            (least..=100_000).contains(&self.steps),
+            "must be at least 1 (2 for Trapezoid) and at most 100000",
+        );
     }
 
     /// The nodes, and both ends for completeness: x first, so that the recorded value is y(x).
@@ -88,7 +97,8 @@ impl Gradients for IntegratedGradients {
             Baseline::Mean => {
                 for c in 0..at.input.rows() {
                     let channel = at.input.row(c);
-                    let mean = channel.iter().map(|v| f64::from(*v)).sum::<f64>() / channel.len() as f64;
+                    let mean =
+                        channel.iter().map(|v| f64::from(*v)).sum::<f64>() / channel.len() as f64;
                     baseline.row_mut(c).fill(mean as f32);
                 }
             }
@@ -103,7 +113,11 @@ impl Gradients for IntegratedGradients {
             k => path.nodes[k - 2].0 as f32,
         };
         let mut point = at.input.clone();
-        point.data_mut().iter_mut().zip(&path.baseline).for_each(|(x, b)| *x = b + alpha * (*x - b));
+        point
+            .data_mut()
+            .iter_mut()
+            .zip(&path.baseline)
+            .for_each(|(x, b)| *x = b + alpha * (*x - b));
         point
     }
 
@@ -115,7 +129,8 @@ impl Gradients for IntegratedGradients {
     }
 
     fn end(&self, path: &Path, sums: &Sums, at: &At<'_>) -> (Vec<f32>, Facts) {
-        let way = at.input.data().iter().zip(&path.baseline).map(|(x, b)| f64::from(*x) - f64::from(*b));
+        let way =
+            at.input.data().iter().zip(&path.baseline).map(|(x, b)| f64::from(*x) - f64::from(*b));
         let attribution: Vec<f64> = way.zip(&sums.first).map(|(d, g)| d * g).collect();
         let difference = f64::from(sums.values[0]) - f64::from(sums.values[1]);
         let delta = attribution.iter().sum::<f64>() - difference;
@@ -139,12 +154,20 @@ fn nodes(quadrature: Quadrature, n: usize) -> Vec<(f64, f64)> {
         Quadrature::RiemannMiddle => equal(0.5),
         Quadrature::Trapezoid => {
             let last = (n - 1).max(1);
-            (0..n).map(|k| (k as f64 / last as f64, if k == 0 || k == last { 0.5 } else { 1.0 } / last as f64)).collect()
+            (0..n)
+                .map(|k| {
+                    (
+                        k as f64 / last as f64,
+                        if k == 0 || k == last { 0.5 } else { 1.0 } / last as f64,
+                    )
+                })
+                .collect()
         }
     }
 }
 
-/// The roots of the Legendre polynomial `P_n` by Newton's method, moved from −1..1 to 0..1, with weights 1 / ((1 − r²) P′_n(r)²).
+/// The roots of the Legendre polynomial `P_n` by Newton's method, moved from −1..1 to 0..1, with
+/// weights 1 / ((1 − r²) P′_n(r)²).
 fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     // P_n and its derivative by the three-term recurrence.
     let legendre = |x: f64| {
@@ -156,7 +179,8 @@ fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
         (now, n as f64 * (x * now - before) / (x * x - 1.0))
     };
     let node = |i: usize| {
-        // Close to the i-th root from the right (Abramowitz & Stegun 22.16.6); five rounds are enough, the rest costs nothing.
+        // Close to the i-th root from the right (Abramowitz & Stegun 22.16.6); five rounds are
+        // enough, the rest costs nothing.
         let mut x = (std::f64::consts::PI * (i as f64 + 0.75) / (n as f64 + 0.5)).cos();
         for _ in 0..50 {
             let (p, slope) = legendre(x);
@@ -180,8 +204,14 @@ mod tests {
     fn three_gauss_nodes_are_the_known_ones_and_many_are_exact_for_high_powers() {
         let three = gauss_legendre(3);
         let at = 0.5 - 0.5 * 0.6f64.sqrt();
-        assert!((three[0].0 - at).abs() < 1e-15 && (three[0].1 - 5.0 / 18.0).abs() < 1e-15 && (three[1].0 - 0.5).abs() < 1e-15);
-        for quadrature in [Quadrature::GaussLegendre, Quadrature::RiemannMiddle, Quadrature::Trapezoid] {
+        assert!(
+            (three[0].0 - at).abs() < 1e-15
+                && (three[0].1 - 5.0 / 18.0).abs() < 1e-15
+                && (three[1].0 - 0.5).abs() < 1e-15
+        );
+        for quadrature in
+            [Quadrature::GaussLegendre, Quadrature::RiemannMiddle, Quadrature::Trapezoid]
+        {
             assert!((nodes(quadrature, 50).iter().map(|n| n.1).sum::<f64>() - 1.0).abs() < 1e-13);
         }
         let power = gauss_legendre(50).iter().map(|(x, w)| w * x.powi(99)).sum::<f64>();
@@ -192,7 +222,11 @@ mod tests {
     fn attributions_of_a_cubic_add_up_from_every_baseline() {
         let f = |x: &[f32]| (x[0].powi(3) + x[0] * x[1], vec![3.0 * x[0] * x[0] + x[1], x[0]]);
         for baseline in [Baseline::Zero, Baseline::Black, Baseline::Mean] {
-            let (_, about) = run(&IntegratedGradients { steps: 4, baseline, ..IntegratedGradients::default() }, &[1.5, -0.5], f);
+            let (_, about) = run(
+                &IntegratedGradients { steps: 4, baseline, ..IntegratedGradients::default() },
+                &[1.5, -0.5],
+                f,
+            );
             // Rounding of y in f32.
             assert!(about["completeness"].as_f64().unwrap() < 1e-6, "{baseline:?}: {about:?}");
         }
@@ -205,10 +239,20 @@ mod tests {
     fn riemann_sums_miss_by_the_end_they_leave_out() {
         let f = |x: &[f32]| (x[0] * x[0], vec![2.0 * x[0]]);
         let delta = |quadrature| {
-            let (_, about) = run(&IntegratedGradients { steps: 10, quadrature, ..IntegratedGradients::default() }, &[1.0], f);
+            let (_, about) = run(
+                &IntegratedGradients { steps: 10, quadrature, ..IntegratedGradients::default() },
+                &[1.0],
+                f,
+            );
             about["completeness_delta"].as_f64().unwrap()
         };
-        assert!((delta(Quadrature::RiemannLeft) + 0.1).abs() < 1e-6 && (delta(Quadrature::RiemannRight) - 0.1).abs() < 1e-6);
-        assert!(delta(Quadrature::Trapezoid).abs() < 1e-6 && delta(Quadrature::RiemannMiddle).abs() < 1e-6);
+        assert!(
+            (delta(Quadrature::RiemannLeft) + 0.1).abs() < 1e-6
+                && (delta(Quadrature::RiemannRight) - 0.1).abs() < 1e-6
+        );
+        assert!(
+            delta(Quadrature::Trapezoid).abs() < 1e-6
+                && delta(Quadrature::RiemannMiddle).abs() < 1e-6
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! Gradient methods: one file for each; how gradients are gathered and maps finished is shared here.
+//! Gradient methods: one file for each; how gradients are gathered and maps finished is shared
+//! here.
 //!
-//! A method names the points at which it wants dy/dx (one, or the nodes of a path, or noisy copies) and says how to put the gradients together; points
-//! of all rows are computed together, as many at once as keep the backend busy. x is the network's **input**: normalised, so that 0 is the model's mean
-//! colour.
+//! A method names the points at which it wants dy/dx (one, or the nodes of a path, or noisy copies)
+//! and says how to put the gradients together; points of all rows are computed together, as many at
+//! once as keep the backend busy. x is the network's **input**: normalised, so that 0 is the
+//! model's mean colour.
 
 mod gradient_times_input;
 mod guided_backprop;
@@ -87,20 +89,32 @@ struct Sums {
     second: Vec<f64>,
 }
 
-/// The map steps of a gradient method when the recipe names none: absolute values, one channel, maximum 1.
-fn default_map(map: &mut Option<Vec<Spec>>, channels: &mut Option<Reduce>, default: Reduce, parts: &mut Parts) {
+/// The map steps of a gradient method when the recipe names none: absolute values, one channel,
+/// maximum 1.
+fn default_map(
+    map: &mut Option<Vec<Spec>>,
+    channels: &mut Option<Reduce>,
+    default: Reduce,
+    parts: &mut Parts,
+) {
     if map.is_some() {
-        parts.check("channels", channels.is_none(), "belongs to the default `map`; in a map of your own write Channels(reduce: …)");
+        parts.check(
+            "channels",
+            channels.is_none(),
+            "belongs to the default `map`; in a map of your own write Channels(reduce: …)",
+        );
         return;
     }
     let reduce = channels.get_or_insert(default);
-    let steps = ["Abs()".to_owned(), format!("Channels(reduce: {reduce:?})"), "MaxNormalize()".to_owned()];
+    let steps =
+        ["Abs()".to_owned(), format!("Channels(reduce: {reduce:?})"), "MaxNormalize()".to_owned()];
     *map = Some(steps.iter().filter_map(|s| Spec::from_text(s).ok()).collect());
 }
 
 /// Declares a gradient method: its own parameters, then those that all of them share.
 ///
-/// A macro, because RON cannot flatten one struct into another, and every recipe shall read the same.
+/// A macro, because RON cannot flatten one struct into another, and every recipe shall read the
+/// same.
 macro_rules! by_gradient {
     (
         $(#[$doc:meta])*
@@ -111,20 +125,26 @@ macro_rules! by_gradient {
     ) => {
         $(#[$doc])*
         ///
-        /// y is the loss's value as it is. The attribution before the map steps is signed, `[C, H, W]` in the model's channels; above zero, more of the channel raises y.
+        /// y is the loss's value as it is. The attribution before the map steps is signed,
+        /// `[C, H, W]` in the model's channels; above zero, more of the channel raises y.
         #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name {
             $($(#[$about])* pub $field: $kind,)*
-            /// What to explain: any loss; y is its value. Default: `Logit()`, for face models `Similarity()`.
+            /// What to explain: any loss; y is its value. Default: `Logit()`, for face models
+            /// `Similarity()`.
             pub loss: Option<fame_core::recipe::Spec>,
-            /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`; without that alias, its output.
+            /// The layer the loss reads. Default: the model's `logits` or, for face models,
+            /// `embedding`; without that alias, its output.
             pub layer: Option<fame_core::LayerChoices>,
-            /// How the default `map` makes one channel of three: `Max`, `Mean` or `Sum` of absolute values.
+            /// How the default `map` makes one channel of three: `Max`, `Mean` or `Sum` of absolute
+            /// values.
             pub channels: Option<$crate::maps::Reduce>,
-            /// Steps from the attribution to the map. Default: `[Abs(), Channels(…), MaxNormalize()]`.
+            /// Steps from the attribution to the map. Default:
+            /// `[Abs(), Channels(…), MaxNormalize()]`.
             pub map: Option<Vec<fame_core::recipe::Spec>>,
-            /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
+            /// Which pictures of a sample to explain, by role. Default: all, each against the other
+            /// frozen.
             pub roles: Option<Vec<String>>,
         }
 
@@ -174,9 +194,19 @@ mod testing {
     use super::*;
 
     /// Attribution and facts of `method` at `x`, one channel and one row high.
-    pub(super) fn run<G: Gradients>(method: &G, x: &[f32], f: impl Fn(&[f32]) -> (f32, Vec<f32>)) -> (Vec<f32>, Facts) {
-        let convention =
-            InputConvention { channels: 1, height: 1, width: x.len(), order: ChannelOrder::Gray, mean: vec![0.5], std: vec![0.25] };
+    pub(super) fn run<G: Gradients>(
+        method: &G,
+        x: &[f32],
+        f: impl Fn(&[f32]) -> (f32, Vec<f32>),
+    ) -> (Vec<f32>, Facts) {
+        let convention = InputConvention {
+            channels: 1,
+            height: 1,
+            width: x.len(),
+            order: ChannelOrder::Gray,
+            mean: vec![0.5],
+            std: vec![0.25],
+        };
         let input = Tensor::new([1, 1, x.len()], x.to_vec()).unwrap();
         let at = At { input: &input, convention: &convention, seed: 11 };
         let plan = method.plan(&at).unwrap();

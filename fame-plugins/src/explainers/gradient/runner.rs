@@ -25,23 +25,43 @@ pub(crate) struct AtPoints<G> {
 
 impl<G: Gradients> Method for AtPoints<G> {
     fn check(&self, aim: &Aim<'_>) -> Result<()> {
-        aim.layers.iter().try_for_each(|target| aim.model.network.check_gradient(target, &Place::Input))
+        aim.layers
+            .iter()
+            .try_for_each(|target| aim.model.network.check_gradient(target, &Place::Input))
     }
 
     fn facts(&self, _: &Aim<'_>) -> Result<Facts> {
         Ok(facts([("map_steps", Value::List(self.steps.iter().map(Built::record).collect()))]))
     }
 
-    fn explain(&self, with: &ExplainContext<'_>, aim: &Aim<'_>, rows: &[InputRow]) -> Result<Vec<Result<Made>>> {
-        let plans = rows.iter().map(|row| self.method.plan(&at_of(row, aim))).collect::<Result<Vec<_>>>()?;
-        let mut sums: Vec<Sums> =
-            rows.iter().map(|row| Sums { values: Vec::new(), first: vec![0.0; row.input.len()], second: Vec::new() }).collect();
-        let jobs: Vec<(usize, usize)> = (0..rows.len()).flat_map(|n| (0..self.method.points()).map(move |k| (n, k))).collect();
+    fn explain(
+        &self,
+        with: &ExplainContext<'_>,
+        aim: &Aim<'_>,
+        rows: &[InputRow],
+    ) -> Result<Vec<Result<Made>>> {
+        let plans = rows
+            .iter()
+            .map(|row| self.method.plan(&at_of(row, aim)))
+            .collect::<Result<Vec<_>>>()?;
+        let mut sums: Vec<Sums> = rows
+            .iter()
+            .map(|row| Sums {
+                values: Vec::new(),
+                first: vec![0.0; row.input.len()],
+                second: Vec::new(),
+            })
+            .collect();
+        let jobs: Vec<(usize, usize)> =
+            (0..rows.len()).flat_map(|n| (0..self.method.points()).map(move |k| (n, k))).collect();
         let taps = Taps { relu: self.method.relu(), ..aim.taps().with_gradient(Place::Input) };
         let network = aim.model.network.as_ref();
         let mut done = 0;
         for some in jobs.chunks(network.preferred_rows().max(1)) {
-            let points: Vec<Tensor> = some.iter().map(|&(n, k)| self.method.point(&plans[n], k, &at_of(&rows[n], aim))).collect();
+            let points: Vec<Tensor> = some
+                .iter()
+                .map(|&(n, k)| self.method.point(&plans[n], k, &at_of(&rows[n], aim)))
+                .collect();
             let pass = network.forward(&Tensor::stack(&points)?, &taps)?;
             let targets: Vec<&Target> = some.iter().map(|&(n, _)| &rows[n].aimed.target).collect();
             let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
@@ -53,7 +73,12 @@ impl<G: Gradients> Method for AtPoints<G> {
             done += some.len();
             with.progress.advance(done, jobs.len());
         }
-        Ok(rows.iter().zip(plans).zip(sums).map(|((row, plan), sums)| self.made(aim, row, &plan, &sums)).collect())
+        Ok(rows
+            .iter()
+            .zip(plans)
+            .zip(sums)
+            .map(|((row, plan), sums)| self.made(aim, row, &plan, &sums))
+            .collect())
     }
 }
 
@@ -71,13 +96,18 @@ impl<G: Gradients> AtPoints<G> {
         } else if raw.max_abs() == 0.0 {
             Err(format!("no pixel moves y (y = {}): the gradient is zero.", sums.values[0]))
         } else {
-            let mut map = AttributionMap { values: raw.clone(), channels: channel_names(aim.model.manifest.input.order) };
+            let mut map = AttributionMap {
+                values: raw.clone(),
+                channels: channel_names(aim.model.manifest.input.order),
+            };
             for step in &self.steps {
-                map = step.plugin.apply(map).map_err(|e| e.at(format!("map step {}", step.name)))?;
+                map =
+                    step.plugin.apply(map).map_err(|e| e.at(format!("map step {}", step.name)))?;
             }
             Ok(flat(map.values)?)
         };
-        let missing = about.get("completeness").and_then(Value::as_f64).filter(|share| *share > INCOMPLETE);
+        let missing =
+            about.get("completeness").and_then(Value::as_f64).filter(|share| *share > INCOMPLETE);
         let incomplete = missing.map(|share| {
             format!(
                 "attributions miss the difference they should add up to by {:.0} %: take more steps, or a loss with live norms.",

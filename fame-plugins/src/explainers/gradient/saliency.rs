@@ -6,7 +6,8 @@ use super::{At, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
-    /// Saliency: |dy/dx|, the largest of the channels. How much y would move if a pixel did, by a little.
+    /// Saliency: |dy/dx|, the largest of the channels. How much y would move if a pixel did, by a
+    /// little.
     Saliency {}
     summary: "The gradient of the score with respect to the picture",
     example: "Saliency(channels: Mean)",

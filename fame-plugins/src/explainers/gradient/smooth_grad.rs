@@ -24,9 +24,11 @@ pub enum SmoothGradForm {
 }
 
 by_gradient! {
-    /// SmoothGrad: dy/dx at n noisy copies x + N(0, σ²) of the picture, σ a share of the input's range, put together as their mean, mean square or variance.
+    /// SmoothGrad: dy/dx at n noisy copies x + N(0, σ²) of the picture, σ a share of the input's
+    /// range, put together as their mean, mean square or variance.
     ///
-    /// Noise follows from the run's seed, the item's id, the row's name and the copy's number, so it does not depend on batches or order.
+    /// Noise follows from the run's seed, the item's id, the row's name and the copy's number, so
+    /// it does not depend on batches or order.
     SmoothGrad {
         /// `Mean`, `Squared` or `VarGrad`.
         form: SmoothGradForm = SmoothGradForm::default(),
@@ -46,7 +48,11 @@ impl Gradients for SmoothGrad {
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let least = if self.form == SmoothGradForm::VarGrad { 2 } else { 1 };
-        parts.check("n", (least..=100_000).contains(&self.n), "must be at least 1 (2 for VarGrad) and at most 100000");
+        parts.check(
+            "n",
+            (least..=100_000).contains(&self.n),
+            "must be at least 1 (2 for VarGrad) and at most 100000",
+        );
         parts.check("noise", self.noise.is_finite() && self.noise > 0.0, "must be above 0");
     }
 
@@ -57,7 +63,11 @@ impl Gradients for SmoothGrad {
 
     /// σ in the network's input space.
     fn plan(&self, at: &At<'_>) -> Result<f32> {
-        let ends = at.input.data().iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+        let ends = at
+            .input
+            .data()
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
         Ok(self.noise * (ends.1 - ends.0))
     }
 
@@ -102,15 +112,23 @@ mod tests {
     fn of(form: SmoothGradForm) -> Vec<f32> {
         let method = SmoothGrad { form, n: 2000, noise: 0.5, ..SmoothGrad::default() };
         // y = x²: the gradient is 2x, sigma is 0.5 · 2.
-        run(&method, &[-1.0, 1.0], |x| (x.iter().map(|v| v * v).sum(), x.iter().map(|v| 2.0 * v).collect())).0
+        run(&method, &[-1.0, 1.0], |x| {
+            (x.iter().map(|v| v * v).sum(), x.iter().map(|v| 2.0 * v).collect())
+        })
+        .0
     }
 
     #[test]
     fn forms_are_mean_mean_square_and_variance_of_the_gradient() {
-        // Four standard errors at n = 2000: of the mean 2/√n, of the variance 4 √(2/n); of squares, with mean 2 and σ 2, at most 0.9.
-        let (mean, squared, variance) = (of(SmoothGradForm::Mean), of(SmoothGradForm::Squared), of(SmoothGradForm::VarGrad));
+        // Four standard errors at n = 2000: of the mean 2/√n, of the variance 4 √(2/n); of squares,
+        // with mean 2 and σ 2, at most 0.9.
+        let (mean, squared, variance) =
+            (of(SmoothGradForm::Mean), of(SmoothGradForm::Squared), of(SmoothGradForm::VarGrad));
         assert!((mean[0] + 2.0).abs() < 0.18 && (mean[1] - 2.0).abs() < 0.18, "{mean:?}");
-        assert!((squared[1] - 8.0).abs() < 0.9 && (variance[0] - 4.0).abs() < 0.51, "{squared:?} {variance:?}");
+        assert!(
+            (squared[1] - 8.0).abs() < 0.9 && (variance[0] - 4.0).abs() < 0.51,
+            "{squared:?} {variance:?}"
+        );
         assert!((squared[0] - mean[0] * mean[0] - variance[0]).abs() < 1e-4);
         assert_eq!(of(SmoothGradForm::Mean), mean, "the same seed gives the same noise");
     }

@@ -52,7 +52,11 @@ pub(super) fn sheet(lines: &[Line<'_>], style: &Style) -> Result<RgbImage> {
         measures.write(&mut on, std::slice::from_ref(&line.title), (gap, y));
         let below = y + measures.title(line) + measures.captions(line);
         let label = wrap(&line.label, LABEL);
-        measures.write(&mut on, &label, (gap, below + (measures.tile.1.saturating_sub(measures.height(label.len()))) / 2));
+        measures.write(
+            &mut on,
+            &label,
+            (gap, below + (measures.tile.1.saturating_sub(measures.height(label.len()))) / 2),
+        );
         for (i, cell) in line.cells.iter().enumerate() {
             let x = measures.gutter + gap + i as u32 * (measures.column + gap);
             let caption = measures.caption(cell);
@@ -86,7 +90,8 @@ fn fit(lines: &[Line<'_>], style: &Style) -> Result<(Measures, (u32, u32))> {
         let m = Measures::new(lines, style.gap, shrink);
         let height = |l: &Line<'_>| u64::from(m.title(l) + m.captions(l) + m.tile.1 + m.gap);
         let width = |l: &Line<'_>| {
-            let cells = u64::from(m.gutter + m.gap) + l.cells.len() as u64 * u64::from(m.column + m.gap);
+            let cells =
+                u64::from(m.gutter + m.gap) + l.cells.len() as u64 * u64::from(m.column + m.gap);
             cells.max(u64::from(m.width(&l.title) + 2 * m.gap))
         };
         let height = lines.iter().map(height).sum::<u64>() + u64::from(m.gap);
@@ -98,8 +103,11 @@ fn fit(lines: &[Line<'_>], style: &Style) -> Result<(Measures, (u32, u32))> {
             break;
         }
     }
-    Err(Error::new("fame::writer::sheet_too_large", format!("{} rows of pictures do not fit on a sheet.", lines.len()))
-        .with_help("Leave Sheet out, or explain fewer cells at once."))
+    Err(Error::new(
+        "fame::writer::sheet_too_large",
+        format!("{} rows of pictures do not fit on a sheet.", lines.len()),
+    )
+    .with_help("Leave Sheet out, or explain fewer cells at once."))
 }
 
 impl Measures {
@@ -107,14 +115,17 @@ impl Measures {
         let cells = || lines.iter().flat_map(|l| &l.cells);
         let largest = cells().fold((1, 1), |(w, h), c| match c.shows {
             Shows::Blank => (w, h),
-            Shows::Picture(p) | Shows::Map(p, _) => (w.max(p.width() as u32), h.max(p.height() as u32)),
+            Shows::Picture(p) | Shows::Map(p, _) => {
+                (w.max(p.width() as u32), h.max(p.height() as u32))
+            }
         });
         let tile = (largest.0.div_ceil(shrink), largest.1.div_ceil(shrink));
         let scale = if tile.0 >= WIDE { 2 } else { 1 };
         let mut measures = Self { tile, shrink, column: tile.0, gutter: 0, scale, gap };
         let longest = cells().map(|c| c.caption.chars().count()).max().unwrap_or(0).min(CAPTION);
         measures.column = tile.0.max(longest as u32 * GLYPH * scale);
-        let label = lines.iter().flat_map(|l| wrap(&l.label, LABEL)).map(|l| measures.width(&l)).max();
+        let label =
+            lines.iter().flat_map(|l| wrap(&l.label, LABEL)).map(|l| measures.width(&l)).max();
         measures.gutter = label.map_or(0, |l| l + gap);
         measures
     }
@@ -194,11 +205,14 @@ mod tests {
         // 20×20 pictures of 500×500 pixels: 100 megapixels at full size.
         let picture = Picture::new(Tensor::filled([3, 500, 500], 0.2), "p").unwrap();
         let line = || Line {
-            cells: (0..20).map(|_| Cell { caption: String::new(), shows: Shows::Picture(&picture) }).collect(),
+            cells: (0..20)
+                .map(|_| Cell { caption: String::new(), shows: Shows::Picture(&picture) })
+                .collect(),
             ..Line::default()
         };
         let lines: Vec<_> = (0..20).map(|_| line()).collect();
-        let style = Style { palette: Palette::named("gray").unwrap(), opacity: 0.5, frames: true, gap: 0 };
+        let style =
+            Style { palette: Palette::named("gray").unwrap(), opacity: 0.5, frames: true, gap: 0 };
         let (measures, size) = fit(&lines, &style).unwrap();
         assert_eq!((measures.shrink, measures.tile, size), (2, (250, 250), (5000, 5000)));
         assert_eq!(measures.picture(&lines[0].cells[0], &style).unwrap().dimensions(), (250, 250));

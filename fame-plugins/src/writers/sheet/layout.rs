@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fame_core::{Error, Explanation, Frame, NamedMap, Picture, Result, Sample, contract::FinishedItem};
+use fame_core::{
+    Error, Explanation, Frame, NamedMap, Picture, Result, Sample, contract::FinishedItem,
+};
 
 /// Up to this many pictures of one explainer stand side by side.
 const ONE_ROW: usize = 8;
@@ -46,7 +48,11 @@ pub(super) enum Shows<'a> {
 }
 
 /// Lays out `item`; `columns` and `picture` are the parameters of [`super::Sheet`].
-pub(super) fn lines<'a>(item: &FinishedItem<'a>, columns: Option<usize>, picture: Option<bool>) -> Result<Vec<Line<'a>>> {
+pub(super) fn lines<'a>(
+    item: &FinishedItem<'a>,
+    columns: Option<usize>,
+    picture: Option<bool>,
+) -> Result<Vec<Line<'a>>> {
     let mut lines = Vec::new();
     let mut compared = Vec::new();
     for (name, explanation) in item.explanations.iter().filter(|(_, e)| !e.maps.is_empty()) {
@@ -62,18 +68,25 @@ pub(super) fn lines<'a>(item: &FinishedItem<'a>, columns: Option<usize>, picture
     }
     match compared[..] {
         [] => {}
-        [(name, explanation)] => lines.extend(packed(item.sample, name, explanation, None, picture)?),
+        [(name, explanation)] => {
+            lines.extend(packed(item.sample, name, explanation, None, picture)?)
+        }
         _ => lines.extend(comparison(item.sample, &compared, picture)?),
     }
     Ok(lines)
 }
 
 fn map_cell<'a>(sample: &'a Sample, map: &'a NamedMap, caption: &str) -> Result<Cell<'a>> {
-    Ok(Cell { caption: caption.to_owned(), shows: Shows::Map(super::super::picture_of(sample, map)?, map) })
+    Ok(Cell {
+        caption: caption.to_owned(),
+        shows: Shows::Map(super::super::picture_of(sample, map)?, map),
+    })
 }
 
 fn picture_cell<'a>(sample: &'a Sample, role: &str) -> Result<Cell<'a>> {
-    let picture = sample.picture(role).ok_or_else(|| Error::bug(format!("the sample has no picture `{role}`.")))?;
+    let picture = sample
+        .picture(role)
+        .ok_or_else(|| Error::bug(format!("the sample has no picture `{role}`.")))?;
     Ok(Cell { caption: "picture".to_owned(), shows: Shows::Picture(picture) })
 }
 
@@ -97,14 +110,22 @@ fn packed<'a>(
     Ok(wrapped(cells, name, columns))
 }
 
-/// `cells` in rows of `columns`, or side by side while they are few and as a near-square when they are more.
+/// `cells` in rows of `columns`, or side by side while they are few and as a near-square when they
+/// are more.
 fn wrapped<'a>(cells: Vec<Cell<'a>>, title: &str, columns: Option<usize>) -> Vec<Line<'a>> {
-    let fitting = if cells.len() <= ONE_ROW { cells.len() } else { (cells.len() as f64).sqrt().ceil() as usize };
+    let fitting = if cells.len() <= ONE_ROW {
+        cells.len()
+    } else {
+        (cells.len() as f64).sqrt().ceil() as usize
+    };
     let columns = columns.unwrap_or(fitting).max(1);
     let mut lines: Vec<Line<'a>> = Vec::new();
     for (i, cell) in cells.into_iter().enumerate() {
         if i % columns == 0 {
-            lines.push(Line { title: if i == 0 { title.to_owned() } else { String::new() }, ..Line::default() });
+            lines.push(Line {
+                title: if i == 0 { title.to_owned() } else { String::new() },
+                ..Line::default()
+            });
         }
         if let Some(line) = lines.last_mut() {
             line.cells.push(cell);
@@ -113,9 +134,14 @@ fn wrapped<'a>(cells: Vec<Cell<'a>>, title: &str, columns: Option<usize>) -> Vec
     lines
 }
 
-/// One row per explainer, one column per map name; the columns of a role follow its picture. Explainers with one map of one name each, as classifiers' have,
-/// would make a long narrow strip: they are wrapped instead, each under its explainer's name.
-fn comparison<'a>(sample: &'a Sample, compared: &[(&'a String, &'a Explanation)], picture: Option<bool>) -> Result<Vec<Line<'a>>> {
+/// One row per explainer, one column per map name; the columns of a role follow its picture.
+/// Explainers with one map of one name each, as classifiers' have, would make a long narrow strip:
+/// they are wrapped instead, each under its explainer's name.
+fn comparison<'a>(
+    sample: &'a Sample,
+    compared: &[(&'a String, &'a Explanation)],
+    picture: Option<bool>,
+) -> Result<Vec<Line<'a>>> {
     let mut columns: Vec<(&str, &str)> = Vec::new();
     for role in sample.roles() {
         for map in compared.iter().flat_map(|(_, e)| &e.maps).filter(|m| m.role == role) {
@@ -125,7 +151,8 @@ fn comparison<'a>(sample: &'a Sample, compared: &[(&'a String, &'a Explanation)]
         }
     }
     if let &[(role, column)] = columns.as_slice() {
-        let mut cells = if picture.unwrap_or(true) { vec![picture_cell(sample, role)?] } else { Vec::new() };
+        let mut cells =
+            if picture.unwrap_or(true) { vec![picture_cell(sample, role)?] } else { Vec::new() };
         for (name, explanation) in compared {
             let maps = explanation.maps.iter().filter(|m| m.role == role && m.name == column);
             cells.extend(maps.map(|m| map_cell(sample, m, name)).collect::<Result<Vec<_>>>()?);
@@ -141,10 +168,12 @@ fn comparison<'a>(sample: &'a Sample, compared: &[(&'a String, &'a Explanation)]
                 line.cells.push(picture_cell(sample, role)?);
                 last_role = role;
             }
-            line.cells.push(match explanation.maps.iter().find(|m| m.role == role && m.name == column) {
-                Some(map) => map_cell(sample, map, column)?,
-                None => Cell { caption: column.to_owned(), shows: Shows::Blank },
-            });
+            line.cells.push(
+                match explanation.maps.iter().find(|m| m.role == role && m.name == column) {
+                    Some(map) => map_cell(sample, map, column)?,
+                    None => Cell { caption: column.to_owned(), shows: Shows::Blank },
+                },
+            );
         }
         if i > 0 {
             line.cells.iter_mut().for_each(|c| c.caption.clear());
@@ -165,8 +194,14 @@ struct Grid<'a> {
 }
 
 impl<'a> Grid<'a> {
-    fn lines(&self, sample: &'a Sample, name: &str, picture: Option<bool>) -> Result<Vec<Line<'a>>> {
-        let title = if self.title.is_empty() { name.to_owned() } else { format!("{name}: {}", self.title) };
+    fn lines(
+        &self,
+        sample: &'a Sample,
+        name: &str,
+        picture: Option<bool>,
+    ) -> Result<Vec<Line<'a>>> {
+        let title =
+            if self.title.is_empty() { name.to_owned() } else { format!("{name}: {}", self.title) };
         let mut lines = Vec::new();
         if picture == Some(true) {
             lines.push(Line { cells: vec![picture_cell(sample, self.role)?], ..Line::default() });
@@ -189,7 +224,8 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// The grids that the maps' frames form: one for each role and, where cells have several finishes, for each of these. `None` when they form none.
+/// The grids that the maps' frames form: one for each role and, where cells have several finishes,
+/// for each of these. `None` when they form none.
 fn grids<'a>(sample: &'a Sample, explanation: &'a Explanation) -> Result<Option<Vec<Grid<'a>>>> {
     let mut grids: Vec<Grid<'a>> = Vec::new();
     let several_roles = explanation.maps.iter().any(|m| m.role != explanation.maps[0].role);
@@ -197,31 +233,49 @@ fn grids<'a>(sample: &'a Sample, explanation: &'a Explanation) -> Result<Option<
         let maps: Vec<&NamedMap> = explanation.maps.iter().filter(|m| m.role == role).collect();
         let Some(first) = maps.first() else { continue };
         let picture = super::super::picture_of(sample, first)?;
-        let Some(frames) = maps.iter().map(|m| m.frame).collect::<Option<Vec<Frame>>>() else { return Ok(None) };
+        let Some(frames) = maps.iter().map(|m| m.frame).collect::<Option<Vec<Frame>>>() else {
+            return Ok(None);
+        };
         let rows = places(frames.iter().map(|f| (f.top, f.bottom)), picture.height());
         let columns = places(frames.iter().map(|f| (f.left, f.right)), picture.width());
-        let (Some((rows, row_of)), Some((columns, column_of))) = (rows, columns) else { return Ok(None) };
+        let (Some((rows, row_of)), Some((columns, column_of))) = (rows, columns) else {
+            return Ok(None);
+        };
         let start = grids.len();
         for (map, place) in maps.into_iter().zip(row_of.into_iter().zip(column_of)) {
-            let free = grids[start..].iter().position(|g| !g.cells.contains_key(&place)).map(|i| start + i);
+            let free = grids[start..]
+                .iter()
+                .position(|g| !g.cells.contains_key(&place))
+                .map(|i| start + i);
             let grid = free.unwrap_or_else(|| {
-                let parts = [if several_roles { role } else { "" }, if grids.len() > start { &map.name } else { "" }];
-                let title = parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(", ");
+                let parts = [
+                    if several_roles { role } else { "" },
+                    if grids.len() > start { &map.name } else { "" },
+                ];
+                let title =
+                    parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(", ");
                 grids.push(Grid { title, role, rows, columns, cells: BTreeMap::new() });
                 grids.len() - 1
             });
             grids[grid].cells.insert(place, map);
         }
     }
-    // A few chosen cells would drown in blanks; dead ones, which come with warnings, must not move the others.
+    // A few chosen cells would drown in blanks; dead ones, which come with warnings, must not move
+    // the others.
     let blank = |g: &Grid<'_>| 2 * g.cells.len() < g.rows * g.columns;
     let scattered = explanation.warnings.is_empty() && grids.iter().any(blank);
     Ok((!scattered).then_some(grids))
 }
 
-/// How many equal parts of `extent` pixels the intervals are parts of, and which part each is. `None` when they are not, or when there is one part only.
-fn places(intervals: impl Iterator<Item = (usize, usize)> + Clone, extent: usize) -> Option<(usize, Vec<usize>)> {
-    let (count, covered) = intervals.clone().fold((0, 0), |(n, sum), (from, to)| (n + 1, sum + to.saturating_sub(from)));
+/// How many equal parts of `extent` pixels the intervals are parts of, and which part each is.
+/// `None` when they are not, or when there is one part only.
+fn places(
+    intervals: impl Iterator<Item = (usize, usize)> + Clone,
+    extent: usize,
+) -> Option<(usize, Vec<usize>)> {
+    let (count, covered) = intervals
+        .clone()
+        .fold((0, 0), |(n, sum), (from, to)| (n + 1, sum + to.saturating_sub(from)));
     if covered == 0 {
         return None;
     }

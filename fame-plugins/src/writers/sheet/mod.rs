@@ -18,15 +18,19 @@ use draw::Style;
 
 /// All maps of all explanations as overlays on one contact sheet, `sheet.png`.
 ///
-/// * Maps about the cells of a feature map lie in the cells' own rows and columns. A cell without a map stays blank (light gray).
-/// * Several explainers are rows; their maps are columns, by name. With one map each they are wrapped, each under its name.
+/// * Maps about the cells of a feature map lie in the cells' own rows and columns. A cell without a
+///   map stays blank (light gray).
+/// * Several explainers are rows; their maps are columns, by name. With one map each they are
+///   wrapped, each under its name.
 /// * One explainer with up to eight pictures fills a row; more make a near-square.
 ///
-/// A white frame shows the part of the picture that a map is about. Pictures keep their size unless the sheet would pass 64 megapixels.
+/// A white frame shows the part of the picture that a map is about. Pictures keep their size unless
+/// the sheet would pass 64 megapixels.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sheet {
-    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`, `magma`, `plasma`, `reds`, `rd_bu`, ….
+    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
+    /// `magma`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
     /// How much a map covers its picture, from 0 to 1.
     pub opacity: f32,
@@ -34,7 +38,8 @@ pub struct Sheet {
     pub columns: Option<usize>,
     /// Whether white frames are drawn.
     pub frames: bool,
-    /// Whether the prepared picture itself stands before its maps. Default: yes, but not before a feature map's cells.
+    /// Whether the prepared picture itself stands before its maps. Default: yes, but not before a
+    /// feature map's cells.
     pub picture: Option<bool>,
     /// Whether names are written.
     pub captions: bool,
@@ -44,7 +49,15 @@ pub struct Sheet {
 
 impl Default for Sheet {
     fn default() -> Self {
-        Self { colormap: "turbo".to_owned(), opacity: 0.5, columns: None, frames: true, picture: None, captions: true, gap: 4 }
+        Self {
+            colormap: "turbo".to_owned(),
+            opacity: 0.5,
+            columns: None,
+            frames: true,
+            picture: None,
+            captions: true,
+            gap: 4,
+        }
     }
 }
 
@@ -52,18 +65,28 @@ impl Plugin<dyn Writer> for Sheet {
     const NAME: &'static str = "Sheet";
     const SUMMARY: &'static str = "One contact sheet of all maps of an item, as PNG";
     const EXAMPLE: &'static str = r#"Sheet(colormap: "jet", columns: 4, gap: 2)"#;
-    const REFERENCE: &'static str = "The layout of Figs. 1, 2, 3 and 5 of Zhang & Günther, FAME (2026)";
+    const REFERENCE: &'static str =
+        "The layout of Figs. 1, 2, 3 and 5 of Zhang & Günther, FAME (2026)";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
-        parts.check("columns", self.columns.is_none_or(|c| (1..=1000).contains(&c)), "must be between 1 and 1000");
+        parts.check(
+            "columns",
+            self.columns.is_none_or(|c| (1..=1000).contains(&c)),
+            "must be between 1 and 1000",
+        );
         parts.check("gap", self.gap <= 200, "must be at most 200");
     }
 
     fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
         let palette = Palette::parameter(&self.colormap, parts)?;
         let style = Style { palette, opacity: self.opacity, frames: self.frames, gap: self.gap };
-        Some(Box::new(Built { style, columns: self.columns, picture: self.picture, captions: self.captions }))
+        Some(Box::new(Built {
+            style,
+            columns: self.columns,
+            picture: self.picture,
+            captions: self.captions,
+        }))
     }
 }
 
@@ -101,7 +124,11 @@ mod tests {
 
     const BARE: &str = r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2)"#;
 
-    fn sheet(writer: &str, roles: &[&str], explanations: &[(String, fame_core::Explanation)]) -> RgbImage {
+    fn sheet(
+        writer: &str,
+        roles: &[&str],
+        explanations: &[(String, fame_core::Explanation)],
+    ) -> RgbImage {
         let (_dir, mut files) = write(writer, &sample(roles, 8, 8), explanations);
         assert_eq!((files.len(), files[0].0.as_str()), (1, "sheet.png"));
         files.remove(0).1.unwrap()
@@ -109,7 +136,12 @@ mod tests {
 
     fn cell(row: usize, column: usize) -> fame_core::NamedMap {
         let mut m = map(&format!("cell_{row}_{column}"), "image", Tensor::filled([8, 8], 0.4));
-        m.frame = Some(Frame { top: 4 * row, left: 4 * column, bottom: 4 * row + 4, right: 4 * column + 4 });
+        m.frame = Some(Frame {
+            top: 4 * row,
+            left: 4 * column,
+            bottom: 4 * row + 4,
+            right: 4 * column + 4,
+        });
         m
     }
 
@@ -123,21 +155,35 @@ mod tests {
         assert_eq!(*png.get_pixel(1, 1), PAPER);
         assert_eq!(*png.get_pixel(15, 5), BLANK);
         // Cell (1, 1): its frame is the lower right quarter, white; 0.4 is 102 of 255 elsewhere.
-        assert_eq!([png.get_pixel(12, 12).0[0], png.get_pixel(16, 16).0[0], png.get_pixel(17, 17).0[0]], [102, 255, 102]);
+        assert_eq!(
+            [png.get_pixel(12, 12).0[0], png.get_pixel(16, 16).0[0], png.get_pixel(17, 17).0[0]],
+            [102, 255, 102]
+        );
         assert_eq!(png.get_pixel(19, 18).0[0], 255);
     }
 
     #[test]
     fn frames_can_be_left_out() {
-        let writer = r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, frames: false)"#;
-        let png = sheet(writer, &["image"], &[("cells".to_owned(), explanation(vec![cell(0, 0), cell(1, 1)]))]);
+        let writer =
+            r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, frames: false)"#;
+        let png = sheet(
+            writer,
+            &["image"],
+            &[("cells".to_owned(), explanation(vec![cell(0, 0), cell(1, 1)]))],
+        );
         assert_eq!(png.get_pixel(2, 2).0[0], 102);
     }
 
     #[test]
     fn captions_make_room_for_themselves() {
-        let e = || vec![("fame".to_owned(), explanation(vec![map("image", "image", Tensor::filled([8, 8], 0.4))]))];
-        let (with, without) = (sheet("Sheet()", &["image"], &e()), sheet("Sheet(captions: false)", &["image"], &e()));
+        let e = || {
+            vec![(
+                "fame".to_owned(),
+                explanation(vec![map("image", "image", Tensor::filled([8, 8], 0.4))]),
+            )]
+        };
+        let (with, without) =
+            (sheet("Sheet()", &["image"], &e()), sheet("Sheet(captions: false)", &["image"], &e()));
         assert_eq!(without.dimensions(), (28, 16));
         assert!(with.height() > without.height() && with.pixels().any(|p| p.0 == [0; 3]));
     }

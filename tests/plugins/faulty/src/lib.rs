@@ -1,10 +1,12 @@
-//! A plugin that fits and then misbehaves, in every way that fame must survive: panics, wrong shapes, NaN, names that are no names.
+//! A plugin that fits and then misbehaves, in every way that fame must survive: panics, wrong
+//! shapes, NaN, names that are no names.
 
 use fame_core::{
-    AttributionMap, Error, Explanation, Model, Picture, Result, Sample, Target, TargetRequest, Tensor,
+    AttributionMap, Error, Explanation, Model, Picture, Result, Sample, Target, TargetRequest,
+    Tensor,
     contract::{
-        Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Measurement, Metric, Perturbation, Start, Stop,
-        Walk, per_row,
+        Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Measurement,
+        Metric, Perturbation, Start, Stop, Walk, per_row,
     },
     registry::{BuildContext, Parts, Plugin},
 };
@@ -203,7 +205,8 @@ impl Running {
     /// A map that grows from the first pixel to the last.
     fn ramp(&self, sample: &Sample) -> Result<Explanation> {
         let (role, picture) = sample.pictures.first().ok_or_else(|| Error::bug("no picture."))?;
-        let (h, w) = if self.has(Fault::Shape) { (2, 2) } else { (picture.height(), picture.width()) };
+        let (h, w) =
+            if self.has(Fault::Shape) { (2, 2) } else { (picture.height(), picture.width()) };
         let mut values: Vec<f32> = (0..h * w).map(|i| i as f32 / (h * w - 1) as f32).collect();
         if self.has(Fault::NotANumber) {
             values[0] = f32::NAN;
@@ -247,15 +250,29 @@ impl Dataset for Running {
             Fault::NotANumber => picture.pixels.data_mut()[7] = f32::NAN,
             _ => {}
         }
-        Ok(Sample { id: item.id.clone(), pictures: vec![("image".to_owned(), picture)], ..Sample::default() })
+        Ok(Sample {
+            id: item.id.clone(),
+            pictures: vec![("image".to_owned(), picture)],
+            ..Sample::default()
+        })
     }
 }
 
 impl Metric for Running {
-    fn measure(&self, _: &ExplainContext<'_>, _: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        _: &ExplainContext<'_>,
+        _: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         self.call();
         let value = if self.has(Fault::NotANumber) { f64::NAN } else { 1.0 };
-        let of = |map: &fame_core::NamedMap| Measurement { map: map.name.clone(), name: "one".into(), parameter: String::new(), value };
+        let of = |map: &fame_core::NamedMap| Measurement {
+            map: map.name.clone(),
+            name: "one".into(),
+            parameter: String::new(),
+            value,
+        };
         Ok(explanation.maps.iter().map(of).collect())
     }
 }

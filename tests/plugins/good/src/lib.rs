@@ -1,4 +1,5 @@
-//! A plugin that fits. The tests of `fame-cli` link it and load it, and both must give the same bytes.
+//! A plugin that fits. The tests of `fame-cli` link it and load it, and both must give the same
+//! bytes.
 
 #![forbid(unsafe_code)]
 

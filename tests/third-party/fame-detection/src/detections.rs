@@ -21,7 +21,8 @@ pub enum Which {
     All,
     /// The n-th by score, from 0.
     Index(usize),
-    /// What the detector says of this box (left, top, right, bottom, in pixels of the picture as decoded), detected or not: a missed object can be asked about too.
+    /// What the detector says of this box (left, top, right, bottom, in pixels of the picture as
+    /// decoded), detected or not: a missed object can be asked about too.
     Box(f32, f32, f32, f32),
     /// What the detector says of each box the dataset knows of this picture, detected or not.
     Annotations,
@@ -54,7 +55,8 @@ pub struct Detections {
     /// The lowest score of a detection.
     #[serde(default = "half")]
     pub min_score: f32,
-    /// The largest overlap (IoU, 0..=1) of two detections of one class; of those that overlap more, the best stays.
+    /// The largest overlap (IoU, 0..=1) of two detections of one class; of those that overlap more,
+    /// the best stays.
     #[serde(default = "max_overlap")]
     pub max_overlap: f32,
     /// At most this many detections, the best ones.
@@ -96,7 +98,8 @@ pub struct Wanted {
     pub rect: Rect,
     /// The class asked about.
     pub class: usize,
-    /// The candidate that matches best: for a detection its own, for a given box that with the highest score × overlap.
+    /// The candidate that matches best: for a detection its own, for a given box that with the
+    /// highest score × overlap.
     pub candidate: usize,
     /// The candidate's score for the class.
     pub score: f32,
@@ -129,7 +132,8 @@ impl Detections {
         }
     }
 
-    /// Detects on the clean picture and picks what is asked about. `outputs` are the target layers' values in the head's order, `labels` the class names, which may be missing.
+    /// Detects on the clean picture and picks what is asked about. `outputs` are the target layers'
+    /// values in the head's order, `labels` the class names, which may be missing.
     ///
     /// # Errors
     /// Nothing detected, no such detection, an unknown class, a box that no candidate touches.
@@ -154,7 +158,8 @@ impl Detections {
         Ok(Found { detections, wanted })
     }
 
-    /// Non-maximum suppression: from the best candidate down, each stays unless it overlaps one of its class that stayed. Candidates whose score or box is not finite are left out.
+    /// Non-maximum suppression: from the best candidate down, each stays unless it overlaps one of
+    /// its class that stayed. Candidates whose score or box is not finite are left out.
     pub fn detect(&self, layout: &Layout, outputs: &[&[f32]]) -> Vec<Detection> {
         let mut candidates: Vec<Detection> = (0..layout.candidates)
             .filter_map(|candidate| {
@@ -305,7 +310,8 @@ pub(crate) mod testing {
 
     use super::*;
 
-    /// Four candidates of an UltraFace-like head on a picture of 100 × 100: two on the same face, one on another, one on nothing.
+    /// Four candidates of an UltraFace-like head on a picture of 100 × 100: two on the same face,
+    /// one on another, one on nothing.
     pub(crate) const SCORES: [f32; 8] = [0.1, 0.9, 0.2, 0.8, 0.4, 0.6, 0.9, 0.1];
     pub(crate) const BOXES: [f32; 16] = [0.1, 0.1, 0.5, 0.5, 0.15, 0.1, 0.55, 0.5, 0.6, 0.6, 0.9, 0.9, 0.0, 0.6, 0.3, 0.9];
 
@@ -374,7 +380,8 @@ mod tests {
         assert_eq!(find(&asked(Which::Best)).unwrap(), [("face_0".to_owned(), 0, 0.9)]);
         assert_eq!(find(&asked(Which::All)).unwrap(), [("face_0".to_owned(), 0, 0.9), ("face_1".to_owned(), 2, 0.6)]);
         assert_eq!(find(&asked(Which::Index(1))).unwrap(), [("face_1".to_owned(), 2, 0.6)]);
-        // In pixels of the decoded picture, twice as large: the lower left corner, where nothing was detected.
+        // In pixels of the decoded picture, twice as large: the lower left corner, where nothing
+        // was detected.
         assert_eq!(find(&asked(Which::Box(0.0, 120.0, 60.0, 180.0))).unwrap(), [("box".to_owned(), 3, 0.1)]);
         assert_eq!(find(&asked(Which::Annotations)).unwrap(), [("annotated_face_0".to_owned(), 0, 0.9)]);
         let of_class = |class| find(&Detections { class, ..asked(Which::Best) });

@@ -1,8 +1,10 @@
 //! Heads: how raw outputs of a detector become scored boxes.
 //!
-//! Every detector answers for a fixed list of *candidates*: anchors, or cells of a grid. A [`Head`] is the recipe's word for what its outputs mean; a [`Layout`] is the head
-//! fitted to the outputs' shapes. In all three families a candidate's score is a product of output values and each side of its box is a sum of output values with constant weights,
-//! so values and exact derivatives come from the same two lists, [`Layout::factors`] and [`Layout::side`].
+//! Every detector answers for a fixed list of *candidates*: anchors, or cells of a grid. A [`Head`]
+//! is the recipe's word for what its outputs mean; a [`Layout`] is the head fitted to the outputs'
+//! shapes. In all three families a candidate's score is a product of output values and each side of
+//! its box is a sum of output values with constant weights, so values and exact derivatives come
+//! from the same two lists, [`Layout::factors`] and [`Layout::side`].
 
 use fame_core::{Error, LayerChoice, LayerChoices, Result};
 use schemars::JsonSchema;
@@ -14,25 +16,30 @@ use crate::rect::Rect;
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum Head {
-    /// UltraFace and SSD with decoded boxes: `scores` `[A, C]` and `boxes` `[A, 4]`, left, top, right, bottom in 0..1 of the picture.
+    /// UltraFace and SSD with decoded boxes: `scores` `[A, C]` and `boxes` `[A, 4]`, left, top,
+    /// right, bottom in 0..1 of the picture.
     UltraFace {
         /// The class that means "nothing here", if there is one.
         #[serde(default = "first_class")]
         background: Option<usize>,
     },
-    /// CenterNet as TTFNet trains it: `heatmap` `[C, h, w]` after the sigmoid and `wh` `[4, h, w]`, the distances of left, top, right and bottom from the cell in input pixels. Only
-    /// cells that no neighbour outshines are detections.
+    /// CenterNet as TTFNet trains it: `heatmap` `[C, h, w]` after the sigmoid and `wh` `[4, h, w]`,
+    /// the distances of left, top, right and bottom from the cell in input pixels. Only cells that
+    /// no neighbour outshines are detections.
     CenterNet {
         /// Input pixels from one cell to the next.
         #[serde(default = "four")]
         stride: f32,
-        /// Where in its cell a candidate stands, in cells: 0 is the corner (TTFNet), 0.5 the middle.
+        /// Where in its cell a candidate stands, in cells: 0 is the corner (TTFNet), 0.5 the
+        /// middle.
         #[serde(default)]
         offset: f32,
     },
-    /// YOLOv8 and later: one output `[4 + C, A]`, rows cx, cy, w, h in input pixels, then class scores after the sigmoid.
+    /// YOLOv8 and later: one output `[4 + C, A]`, rows cx, cy, w, h in input pixels, then class
+    /// scores after the sigmoid.
     Yolo {
-        /// Whether a row of objectness stands between box and classes, as in YOLOv5 to v7; the score is then objectness × class.
+        /// Whether a row of objectness stands between box and classes, as in YOLOv5 to v7; the
+        /// score is then objectness × class.
         #[serde(default)]
         objectness: bool,
         /// Whether the output is `[A, 4 + C]` instead.
@@ -103,10 +110,12 @@ impl Head {
         }
     }
 
-    /// Fits the head to outputs of these per-sample shapes of a network whose input is `size` (height, width).
+    /// Fits the head to outputs of these per-sample shapes of a network whose input is `size`
+    /// (height, width).
     ///
     /// # Errors
-    /// `fame_detection::outputs`: the shapes are not this family's; the message says what they are and what they should be.
+    /// `fame_detection::outputs`: the shapes are not this family's; the message says what they are
+    /// and what they should be.
     pub fn layout(self, shapes: &[&[usize]], size: (usize, usize)) -> Result<Layout> {
         // Some exports leave a batch axis of 1 on their outputs.
         let shapes: Vec<&[usize]> = shapes.iter().map(|s| if s.len() > 2 && s[0] == 1 && !self.is_grid() { &s[1..] } else { s }).collect();
@@ -205,7 +214,8 @@ impl Layout {
         read(first) * second.map_or(1.0, read)
     }
 
-    /// The box of `candidate`. Its sides are rounded to single precision, so that a target that was carried as such coincides with the box it was made of.
+    /// The box of `candidate`. Its sides are rounded to single precision, so that a target that was
+    /// carried as such coincides with the box it was made of.
     pub fn rect(&self, outputs: &[&[f32]], candidate: usize) -> Rect {
         Rect(std::array::from_fn(|k| {
             let side = self.side(candidate, k);
@@ -220,7 +230,8 @@ impl Layout {
         scores.reduce(|best, next| if next.1 > best.1 { next } else { best }).unwrap_or((0, f32::NAN))
     }
 
-    /// Whether `candidate` may be a detection of `class` as far as its neighbours go: on a grid, none of the eight scores higher.
+    /// Whether `candidate` may be a detection of `class` as far as its neighbours go: on a grid,
+    /// none of the eight scores higher.
     pub fn is_peak(&self, outputs: &[&[f32]], candidate: usize, class: usize) -> bool {
         if !self.head.is_grid() {
             return true;
@@ -232,7 +243,8 @@ impl Layout {
         !around.any(|(y, x)| self.score(outputs, y * self.columns + x, class) > own)
     }
 
-    /// Adds `weight` · d(score of `candidate` for `class`) to `gradients`, one slice for each target layer.
+    /// Adds `weight` · d(score of `candidate` for `class`) to `gradients`, one slice for each
+    /// target layer.
     pub fn add_score_slope(&self, outputs: &[&[f32]], candidate: usize, class: usize, weight: f64, gradients: &mut [&mut [f32]]) {
         let (first, second) = self.factors(candidate, class);
         let read = |p: Place| f64::from(outputs[p.layer][p.index]);

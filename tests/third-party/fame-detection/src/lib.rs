@@ -1,7 +1,9 @@
 //! # fame-detection: which pixels make this detection?
 //!
-//! Object detectors for [fame](fame_core), as a third party adds them: of fame this crate knows the contracts of `fame-core` and nothing else, and `fame-core` knows nothing of detection.
-//! It is loaded into `fame-cli` with `--plugin libfame_detection.so`, or linked into a program of your own (`use fame_detection as _;` beside `fame_cli::main()`); both give the same bytes.
+//! Object detectors for [fame](fame_core), as a third party adds them: of fame this crate knows the
+//! contracts of `fame-core` and nothing else, and `fame-core` knows nothing of detection. It is
+//! loaded into `fame-cli` with `--plugin libfame_detection.so`, or linked into a program of your
+//! own (`use fame_detection as _;` beside `fame_cli::main()`); both give the same bytes.
 //!
 //! ```ron
 //! explain: {
@@ -19,8 +21,9 @@
 //! | metric | [`DetectionPointing`], [`DetectionEnergy`], [`DetectionDeletion`] |
 //! | writer | [`DetectionOverlay`] |
 //!
-//! What a detector's outputs mean is said by a [`Head`], which detections are meant by [`Detections`], and who speaks for one of them while the picture changes by [`Matching`]. Boxes are in
-//! pixels of the network's input, measured from the outer corner of the first pixel.
+//! What a detector's outputs mean is said by a [`Head`], which detections are meant by
+//! [`Detections`], and who speaks for one of them while the picture changes by [`Matching`]. Boxes
+//! are in pixels of the network's input, measured from the outer corner of the first pixel.
 
 mod datasets;
 mod detections;

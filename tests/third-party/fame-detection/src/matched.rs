@@ -14,15 +14,20 @@ use crate::{
     rect::{Rect, scored_fact},
 };
 
-/// Who speaks for the target box when the picture has changed and the detector's candidates with it.
+/// Who speaks for the target box when the picture has changed and the detector's candidates with
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub enum Matching {
-    /// The candidate that matched on the clean picture, whatever becomes of it: smooth, but its neighbours may go on seeing the object when it has stopped.
+    /// The candidate that matched on the clean picture, whatever becomes of it: smooth, but its
+    /// neighbours may go on seeing the object when it has stopped.
     #[default]
     Frozen,
-    /// At every evaluation the candidate that matches best then, as D-RISE does. The value is continuous where it is score × overlap, but its derivative jumps where another candidate takes over.
+    /// At every evaluation the candidate that matches best then, as D-RISE does. The value is
+    /// continuous where it is score × overlap, but its derivative jumps where another candidate
+    /// takes over.
     Rematched,
-    /// The mean over all candidates that overlap the target box by at least this (IoU, above 0) on the clean picture: the detection is gone when all of them are.
+    /// The mean over all candidates that overlap the target box by at least this (IoU, above 0) on
+    /// the clean picture: the detection is gone when all of them are.
     Cluster(f32),
 }
 
@@ -91,7 +96,8 @@ pub(crate) fn targets(of: &Detections, matching: Matching, about: &TargetRequest
     Ok(found.wanted.iter().map(target).collect())
 }
 
-/// What the record, the metrics and the writer are told about a target: its box in pixels of the network's input, its class, and everything else that was detected.
+/// What the record, the metrics and the writer are told about a target: its box in pixels of the
+/// network's input, its class, and everything else that was detected.
 pub(crate) fn wanted_facts(wanted: &Wanted, found: &Found, labels: &[String]) -> fame_core::record::Facts {
     let detections = found.detections.iter().map(|d| scored_fact(&d.rect, &label_of(d.class, labels), d.score)).collect();
     facts([
@@ -128,7 +134,8 @@ pub(crate) fn evaluate(
     })
 }
 
-/// The candidate that matches the target best: the highest score × overlap; the first of equals, and the frozen one if none overlaps at all.
+/// The candidate that matches the target best: the highest score × overlap; the first of equals,
+/// and the frozen one if none overlaps at all.
 pub(crate) fn rematch(layout: &Layout, outputs: &[&[f32]], aimed: &Aimed) -> usize {
     let worth = |c: usize| f64::from(layout.score(outputs, c, aimed.class)) * layout.rect(outputs, c).overlap(&aimed.rect);
     let best = (0..layout.candidates).map(|c| (c, worth(c))).filter(|(_, w)| *w > 0.0);
@@ -168,7 +175,8 @@ pub(crate) mod testing {
 
     /// Compares the loss's gradient with central differences at a point away from kinks.
     pub(crate) fn check_gradient(loss: &dyn Loss, target: &Target, scores: &[f32], boxes: &[f32]) {
-        // A value in f32 is good to 6e-8 of itself: divided by 2h that is 3e-5; truncation is about h².
+        // A value in f32 is good to 6e-8 of itself: divided by 2h that is 3e-5; truncation is about
+        // h².
         const H: f32 = 1.0 / 1024.0;
         const TOLERANCE: f32 = 2e-3;
         let (_, gradient) = evaluate_at(loss, target, scores, boxes);

@@ -1,6 +1,7 @@
 //! Pictures: from PNG, JPEG and WebP files to `[3, H, W]`.
 //!
-//! Any file, however broken or large, ends in a picture or in one error. What a file is called does not matter.
+//! Any file, however broken or large, ends in a picture or in one error. What a file is called does
+//! not matter.
 
 use std::{
     io::Cursor,
@@ -28,7 +29,8 @@ pub enum Orientation {
     Stored,
 }
 
-/// Decodes the file at `path` into RGB `[3, H, W]`, values in 0..=1; transparent pixels are laid over black. `shown` is what messages and the record call it.
+/// Decodes the file at `path` into RGB `[3, H, W]`, values in 0..=1; transparent pixels are laid
+/// over black. `shown` is what messages and the record call it.
 ///
 /// # Errors
 /// `fame_detection::picture`: one sentence saying what is wrong with the file.
@@ -38,7 +40,8 @@ pub(crate) fn load(path: &Path, shown: &str, orientation: Orientation) -> Result
         return Err(refused(format!("`{shown}` is not a PNG, JPEG or WebP picture, whatever its name says.")));
     };
     let broken = |why: &str| refused(format!("`{shown}` begins like {format:?} but cannot be decoded: {}.", why.trim_end_matches('.')));
-    // The decoder would fill what a truncated JPEG lacks with gray, and an explanation of gray would follow.
+    // The decoder would fill what a truncated JPEG lacks with gray, and an explanation of gray
+    // would follow.
     if format == ImageFormat::Jpeg && !bytes.windows(2).rev().take(MOST_TRAILING).any(|m| m == [0xFF, 0xD9]) {
         return Err(broken("it ends early"));
     }

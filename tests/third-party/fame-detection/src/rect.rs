@@ -5,8 +5,9 @@ use fame_core::{
     record::{Value, facts},
 };
 
-/// A rectangle `[left, top, right, bottom]` in pixels of the network's input, measured from the outer corner of the first pixel; right and bottom are where it ends.
-/// It may reach beyond the picture, as a detector's boxes do.
+/// A rectangle `[left, top, right, bottom]` in pixels of the network's input, measured from the
+/// outer corner of the first pixel; right and bottom are where it ends. It may reach beyond the
+/// picture, as a detector's boxes do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rect(pub [f64; 4]);
 
@@ -33,8 +34,10 @@ impl Rect {
 
     /// The overlap with a fixed `other`, and its derivative by each side of `self`.
     ///
-    /// With I the intersection, A and B the areas: IoU = I / (A + B − I), d IoU = (dI·(A + B) − I·dA) / (A + B − I)². Where two sides coincide the intersection has a kink,
-    /// and the mean of its two slopes is taken, as central differences do: so the derivative where both boxes are equal, the maximum, is exactly 0.
+    /// With I the intersection, A and B the areas: IoU = I / (A + B − I), d IoU = (dI·(A + B) −
+    /// I·dA) / (A + B − I)². Where two sides coincide the intersection has a kink, and the mean of
+    /// its two slopes is taken, as central differences do: so the derivative where both boxes are
+    /// equal, the maximum, is exactly 0.
     pub fn overlap_and_slopes(&self, other: &Rect) -> (f64, [f64; 4]) {
         if !self.is_proper() || !other.is_proper() {
             return (0.0, [0.0; 4]);
@@ -63,7 +66,8 @@ impl Rect {
         (both / union, slopes)
     }
 
-    /// The pixels of a picture of `height` × `width` whose centres lie inside; `None` when there are none.
+    /// The pixels of a picture of `height` × `width` whose centres lie inside; `None` when there
+    /// are none.
     pub fn frame(&self, height: usize, width: usize) -> Option<Frame> {
         let [left, top, right, bottom] = self.0;
         // The first pixel whose centre is at or beyond `at`.
@@ -107,7 +111,8 @@ mod tests {
 
     #[test]
     fn slopes_are_central_differences_also_where_sides_coincide() {
-        // At a kink a central difference is off by about h times the curvature (below 1e-2 here), elsewhere by h².
+        // At a kink a central difference is off by about h times the curvature (below 1e-2 here),
+        // elsewhere by h².
         const H: f64 = 1e-5;
         const TOLERANCE: f64 = 1e-7;
         let boxes =

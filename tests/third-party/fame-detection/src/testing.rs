@@ -8,7 +8,8 @@ use fame_core::{
     registry::{BuildContext, Registry},
 };
 
-/// Sees bright blobs: a grid of 4 × 4 cells of 8 × 8 pixels over a picture of 32 × 32; the heat of a cell is its mean brightness to the fourth, its box reaches 4 pixels each way.
+/// Sees bright blobs: a grid of 4 × 4 cells of 8 × 8 pixels over a picture of 32 × 32; the heat of
+/// a cell is its mean brightness to the fourth, its box reaches 4 pixels each way.
 struct Blobs(Vec<Layer>);
 
 struct Seen {
@@ -118,7 +119,8 @@ pub(crate) fn measure(spec: &str, model: &Model, sample: &Sample, explanation: &
     build::<dyn Metric>(spec).measure(&ExplainContext { model, seed: 0, progress: &Silent }, sample, explanation)
 }
 
-/// An explanation of one map of 32 × 32 pixels, as made by a method that knows nothing of detections.
+/// An explanation of one map of 32 × 32 pixels, as made by a method that knows nothing of
+/// detections.
 pub(crate) fn map_of(value: impl Fn(usize, usize) -> f32) -> Explanation {
     let finished = Tensor::new([32, 32], (0..1024).map(|i| value(i / 32, i % 32)).collect()).unwrap();
     let map = fame_core::NamedMap {

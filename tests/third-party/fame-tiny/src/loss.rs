@@ -24,7 +24,9 @@ impl Loss for Rather {
         let (this, that) = self.classes;
         match about.clean[0].len() {
             n if this < n && that < n => Ok(vec![Target::unnamed()]),
-            n => Err(Error::new("rather::class", format!("there are {n} classes, counted from 0."))),
+            n => {
+                Err(Error::new("rather::class", format!("there are {n} classes, counted from 0.")))
+            }
         }
     }
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {

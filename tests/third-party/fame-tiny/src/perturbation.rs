@@ -2,7 +2,8 @@ use fame_core::Result;
 use fame_core::contract::{Perturbation, Start, Walk, pixel_walk};
 use fame_core::registry::{BuildContext, Parts, Plugin};
 
-/// Each step moves the pixels with the steepest gradients by `step` against them, and leaves all others alone.
+/// Each step moves the pixels with the steepest gradients by `step` against them, and leaves all
+/// others alone.
 #[derive(serde::Deserialize, serde::Serialize, schemars::JsonSchema, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct Steepest {
@@ -27,7 +28,9 @@ impl Perturbation for Steepest {
         let step = self.step;
         pixel_walk(from, move |gradient| {
             let half = fame_core::max_abs(gradient) / 2.0;
-            gradient.iter_mut().for_each(|g| *g = if g.abs() < half { 0.0 } else { g.signum() * step });
+            gradient
+                .iter_mut()
+                .for_each(|g| *g = if g.abs() < half { 0.0 } else { g.signum() * step });
         })
     }
     fn max_steps(&self) -> usize {

@@ -20,15 +20,21 @@ pub(super) enum Core {
 }
 
 impl Core {
-    /// What `--fame-core` says; without it the tree that this program was built from, if it is still there; else this program's version.
+    /// What `--fame-core` says; without it the tree that this program was built from, if it is
+    /// still there; else this program's version.
     ///
     /// # Errors
     /// When it says neither a folder with fame-core nor a version.
     pub(super) fn find(said: Option<&str>) -> Result<Self> {
         let Some(said) = said else {
-            return Ok(source(Path::new(BUILT_FROM)).map_or_else(|| Self::Version(env!("CARGO_PKG_VERSION").to_owned()), Self::Source));
+            return Ok(source(Path::new(BUILT_FROM)).map_or_else(
+                || Self::Version(env!("CARGO_PKG_VERSION").to_owned()),
+                Self::Source,
+            ));
         };
-        if let Some(folder) = source(Path::new(said)).or_else(|| source(&Path::new(said).join("fame-core"))) {
+        if let Some(folder) =
+            source(Path::new(said)).or_else(|| source(&Path::new(said).join("fame-core")))
+        {
             return Ok(Self::Source(folder));
         }
         let numbers: Vec<&str> = said.trim_start_matches('=').splitn(3, '.').collect();
@@ -56,11 +62,14 @@ impl Core {
     pub(super) fn told(&self) -> String {
         match self {
             Self::Source(folder) => format!("the source in `{}`", folder.display()),
-            Self::Version(version) => format!("version {version} of the registry; --fame-core PATH names a checkout instead"),
+            Self::Version(version) => format!(
+                "version {version} of the registry; --fame-core PATH names a checkout instead"
+            ),
         }
     }
 
-    /// fame's own lock file: with it the new crate builds the versions that fame was tested with, and needs no network.
+    /// fame's own lock file: with it the new crate builds the versions that fame was tested with,
+    /// and needs no network.
     pub(super) fn lock(&self) -> Option<String> {
         let Self::Source(folder) = self else { return None };
         std::fs::read_to_string(folder.parent()?.join("Cargo.lock")).ok()
@@ -84,10 +93,14 @@ mod tests {
 
     #[test]
     fn the_tree_is_found_and_what_is_neither_folder_nor_version_is_refused() {
-        let Core::Source(here) = Core::find(None).unwrap() else { panic!("the tree is there: it is being tested") };
+        let Core::Source(here) = Core::find(None).unwrap() else {
+            panic!("the tree is there: it is being tested")
+        };
         assert!(here.is_absolute() && here.ends_with("fame-core"));
         let workspace = here.parent().unwrap().to_string_lossy().into_owned();
-        assert!(matches!(Core::find(Some(&workspace)).unwrap(), Core::Source(found) if found == here));
+        assert!(
+            matches!(Core::find(Some(&workspace)).unwrap(), Core::Source(found) if found == here)
+        );
         assert_eq!(Core::find(Some("=1.2.3")).unwrap().toml(), "\"=1.2.3\"");
         for odd in ["", "no/such/folder", "1.2", "one.two.3", "/tmp"] {
             assert_eq!(Core::find(Some(odd)).unwrap_err().code, "fame::plugin::core", "{odd}");
@@ -97,7 +110,11 @@ mod tests {
     #[test]
     fn dependencies_are_the_workspaces() {
         for name in ["serde", "schemars", "image", "tempfile"] {
-            assert!(dependency(name).starts_with(&format!("{name} = ")), "{name}: {}", dependency(name));
+            assert!(
+                dependency(name).starts_with(&format!("{name} = ")),
+                "{name}: {}",
+                dependency(name)
+            );
         }
     }
 }

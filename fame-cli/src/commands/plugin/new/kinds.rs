@@ -12,7 +12,10 @@ pub(super) struct Template {
 
 macro_rules! template {
     ($kind:literal) => {
-        Template { source: include_str!(concat!("templates/", $kind, ".rs")), test: include_str!(concat!("templates/", $kind, "_test.rs")) }
+        Template {
+            source: include_str!(concat!("templates/", $kind, ".rs")),
+            test: include_str!(concat!("templates/", $kind, "_test.rs")),
+        }
     };
 }
 
@@ -45,7 +48,8 @@ pub(super) fn dependencies(kind: Kind) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The recipe's fields from `backend` on: the new plugin, and built-in ones around it. `#` is the plugin's name.
+/// The recipe's fields from `backend` on: the new plugin, and built-in ones around it. `#` is the
+/// plugin's name.
 pub(super) fn fields(kind: Kind) -> String {
     const LOSS: &str = "Logit()";
     const WALK: &str = "Lots(iterations: 50)";
@@ -65,8 +69,16 @@ pub(super) fn fields(kind: Kind) -> String {
         Kind::Explainer => "\"mine\": #(loss: Logit(), layer: Output)".clone_into(&mut explain),
         Kind::Loss => explain = fame("#(temperature: 1.0)", WALK, MAP),
         Kind::Perturbation => explain = fame(LOSS, "#(momentum: 0.9, iterations: 50)", MAP),
-        Kind::Map => explain = fame(LOSS, WALK, "Gray(), GaussianBlur(kernel: 9, sigma: 1.5), MaxNormalize(), #(gamma: 0.5)"),
-        Kind::Metric => rest = "    metrics: [#(effective_pixels: true)],\n    write: [Npy(), Overlay()],",
+        Kind::Map => {
+            explain = fame(
+                LOSS,
+                WALK,
+                "Gray(), GaussianBlur(kernel: 9, sigma: 1.5), MaxNormalize(), #(gamma: 0.5)",
+            )
+        }
+        Kind::Metric => {
+            rest = "    metrics: [#(effective_pixels: true)],\n    write: [Npy(), Overlay()],"
+        }
         Kind::Writer => rest = "    write: [#(pixels: 10), Overlay()],",
     }
     format!(
@@ -82,7 +94,10 @@ mod tests {
     fn every_template_registers_its_kind_exports_and_is_named_in_its_recipe() {
         for kind in Kind::ALL {
             let Template { source, test } = template(kind);
-            assert!(source.contains(&format!("fame_core::register!({kind:?}: Scaffold);")), "{kind:?}");
+            assert!(
+                source.contains(&format!("fame_core::register!({kind:?}: Scaffold);")),
+                "{kind:?}"
+            );
             assert!(source.contains("fame_core::export_plugin!();"), "{kind:?}");
             assert!(test.contains("check_plugin::<") && test.contains("Trial::run"), "{kind:?}");
             assert_eq!(fields(kind).matches('#').count(), 1, "{kind:?}");

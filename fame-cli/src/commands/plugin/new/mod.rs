@@ -1,4 +1,5 @@
-//! `fame-cli plugin new NAME --kind KIND`: a crate with a plugin that builds, passes its tests and runs from a recipe.
+//! `fame-cli plugin new NAME --kind KIND`: a crate with a plugin that builds, passes its tests and
+//! runs from a recipe.
 
 mod core;
 mod kinds;
@@ -27,7 +28,11 @@ const SIZE: u32 = 64;
 
 pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Failure> {
     let kind = Kind::ALL.into_iter().find(|k| k.word() == args.kind);
-    let Some(kind) = kind else { return Err(Error::new("fame::plugin::kind", format!("there is no kind `{}`.", args.kind)).into()) };
+    let Some(kind) = kind else {
+        return Err(
+            Error::new("fame::plugin::kind", format!("there is no kind `{}`.", args.kind)).into()
+        );
+    };
     let names = Names::parse(&args.name)?;
     refuse_taken(&setup.registry()?, kind, &names)?;
     let core = Core::find(args.fame_core.as_deref())?;
@@ -39,11 +44,20 @@ pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Fail
         let told = json!({ "event": "new", "folder": folder, "package": names.package, "plugin": names.plugin, "kind": kind.word(), "fame_core": core.told(), "files": written });
         return Ok(out(&told.to_string())?);
     }
-    out(&format!("{} `{}` in `{}`, built against {}.", kind.noun(), names.plugin, folder.display(), core.told()))?;
+    out(&format!(
+        "{} `{}` in `{}`, built against {}.",
+        kind.noun(),
+        names.plugin,
+        folder.display(),
+        core.told()
+    ))?;
     for (name, _) in &files {
         out(&format!("  {name}"))?;
     }
-    out(&format!("Next: cd {} && cargo test && cargo build && fame-cli run recipe.ron", folder.display()))?;
+    out(&format!(
+        "Next: cd {} && cargo test && cargo build && fame-cli run recipe.ron",
+        folder.display()
+    ))?;
     Ok(())
 }
 
@@ -53,15 +67,22 @@ fn refuse_taken(registry: &Registry, kind: Kind, names: &Names) -> Result<()> {
     if let Some(known) = registry.get(kind, plugin) {
         return Err(Error::new(
             "fame::plugin::name",
-            format!("there is a {} called `{plugin}` already, from {}.", kind.noun(), known.origin()),
+            format!(
+                "there is a {} called `{plugin}` already, from {}.",
+                kind.noun(),
+                known.origin()
+            ),
         )
         .with_help("Two of one kind and name cannot be in one run. Choose another name."));
     }
     let Template { source, test } = kinds::template(kind);
-    let mut words = source.split(|c: char| !c.is_alphanumeric()).chain(test.split(|c: char| !c.is_alphanumeric()));
+    let mut words = source
+        .split(|c: char| !c.is_alphanumeric())
+        .chain(test.split(|c: char| !c.is_alphanumeric()));
     if plugin == "Scaffold" || words.any(|word| word == plugin) {
         let message = format!("the new crate's code uses the word `{plugin}` for something else.");
-        return Err(Error::new("fame::plugin::name", message).with_help(format!("Choose another name, such as `my-{}`.", names.package)));
+        return Err(Error::new("fame::plugin::name", message)
+            .with_help(format!("Choose another name, such as `my-{}`.", names.package)));
     }
     Ok(())
 }
@@ -130,10 +151,11 @@ fn write(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
     }
     // Not `create_dir_all`: it fails where something is, so nothing is ever overwritten.
     fs::create_dir(folder).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Error::new("fame::plugin::exists", format!("`{}` exists already, and nothing is overwritten.", folder.display()))
-                .with_help("Choose another name, or another place with --path DIR.")
-        }
+        std::io::ErrorKind::AlreadyExists => Error::new(
+            "fame::plugin::exists",
+            format!("`{}` exists already, and nothing is overwritten.", folder.display()),
+        )
+        .with_help("Choose another name, or another place with --path DIR."),
         _ => Error::io("create", folder, &e),
     })?;
     for (name, bytes) in files {

@@ -89,7 +89,8 @@ impl Names {
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return refuse(format!("`{name}` does not begin with a letter."));
         }
-        if let Some(odd) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_".contains(*c))) {
+        if let Some(odd) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "-_".contains(*c)))
+        {
             return refuse(format!("`{name}` holds `{odd}`."));
         }
         let words = words(name);
@@ -98,13 +99,20 @@ impl Names {
             return refuse(format!("`{name}` is longer than {LONGEST} characters."));
         }
         if RESERVED.contains(&library.as_str()) {
-            return refuse(format!("`{library}` is a word of the language, of cargo or of fame, so no plugin can be called so."));
+            return refuse(format!(
+                "`{library}` is a word of the language, of cargo or of fame, so no plugin can be called so."
+            ));
         }
-        Ok(Self { package: library.replace('_', "-"), library, plugin: words.iter().map(|w| capitalised(w)).collect() })
+        Ok(Self {
+            package: library.replace('_', "-"),
+            library,
+            plugin: words.iter().map(|w| capitalised(w)).collect(),
+        })
     }
 }
 
-/// The words of `my-loss`, `my_loss` or `MyLoss`: an upper-case letter begins one, unless another stands before it and none but upper-case ones follow.
+/// The words of `my-loss`, `my_loss` or `MyLoss`: an upper-case letter begins one, unless another
+/// stands before it and none but upper-case ones follow.
 fn words(name: &str) -> Vec<String> {
     let letters: Vec<char> = name.chars().collect();
     let mut words = vec![String::new()];
@@ -113,7 +121,8 @@ fn words(name: &str) -> Vec<String> {
             words.push(String::new());
             continue;
         }
-        let after_lower = i > 0 && (letters[i - 1].is_ascii_lowercase() || letters[i - 1].is_ascii_digit());
+        let after_lower =
+            i > 0 && (letters[i - 1].is_ascii_lowercase() || letters[i - 1].is_ascii_digit());
         let before_lower = letters.get(i + 1).is_some_and(char::is_ascii_lowercase);
         let begins = letter.is_ascii_uppercase() && i > 0 && (after_lower || before_lower);
         if begins && words.last().is_some_and(|w| !w.is_empty()) {
@@ -129,7 +138,9 @@ fn words(name: &str) -> Vec<String> {
 
 fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
 
 #[cfg(test)]
@@ -138,8 +149,11 @@ mod tests {
 
     #[test]
     fn every_form_leads_to_the_same_names() {
-        let names =
-            |package: &str, plugin: &str| Names { package: package.into(), library: package.replace('-', "_"), plugin: plugin.into() };
+        let names = |package: &str, plugin: &str| Names {
+            package: package.into(),
+            library: package.replace('-', "_"),
+            plugin: plugin.into(),
+        };
         for given in ["my-loss", "my_loss", "MyLoss", "My-Loss", "my--loss_"] {
             assert_eq!(Names::parse(given).unwrap(), names("my-loss", "MyLoss"), "{given}");
         }

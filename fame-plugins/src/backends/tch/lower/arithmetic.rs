@@ -1,7 +1,8 @@
 //! Binary arithmetic with broadcasting, and bounds.
 //!
-//! At a bound itself the derivative of a clamp is zero, and on a tie of two values the second gets it, as in the tract backend: libtorch's own
-//! `clamp` and `maximum` decide otherwise, and a ReLU's input is exactly zero more often than chance would have it.
+//! At a bound itself the derivative of a clamp is zero, and on a tie of two values the second gets
+//! it, as in the tract backend: libtorch's own `clamp` and `maximum` decide otherwise, and a ReLU's
+//! input is exactly zero more often than chance would have it.
 
 use fame_core::contract::ReluRule;
 use tch::Tensor;
@@ -23,7 +24,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule::binary::<Min>(min),
 ];
 
-/// The index of the other input and the value, if one input is a constant of one value and broadcasts to the other.
+/// The index of the other input and the value, if one input is a constant of one value and
+/// broadcasts to the other.
 fn with_number(l: &Lower) -> TractResult<Option<(usize, f64)>> {
     let float = l.output_fact()?.datum_type.is_float();
     for ix in 0..2 {
@@ -54,11 +56,17 @@ fn mul(l: &mut Lower) -> TractResult<Lowered> {
 }
 
 fn div(l: &mut Lower) -> TractResult<Lowered> {
-    if l.output_fact()?.datum_type.is_float() { l.zip(Tensor::f_div) } else { l.zip(|a, b| a.f_div_tensor_mode(b, "trunc")) }
+    if l.output_fact()?.datum_type.is_float() {
+        l.zip(Tensor::f_div)
+    } else {
+        l.zip(|a, b| a.f_div_tensor_mode(b, "trunc"))
+    }
 }
 
 fn max(l: &mut Lower) -> TractResult<Lowered> {
-    let Some((ix, bound)) = with_number(l)? else { return l.zip(|a, b| a.f_where_self(&a.f_gt_tensor(b)?, b)) };
+    let Some((ix, bound)) = with_number(l)? else {
+        return l.zip(|a, b| a.f_where_self(&a.f_gt_tensor(b)?, b));
+    };
     if bound == 0.0 {
         let guided = l.builder.relu == ReluRule::Guided && l.builder.gradients;
         let relu = l.on(&[ix], |t| t[0].f_relu())?;
@@ -71,11 +79,14 @@ fn min(l: &mut Lower) -> TractResult<Lowered> {
     if let Some(relu6) = relu6(l)? {
         return Ok(relu6);
     }
-    let Some((ix, bound)) = with_number(l)? else { return l.zip(|a, b| a.f_where_self(&a.f_lt_tensor(b)?, b)) };
+    let Some((ix, bound)) = with_number(l)? else {
+        return l.zip(|a, b| a.f_where_self(&a.f_lt_tensor(b)?, b));
+    };
     l.on(&[ix], move |t| t[0].f_neg()?.f_threshold(-bound, -bound)?.f_neg())
 }
 
-/// A maximum with 0 under a minimum with 6 is one kernel. Guided backpropagation wants to see the two.
+/// A maximum with 0 under a minimum with 6 is one kernel. Guided backpropagation wants to see the
+/// two.
 fn relu6(l: &mut Lower) -> TractResult<Option<Lowered>> {
     let Some((ix, 6.0)) = with_number(l)? else { return Ok(None) };
     let below = l.node.inputs[ix];

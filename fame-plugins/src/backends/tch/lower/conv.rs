@@ -9,11 +9,21 @@ use super::{Lower, Lowered, Rule};
 use crate::backends::tch::values::{Layout, dims};
 
 pub(super) const RULES: &[Rule] = &[
-    Rule { applies: |op| op.downcast_ref::<Conv>().is_some_and(|op| op.q_params.is_none() && op.pool_spec.rank() <= 3), lower: conv },
-    Rule { applies: |op| op.downcast_ref::<Deconv>().is_some_and(|op| op.pool_spec.rank() <= 3), lower: deconv },
+    Rule {
+        applies: |op| {
+            op.downcast_ref::<Conv>()
+                .is_some_and(|op| op.q_params.is_none() && op.pool_spec.rank() <= 3)
+        },
+        lower: conv,
+    },
+    Rule {
+        applies: |op| op.downcast_ref::<Deconv>().is_some_and(|op| op.pool_spec.rank() <= 3),
+        lower: deconv,
+    },
 ];
 
-/// How data of a graph's layout become the `[N, C, …]` that libtorch's windows slide over, and back.
+/// How data of a graph's layout become the `[N, C, …]` that libtorch's windows slide over, and
+/// back.
 pub(super) struct Window {
     /// The graph's N, when it is not dropped.
     inner: Option<i64>,
@@ -62,7 +72,8 @@ impl Window {
     }
 }
 
-/// The kernel as `[O, I / group, …]`, or for a transposed convolution as `[I, O / group, …]`, with a spatial axis added to a single one.
+/// The kernel as `[O, I / group, …]`, or for a transposed convolution as `[I, O / group, …]`, with
+/// a spatial axis added to a single one.
 fn kernel(
     format: tract_onnx::tract_core::ops::cnn::KernelFormat,
     kernel: &tract_onnx::prelude::Tensor,
@@ -73,7 +84,9 @@ fn kernel(
     // [group, O / group, I / group, taps]
     let grouped = format.kernel_as_group_o_i_hw(kernel.cast_to::<f32>()?.as_ref(), group)?;
     let view = grouped.to_plain_array_view::<f32>()?;
-    let &[groups, outputs, inputs, _] = view.shape() else { bail!("a kernel of shape {:?}", view.shape()) };
+    let &[groups, outputs, inputs, _] = view.shape() else {
+        bail!("a kernel of shape {:?}", view.shape())
+    };
     let (view, mut shape) = if transposed {
         (view.permuted_axes(vec![0, 2, 1, 3]), vec![groups * inputs, outputs])
     } else {
@@ -105,7 +118,8 @@ fn conv(l: &mut Lower) -> TractResult<Lowered> {
     let pool = &op.pool_spec;
     let shape = pool.data_format.shape(l.input_shape(0)?.to_vec())?;
     let padding = pool.computed_padding(shape.hw_dims());
-    let weight = kernel(op.kernel_fmt, l.constant(1)?.as_ref(), op.group, &pool.kernel_shape, false)?;
+    let weight =
+        kernel(op.kernel_fmt, l.constant(1)?.as_ref(), op.group, &pool.kernel_shape, false)?;
     let window = Window::of(l, pool.data_format, pool.rank())?;
     let mut inputs = vec![l.slot(0)?, l.upload(&weight, Layout::ChannelsLast)?];
     inputs.extend(bias(l, 2, op.output_channels())?);
@@ -114,7 +128,13 @@ fn conv(l: &mut Lower) -> TractResult<Lowered> {
     let before = widened(&padding.iter().map(|p| p.pad_before).collect::<Vec<_>>(), 0);
     let after = widened(&padding.iter().map(|p| p.pad_after).collect::<Vec<_>>(), 0);
     // libtorch pads both sides alike. What is more on one side is padded first.
-    let extra: Vec<i64> = before.iter().zip(&after).rev().flat_map(|(b, a)| [b - b.min(a), a - b.min(a)]).map(|p| p as i64).collect();
+    let extra: Vec<i64> = before
+        .iter()
+        .zip(&after)
+        .rev()
+        .flat_map(|(b, a)| [b - b.min(a), a - b.min(a)])
+        .map(|p| p as i64)
+        .collect();
     let even: Vec<i64> = before.iter().zip(&after).map(|(b, a)| *b.min(a) as i64).collect();
     let (zeros, groups) = (vec![0i64; even.len()], op.group as i64);
     let kernel = move |t: &[&Tensor]| {
@@ -123,7 +143,16 @@ fn conv(l: &mut Lower) -> TractResult<Lowered> {
             x = x.f_constant_pad_nd(&extra[..])?;
         }
         let bias = t.get(2).copied();
-        let y = x.f_convolution(t[1], bias, &stride[..], &even[..], &dilation[..], false, &zeros[..], groups)?;
+        let y = x.f_convolution(
+            t[1],
+            bias,
+            &stride[..],
+            &even[..],
+            &dilation[..],
+            false,
+            &zeros[..],
+            groups,
+        )?;
         window.restored(&y)
     };
     Ok(Lowered { inputs, kernel: Box::new(kernel), guided: false })
@@ -134,18 +163,27 @@ fn deconv(l: &mut Lower) -> TractResult<Lowered> {
     let pool = &op.pool_spec;
     let shape = pool.data_format.shape(l.input_shape(0)?.to_vec())?;
     let (strides, dilations) = (pool.strides().to_vec(), pool.dilations().to_vec());
-    let padding = pool.padding.compute_for_deconv(shape.hw_dims(), &pool.kernel_shape, &dilations, &strides, &op.adjustments)?;
-    let weight = kernel(op.kernel_format, l.constant(1)?.as_ref(), op.group, &pool.kernel_shape, true)?;
+    let padding = pool.padding.compute_for_deconv(
+        shape.hw_dims(),
+        &pool.kernel_shape,
+        &dilations,
+        &strides,
+        &op.adjustments,
+    )?;
+    let weight =
+        kernel(op.kernel_format, l.constant(1)?.as_ref(), op.group, &pool.kernel_shape, true)?;
     let window = Window::of(l, pool.data_format, pool.rank())?;
     let mut inputs = vec![l.slot(0)?, l.upload(&weight, Layout::ChannelsLast)?];
     inputs.extend(bias(l, 2, pool.output_channels)?);
     let stride = dims(&widened(&strides, 1));
     let dilation = dims(&widened(&dilations, 1));
     let groups = op.group as i64;
-    // Computed without padding; then what padding takes away is cut, and what an adjustment adds is zero before the bias.
+    // Computed without padding; then what padding takes away is cut, and what an adjustment adds is
+    // zero before the bias.
     let mut ends = vec![];
     for (k, padding) in padding.iter().enumerate() {
-        let whole = (shape.hw_dims()[k] - 1) * strides[k] + (pool.kernel_shape[k] - 1) * dilations[k] + 1;
+        let whole =
+            (shape.hw_dims()[k] - 1) * strides[k] + (pool.kernel_shape[k] - 1) * dilations[k] + 1;
         let before = -(padding.pad_before as i64);
         ends.push((before, padding.deconvoluted as i64 - whole as i64 - before));
     }
@@ -156,11 +194,21 @@ fn deconv(l: &mut Lower) -> TractResult<Lowered> {
     let zeros = vec![0i64; stride.len()];
     let kernel = move |t: &[&Tensor]| {
         let x = window.planes(t[0])?;
-        let y = x.f_convolution(t[1], None::<&Tensor>, &stride[..], &zeros[..], &dilation[..], true, &zeros[..], groups)?;
+        let y = x.f_convolution(
+            t[1],
+            None::<&Tensor>,
+            &stride[..],
+            &zeros[..],
+            &dilation[..],
+            true,
+            &zeros[..],
+            groups,
+        )?;
         let y = if ends.iter().any(|e| *e != 0) { y.f_constant_pad_nd(&ends[..])? } else { y };
         let y = match t.get(2) {
             Some(bias) => {
-                let shape: Vec<i64> = (0..y.dim()).map(|axis| if axis == 1 { -1 } else { 1 }).collect();
+                let shape: Vec<i64> =
+                    (0..y.dim()).map(|axis| if axis == 1 { -1 } else { 1 }).collect();
                 y.f_add(&bias.f_reshape(&shape[..])?)?
             }
             None => y,

@@ -5,8 +5,8 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::math::{
-    Abs, Acos, Acosh, Asin, Asinh, Atan, Atanh, Ceil, Cos, Cosh, Erf, Exp, Floor, IsNan, Ln, Neg, PowConst, Recip, Round, RoundHalfToEven,
-    Rsqrt, Sign, Sin, Sinh, Sqrt, Square, Tan, Tanh,
+    Abs, Acos, Acosh, Asin, Asinh, Atan, Atanh, Ceil, Cos, Cosh, Erf, Exp, Floor, IsNan, Ln, Neg,
+    PowConst, Recip, Round, RoundHalfToEven, Rsqrt, Sign, Sin, Sinh, Sqrt, Square, Tan, Tanh,
 };
 use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
 use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
@@ -40,7 +40,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule::unary::<PowConst>(pow_const),
     Rule::unary::<Recip>(|l| l.map(Tensor::f_reciprocal)),
     // Halves go away from zero; libtorch's own rounding takes them to the even side.
-    Rule::unary::<Round>(|l| l.map(|x| x.f_sign()?.f_mul(&x.f_abs()?.f_add_scalar(0.5)?.f_floor()?))),
+    Rule::unary::<Round>(|l| {
+        l.map(|x| x.f_sign()?.f_mul(&x.f_abs()?.f_add_scalar(0.5)?.f_floor()?))
+    }),
     Rule::unary::<RoundHalfToEven>(|l| l.map(Tensor::f_round)),
     Rule::unary::<Rsqrt>(|l| l.map(Tensor::f_rsqrt)),
     Rule::unary::<Sigmoid>(|l| l.map(Tensor::f_sigmoid)),

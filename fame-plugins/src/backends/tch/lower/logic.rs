@@ -1,7 +1,10 @@
-//! Comparisons, logic and selection. No gradient goes through a comparison; one goes through the selected value.
+//! Comparisons, logic and selection. No gradient goes through a comparison; one goes through the
+//! selected value.
 
 use tch::Tensor;
-use tract_onnx::tract_core::ops::logic::{And, CompEq, CompGT, CompGTE, CompLT, CompLTE, CompNE, Iff, Not, Or, Xor};
+use tract_onnx::tract_core::ops::logic::{
+    And, CompEq, CompGT, CompGTE, CompLT, CompLTE, CompNE, Iff, Not, Or, Xor,
+};
 
 use super::Rule;
 

@@ -1,9 +1,11 @@
 //! From one node of the graph to one kernel of libtorch.
 //!
-//! A value that depends on the input has the batch axis in front of the graph's own axes; constants have not. So axis `k` of the graph is
-//! axis `k + 1` of a batched tensor, and broadcasting, which libtorch aligns at the last axis, needs no care.
+//! A value that depends on the input has the batch axis in front of the graph's own axes; constants
+//! have not. So axis `k` of the graph is axis `k + 1` of a batched tensor, and broadcasting, which
+//! libtorch aligns at the last axis, needs no care.
 //!
-//! **A new operator** is one function `fn(&mut Lower) -> TractResult<Lowered>` in the file of its family, and one line in that file's `RULES`.
+//! **A new operator** is one function `fn(&mut Lower) -> TractResult<Lowered>` in the file of its
+//! family, and one line in that file's `RULES`.
 
 mod arithmetic;
 mod conv;
@@ -51,12 +53,18 @@ impl Rule {
 
     /// A rule for the binary operator `O`.
     const fn binary<O: BinMiniOp>(lower: fn(&mut Lower) -> TractResult<Lowered>) -> Self {
-        Self { applies: |op| op.downcast_ref::<TypedBinOp>().is_some_and(|op| op.0.is::<O>()), lower }
+        Self {
+            applies: |op| op.downcast_ref::<TypedBinOp>().is_some_and(|op| op.0.is::<O>()),
+            lower,
+        }
     }
 
     /// A rule for the function of one variable `O`.
     const fn unary<O: ElementWiseMiniOp>(lower: fn(&mut Lower) -> TractResult<Lowered>) -> Self {
-        Self { applies: |op| op.downcast_ref::<ElementWiseOp>().is_some_and(|op| op.0.is::<O>()), lower }
+        Self {
+            applies: |op| op.downcast_ref::<ElementWiseOp>().is_some_and(|op| op.0.is::<O>()),
+            lower,
+        }
     }
 }
 
@@ -98,7 +106,10 @@ impl<'m, 'n> Lower<'_, 'm, 'n> {
 
     /// The function of one variable.
     fn mini<O: ElementWiseMiniOp>(&self) -> TractResult<&'n O> {
-        self.op::<ElementWiseOp>()?.0.downcast_ref::<O>().context("a rule was called for another function")
+        self.op::<ElementWiseOp>()?
+            .0
+            .downcast_ref::<O>()
+            .context("a rule was called for another function")
     }
 
     fn arity(&self) -> usize {
@@ -149,7 +160,11 @@ impl<'m, 'n> Lower<'_, 'm, 'n> {
     }
 
     /// A constant made while lowering, on the device.
-    fn upload(&mut self, constant: &tract_onnx::prelude::Tensor, layout: Layout) -> TractResult<usize> {
+    fn upload(
+        &mut self,
+        constant: &tract_onnx::prelude::Tensor,
+        layout: Layout,
+    ) -> TractResult<usize> {
         let tensor = self.builder.weights.upload(constant, layout)?;
         Ok(self.builder.constant(tensor))
     }
@@ -165,12 +180,18 @@ impl<'m, 'n> Lower<'_, 'm, 'n> {
     }
 
     /// A kernel on the one input.
-    fn map(&mut self, kernel: impl Fn(&Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static) -> TractResult<Lowered> {
+    fn map(
+        &mut self,
+        kernel: impl Fn(&Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static,
+    ) -> TractResult<Lowered> {
         self.on(&[0], move |t| kernel(t[0]))
     }
 
     /// A kernel on two inputs.
-    fn zip(&mut self, kernel: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static) -> TractResult<Lowered> {
+    fn zip(
+        &mut self,
+        kernel: impl Fn(&Tensor, &Tensor) -> Result<Tensor, TchError> + Send + Sync + 'static,
+    ) -> TractResult<Lowered> {
         self.on(&[0, 1], move |t| kernel(t[0], t[1]))
     }
 }

@@ -10,10 +10,16 @@ use crate::backends::tch::values::Layout;
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
-        applies: |op| op.downcast_ref::<MaxPool>().is_some_and(|op| op.with_index_outputs.is_none() && covered(&op.pool_spec)),
+        applies: |op| {
+            op.downcast_ref::<MaxPool>()
+                .is_some_and(|op| op.with_index_outputs.is_none() && covered(&op.pool_spec))
+        },
         lower: max_pool,
     },
-    Rule { applies: |op| op.downcast_ref::<SumPool>().is_some_and(|op| covered(&op.pool_spec)), lower: sum_pool },
+    Rule {
+        applies: |op| op.downcast_ref::<SumPool>().is_some_and(|op| covered(&op.pool_spec)),
+        lower: sum_pool,
+    },
 ];
 
 fn covered(pool: &PoolSpec) -> bool {
@@ -25,7 +31,8 @@ struct Windows {
     kernel: Vec<i64>,
     stride: Vec<i64>,
     dilation: Vec<i64>,
-    /// Padding in front and behind so that exactly the output's windows fit; negative behind where elements are left over.
+    /// Padding in front and behind so that exactly the output's windows fit; negative behind where
+    /// elements are left over.
     pads: Vec<(i64, i64)>,
 }
 
@@ -37,10 +44,16 @@ impl Windows {
             windows.push(1, 1, 1, (0, 0));
         }
         for (k, padding) in pool.computed_padding(shape.hw_dims()).iter().enumerate() {
-            let (size, stride, dilation) = (pool.kernel_shape[k] as i64, pool.stride(k) as i64, pool.dilation(k) as i64);
+            let (size, stride, dilation) =
+                (pool.kernel_shape[k] as i64, pool.stride(k) as i64, pool.dilation(k) as i64);
             let covered = (padding.convoluted as i64 - 1) * stride + (size - 1) * dilation + 1;
             let before = padding.pad_before as i64;
-            windows.push(size, stride, dilation, (before, covered - before - shape.hw_dims()[k] as i64));
+            windows.push(
+                size,
+                stride,
+                dilation,
+                (before, covered - before - shape.hw_dims()[k] as i64),
+            );
         }
         Ok(windows)
     }
@@ -52,16 +65,24 @@ impl Windows {
         self.pads.push(pads);
     }
 
-    /// Padding that libtorch's kernel can do by itself: the same on both sides, at most half a window.
+    /// Padding that libtorch's kernel can do by itself: the same on both sides, at most half a
+    /// window.
     fn own_padding(&self) -> Option<Vec<i64>> {
-        let own = |((before, after), kernel): (&(i64, i64), &i64)| (before == after && 2 * before <= *kernel).then_some(*before);
+        let own = |((before, after), kernel): (&(i64, i64), &i64)| {
+            (before == after && 2 * before <= *kernel).then_some(*before)
+        };
         self.pads.iter().zip(&self.kernel).map(own).collect()
     }
 
     /// Pads with `value`, or cuts.
     fn padded(&self, x: &Tensor, value: f64) -> Result<Tensor, TchError> {
-        let pads: Vec<i64> = self.pads.iter().rev().flat_map(|(before, after)| [*before, *after]).collect();
-        if pads.iter().all(|p| *p == 0) { Ok(x.shallow_clone()) } else { x.f_pad(&pads[..], "constant", value) }
+        let pads: Vec<i64> =
+            self.pads.iter().rev().flat_map(|(before, after)| [*before, *after]).collect();
+        if pads.iter().all(|p| *p == 0) {
+            Ok(x.shallow_clone())
+        } else {
+            x.f_pad(&pads[..], "constant", value)
+        }
     }
 }
 
@@ -72,11 +93,18 @@ fn max_pool(l: &mut Lower) -> TractResult<Lowered> {
     let own = windows.own_padding();
     l.map(move |x| {
         let x = window.planes(x)?;
-        let (kernel, stride, dilation) = (&windows.kernel[..], &windows.stride[..], &windows.dilation[..]);
+        let (kernel, stride, dilation) =
+            (&windows.kernel[..], &windows.stride[..], &windows.dilation[..]);
         let y = match &own {
             Some(padding) => x.f_max_pool2d(kernel, stride, &padding[..], dilation, false)?,
             // Padding never wins.
-            None => windows.padded(&x, f64::NEG_INFINITY)?.f_max_pool2d(kernel, stride, [0, 0], dilation, false)?,
+            None => windows.padded(&x, f64::NEG_INFINITY)?.f_max_pool2d(
+                kernel,
+                stride,
+                [0, 0],
+                dilation,
+                false,
+            )?,
         };
         window.restored(&y)
     })
@@ -96,7 +124,8 @@ fn sum_pool(l: &mut Lower) -> TractResult<Lowered> {
     let kernel = move |t: &[&Tensor]| {
         let x = windows.padded(&window.planes(t[0])?, 0.0)?;
         // Divided by one: a sum.
-        let sum = x.f_avg_pool2d(&windows.kernel[..], &windows.stride[..], [0, 0], false, true, 1)?;
+        let sum =
+            x.f_avg_pool2d(&windows.kernel[..], &windows.stride[..], [0, 0], false, true, 1)?;
         window.restored(&if let [_, shares] = t { sum.f_mul(shares)? } else { sum })
     };
     Ok(Lowered { inputs, kernel: Box::new(kernel), guided: false })
@@ -115,10 +144,15 @@ fn shares(op: &SumPool, input: &[usize]) -> TractResult<tract_onnx::prelude::Ten
         } else {
             (padding.pad_before, padding.pad_before + extent)
         };
-        let inside =
-            |o: usize| (0..pool.kernel_shape[k]).map(|tap| o * pool.stride(k) + tap).filter(|at| (first..end).contains(at)).count();
+        let inside = |o: usize| {
+            (0..pool.kernel_shape[k])
+                .map(|tap| o * pool.stride(k) + tap)
+                .filter(|at| (first..end).contains(at))
+                .count()
+        };
         counts.push((0..padding.convoluted).map(|o| inside(o).max(1) as f32).collect());
     }
-    let shares: Vec<f32> = counts[0].iter().flat_map(|h| counts[1].iter().map(move |w| (h * w).recip())).collect();
+    let shares: Vec<f32> =
+        counts[0].iter().flat_map(|h| counts[1].iter().map(move |w| (h * w).recip())).collect();
     tract_onnx::prelude::Tensor::from_shape(&[1, 1, counts[0].len(), counts[1].len()], &shares)
 }

@@ -7,7 +7,10 @@ use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 use super::{Lower, Lowered, Rule};
 
 pub(super) const RULES: &[Rule] = &[Rule {
-    applies: |op| op.downcast_ref::<Reduce>().is_some_and(|op| !matches!(op.reducer, Reducer::ArgMax(true) | Reducer::ArgMin(true))),
+    applies: |op| {
+        op.downcast_ref::<Reduce>()
+            .is_some_and(|op| !matches!(op.reducer, Reducer::ArgMax(true) | Reducer::ArgMin(true)))
+    },
     lower: reduce,
 }];
 
@@ -19,12 +22,18 @@ fn reduce(l: &mut Lower) -> TractResult<Lowered> {
         // Squares are summed in f32 whatever the precision.
         Reducer::MeanOfSquares => l.map(move |x| {
             let kind = x.f_kind()?;
-            x.f_to_kind(Kind::Float)?.f_square()?.f_mean_dim(&axes[..], true, Kind::Float)?.f_to_kind(kind)
+            x.f_to_kind(Kind::Float)?
+                .f_square()?
+                .f_mean_dim(&axes[..], true, Kind::Float)?
+                .f_to_kind(kind)
         }),
         // Ties share the cotangent evenly.
         Reducer::Max => l.map(move |x| x.f_amax(&axes[..], true)),
         Reducer::Min => l.map(move |x| x.f_amin(&axes[..], true)),
-        Reducer::Prod => l.map(move |x| axes.iter().try_fold(x.shallow_clone(), |x, &axis| x.f_prod_dim_int(axis, true, None::<Kind>))),
+        Reducer::Prod => l.map(move |x| {
+            axes.iter()
+                .try_fold(x.shallow_clone(), |x, &axis| x.f_prod_dim_int(axis, true, None::<Kind>))
+        }),
         Reducer::All => l.map(move |x| x.f_all_dims(&axes[..], true)),
         Reducer::Any => l.map(move |x| x.f_any_dims(&axes[..], true)),
         Reducer::ArgMax(_) | Reducer::ArgMin(_) => {

@@ -1,7 +1,8 @@
-//! Operators that are a matrix along every axis by itself: enlarging and shrinking, mirrored and repeated borders, tiling.
+//! Operators that are a matrix along every axis by itself: enlarging and shrinking, mirrored and
+//! repeated borders, tiling.
 //!
-//! The matrices are those that the tract backend measures for its gradient, so frames and roundings are the same; libtorch's own resizing knows
-//! other ones.
+//! The matrices are those that the tract backend measures for its gradient, so frames and roundings
+//! are the same; libtorch's own resizing knows other ones.
 
 use tch::Tensor;
 use tract_onnx::tract_core::internal::*;
@@ -25,7 +26,9 @@ fn resample(l: &mut Lower) -> TractResult<Lowered> {
         axes.push((matrix.axis + lead) as i64);
     }
     let kernel = move |t: &[&Tensor]| {
-        let along = |x: Tensor, (axis, matrix): (&i64, &&Tensor)| x.f_movedim_int(*axis, -1)?.f_matmul(matrix)?.f_movedim_int(-1, *axis);
+        let along = |x: Tensor, (axis, matrix): (&i64, &&Tensor)| {
+            x.f_movedim_int(*axis, -1)?.f_matmul(matrix)?.f_movedim_int(-1, *axis)
+        };
         axes.iter().zip(&t[1..]).try_fold(t[0].shallow_clone(), along)
     };
     Ok(Lowered { inputs, kernel: Box::new(kernel), guided: false })

@@ -3,7 +3,9 @@
 use tch::{TchError, Tensor};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::Downsample;
-use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat};
+use tract_onnx::tract_core::ops::array::{
+    Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat,
+};
 
 use super::{Lower, Lowered, Rule};
 use crate::backends::tch::values::{Layout, dims};
@@ -12,7 +14,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule::of::<AxisOp>(axis_op),
     Rule::of::<MultiBroadcastTo>(broadcast),
     Rule::of::<Slice>(slice),
-    Rule { applies: |op| op.downcast_ref::<Pad>().is_some_and(|op| matches!(op.mode, PadMode::Constant(_))), lower: pad },
+    Rule {
+        applies: |op| {
+            op.downcast_ref::<Pad>().is_some_and(|op| matches!(op.mode, PadMode::Constant(_)))
+        },
+        lower: pad,
+    },
     Rule::of::<TypedConcat>(concat),
     Rule::of::<Downsample>(downsample),
     Rule::of::<Gather>(gather),
@@ -70,7 +77,8 @@ fn pad(l: &mut Lower) -> TractResult<Lowered> {
     let PadMode::Constant(value) = &op.mode else { bail!("a border that is not constant") };
     let value = value.cast_to_scalar::<f64>()?;
     // libtorch counts from the last axis, and the batch is never padded.
-    let pads: Vec<i64> = op.pads.iter().rev().flat_map(|(before, after)| [*before as i64, *after as i64]).collect();
+    let pads: Vec<i64> =
+        op.pads.iter().rev().flat_map(|(before, after)| [*before as i64, *after as i64]).collect();
     l.map(move |x| x.f_pad(&pads[..], "constant", value))
 }
 
@@ -121,9 +129,14 @@ fn gather(l: &mut Lower) -> TractResult<Lowered> {
         });
     }
     let indices = l.constant(1)?.cast_to::<i64>()?.into_owned();
-    let picked: Vec<i64> = indices.to_plain_array_view::<i64>()?.iter().map(|at| at.rem_euclid(extent)).collect();
+    let picked: Vec<i64> =
+        indices.to_plain_array_view::<i64>()?.iter().map(|at| at.rem_euclid(extent)).collect();
     let indices = l.upload(&tensor1(&picked), Layout::Plain)?;
     let inputs = vec![l.slot(0)?, indices];
     // Indices of any rank are one list; the shape says what they stand for.
-    Ok(Lowered { inputs, kernel: Box::new(move |t| t[0].f_index_select(axis, t[1])?.f_reshape(&shape[..])), guided: false })
+    Ok(Lowered {
+        inputs,
+        kernel: Box::new(move |t| t[0].f_index_select(axis, t[1])?.f_reshape(&shape[..])),
+        guided: false,
+    })
 }

@@ -22,7 +22,10 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// The gradient for both inputs, each computed only if it is needed and summed over broadcast axes.
-fn each(pull: &mut Pull, rule: impl Fn(&mut Pull, usize) -> TractResult<OutletId>) -> TractResult<Pulled> {
+fn each(
+    pull: &mut Pull,
+    rule: impl Fn(&mut Pull, usize) -> TractResult<OutletId>,
+) -> TractResult<Pulled> {
     let mut pulled = tvec!();
     for ix in 0..2 {
         let gradient = if pull.needs(ix) {
@@ -137,33 +140,39 @@ fn uniform(pull: &Pull, ix: usize) -> TractResult<Option<f32>> {
     konst.as_uniform().map(|value| value.cast_to_scalar::<f32>()).transpose()
 }
 
-/// ReLU, ReLU6, Clip: the mask is read off the *output*, so that the clamp can stay fused into the operator in front of it. At the
-/// bound itself the derivative is zero.
+/// ReLU, ReLU6, Clip: the mask is read off the *output*, so that the clamp can stay fused into the
+/// operator in front of it. At the bound itself the derivative is zero.
 fn clamp(pull: &mut Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     let at = clamped_further(pull, is_max, bound)?;
     let y = pull.value(at)?;
     if is_max && bound == 0.0 && pull.relu() == ReluRule::Guided {
-        let guided: Slope = |g, y, _| g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { g.max(0.0) } else { 0.0 });
+        let guided: Slope = |g, y, _| {
+            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { g.max(0.0) } else { 0.0 })
+        };
         return pull.pointwise("GuidedRelu", guided, [0.0; 2], y);
     }
     let (low, high) = if is_max { (bound, f32::INFINITY) } else { (f32::NEG_INFINITY, bound) };
     pull.pointwise(
         "Clamp",
-        |g, y, [low, high]| g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > low && *y < high { *g } else { 0.0 }),
+        |g, y, [low, high]| {
+            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > low && *y < high { *g } else { 0.0 })
+        },
         [low, high],
         y,
     )
 }
 
-/// Where a clamp from below is followed by one from above (or the other way round), the second output tells on which side of the
-/// first bound a value lies just as well, and using it leaves the pair fused.
+/// Where a clamp from below is followed by one from above (or the other way round), the second
+/// output tells on which side of the first bound a value lies just as well, and using it leaves the
+/// pair fused.
 fn clamped_further(pull: &Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     let (model, node) = pull.surroundings();
     let here = OutletId::from(node.id);
     let [next] = &*node.outputs[0].successors else { return Ok(here) };
     let next = model.node(next.node);
     let Some(op) = next.op_as::<TypedBinOp>() else { return Ok(here) };
-    if model.outputs.contains(&here) || !(if is_max { op.0.is::<Min>() } else { op.0.is::<Max>() }) {
+    if model.outputs.contains(&here) || !(if is_max { op.0.is::<Min>() } else { op.0.is::<Max>() })
+    {
         return Ok(here);
     }
     for input in &next.inputs {

@@ -3,13 +3,18 @@
 //! Four ways, chosen by what was measured to be fastest (TRACT.md):
 //!
 //! * stride 1: a convolution with the flipped, transposed kernel;
-//! * stride > 1: *phase decomposition*. Output elements whose padded coordinates are equal modulo the stride only meet every
-//!   stride-th kernel tap, so each phase is a small convolution with stride 1, and the phases are interleaved;
-//! * few input channels (the first layer): a matrix product into columns, which are then added up; flipping would leave a convolution
-//!   with three output channels, which fills a fraction of a matrix kernel;
-//! * stride and dilation together (rare): zeros between the cotangent's elements, then as for stride 1.
+//! * stride > 1: *phase decomposition*. Output elements whose padded coordinates are equal modulo
+//!   the stride only meet every stride-th kernel tap, so each phase is a small convolution with
+//!   stride 1, and the phases are interleaved;
+//! * few input channels (the first layer): a matrix product into columns, which are then added up;
+//!   flipping would leave a convolution with three output channels, which fills a fraction of a
+//!   matrix kernel;
+//! * stride and dilation together (rare): zeros between the cotangent's elements, then as for
+//!   stride 1.
 
-use tract_onnx::tract_core::internal::tract_ndarray::{ArrayD, Axis as NdAxis, IxDyn, Slice as NdSlice};
+use tract_onnx::tract_core::internal::tract_ndarray::{
+    ArrayD, Axis as NdAxis, IxDyn, Slice as NdSlice,
+};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::Slice;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
@@ -19,13 +24,17 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 use super::super::ops::{Col2Im, Interleave};
 use super::{Pull, Pulled, Rule};
 
-pub(super) const RULES: &[Rule] = &[Rule { applies: |op| op.downcast_ref::<Conv>().is_some_and(is_covered), pull: conv }];
+pub(super) const RULES: &[Rule] =
+    &[Rule { applies: |op| op.downcast_ref::<Conv>().is_some_and(is_covered), pull: conv }];
 
-/// Up to this many input channels the column way is taken: below it a flipped convolution wastes most of a matrix kernel's rows.
+/// Up to this many input channels the column way is taken: below it a flipped convolution wastes
+/// most of a matrix kernel's rows.
 const FEW_CHANNELS: usize = 4;
 
 fn is_covered(conv: &Conv) -> bool {
-    conv.q_params.is_none() && conv.pool_spec.rank() <= 2 && (conv.group == 1 || conv.kernel_fmt == KernelFormat::OIHW)
+    conv.q_params.is_none()
+        && conv.pool_spec.rank() <= 2
+        && (conv.group == 1 || conv.kernel_fmt == KernelFormat::OIHW)
 }
 
 fn conv(pull: &mut Pull) -> TractResult<Pulled> {
@@ -90,7 +99,10 @@ impl Geometry {
 
     fn takes_columns(&self) -> bool {
         let planar = matches!(self.format, DataFormat::NCHW | DataFormat::CHW) && self.rank() == 2;
-        planar && self.group == 1 && self.channels <= FEW_CHANNELS && self.taps.iter().any(|&k| k > 1)
+        planar
+            && self.group == 1
+            && self.channels <= FEW_CHANNELS
+            && self.taps.iter().any(|&k| k > 1)
     }
 
     /// The interleaving of this convolution's phases, without saying yet which input holds which.
@@ -120,11 +132,13 @@ fn oihw(kernel: &Tensor, format: KernelFormat) -> TractResult<ArrayD<f32>> {
     Ok(view.permuted_axes(order).as_standard_layout().into_owned())
 }
 
-/// Swaps input and output channels within each group and reverses every spatial axis: `[I, O / group, …]`.
+/// Swaps input and output channels within each group and reverses every spatial axis:
+/// `[I, O / group, …]`.
 fn transposed(kernel: &ArrayD<f32>, group: usize) -> TractResult<Tensor> {
     let mut shape = kernel.shape().to_vec();
     let (outputs, inputs) = (shape[0] / group, shape[1]);
-    let grouped: Vec<usize> = [group, outputs, inputs].into_iter().chain(shape[2..].iter().copied()).collect();
+    let grouped: Vec<usize> =
+        [group, outputs, inputs].into_iter().chain(shape[2..].iter().copied()).collect();
     let mut view = kernel.view().into_shape_with_order(IxDyn(&grouped))?;
     view.swap_axes(1, 2);
     for axis in 3..view.ndim() {
@@ -136,9 +150,20 @@ fn transposed(kernel: &ArrayD<f32>, group: usize) -> TractResult<Tensor> {
 }
 
 /// Cuts `g` along spatial axis `k` to `length` elements from `start`, if that cuts anything.
-fn cut(pull: &mut Pull, geometry: &Geometry, g: OutletId, k: usize, start: usize, length: usize) -> TractResult<OutletId> {
+fn cut(
+    pull: &mut Pull,
+    geometry: &Geometry,
+    g: OutletId,
+    k: usize,
+    start: usize,
+    length: usize,
+) -> TractResult<OutletId> {
     let axis = geometry.h_axis + k;
-    if start == 0 && pull.shape_of(g)?[axis] == length { Ok(g) } else { pull.wire(Slice::new(axis, start, start + length), &[g]) }
+    if start == 0 && pull.shape_of(g)?[axis] == length {
+        Ok(g)
+    } else {
+        pull.wire(Slice::new(axis, start, start + length), &[g])
+    }
 }
 
 /// Convolves `g` with stride 1, padded or, where the padding is negative, cut.
@@ -153,7 +178,14 @@ fn convolve(
     let (mut before, mut after, mut g) = (tvec!(), tvec!(), g);
     for (k, &(b, a)) in padding.iter().enumerate() {
         let extent = pull.shape_of(g)?[geometry.h_axis + k] as isize;
-        g = cut(pull, geometry, g, k, (-b).max(0) as usize, (extent + b.min(0) + a.min(0)) as usize)?;
+        g = cut(
+            pull,
+            geometry,
+            g,
+            k,
+            (-b).max(0) as usize,
+            (extent + b.min(0) + a.min(0)) as usize,
+        )?;
         before.push(b.max(0) as usize);
         after.push(a.max(0) as usize);
     }
@@ -167,11 +199,19 @@ fn convolve(
         output_channels: geometry.channels,
     };
     let (kernel, bias) = (pull.konst(kernel)?, pull.konst(tensor0(0f32))?);
-    pull.wire(Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group: geometry.group, q_params: None }, &[g, kernel, bias])
+    pull.wire(
+        Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group: geometry.group, q_params: None },
+        &[g, kernel, bias],
+    )
 }
 
 /// Stride 1. `columns` is the extent of `g`, which zero insertion may have stretched.
-fn flipped(pull: &mut Pull, geometry: &Geometry, g: OutletId, columns: &[usize]) -> TractResult<OutletId> {
+fn flipped(
+    pull: &mut Pull,
+    geometry: &Geometry,
+    g: OutletId,
+    columns: &[usize],
+) -> TractResult<OutletId> {
     let padding: Vec<(isize, isize)> = (0..geometry.rank())
         .map(|k| {
             let reach = ((geometry.taps[k] - 1) * geometry.dilation[k]) as isize;
@@ -184,7 +224,8 @@ fn flipped(pull: &mut Pull, geometry: &Geometry, g: OutletId, columns: &[usize])
 }
 
 fn by_zero_insertion(pull: &mut Pull, geometry: &Geometry) -> TractResult<OutletId> {
-    let stretched: Vec<usize> = geometry.columns.iter().zip(&geometry.stride).map(|(c, s)| (c - 1) * s + 1).collect();
+    let stretched: Vec<usize> =
+        geometry.columns.iter().zip(&geometry.stride).map(|(c, s)| (c - 1) * s + 1).collect();
     let mut interleave = geometry.interleave(&vec![0; geometry.rank()], &stretched);
     interleave.phases[0] = Some(0);
     let g = pull.cotangent;
@@ -197,7 +238,8 @@ fn by_phases(pull: &mut Pull, geometry: &Geometry) -> TractResult<OutletId> {
     let mut wires = vec![];
     for index in 0..interleave.phases.len() {
         let phase = [index / interleave.stride[1], index % interleave.stride[1]];
-        let covered = (0..geometry.rank()).all(|k| phase[k] < geometry.taps[k] && interleave.phase_extent(k, phase[k]) > 0);
+        let covered = (0..geometry.rank())
+            .all(|k| phase[k] < geometry.taps[k] && interleave.phase_extent(k, phase[k]) > 0);
         if covered {
             interleave.phases[index] = Some(wires.len());
             wires.push(one_phase(pull, geometry, &interleave, phase)?);
@@ -206,19 +248,28 @@ fn by_phases(pull: &mut Pull, geometry: &Geometry) -> TractResult<OutletId> {
     pull.wire(interleave, &wires)
 }
 
-/// The gradient of the elements of one phase: every stride-th tap, from the phase on. An axis of stride 1 has one phase with all taps,
-/// and keeps its dilation.
-fn one_phase(pull: &mut Pull, geometry: &Geometry, interleave: &Interleave, phase: [usize; 2]) -> TractResult<OutletId> {
+/// The gradient of the elements of one phase: every stride-th tap, from the phase on. An axis of
+/// stride 1 has one phase with all taps, and keeps its dilation.
+fn one_phase(
+    pull: &mut Pull,
+    geometry: &Geometry,
+    interleave: &Interleave,
+    phase: [usize; 2],
+) -> TractResult<OutletId> {
     let mut kernel = geometry.kernel.view();
     let mut padding = vec![];
     #[allow(clippy::needless_range_loop)] // k is an axis of five things, not an index of one
     for k in 0..geometry.rank() {
         let stride = geometry.stride[k];
-        kernel.slice_axis_inplace(NdAxis(k + 2), NdSlice::new(phase[k] as isize, None, stride as isize));
+        kernel.slice_axis_inplace(
+            NdAxis(k + 2),
+            NdSlice::new(phase[k] as isize, None, stride as isize),
+        );
         let reach = (kernel.shape()[k + 2] - 1) * geometry.dilation[k];
         let start = super::super::ops::phase_start(phase[k], stride, geometry.before[k]);
         let end = start + interleave.phase_extent(k, phase[k]);
-        padding.push((reach as isize - start as isize, end as isize - geometry.columns[k] as isize));
+        padding
+            .push((reach as isize - start as isize, end as isize - geometry.columns[k] as isize));
     }
     let kernel = transposed(&kernel.as_standard_layout().into_owned(), geometry.group)?;
     let g = pull.cotangent;
@@ -232,10 +283,15 @@ fn by_columns(pull: &mut Pull, geometry: &Geometry) -> TractResult<OutletId> {
     let dims = |v: &[usize]| -> TVec<TDim> { v.iter().map(ToDim::to_dim).collect() };
     let size: usize = geometry.columns.iter().product();
     let g = pull.cotangent;
-    let flat = pull.wire(AxisOp::Reshape(geometry.h_axis, dims(&geometry.columns), dims(&[size])), &[g])?;
-    let kernel = pull.konst(Tensor::from_shape(&[outputs, taps], &geometry.kernel.iter().copied().collect::<Vec<_>>())?)?;
+    let flat =
+        pull.wire(AxisOp::Reshape(geometry.h_axis, dims(&geometry.columns), dims(&[size])), &[g])?;
+    let kernel = pull.konst(Tensor::from_shape(
+        &[outputs, taps],
+        &geometry.kernel.iter().copied().collect::<Vec<_>>(),
+    )?)?;
     let expression = if geometry.format.has_n() { "nop,ok->nkp" } else { "op,ok->kp" };
-    let columns = pull.wire(EinSum::new(expression.parse()?, f32::datum_type()), &[flat, kernel])?;
+    let columns =
+        pull.wire(EinSum::new(expression.parse()?, f32::datum_type()), &[flat, kernel])?;
     let pair = |v: &[usize]| [v[0], v[1]];
     let op = Col2Im {
         channels: geometry.channels,

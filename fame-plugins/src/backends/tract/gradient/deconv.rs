@@ -6,8 +6,10 @@ use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, KernelFormat, PaddingSpec, 
 
 use super::{Pull, Pulled, Rule};
 
-pub(super) const RULES: &[Rule] =
-    &[Rule { applies: |op| op.downcast_ref::<Deconv>().is_some_and(|op| op.pool_spec.rank() <= 2), pull: deconv }];
+pub(super) const RULES: &[Rule] = &[Rule {
+    applies: |op| op.downcast_ref::<Deconv>().is_some_and(|op| op.pool_spec.rank() <= 2),
+    pull: deconv,
+}];
 
 fn deconv(pull: &mut Pull) -> TractResult<Pulled> {
     ensure!(!pull.needs(1) && !pull.needs(2), "the kernel depends on the input");
@@ -15,19 +17,32 @@ fn deconv(pull: &mut Pull) -> TractResult<Pulled> {
     let pool = &op.pool_spec;
     let shape = pool.data_format.shape(pull.input_shape(0)?.to_vec())?;
     let (strides, dilations) = (pool.strides().to_vec(), pool.dilations().to_vec());
-    let padding = pool.padding.compute_for_deconv(shape.hw_dims(), &pool.kernel_shape, &dilations, &strides, &op.adjustments)?;
-    let (kernel, bias) = (pull.konst(kernel(op, pull.constant(1)?.as_ref())?)?, pull.konst(tensor0(0f32))?);
+    let padding = pool.padding.compute_for_deconv(
+        shape.hw_dims(),
+        &pool.kernel_shape,
+        &dilations,
+        &strides,
+        &op.adjustments,
+    )?;
+    let (kernel, bias) =
+        (pull.konst(kernel(op, pull.constant(1)?.as_ref())?)?, pull.konst(tensor0(0f32))?);
     let pool_spec = PoolSpec {
         data_format: pool.data_format,
         kernel_shape: pool.kernel_shape.clone(),
-        padding: PaddingSpec::Explicit(padding.iter().map(|p| p.pad_before).collect(), padding.iter().map(|p| p.pad_after).collect()),
+        padding: PaddingSpec::Explicit(
+            padding.iter().map(|p| p.pad_before).collect(),
+            padding.iter().map(|p| p.pad_after).collect(),
+        ),
         dilations: Some(dilations.into()),
         strides: Some(strides.into()),
         input_channels: pool.output_channels,
         output_channels: pool.input_channels,
     };
     let g = pull.cotangent;
-    let mut wire = pull.wire(Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group: op.group, q_params: None }, &[g, kernel, bias])?;
+    let mut wire = pull.wire(
+        Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group: op.group, q_params: None },
+        &[g, kernel, bias],
+    )?;
     // An adjustment as large as the stride leaves room for one more window than there were inputs.
     for (k, &extent) in shape.hw_dims().iter().enumerate() {
         let axis = shape.h_axis() + k;
@@ -43,7 +58,9 @@ fn kernel(op: &Deconv, kernel: &Tensor) -> TractResult<Tensor> {
     // [group, O / group, I / group, taps]
     let grouped = op.kernel_format.kernel_as_group_o_i_hw(kernel, op.group)?;
     let view = grouped.to_plain_array_view::<f32>()?;
-    let &[group, outputs, inputs, _] = view.shape() else { bail!("a kernel of shape {:?}", view.shape()) };
+    let &[group, outputs, inputs, _] = view.shape() else {
+        bail!("a kernel of shape {:?}", view.shape())
+    };
     let values: Vec<f32> = view.permuted_axes(vec![0, 2, 1, 3]).iter().copied().collect();
     let mut shape = vec![group * inputs, outputs];
     shape.extend(&op.pool_spec.kernel_shape);

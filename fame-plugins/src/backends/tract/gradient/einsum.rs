@@ -1,4 +1,5 @@
-//! The gradient of an EinSum is an EinSum: the output takes the place of the input that is asked for.
+//! The gradient of an EinSum is an EinSum: the output takes the place of the input that is asked
+//! for.
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -9,7 +10,9 @@ pub(super) const RULES: &[Rule] = &[Rule::of::<EinSum>(einsum)];
 
 fn einsum(pull: &mut Pull) -> TractResult<Pulled> {
     ensure!(pull.op::<EinSum>()?.q_params.is_none(), "quantized products have no gradient");
-    (0..pull.arity()).map(|ix| if pull.needs(ix) { for_input(pull, ix).map(Some) } else { Ok(None) }).collect()
+    (0..pull.arity())
+        .map(|ix| if pull.needs(ix) { for_input(pull, ix).map(Some) } else { Ok(None) })
+        .collect()
 }
 
 /// The one position of an axis in a slot; a repeated axis (a diagonal) is not differentiated.
@@ -22,7 +25,8 @@ fn for_input(pull: &mut Pull, ix: usize) -> TractResult<OutletId> {
     let op = pull.op::<EinSum>()?;
     let others: Vec<usize> = (0..pull.arity()).filter(|&other| other != ix).collect();
     let target = pull.input_shape(ix)?.to_vec();
-    // Axes of the input that reappear in the gradient's operands, in order; the rest are broadcast back afterwards.
+    // Axes of the input that reappear in the gradient's operands, in order; the rest are broadcast
+    // back afterwards.
     let mut present = vec![];
     for axis in op.axes.iter_all_axes() {
         let Some(at) = position(&axis.inputs[ix])? else { continue };
@@ -35,7 +39,8 @@ fn for_input(pull: &mut Pull, ix: usize) -> TractResult<OutletId> {
                 extent = extent.max(pull.input_shape(other)?[place]);
             }
         }
-        // A differing extent means that the axis was broadcast (sum it) or that it was summed alone (broadcast it).
+        // A differing extent means that the axis was broadcast (sum it) or that it was summed alone
+        // (broadcast it).
         if extent == target[at] && (extent > 1 || operand_has(axis, ix)) {
             present.push((at, axis.repr));
         }
@@ -71,5 +76,6 @@ fn for_input(pull: &mut Pull, ix: usize) -> TractResult<OutletId> {
 
 /// Whether the axis occurs in the output or in another input than `ix`.
 fn operand_has(axis: &Axis, ix: usize) -> bool {
-    !axis.outputs[0].is_empty() || axis.inputs.iter().enumerate().any(|(other, slot)| other != ix && !slot.is_empty())
+    !axis.outputs[0].is_empty()
+        || axis.inputs.iter().enumerate().any(|(other, slot)| other != ix && !slot.is_empty())
 }

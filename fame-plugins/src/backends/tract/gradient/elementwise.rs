@@ -1,11 +1,13 @@
-//! Functions of one variable: each is a name, where its derivative is written (its input or its output), and the derivative.
+//! Functions of one variable: each is a name, where its derivative is written (its input or its
+//! output), and the derivative.
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::math::{
-    Abs, Atan, Ceil, Cos, Erf, Exp, Floor, Ln, Neg, PowConst, Recip, Round, RoundHalfToEven, Rsqrt, Sign, Sin, Sqrt, Square, Tanh,
+    Abs, Atan, Ceil, Cos, Erf, Exp, Floor, Ln, Neg, PowConst, Recip, Round, RoundHalfToEven, Rsqrt,
+    Sign, Sin, Sqrt, Square, Tanh,
 };
 use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
 use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
@@ -15,8 +17,8 @@ use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 use super::super::ops::{PRelu, PReluGrad};
 use super::{Pull, Pulled, Rule};
 
-/// A rule `cotangent · derivative(v)`, where `v` is the function's `input` or `output`. The derivative is inlined into a loop over
-/// slices, so that it vectorises.
+/// A rule `cotangent · derivative(v)`, where `v` is the function's `input` or `output`. The
+/// derivative is inlined into a loop over slices, so that it vectorises.
 macro_rules! unary {
     (@input $pull:ident) => {
         $pull.input(0)?
@@ -47,7 +49,8 @@ pub(super) const RULES: &[Rule] = &[
     unary!(Recip, output, |y| -y * y),
     unary!(Rsqrt, output, |y| -0.5 * y * y * y),
     unary!(Sigmoid, output, |y| y * (1.0 - y)),
-    // Not `1 − y²`: where the output is rounded to 1 that is rounding only, and Mish multiplies it by x.
+    // Not `1 − y²`: where the output is rounded to 1 that is rounding only, and Mish multiplies it
+    // by x.
     unary!(Tanh, input, tanh_slope),
     unary!(Ln, input, |x| x.recip()),
     unary!(Square, input, |x| 2.0 * x),
@@ -85,7 +88,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule::of::<Cast>(cast),
 ];
 
-/// `exp` to 2e-7, relative. The library's is a call for each element; this is arithmetic only, so the loops around it vectorise.
+/// `exp` to 2e-7, relative. The library's is a call for each element; this is arithmetic only, so
+/// the loops around it vectorise.
 fn exp(x: f32) -> f32 {
     /// Adding and subtracting it rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
@@ -102,7 +106,9 @@ fn exp(x: f32) -> f32 {
 fn erf(x: f32) -> f32 {
     let magnitude = x.abs();
     let t = (1.0 + 0.327_591_1 * magnitude).recip();
-    let fit = t * (0.254_829_6 + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152_1 + t * 1.061_405_4))));
+    let fit = t
+        * (0.254_829_6
+            + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152_1 + t * 1.061_405_4))));
     (1.0 - fit * exp(-magnitude * magnitude)).copysign(x)
 }
 
@@ -135,7 +141,10 @@ fn neg(pull: &mut Pull) -> TractResult<Pulled> {
 }
 
 fn mini<'n, O: ElementWiseMiniOp>(pull: &Pull<'_, '_, 'n>) -> TractResult<&'n O> {
-    pull.op::<ElementWiseOp>()?.0.downcast_ref::<O>().context("a rule was called for another function")
+    pull.op::<ElementWiseOp>()?
+        .0
+        .downcast_ref::<O>()
+        .context("a rule was called for another function")
 }
 
 fn pow_const(pull: &mut Pull) -> TractResult<Pulled> {
@@ -143,7 +152,9 @@ fn pow_const(pull: &mut Pull) -> TractResult<Pulled> {
     let x = pull.input(0)?;
     let gradient = pull.pointwise(
         "PowConst",
-        |g, x, [exponent, _]| g.iter_mut().zip(x).for_each(|(g, x)| *g *= exponent * x.powf(exponent - 1.0)),
+        |g, x, [exponent, _]| {
+            g.iter_mut().zip(x).for_each(|(g, x)| *g *= exponent * x.powf(exponent - 1.0))
+        },
         [exponent, 0.0],
         x,
     )?;
@@ -152,11 +163,14 @@ fn pow_const(pull: &mut Pull) -> TractResult<Pulled> {
 
 fn leaky_relu(pull: &mut Pull) -> TractResult<Pulled> {
     let alpha = mini::<LeakyRelu>(pull)?.alpha;
-    // A slope that is not negative keeps the sign, so the output serves and the function may stay fused.
+    // A slope that is not negative keeps the sign, so the output serves and the function may stay
+    // fused.
     let sign = if alpha >= 0.0 { pull.output()? } else { pull.input(0)? };
     let gradient = pull.pointwise(
         "LeakyRelu",
-        |g, v, [alpha, _]| g.iter_mut().zip(v).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { alpha * *g }),
+        |g, v, [alpha, _]| {
+            g.iter_mut().zip(v).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { alpha * *g })
+        },
         [alpha, 0.0],
         sign,
     )?;

@@ -1,12 +1,13 @@
 //! Reverse-mode differentiation as a graph transform.
 //!
-//! Given a decluttered forward model, [`differentiate`] writes a second model that takes *residuals* (values of the forward model) and
-//! *cotangents* (derivatives with respect to seeded outlets) and gives the gradients at the asked places. Both are ordinary tract
-//! models: the backward one is decluttered and optimised like any other. Weights are constants, so only the paths from the asked places
-//! to the seeded outlets are walked.
+//! Given a decluttered forward model, [`differentiate`] writes a second model that takes
+//! *residuals* (values of the forward model) and *cotangents* (derivatives with respect to seeded
+//! outlets) and gives the gradients at the asked places. Both are ordinary tract models: the
+//! backward one is decluttered and optimised like any other. Weights are constants, so only the
+//! paths from the asked places to the seeded outlets are walked.
 //!
-//! **A new operator** is one function `fn(&mut Pull) -> TractResult<Pulled>` in the file of its family, and one line in that file's
-//! `RULES`. Nothing else changes.
+//! **A new operator** is one function `fn(&mut Pull) -> TractResult<Pulled>` in the file of its
+//! family, and one line in that file's `RULES`. Nothing else changes.
 
 mod arithmetic;
 mod conv;
@@ -45,12 +46,18 @@ impl Rule {
 
     /// A rule for the binary operator `O`.
     const fn binary<O: BinMiniOp>(pull: fn(&mut Pull) -> TractResult<Pulled>) -> Self {
-        Self { applies: |op| op.downcast_ref::<TypedBinOp>().is_some_and(|op| op.0.is::<O>()), pull }
+        Self {
+            applies: |op| op.downcast_ref::<TypedBinOp>().is_some_and(|op| op.0.is::<O>()),
+            pull,
+        }
     }
 
     /// A rule for the function of one variable `O`.
     const fn unary<O: ElementWiseMiniOp>(pull: fn(&mut Pull) -> TractResult<Pulled>) -> Self {
-        Self { applies: |op| op.downcast_ref::<ElementWiseOp>().is_some_and(|op| op.0.is::<O>()), pull }
+        Self {
+            applies: |op| op.downcast_ref::<ElementWiseOp>().is_some_and(|op| op.0.is::<O>()),
+            pull,
+        }
     }
 }
 
@@ -75,7 +82,8 @@ pub(super) fn rule_for(op: &dyn TypedOp) -> Option<&'static Rule> {
 
 /// The backward model and what it is fed with.
 pub(super) struct Backward {
-    /// Inputs: one for each of `residuals`, then one for each of `seeds`. Outputs: the gradients, in the order of the places.
+    /// Inputs: one for each of `residuals`, then one for each of `seeds`. Outputs: the gradients,
+    /// in the order of the places.
     pub(super) model: TypedModel,
     /// Outlets of the forward model whose values the backward model needs.
     pub(super) residuals: Vec<OutletId>,
@@ -104,12 +112,20 @@ impl From<TractError> for Refusal {
 }
 
 /// Writes the backward model that pulls cotangents at `seeds` back to `places`.
-pub(super) fn differentiate(forward: &TypedModel, seeds: &[OutletId], places: &[OutletId], relu: ReluRule) -> Result<Backward, Refusal> {
+pub(super) fn differentiate(
+    forward: &TypedModel,
+    seeds: &[OutletId],
+    places: &[OutletId],
+    relu: ReluRule,
+) -> Result<Backward, Refusal> {
     let order = forward.eval_order()?;
     let wanted = descendants(forward, &order, places);
     let mut tape = Tape::new(forward, wanted, relu);
     let mut cotangents: HashMap<OutletId, OutletId> = HashMap::new();
-    let sources = seeds.iter().map(|&seed| tape.source("cotangent", seed)).collect::<TractResult<Vec<_>>>()?;
+    let sources = seeds
+        .iter()
+        .map(|&seed| tape.source("cotangent", seed))
+        .collect::<TractResult<Vec<_>>>()?;
     for (&seed, &source) in seeds.iter().zip(&sources) {
         accumulate(&mut tape, &mut cotangents, seed, source)?;
     }
@@ -135,7 +151,12 @@ fn descendants(model: &TypedModel, order: &[usize], places: &[OutletId]) -> Hash
 }
 
 /// Adds `more` to the cotangent of `outlet`.
-fn accumulate(tape: &mut Tape, cotangents: &mut HashMap<OutletId, OutletId>, outlet: OutletId, more: OutletId) -> TractResult<()> {
+fn accumulate(
+    tape: &mut Tape,
+    cotangents: &mut HashMap<OutletId, OutletId>,
+    outlet: OutletId,
+    more: OutletId,
+) -> TractResult<()> {
     let sum = match cotangents.get(&outlet) {
         Some(&already) => tape.wire(tract_onnx::tract_core::ops::math::add(), &[already, more])?,
         None => more,
@@ -144,15 +165,22 @@ fn accumulate(tape: &mut Tape, cotangents: &mut HashMap<OutletId, OutletId>, out
     Ok(())
 }
 
-/// Pulls the cotangent of `node`'s output, if it has one, back to those inputs that depend on a place.
-fn pull_through(tape: &mut Tape, cotangents: &mut HashMap<OutletId, OutletId>, node: &TypedNode) -> Result<(), Refusal> {
+/// Pulls the cotangent of `node`'s output, if it has one, back to those inputs that depend on a
+/// place.
+fn pull_through(
+    tape: &mut Tape,
+    cotangents: &mut HashMap<OutletId, OutletId>,
+    node: &TypedNode,
+) -> Result<(), Refusal> {
     let Some(&cotangent) = cotangents.get(&node.id.into()) else { return Ok(()) };
     if !node.inputs.iter().any(|input| tape.is_wanted(*input)) {
         return Ok(());
     }
     let refusal = || Refusal::NoRule { node: node.name.clone(), op: node.op.name().into_owned() };
-    let rule = rule_for(node.op.as_ref()).filter(|_| node.outputs.len() == 1).ok_or_else(refusal)?;
-    let pulled = (rule.pull)(&mut Pull::new(tape, node, cotangent)).with_context(|| format!("Differentiating {node}"))?;
+    let rule =
+        rule_for(node.op.as_ref()).filter(|_| node.outputs.len() == 1).ok_or_else(refusal)?;
+    let pulled = (rule.pull)(&mut Pull::new(tape, node, cotangent))
+        .with_context(|| format!("Differentiating {node}"))?;
     for (&input, gradient) in node.inputs.iter().zip(pulled) {
         if let Some(gradient) = gradient.filter(|_| tape.is_wanted(input)) {
             tape.check(gradient, input)?;

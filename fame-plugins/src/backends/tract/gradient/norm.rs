@@ -8,7 +8,8 @@ use tract_onnx_opl::lrn::Lrn;
 use super::super::ops::{LrnGrad, RmsNormGrad};
 use super::{Pull, Pulled, Rule};
 
-pub(super) const RULES: &[Rule] = &[Rule::of::<Softmax>(softmax), Rule::of::<RmsNorm>(rms_norm), Rule::of::<Lrn>(lrn)];
+pub(super) const RULES: &[Rule] =
+    &[Rule::of::<Softmax>(softmax), Rule::of::<RmsNorm>(rms_norm), Rule::of::<Lrn>(lrn)];
 
 /// `y · (g − Σ g·y)`, or for the logarithm `g − exp(y) · Σ g`.
 fn softmax(pull: &mut Pull) -> TractResult<Pulled> {

@@ -9,8 +9,12 @@ use super::{Pull, Pulled, Rule};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     applies: |op| {
-        op.downcast_ref::<Reduce>()
-            .is_some_and(|op| matches!(op.reducer, Reducer::Sum | Reducer::MeanOfSquares | Reducer::Max | Reducer::Min))
+        op.downcast_ref::<Reduce>().is_some_and(|op| {
+            matches!(
+                op.reducer,
+                Reducer::Sum | Reducer::MeanOfSquares | Reducer::Max | Reducer::Min
+            )
+        })
     },
     pull: reduce,
 }];

@@ -1,7 +1,9 @@
-//! Operators that are, along every axis by itself, a sparse matrix: enlarging and shrinking, mirrored and repeated borders, tiling.
+//! Operators that are, along every axis by itself, a sparse matrix: enlarging and shrinking,
+//! mirrored and repeated borders, tiling.
 //!
-//! The matrix is *measured*: the operator is applied to the unit matrix along the axis in question. Whatever frame, interpolation or
-//! rounding tract implements, its gradient is the transpose of exactly that.
+//! The matrix is *measured*: the operator is applied to the unit matrix along the axis in question.
+//! Whatever frame, interpolation or rounding tract implements, its gradient is the transpose of
+//! exactly that.
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::{Pad, PadMode, Tile};
@@ -18,7 +20,9 @@ pub(in crate::backends) fn is_by_axes(op: &dyn TypedOp) -> bool {
     op.is::<Resize>()
         || op.is::<NearestUpsample>()
         || op.is::<Tile>()
-        || op.downcast_ref::<OnnxResize>().is_some_and(|op| op.keep_aspect_ratio_policy == AspectRatio::Stretch)
+        || op
+            .downcast_ref::<OnnxResize>()
+            .is_some_and(|op| op.keep_aspect_ratio_policy == AspectRatio::Stretch)
         || op.downcast_ref::<Pad>().is_some_and(|op| !matches!(op.mode, PadMode::Constant(_)))
 }
 
@@ -35,7 +39,10 @@ pub(in crate::backends) struct AxisMatrix {
 }
 
 /// The matrices of a node for which [`is_by_axes`] holds, along every axis where it does anything.
-pub(in crate::backends) fn matrices(model: &TypedModel, node: &TypedNode) -> TractResult<Vec<AxisMatrix>> {
+pub(in crate::backends) fn matrices(
+    model: &TypedModel,
+    node: &TypedNode,
+) -> TractResult<Vec<AxisMatrix>> {
     let site = Site { model, node };
     if let Some(op) = node.op_as::<Resize>() {
         resize(&site, op)
@@ -46,7 +53,10 @@ pub(in crate::backends) fn matrices(model: &TypedModel, node: &TypedNode) -> Tra
     } else if let Some(op) = node.op_as::<Pad>() {
         pad(&site, op)
     } else {
-        tile(&site, node.op_as::<Tile>().context("an operator that is not a matrix along its axes")?)
+        tile(
+            &site,
+            node.op_as::<Tile>().context("an operator that is not a matrix along its axes")?,
+        )
     }
 }
 
@@ -72,17 +82,29 @@ impl Site<'_> {
     /// The constant on input `ix` if it says something for each of `count` axes.
     fn per_axis(&self, ix: Option<usize>, count: usize) -> TractResult<Option<Arc<Tensor>>> {
         let Some(outlet) = ix.and_then(|ix| self.node.inputs.get(ix)) else { return Ok(None) };
-        let konst = self.model.outlet_fact(*outlet)?.konst.clone().with_context(|| format!("{outlet:?} is not constant"))?;
+        let konst = self
+            .model
+            .outlet_fact(*outlet)?
+            .konst
+            .clone()
+            .with_context(|| format!("{outlet:?} is not constant"))?;
         Ok(Some(konst).filter(|konst| konst.len() == count))
     }
 
     /// Every axis for which `matrix` gives one.
-    fn each(&self, matrix: impl Fn(usize, usize) -> TractResult<Option<(usize, Vec<Tap>)>>) -> TractResult<Vec<AxisMatrix>> {
+    fn each(
+        &self,
+        matrix: impl Fn(usize, usize) -> TractResult<Option<(usize, Vec<Tap>)>>,
+    ) -> TractResult<Vec<AxisMatrix>> {
         let (from, to) = (self.input_shape()?, self.output_shape()?);
         let mut found = vec![];
         for axis in 0..from.len() {
             if let Some((extent, taps)) = matrix(axis, from[axis])? {
-                ensure!(extent == to[axis], "axis {axis} has {} elements in the output, and measured {extent}", to[axis]);
+                ensure!(
+                    extent == to[axis],
+                    "axis {axis} has {} elements in the output, and measured {extent}",
+                    to[axis]
+                );
                 found.push(AxisMatrix { axis, from: from[axis], to: extent, taps });
             }
         }
@@ -90,17 +112,37 @@ impl Site<'_> {
     }
 }
 
-/// The matrix of `op`, which works on the second axis of `[extent, extent]` data, less what it adds to zeros.
-fn measure(op: &dyn TypedOp, extent: usize, parameters: &[Tensor]) -> TractResult<(usize, Vec<Tap>)> {
+/// The matrix of `op`, which works on the second axis of `[extent, extent]` data, less what it adds
+/// to zeros.
+fn measure(
+    op: &dyn TypedOp,
+    extent: usize,
+    parameters: &[Tensor],
+) -> TractResult<(usize, Vec<Tap>)> {
     let apply = |x: Tensor| -> TractResult<Tensor> {
-        let inputs = std::iter::once(x).chain(parameters.iter().cloned()).map(IntoTValue::into_tvalue).collect();
+        let inputs = std::iter::once(x)
+            .chain(parameters.iter().cloned())
+            .map(IntoTValue::into_tvalue)
+            .collect();
         Ok(op.eval(&EvalContext::out_of_plan(), inputs)?.remove(0).into_tensor())
     };
-    let unit: Vec<f32> = (0..extent * extent).map(|k| if k % (extent + 1) == 0 { 1.0 } else { 0.0 }).collect();
-    let (of_unit, of_zero) = (apply(Tensor::from_shape(&[extent, extent], &unit)?)?, apply(Tensor::zero::<f32>(&[extent, extent])?)?);
-    let (of_unit, of_zero) = (of_unit.to_plain_array_view::<f32>()?, of_zero.to_plain_array_view::<f32>()?);
-    ensure!(of_unit.ndim() == 2 && of_unit.shape()[0] == extent, "the operator works on more than its axis");
-    let taps = of_unit.indexed_iter().zip(&of_zero).map(|((at, u), z)| Tap { from: at[0], to: at[1], weight: u - z });
+    let unit: Vec<f32> =
+        (0..extent * extent).map(|k| if k % (extent + 1) == 0 { 1.0 } else { 0.0 }).collect();
+    let (of_unit, of_zero) = (
+        apply(Tensor::from_shape(&[extent, extent], &unit)?)?,
+        apply(Tensor::zero::<f32>(&[extent, extent])?)?,
+    );
+    let (of_unit, of_zero) =
+        (of_unit.to_plain_array_view::<f32>()?, of_zero.to_plain_array_view::<f32>()?);
+    ensure!(
+        of_unit.ndim() == 2 && of_unit.shape()[0] == extent,
+        "the operator works on more than its axis"
+    );
+    let taps = of_unit.indexed_iter().zip(&of_zero).map(|((at, u), z)| Tap {
+        from: at[0],
+        to: at[1],
+        weight: u - z,
+    });
     Ok((of_unit.shape()[1], taps.filter(|tap| tap.weight != 0.0).collect()))
 }
 
@@ -120,9 +162,14 @@ fn resize(site: &Site, op: &Resize) -> TractResult<Vec<AxisMatrix>> {
     site.each(|axis, extent| {
         let rank = site.input_shape()?.len();
         let target = site.output_shape()?[axis];
-        let mut alone = Resize { optional_scales_input: None, optional_sizes_input: Some(1), ..op.clone() };
+        let mut alone =
+            Resize { optional_scales_input: None, optional_sizes_input: Some(1), ..op.clone() };
         let parameter = if let Some(scales) = site.per_axis(op.optional_scales_input, rank)? {
-            let scale = scales.cast_to::<f32>()?.to_plain_array_view::<f32>()?.as_slice().context("contiguous")?[axis];
+            let scale = scales
+                .cast_to::<f32>()?
+                .to_plain_array_view::<f32>()?
+                .as_slice()
+                .context("contiguous")?[axis];
             (alone.optional_scales_input, alone.optional_sizes_input) = (Some(1), None);
             tensor1(&[1.0, scale])
         } else {
@@ -169,7 +216,8 @@ fn is_unit(taps: &[Tap], extent: usize) -> bool {
 fn nearest_upsample(site: &Site, op: &NearestUpsample) -> TractResult<Vec<AxisMatrix>> {
     site.each(|axis, extent| {
         let scale = op.scales[axis];
-        let taps = (0..extent * scale).map(|to| Tap { from: to / scale, to, weight: 1.0 }).collect();
+        let taps =
+            (0..extent * scale).map(|to| Tap { from: to / scale, to, weight: 1.0 }).collect();
         Ok((scale > 1).then_some((extent * scale, taps)))
     })
 }
@@ -184,7 +232,8 @@ fn pad(site: &Site, op: &Pad) -> TractResult<Vec<AxisMatrix>> {
 fn tile(site: &Site, op: &Tile) -> TractResult<Vec<AxisMatrix>> {
     site.each(|axis, extent| {
         let times = op.multipliers[axis].to_usize()?;
-        let taps = (0..extent * times).map(|to| Tap { from: to % extent, to, weight: 1.0 }).collect();
+        let taps =
+            (0..extent * times).map(|to| Tap { from: to % extent, to, weight: 1.0 }).collect();
         Ok((times != 1).then_some((extent * times, taps)))
     })
 }

@@ -2,7 +2,9 @@
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::Downsample;
-use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat};
+use tract_onnx::tract_core::ops::array::{
+    Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat,
+};
 
 use super::super::ops::{GatherGrad, Interleave};
 use super::{Pull, Pulled, Rule};
@@ -11,7 +13,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule::of::<AxisOp>(axis_op),
     Rule::of::<MultiBroadcastTo>(broadcast),
     Rule::of::<Slice>(slice),
-    Rule { applies: |op| op.downcast_ref::<Pad>().is_some_and(|op| matches!(op.mode, PadMode::Constant(_))), pull: pad },
+    Rule {
+        applies: |op| {
+            op.downcast_ref::<Pad>().is_some_and(|op| matches!(op.mode, PadMode::Constant(_)))
+        },
+        pull: pad,
+    },
     Rule::of::<TypedConcat>(concat),
     Rule::of::<Downsample>(downsample),
     Rule::of::<Gather>(gather),
@@ -56,7 +63,11 @@ fn concat(pull: &mut Pull) -> TractResult<Pulled> {
     for ix in 0..pull.arity() {
         let end = start + pull.input_shape(ix)?[axis];
         let g = pull.cotangent;
-        pulled.push(if pull.needs(ix) { Some(pull.wire(Slice::new(axis, start, end), &[g])?) } else { None });
+        pulled.push(if pull.needs(ix) {
+            Some(pull.wire(Slice::new(axis, start, end), &[g])?)
+        } else {
+            None
+        });
         start = end;
     }
     Ok(pulled)
@@ -77,7 +88,14 @@ fn downsample(pull: &mut Pull) -> TractResult<Pulled> {
     ensure!(phase < stride, "a downsampling that skips whole strides has no gradient");
     let mut phases = vec![None; stride];
     phases[phase] = Some(0);
-    let op = Interleave { axis: op.axis, axes: 1, stride: [stride, 1], before: [0, 0], extent: [extent, 1], phases };
+    let op = Interleave {
+        axis: op.axis,
+        axes: 1,
+        stride: [stride, 1],
+        before: [0, 0],
+        extent: [extent, 1],
+        phases,
+    };
     Ok(tvec!(Some(pull.wire(op, &[g])?)))
 }
 

@@ -11,7 +11,8 @@ use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 use super::super::ops::{Pointwise, Slope};
 use super::Backward;
 
-/// What a rule gives back: for each input of the node its gradient, or `None` where it has none or none is needed.
+/// What a rule gives back: for each input of the node its gradient, or `None` where it has none or
+/// none is needed.
 pub(in super::super) type Pulled = TVec<Option<OutletId>>;
 
 /// The backward model while it is written.
@@ -64,8 +65,9 @@ impl<'m> Tape<'m> {
         Ok(wire)
     }
 
-    /// A constant that is not shared with any other, so that tract packs it once while optimising. `add_const` would merge equal
-    /// constants, and one with several consumers is packed again on every run.
+    /// A constant that is not shared with any other, so that tract packs it once while optimising.
+    /// `add_const` would merge equal constants, and one with several consumers is packed again on
+    /// every run.
     pub(super) fn konst(&mut self, value: Arc<Tensor>) -> TractResult<OutletId> {
         let fact = TypedFact::try_from(value.clone())?;
         let name = self.name("constant");
@@ -73,7 +75,11 @@ impl<'m> Tape<'m> {
     }
 
     /// Adds an operator with one output.
-    pub(super) fn wire(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
+    pub(super) fn wire(
+        &mut self,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
         let op = op.into();
         let name = self.name(&op.name());
         Ok(self.model.wire_node(name, op, inputs)?[0])
@@ -86,16 +92,29 @@ impl<'m> Tape<'m> {
     /// Every gradient has the shape of what it is a gradient of: a rule that breaks this is wrong.
     pub(super) fn check(&self, gradient: OutletId, of: OutletId) -> TractResult<()> {
         let (got, want) = (self.fact(gradient)?, self.forward.outlet_fact(of)?);
-        ensure!(got.shape == want.shape, "a gradient of shape {:?} for a value of shape {:?}", got.shape, want.shape);
+        ensure!(
+            got.shape == want.shape,
+            "a gradient of shape {:?} for a value of shape {:?}",
+            got.shape,
+            want.shape
+        );
         Ok(())
     }
 
     /// Closes the model.
-    pub(super) fn finish(mut self, seeds: &[OutletId], gradients: &[OutletId]) -> TractResult<Backward> {
-        let inputs: Vec<OutletId> = self.residuals.iter().map(|(_, wire)| *wire).chain(seeds.iter().copied()).collect();
+    pub(super) fn finish(
+        mut self,
+        seeds: &[OutletId],
+        gradients: &[OutletId],
+    ) -> TractResult<Backward> {
+        let inputs: Vec<OutletId> =
+            self.residuals.iter().map(|(_, wire)| *wire).chain(seeds.iter().copied()).collect();
         self.model.set_input_outlets(&inputs)?;
         self.model.select_output_outlets(gradients)?;
-        Ok(Backward { model: self.model, residuals: self.residuals.into_iter().map(|(outlet, _)| outlet).collect() })
+        Ok(Backward {
+            model: self.model,
+            residuals: self.residuals.into_iter().map(|(outlet, _)| outlet).collect(),
+        })
     }
 }
 
@@ -178,7 +197,11 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
     }
 
     /// Adds an operator with one output.
-    pub(super) fn wire(&mut self, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
+    pub(super) fn wire(
+        &mut self,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
         self.tape.wire(op, inputs)
     }
 
@@ -194,7 +217,13 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
     }
 
     /// Cotangent times the derivative `slope`, written in `at`.
-    pub(super) fn pointwise(&mut self, name: &'static str, slope: Slope, parameters: [f32; 2], at: OutletId) -> TractResult<OutletId> {
+    pub(super) fn pointwise(
+        &mut self,
+        name: &'static str,
+        slope: Slope,
+        parameters: [f32; 2],
+        at: OutletId,
+    ) -> TractResult<OutletId> {
         let cotangent = self.cotangent;
         self.wire(Pointwise { name, slope, parameters }, &[cotangent, at])
     }
@@ -222,7 +251,8 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
             wire = self.wire(AxisOp::Rm(0), &[wire])?;
         }
         let shape = self.shape_of(wire)?;
-        let axes: TVec<usize> = (0..target.len()).filter(|&axis| target[axis] == 1 && shape[axis] != 1).collect();
+        let axes: TVec<usize> =
+            (0..target.len()).filter(|&axis| target[axis] == 1 && shape[axis] != 1).collect();
         if axes.is_empty() { Ok(wire) } else { self.wire(Reduce::new(axes, Reducer::Sum), &[wire]) }
     }
 }

@@ -1,16 +1,23 @@
 //! Every rule against central differences.
 //!
-//! The scalar differentiated is `Σ cotangent · f(x)`, summed in f64. Linear operators are exact under any step, so theirs is 1; for
-//! curved ones the step balances truncation against the rounding of f32; piecewise-linear ones get inputs whose distance from every
-//! kink is larger than the step.
+//! The scalar differentiated is `Σ cotangent · f(x)`, summed in f64. Linear operators are exact
+//! under any step, so theirs is 1; for curved ones the step balances truncation against the
+//! rounding of f32; piecewise-linear ones get inputs whose distance from every kink is larger than
+//! the step.
 
 use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat};
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool};
+use tract_onnx::tract_core::ops::array::{
+    Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat,
+};
+use tract_onnx::tract_core::ops::cnn::{
+    Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool,
+};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::math;
-use tract_onnx::tract_core::ops::nn::{self, DataFormat, Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
+use tract_onnx::tract_core::ops::nn::{
+    self, DataFormat, Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind,
+};
 use tract_onnx::tract_core::ops::{Downsample, logic};
 
 mod decoders;
@@ -56,19 +63,28 @@ impl Inputs {
         match self {
             Self::Smooth => (0..n).map(noise).collect(),
             Self::Positive => (0..n).map(|i| noise(i).abs() + 0.5).collect(),
-            // A permutation of multiples of 0.1, around zero: 7919 is prime and larger than any n here.
-            Self::Apart => (0..n).map(|i| (((i * 7919) % n) as f32 - (n / 2) as f32) * 0.1 + 0.05).collect(),
+            // A permutation of multiples of 0.1, around zero: 7919 is prime and larger than any n
+            // here.
+            Self::Apart => {
+                (0..n).map(|i| (((i * 7919) % n) as f32 - (n / 2) as f32) * 0.1 + 0.05).collect()
+            }
         }
     }
 }
 
 fn run(plan: &Arc<TypedSimplePlan>, inputs: Vec<Tensor>) -> Vec<f32> {
-    let output = plan.run(inputs.into_iter().map(IntoTValue::into_tvalue).collect()).unwrap().remove(0);
+    let output =
+        plan.run(inputs.into_iter().map(IntoTValue::into_tvalue).collect()).unwrap().remove(0);
     output.to_plain_array_view::<f32>().unwrap().iter().copied().collect()
 }
 
-/// Checks one operator: `build` adds it to a model with an input of `shape`. Once as written, once decluttered.
-fn check(shape: &[usize], probe: &Probe, build: impl Fn(&mut TypedModel, OutletId) -> TractResult<OutletId>) {
+/// Checks one operator: `build` adds it to a model with an input of `shape`. Once as written, once
+/// decluttered.
+fn check(
+    shape: &[usize],
+    probe: &Probe,
+    build: impl Fn(&mut TypedModel, OutletId) -> TractResult<OutletId>,
+) {
     let mut model = TypedModel::default();
     let source = model.add_source("x", f32::fact(shape)).unwrap();
     let output = build(&mut model, source).unwrap();
@@ -96,14 +112,26 @@ fn check_model(model: &TypedModel, shape: &[usize], probe: &Probe) {
     #[cfg(feature = "tch")]
     crate::backends::tch::op_tests::agrees(model, &row(&x), &cotangent, &gradient);
 
-    let weights: Vec<f32> = cotangent.to_plain_array_view::<f32>().unwrap().iter().copied().collect();
-    let scalar = |x: &[f32]| -> f64 { run(&forward, vec![row(x)]).iter().zip(&weights).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum() };
+    let weights: Vec<f32> =
+        cotangent.to_plain_array_view::<f32>().unwrap().iter().copied().collect();
+    let scalar = |x: &[f32]| -> f64 {
+        run(&forward, vec![row(x)])
+            .iter()
+            .zip(&weights)
+            .map(|(y, w)| f64::from(*y) * f64::from(*w))
+            .sum()
+    };
     for (i, got) in gradient.to_plain_array_view::<f32>().unwrap().iter().enumerate() {
-        let moved = |by: f32| x.iter().enumerate().map(|(k, v)| if k == i { v + by } else { *v }).collect::<Vec<_>>();
+        let moved = |by: f32| {
+            x.iter().enumerate().map(|(k, v)| if k == i { v + by } else { *v }).collect::<Vec<_>>()
+        };
         let (up, down) = (moved(probe.step), moved(-probe.step));
         let want = (scalar(&up) - scalar(&down)) / f64::from(up[i] - down[i]);
         let scale = 1.0 + want.abs();
-        assert!((f64::from(*got) - want).abs() <= probe.tolerance * scale, "d/dx[{i}]: {got} instead of {want}\n{model}");
+        assert!(
+            (f64::from(*got) - want).abs() <= probe.tolerance * scale,
+            "d/dx[{i}]: {got} instead of {want}\n{model}"
+        );
     }
 }
 
@@ -122,7 +150,16 @@ struct Case {
 impl Default for Case {
     fn default() -> Self {
         let (channels, size, kernel) = ((6, 4), (7, 6), (3, 3));
-        Self { channels, size, kernel, stride: 1, dilation: 1, padding: [0; 4], group: 1, format: DataFormat::NCHW }
+        Self {
+            channels,
+            size,
+            kernel,
+            stride: 1,
+            dilation: 1,
+            padding: [0; 4],
+            group: 1,
+            format: DataFormat::NCHW,
+        }
     }
 }
 
@@ -132,7 +169,8 @@ impl Case {
         let shape = self.format.from_n_c_hw(1, inputs, [h, w]).unwrap().shape.to_vec();
         let [top, left, bottom, right] = self.padding;
         check(&shape, &LINEAR, |model, x| {
-            let kernel = model.add_const("kernel", tensor(&[outputs, inputs / self.group, kh, kw], 77))?;
+            let kernel =
+                model.add_const("kernel", tensor(&[outputs, inputs / self.group, kh, kw], 77))?;
             let bias = model.add_const("bias", tensor(&[outputs], 500))?;
             let pool_spec = PoolSpec {
                 data_format: self.format,
@@ -143,7 +181,12 @@ impl Case {
                 input_channels: inputs,
                 output_channels: outputs,
             };
-            let conv = Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group: self.group, q_params: None };
+            let conv = Conv {
+                pool_spec,
+                kernel_fmt: KernelFormat::OIHW,
+                group: self.group,
+                q_params: None,
+            };
             Ok(model.wire_node("conv", conv, &[x, kernel, bias])?[0])
         });
     }
@@ -171,12 +214,21 @@ fn strided_convolutions() {
     Case { stride: 2, kernel: (1, 1), ..Case::default() }.check();
     Case { stride: 2, dilation: 2, padding: [2; 4], ..Case::default() }.check();
     Case { stride: 2, group: 2, padding: [1; 4], ..Case::default() }.check();
-    Case { stride: 2, channels: (6, 6), group: 6, kernel: (5, 5), padding: [1, 1, 2, 2], ..Case::default() }.check();
+    Case {
+        stride: 2,
+        channels: (6, 6),
+        group: 6,
+        kernel: (5, 5),
+        padding: [1, 1, 2, 2],
+        ..Case::default()
+    }
+    .check();
 }
 
 #[test]
 fn first_layer_convolutions() {
-    Case { channels: (3, 8), stride: 2, kernel: (5, 5), padding: [2; 4], ..Case::default() }.check();
+    Case { channels: (3, 8), stride: 2, kernel: (5, 5), padding: [2; 4], ..Case::default() }
+        .check();
     Case { channels: (3, 8), padding: [1; 4], ..Case::default() }.check();
     Case { channels: (1, 4), stride: 3, padding: [1, 0, 0, 1], ..Case::default() }.check();
     Case { channels: (3, 8), dilation: 2, padding: [2; 4], ..Case::default() }.check();
@@ -273,14 +325,20 @@ fn clamps_and_extrema() {
             Ok(m.wire_node("o", op.clone(), &[x, k])?[0])
         });
         check(&[2, 9], &KINKED, |m, x| {
-            let k = m.add_const("k", Tensor::from_shape(&[1, 9], &[0f32, 0.1, 0.2, 0.3, 0.4, -0.1, -0.2, -0.3, 9.0])?)?;
+            let k = m.add_const(
+                "k",
+                Tensor::from_shape(&[1, 9], &[0f32, 0.1, 0.2, 0.3, 0.4, -0.1, -0.2, -0.3, 9.0])?,
+            )?;
             Ok(m.wire_node("o", op.clone(), &[k, x])?[0])
         });
     }
     // ReLU6-like: both masks come from the last output.
     for order in [[0, 1], [1, 0]] {
         check(&[1, 20], &KINKED, |m, x| {
-            let bounds = [m.add_const("low", tensor2(&[[-0.3f32]]))?, m.add_const("high", tensor2(&[[0.6f32]]))?];
+            let bounds = [
+                m.add_const("low", tensor2(&[[-0.3f32]]))?,
+                m.add_const("high", tensor2(&[[0.6f32]]))?,
+            ];
             let mut wire = x;
             for which in order {
                 let op = if which == 0 { math::max() } else { math::min() };
@@ -345,7 +403,14 @@ fn functions_of_one_variable() {
     for op in [math::ln(), math::sqrt(), math::recip(), math::rsqrt(), math::pow_const(1.7)] {
         check(&[3, 7], &POSITIVE, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));
     }
-    for op in [math::abs(), math::sign(), math::floor(), math::ceil(), nn::leaky_relu(0.1), nn::leaky_relu(-0.3)] {
+    for op in [
+        math::abs(),
+        math::sign(),
+        math::floor(),
+        math::ceil(),
+        nn::leaky_relu(0.1),
+        nn::leaky_relu(-0.3),
+    ] {
         let flat = ["Sign", "Floor", "Ceil"].contains(&op.name().as_ref());
         if !flat {
             check(&[1, 16], &KINKED, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));
@@ -356,13 +421,21 @@ fn functions_of_one_variable() {
 #[test]
 fn reductions_and_normalisations() {
     for axes in [tvec!(1), tvec!(0, 2)] {
-        check(&[2, 3, 4], &LINEAR, |m, x| Ok(m.wire_node("r", Reduce::new(axes.clone(), Reducer::Sum), &[x])?[0]));
-        check(&[2, 3, 4], &CURVED, |m, x| Ok(m.wire_node("r", Reduce::new(axes.clone(), Reducer::MeanOfSquares), &[x])?[0]));
+        check(&[2, 3, 4], &LINEAR, |m, x| {
+            Ok(m.wire_node("r", Reduce::new(axes.clone(), Reducer::Sum), &[x])?[0])
+        });
+        check(&[2, 3, 4], &CURVED, |m, x| {
+            Ok(m.wire_node("r", Reduce::new(axes.clone(), Reducer::MeanOfSquares), &[x])?[0])
+        });
         for reducer in [Reducer::Max, Reducer::Min] {
-            check(&[2, 3, 4], &KINKED, |m, x| Ok(m.wire_node("r", Reduce::new(axes.clone(), reducer), &[x])?[0]));
+            check(&[2, 3, 4], &KINKED, |m, x| {
+                Ok(m.wire_node("r", Reduce::new(axes.clone(), reducer), &[x])?[0])
+            });
         }
         for kind in [SoftmaxKind::Softmax, SoftmaxKind::LogSoftmax] {
-            check(&[2, 3, 4], &CURVED, |m, x| Ok(m.wire_node("s", Softmax::new(axes.clone(), None, kind), &[x])?[0]));
+            check(&[2, 3, 4], &CURVED, |m, x| {
+                Ok(m.wire_node("s", Softmax::new(axes.clone(), None, kind), &[x])?[0])
+            });
         }
     }
     for axis in 0..3 {
@@ -379,12 +452,16 @@ fn movements() {
         check(shape, &LINEAR, |m, x| Ok(m.wire_node("a", op.clone(), &[x])?[0]));
     }
     check(&[2, 1, 4], &LINEAR, |m, x| Ok(m.wire_node("a", AxisOp::Rm(1), &[x])?[0]));
-    check(&[2, 1, 4], &LINEAR, |m, x| Ok(m.wire_node("b", MultiBroadcastTo::new(dims!(2, 3, 4)), &[x])?[0]));
+    check(&[2, 1, 4], &LINEAR, |m, x| {
+        Ok(m.wire_node("b", MultiBroadcastTo::new(dims!(2, 3, 4)), &[x])?[0])
+    });
     check(shape, &LINEAR, |m, x| Ok(m.wire_node("s", Slice::new(2, 1, 3), &[x])?[0]));
     let pad = Pad::new(vec![(0, 0), (1, 2), (0, 1)], PadMode::default());
     check(shape, &LINEAR, |m, x| Ok(m.wire_node("p", pad.clone(), &[x])?[0]));
     for (stride, modulo) in [(2, 0), (2, 1), (3, 2)] {
-        check(shape, &LINEAR, |m, x| Ok(m.wire_node("d", Downsample::new(2, stride, modulo), &[x])?[0]));
+        check(shape, &LINEAR, |m, x| {
+            Ok(m.wire_node("d", Downsample::new(2, stride, modulo), &[x])?[0])
+        });
     }
     check(shape, &LINEAR, |m, x| {
         let k = m.add_const("k", tensor(&[2, 2, 4], 3))?;
@@ -406,5 +483,7 @@ fn an_operator_without_a_rule_is_named() {
     let y = model.wire_node("arc", math::acosh(), &[x]).unwrap()[0];
     model.select_output_outlets(&[y]).unwrap();
     let refusal = differentiate(&model, &[y], &[x], ReluRule::Standard).err();
-    assert!(matches!(refusal, Some(Refusal::NoRule { node, op }) if node == "arc" && op == "Acosh"));
+    assert!(
+        matches!(refusal, Some(Refusal::NoRule { node, op }) if node == "arc" && op == "Acosh")
+    );
 }

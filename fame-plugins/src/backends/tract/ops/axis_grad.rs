@@ -15,7 +15,8 @@ pub(in crate::backends) struct Tap {
     pub(in crate::backends) weight: f32,
 }
 
-/// Multiplies by the transposed matrix along `axis`: the cotangent, which has the output's extent there, comes out with the input's.
+/// Multiplies by the transposed matrix along `axis`: the cotangent, which has the output's extent
+/// there, comes out with the input's.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct AxisGrad {
     /// The axis.
@@ -54,7 +55,10 @@ impl EvalOp for AxisGrad {
             let to = &mut gradient[o * self.from * inner..][..self.from * inner];
             for tap in &self.taps {
                 let source = &from[tap.to * inner..][..inner];
-                to[tap.from * inner..][..inner].iter_mut().zip(source).for_each(|(t, s)| *t += tap.weight * s);
+                to[tap.from * inner..][..inner]
+                    .iter_mut()
+                    .zip(source)
+                    .for_each(|(t, s)| *t += tap.weight * s);
             }
         }
         Ok(tvec!(output.into_tvalue()))

@@ -4,7 +4,8 @@ use tract_onnx::tract_core::internal::*;
 
 use super::{floats, floats_mut};
 
-/// Input `[…, channels · kh · kw, oh · ow]`, output `[…, channels, h, w]`: every column is added where the convolution read it.
+/// Input `[…, channels · kh · kw, oh · ow]`, output `[…, channels, h, w]`: every column is added
+/// where the convolution read it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Col2Im {
     /// Channels of the output.
@@ -24,11 +25,15 @@ pub(in super::super) struct Col2Im {
 }
 
 impl Col2Im {
-    /// The convolution's output positions whose tap `k` along axis `a` lies inside the picture, and the picture's first position.
+    /// The convolution's output positions whose tap `k` along axis `a` lies inside the picture, and
+    /// the picture's first position.
     fn span(&self, a: usize, k: usize) -> (std::ops::Range<usize>, usize) {
         let offset = k * self.dilation[a];
         let first = self.before[a].saturating_sub(offset).div_ceil(self.stride[a]);
-        let last = (self.extent[a] + self.before[a]).saturating_sub(offset).div_ceil(self.stride[a]).min(self.columns[a]);
+        let last = (self.extent[a] + self.before[a])
+            .saturating_sub(offset)
+            .div_ceil(self.stride[a])
+            .min(self.columns[a]);
         let start = (first * self.stride[a] + offset).saturating_sub(self.before[a]);
         (first..last.max(first), start)
     }
@@ -41,7 +46,11 @@ impl Col2Im {
             if self.stride[1] == 1 {
                 to[left..].iter_mut().zip(from).for_each(|(t, f)| *t += *f);
             } else {
-                to.iter_mut().skip(left).step_by(self.stride[1]).zip(from).for_each(|(t, f)| *t += *f);
+                to.iter_mut()
+                    .skip(left)
+                    .step_by(self.stride[1])
+                    .zip(from)
+                    .for_each(|(t, f)| *t += *f);
             }
         }
     }
@@ -66,9 +75,16 @@ impl EvalOp for Col2Im {
         let mut output = Tensor::zero::<f32>(&shape)?;
         let (size, taps) = (self.columns[0] * self.columns[1], self.kernel[0] * self.kernel[1]);
         let columns = floats(&input)?;
-        for (c, picture) in floats_mut(&mut output)?.chunks_exact_mut(self.extent[0] * self.extent[1]).enumerate() {
+        for (c, picture) in
+            floats_mut(&mut output)?.chunks_exact_mut(self.extent[0] * self.extent[1]).enumerate()
+        {
             for tap in 0..taps {
-                self.add_tap(picture, &columns[(c * taps + tap) * size..][..size], tap / self.kernel[1], tap % self.kernel[1]);
+                self.add_tap(
+                    picture,
+                    &columns[(c * taps + tap) * size..][..size],
+                    tap / self.kernel[1],
+                    tap % self.kernel[1],
+                );
             }
         }
         Ok(tvec!(output.into_tvalue()))

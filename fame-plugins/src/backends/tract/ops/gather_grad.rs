@@ -4,7 +4,8 @@ use tract_onnx::tract_core::internal::*;
 
 use super::{around, floats, floats_mut};
 
-/// Adds slice `i` of the input along `axis` to slice `indices[i]` of an otherwise zero output of the given extent.
+/// Adds slice `i` of the input along `axis` to slice `indices[i]` of an otherwise zero output of
+/// the given extent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct GatherGrad {
     /// The axis picked from.
@@ -36,7 +37,10 @@ impl EvalOp for GatherGrad {
         for o in 0..outer {
             for (i, &index) in self.indices.iter().enumerate() {
                 let source = &from[(o * picked + i) * inner..][..inner];
-                to[(o * self.extent + index) * inner..][..inner].iter_mut().zip(source).for_each(|(t, s)| *t += *s);
+                to[(o * self.extent + index) * inner..][..inner]
+                    .iter_mut()
+                    .zip(source)
+                    .for_each(|(t, s)| *t += *s);
             }
         }
         Ok(tvec!(output.into_tvalue()))
@@ -45,7 +49,11 @@ impl EvalOp for GatherGrad {
 
 impl TypedOp for GatherGrad {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        ensure!(inputs[0].shape[self.axis] == self.indices.len().to_dim(), "{self:?}: {:?}", inputs[0]);
+        ensure!(
+            inputs[0].shape[self.axis] == self.indices.len().to_dim(),
+            "{self:?}: {:?}",
+            inputs[0]
+        );
         let mut fact = f32::fact(inputs[0].shape.to_tvec());
         fact.shape.set(self.axis, self.extent.to_dim());
         Ok(tvec!(fact))

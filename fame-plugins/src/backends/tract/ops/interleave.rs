@@ -6,12 +6,13 @@ use super::{floats, floats_mut};
 
 /// The adjoint of taking every `stride`-th row and column.
 ///
-/// Input `inputs[py * stride[1] + px]` holds the output elements whose padded coordinates are `py` modulo `stride[0]` and `px` modulo
-/// `stride[1]`; where it is `None` those elements are zero. Input rows start at the first padded coordinate of the phase that lies
-/// inside the output.
+/// Input `inputs[py * stride[1] + px]` holds the output elements whose padded coordinates are `py`
+/// modulo `stride[0]` and `px` modulo `stride[1]`; where it is `None` those elements are zero.
+/// Input rows start at the first padded coordinate of the phase that lies inside the output.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Interleave {
-    /// The first of the two adjacent axes; a single axis is written as the second of extent 1 with stride 1.
+    /// The first of the two adjacent axes; a single axis is written as the second of extent 1 with
+    /// stride 1.
     pub(in super::super) axis: usize,
     /// How many axes are interleaved, 1 or 2.
     pub(in super::super) axes: usize,
@@ -25,13 +26,15 @@ pub(in super::super) struct Interleave {
     pub(in super::super) phases: Vec<Option<usize>>,
 }
 
-/// The first index of phase `phase` (its coordinates are `phase + stride · index`) that does not lie in the padding.
+/// The first index of phase `phase` (its coordinates are `phase + stride · index`) that does not
+/// lie in the padding.
 pub(in super::super) fn phase_start(phase: usize, stride: usize, before: usize) -> usize {
     before.saturating_sub(phase).div_ceil(stride)
 }
 
 impl Interleave {
-    /// The extent of `phase` along interleaved axis `k`: how many of its coordinates lie inside the output.
+    /// The extent of `phase` along interleaved axis `k`: how many of its coordinates lie inside the
+    /// output.
     pub(in super::super) fn phase_extent(&self, k: usize, phase: usize) -> usize {
         let end = (self.before[k] + self.extent[k]).saturating_sub(phase).div_ceil(self.stride[k]);
         end.saturating_sub(phase_start(phase, self.stride[k], self.before[k]))
@@ -47,7 +50,8 @@ impl Interleave {
     fn scatter(&self, out: &mut [f32], phase: &[f32], (py, px): (usize, usize), inner: usize) {
         let ([sy, sx], [by, bx], [_, width]) = (self.stride, self.before, self.extent);
         let (rows, columns) = (self.phase_extent(0, py), self.phase_extent(1, px));
-        let (top, left) = (phase_start(py, sy, by) * sy + py - by, phase_start(px, sx, bx) * sx + px - bx);
+        let (top, left) =
+            (phase_start(py, sy, by) * sy + py - by, phase_start(px, sx, bx) * sx + px - bx);
         for row in 0..rows {
             let from = &phase[row * columns * inner..][..columns * inner];
             let to = &mut out[(top + row * sy) * width * inner..][..width * inner];
@@ -86,7 +90,12 @@ impl EvalOp for Interleave {
             let from = floats(&inputs[*input])?;
             let size = from.len() / outer.max(1);
             for o in 0..outer {
-                self.scatter(&mut values[o * block..][..block], &from[o * size..][..size], place, inner);
+                self.scatter(
+                    &mut values[o * block..][..block],
+                    &from[o * size..][..size],
+                    place,
+                    inner,
+                );
             }
         }
         Ok(tvec!(output.into_tvalue()))
@@ -101,7 +110,10 @@ impl TypedOp for Interleave {
             let got = inputs[*input].shape.as_concrete().context("shapes are concrete")?;
             for k in 0..self.axes {
                 let along = if k == 0 { phase / self.stride[1] } else { phase % self.stride[1] };
-                ensure!(got[self.axis + k] == self.phase_extent(k, along), "{self:?}: phase {phase} has shape {got:?}");
+                ensure!(
+                    got[self.axis + k] == self.phase_extent(k, along),
+                    "{self:?}: phase {phase} has shape {got:?}"
+                );
             }
         }
         Ok(tvec!(f32::fact(self.output_shape(shape))))

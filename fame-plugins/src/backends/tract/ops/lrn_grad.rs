@@ -6,8 +6,9 @@ use super::{around, fact_like, floats, floats_mut};
 
 /// Inputs: the cotangent and the normalisation's input, channels on axis 1.
 ///
-/// With `D_c = bias + alpha / size · Σ x²` over the window of channel c and `y = x · D^−beta`, the gradient is
-/// `g_c D_c^−beta − 2 alpha beta / size · x_c · Σ g_k x_k D_k^(−beta−1)` over the channels k whose window holds c.
+/// With `D_c = bias + alpha / size · Σ x²` over the window of channel c and `y = x · D^−beta`, the
+/// gradient is `g_c D_c^−beta − 2 alpha beta / size · x_c · Σ g_k x_k D_k^(−beta−1)` over the
+/// channels k whose window holds c.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct LrnGrad {
     /// Factor of the mean square.
@@ -50,8 +51,10 @@ impl EvalOp for LrnGrad {
             }
             for c in 0..channels {
                 let within = c.saturating_sub(up)..(c + down + 1).min(channels);
-                let shared: f32 = within.map(|k| g[at(k)] * x[at(k)] * divisor[k].powf(-self.beta - 1.0)).sum();
-                gradient[at(c)] = g[at(c)] * divisor[c].powf(-self.beta) - 2.0 * scale * self.beta * x[at(c)] * shared;
+                let shared: f32 =
+                    within.map(|k| g[at(k)] * x[at(k)] * divisor[k].powf(-self.beta - 1.0)).sum();
+                gradient[at(c)] = g[at(c)] * divisor[c].powf(-self.beta)
+                    - 2.0 * scale * self.beta * x[at(c)] * shared;
             }
         }
         Ok(tvec!(output.into_tvalue()))

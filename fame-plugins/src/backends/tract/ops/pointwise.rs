@@ -4,11 +4,13 @@ use tract_onnx::tract_core::internal::*;
 
 use super::{fact_like, floats, floats_mut};
 
-/// Multiplies cotangents by a derivative, given the values it is written in and up to two parameters. It works on whole slices so
-/// that each derivative is compiled into a vectorised loop of its own.
+/// Multiplies cotangents by a derivative, given the values it is written in and up to two
+/// parameters. It works on whole slices so that each derivative is compiled into a vectorised loop
+/// of its own.
 pub(in super::super) type Slope = fn(cotangent: &mut [f32], at: &[f32], parameters: [f32; 2]);
 
-/// Inputs: the cotangent and the value the derivative is written in (the function's input or its output). Works in place.
+/// Inputs: the cotangent and the value the derivative is written in (the function's input or its
+/// output). Works in place.
 #[derive(Clone)]
 pub(in super::super) struct Pointwise {
     /// The function differentiated, for dumps and for telling operators apart.
@@ -27,7 +29,8 @@ impl std::fmt::Debug for Pointwise {
 
 impl PartialEq for Pointwise {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.parameters.map(f32::to_bits) == other.parameters.map(f32::to_bits)
+        self.name == other.name
+            && self.parameters.map(f32::to_bits) == other.parameters.map(f32::to_bits)
     }
 }
 
@@ -54,15 +57,30 @@ impl EvalOp for Pointwise {
 
 impl TypedOp for Pointwise {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        ensure!(inputs[0].shape == inputs[1].shape, "{self:?}: {:?} against {:?}", inputs[0], inputs[1]);
+        ensure!(
+            inputs[0].shape == inputs[1].shape,
+            "{self:?}: {:?} against {:?}",
+            inputs[0],
+            inputs[1]
+        );
         Ok(fact_like(inputs[0]))
     }
 
-    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+    fn axes_mapping(
+        &self,
+        inputs: &[&TypedFact],
+        outputs: &[&TypedFact],
+    ) -> TractResult<AxesMapping> {
         AxesMapping::natural(inputs, outputs)
     }
 
-    fn change_axes(&self, model: &TypedModel, node: &TypedNode, _io: InOut, change: &AxisOp) -> TractResult<Option<AxisChangeConsequence>> {
+    fn change_axes(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+        _io: InOut,
+        change: &AxisOp,
+    ) -> TractResult<Option<AxisChangeConsequence>> {
         Ok(Some(AxisChangeConsequence::new(model, node, None, change)))
     }
 

@@ -43,12 +43,22 @@ struct Walk {
 }
 
 impl Walk {
-    const ALONE: Self =
-        Self { stride: 1, dilation: 1, kernel: 1, before: 0, input: 1, output: 1, padded: 1, input_step: 0, output_step: 0 };
+    const ALONE: Self = Self {
+        stride: 1,
+        dilation: 1,
+        kernel: 1,
+        before: 0,
+        input: 1,
+        output: 1,
+        padded: 1,
+        input_step: 0,
+        output_step: 0,
+    };
 
     /// Input offsets of the taps of output position `o` that are not padding.
     fn taps(&self, o: usize) -> impl Iterator<Item = usize> + use<> {
-        let (base, before, input, step, dilation) = (o * self.stride, self.before, self.input, self.input_step, self.dilation);
+        let (base, before, input, step, dilation) =
+            (o * self.stride, self.before, self.input, self.input_step, self.dilation);
         (0..self.kernel).filter_map(move |k| {
             let at = (base + k * dilation).checked_sub(before)?;
             (at < input).then_some(at * step)
@@ -110,16 +120,29 @@ impl PoolGrad {
     }
 
     /// One channel.
-    fn plane(&self, gradient: &mut [f32], x: &[f32], cotangent: &[f32], [h, w]: &[Walk; 2], columns: &[Vec<usize>]) {
+    fn plane(
+        &self,
+        gradient: &mut [f32],
+        x: &[f32],
+        cotangent: &[f32],
+        [h, w]: &[Walk; 2],
+        columns: &[Vec<usize>],
+    ) {
         for oy in 0..h.output {
             let rows: TVec<usize> = h.taps(oy).collect();
             for (ox, columns) in columns.iter().enumerate() {
                 let g = cotangent[oy * h.output_step + ox * w.output_step];
                 match self.kind {
                     PoolKind::Max => Self::route(gradient, x, g, &rows, columns),
-                    PoolKind::Sum { normalize: false, .. } => Self::spread(gradient, g, &rows, columns),
+                    PoolKind::Sum { normalize: false, .. } => {
+                        Self::spread(gradient, g, &rows, columns)
+                    }
                     PoolKind::Sum { count_include_pad, .. } => {
-                        let count = if count_include_pad { h.padded_taps(oy) * w.padded_taps(ox) } else { rows.len() * columns.len() };
+                        let count = if count_include_pad {
+                            h.padded_taps(oy) * w.padded_taps(ox)
+                        } else {
+                            rows.len() * columns.len()
+                        };
                         Self::spread(gradient, g / count.max(1) as f32, &rows, columns);
                     }
                 }
@@ -142,7 +165,8 @@ impl EvalOp for PoolGrad {
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (cotangent, x) = args_2!(inputs);
         let walks = self.walks(x.shape(), cotangent.shape())?;
-        let columns: Vec<Vec<usize>> = (0..walks[1].output).map(|ox| walks[1].taps(ox).collect()).collect();
+        let columns: Vec<Vec<usize>> =
+            (0..walks[1].output).map(|ox| walks[1].taps(ox).collect()).collect();
         let from = self.pool.data_format.shape(x.shape().to_vec())?;
         let to = self.pool.data_format.shape(cotangent.shape().to_vec())?;
         let mut output = Tensor::zero::<f32>(x.shape())?;

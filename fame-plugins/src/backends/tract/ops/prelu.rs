@@ -1,21 +1,32 @@
-//! PReLU, which tract would lower to a comparison, a product and a selection: three passes instead of one in place.
+//! PReLU, which tract would lower to a comparison, a product and a selection: three passes instead
+//! of one in place.
 
 use tract_onnx::tract_core::internal::*;
 
 use super::{fact_like, floats, floats_mut};
 
-/// `x` where `x > 0`, else `slope · x`. Inputs: `x`, and a slope of the same rank that broadcasts to it. Works in place.
+/// `x` where `x > 0`, else `slope · x`. Inputs: `x`, and a slope of the same rank that broadcasts
+/// to it. Works in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::backends) struct PRelu;
 
-/// Inputs: the cotangent, a value with the sign of `x` (`x` itself, or the output where no slope is negative), the slope. In place.
+/// Inputs: the cotangent, a value with the sign of `x` (`x` itself, or the output where no slope is
+/// negative), the slope. In place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct PReluGrad;
 
 /// Calls `f(range, slope)` for every run of consecutive elements of `shape` that share one slope.
-fn each_run(shape: &[usize], slope: &Tensor, mut f: impl FnMut(std::ops::Range<usize>, f32)) -> TractResult<()> {
+fn each_run(
+    shape: &[usize],
+    slope: &Tensor,
+    mut f: impl FnMut(std::ops::Range<usize>, f32),
+) -> TractResult<()> {
     let slopes = floats(slope)?;
-    ensure!(slope.rank() == shape.len(), "a slope of shape {:?} for values of shape {shape:?}", slope.shape());
+    ensure!(
+        slope.rank() == shape.len(),
+        "a slope of shape {:?} for values of shape {shape:?}",
+        slope.shape()
+    );
     let varying = slope.shape().iter().rposition(|&d| d != 1).map_or(0, |axis| axis + 1);
     let run: usize = shape[varying..].iter().product();
     let outer = &shape[..varying];
@@ -76,7 +87,10 @@ impl EvalOp for PReluGrad {
         let (values, signs) = (floats_mut(&mut gradient)?, floats(&sign)?);
         each_run(&shape, &slope, |run, slope| {
             let signs = &signs[run.clone()];
-            values[run].iter_mut().zip(signs).for_each(|(g, s)| *g = if *s > 0.0 { *g } else { slope * *g });
+            values[run]
+                .iter_mut()
+                .zip(signs)
+                .for_each(|(g, s)| *g = if *s > 0.0 { *g } else { slope * *g });
         })?;
         Ok(tvec!(gradient.into_tvalue()))
     }
@@ -90,7 +104,11 @@ macro_rules! natural_typed_op {
                 Ok(fact_like(inputs[0]))
             }
 
-            fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+            fn axes_mapping(
+                &self,
+                inputs: &[&TypedFact],
+                outputs: &[&TypedFact],
+            ) -> TractResult<AxesMapping> {
                 AxesMapping::natural(inputs, outputs)
             }
 
@@ -101,7 +119,8 @@ macro_rules! natural_typed_op {
                 _io: InOut,
                 change: &AxisOp,
             ) -> TractResult<Option<AxisChangeConsequence>> {
-                // A reshape would tear the broadcast slope apart; moving, adding and removing axes does not.
+                // A reshape would tear the broadcast slope apart; moving, adding and removing axes
+                // does not.
                 if matches!(change, AxisOp::Reshape(..)) {
                     return Ok(None);
                 }

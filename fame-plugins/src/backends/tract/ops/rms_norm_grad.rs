@@ -4,7 +4,8 @@ use tract_onnx::tract_core::internal::*;
 
 use super::{around, fact_like, floats, floats_mut};
 
-/// Inputs: the cotangent and `x`. With `r = 1 / sqrt(mean(x²) + eps)` the gradient is `r · (g − x · r² · mean(g · x))`. In place.
+/// Inputs: the cotangent and `x`. With `r = 1 / sqrt(mean(x²) + eps)` the gradient is
+/// `r · (g − x · r² · mean(g · x))`. In place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct RmsNormGrad {
     /// The axis normalised over.
@@ -32,8 +33,11 @@ impl EvalOp for RmsNormGrad {
         let (g, x) = (floats_mut(&mut gradient)?, floats(&x)?);
         let (mut root, mut pull) = (vec![0f32; inner], vec![0f32; inner]);
         let count = extent as f32;
-        // Whole rows of `inner` at a time: the axis may be an outer one, and walking along it would miss the cache at every step.
-        for (g, x) in g.chunks_exact_mut(extent * inner).zip(x.chunks_exact(extent * inner)).take(outer) {
+        // Whole rows of `inner` at a time: the axis may be an outer one, and walking along it would
+        // miss the cache at every step.
+        for (g, x) in
+            g.chunks_exact_mut(extent * inner).zip(x.chunks_exact(extent * inner)).take(outer)
+        {
             root.fill(0.0);
             pull.fill(0.0);
             for (g, x) in g.chunks_exact(inner).zip(x.chunks_exact(inner)) {

@@ -13,21 +13,44 @@ fn plain(name: &str, role: &str) -> NamedMap {
 
 fn cell(row: usize, column: usize, n: usize, role: &str) -> NamedMap {
     let edge = |k: usize| (k as f64 * SIDE as f64 / n as f64).round() as usize;
-    let frame = Some(Frame { top: edge(row), left: edge(column), bottom: edge(row + 1), right: edge(column + 1) });
+    let frame = Some(Frame {
+        top: edge(row),
+        left: edge(column),
+        bottom: edge(row + 1),
+        right: edge(column + 1),
+    });
     NamedMap { frame, ..plain(&format!("cell_{row}_{column}"), role) }
 }
 
 /// The sheet as text: `title|label|` and for every cell `caption=what`.
-fn outline(roles: &[&str], explanations: &[(&str, Explanation)], columns: Option<usize>, picture: Option<bool>) -> Vec<String> {
-    let explanations: Vec<(String, Explanation)> = explanations.iter().map(|(n, e)| ((*n).to_owned(), e.clone())).collect();
+fn outline(
+    roles: &[&str],
+    explanations: &[(&str, Explanation)],
+    columns: Option<usize>,
+    picture: Option<bool>,
+) -> Vec<String> {
+    let explanations: Vec<(String, Explanation)> =
+        explanations.iter().map(|(n, e)| ((*n).to_owned(), e.clone())).collect();
     let sample = sample(roles, SIDE, SIDE);
-    let lines = lines(&FinishedItem { sample: &sample, explanations: &explanations }, columns, picture).unwrap();
+    let lines =
+        lines(&FinishedItem { sample: &sample, explanations: &explanations }, columns, picture)
+            .unwrap();
     let cell = |c: &Cell<'_>| match c.shows {
         Shows::Blank => format!("{}=-", c.caption),
         Shows::Picture(_) => format!("{}=P", c.caption),
         Shows::Map(_, m) => format!("{}={}", c.caption, m.name),
     };
-    lines.iter().map(|l| format!("{}|{}|{}", l.title, l.label, l.cells.iter().map(cell).collect::<Vec<_>>().join(" "))).collect()
+    lines
+        .iter()
+        .map(|l| {
+            format!(
+                "{}|{}|{}",
+                l.title,
+                l.label,
+                l.cells.iter().map(cell).collect::<Vec<_>>().join(" ")
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -47,18 +70,25 @@ fn a_dead_row_does_not_shift_the_others() {
     let mut e = explanation(vec![cell(2, 1, 4, "image"), cell(3, 3, 4, "image")]);
     e.warnings.push("the other cells are dead".into());
     let lines = outline(&["image"], &[("cells", e)], None, Some(true));
-    assert_eq!((lines.len(), lines[0].as_str(), lines[3].as_str()), (5, "cells||picture=P", "|2|=- =cell_2_1 =- =-"));
+    assert_eq!(
+        (lines.len(), lines[0].as_str(), lines[3].as_str()),
+        (5, "cells||picture=P", "|2|=- =cell_2_1 =- =-")
+    );
 }
 
 #[test]
 fn a_few_chosen_cells_are_packed() {
     let e = explanation(vec![cell(0, 0, 8, "image"), cell(3, 3, 8, "image")]);
-    assert_eq!(outline(&["image"], &[("cells", e)], None, None), ["cells||picture=P cell_0_0=cell_0_0 cell_3_3=cell_3_3"]);
+    assert_eq!(
+        outline(&["image"], &[("cells", e)], None, None),
+        ["cells||picture=P cell_0_0=cell_0_0 cell_3_3=cell_3_3"]
+    );
 }
 
 #[test]
 fn roles_and_finishes_have_grids_of_their_own() {
-    let finished = |m: NamedMap, finish: &str| NamedMap { name: format!("{}_{finish}", m.name), ..m };
+    let finished =
+        |m: NamedMap, finish: &str| NamedMap { name: format!("{}_{finish}", m.name), ..m };
     let cells: Vec<(usize, usize)> = vec![(0, 0), (0, 1), (1, 0), (1, 1)];
     let mut maps = Vec::new();
     for &(r, c) in &cells {
@@ -74,10 +104,17 @@ fn roles_and_finishes_have_grids_of_their_own() {
 
 #[test]
 fn explainers_are_rows_and_maps_are_columns() {
-    let fame = explanation(vec![plain("gallery_s", "gallery"), plain("probe_s", "probe"), plain("gallery_d", "gallery")]);
+    let fame = explanation(vec![
+        plain("gallery_s", "gallery"),
+        plain("probe_s", "probe"),
+        plain("gallery_d", "gallery"),
+    ]);
     let cam = explanation(vec![plain("probe_s", "probe"), plain("gallery_s", "gallery")]);
     let lines = outline(&["gallery", "probe"], &[("fame", fame), ("cam", cam)], None, None);
-    assert_eq!(lines[0], "|fame|picture=P gallery_s=gallery_s gallery_d=gallery_d picture=P probe_s=probe_s");
+    assert_eq!(
+        lines[0],
+        "|fame|picture=P gallery_s=gallery_s gallery_d=gallery_d picture=P probe_s=probe_s"
+    );
     assert_eq!(lines[1], "|cam|=P =gallery_s =- =P =probe_s");
 }
 

@@ -20,8 +20,10 @@ use serde::{
 use super::{Boxed, Faults};
 use crate::pictures::Orientation;
 
-/// The pictures of a COCO file (`images`, `annotations` with `bbox: [x, y, width, height]` and `iscrowd`, `categories`), one item each, in the order of their ids, with their boxes as
-/// annotations named `box` that carry the category's name. Segmentations are read over. Every malformed record is reported, with its place, before anything runs.
+/// The pictures of a COCO file (`images`, `annotations` with `bbox: [x, y, width, height]` and
+/// `iscrowd`, `categories`), one item each, in the order of their ids, with their boxes as
+/// annotations named `box` that carry the category's name. Segmentations are read over. Every
+/// malformed record is reported, with its place, before anything runs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Coco {
@@ -71,7 +73,8 @@ struct Lists {
     categories: Records<Category>,
 }
 
-/// The records of a list, each by itself: one that is malformed does not hide the others. Only the wanted fields are kept, so memory holds no segmentations.
+/// The records of a list, each by itself: one that is malformed does not hide the others. Only the
+/// wanted fields are kept, so memory holds no segmentations.
 struct Records<T>(Vec<std::result::Result<T, String>>);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Records<T> {
@@ -167,7 +170,8 @@ impl Coco {
         Err(e)
     }
 
-    /// Items by picture: named after the file, and by the picture's id where two files share a name.
+    /// Items by picture: named after the file, and by the picture's id where two files share a
+    /// name.
     fn items(&self, images: &BTreeMap<u64, (String, Boxed)>) -> Result<Vec<ItemRef>> {
         let folder = self.images.trim_end_matches('/');
         let stem = |file: &str| {

@@ -1,4 +1,5 @@
-//! Datasets with boxes, one file each, and what they share: a picture with its boxes travels from the index to the loader as text.
+//! Datasets with boxes, one file each, and what they share: a picture with its boxes travels from
+//! the index to the loader as text.
 
 mod coco;
 mod voc;
@@ -14,7 +15,8 @@ use crate::{
     pictures::{self, Orientation},
 };
 
-/// What a list says of one picture. It is the item's note, so that a box that was moved makes a new item.
+/// What a list says of one picture. It is the item's note, so that a box that was moved makes a new
+/// item.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Boxed {
     /// Width and height the list says, if it does.
@@ -56,7 +58,8 @@ impl Boxed {
     }
 }
 
-/// A box on a picture of this size. Boxes reach beyond their picture by rounding: what is outside is cut off.
+/// A box on a picture of this size. Boxes reach beyond their picture by rounding: what is outside
+/// is cut off.
 fn annotation(label: &str, [left, top, right, bottom]: [f32; 4], width: f32, height: f32) -> Annotation {
     let corner = |x: f32, y: f32| [x.clamp(0.0, width), y.clamp(0.0, height)];
     Annotation { name: BOX.to_owned(), label: Some(label.to_owned()), points: vec![corner(left, top), corner(right, bottom)] }

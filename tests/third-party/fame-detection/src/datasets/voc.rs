@@ -18,20 +18,25 @@ pub enum Origin {
     /// As Pascal VOC: the first pixel is 1 and `xmax`, `ymax` are the last pixels inside.
     #[default]
     One,
-    /// As ImageNet and most annotation tools: the first pixel is 0, and `xmax`, `ymax` are where the box ends.
+    /// As ImageNet and most annotation tools: the first pixel is 0, and `xmax`, `ymax` are where
+    /// the box ends.
     Zero,
 }
 
-/// The pictures of a folder of XML files as Pascal VOC and ImageNet have them (`annotation/object/bndbox`), one item each, sorted by name or in the order of `list`, with their boxes as
-/// annotations named `box` that carry the object's name. Elements are found by their tags, in any order. Every malformed file is reported, with line, before anything runs.
+/// The pictures of a folder of XML files as Pascal VOC and ImageNet have them
+/// (`annotation/object/bndbox`), one item each, sorted by name or in the order of `list`, with
+/// their boxes as annotations named `box` that carry the object's name. Elements are found by their
+/// tags, in any order. Every malformed file is reported, with line, before anything runs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Voc {
     /// The folder of the XML files, relative to the recipe.
     pub annotations: String,
-    /// The folder of the pictures, relative to the recipe. A picture is called as its XML file says, or as the file itself.
+    /// The folder of the pictures, relative to the recipe. A picture is called as its XML file
+    /// says, or as the file itself.
     pub images: String,
-    /// A file of names, one a line, such as `ImageSets/Main/val.txt`; what follows a name on its line is read over. Default: every XML file.
+    /// A file of names, one a line, such as `ImageSets/Main/val.txt`; what follows a name on its
+    /// line is read over. Default: every XML file.
     #[serde(default)]
     pub list: Option<String>,
     /// Extension of pictures where the XML file's `filename` has none, as ImageNet's.
@@ -190,7 +195,8 @@ impl Voc {
 
     fn file(&self, root: Node<'_, '_>, name: &str) -> String {
         let written = child(root, "filename").and_then(|n| n.text()).map(str::trim).unwrap_or_default();
-        // A file name only: a path from another machine leads nowhere, and must not lead out of the folder.
+        // A file name only: a path from another machine leads nowhere, and must not lead out of the
+        // folder.
         let base = written.rsplit(['/', '\\']).next().filter(|b| !b.is_empty() && *b != ".." && *b != "%s").unwrap_or(name);
         if base.contains('.') { base.to_owned() } else { format!("{base}.{}", self.extension) }
     }

@@ -39,11 +39,14 @@ pub enum Objectness {
     One,
 }
 
-/// S(pixel) = mean over masks M of w(M)·M(pixel) / p, where w is the similarity of the target to whatever matches it best behind the mask: the largest overlap (IoU) × cosine of the class
-/// scores × objectness over all candidates, 0..=1. Masks are made as RISE's, and again when needed; all targets of a picture share the same masks and passes. No gradient is asked for.
+/// S(pixel) = mean over masks M of w(M)·M(pixel) / p, where w is the similarity of the target to
+/// whatever matches it best behind the mask: the largest overlap (IoU) × cosine of the class scores
+/// × objectness over all candidates, 0..=1. Masks are made as RISE's, and again when needed; all
+/// targets of a picture share the same masks and passes. No gradient is asked for.
 ///
-/// The map is min-max normalised: S has a floor that every mask adds to. The facts hold its standard error and the correlation of the maps of even and odd masks (1: more masks would
-/// change nothing).
+/// The map is min-max normalised: S has a floor that every mask adds to. The facts hold its
+/// standard error and the correlation of the maps of even and odd masks (1: more masks would change
+/// nothing).
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DRise {
@@ -237,7 +240,8 @@ impl Running {
     }
 }
 
-/// The class scores the target is compared by: those of its candidate; of a given box, whose candidate may see something else, its class alone.
+/// The class scores the target is compared by: those of its candidate; of a given box, whose
+/// candidate may see something else, its class alone.
 fn profile(layout: &Layout, outputs: &[&[f32]], wanted: &Wanted) -> Vec<f64> {
     let own = |class: usize| f64::from(layout.score(outputs, wanted.candidate, class));
     let given = |class: usize| if class == wanted.class { 1.0 } else { 0.0 };
@@ -245,7 +249,8 @@ fn profile(layout: &Layout, outputs: &[&[f32]], wanted: &Wanted) -> Vec<f64> {
     (0..layout.classes).map(|c| if is_detection { own(c) } else { given(c) }).collect()
 }
 
-/// max over candidates of IoU × cosine × objectness; NaN if a candidate that overlaps is not finite.
+/// max over candidates of IoU × cosine × objectness; NaN if a candidate that overlaps is not
+/// finite.
 fn similarity(layout: &Layout, outputs: &[&[f32]], wanted: &Wanted, profile: &[f64], objectness: Objectness) -> f64 {
     let length = profile.iter().map(|p| p * p).sum::<f64>().sqrt();
     let mut best = 0.0f64;
@@ -364,7 +369,8 @@ mod tests {
                 let values: Vec<f32> = (0..1024).filter(|i| of(i)).map(|i| map.finished.data()[i]).collect();
                 values.iter().sum::<f32>() / values.len() as f32
             };
-            // The floor of a random map is equality; soft masks smear over about a cell of 8 pixels.
+            // The floor of a random map is equality; soft masks smear over about a cell of 8
+            // pixels.
             assert!(mean(&inside) > 2.0 * mean(&|i| !inside(i)), "{}: {} {}", map.name, mean(&inside), mean(&|i| !inside(i)));
             assert!(map.facts["split_half_correlation"].as_f64().unwrap() > 0.5);
         }

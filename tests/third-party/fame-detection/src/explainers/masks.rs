@@ -14,8 +14,9 @@ pub(super) struct SoftMasks {
 }
 
 impl SoftMasks {
-    /// Writes mask `index`, values 0..=1, row-major, into `mask`: grid × grid cells, enlarged bilinearly to one cell more than the picture (centres half a cell in, mirrored at the
-    /// edge), and a window of the picture's size cut out at a random shift below one cell.
+    /// Writes mask `index`, values 0..=1, row-major, into `mask`: grid × grid cells, enlarged
+    /// bilinearly to one cell more than the picture (centres half a cell in, mirrored at the edge),
+    /// and a window of the picture's size cut out at a random shift below one cell.
     pub(super) fn fill(&self, index: usize, mask: &mut [f32]) {
         let mut random = Random::stream(self.seed, index);
         let open: Vec<f32> = (0..self.grid * self.grid).map(|_| if random.uniform() < self.probability { 1.0 } else { 0.0 }).collect();
@@ -28,7 +29,8 @@ impl SoftMasks {
         }
     }
 
-    /// For each pixel along an axis the two cells it lies between, and how far it is towards the second.
+    /// For each pixel along an axis the two cells it lies between, and how far it is towards the
+    /// second.
     fn axis(&self, extent: usize, random: &mut Random) -> Vec<(usize, usize, f32)> {
         let cell = extent.div_ceil(self.grid);
         let shift = random.below(cell);
@@ -60,7 +62,8 @@ mod tests {
         assert_ne!(mask(3), mask(4));
         assert!((0..20).all(|i| mask(i).iter().all(|m| (0.0..=1.0).contains(m))) && mask(0).iter().any(|m| *m > 0.0 && *m < 1.0));
         let mean = (0..400).map(|i| mask(i).iter().sum::<f32>() / 468.0).sum::<f32>() / 400.0;
-        // A mask's mean is that of at most 16 coin flips (sd 1/8 or somewhat more); of 400 masks five times that over 20.
+        // A mask's mean is that of at most 16 coin flips (sd 1/8 or somewhat more); of 400 masks
+        // five times that over 20.
         assert!((mean - 0.5).abs() < 0.04, "{mean}");
     }
 }

@@ -61,7 +61,8 @@ pub enum Direction {
     Increase,
 }
 
-/// Descends a coordinate of a detection's box: which pixels hold this side where it is? The value is in pixels of the network's input, any number; negative for `Increase`.
+/// Descends a coordinate of a detection's box: which pixels hold this side where it is? The value
+/// is in pixels of the network's input, any number; negative for `Increase`.
 ///
 /// Takes the target layers in the head's order: `layer: ["scores", "boxes"]`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -74,7 +75,8 @@ pub struct BoxCoordinate {
     /// `Decrease` or `Increase`.
     #[serde(default)]
     pub direction: Direction,
-    /// `Frozen`, `Rematched` (the value then jumps where another candidate takes over) or `Cluster(0.5)`.
+    /// `Frozen`, `Rematched` (the value then jumps where another candidate takes over) or
+    /// `Cluster(0.5)`.
     #[serde(default)]
     pub matching: Matching,
 }

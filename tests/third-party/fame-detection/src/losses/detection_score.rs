@@ -14,7 +14,8 @@ use crate::{
     matched::{Aimed, Matching, evaluate, targets},
 };
 
-/// How class score s and overlap o (the IoU of the matched box with the target box) become one number.
+/// How class score s and overlap o (the IoU of the matched box with the target box) become one
+/// number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Form {
     /// s · o, as D-RISE's similarity.
@@ -26,8 +27,10 @@ pub enum Form {
     Score,
 }
 
-/// Descends the score of a detection: its class score and how well its box still fits, over the candidates that speak for it. The target, a box and a class, is frozen on the clean
-/// picture. The value is 0..=1 for `Product`, 0..=2 for `Sum`; scores are taken as the outputs give them, so after a layer before the sigmoid it is any number.
+/// Descends the score of a detection: its class score and how well its box still fits, over the
+/// candidates that speak for it. The target, a box and a class, is frozen on the clean picture. The
+/// value is 0..=1 for `Product`, 0..=2 for `Sum`; scores are taken as the outputs give them, so
+/// after a layer before the sigmoid it is any number.
 ///
 /// Takes the target layers in the head's order: `layer: ["scores", "boxes"]`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -41,7 +44,8 @@ pub struct DetectionScore {
     /// `Product`, `Sum` or `Score`.
     #[serde(default)]
     pub form: Form,
-    /// For `Sum` and `Score` when rematched: the least overlap (IoU) of a candidate that may speak for the target. If there is none the value is 0.
+    /// For `Sum` and `Score` when rematched: the least overlap (IoU) of a candidate that may speak
+    /// for the target. If there is none the value is 0.
     #[serde(default = "half")]
     pub min_overlap: f32,
 }
@@ -113,7 +117,8 @@ impl DetectionScore {
             let overlap = layout.rect(values, c).overlap(&aimed.rect);
             (overlap > 0.0 && overlap >= least).then(|| (c, self.value(f64::from(layout.score(values, c, aimed.class)), overlap)))
         });
-        // A NaN must not win silently, nor vanish: it is taken if it comes first, and ends the walk.
+        // A NaN must not win silently, nor vanish: it is taken if it comes first, and ends the
+        // walk.
         all.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(c, _)| c)
     }
 

@@ -8,8 +8,10 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// sign(v)·|v|^exponent for each value. What a walk moved is an amplitude; its square is its energy. A walk moves every pixel of a detector's wide surroundings a little, and a sum over
-/// them counts more than the few that moved much: exponents above 1 let the strong ones speak, those below 1 the weak ones.
+/// sign(v)·|v|^exponent for each value. What a walk moved is an amplitude; its square is its
+/// energy. A walk moves every pixel of a detector's wide surroundings a little, and a sum over them
+/// counts more than the few that moved much: exponents above 1 let the strong ones speak, those
+/// below 1 the weak ones.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Power {
@@ -41,7 +43,8 @@ fame_core::register!(Map: Power);
 
 impl MapStep for Power {
     fn apply(&self, mut map: AttributionMap) -> Result<AttributionMap> {
-        // Scaled by the largest value first, so that small fields do not vanish; the order of pixels does not depend on it.
+        // Scaled by the largest value first, so that small fields do not vanish; the order of
+        // pixels does not depend on it.
         let largest = map.values.max_abs();
         if largest > 0.0 {
             map.values.data_mut().iter_mut().for_each(|v| *v = v.signum() * (v.abs() / largest).powf(self.exponent) * largest);

@@ -1,4 +1,5 @@
-//! `DetectionDeletion`: what is left of the detection while the picture is taken away, or appears, from the map's top down.
+//! `DetectionDeletion`: what is left of the detection while the picture is taken away, or appears,
+//! from the map's top down.
 
 use fame_core::{
     Error, Explanation, LayerChoices, Result, Sample, Taps, Tensor,
@@ -20,13 +21,16 @@ pub enum Filling {
     Mean,
     /// 0 in pixels of 0..=1.
     Black,
-    /// The mean of the picture within 10 pixels either way: shapes are gone, colours stay, and nothing gets a hard edge.
+    /// The mean of the picture within 10 pixels either way: shapes are gone, colours stay, and
+    /// nothing gets a hard edge.
     Blur,
 }
 
-/// The matched score, the highest class score × overlap with the target box over all candidates, 0..=1, with the top P percent of pixels taken away (deletion) or with only these there
-/// (insertion). `deletion_auc` (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the two curves over P from 0 to 100, by the trapezoid rule.
-/// `lost_at` is the smallest P measured at which the score has fallen below half of its first value, 100 if never.
+/// The matched score, the highest class score × overlap with the target box over all candidates,
+/// 0..=1, with the top P percent of pixels taken away (deletion) or with only these there
+/// (insertion). `deletion_auc` (the lower, the better) and `insertion_auc` (the higher, the better)
+/// are the areas under the two curves over P from 0 to 100, by the trapezoid rule. `lost_at` is the
+/// smallest P measured at which the score has fallen below half of its first value, 100 if never.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetectionDeletion {
@@ -225,7 +229,8 @@ mod tests {
         let inverted = of(&map_of(|y, x| if within(y, x) { 0.0 } else { 1.0 }));
         assert!(perfect[0] < chance[0] && chance[0] < inverted[0], "{perfect:?} {chance:?} {inverted:?}");
         assert!(perfect[1] > chance[1] && chance[1] > inverted[1], "{perfect:?} {chance:?} {inverted:?}");
-        // The blob is 1/16 of the picture: the perfect map takes it away in one step, its opposite in the last.
+        // The blob is 1/16 of the picture: the perfect map takes it away in one step, its opposite
+        // in the last.
         assert_eq!((perfect[2], inverted[2]), (6.25, 100.0));
         // 16 steps: 1, then 0 | 0, then 1.
         assert!((perfect[0] - 1.0 / 32.0).abs() < 1e-6 && (perfect[1] - 31.0 / 32.0).abs() < 1e-6, "{perfect:?}");

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Truth, each_map, inside, probe};
 use crate::detections::Detections;
 
-/// `energy` is the share, 0..=1, of the map's sum (of absolute values, where it is signed) that lies in the box of the detection it explains; `area` is the share of the picture that the box
+/// `energy` is the share, 0..=1, of the map's sum (of absolute values, where it is signed) that
+/// lies in the box of the detection it explains; `area` is the share of the picture that the box
 /// covers, which is what an even map, or noise, would score.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -81,7 +82,8 @@ mod tests {
         assert_eq!(energy(&map_of(|y, x| if within(y, x) { 0.0 } else { -0.7 })), 0.0);
         let mut random = Random::new(3);
         let noise: Vec<f32> = (0..1024).map(|_| random.uniform() as f32).collect();
-        // 64 numbers of mean 1/2 and deviation 0.29 out of a sum of about 512: four standard errors are 0.018.
+        // 64 numbers of mean 1/2 and deviation 0.29 out of a sum of about 512: four standard errors
+        // are 0.018.
         assert!((energy(&map_of(|y, x| noise[y * 32 + x])) - 0.0625).abs() < 0.018);
     }
 

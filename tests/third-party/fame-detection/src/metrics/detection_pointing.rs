@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Truth, each_map, inside, probe, ranked};
 use crate::detections::Detections;
 
-/// `hit` is 1 when the map's highest pixel (the first in reading order among equals) lies in the box of the detection it explains, else 0. By chance it is the share of the picture that
-/// the box covers.
+/// `hit` is 1 when the map's highest pixel (the first in reading order among equals) lies in the
+/// box of the detection it explains, else 0. By chance it is the share of the picture that the box
+/// covers.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetectionPointing {

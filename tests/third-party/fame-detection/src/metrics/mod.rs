@@ -1,4 +1,5 @@
-//! Metrics about detections, one file each: does a map lie where the detection is, and does the detection need what the map shows?
+//! Metrics about detections, one file each: does a map lie where the detection is, and does the
+//! detection need what the map shows?
 
 mod detection_deletion;
 mod detection_energy;
@@ -31,8 +32,9 @@ fn probe(of: &Detections, layer: Option<&LayerChoices>) -> Probe {
     Probe { of: of.clone(), layer: layer.cloned().unwrap_or_else(|| of.head.usual_layers()) }
 }
 
-/// Detects on the clean pictures and hands every map with its target to `about`. A map that names one of the targets (`face_1`) is about that; any other map (noise, a method that
-/// knows nothing of detections) is measured against the first.
+/// Detects on the clean pictures and hands every map with its target to `about`. A map that names
+/// one of the targets (`face_1`) is about that; any other map (noise, a method that knows nothing
+/// of detections) is measured against the first.
 fn each_map(
     probe: &Probe,
     with: &ExplainContext<'_>,
@@ -55,7 +57,8 @@ fn each_map(
     Ok(())
 }
 
-/// Whether `map` is about the target called `target`: that is its name, with a role before or a finish behind.
+/// Whether `map` is about the target called `target`: that is its name, with a role before or a
+/// finish behind.
 fn names(map: &NamedMap, target: &str) -> bool {
     let rest = map.name.strip_prefix(&format!("{}_", map.role)).unwrap_or(&map.name);
     rest.strip_prefix(target).is_some_and(|behind| behind.is_empty() || behind.starts_with('_'))
@@ -99,7 +102,8 @@ pub enum Truth {
     /// The detection's own.
     #[default]
     Detection,
-    /// The dataset's box that overlaps the detection most; detections that overlap none are left out.
+    /// The dataset's box that overlaps the detection most; detections that overlap none are left
+    /// out.
     Annotation,
 }
 

@@ -15,7 +15,8 @@ pub(super) struct Canvas {
 const GLYPH: i64 = 8;
 
 impl Canvas {
-    /// `height` × `width` pixels, each `scale` × `scale` large, of the colours `colour(row, column)`.
+    /// `height` × `width` pixels, each `scale` × `scale` large, of the colours
+    /// `colour(row, column)`.
     pub(super) fn new(height: usize, width: usize, scale: usize, colour: impl Fn(usize, usize) -> [u8; 3]) -> Self {
         let scale = scale as u32;
         let picture =
@@ -45,7 +46,8 @@ impl Canvas {
         }
     }
 
-    /// `text` in black on `colour`, above the upper left corner of `rect`, or below it at the picture's edge. What is not ASCII becomes `?`.
+    /// `text` in black on `colour`, above the upper left corner of `rect`, or below it at the
+    /// picture's edge. What is not ASCII becomes `?`.
     pub(super) fn caption(&mut self, rect: &Rect, text: &str, colour: [u8; 3]) {
         let [left, top, ..] = self.corners(rect);
         let width = (text.chars().count() as i64 + 1) * GLYPH;

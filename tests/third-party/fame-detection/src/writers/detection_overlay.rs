@@ -33,8 +33,11 @@ pub enum Colours {
     Inferno,
 }
 
-/// Each finished map in colour over the prepared picture with boxes, as `<explainer>.<map>.detection.png`: all detections of the clean picture thin and white, the dataset's boxes thin and
-/// cyan, and the detection that the map explains thick and green with its label and score. A map of a method that knows nothing of detections gets the boxes of the first that does.
+/// Each finished map in colour over the prepared picture with boxes, as
+/// `<explainer>.<map>.detection.png`: all detections of the clean picture thin and white, the
+/// dataset's boxes thin and cyan, and the detection that the map explains thick and green with its
+/// label and score. A map of a method that knows nothing of detections gets the boxes of the first
+/// that does.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectionOverlay {
@@ -164,7 +167,8 @@ mod tests {
         assert_eq!(names, ["noise.image.detection.png", "d_rise.blob_0.detection.png"]);
         for name in names {
             let png = image::open(dir.path().join(name)).unwrap().into_rgb8();
-            // The lower right corner of the target and of the other detection, the upper left one of the annotation.
+            // The lower right corner of the target and of the other detection, the upper left one
+            // of the annotation.
             assert_eq!([png.get_pixel(95, 63).0, png.get_pixel(31, 127).0, png.get_pixel(96, 96).0], [TARGET, DETECTED, ANNOTATED]);
         }
     }

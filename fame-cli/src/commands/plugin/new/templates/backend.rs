@@ -40,7 +40,11 @@ impl Plugin<dyn Backend> for Scaffold {
     // What stands in `self` afterwards is what the record shows.
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         self.inner = self.inner.take().or_else(|| Spec::from_text("Tract()").ok());
-        parts.check("noise", self.noise.is_finite() && self.noise >= 0.0, "must be a number of at least 0");
+        parts.check(
+            "noise",
+            self.noise.is_finite() && self.noise >= 0.0,
+            "must be a number of at least 0",
+        );
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
@@ -120,7 +124,13 @@ impl Network for NoisyNetwork {
         self.inner.forward(&self.add(batch), taps)
     }
 
-    fn forward_from<'n>(&'n self, layer: &str, value: &Tensor, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+    fn forward_from<'n>(
+        &'n self,
+        layer: &str,
+        value: &Tensor,
+        batch: &Tensor,
+        taps: &Taps,
+    ) -> Result<Box<dyn Pass + 'n>> {
         self.inner.forward_from(layer, value, &self.add(batch), taps)
     }
 

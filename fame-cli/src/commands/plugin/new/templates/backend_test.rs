@@ -11,7 +11,8 @@ use scaffold_crate::Scaffold;
 
 /// The kit's network behind the noise.
 fn network(spec: &str) -> Box<dyn Network> {
-    let request = LoadRequest { file: PathBuf::from("net.onnx"), input_shape: Some(vec![3, SIZE, SIZE]) };
+    let request =
+        LoadRequest { file: PathBuf::from("net.onnx"), input_shape: Some(vec![3, SIZE, SIZE]) };
     build::<dyn Backend>(spec).unwrap().plugin.load(&request).unwrap()
 }
 

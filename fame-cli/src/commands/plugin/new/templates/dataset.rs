@@ -80,9 +80,14 @@ impl Dataset for Scaffold {
             }
             match parse(line) {
                 Ok((path, class)) => {
-                    let stem = path.rsplit('/').next().unwrap_or(path).split('.').next().unwrap_or(path);
+                    let stem =
+                        path.rsplit('/').next().unwrap_or(path).split('.').next().unwrap_or(path);
                     let id = safe_id(&format!("{}-{stem}", n + 1));
-                    items.push(ItemRef { id, files: vec![self.beside_the_list(path)], note: class.to_owned() });
+                    items.push(ItemRef {
+                        id,
+                        files: vec![self.beside_the_list(path)],
+                        note: class.to_owned(),
+                    });
                 }
                 Err(why) => wrong.push(format!("line {}: {why}", n + 1)),
             }
@@ -90,8 +95,11 @@ impl Dataset for Scaffold {
         if wrong.is_empty() {
             return Ok(items);
         }
-        Err(Error::new("scaffold_crate::list", format!("`{}` is malformed: {}.", self.list, wrong.join("; ")))
-            .with_help("Each line is `path` or `path,class`."))
+        Err(Error::new(
+            "scaffold_crate::list",
+            format!("`{}` is malformed: {}.", self.list, wrong.join("; ")),
+        )
+        .with_help("Each line is `path` or `path,class`."))
     }
 
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
@@ -108,7 +116,9 @@ impl Dataset for Scaffold {
 
 /// The picture at `path` as RGB `[3, H, W]` in 0..=1.
 fn decode(path: &std::path::Path) -> Result<Tensor> {
-    let broken = |e: &dyn std::fmt::Display| Error::new("scaffold_crate::picture", format!("cannot be decoded: {e}."));
+    let broken = |e: &dyn std::fmt::Display| {
+        Error::new("scaffold_crate::picture", format!("cannot be decoded: {e}."))
+    };
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
     let rgb = image::load_from_memory(&bytes).map_err(|e| broken(&e))?.into_rgb8();
     let (width, height) = (rgb.width() as usize, rgb.height() as usize);

@@ -14,7 +14,8 @@ fn workshop(folder: &Path, list: &str) -> Result<()> {
     std::fs::create_dir(folder.join("pictures")).unwrap();
     std::fs::write(folder.join("pictures/list.csv"), list).unwrap();
     for (name, shade) in [("cat.png", 40u8), ("dog.png", 90)] {
-        let picture = image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([shade, 20 * x as u8, 30 * y as u8]));
+        let picture =
+            image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([shade, 20 * x as u8, 30 * y as u8]));
         picture.save(folder.join("pictures").join(name)).unwrap();
     }
     Ok(())
@@ -47,12 +48,16 @@ fn every_malformed_line_is_reported_at_once() {
     workshop(folder.path(), "cat.png,one\n,3\ndog.png,0\n").unwrap();
     let data = Scaffold { list: "pictures/list.csv".to_owned() };
     let said = data.index(&FolderFiles(folder.path())).unwrap_err().message;
-    assert!(said.contains("line 1: `one` is not a class") && said.contains("line 2: names no picture"), "{said}");
+    assert!(
+        said.contains("line 1: `one` is not a class") && said.contains("line 2: names no picture"),
+        "{said}"
+    );
 }
 
 #[test]
 fn a_recipe_with_it_runs() {
     let recipe = r#"data: Scaffold(list: "pictures/list.csv")"#;
-    let trial = Trial::run_with(recipe, &registry().unwrap(), |folder| workshop(folder, LIST)).unwrap();
+    let trial =
+        Trial::run_with(recipe, &registry().unwrap(), |folder| workshop(folder, LIST)).unwrap();
     assert!(trial.summary.done == 2 && trial.item("4-dog").exists());
 }

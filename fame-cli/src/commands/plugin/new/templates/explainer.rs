@@ -30,7 +30,8 @@ impl Plugin<dyn Explainer> for Scaffold {
     const NAME: &'static str = "Scaffold";
     const SUMMARY: &'static str = "Gradient × input, for any loss at any layer";
     const EXAMPLE: &'static str = "Scaffold(loss: Logit(), layer: Output)";
-    const REFERENCE: &'static str = "Shrikumar et al., Not just a black box, 2016, arXiv 1605.01713";
+    const REFERENCE: &'static str =
+        "Shrikumar et al., Not just a black box, 2016, arXiv 1605.01713";
 
     // What stands in `self` afterwards is what the record shows.
     fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {
@@ -71,7 +72,9 @@ impl Running {
             let largest = raw.max_abs();
             if !(largest.is_finite() && largest > 0.0) {
                 // A picture that says nothing gets a sentence, never a black map.
-                explanation.warnings.push(format!("{} has no map: its gradient is zero or not finite.", row.name));
+                explanation
+                    .warnings
+                    .push(format!("{} has no map: its gradient is zero or not finite.", row.name));
                 continue;
             }
             let [_, h, w] = with.model.manifest.input.shape();

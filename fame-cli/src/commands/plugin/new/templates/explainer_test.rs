@@ -48,6 +48,7 @@ fn what_has_no_gradient_has_no_map_but_a_warning() {
 
 #[test]
 fn a_recipe_with_it_runs() {
-    let trial = Trial::run(r#"explain: {"mine": Scaffold(loss: FakeLoss(), layer: "logits")}"#).unwrap();
+    let trial =
+        Trial::run(r#"explain: {"mine": Scaffold(loss: FakeLoss(), layer: "logits")}"#).unwrap();
     assert_eq!(trial.summary.done, 2);
 }

@@ -31,7 +31,8 @@ impl Plugin<dyn Loss> for Scaffold {
     const NAME: &'static str = "Scaffold";
     const SUMMARY: &'static str = "The energy of all scores together, descended";
     const EXAMPLE: &'static str = "Scaffold(temperature: 2.0)";
-    const REFERENCE: &'static str = "Liu et al., Energy-based out-of-distribution detection, NeurIPS 2020";
+    const REFERENCE: &'static str =
+        "Liu et al., Energy-based out-of-distribution detection, NeurIPS 2020";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let good = self.temperature.is_finite() && self.temperature > 0.0;

@@ -33,7 +33,11 @@ impl Plugin<dyn MapStep> for Scaffold {
     const EXAMPLE: &'static str = "Scaffold(gamma: 0.5)";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("gamma", self.gamma.is_finite() && self.gamma > 0.0, "must be a number above 0");
+        parts.check(
+            "gamma",
+            self.gamma.is_finite() && self.gamma > 0.0,
+            "must be a number above 0",
+        );
     }
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {

@@ -36,12 +36,22 @@ fame_core::register!(Metric: Scaffold);
 
 impl Metric for Scaffold {
     // The default of `summarise` makes a table of means with 95 % intervals from the rows.
-    fn measure(&self, _: &ExplainContext<'_>, _: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
+    fn measure(
+        &self,
+        _: &ExplainContext<'_>,
+        _: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
         let mut all = Vec::new();
         for map in &explanation.maps {
             let (entropy, pixels) = entropy(map.finished.data());
             let mut add = |name: &str, value: f64| {
-                all.push(Measurement { map: map.name.clone(), name: name.into(), parameter: String::new(), value });
+                all.push(Measurement {
+                    map: map.name.clone(),
+                    name: name.into(),
+                    parameter: String::new(),
+                    value,
+                });
             };
             add("entropy", if pixels > 1 { entropy / (pixels as f64).ln() } else { 0.0 });
             if self.effective_pixels {

@@ -14,11 +14,16 @@ fn it_is_a_plugin() {
 
 /// Entropy and effective pixels of a map with these values.
 fn measured(values: Vec<f32>) -> (f64, f64) {
-    let (model, sample) = (testkit::model().unwrap(), testkit::sample("a", &["image"], SIZE).unwrap());
+    let (model, sample) =
+        (testkit::model().unwrap(), testkit::sample("a", &["image"], SIZE).unwrap());
     let mut explanation = testkit::explanation(SIZE).unwrap();
     explanation.maps[0].finished = Tensor::new([SIZE, SIZE], values).unwrap();
-    let found = check_metric(&Scaffold { effective_pixels: true }, &model, &sample, &explanation).unwrap();
-    assert_eq!(found.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["entropy", "effective_pixels"]);
+    let found =
+        check_metric(&Scaffold { effective_pixels: true }, &model, &sample, &explanation).unwrap();
+    assert_eq!(
+        found.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
+        ["entropy", "effective_pixels"]
+    );
     (found[0].value, found[1].value)
 }
 

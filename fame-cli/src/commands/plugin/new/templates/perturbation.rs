@@ -37,7 +37,8 @@ impl Plugin<dyn Perturbation> for Scaffold {
     const NAME: &'static str = "Scaffold";
     const SUMMARY: &'static str = "Steps along the sign of a gradient that remembers";
     const EXAMPLE: &'static str = "Scaffold(step: 0.00392157, momentum: 0.9, iterations: 50)";
-    const REFERENCE: &'static str = "Dong et al., Boosting adversarial attacks with momentum, CVPR 2018";
+    const REFERENCE: &'static str =
+        "Dong et al., Boosting adversarial attacks with momentum, CVPR 2018";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("step", self.step.is_finite() && self.step > 0.0, "must be a number above 0");
@@ -97,7 +98,11 @@ impl Walk for Walking {
 
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
         if gradient.shape() != self.now.shape() {
-            let message = format!("a gradient {:?} cannot move a picture {:?}.", gradient.shape(), self.now.shape());
+            let message = format!(
+                "a gradient {:?} cannot move a picture {:?}.",
+                gradient.shape(),
+                self.now.shape()
+            );
             return Err(Error::bug(message));
         }
         // d/d(pixel) = d/d(input) / std, channel by channel.

@@ -16,7 +16,8 @@ fn it_is_a_plugin() {
 #[test]
 fn it_starts_at_the_picture_keeps_its_bound_and_stops_without_a_gradient() {
     for momentum in [0.0, 0.5, 1.0] {
-        check_perturbation(&Scaffold { step: 0.01, momentum, iterations: 8 }, true, Some(0.01)).unwrap();
+        check_perturbation(&Scaffold { step: 0.01, momentum, iterations: 8 }, true, Some(0.01))
+            .unwrap();
     }
 }
 

@@ -81,7 +81,9 @@ impl Scaffold {
 fn plane(map: &NamedMap) -> Vec<f32> {
     let values = map.finished.data();
     match *map.finished.shape() {
-        [channels, h, w] => (0..h * w).map(|i| (0..channels).map(|c| values[c * h * w + i].abs()).sum()).collect(),
+        [channels, h, w] => {
+            (0..h * w).map(|i| (0..channels).map(|c| values[c * h * w + i].abs()).sum()).collect()
+        }
         _ => values.to_vec(),
     }
 }

@@ -22,7 +22,10 @@ fn it_names_exactly_the_files_it_writes_highest_pixel_first() {
     let files = check_writer(&Scaffold { pixels: 3 }, &sample, &explanation).unwrap();
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].0, "testkit.image.top.csv");
-    assert_eq!(String::from_utf8_lossy(&files[0].1), "rank,x,y,value\n1,5,2,1\n2,0,0,0.25\n3,1,0,0.25\n");
+    assert_eq!(
+        String::from_utf8_lossy(&files[0].1),
+        "rank,x,y,value\n1,5,2,1\n2,0,0,0.25\n3,1,0,0.25\n"
+    );
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! What decoders and older networks have: enlarging, transposed convolution, borders, tiling, local response normalisation.
+//! What decoders and older networks have: enlarging, transposed convolution, borders, tiling, local
+//! response normalisation.
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{Pad, PadMode, Tile};
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_onnx::tract_core::ops::nn::DataFormat;
-use tract_onnx::tract_core::ops::nn::resize::{CoordTransformer, Interpolator, Nearest, NearestUpsample, Resize};
+use tract_onnx::tract_core::ops::nn::resize::{
+    CoordTransformer, Interpolator, Nearest, NearestUpsample, Resize,
+};
 use tract_onnx_opl::lrn::Lrn;
 
 use super::{CURVED, LINEAR, check, tensor};
@@ -30,7 +33,9 @@ fn enlarging_and_shrinking() {
             }
         }
     }
-    check(&[1, 2, 3, 2], &LINEAR, |m, x| Ok(m.wire_node("u", NearestUpsample { scales: tvec!(1, 1, 2, 3) }, &[x])?[0]));
+    check(&[1, 2, 3, 2], &LINEAR, |m, x| {
+        Ok(m.wire_node("u", NearestUpsample { scales: tvec!(1, 1, 2, 3) }, &[x])?[0])
+    });
 }
 
 #[test]
@@ -59,7 +64,12 @@ fn transposed_convolutions() {
                 input_channels: inputs,
                 output_channels: outputs,
             };
-            let op = Deconv { pool_spec, kernel_format: KernelFormat::OIHW, adjustments: tvec!(adjustment, adjustment), group };
+            let op = Deconv {
+                pool_spec,
+                kernel_format: KernelFormat::OIHW,
+                adjustments: tvec!(adjustment, adjustment),
+                group,
+            };
             Ok(m.wire_node("deconv", op, &[x, kernel, bias])?[0])
         });
     }
@@ -72,7 +82,9 @@ fn borders_tiles_and_backward_steps() {
         let pad = Pad::new(vec![(0, 0), (1, 2), (3, 0)], mode);
         check(shape, &LINEAR, |m, x| Ok(m.wire_node("p", pad.clone(), &[x])?[0]));
     }
-    check(shape, &LINEAR, |m, x| Ok(m.wire_node("t", Tile::new(tvec!(1.to_dim(), 2.to_dim(), 3.to_dim())), &[x])?[0]));
+    check(shape, &LINEAR, |m, x| {
+        Ok(m.wire_node("t", Tile::new(tvec!(1.to_dim(), 2.to_dim(), 3.to_dim())), &[x])?[0])
+    });
     for stride in [-1, -2, -3] {
         check(shape, &LINEAR, |m, x| Ok(m.wire_node("d", Downsample::new(2, stride, 0), &[x])?[0]));
     }
