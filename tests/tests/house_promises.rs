@@ -59,6 +59,9 @@ fn every_walk_starts_at_the_picture_keeps_its_bound_and_stops_without_a_gradient
         ("Sign(step: 0.01, iterations: 8)", Some(0.01)),
         // A step of this length moves no component further.
         ("L2(step: 0.1, iterations: 8)", Some(0.1)),
+        // The way from one picture of 0..=1 to another is at most 1 long.
+        ("MaskWalk(towards: Mean, step: 0.1, gradient_blur: 0.5)", Some(0.1)),
+        ("Noise(of: Sign(step: 0.01, iterations: 8), sigma: 0)", Some(0.01)),
     ] {
         let walk = build::<dyn Perturbation>(spec).unwrap();
         check_perturbation(walk.plugin.as_ref(), true, bound)
@@ -75,6 +78,9 @@ fn no_map_step_hides_a_nan_and_normalisations_refuse_an_empty_map() {
         "GaussianBlur(kernel: 5, sigma: 1.0)",
         "MaxNormalize()",
         "MinMaxNormalize()",
+        r#"Field(name: "recorded")"#,
+        "Project(towards: Mean)",
+        "Sum(of: [[Gray()], [Project(towards: Black)]])",
     ] {
         let step = build::<dyn MapStep>(spec).unwrap();
         check_map_step(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
@@ -115,6 +121,9 @@ fn explainers_explain_a_batch_as_a_loop() {
     for spec in [
         "Fame(layer: Output, loss: Logit(), perturbation: Lots(iterations: 5), map: [Gray(), MaxNormalize()])",
         "RandomMap(map: [MaxNormalize()])",
+        "Sum(of: [RandomMap(), RandomMap(map: [MaxNormalize()])])",
+        "Product(of: [RandomMap(), RandomMap(map: [MaxNormalize()])])",
+        "Smooth(of: RandomMap(), n: 3)",
     ] {
         let explainer = build::<dyn Explainer>(spec).unwrap();
         let check = check_explainer(explainer.plugin.as_ref(), &model().unwrap(), &samples)

@@ -20,6 +20,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
     ("fr_dissimilar.ron", &["explain.fame.perturbation=Lots(iterations: 2)"], 2),
     ("fr_target.ron", &["explain.lots.perturbation.iterations=2"], 1),
     ("ic_logit.ron", &["explain.fame.perturbation=Lots(iterations: 2)"], 1),
+    ("fame_plus.ron", &["explain.fame_plus.of.0.perturbation.of.iterations=2"], 1),
     ("feature_map.ron", &["explain.cells.perturbation.iterations=1"], 49),
     ("blur_effect.ron", &["explain.fame.perturbation.iterations=2"], 7),
     (

@@ -21,10 +21,10 @@ pub use backend::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, ReluR
 pub use dataset::{Dataset, Files, ItemRef};
 pub use explainer::{ExplainContext, Explainer, Progress, Silent};
 pub use loss::{Evaluation, Loss, Reference, Target, TargetRequest, per_row};
-pub use map_step::MapStep;
+pub use map_step::{MapSource, MapStep};
 pub use metric::{Measurement, Metric, MetricRow, means, scores};
 pub use model::{LayerChoice, LayerChoices, Model};
-pub use perturbation::{Perturbation, Start, Stop, Walk};
+pub use perturbation::{Perturbation, Recorded, Start, Stop, Walk};
 pub use pixel_walk::pixel_walk;
 pub use prepare::{Models, PrepareContext, PrepareStep};
 pub use writer::{FinishedItem, Writer};

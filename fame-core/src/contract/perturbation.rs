@@ -5,7 +5,7 @@
 //! (LOTS), but it may live elsewhere, say in a mask between the picture and its blurred copy;
 //! whoever drives it only ever asks: where are you ([`Walk::image`]), is it time to stop
 //! ([`Walk::observe`]), here is the gradient, move ([`Walk::step`]), and at the end: what moved
-//! ([`Walk::field`])?
+//! ([`Walk::field`]), and what else was recorded on the way ([`Walk::recorded`])?
 //!
 //! The usual walk in pixels is there already: [`pixel_walk`](super::pixel_walk()) asks only how a
 //! gradient becomes a move.
@@ -45,13 +45,31 @@ pub trait Walk: Send {
     /// having moved (a zero or non-finite gradient).
     fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>>;
 
-    /// What moved since the start, `[C, H, W]`, signed, in the space the walk steps in.
+    /// What moved since the start, `[C, H, W]`, signed, in the space the walk steps in. A walk that
+    /// does not step in a picture's space, in a mask say, hands out the picture's displacement in
+    /// pixels.
     fn field(&self) -> Result<Tensor>;
+
+    /// Further fields that were recorded along the way, in a fixed order: `[C, H, W]` or
+    /// `[1, H, W]`, signed. A map step chooses one by its name, which is unique within the walk:
+    /// see [`MapSource`](super::MapSource). Default: none.
+    fn recorded(&self) -> Result<Vec<Recorded>> {
+        Ok(Vec::new())
+    }
 
     /// What the record should say beyond steps and losses.
     fn facts(&self) -> Result<Facts> {
         Ok(Facts::new())
     }
+}
+
+/// A field that a walk recorded along the way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Its name, such as `moves_times_gradients`.
+    pub name: String,
+    /// `[C, H, W]` or `[1, H, W]`.
+    pub values: Tensor,
 }
 
 /// Why a walk ended.

@@ -6,11 +6,10 @@ use crate::{
     Sample, Target, TargetRequest, Tensor,
     ask::{Aim, Row, walk_rows},
     contract::{
-        Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep,
+        Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapSource, MapStep,
         Perturbation, Start, Walk, per_row, pixel_walk,
     },
-    data::ChannelOrder,
-    data::facts,
+    data::{ChannelOrder, InputConvention, facts},
     max_abs,
     registry::{BuildContext, Built, Parts, Plugin},
     seed_of,
@@ -210,10 +209,7 @@ impl Walking {
         let aimed = aim.rows(sample, None)?;
         let mut rows = Vec::new();
         for about in &aimed {
-            let picture = sample
-                .picture(&about.role)
-                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
-            let pixels = convention.pixels(&picture.pixels)?;
+            let pixels = clean(sample, &about.role, convention)?;
             let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
@@ -231,9 +227,14 @@ impl Walking {
             let raw = row.walk.field()?;
             let mut map =
                 AttributionMap { values: raw.clone(), channels: channels(convention.order) };
+            let recorded = row.walk.recorded()?;
+            let pixels = clean(sample, &about.role, convention)?;
+            let source = MapSource { pixels: &pixels, convention, recorded: &recorded };
             for step in &self.map {
-                map =
-                    step.plugin.apply(map).map_err(|e| e.at(format!("map step {}", step.name)))?;
+                map = step
+                    .plugin
+                    .apply_to(map, &source)
+                    .map_err(|e| e.at(format!("map step {}", step.name)))?;
             }
             let found = [
                 ("loss_before", row.loss_before.into()),
@@ -252,6 +253,13 @@ impl Walking {
         }
         Ok(explanation)
     }
+}
+
+/// The picture in `role`, in the model's channels.
+fn clean(sample: &Sample, role: &str, convention: &InputConvention) -> Result<Tensor> {
+    let picture = sample.picture(role);
+    let picture = picture.ok_or_else(|| Error::bug(format!("role `{role}` vanished.")))?;
+    convention.pixels(&picture.pixels)
 }
 
 fn channels(order: ChannelOrder) -> Vec<String> {

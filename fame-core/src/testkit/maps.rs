@@ -3,8 +3,8 @@
 use super::{Check, fail, relative};
 use crate::{
     AttributionMap, Explanation, Model, Random, Result, Sample, Tensor,
-    contract::{ExplainContext, Explainer, MapStep, Silent},
-    data::safe_id,
+    contract::{ExplainContext, Explainer, MapSource, MapStep, Recorded, Silent},
+    data::{ChannelOrder, InputConvention, safe_id},
 };
 
 /// A batch against a loop: the same sums, perhaps in another order, after a walk of a few steps.
@@ -17,9 +17,23 @@ fn field(channels: &[&str], height: usize, width: usize) -> AttributionMap {
     AttributionMap { values, channels: channels.iter().map(|c| (*c).to_owned()).collect() }
 }
 
+/// A picture that a field may lie over, in the field's channels: it grows brighter to the right.
+fn picture(channels: &[&str]) -> Result<(Tensor, InputConvention)> {
+    let order = match channels {
+        ["B", ..] => ChannelOrder::Bgr,
+        ["Y"] => ChannelOrder::Gray,
+        _ => ChannelOrder::Rgb,
+    };
+    let (height, width, n) = (12, 17, channels.len());
+    let ramp = (0..n * height * width).map(|i| (i % width) as f32 / width as f32);
+    let pixels = Tensor::new([n, height, width], ramp.collect())?;
+    let (mean, std) = (vec![0.5; n], vec![0.25; n]);
+    Ok((pixels, InputConvention { channels: n, height, width, order, mean, std }))
+}
+
 /// Runs `step` over fields of RGB, BGR and one channel: height and width stay, channels are named,
 /// values are finite, the same map gives the same map; and a NaN in the field is never hidden: it
-/// is an error, or still there.
+/// is an error, or still there. Each field comes with a picture, and with one that was `recorded`.
 ///
 /// A step that cannot take some of the channels (an error that says so) passes, as long as it takes
 /// one of the three.
@@ -31,7 +45,14 @@ pub fn check_map_step(step: &dyn MapStep) -> Result<()> {
     let mut taken = 0;
     for channels in [&["R", "G", "B"][..], &["B", "G", "R"], &["Y"]] {
         let map = field(channels, 12, 17);
-        let out = match step.apply(map.clone()) {
+        let (pixels, convention) = picture(channels)?;
+        let apply = |map: AttributionMap| {
+            let recorded = [Recorded { name: "recorded".into(), values: map.values.clone() }];
+            let source =
+                MapSource { pixels: &pixels, convention: &convention, recorded: &recorded };
+            step.apply_to(map, &source)
+        };
+        let out = match apply(map.clone()) {
             Ok(out) => out,
             Err(e) => {
                 last = Some(e);
@@ -52,12 +73,12 @@ pub fn check_map_step(step: &dyn MapStep) -> Result<()> {
                 "a finite field of channels {channels:?} became a map that is not finite."
             )));
         }
-        if step.apply(map.clone())? != out {
+        if apply(map.clone())? != out {
             return Err(fail("the same field became another map."));
         }
         let mut broken = map;
         broken.values.data_mut()[5] = f32::NAN;
-        if step.apply(broken).is_ok_and(|map| map.values.is_finite()) {
+        if apply(broken).is_ok_and(|map| map.values.is_finite()) {
             return Err(fail(
                 "a NaN in the field was hidden: let it through, or make it an error.",
             ));

@@ -6,15 +6,16 @@ use fame_core::{
     AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result,
     Sample, Tensor, Witness,
     ask::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
-    contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
-    data::ChannelOrder,
-    data::{Facts, Value, facts},
+    contract::{ExplainContext, Explainer, Loss, MapSource, MapStep, Perturbation, Start, Stop},
+    data::{ChannelOrder, Facts, InputConvention, Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
     seed_of,
     text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::maps::through;
 
 /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
 /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
@@ -185,7 +186,7 @@ impl Running {
                 witness(&aim.layers, &about, &row, &mut explanation.witnesses);
             }
             if let Ok(explanation) = result
-                && let Err(e) = self.finish(with.model, &about, row, explanation)
+                && let Err(e) = self.finish(with.model, &samples[n], &about, row, explanation)
             {
                 *result = Err(e);
             }
@@ -214,10 +215,7 @@ impl Running {
             .rows(sample, self.roles.as_deref())
             .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         let begin = |about: AimedRow| {
-            let picture = sample
-                .picture(&about.role)
-                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
-            let pixels = convention.pixels(&picture.pixels)?;
+            let pixels = clean(sample, &about.role, convention)?;
             let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
@@ -235,6 +233,7 @@ impl Running {
     fn finish(
         &self,
         model: &Model,
+        sample: &Sample,
         aimed: &AimedRow,
         row: WalkedRow,
         into: &mut Explanation,
@@ -253,17 +252,20 @@ impl Running {
             ("steps", row.steps.into()),
             ("stop", row.stop.to_string().into()),
         ]));
+        let convention = &model.manifest.input;
+        let (pixels, recorded) = (clean(sample, &aimed.role, convention)?, row.walk.recorded()?);
+        let source = MapSource { pixels: &pixels, convention, recorded: &recorded };
         for finish in &self.finishes {
-            let mut map = AttributionMap {
-                values: field.clone(),
-                channels: channel_names(model.manifest.input.order),
+            let map =
+                AttributionMap { values: field.clone(), channels: channel_names(convention.order) };
+            let map = match through(&finish.steps, map, &source) {
+                Ok(map) => map,
+                Err(e) if e.code == "fame::map::empty" => {
+                    into.warnings.push(format!("{name} has no map: {}", e.message));
+                    continue;
+                }
+                Err(e) => return Err(e.at(name.clone())),
             };
-            for step in &finish.steps {
-                map = step
-                    .plugin
-                    .apply(map)
-                    .map_err(|e| e.at(format!("{name}: map step {}", step.name)))?;
-            }
             let mut facts = about.clone();
             facts.insert(
                 "map_steps".into(),
@@ -286,6 +288,13 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// The picture in `role`, in the model's channels.
+fn clean(sample: &Sample, role: &str, convention: &InputConvention) -> Result<Tensor> {
+    let picture = sample.picture(role);
+    let picture = picture.ok_or_else(|| Error::bug(format!("role `{role}` vanished.")))?;
+    convention.pixels(&picture.pixels)
 }
 
 /// Remembers where a walk began, once for each picture, and where it ended.
@@ -322,6 +331,7 @@ fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
         Stop::ZeroGradient => {
             format!("no pixel moves its loss ({}): the gradient is zero.", row.loss_before)
         }
+        _ if row.steps > 0 => format!("its {} steps moved nothing.", row.steps),
         _ => format!(
             "the walk stopped before its first step ({}, loss {}).",
             row.stop, row.loss_before

@@ -10,9 +10,13 @@ mod finish;
 mod gradient;
 mod meter;
 mod precomputed;
+mod product;
 mod random;
 mod random_map;
 mod randomized;
+mod smooth;
+mod sum;
+mod terms;
 
 pub use attention_rollout::{AttentionRollout, Heads};
 pub use cam::{
@@ -26,5 +30,8 @@ pub use gradient::{
     SmoothGrad, SmoothGradForm,
 };
 pub use precomputed::Precomputed;
+pub use product::Product;
 pub use random_map::RandomMap;
 pub use randomized::{Forgetting, Randomized};
+pub use smooth::Smooth;
+pub use sum::Sum;

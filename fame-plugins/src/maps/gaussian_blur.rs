@@ -94,6 +94,17 @@ pub(crate) fn blur(
     step.apply(AttributionMap { values: values.clone(), channels: Vec::new() }).map(|m| m.values)
 }
 
+/// As [`blur`], with the taps that fit `sigma` (above 0), for blurs that are no step of their own.
+///
+/// # Errors
+/// A picture that is too small for it.
+pub(crate) fn blur_sigma(values: &fame_core::Tensor, sigma: f32) -> Result<fame_core::Tensor> {
+    blur(values, odd_kernel(sigma), sigma).map_err(|e| {
+        let help = "Take a smaller sigma: a blur has about sigma / 0.15 taps.";
+        e.at(format!("a blur of sigma {sigma}")).with_help(help)
+    })
+}
+
 /// The normalised kernel.
 fn taps(kernel: usize, sigma: f32) -> Vec<f32> {
     let half = (kernel / 2) as f64;

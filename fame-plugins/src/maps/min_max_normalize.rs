@@ -1,7 +1,7 @@
 //! `MinMaxNormalize`: the smallest value becomes 0, the largest (nearly) 1.
 
 use fame_core::{
-    AttributionMap, Error, Result,
+    AttributionMap, Error, Result, Tensor,
     contract::MapStep,
     registry::{BuildContext, Parts, Plugin},
 };
@@ -47,27 +47,33 @@ fame_core::register!(Map: MinMaxNormalize);
 
 impl MapStep for MinMaxNormalize {
     fn apply(&self, mut map: AttributionMap) -> Result<AttributionMap> {
-        let (min, max) = map
-            .values
-            .data()
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
-        if !map.values.is_finite() || min >= max {
-            return Err(Error::new(
-                "fame::map::empty",
-                "the map is the same everywhere or not finite, so there is nothing to stretch.",
-            ));
-        }
-        let scale = max - min + self.epsilon;
-        map.values.data_mut().iter_mut().for_each(|v| *v = (*v - min) / scale);
+        stretch(&mut map.values, self.epsilon)?;
         Ok(map)
     }
 }
 
+/// Stretches `values` to 0..=1: (v − min) / (max − min + ε).
+///
+/// # Errors
+/// Values that are all the same, or not finite.
+pub(crate) fn stretch(values: &mut Tensor, epsilon: f32) -> Result<()> {
+    let (min, max) = values
+        .data()
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+    if !values.is_finite() || min >= max {
+        return Err(Error::new(
+            "fame::map::empty",
+            "the map is the same everywhere or not finite, so there is nothing to stretch.",
+        ));
+    }
+    let scale = max - min + epsilon;
+    values.data_mut().iter_mut().for_each(|v| *v = (*v - min) / scale);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use fame_core::Tensor;
-
     use super::*;
 
     #[test]

@@ -1,7 +1,10 @@
 //! Guard of [`MapStep`].
 
 use super::{Guard, Guarded, Who, finite};
-use crate::{AttributionMap, Result, contract::MapStep};
+use crate::{
+    AttributionMap, Result,
+    contract::{MapSource, MapStep},
+};
 
 impl Guard for dyn MapStep {
     fn guarded(who: Who, inner: Box<Self>) -> Result<Box<Self>> {
@@ -15,6 +18,15 @@ impl MapStep for GuardedStep {
     fn apply(&self, map: AttributionMap) -> Result<AttributionMap> {
         let (before, was_finite) = (map.values.shape().to_vec(), map.values.is_finite());
         let after = self.0.call("apply", |s| s.apply(map))??;
+        check(&after, &before, was_finite).map_err(|what| self.0.wrong("apply", what))?;
+        Ok(after)
+    }
+
+    fn apply_to(&self, map: AttributionMap, source: &MapSource<'_>) -> Result<AttributionMap> {
+        let was_finite =
+            map.values.is_finite() && source.recorded.iter().all(|field| field.values.is_finite());
+        let before = map.values.shape().to_vec();
+        let after = self.0.call("apply", |s| s.apply_to(map, source))??;
         check(&after, &before, was_finite).map_err(|what| self.0.wrong("apply", what))?;
         Ok(after)
     }

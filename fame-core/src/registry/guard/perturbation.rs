@@ -1,9 +1,11 @@
 //! Guards of [`Perturbation`] and [`Walk`].
 
+use std::collections::BTreeSet;
+
 use super::{Guard, Guarded, Who, finite, shaped};
 use crate::{
     Error, Result, Tensor,
-    contract::{Perturbation, Start, Stop, Walk},
+    contract::{Perturbation, Recorded, Start, Stop, Walk},
     data::Facts,
 };
 
@@ -86,7 +88,28 @@ impl Walk for GuardedWalk {
         Ok(field)
     }
 
+    fn recorded(&self) -> Result<Vec<Recorded>> {
+        let all = self.read("recorded", Walk::recorded)?;
+        check_recorded(&all, &self.shape).map_err(|what| self.inner.wrong("recorded", what))?;
+        Ok(all)
+    }
+
     fn facts(&self) -> Result<Facts> {
         self.read("facts", Walk::facts)
     }
+}
+
+/// Recorded fields lie over the picture, with its channels or with one, and are told apart by name.
+fn check_recorded(all: &[Recorded], picture: &[usize]) -> std::result::Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for Recorded { name, values } in all {
+        if name.is_empty() || !seen.insert(name) {
+            return Err(format!("a field without a name of its own: `{}`", name.escape_debug()));
+        }
+        let one = [&[1], picture.get(1..).unwrap_or_default()].concat();
+        if values.shape() != one {
+            shaped(&format!("a field `{}`", name.escape_debug()), values, picture)?;
+        }
+    }
+    Ok(())
 }
