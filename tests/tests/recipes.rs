@@ -68,6 +68,16 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         8,
     ),
     (
+        "table_fame_plus.ron",
+        &[
+            "explain.mask_walk.perturbation.of.iterations=2",
+            "explain.fame_plus.of.0.perturbation.of.iterations=2",
+            "explain.projected.of.0.perturbation.of.iterations=2",
+            "explain.fame.perturbation.iterations=1",
+        ],
+        7,
+    ),
+    (
         "table2_verification.ron",
         &[
             "explain.fame.perturbation=Lots(iterations: 1)",

@@ -113,3 +113,26 @@ fn check_recorded(all: &[Recorded], picture: &[usize]) -> std::result::Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_fields_lie_over_the_picture_and_have_names_of_their_own() {
+        let field = |name: &str, shape: &[usize]| Recorded {
+            name: name.to_owned(),
+            values: Tensor::zeros(shape),
+        };
+        let check = |all: &[Recorded]| check_recorded(all, &[3, 4, 5]).err().unwrap_or_default();
+        assert_eq!(check(&[field("mask", &[1, 4, 5]), field("moves", &[3, 4, 5])]), "");
+        assert_eq!(
+            check(&[field("mask", &[1, 5, 4])]),
+            "a field `mask` of shape [1, 5, 4] instead of [3, 4, 5]"
+        );
+        for twice in ["mask", ""] {
+            let all = [field("mask", &[1, 4, 5]), field(twice, &[1, 4, 5])];
+            assert!(check(&all).starts_with("a field without a name of its own"), "{twice}");
+        }
+    }
+}
