@@ -234,11 +234,14 @@ impl Explainer for Terms {
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
-        let mut said: Vec<_> =
-            self.of.iter().map(|term| term.plugin.explain(with, samples).into_iter()).collect();
-        let lost = || Err(Error::bug("an explainer gave too few results."));
-        let mut next = || said.iter_mut().map(|of_term| of_term.next().unwrap_or_else(lost));
-        samples.iter().map(|_| next().collect()).map(|said| self.together(said)).collect()
+        let mut of_sample: Vec<Vec<_>> = samples.iter().map(|_| Vec::new()).collect();
+        for term in &self.of {
+            // The guard has seen to it that there is one for each.
+            for (said, one) in of_sample.iter_mut().zip(term.plugin.explain(with, samples)) {
+                said.push(one);
+            }
+        }
+        of_sample.into_iter().map(|said| self.together(said)).collect()
     }
 }
 
