@@ -55,13 +55,13 @@ mod tests {
 
     #[test]
     fn near_names_are_near_enough() {
-        let names = ["Similarity", "Dissimilarity", "Logit", "FeatureMapCell"];
+        let names = ["Distance", "SquaredDistance", "Score", "WeightedCell"];
         for (wrong, expected, why) in [
-            ("Similarty", Some("Similarity"), "one letter missing"),
-            ("similarity", Some("Similarity"), "case does not count"),
-            ("Logits", Some("Logit"), "one letter more"),
-            ("Cell", Some("FeatureMapCell"), "a whole word of the name"),
-            ("Log", None, "too short a part to guess from"),
+            ("Distanc", Some("Distance"), "one letter missing"),
+            ("distance", Some("Distance"), "case does not count"),
+            ("Scores", Some("Score"), "one letter more"),
+            ("Cell", Some("WeightedCell"), "a whole word of the name"),
+            ("Cel", None, "too short a part to guess from"),
             ("Banana", None, "nothing is near"),
         ] {
             assert_eq!(nearest(wrong, names), expected, "{why}");

@@ -10,7 +10,7 @@ use serde::{
 
 use super::{Problem, offset_of, scan, suggestion};
 
-/// A plugin by name with its parameters still as text: `GaussianBlur(sigma: 7.7)`.
+/// A plugin by name with its parameters still as text: `Blur(sigma: 7.7)`.
 ///
 /// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::Parts::build`]
 /// turns it into the real thing, and errors inside it point at the right characters of the recipe.
@@ -261,9 +261,9 @@ mod tests {
 
     #[test]
     fn nested_specs_know_where_they_stand() {
-        let text = "( /* é */ loss: Similarity(norms: Frozen), also: [Gray, Blur ( sigma: 2 )] )";
+        let text = "( /* é */ loss: Distance(norms: Frozen), also: [Gray, Blur ( sigma: 2 )] )";
         let outer: Outer = parse(text).unwrap();
-        assert_eq!(&text[outer.loss.name_span.clone()], "Similarity");
+        assert_eq!(&text[outer.loss.name_span.clone()], "Distance");
         assert_eq!(&text[outer.loss.body_at..][..6], "(norms");
         let also = outer.also.unwrap();
         assert_eq!(also[0].body, "()");

@@ -42,7 +42,7 @@ struct OpenItem {
     /// Explanations so far, by the recipe's names of the explainers.
     explanations: Vec<(String, Explanation)>,
     measurements: Vec<Measured>,
-    /// Names of what was computed now, and not restored: `fame`, `fame/Road`.
+    /// Names of what was computed now, and not restored: `mine`, `mine/Deletion`.
     computed: Vec<String>,
 }
 

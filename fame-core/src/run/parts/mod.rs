@@ -96,8 +96,8 @@ mod tests {
 
     fn part() -> Part {
         let map = NamedMap {
-            name: "probe".into(),
-            role: "probe".into(),
+            name: "left".into(),
+            role: "left".into(),
             raw: Tensor::new([1, 1, 3], vec![0.1, -0.0, f32::MIN_POSITIVE]).unwrap(),
             finished: Tensor::new([1, 3], vec![1.0, 1.0 / 3.0, 0.0]).unwrap(),
             frame: Some(Frame { top: 1, left: 2, bottom: 3, right: 4 }),
@@ -111,7 +111,7 @@ mod tests {
             ]),
         };
         let measurement = Measurement {
-            map: "probe".into(),
+            map: "left".into(),
             name: "iou".into(),
             parameter: "at=0.5".into(),
             value: 0.1 + 0.2,
