@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fame_core::{store::ModelStore, store::Progress};
+use fame_core::store::{FetchEvent, ModelStore};
 use serde_json::json;
 
 use super::Failure;
@@ -54,7 +54,7 @@ fn list(setup: &Setup, store: &ModelStore) -> Result<(), Failure> {
 fn get(setup: &Setup, store: &ModelStore, names: &[String]) -> Result<(), Failure> {
     for name in names {
         let watcher = terminal::watcher(setup.json);
-        let mut on = |p: Progress| watcher.event(&fame_core::run::Event::Fetch(&p));
+        let mut on = |p: FetchEvent| watcher.event(&fame_core::run::Event::Fetch(&p));
         let path = match name.strip_prefix("picture:") {
             Some(picture) => store.picture(picture, &mut on)?,
             None => {

@@ -7,7 +7,7 @@ use std::{
 
 use fame_core::{
     run::{Event, ItemStatus, Observer},
-    store::Progress,
+    store::FetchEvent,
 };
 
 /// How often a running explanation says how far it is.
@@ -32,12 +32,12 @@ impl Lines {
 }
 
 /// One line about a fetch; `None` when there is nothing worth a line.
-pub(super) fn fetch_line(progress: &Progress) -> Option<String> {
+pub(super) fn fetch_line(progress: &FetchEvent) -> Option<String> {
     Some(match progress {
-        Progress::Started { what, tool } => format!("fetching {what} with {tool}"),
-        Progress::Waiting { what } => format!("waiting for another fetch of {what}"),
-        Progress::Converting { script } => format!("converting with {script}"),
-        Progress::Verifying { .. } | Progress::Extracting { .. } | Progress::Done { .. } => {
+        FetchEvent::Started { what, tool } => format!("fetching {what} with {tool}"),
+        FetchEvent::Waiting { what } => format!("waiting for another fetch of {what}"),
+        FetchEvent::Converting { script } => format!("converting with {script}"),
+        FetchEvent::Verifying { .. } | FetchEvent::Extracting { .. } | FetchEvent::Done { .. } => {
             return None;
         }
     })

@@ -1,10 +1,12 @@
 //! The one error type that crosses every seam.
 //!
 //! A plugin may live in another shared library with its own copy of every dependency, so an error
-//! is plain data: a stable code, one full sentence, and what to do about it. Recipe errors carry a
-//! place in the text as well; those live in [`crate::recipe`].
+//! is plain data: a stable code, one full sentence, what to do about it, and the marked places when
+//! it is about a text (see [`Problem`](super::Problem)).
 
 use std::fmt;
+
+use super::SourcedProblem;
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,12 +20,40 @@ pub struct Error {
     pub message: String,
     /// What the user can do about it, when there is something to say.
     pub help: Option<String>,
+    /// When a text such as a manifest cannot be used: what is wrong with it, each problem with the
+    /// characters it marks. The message says the same without marks.
+    pub problems: Vec<SourcedProblem>,
 }
 
 impl Error {
     /// An error with a stable `code` and a full-sentence `message`.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), help: None }
+        Self { code: code.into(), message: message.into(), help: None, problems: Vec::new() }
+    }
+
+    /// An error about the text of `what` ("manifest `net.ron`"): the message lists `problems`, each
+    /// with line and column.
+    pub fn in_text(code: impl Into<String>, what: &str, problems: Vec<SourcedProblem>) -> Self {
+        let mut message = format!(
+            "{what} has {} error{}:",
+            problems.len(),
+            if problems.len() == 1 { "" } else { "s" }
+        );
+        for problem in &problems {
+            let (line, column) = problem.line_column();
+            let help = problem.problem().help.as_ref();
+            let help = help.map_or_else(String::new, |help| format!(" ({help})"));
+            message.push_str(&format!("\n  {line}:{column}: {problem}{help}"));
+        }
+        Self { problems, ..Self::new(code, message) }
+    }
+
+    /// The message without the list of [`Error::problems`], for whoever shows those themselves.
+    pub fn summary(&self) -> &str {
+        if self.problems.is_empty() {
+            return &self.message;
+        }
+        self.message.lines().next().unwrap_or_default().trim_end_matches(':')
     }
 
     /// Adds what the user can do.
@@ -70,5 +100,12 @@ impl miette::Diagnostic for Error {
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help.as_ref().map(|h| Box::new(h) as Box<dyn fmt::Display>)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        if self.problems.is_empty() {
+            return None;
+        }
+        Some(Box::new(self.problems.iter().map(|p| p as &dyn miette::Diagnostic)))
     }
 }

@@ -39,7 +39,7 @@ const SIZES: &[usize] = measured![
 ];
 
 const OFFSETS: &[usize] = places! {
-    Error { code, message, help }
+    Error { code, message, help, problems }
     Sample { id, pictures, label, genuine, facts }
     Picture { pixels, source, geometry, annotations, facts }
     AttributionMap { values, channels }

@@ -1,11 +1,9 @@
 //! The recipe as written: fields and specs with their places, nothing resolved.
 
-use std::ops::Range;
-
 use serde::de::DeserializeOwned;
 
 use crate::Preset;
-use crate::text::{Problem, Spec, parse, scan, suggestion};
+use crate::text::{Fields, Placed, Problem, Spec};
 
 /// A recipe file, field by field. Slots for plugins are still [`Spec`]s.
 #[derive(Clone, Debug)]
@@ -40,19 +38,12 @@ pub struct RecipeFile {
     pub out: Option<String>,
 }
 
-/// Something and the place it was written.
-#[derive(Clone, Debug)]
-pub struct Placed<T> {
-    /// The thing.
-    pub value: T,
-    /// Where it stands in the recipe text; empty at 0 for a default.
-    pub span: Range<usize>,
-}
-
 const FIELDS: [&str; 13] = [
     "model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics",
     "write", "seed", "parts", "out",
 ];
+
+const EXAMPLE: &str = "(model: …, data: …, explain: {…})";
 
 impl RecipeFile {
     /// Cuts `text` into fields.
@@ -61,82 +52,48 @@ impl RecipeFile {
     /// Every problem found: brackets, unknown, missing or repeated fields, values of the wrong
     /// type.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let entries = scan::entries(text, 0).map_err(|e| {
-            let at = e.at..(e.at + 1).min(text.len());
-            vec![
-                Problem::new("fame::recipe::syntax", format!("{}.", e.message), at)
-                    .with_help(Some("a recipe is `(model: …, data: …, explain: {…})`")),
-            ]
-        })?;
-        let mut cut = Cut { text, entries, problems: Vec::new() };
-        cut.unknown_and_repeated();
-        let file = cut.file();
-        match file {
-            Some(file) if cut.problems.is_empty() => Ok(file),
-            _ => Err(cut.problems),
+        match Self::parse_partly(text) {
+            (Some(file), problems) if problems.is_empty() => Ok(file),
+            (_, problems) => Err(problems),
         }
     }
 
     /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two
     /// can report its own.
     pub fn parse_partly(text: &str) -> (Option<Self>, Vec<Problem>) {
-        match scan::entries(text, 0) {
-            Err(_) => (None, Self::parse(text).err().unwrap_or_default()),
-            Ok(entries) => {
-                let mut cut = Cut { text, entries, problems: Vec::new() };
-                cut.unknown_and_repeated();
+        match Fields::cut(text, "recipe", &FIELDS, EXAMPLE) {
+            Err(problem) => (None, vec![problem]),
+            Ok(fields) => {
+                let mut cut = Cut { fields };
                 let file = cut.file();
-                (file, cut.problems)
+                (file, cut.fields.problems)
             }
         }
     }
 }
 
+/// The fields of a recipe, while they are read.
 struct Cut<'a> {
-    text: &'a str,
-    entries: Vec<scan::Entry>,
-    problems: Vec<Problem>,
+    fields: Fields<'a>,
 }
 
 impl Cut<'_> {
-    fn unknown_and_repeated(&mut self) {
-        for (i, e) in self.entries.iter().enumerate() {
-            if !FIELDS.contains(&e.key.as_str()) {
-                self.problems.push(
-                    Problem::new(
-                        "fame::recipe::unknown_field",
-                        format!("a recipe has no field `{}`.", e.key),
-                        e.key_span.clone(),
-                    )
-                    .with_label("unknown field")
-                    .with_help(suggestion(&e.key, &FIELDS, "field")),
-                );
-            } else if self.entries[..i].iter().any(|f| f.key == e.key) {
-                self.problems.push(Problem::new(
-                    "fame::recipe::repeated_field",
-                    format!("`{}` is given twice.", e.key),
-                    e.key_span.clone(),
-                ));
-            }
-        }
-    }
-
     fn file(&mut self) -> Option<RecipeFile> {
-        let model = self.required::<String>("model");
-        let data = self.required::<Spec>("data");
+        let model = self.fields.required::<String>("model");
+        let data = self.fields.required::<Spec>("data");
         let explain = self.explainers();
-        let backend = self.optional::<Spec>("backend").or_else(|| default_spec("Tract()"));
+        let backend = self.fields.optional::<Spec>("backend").or_else(|| default_spec("Tract()"));
         let prepare = self.list("prepare");
-        let check = self.optional("check");
+        let check = self.fields.optional("check");
         let metrics = self.list("metrics").unwrap_or_default();
         let plugins = self.list("plugins").unwrap_or_default();
         let write = self.list("write").unwrap_or_else(|| {
             ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect()
         });
-        let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
-        let seed = self.optional("seed").map_or(0, |p| p.value);
-        let parts = self.optional("parts").is_none_or(|p| p.value);
-        let out = self.optional("out").map(|p| p.value);
+        let preset = self.fields.optional("preset").map(|p| p.value).unwrap_or_default();
+        let seed = self.fields.optional("seed").map_or(0, |p| p.value);
+        let parts = self.fields.optional("parts").is_none_or(|p| p.value);
+        let out = self.fields.optional("out").map(|p| p.value);
         Some(RecipeFile {
             model: model?,
             backend: backend?,
@@ -154,75 +111,24 @@ impl Cut<'_> {
         })
     }
 
-    fn required<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
-        if !self.entries.iter().any(|e| e.key == name) {
-            let start = scan::skip_blank(self.text, 0);
-            self.problems.push(
-                Problem::new(
-                    "fame::recipe::missing_field",
-                    format!("the recipe has no `{name}`."),
-                    start..(start + 1).min(self.text.len()),
-                )
-                .with_label(format!("add `{name}: …` in here")),
-            );
-        }
-        self.optional(name)
-    }
-
-    fn optional<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
-        let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
-        self.value(span)
-    }
-
-    fn value<T: DeserializeOwned>(&mut self, span: Range<usize>) -> Option<Placed<T>> {
-        match parse::<T>(&self.text[span.clone()]) {
-            Ok(value) => Some(Placed { value, span }),
-            Err(p) => {
-                self.problems.push(p.shifted(span.start));
-                None
-            }
-        }
-    }
-
-    /// A bracketed field's entries. `None` when it is absent or not such a group (which is
-    /// reported).
-    fn group(&mut self, name: &str, bracket: char, what: &str) -> Option<Vec<scan::Entry>> {
-        let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
-        match scan::entries(self.text, span.start) {
-            Ok(entries) if self.text[span.clone()].starts_with(bracket) => Some(entries),
-            Ok(_) | Err(_) => {
-                self.problems.push(
-                    Problem::new(
-                        "fame::recipe::wrong_value",
-                        format!("`{name}` must be {what}."),
-                        span,
-                    )
-                    .with_label("this value"),
-                );
-                None
-            }
-        }
-    }
-
     fn list<T: DeserializeOwned>(&mut self, name: &str) -> Option<Vec<Placed<T>>> {
         let what = if name == "plugins" {
             "a list of files: [\"libmy_plugin.so\", …]"
         } else {
             "a list: [Name(…), …]"
         };
-        let entries = self.group(name, '[', what)?;
-        Some(entries.into_iter().filter_map(|e| self.value(e.value_span)).collect())
+        self.fields.list(name, what)
     }
 
     fn explainers(&mut self) -> Option<Vec<(String, Placed<Spec>)>> {
-        if !self.entries.iter().any(|e| e.key == "explain") {
-            return self.required::<Spec>("explain").map(|_| Vec::new());
+        if self.fields.entry("explain").is_none() {
+            return self.fields.required::<Spec>("explain").map(|_| Vec::new());
         }
         let entries =
-            self.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
+            self.fields.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
         if entries.is_empty() {
-            let span = self.entries.iter().find(|e| e.key == "explain")?.value_span.clone();
-            self.problems.push(Problem::new(
+            let span = self.fields.entry("explain")?.value_span.clone();
+            self.fields.problems.push(Problem::new(
                 "fame::recipe::wrong_value",
                 "`explain` names no explainer.",
                 span,
@@ -236,20 +142,20 @@ impl Cut<'_> {
                     "`{}` cannot be part of a file name: use letters, digits, `.`, `_` and `-`.",
                     e.key
                 );
-                self.problems.push(Problem::new(
+                self.fields.problems.push(Problem::new(
                     "fame::recipe::wrong_value",
                     message,
                     e.key_span.clone(),
                 ));
             }
             if named.iter().any(|(n, _)| *n == e.key) {
-                self.problems.push(Problem::new(
+                self.fields.problems.push(Problem::new(
                     "fame::recipe::repeated_field",
                     format!("two explainers are called `{}`.", e.key),
                     e.key_span,
                 ));
             }
-            if let Some(spec) = self.value(e.value_span) {
+            if let Some(spec) = self.fields.value(e.value_span) {
                 named.push((e.key, spec));
             }
         }
@@ -282,6 +188,18 @@ mod tests {
         );
         assert_eq!(file.backend.value.to_string(), "Tract()");
         assert_eq!(file.write.len(), 2);
+    }
+
+    #[test]
+    fn text_behind_the_recipe_is_not_ignored() {
+        let text = "(model: \"net\", data: Pair(), explain: {\"fame\": Fame()}), seed: 7 // more";
+        let problems = RecipeFile::parse(text).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].message, "the recipe ends before this.");
+        assert_eq!(&text[problems[0].span.clone()], ", seed: 7 // more");
+        let commented =
+            format!("/* before */ {} // after\n", &text[..text.find(", seed").unwrap()]);
+        assert!(RecipeFile::parse(&commented).is_ok());
     }
 
     #[test]

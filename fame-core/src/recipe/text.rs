@@ -110,7 +110,7 @@ impl RecipeText {
         let Some(equals) = assignment.find('=') else {
             return Err(problem("an override is written `path.to.parameter=value`.".into(), whole)
                 .with_help(Some(
-                    "for example: --set explain.fame.perturbation='Lots(iterations: 50)'",
+                    "for example: --set explain.mine.perturbation='Walk(iterations: 50)'",
                 )));
         };
         let (path, value) = (&assignment[..equals], assignment[equals + 1..].trim());
@@ -231,7 +231,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
         let scanned = scan::entries(text, at);
         let last = depth + 1 == keys.len();
         let Ok(entries) = scanned else {
-            // `Lots.step` on a bare `Lots`: give it its parentheses.
+            // `walk.step` on a bare `Walk`: give it its parentheses.
             let bare = scan::identifier(&text[at..]);
             if last
                 && bare > 0

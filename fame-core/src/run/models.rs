@@ -1,4 +1,4 @@
-//! Where files and models come from during a run.
+//! Files and models of a run: the files that a recipe names, and each model loaded once.
 
 use std::{
     collections::BTreeMap,
@@ -11,17 +11,17 @@ use crate::{
     contract::{Backend, Files, Models},
     data::sha256_file,
     registry::guard::caught,
-    store::{ModelManifest, ModelStore, Progress},
+    store::{FetchEvent, ModelManifest, ModelStore},
 };
 
-/// Resolves what a recipe writes: paths relative to it, and `picture:NAME`.
-pub(crate) struct Places<'a> {
-    pub(crate) folder: &'a Path,
-    pub(crate) store: &'a ModelStore,
-    pub(crate) on_fetch: &'a dyn Fn(&Progress),
+/// The files that a recipe names: paths relative to it, and `picture:NAME`.
+pub(super) struct RunFiles<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) store: &'a ModelStore,
+    pub(super) on_fetch: &'a dyn Fn(&FetchEvent),
 }
 
-impl Files for Places<'_> {
+impl Files for RunFiles<'_> {
     fn locate(&self, text: &str) -> Result<PathBuf> {
         // Plugins call this: no panic of ours may pass through them.
         let located = caught(|| match text.strip_prefix("picture:") {
@@ -36,7 +36,7 @@ impl Files for Places<'_> {
 pub struct ModelShelf<'a> {
     store: &'a ModelStore,
     backend: &'a dyn Backend,
-    on_fetch: &'a dyn Fn(&Progress),
+    on_fetch: &'a dyn Fn(&FetchEvent),
     loaded: Mutex<BTreeMap<String, Arc<Model>>>,
 }
 
@@ -45,7 +45,7 @@ impl<'a> ModelShelf<'a> {
     pub fn new(
         store: &'a ModelStore,
         backend: &'a dyn Backend,
-        on_fetch: &'a dyn Fn(&Progress),
+        on_fetch: &'a dyn Fn(&FetchEvent),
     ) -> Self {
         Self { store, backend, on_fetch, loaded: Mutex::default() }
     }

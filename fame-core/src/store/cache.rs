@@ -110,7 +110,7 @@ pub(super) fn is_intact(path: &Path, sha256: &str) -> Result<bool> {
 }
 
 /// Moves a finished file from a work folder to its place, at once or not at all.
-pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn publish(from: &Path, to: &Path) -> Result<()> {
     let synced = File::open(from).and_then(|file| file.sync_all());
     synced.map_err(|error| Error::io("write", from, &error))?;
     if let Some(parent) = to.parent() {

@@ -59,18 +59,29 @@
 
 mod archive;
 mod cache;
+mod checks;
 mod convert;
+mod events;
 mod fetch;
 mod input;
+mod labels;
+mod lookup;
 mod manifest;
+mod obtain;
 mod pictures;
+mod shelf;
 mod source;
-mod store;
-mod text;
+mod tools;
+
+// The fake clients of the tests are shell scripts.
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
 
 pub use cache::default_cache_dir;
-pub use fetch::{Progress, Tool, Tools};
+pub use events::FetchEvent;
+pub use lookup::ModelStore;
 pub use manifest::{Labels, ModelManifest, Task};
 pub use pictures::PictureManifest;
 pub use source::{Package, PyPiArchive, Source};
-pub use store::ModelStore;
+pub use tools::{Tool, Tools};

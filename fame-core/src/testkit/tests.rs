@@ -377,7 +377,7 @@ fn a_metric_that_measures_nothing_real_is_found() {
         ))
     };
     assert_eq!(measures("image", 0.5), "fine");
-    assert!(measures("probe", 0.5).contains("a map `probe` that does not exist"));
+    assert!(measures("elsewhere", 0.5).contains("a map `elsewhere` that does not exist"));
     assert!(measures("image", f64::NAN).contains("`mean` of map `image` is NaN"));
 }
 

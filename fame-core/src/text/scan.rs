@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn maps_and_lists_have_entries_too() {
-        assert_eq!(keys("{\"é\": Fame(), \"b\": 2}"), [("é".into(), "Fame()"), ("b".into(), "2")]);
+        assert_eq!(keys("{\"é\": Mine(), \"b\": 2}"), [("é".into(), "Mine()"), ("b".into(), "2")]);
         assert_eq!(
             keys("[Gray(), -1.5e3, None]"),
             [("0".into(), "Gray()"), ("1".into(), "-1.5e3"), ("2".into(), "None")]

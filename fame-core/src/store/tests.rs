@@ -1,10 +1,18 @@
 //! The store against fake registries: small shell scripts called `npm` and `python3` on a `PATH` of
 //! the test's own.
 
-use super::super::archive::tests::{tgz, wheel};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::archive::tests::{tgz, wheel};
 use super::*;
-use crate::data::{sha256_file, sha256_hex};
-use crate::store::Tool;
+use crate::{
+    Error, Result,
+    data::{sha256_file, sha256_hex},
+};
 
 /// A models folder, a cache, and a registry that serves the files in `registry/`.
 struct World {
@@ -127,7 +135,7 @@ fn manifest(source: &str) -> String {
     format!("(source: {source}, input: (size: (3, 2, 2), order: Rgb, mean: 0, std: 1))")
 }
 
-fn quiet(_: Progress) {}
+fn quiet(_: FetchEvent) {}
 
 #[test]
 fn a_model_is_fetched_once_and_then_needs_no_program() {
@@ -139,8 +147,10 @@ fn a_model_is_fetched_once_and_then_needs_no_program() {
     let path = world.online().fetch("net", &mut |progress| seen.push(progress)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "weights");
     assert!(path.ends_with(format!("files/{}/net.onnx", sha256_hex("weights".as_bytes()))));
-    assert!(matches!(&seen[0], Progress::Started { what, tool: Tool::Npm } if what == "net 1.0.0"));
-    assert!(matches!(seen.last(), Some(Progress::Done { cached: false, .. })));
+    assert!(
+        matches!(&seen[0], FetchEvent::Started { what, tool: Tool::Npm } if what == "net 1.0.0")
+    );
+    assert!(matches!(seen.last(), Some(FetchEvent::Done { cached: false, .. })));
     assert_eq!(
         fs::read_to_string(world.path("calls")).unwrap(),
         "pack --ignore-scripts --loglevel=error --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=4000 net@1.0.0\n"
@@ -152,7 +162,7 @@ fn a_model_is_fetched_once_and_then_needs_no_program() {
     assert_eq!(store.fetch("net", &mut |progress| seen.push(progress)).unwrap(), path);
     assert_eq!(
         seen,
-        [Progress::Done { path, sha256: sha256_hex("weights".as_bytes()), cached: true }]
+        [FetchEvent::Done { path, sha256: sha256_hex("weights".as_bytes()), cached: true }]
     );
 }
 
@@ -316,8 +326,8 @@ fn a_model_is_converted_once_with_pinned_packages() {
     let path = world.online().fetch("turned", &mut |progress| seen.push(progress)).unwrap();
     assert!(path.ends_with("turn.onnx"));
     assert_eq!(fs::read_to_string(&path).unwrap(), "cba");
-    assert!(seen.iter().any(|progress| matches!(progress, Progress::Converting { script } if script == "exporters/turn.py")));
-    assert!(seen.iter().any(|progress| matches!(progress, Progress::Started { what, tool: Tool::Pip } if what == "numpy==2.4.6")));
+    assert!(seen.iter().any(|progress| matches!(progress, FetchEvent::Converting { script } if script == "exporters/turn.py")));
+    assert!(seen.iter().any(|progress| matches!(progress, FetchEvent::Started { what, tool: Tool::Pip } if what == "numpy==2.4.6")));
     assert_eq!(world.offline().fetch("turned", &mut quiet).unwrap(), path);
 
     // Lost, it is converted again with the packages and the weights that are still there: python3

@@ -1,10 +1,13 @@
-//! Errors with a place: message, span, label, help; and many of them at once.
+//! Errors with a place in a text: message, marked characters, label, help; and many of them at once.
 
-use std::{fmt, ops::Range, path::Path};
+use std::{fmt, ops::Range};
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents,
+};
 
-/// One error in a piece of RON text. Plain data: it crosses the plugin line.
+/// A mistake in a piece of RON text, with the characters it marks. Plain data: it crosses the plugin
+/// line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Stable code, `fame::recipe::unknown_field`.
@@ -62,24 +65,53 @@ pub struct Problems {
     pub each: Vec<SourcedProblem>,
 }
 
-/// A problem and the text it points into.
-#[derive(Clone, Debug)]
+/// A problem with the text it points into. Plain data: it crosses the plugin line.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcedProblem {
     problem: Problem,
-    source: NamedSource<String>,
+    /// What the text is called: a file, or "command line".
+    name: String,
+    source: String,
+    line: usize,
+    column: usize,
 }
 
 impl SourcedProblem {
     /// `problem` in the text `source` called `name`.
     pub fn new(mut problem: Problem, name: &str, source: &str) -> Self {
+        let (line, column) = line_column(source, problem.span.start);
         let window = window(source, &mut problem.span);
-        let source = window.as_deref().unwrap_or(source);
-        Self { problem, source: NamedSource::new(name, source.to_owned()) }
+        let source = window.unwrap_or_else(|| source.to_owned());
+        Self { problem, name: name.to_owned(), source, line, column }
     }
 
     /// The problem.
     pub fn problem(&self) -> &Problem {
         &self.problem
+    }
+
+    /// The 1-based line and column of the first marked character.
+    pub fn line_column(&self) -> (usize, usize) {
+        (self.line, self.column)
+    }
+}
+
+impl SourceCode for SourcedProblem {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let read = self.source.read_span(span, lines_before, lines_after)?;
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            read.data(),
+            *read.span(),
+            read.line(),
+            read.column(),
+            read.line_count(),
+        )))
     }
 }
 
@@ -115,7 +147,7 @@ impl Diagnostic for SourcedProblem {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source)
+        Some(self)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -146,45 +178,6 @@ fn window(source: &str, span: &mut Range<usize>) -> Option<String> {
     Some(cut)
 }
 
-/// The name nearest to `wrong`, if one is near: at most a third of the letters differ (rustc's
-/// rule), case aside.
-pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = wrong.to_lowercase();
-    let limit = (wrong.chars().count().max(3)) / 3;
-    known
-        .into_iter()
-        .map(|k| (strsim::damerau_levenshtein(&lower, &k.to_lowercase()), k))
-        .filter(|(d, k)| {
-            *d <= limit || (k.len() > 3 && k.to_lowercase().contains(&lower) && lower.len() > 3)
-        })
-        .min()
-        .map(|(_, k)| k)
-}
-
-/// "did you mean `x`?", or else the known names.
-pub fn suggestion(wrong: &str, known: &[&str], what: &str) -> Option<String> {
-    match nearest(wrong, known.iter().copied()) {
-        Some(near) => Some(format!("did you mean `{near}`?")),
-        None if known.is_empty() => Some(format!("there is no {what} to choose from")),
-        None => Some(format!(
-            "known: {}",
-            known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")
-        )),
-    }
-}
-
-/// "did you mean `x`?" for a file that is not there, if one in its folder has nearly that name.
-pub(crate) fn near_file(path: &Path) -> Option<String> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let neighbours: Vec<String> = std::fs::read_dir(folder)
-        .ok()?
-        .filter_map(|e| e.ok()?.file_name().into_string().ok())
-        .collect();
-    let name = path.file_name()?.to_string_lossy().into_owned();
-    nearest(&name, neighbours.iter().map(String::as_str))
-        .map(|near| format!("did you mean `{near}`?"))
-}
-
 /// The byte offset of a 1-based line and column; columns count characters, as RON's do.
 pub fn offset_of(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
@@ -206,29 +199,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_names_are_near_enough() {
-        let names = ["Similarity", "Dissimilarity", "Logit", "FeatureMapCell"];
-        for (wrong, expected, why) in [
-            ("Similarty", Some("Similarity"), "one letter missing"),
-            ("similarity", Some("Similarity"), "case does not count"),
-            ("Logits", Some("Logit"), "one letter more"),
-            ("Cell", Some("FeatureMapCell"), "a whole word of the name"),
-            ("Log", None, "too short a part to guess from"),
-            ("Banana", None, "nothing is near"),
-        ] {
-            assert_eq!(nearest(wrong, names), expected, "{why}");
-        }
-    }
-
-    #[test]
     fn an_absurd_line_is_cut_to_what_can_be_read() {
         let text = format!("{}x{}", "é".repeat(5000), "(".repeat(100_000));
         let shown = SourcedProblem::new(Problem::new("c", "m", 10_000..10_001), "n", &text);
         assert_eq!(shown.problem().span, 60..61);
-        assert!(shown.source.inner().len() < LONGEST_LINE);
+        assert!(shown.source.len() < LONGEST_LINE);
         let past =
             SourcedProblem::new(Problem::new("c", "m", text.len()..text.len() + 9), "n", &text);
-        assert!(past.problem().span.end <= past.source.inner().len());
+        assert!(past.problem().span.end <= past.source.len());
     }
 
     proptest::proptest! {

@@ -1,0 +1,216 @@
+//! The record of a run, `run.json`: what was asked, with what, and what came out.
+
+mod item;
+mod machine;
+mod metrics;
+mod summary;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+pub(super) use item::{is_done, item_json, line};
+pub use summary::{ItemStatus, RunStatus, Summary};
+
+use super::RunOptions;
+use crate::{
+    Error, Model, Plan, Result,
+    contract::ItemRef,
+    data::{Facts, Value, facts},
+    data::{sha256_hex, write_json},
+};
+use item::read_item;
+use machine::{machine, peak_memory};
+
+/// The line of an item in the record.
+struct ItemLine {
+    id: String,
+    status: ItemStatus,
+    seconds: f64,
+    computed: Vec<String>,
+    error: Option<Error>,
+}
+
+/// The run's record while it grows.
+pub(super) struct RunRecord {
+    out: PathBuf,
+    head: Facts,
+    clocks: Facts,
+    items: Vec<ItemLine>,
+    /// Forward checks that failed, by item and explainer: the items themselves are not written.
+    differing: BTreeMap<String, Facts>,
+    /// Every item's place in the data: items end in another order than they begin in.
+    order: BTreeMap<String, usize>,
+    began: Instant,
+}
+
+impl RunRecord {
+    pub(super) fn begin(plan: &Plan, options: &RunOptions) -> Result<Self> {
+        let recipe = facts([
+            ("file", plan.text.name().into()),
+            ("text", plan.text.original().into()),
+            ("sha256", sha256_hex(plan.text.original().as_bytes()).into()),
+            ("overrides", plan.text.overrides().to_vec().into()),
+        ]);
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let head = facts([
+            ("fame_version", env!("CARGO_PKG_VERSION").into()),
+            ("recipe", Value::Map(recipe)),
+            ("plan", plan.record()),
+            ("machine", machine()),
+            ("started_unix_seconds", Value::Integer(started as i64)),
+        ]);
+        let record = Self {
+            out: options.out.clone(),
+            head,
+            clocks: Facts::new(),
+            items: Vec::new(),
+            differing: BTreeMap::new(),
+            order: BTreeMap::new(),
+            began: Instant::now(),
+        };
+        record.save("running", None)?;
+        Ok(record)
+    }
+
+    pub(super) fn model(&mut self, model: &Model) -> Result<()> {
+        let m = &model.manifest;
+        let about = facts([
+            ("name", m.name.as_str().into()),
+            (
+                "file",
+                model.file.file_name().unwrap_or_default().to_string_lossy().into_owned().into(),
+            ),
+            ("sha256", model.sha256.as_str().into()),
+            ("licence", m.licence.as_str().into()),
+            ("input", Value::of(&m.input)),
+            ("notes", model.network.notes().to_vec().into()),
+        ]);
+        self.head.insert("model".into(), Value::Map(about));
+        self.save("running", None)
+    }
+
+    /// What the dataset says about its list as a whole.
+    pub(super) fn data(&mut self, items: usize, notes: &[String]) {
+        let about = facts([("items", items.into()), ("notes", notes.to_vec().into())]);
+        self.head.insert("data".into(), Value::Map(about));
+    }
+
+    pub(super) fn clocks(&mut self, clocks: Facts) {
+        self.clocks = clocks;
+    }
+
+    pub(super) fn order(&mut self, items: &[ItemRef]) {
+        self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
+    }
+
+    /// How an item ended; `computed` names the explanations and measurements that were made now and
+    /// not restored.
+    pub(super) fn item(
+        &mut self,
+        id: &str,
+        status: ItemStatus,
+        time: Duration,
+        computed: Vec<String>,
+        error: Option<&Error>,
+    ) {
+        self.items.push(ItemLine {
+            id: id.to_owned(),
+            status,
+            seconds: time.as_secs_f64(),
+            computed,
+            error: error.cloned(),
+        });
+    }
+
+    /// What the forward check of an explanation found that will not be written.
+    pub(super) fn check_failed(&mut self, id: &str, explainer: &str, found: Facts) {
+        self.differing
+            .entry(id.to_owned())
+            .or_default()
+            .insert(explainer.to_owned(), Value::Map(found));
+    }
+
+    pub(super) fn finish(mut self, plan: &Plan) -> Result<Summary> {
+        let order = std::mem::take(&mut self.order);
+        self.items.sort_by_key(|i| order.get(&i.id).copied());
+        let count = |s| self.items.iter().filter(|i| i.status == s).count();
+        let (done, kept, failed) =
+            (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
+        let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
+        let there = self.items.iter().filter(|i| i.status != ItemStatus::Failed);
+        let ids: Vec<&str> = there.map(|i| i.id.as_str()).collect();
+        let tables = metrics::write(&self.out, &ids, plan)?;
+        self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
+        Ok(Summary {
+            status,
+            done,
+            kept,
+            failed,
+            seconds: self.began.elapsed().as_secs_f64(),
+            out: self.out,
+            tables,
+        })
+    }
+
+    pub(super) fn fail(&self, error: &Error) -> Result<()> {
+        self.save("failed", Some(error))
+    }
+
+    fn save(&self, status: &str, error: Option<&Error>) -> Result<()> {
+        let mut all = self.head.clone();
+        all.insert("status".into(), status.into());
+        if let Some(e) = error {
+            all.insert("error".into(), error_value(e));
+        }
+        let mut timings = self.clocks.clone();
+        timings.insert("total".into(), self.began.elapsed().as_secs_f64().into());
+        all.insert("timings_seconds".into(), Value::Map(timings));
+        all.insert("peak_memory_bytes".into(), peak_memory().into());
+        if status != "running" {
+            let items: Vec<Value> = self.items.iter().map(|i| self.item_value(i)).collect();
+            all.extend(
+                super::check::tally(&items).map(|tally| ("forward_check".to_owned(), tally)),
+            );
+            all.insert("items".into(), Value::List(items));
+        }
+        write_json(&self.out.join("run.json"), &Value::Map(all))
+    }
+
+    /// What `item.json` says of an item, and its time.
+    fn item_value(&self, line: &ItemLine) -> Value {
+        let mut about = match read_item(&self.out.join("items").join(&line.id)) {
+            Some(Value::Map(m)) if line.status != ItemStatus::Failed => m,
+            _ => facts([("id", line.id.as_str().into())]),
+        };
+        about.remove("measurements");
+        about.insert("status".into(), line.status.word().into());
+        about.insert(
+            "seconds".into(),
+            if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() },
+        );
+        about.insert("computed".into(), line.computed.clone().into());
+        if let Some(e) = &line.error {
+            about.insert("error".into(), error_value(e));
+        }
+        if let Some(found) =
+            self.differing.get(&line.id).filter(|_| line.status == ItemStatus::Failed)
+        {
+            let explained = found.iter().map(|(name, check)| {
+                (name.clone(), Value::Map([(super::check::FACT.to_owned(), check.clone())].into()))
+            });
+            about.insert("explanations".into(), Value::Map(explained.collect()));
+        }
+        Value::Map(about)
+    }
+}
+
+fn error_value(e: &Error) -> Value {
+    Value::Map(facts([
+        ("code", e.code.as_str().into()),
+        ("message", e.message.as_str().into()),
+        ("help", e.help.clone().into()),
+    ]))
+}
