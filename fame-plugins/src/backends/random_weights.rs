@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 
-use super::tract::{onnx::OnnxFile, tensor_floats};
+use super::onnx::file::OnnxFile;
 
 /// Which layers forget, counted from the output: 1 is the last. A layer is a convolution or a
 /// matrix with constant weights, together with the biases, slopes and normalisations that follow
@@ -66,19 +66,20 @@ impl Plugin<dyn Backend> for RandomWeights {
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
         let of = parts.build::<dyn Backend>("of", self.of.as_ref()?, with)?;
-        Some(Box::new(Running { of, layers: self.layers, seed: self.seed }))
+        Some(Box::new(RedrawingBackend { of, layers: self.layers, seed: self.seed }))
     }
 }
 
 fame_core::register!(Backend: RandomWeights);
 
-struct Running {
+/// A backend that loads every model with weights drawn anew.
+struct RedrawingBackend {
     of: Built<dyn Backend>,
     layers: Layers,
     seed: u64,
 }
 
-impl Backend for Running {
+impl Backend for RedrawingBackend {
     fn check(&self) -> Result<()> {
         self.of.plugin.check()
     }
@@ -193,7 +194,7 @@ fn redraw(file: &OnnxFile, layers: Layers, seed: u64) -> Result<ModelProto> {
             if !is_chosen && tensor.data_type != DataType::Float as i32 {
                 return Err(failed(&"it is stored in another file and is not f32"));
             }
-            let values = tensor_floats(file, tensor).map_err(|e| failed(&e))?;
+            let values = file.floats(tensor).map_err(|e| failed(&e))?;
             let values =
                 if is_chosen { drawn(&values, &mut Random::stream(seed, n)) } else { values };
             store(tensor, &values);
@@ -237,7 +238,7 @@ mod tests {
     }
 
     fn weights(proto: &ModelProto, file: &OnnxFile) -> Vec<(String, Vec<f32>)> {
-        let floats = |t: &TensorProto| (t.name.clone(), tensor_floats(file, t).unwrap());
+        let floats = |t: &TensorProto| (t.name.clone(), file.floats(t).unwrap());
         proto
             .graph
             .as_ref()

@@ -1,4 +1,4 @@
-//! The ONNX file: read, checked, and asked about. Nothing here runs it.
+//! The ONNX file: reading it, checking it, and asking about its graph. Nothing here runs it.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,8 @@ pub(in crate::backends) struct OnnxFile {
     pub(in crate::backends) path: String,
 }
 
-/// Turns a panic of tract, which trusts its input more than we can, into an error.
+/// Runs a piece of tract, which trusts its input more than we can, and turns its panic into an
+/// error.
 pub(in crate::backends) fn guarded<T>(
     what: &str,
     run: impl FnOnce() -> TractResult<T>,
@@ -65,7 +66,6 @@ impl OnnxFile {
                 .refuse("it holds no graph")
                 .with_help("Is it an ONNX model? Fetch or export it again."));
         }
-        file.check_operators()?;
         file.check_weights()?;
         file.data_input()?;
         Ok(file)
@@ -108,6 +108,12 @@ impl OnnxFile {
         graph.initializer.iter().map(|t| (t.name.as_str(), t)).chain(nodes).collect()
     }
 
+    /// The values of a constant as `f32`, row-major.
+    pub(in crate::backends) fn floats(&self, proto: &TensorProto) -> TractResult<Vec<f32>> {
+        let tensor = self.tensor(proto)?;
+        Ok(tensor.cast_to::<f32>()?.to_plain_array_view::<f32>()?.iter().copied().collect())
+    }
+
     /// The values of a constant.
     pub(in crate::backends) fn tensor(&self, proto: &TensorProto) -> TractResult<Tensor> {
         tract_onnx::tensor::load_tensor(
@@ -115,25 +121,6 @@ impl OnnxFile {
             proto,
             self.folder.as_deref(),
         )
-    }
-
-    fn check_operators(&self) -> Result<()> {
-        let known = super::import::importer().op_register;
-        for node in &self.graph().node {
-            if !known.0.contains_key(&node.op_type) {
-                return Err(Error::new(
-                    "fame::backend::unknown_operator",
-                    format!(
-                        "`{}`: node {} needs the operator `{}`, which the tract backend cannot run.",
-                        self.path,
-                        shown(node),
-                        node.op_type
-                    ),
-                )
-                .with_help("Export the model with standard ONNX operators, or use another backend."));
-            }
-        }
-        Ok(())
     }
 
     /// Sizes agree with shapes (tract trusts them), and every weight is a number.
@@ -161,8 +148,8 @@ impl OnnxFile {
     }
 }
 
-/// `name`, or what a nameless node computes.
-fn shown(node: &NodeProto) -> String {
+/// The name of a node in backticks, or that of its first output where it has none.
+pub(super) fn shown(node: &NodeProto) -> String {
     let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
     format!("`{}`", name.map_or("", String::as_str))
 }

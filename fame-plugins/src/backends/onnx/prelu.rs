@@ -1,22 +1,22 @@
-//! PReLU, which tract would lower to a comparison, a product and a selection: three passes instead
-//! of one in place.
+//! PReLU in one piece. tract would lower it to a comparison, a product and a selection: three
+//! passes instead of one in place.
 
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_hir::internal::{
+    Expansion, InferenceOp, InferenceResult, Solver, TensorProxy, expand,
+};
 
-use super::{fact_like, floats, floats_mut};
+use super::tensors::{fact_like, floats, floats_mut};
 
 /// `x` where `x > 0`, else `slope · x`. Inputs: `x`, and a slope of the same rank that broadcasts
 /// to it. Works in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::backends) struct PRelu;
 
-/// Inputs: the cotangent, a value with the sign of `x` (`x` itself, or the output where no slope is
-/// negative), the slope. In place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) struct PReluGrad;
-
 /// Calls `f(range, slope)` for every run of consecutive elements of `shape` that share one slope.
-fn each_run(
+pub(in crate::backends) fn each_run(
     shape: &[usize],
     slope: &Tensor,
     mut f: impl FnMut(std::ops::Range<usize>, f32),
@@ -69,33 +69,7 @@ impl EvalOp for PRelu {
     }
 }
 
-impl Op for PReluGrad {
-    fn name(&self) -> StaticName {
-        "PReluGrad".into()
-    }
-
-    op_as_typed_op!();
-}
-
-impl EvalOp for PReluGrad {
-    op_out_of_plan!();
-
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let (cotangent, sign, slope) = args_3!(inputs);
-        let mut gradient = cotangent.into_tensor();
-        let shape: TVec<usize> = gradient.shape().into();
-        let (values, signs) = (floats_mut(&mut gradient)?, floats(&sign)?);
-        each_run(&shape, &slope, |run, slope| {
-            let signs = &signs[run.clone()];
-            values[run]
-                .iter_mut()
-                .zip(signs)
-                .for_each(|(g, s)| *g = if *s > 0.0 { *g } else { slope * *g });
-        })?;
-        Ok(tvec!(gradient.into_tvalue()))
-    }
-}
-
+/// Implements `TypedOp` for an operator that works element by element on inputs of one rank.
 macro_rules! natural_typed_op {
     ($op:ty) => {
         impl TypedOp for $op {
@@ -132,5 +106,68 @@ macro_rules! natural_typed_op {
     };
 }
 
+pub(in crate::backends) use natural_typed_op;
+
 natural_typed_op!(PRelu);
-natural_typed_op!(PReluGrad);
+
+/// The importer of an ONNX `PRelu` node.
+pub(super) fn import(
+    _ctx: &ParsingContext,
+    _node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    Ok((expand(PReluImport), vec![]))
+}
+
+/// PReLU on its way from ONNX: its slope gets the rank of `x`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PReluImport;
+
+impl Expansion for PReluImport {
+    fn name(&self) -> StaticName {
+        "PRelu".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        s.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
+        s.equals(&inputs[0].shape, &outputs[0].shape)?;
+        Ok(())
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let mut slope = inputs[1];
+        let rank = model.outlet_fact(inputs[0])?.rank();
+        let channels = model.outlet_fact(inputs[0])?.shape.get(1).cloned();
+        let last = model.outlet_fact(inputs[0])?.shape.last().cloned();
+        // Old exporters write one slope for each channel without trailing axes.
+        let fact = model.outlet_fact(slope)?.clone();
+        if fact.rank() == 1
+            && rank > 2
+            && Some(&fact.shape[0]) == channels.as_ref()
+            && channels != last
+        {
+            for axis in 1..rank - 1 {
+                slope = model.wire_node(
+                    format!("{prefix}.slope.{axis}"),
+                    AxisOp::Add(axis),
+                    &[slope],
+                )?[0];
+            }
+        }
+        while model.outlet_fact(slope)?.rank() < rank {
+            let at = model.outlet_fact(slope)?.rank();
+            slope =
+                model.wire_node(format!("{prefix}.slope.front.{at}"), AxisOp::Add(0), &[slope])?[0];
+        }
+        model.wire_node(prefix, PRelu, &[inputs[0], slope])
+    }
+}

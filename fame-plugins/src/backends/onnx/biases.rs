@@ -10,20 +10,23 @@ use fame_core::{Bias, Layer, Result, Tensor};
 use tract_onnx::pb::{NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::TractResult;
 
-use super::fold::{batch_norm, floats};
-use super::onnx::OnnxFile;
+use super::file::OnnxFile;
+use super::fold::batch_norm;
+use super::loaded_model::LoadedModel;
 
-/// Finds them, in topological order of the layers they add to.
-pub(in crate::backends) fn biases(file: &OnnxFile, layers: &[Layer]) -> Result<Vec<Bias>> {
+/// The biases of the graph, in topological order of the layers they add to.
+pub(in crate::backends) fn biases(model: &LoadedModel) -> Result<Vec<Bias>> {
+    let (file, layers) = (&model.file, &model.skeleton.layers);
     let constants = file.constants();
     let shapes: HashMap<&str, &Layer> =
         layers.iter().filter(|l| l.depends_on_input).map(|l| (l.name.as_str(), l)).collect();
     let mut found = vec![];
-    for node in &file.graph().node {
+    let is_built_in = |node: &&NodeProto| model.operators.host_kind(node).is_none();
+    for node in file.graph().node.iter().filter(is_built_in) {
         let Some(layer) = node.output.first().and_then(|name| shapes.get(name.as_str())) else {
             continue;
         };
-        let values = of_node(file, &constants, node, &layer.shape).map_err(|e| {
+        let values = bias_of(file, &constants, node, &layer.shape).map_err(|e| {
             file.refuse(format_args!("the bias of layer `{}` cannot be read: {e}", layer.name))
         })?;
         if let Some((shape, values)) = values {
@@ -33,10 +36,11 @@ pub(in crate::backends) fn biases(file: &OnnxFile, layers: &[Layer]) -> Result<V
     Ok(found)
 }
 
+/// A shape and its values, row-major.
 type Shaped = (Vec<usize>, Vec<f32>);
 
 /// The bias of one node with its shape, broadcastable to the layer's per-row shape.
-fn of_node(
+fn bias_of(
     file: &OnnxFile,
     constants: &HashMap<&str, &TensorProto>,
     node: &NodeProto,
@@ -51,26 +55,26 @@ fn of_node(
     };
     Ok(match node.op_type.as_str() {
         "Conv" | "ConvTranspose" => match constant(2) {
-            Some(bias) => Some(per_channel(floats(file, bias)?)),
+            Some(bias) => Some(per_channel(file.floats(bias)?)),
             None => None,
         },
         "BatchNormalization" => Some(per_channel(batch_norm(file, constants, node)?.shift)),
         "Gemm" => match constant(2) {
             Some(bias) => {
                 let beta = node.attribute.iter().find(|a| a.name == "beta").map_or(1.0, |a| a.f);
-                let values = floats(file, bias)?.iter().map(|v| v * beta).collect();
+                let values = file.floats(bias)?.iter().map(|v| v * beta).collect();
                 broadcastable(&bias.dims, layer, values)
             }
             None => None,
         },
         "Add" | "Sub" => match (constant(0), constant(1)) {
-            (Some(summand), None) => broadcastable(&summand.dims, layer, floats(file, summand)?),
+            (Some(summand), None) => broadcastable(&summand.dims, layer, file.floats(summand)?),
             (None, Some(summand)) => {
                 let sign = if node.op_type == "Sub" { -1.0 } else { 1.0 };
                 broadcastable(
                     &summand.dims,
                     layer,
-                    floats(file, summand)?.iter().map(|v| sign * v).collect(),
+                    file.floats(summand)?.iter().map(|v| sign * v).collect(),
                 )
             }
             _ => None,

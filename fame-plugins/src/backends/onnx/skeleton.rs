@@ -1,33 +1,44 @@
-//! What is known of a network without compiling it: its layers, and where gradients can go.
+//! The skeleton of a network: its layers, and where gradients can go. It is learnt without
+//! compiling anything.
 
 use std::collections::{HashMap, HashSet};
 
 use fame_core::{Error, Layer, Place, Result};
 use tract_onnx::tract_core::internal::*;
 
+use super::file::OnnxFile;
 use super::import::{Wanted, typed_model};
-use super::onnx::OnnxFile;
+use super::operators::OperatorTable;
+use super::refusal::{Engine, no_path, no_rule, reason};
 
-/// The graph of the typed model with nothing in it but names.
+/// The graph of the typed model with nothing in it but names and shapes.
 pub(in crate::backends) struct Skeleton {
     /// Every named tensor, the input first.
     pub(in crate::backends) layers: Vec<Layer>,
     /// The full shape of each layer with N = 1.
     pub(in crate::backends) shapes: HashMap<String, Vec<usize>>,
-    nodes: Vec<Bone>,
+    nodes: Vec<SkeletonNode>,
+    /// The node that computes each layer.
     places: HashMap<String, usize>,
-    backend: Named,
+    /// The engine that runs the network.
+    pub(super) engine: Engine,
 }
 
-/// The backend a message is about, and what it advises where it has no rule.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::backends) struct Named {
-    name: &'static str,
-    advice: &'static str,
+/// What stands in the way of a gradient.
+pub(super) enum Obstacle {
+    /// The layer does not depend on the place.
+    NoPath,
+    /// The engine has no rule for an operator between the two.
+    NoRule {
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: String,
+    },
 }
 
-/// One node.
-struct Bone {
+/// A node of the typed model: what it is called, what feeds it, and what a gradient does there.
+struct SkeletonNode {
     name: String,
     op: String,
     inputs: Vec<usize>,
@@ -49,22 +60,13 @@ pub(in crate::backends) fn row_shape(full: &[usize]) -> &[usize] {
 }
 
 impl Skeleton {
-    /// Messages of the tract backend.
-    pub(in crate::backends) const TRACT: Named = Named {
-        name: "tract",
-        advice: "Choose a target layer in front of it, or use the `Tch` backend.",
-    };
-    /// Messages of the tch backend.
-    #[cfg(feature = "tch")]
-    pub(in crate::backends) const TCH: Named =
-        Named { name: "tch", advice: "Choose a target layer in front of it." };
-
     /// Types the whole graph with every tensor as an output. `has_rule` says through which
-    /// operators a gradient of `backend` goes.
-    pub(in crate::backends) fn of(
+    /// operators a gradient of `engine` goes.
+    pub(super) fn learn(
         file: &OnnxFile,
+        operators: &OperatorTable,
         input: &[usize],
-        backend: Named,
+        engine: Engine,
         has_rule: fn(&dyn TypedOp) -> bool,
     ) -> Result<Self> {
         let graph = file.graph();
@@ -76,25 +78,19 @@ impl Skeleton {
         ops.extend(named.map(|(name, op)| (name.clone(), op.to_owned())));
         let outputs: Vec<String> = ops.iter().map(|(name, _)| name.clone()).collect();
         let wanted = Wanted { outputs: &outputs, replaced: None, input, fold: false };
-        let model = typed_model(file, &wanted).map_err(|e| {
+        let model = typed_model(file, operators, &wanted).map_err(|e| {
             file.refuse(format_args!("tract cannot import it for input shape {:?}: {}", &input[1..], reason(&e)))
                 .with_help("Give `input_shape` if the file leaves it open, or export the model with another opset.")
         })?;
-        let mut skeleton = Self::read(
-            &model,
-            ops,
-            graph.output.iter().map(|o| o.name.as_str()).collect(),
-            has_rule,
-        )
-        .map_err(|e| file.refuse(reason(&e)))?;
-        skeleton.backend = backend;
-        Ok(skeleton)
+        let declared = graph.output.iter().map(|o| o.name.as_str()).collect();
+        Self::read(&model, ops, &declared, engine, has_rule).map_err(|e| file.refuse(reason(&e)))
     }
 
     fn read(
         model: &TypedModel,
         ops: Vec<(String, String)>,
-        declared: HashSet<&str>,
+        declared: &HashSet<&str>,
+        engine: Engine,
         has_rule: fn(&dyn TypedOp) -> bool,
     ) -> TractResult<Self> {
         let mut depends: HashSet<usize> = model.inputs.iter().map(|outlet| outlet.node).collect();
@@ -121,7 +117,7 @@ impl Skeleton {
             places.insert(name.clone(), outlet.node);
             shapes.insert(name, shape.to_vec());
         }
-        let bone = |node: &TypedNode| Bone {
+        let skeleton_node = |node: &TypedNode| SkeletonNode {
             name: node.name.clone(),
             op: node.op.name().into_owned(),
             inputs: node.inputs.iter().map(|input| input.node).collect(),
@@ -132,9 +128,9 @@ impl Skeleton {
         Ok(Self {
             layers,
             shapes,
-            nodes: model.nodes.iter().map(bone).collect(),
+            nodes: model.nodes.iter().map(skeleton_node).collect(),
             places,
-            backend: Self::TRACT,
+            engine,
         })
     }
 
@@ -170,11 +166,20 @@ impl Skeleton {
         }
     }
 
-    /// Whether every node between `to` and `layer` has a rule.
+    /// Refuses a gradient of `layer` that does not reach `to`.
     pub(in crate::backends) fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
-        let (from, to_node) = (self.node_of(&Place::Layer(layer.to_owned()))?, self.node_of(to)?);
-        if from == to_node {
-            return Ok(());
+        match self.obstacle(layer, to)? {
+            None => Ok(()),
+            Some(Obstacle::NoPath) => Err(no_path(layer, to)),
+            Some(Obstacle::NoRule { node, op }) => Err(no_rule(&node, &op, self.engine)),
+        }
+    }
+
+    /// What stands in the way of a gradient from `layer` to `to`.
+    pub(super) fn obstacle(&self, layer: &str, to: &Place) -> Result<Option<Obstacle>> {
+        let (from, to) = (self.node_of(&Place::Layer(layer.to_owned()))?, self.node_of(to)?);
+        if from == to {
+            return Ok(None);
         }
         // Nodes are not stored in order, so both directions are closed over by searching.
         let up = Self::closure(from, |id| {
@@ -184,19 +189,18 @@ impl Skeleton {
         for (id, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| users[input].push(id));
         }
-        let down = Self::closure(to_node, |id| users[id].clone());
-        if !up.contains(&to_node) {
-            return Err(no_path(layer, to));
+        let down = Self::closure(to, |id| users[id].clone());
+        if !up.contains(&to) {
+            return Ok(Some(Obstacle::NoPath));
         }
-        let on_path = |id: &usize| {
-            *id != to_node && up.contains(id) && down.contains(id) && self.nodes[*id].is_real
+        let on_path = |id: usize| {
+            id != to && up.contains(&id) && down.contains(&id) && self.nodes[id].is_real
         };
-        let stop = (0..self.nodes.len()).find(|id| on_path(id) && !self.nodes[*id].has_rule);
-        stop.map_or(Ok(()), |id| {
-            Err(no_rule(&self.nodes[id].name, &self.nodes[id].op, self.backend))
-        })
+        let stop = self.nodes.iter().enumerate().find(|(id, node)| on_path(*id) && !node.has_rule);
+        Ok(stop.map(|(_, node)| Obstacle::NoRule { node: node.name.clone(), op: node.op.clone() }))
     }
 
+    /// Every node that `next` leads to from `start`, itself included.
     fn closure(start: usize, next: impl Fn(usize) -> Vec<usize>) -> HashSet<usize> {
         let (mut found, mut open) = (HashSet::from([start]), vec![start]);
         while let Some(id) = open.pop() {
@@ -204,34 +208,4 @@ impl Skeleton {
         }
         found
     }
-}
-
-/// An operator stops the gradient.
-pub(in crate::backends) fn no_rule(node: &str, op: &str, backend: Named) -> Error {
-    Error::new(
-        "fame::backend::no_gradient_rule",
-        format!("no gradient goes through node `{node}`: the {} backend has no rule for the operator `{op}`.", backend.name),
-    )
-    .with_help(backend.advice)
-}
-
-/// Nothing connects the two.
-pub(in crate::backends) fn no_path(layer: &str, to: &Place) -> Error {
-    let place = match to {
-        Place::Input => "the input".to_owned(),
-        Place::Layer(name) => format!("layer `{name}`"),
-    };
-    Error::new(
-        "fame::backend::no_gradient_path",
-        format!("layer `{layer}` does not depend on {place}, so no gradient reaches it."),
-    )
-}
-
-/// The innermost cause, which is what says something, in one line.
-pub(in crate::backends) fn reason(error: &TractError) -> String {
-    let outer = error.to_string();
-    let inner = error.root_cause().to_string();
-    let line =
-        |text: &str| text.lines().next().unwrap_or_default().chars().take(300).collect::<String>();
-    if outer == inner { line(&outer) } else { format!("{} ({})", line(&inner), line(&outer)) }
 }

@@ -1,4 +1,4 @@
-//! Folds batch normalisation into the convolution in front of it.
+//! Folding of a batch normalisation into the convolution in front of it.
 //!
 //! tract fuses the resulting product and sum into its convolutions going forward, but going
 //! backward the scale would be a pass of its own over every activation. So it is multiplied into
@@ -10,13 +10,13 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{TractResult, ensure, format_err};
 
-use super::onnx::OnnxFile;
+use super::file::OnnxFile;
 
 /// `y = scale · x + shift`, one pair for each channel.
 pub(super) struct Affine {
-    /// What multiplies.
+    /// The factor of each channel.
     pub(super) scale: Vec<f32>,
-    /// What is added.
+    /// The summand of each channel.
     pub(super) shift: Vec<f32>,
 }
 
@@ -28,13 +28,8 @@ pub(super) fn batch_norm(
 ) -> TractResult<Affine> {
     let values = |ix: usize| -> TractResult<Vec<f32>> {
         let name = node.input.get(ix).ok_or_else(|| format_err!("input {ix} is missing"))?;
-        floats(
-            file,
-            constants
-                .get(name.as_str())
-                .copied()
-                .ok_or_else(|| format_err!("`{name}` is not constant"))?,
-        )
+        let constant = constants.get(name.as_str());
+        file.floats(constant.ok_or_else(|| format_err!("`{name}` is not constant"))?)
     };
     let (gamma, beta, mean, variance) = (values(1)?, values(2)?, values(3)?, values(4)?);
     ensure!(
@@ -56,17 +51,6 @@ pub(super) fn batch_norm(
         .map(|((b, m), s)| (f64::from(*b) - f64::from(*m) * s) as f32)
         .collect();
     Ok(Affine { scale: scale.iter().map(|s| *s as f32).collect(), shift })
-}
-
-/// The values of a constant as `f32`.
-pub(in crate::backends) fn floats(file: &OnnxFile, proto: &TensorProto) -> TractResult<Vec<f32>> {
-    Ok(file
-        .tensor(proto)?
-        .cast_to::<f32>()?
-        .to_plain_array_view::<f32>()?
-        .iter()
-        .copied()
-        .collect())
 }
 
 /// Rewrites `graph` in place; the outputs of `keep` stay as they are.
@@ -119,14 +103,12 @@ fn scaled(
     let kernel = constants
         .get(conv.input[1].as_str())
         .ok_or_else(|| format_err!("the kernel is not constant"))?;
-    let mut weights = floats(file, kernel)?;
+    let mut weights = file.floats(kernel)?;
     ensure!(kernel.dims.first() == Some(&(scale.len() as i64)), "the kernel has other channels");
     let mut bias = shift;
     if let Some(name) = conv.input.get(2).filter(|name| !name.is_empty()) {
-        let old = floats(
-            file,
-            constants.get(name.as_str()).ok_or_else(|| format_err!("the bias is not constant"))?,
-        )?;
+        let constant = constants.get(name.as_str());
+        let old = file.floats(constant.ok_or_else(|| format_err!("the bias is not constant"))?)?;
         ensure!(old.len() == bias.len(), "the bias has other channels");
         bias.iter_mut().zip(old).zip(&scale).for_each(|((b, old), s)| *b += old * s);
     }
