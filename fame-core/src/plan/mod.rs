@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Error, Preset,
-    contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
+    contract::{Backend, Check, Dataset, Explainer, Metric, Operators, PrepareStep, Writer},
     data::{Value, facts},
-    plugin::PluginFile,
+    plugin,
     recipe::{Placed, RecipeFile, RecipeText},
     registry::{BuildContext, Built, Contract, Registry, UNKNOWN_PLUGIN},
-    run::ForwardCheck,
     store::{ModelManifest, ModelStore},
     text::{Problem, Problems, Spec, near_file},
 };
@@ -28,6 +27,8 @@ pub struct Plan {
     pub plugins: Vec<Value>,
     /// What runs it.
     pub backend: Built<dyn Backend>,
+    /// The operators of plugins that models are loaded with.
+    pub operators: Operators,
     /// Which published form defaults follow.
     pub preset: Preset,
     /// Where samples come from.
@@ -37,7 +38,7 @@ pub struct Plan {
     /// Explainers by the recipe's name.
     pub explain: Vec<(String, Built<dyn Explainer>)>,
     /// What recomputes a part of every explanation.
-    pub check: Option<Built<ForwardCheck>>,
+    pub check: Option<Built<dyn Check>>,
     /// Metrics.
     pub metrics: Vec<Built<dyn Metric>>,
     /// Writers.
@@ -88,7 +89,7 @@ impl Plan {
     /// What the plan will do, for the record: the same for every machine and folder.
     pub fn record(&self) -> Value {
         let list = |parts: Vec<Value>| Value::List(parts);
-        Value::Map(facts([
+        let mut record = facts([
             ("plugins", list(self.plugins.clone())),
             ("model", self.manifest.name.as_str().into()),
             ("backend", self.backend.record()),
@@ -113,7 +114,13 @@ impl Plan {
             ("metrics", list(self.metrics.iter().map(Built::record).collect())),
             ("write", list(self.write.iter().map(Built::record).collect())),
             ("seed", Value::Integer(self.seed as i64)),
-        ]))
+        ]);
+        if !self.operators.is_empty() {
+            let served = self.operators.iter();
+            let named = served.map(|(plugin, id)| (plugin.to_owned(), id.to_string().into()));
+            record.insert("operators".to_owned(), Value::Map(named.collect()));
+        }
+        Value::Map(record)
     }
 }
 
@@ -128,12 +135,12 @@ fn with_plugins(
     mut problems: Vec<Problem>,
 ) -> (Registry, Vec<Problem>) {
     let mut registry = registry.clone();
-    for plugin in file.map(|f| f.plugins.as_slice()).unwrap_or_default() {
+    for library in file.map(|f| f.plugins.as_slice()).unwrap_or_default() {
         let here = folder == Path::new(".");
-        let path = if here { PathBuf::from(&plugin.value) } else { folder.join(&plugin.value) };
-        if let Err(e) = registry.load(&path) {
+        let path = if here { PathBuf::from(&library.value) } else { folder.join(&library.value) };
+        if let Err(e) = plugin::load(&mut registry, &path) {
             problems.push(
-                Problem::new(&e.code, e.message, plugin.span.clone())
+                Problem::new(&e.code, e.message, library.span.clone())
                     .with_label(REFUSED)
                     .with_help(e.help),
             );
@@ -170,11 +177,12 @@ struct Resolver<'a> {
 struct Resolved {
     manifest: ModelManifest,
     backend: Built<dyn Backend>,
+    operators: Operators,
     preset: Preset,
     data: Built<dyn Dataset>,
     prepare: Vec<Built<dyn PrepareStep>>,
     explain: Vec<(String, Built<dyn Explainer>)>,
-    check: Option<Built<ForwardCheck>>,
+    check: Option<Built<dyn Check>>,
     metrics: Vec<Built<dyn Metric>>,
     write: Vec<Built<dyn Writer>>,
     seed: u64,
@@ -187,6 +195,7 @@ impl Resolved {
         let Self {
             manifest,
             backend,
+            operators,
             preset,
             data,
             prepare,
@@ -198,13 +207,14 @@ impl Resolved {
             parts,
             out,
         } = self;
-        let plugins = registry.loaded().iter().map(PluginFile::record).collect();
+        let plugins = registry.libraries().iter().map(|library| library.record.clone()).collect();
         Plan {
             text,
             folder: folder.to_owned(),
             manifest,
             plugins,
             backend,
+            operators,
             preset,
             data,
             prepare,
@@ -233,6 +243,11 @@ impl Resolver<'_> {
         if let Some(Err(e)) = backend.as_ref().map(|b| b.plugin.check()) {
             self.error_at(e, &file.backend.span);
         }
+        // No recipe names an operator: what is wrong with one is shown at what needs it.
+        let operators = self.registry.operators(&with).unwrap_or_else(|e| {
+            self.error_at(e, &file.model.span);
+            Operators::default()
+        });
         let data = self.part::<dyn Dataset>(&file.data.value, file.data.span.start, &with);
         self.files(data.as_ref(), &file.data.span, store);
         let prepare = match (&file.prepare, &manifest) {
@@ -258,6 +273,7 @@ impl Resolver<'_> {
         Some(Resolved {
             manifest: manifest?,
             backend: backend?,
+            operators,
             preset: file.preset,
             data: data?,
             prepare,
@@ -286,23 +302,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn check(
-        &mut self,
-        spec: &Placed<Spec>,
-        with: &BuildContext<'_>,
-    ) -> Option<Built<ForwardCheck>> {
-        match ForwardCheck::build(&spec.value, with) {
-            Ok(built) => {
-                if let Err(e) = built.plugin.can_run() {
-                    self.error_at(e, &spec.span);
-                }
-                Some(built)
-            }
-            Err(problems) => {
-                self.problems.extend(problems.into_iter().map(|p| p.shifted(spec.span.start)));
-                None
-            }
+    fn check(&mut self, spec: &Placed<Spec>, with: &BuildContext<'_>) -> Option<Built<dyn Check>> {
+        let check = self.part::<dyn Check>(&spec.value, spec.span.start, with)?;
+        if let Err(e) = check.plugin.can_run() {
+            self.error_at(e, &spec.span);
         }
+        Some(check)
     }
 
     fn error_at(&mut self, error: Error, span: &std::ops::Range<usize>) {

@@ -28,7 +28,6 @@ use std::{
     time::Instant,
 };
 
-pub use check::ForwardCheck;
 pub use models::ModelShelf;
 pub use record::{ItemStatus, RunStatus, Summary};
 
@@ -42,6 +41,7 @@ use crate::{
     registry::guard::caught,
     store::{self, ModelStore},
 };
+use check::Checker;
 use parts::{Part, Parts};
 use record::RunRecord;
 
@@ -158,7 +158,8 @@ impl Runner<'_> {
         notes.iter().for_each(|note| self.observer.event(&Event::Warning(note)));
         record.data(all.len(), &notes);
         let items = self.select(all)?;
-        let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch);
+        let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
+            .with_operators(self.plan.operators.clone());
         let file = shelf.fetch(&self.plan.manifest)?;
         let auxiliary: Vec<String> =
             self.plan.prepare.iter().flat_map(|s| s.plugin.models()).collect();
@@ -178,7 +179,7 @@ impl Runner<'_> {
         for (name, explainer) in &self.plan.explain {
             explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
         }
-        let check = self.plan.check.as_ref().map(|check| check.plugin.load(&model)).transpose()?;
+        let check = Checker::load(self.plan, &model)?;
         self.lap(record, "load", clock);
         record.model(&model)?;
 
@@ -253,7 +254,10 @@ impl Keys {
         let before = texts(
             ["model", "plugins", "backend", "preset", "data", "prepare", "check", "seed"]
                 .map(of)
-                .to_vec(),
+                .into_iter()
+                // Only where there are some: without them, keys are those of earlier runs.
+                .chain(plan.record().get("operators").cloned())
+                .collect(),
         )?
         .join(" / ");
         let after = texts(["explain", "write"].map(of).to_vec())?.join(" / ");
@@ -283,7 +287,7 @@ struct Work<'a> {
     places: &'a models::Places<'a>,
     shelf: &'a ModelShelf<'a>,
     model: Arc<Model>,
-    check: Option<check::Second<'a>>,
+    check: Option<Checker<'a>>,
     keys: Keys,
     parts: Parts,
 }
@@ -570,8 +574,8 @@ impl Work<'_> {
         explanation: Explanation,
         record: &mut RunRecord,
     ) -> Result<Explanation> {
-        let Some(second) = &self.check else { return Ok(explanation) };
-        second.check(&self.model, &c.sample, explanation).map_err(|(error, facts)| {
+        let Some(checker) = &self.check else { return Ok(explanation) };
+        checker.check(&self.model, &c.sample, explanation).map_err(|(error, facts)| {
             record.check_failed(&c.item.id, name, facts);
             error
         })

@@ -49,7 +49,7 @@ fn layers_are_those_of_the_other_engine() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("net.onnx");
     std::fs::copy(golden("mobilenet_v2_slim"), &file).unwrap();
-    let request = LoadRequest { file, input_shape: Some(vec![3, 64, 64]) };
+    let request = LoadRequest::new(file).with_input_shape(vec![3, 64, 64]);
     let (tract, tch) =
         (Tract::default().load(&request).unwrap(), Tch::default().load(&request).unwrap());
     assert_eq!(tract.layers(), tch.layers());
@@ -215,7 +215,7 @@ fn compare(
     relu: ReluRule,
     gradient_to: &[Place],
 ) -> (f64, f64) {
-    let request = LoadRequest { file: file.to_owned(), input_shape: Some(shape.to_vec()) };
+    let request = LoadRequest::new(file.to_owned()).with_input_shape(shape.to_vec());
     let (tract, tch) = (Tract::default().load(&request).unwrap(), options.load(&request).unwrap());
     let output = tract.layers().iter().find(|l| l.is_output).unwrap();
     let mut taps = Taps::of([output.name.clone()]);
@@ -321,7 +321,7 @@ fn the_rounding_of_tensor_cores_is_refused_without_any() {
 fn a_cuda_device_that_is_not_there_is_an_error_in_the_check_and_at_loading() {
     let options = Tch { device: Device::Cuda(99), ..Tch::default() };
     assert_eq!(options.check().unwrap_err().code, "fame::backend::no_device");
-    let request = LoadRequest { file: golden("vit_slim"), input_shape: Some(vec![3, 64, 64]) };
+    let request = LoadRequest::new(golden("vit_slim")).with_input_shape(vec![3, 64, 64]);
     assert_eq!(options.load(&request).err().unwrap().code, "fame::backend::no_device");
 }
 
