@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use fame_core::{
     Plan, Preset, Result,
-    contract::Backend,
+    contract::{Backend, Operators},
+    plugin,
     recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
     run::recipe_folder,
@@ -30,7 +31,7 @@ impl Setup {
     /// Everything built in, and what the libraries of --plugin bring.
     pub(crate) fn registry(&self) -> Result<Registry> {
         let mut registry = Registry::builtin()?.trusting(self.trust_plugin);
-        self.plugins.iter().try_for_each(|file| registry.load(file))?;
+        self.plugins.iter().try_for_each(|file| plugin::load(&mut registry, file))?;
         Ok(registry)
     }
 
@@ -77,12 +78,7 @@ impl Setup {
         text: &str,
     ) -> std::result::Result<Built<T>, Failure> {
         let registry = self.registry()?;
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::default(),
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+        let with = context(&registry);
         let built = Spec::from_text(text)
             .map_err(|p| vec![p])
             .and_then(|spec| registry.build::<T>(&spec, &with));
@@ -98,9 +94,25 @@ impl Setup {
         })
     }
 
+    /// The operators of plugins that models are loaded with.
+    pub(crate) fn operators(&self) -> Result<Operators> {
+        let registry = self.registry()?;
+        registry.operators(&context(&registry))
+    }
+
     pub(crate) fn backend(&self, text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {
         let backend = self.part::<dyn Backend>(text)?;
         backend.plugin.check()?;
         Ok(backend)
+    }
+}
+
+/// What a part named on the command line is built with.
+fn context(registry: &Registry) -> BuildContext<'_> {
+    BuildContext {
+        registry,
+        preset: Preset::default(),
+        task: Task::default(),
+        folder: Path::new("."),
     }
 }

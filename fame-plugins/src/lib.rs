@@ -5,6 +5,7 @@
 //! them out.
 
 pub mod backends;
+pub mod checks;
 pub mod datasets;
 pub mod explainers;
 pub mod losses;

@@ -61,6 +61,7 @@ impl Square {
             file: PathBuf::from("square.onnx"),
             sha256: String::new(),
             labels: Vec::new(),
+            operators: fame_core::contract::Operators::default(),
         }
     }
 }

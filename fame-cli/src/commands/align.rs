@@ -30,7 +30,8 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
     let step = setup.part::<dyn PrepareStep>(&args.step)?;
     let watcher = terminal::watcher(setup.json);
     let on_fetch = |p: &fame_core::store::FetchEvent| watcher.event(&Event::Fetch(p));
-    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch);
+    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch)
+        .with_operators(setup.operators()?);
     std::fs::create_dir_all(&args.out).map_err(|e| Error::io("create", &args.out, &e))?;
     let mut failed = 0;
     for shown in &args.pictures {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     Error, Layer, Result,
-    contract::{Backend, LoadRequest, Network},
+    contract::{Backend, LoadRequest, Network, Operators},
     store::ModelManifest,
     text::suggestion,
 };
@@ -25,6 +25,8 @@ pub struct Model {
     pub sha256: String,
     /// Class names in index order; empty when unknown.
     pub labels: Vec<String>,
+    /// The operators of plugins that it was loaded with.
+    pub operators: Operators,
 }
 
 impl Model {
@@ -39,10 +41,27 @@ impl Model {
         labels: Vec<String>,
         backend: &dyn Backend,
     ) -> Result<Self> {
+        Self::load_with(manifest, file, sha256, labels, backend, Operators::default())
+    }
+
+    /// [`Model::load`], with operators of plugins.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_with(
+        manifest: ModelManifest,
+        file: PathBuf,
+        sha256: String,
+        labels: Vec<String>,
+        backend: &dyn Backend,
+        operators: Operators,
+    ) -> Result<Self> {
         let input = &manifest.input;
         let shape = vec![input.channels, input.height, input.width];
-        let network =
-            backend.load(&LoadRequest { file: file.clone(), input_shape: Some(shape.clone()) })?;
+        let request = LoadRequest::new(&file)
+            .with_input_shape(shape.clone())
+            .with_operators(operators.clone());
+        let network = backend.load(&request)?;
         if network.input_shape() != shape {
             return Err(Error::new(
                 "fame::model::input_mismatch",
@@ -55,7 +74,15 @@ impl Model {
             )
             .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
         }
-        Ok(Self { manifest, network, file, sha256, labels })
+        Ok(Self { manifest, network, file, sha256, labels, operators })
+    }
+
+    /// The request that loads the same network once more: for a second backend, or with other
+    /// weights.
+    pub fn load_request(&self) -> LoadRequest {
+        LoadRequest::new(&self.file)
+            .with_input_shape(self.network.input_shape())
+            .with_operators(self.operators.clone())
     }
 
     /// The layer a recipe means.

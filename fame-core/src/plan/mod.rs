@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Preset,
-    contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
+    contract::{Backend, Check, Dataset, Explainer, Metric, Operators, PrepareStep, Writer},
     data::{Value, facts},
     recipe::{RecipeFile, RecipeText},
     registry::{Built, Registry},
-    run::ForwardCheck,
     store::{ModelManifest, ModelStore},
     text::Problems,
 };
@@ -33,6 +32,8 @@ pub struct Plan {
     pub plugins: Vec<Value>,
     /// What runs it.
     pub backend: Built<dyn Backend>,
+    /// The operators of plugins that models are loaded with.
+    pub operators: Operators,
     /// Which published form defaults follow.
     pub preset: Preset,
     /// Where samples come from.
@@ -42,7 +43,7 @@ pub struct Plan {
     /// Explainers by the recipe's name.
     pub explain: Vec<(String, Built<dyn Explainer>)>,
     /// What recomputes a part of every explanation.
-    pub check: Option<Built<ForwardCheck>>,
+    pub check: Option<Built<dyn Check>>,
     /// Metrics.
     pub metrics: Vec<Built<dyn Metric>>,
     /// Writers.
@@ -92,7 +93,7 @@ impl Plan {
     /// What the plan will do, for the record: the same for every machine and folder.
     pub fn record(&self) -> Value {
         let list = |parts: Vec<Value>| Value::List(parts);
-        Value::Map(facts([
+        let mut record = facts([
             ("plugins", list(self.plugins.clone())),
             ("model", self.manifest.name.as_str().into()),
             ("backend", self.backend.record()),
@@ -117,6 +118,12 @@ impl Plan {
             ("metrics", list(self.metrics.iter().map(Built::record).collect())),
             ("write", list(self.write.iter().map(Built::record).collect())),
             ("seed", Value::Integer(self.seed as i64)),
-        ]))
+        ]);
+        if !self.operators.is_empty() {
+            let served = self.operators.iter();
+            let named = served.map(|(plugin, id)| (plugin.to_owned(), id.to_string().into()));
+            record.insert("operators".to_owned(), Value::Map(named.collect()));
+        }
+        Value::Map(record)
     }
 }

@@ -8,11 +8,10 @@ use std::{
 use super::{Plan, problems::REFUSED};
 use crate::{
     Error,
-    contract::{Backend, Dataset, PrepareStep},
-    plugin::PluginFile,
+    contract::{Backend, Check, Dataset, Operators, PrepareStep},
+    plugin,
     recipe::{Placed, RecipeFile, RecipeText},
     registry::{BuildContext, Built, Contract, Registry},
-    run::ForwardCheck,
     store::{ModelManifest, ModelStore},
     text::{Problem, SourcedProblem, Spec},
 };
@@ -25,12 +24,12 @@ pub(super) fn with_plugins(
     mut problems: Vec<Problem>,
 ) -> (Registry, Vec<Problem>) {
     let mut registry = registry.clone();
-    for plugin in file.map(|f| f.plugins.as_slice()).unwrap_or_default() {
+    for library in file.map(|f| f.plugins.as_slice()).unwrap_or_default() {
         let here = folder == Path::new(".");
-        let path = if here { PathBuf::from(&plugin.value) } else { folder.join(&plugin.value) };
-        if let Err(e) = registry.load(&path) {
+        let path = if here { PathBuf::from(&library.value) } else { folder.join(&library.value) };
+        if let Err(e) = plugin::load(&mut registry, &path) {
             problems.push(
-                Problem::new(&e.code, e.message, plugin.span.clone())
+                Problem::new(&e.code, e.message, library.span.clone())
                     .with_label(REFUSED)
                     .with_help(e.help),
             );
@@ -75,6 +74,11 @@ impl<'a> Resolver<'a> {
         if let Some(Err(e)) = backend.as_ref().map(|b| b.plugin.check()) {
             self.error_at(e, &file.backend.span);
         }
+        // No recipe names an operator: what is wrong with one is shown at what needs it.
+        let operators = self.registry.operators(&with).unwrap_or_else(|e| {
+            self.error_at(e, &file.model.span);
+            Operators::default()
+        });
         let data = self.part::<dyn Dataset>(&file.data.value, file.data.span.start, &with);
         self.files(data.as_ref(), &file.data.span, store);
         let prepare = match (&file.prepare, &manifest) {
@@ -101,8 +105,12 @@ impl<'a> Resolver<'a> {
             text: self.text.clone(),
             folder: self.folder.to_owned(),
             manifest: manifest?,
-            plugins: self.registry.loaded().iter().map(PluginFile::record).collect(),
+            plugins: {
+                let libraries = self.registry.libraries().iter();
+                libraries.map(|library| library.record.clone()).collect()
+            },
             backend: backend?,
+            operators,
             preset: file.preset,
             data: data?,
             prepare,
@@ -131,23 +139,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn check(
-        &mut self,
-        spec: &Placed<Spec>,
-        with: &BuildContext<'_>,
-    ) -> Option<Built<ForwardCheck>> {
-        match ForwardCheck::build(&spec.value, with) {
-            Ok(built) => {
-                if let Err(e) = built.plugin.can_run() {
-                    self.error_at(e, &spec.span);
-                }
-                Some(built)
-            }
-            Err(problems) => {
-                self.problems.extend(problems.into_iter().map(|p| p.shifted(spec.span.start)));
-                None
-            }
+    fn check(&mut self, spec: &Placed<Spec>, with: &BuildContext<'_>) -> Option<Built<dyn Check>> {
+        let check = self.part::<dyn Check>(&spec.value, spec.span.start, with)?;
+        if let Err(e) = check.plugin.can_run() {
+            self.error_at(e, &spec.span);
         }
+        Some(check)
     }
 
     /// Notes `error` at the characters that brought it about. What is wrong in another text is shown

@@ -12,8 +12,9 @@ use std::{
 use crate::{
     AttributionMap, Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
     contract::{
-        Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start,
-        Stop, Taps, Target, TargetRequest,
+        Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LoadRequest,
+        Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Seed, Start, Stop, Taps,
+        Target, TargetRequest,
     },
     data::Value,
     registry::{BuildContext, Built, Registration, Registry},
@@ -36,6 +37,7 @@ const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
     Error, Tensor, Value, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
+    LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
 ];
 
 const OFFSETS: &[usize] = places! {
@@ -51,6 +53,9 @@ const OFFSETS: &[usize] = places! {
     Start<'static> { pixels, convention, seed }
     Problem { code, message, label }
     Model { manifest }
+    LoadRequest { file, input_shape, operators }
+    Finding { difference, fault, facts }
+    OperatorId { domain, op_type, opsets }
 };
 
 /// FNV-1a over numbers.

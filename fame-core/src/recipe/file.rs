@@ -20,7 +20,7 @@ pub struct RecipeFile {
     pub prepare: Option<Vec<Placed<Spec>>>,
     /// Explainers by name, in order.
     pub explain: Vec<(String, Placed<Spec>)>,
-    /// A second backend that recomputes what the explanations rest on: `ForwardCheck(backend: …)`.
+    /// What recomputes a part of every explanation, such as `ForwardCheck(backend: …)`.
     pub check: Option<Placed<Spec>>,
     /// Metrics, in order.
     pub metrics: Vec<Placed<Spec>>,

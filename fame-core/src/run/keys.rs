@@ -39,7 +39,10 @@ impl Keys {
         let base = format!("fame {} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" "));
         let explainers = texts(plan.explain.iter().map(|(_, b)| b.record()))?;
         let metrics = texts(plan.metrics.iter().map(measured_by))?;
-        let before = fields(&OF_EVERY_EXPLANATION)?.join(" / ");
+        let mut before = fields(&OF_EVERY_EXPLANATION)?;
+        // Only where there are some: without them, keys are those of earlier runs.
+        before.extend(texts(record.get("operators").cloned().into_iter())?);
+        let before = before.join(" / ");
         let after = fields(&["explain", "write"])?.join(" / ");
         Ok(Self {
             item: format!("{base} / {before} / {after} / {}", metrics.join(" / ")),

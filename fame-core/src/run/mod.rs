@@ -26,7 +26,6 @@ mod record;
 
 use std::time::Instant;
 
-pub use check::ForwardCheck;
 pub use events::{Event, Observer};
 pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
@@ -38,6 +37,7 @@ use crate::{
     data::{Facts, sweep_drafts},
     store::{FetchEvent, ModelStore},
 };
+use check::Checker;
 use item::Items;
 use keys::Keys;
 use models::RunFiles;
@@ -99,7 +99,8 @@ impl Runner<'_> {
         let on_fetch = |event: &FetchEvent| self.observer.event(&Event::Fetch(event));
         let files = RunFiles { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
         let items = self.index(&files, record)?;
-        let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch);
+        let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
+            .with_operators(self.plan.operators.clone());
         let file = shelf.fetch(&self.plan.manifest)?;
         let auxiliary: Vec<String> =
             self.plan.prepare.iter().flat_map(|s| s.plugin.models()).collect();
@@ -119,7 +120,7 @@ impl Runner<'_> {
         for (name, explainer) in &self.plan.explain {
             explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
         }
-        let check = self.plan.check.as_ref().map(|check| check.plugin.load(&model)).transpose()?;
+        let check = Checker::load(self.plan, &model)?;
         self.lap(record, "load", clock);
         record.model(&model)?;
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Model, Result,
-    contract::{Backend, Files, Models},
+    contract::{Backend, Files, Models, Operators},
     data::sha256_file,
     registry::guard::caught,
     store::{FetchEvent, ModelManifest, ModelStore},
@@ -36,6 +36,7 @@ impl Files for RunFiles<'_> {
 pub struct ModelShelf<'a> {
     store: &'a ModelStore,
     backend: &'a dyn Backend,
+    operators: Operators,
     on_fetch: &'a dyn Fn(&FetchEvent),
     loaded: Mutex<BTreeMap<String, Arc<Model>>>,
 }
@@ -47,7 +48,14 @@ impl<'a> ModelShelf<'a> {
         backend: &'a dyn Backend,
         on_fetch: &'a dyn Fn(&FetchEvent),
     ) -> Self {
-        Self { store, backend, on_fetch, loaded: Mutex::default() }
+        Self { store, backend, operators: Operators::default(), on_fetch, loaded: Mutex::default() }
+    }
+
+    /// The same shelf, whose models are loaded with operators of plugins.
+    #[must_use]
+    pub fn with_operators(mut self, operators: Operators) -> Self {
+        self.operators = operators;
+        self
     }
 
     /// The model file of `manifest`, fetched and verified if need be.
@@ -67,7 +75,14 @@ impl<'a> ModelShelf<'a> {
         let labels =
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let name = manifest.name.clone();
-        let model = Arc::new(Model::load(manifest, file, sha256, labels, self.backend)?);
+        let model = Arc::new(Model::load_with(
+            manifest,
+            file,
+            sha256,
+            labels,
+            self.backend,
+            self.operators.clone(),
+        )?);
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, model.clone());
         Ok(model)
     }

@@ -152,7 +152,8 @@ fn differences(
     Ok(all)
 }
 
-fn root_mean_square(values: &[f32]) -> f32 {
+/// The root mean square of `values`; 1 where it is 0.
+pub(super) fn root_mean_square(values: &[f32]) -> f32 {
     let square: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
     let size = (square / values.len().max(1) as f64).sqrt() as f32;
     if size > 0.0 { size } else { 1.0 }

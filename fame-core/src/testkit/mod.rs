@@ -16,6 +16,7 @@
 //! | metric | [`check_metric`] |
 //! | writer | [`check_writer`]: exactly the files it names |
 //! | backend | [`check_network`]: the conformance suite |
+//! | operator | [`check_operator`]: the same again, cotangents against central differences; [`check_operator_rows`] |
 //!
 //! To explain something, a test needs a network, pictures and a recipe: [`FakeNetwork`] is a small
 //! one with exact gradients, [`model()`] makes a [`Model`] of it, [`picture()`] and [`sample()`]
@@ -42,6 +43,7 @@ mod fakes;
 mod loss;
 mod maps;
 mod network;
+mod operator;
 mod results;
 mod trial;
 mod walk;
@@ -54,13 +56,14 @@ pub use fakes::{FakeLoss, FakePictures, FakeSteps, FakeWalk};
 pub use loss::{GRADIENT_TOLERANCE, STEP, check_loss, check_loss_gradient, targets};
 pub use maps::{check_explainer, check_map_step, check_refuses_constant};
 pub use network::{Fake, FakeNetwork};
+pub use operator::{check_operator, check_operator_rows};
 pub use results::{check_metric, check_writer};
 pub use trial::Trial;
 pub use walk::check_perturbation;
 
 use crate::{
     Error, Explanation, Model, NamedMap, Picture, Preset, Result, Sample, Tensor,
-    contract::{Backend, Dataset, Explainer, Loss, Perturbation},
+    contract::{Backend, Dataset, Explainer, Loss, Operators, Perturbation},
     data::Facts,
     registry::{BuildContext, Built, Contract, Plugin, Registration, Registry},
     store::{ModelManifest, Task},
@@ -317,6 +320,7 @@ pub fn model() -> Result<Model> {
         file: PathBuf::from("fake.onnx"),
         sha256: String::new(),
         labels: (0..CLASSES).map(|k| format!("class {k}")).collect(),
+        operators: Operators::default(),
     })
 }
 

@@ -156,7 +156,7 @@ impl Files {
     fn write(&self, name: &str, model: &ModelProto) -> LoadRequest {
         let file: PathBuf = Path::new(self.0.path()).join(name);
         std::fs::write(&file, model.encode_to_vec()).unwrap();
-        LoadRequest { file, input_shape: None }
+        LoadRequest::new(file)
     }
 }
 

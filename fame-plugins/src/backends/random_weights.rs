@@ -105,7 +105,7 @@ pub(crate) fn load(
     let folder = tempfile::tempdir().map_err(|e| Error::io("create", &std::env::temp_dir(), &e))?;
     let path = folder.path().join(request.file.file_name().unwrap_or_default());
     std::fs::write(&path, redrawn.encode_to_vec()).map_err(|e| Error::io("write", &path, &e))?;
-    backend.load(&LoadRequest { file: path, input_shape: request.input_shape.clone() })
+    backend.load(&LoadRequest { file: path, ..request.clone() })
 }
 
 /// How many layers `file` has in the sense of [`Layers`].

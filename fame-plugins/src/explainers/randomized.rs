@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fame_core::{
-    Error, Explanation, LoadRequest, Model, Result, Sample,
+    Error, Explanation, Model, Result, Sample,
     contract::{Backend, ExplainContext, Explainer},
     data::{Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
@@ -165,10 +165,7 @@ impl Running {
         if let Some(stages) = &*loaded {
             return Ok(stages.clone());
         }
-        let request = LoadRequest {
-            file: model.file.clone(),
-            input_shape: Some(model.network.input_shape().to_vec()),
-        };
+        let request = model.load_request();
         let stage = |n: usize| -> Result<(String, Model)> {
             let (name, layers) = match self.forgetting {
                 Forgetting::Cascading => (format!("last_{n}"), Layers::Last(n)),
@@ -184,6 +181,7 @@ impl Running {
                     file,
                     sha256: model.sha256.clone(),
                     labels: model.labels.clone(),
+                    operators: model.operators.clone(),
                 },
             ))
         };

@@ -260,6 +260,7 @@ mod tests {
                 file: "none".into(),
                 sha256: String::new(),
                 labels: Vec::new(),
+                operators: fame_core::contract::Operators::default(),
             })
         }
     }

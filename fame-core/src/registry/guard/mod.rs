@@ -16,11 +16,13 @@
 #![warn(clippy::missing_trait_methods)]
 
 mod backend;
+mod check;
 mod dataset;
 mod explainer;
 mod loss;
 mod map_step;
 mod metric;
+mod operator;
 mod perturbation;
 mod prepare;
 mod writer;

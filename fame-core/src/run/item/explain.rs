@@ -102,8 +102,8 @@ impl Items<'_> {
         explanation: Explanation,
         record: &mut RunRecord,
     ) -> Result<Explanation> {
-        let Some(second) = &self.check else { return Ok(explanation) };
-        second.check(&self.model, &item.sample, explanation).map_err(|(error, facts)| {
+        let Some(checker) = &self.check else { return Ok(explanation) };
+        checker.check(&self.model, &item.sample, explanation).map_err(|(error, facts)| {
             record.check_failed(&item.item.id, name, facts);
             error
         })

@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use super::{
     Event, ItemStatus, ModelShelf, Observer, RunOptions,
-    check::Second,
+    check::Checker,
     keys::{Inputs, Keys},
     models::RunFiles,
     parts::Parts,
@@ -28,7 +28,7 @@ pub(super) struct Items<'a> {
     pub(super) files: &'a RunFiles<'a>,
     pub(super) shelf: &'a ModelShelf<'a>,
     pub(super) model: Arc<Model>,
-    pub(super) check: Option<Second<'a>>,
+    pub(super) check: Option<Checker<'a>>,
     pub(super) keys: Keys,
     pub(super) parts: Parts,
 }

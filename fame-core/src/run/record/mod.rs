@@ -39,7 +39,9 @@ pub(super) struct RunRecord {
     head: Facts,
     clocks: Facts,
     items: Vec<ItemLine>,
-    /// Forward checks that failed, by item and explainer: the items themselves are not written.
+    /// The name of the recipe's check among the facts of an explanation.
+    check: Option<String>,
+    /// Findings of checks that failed, by item and explainer: the items themselves are not written.
     differing: BTreeMap<String, Facts>,
     /// Every item's place in the data: items end in another order than they begin in.
     order: BTreeMap<String, usize>,
@@ -67,6 +69,7 @@ impl RunRecord {
             head,
             clocks: Facts::new(),
             items: Vec::new(),
+            check: super::check::name(plan),
             differing: BTreeMap::new(),
             order: BTreeMap::new(),
             began: Instant::now(),
@@ -171,9 +174,9 @@ impl RunRecord {
         all.insert("peak_memory_bytes".into(), peak_memory().into());
         if status != "running" {
             let items: Vec<Value> = self.items.iter().map(|i| self.item_value(i)).collect();
-            all.extend(
-                super::check::tally(&items).map(|tally| ("forward_check".to_owned(), tally)),
-            );
+            if let Some(name) = &self.check {
+                all.extend(super::check::tally(name, &items).map(|tally| (name.clone(), tally)));
+            }
             all.insert("items".into(), Value::List(items));
         }
         write_json(&self.out.join("run.json"), &Value::Map(all))
@@ -195,11 +198,11 @@ impl RunRecord {
         if let Some(e) = &line.error {
             about.insert("error".into(), error_value(e));
         }
-        if let Some(found) =
-            self.differing.get(&line.id).filter(|_| line.status == ItemStatus::Failed)
+        if let (Some(check), Some(found)) = (&self.check, self.differing.get(&line.id))
+            && line.status == ItemStatus::Failed
         {
-            let explained = found.iter().map(|(name, check)| {
-                (name.clone(), Value::Map([(super::check::FACT.to_owned(), check.clone())].into()))
+            let explained = found.iter().map(|(name, finding)| {
+                (name.clone(), Value::Map([(check.clone(), finding.clone())].into()))
             });
             about.insert("explanations".into(), Value::Map(explained.collect()));
         }

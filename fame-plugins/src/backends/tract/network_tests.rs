@@ -241,12 +241,11 @@ fn files_that_are_no_models_are_refused() {
     ] {
         let file = folder.path().join(name);
         std::fs::write(&file, bytes).unwrap();
-        let error =
-            super::Tract::default().load(&LoadRequest { file, input_shape: None }).err().unwrap();
+        let error = super::Tract::default().load(&LoadRequest::new(file)).err().unwrap();
         assert_eq!(error.code, "fame::backend::bad_model");
         assert!(error.message.contains(name) && error.help.is_some(), "{error}");
     }
-    let missing = LoadRequest { file: folder.path().join("missing.onnx"), input_shape: None };
+    let missing = LoadRequest::new(folder.path().join("missing.onnx"));
     assert_eq!(super::Tract::default().load(&missing).err().unwrap().code, "fame::io");
 }
 

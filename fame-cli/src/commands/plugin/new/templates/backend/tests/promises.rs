@@ -12,7 +12,7 @@ use scaffold_crate::Scaffold;
 /// The kit's network behind the noise.
 fn network(spec: &str) -> Box<dyn Network> {
     let request =
-        LoadRequest { file: PathBuf::from("net.onnx"), input_shape: Some(vec![3, SIZE, SIZE]) };
+        LoadRequest::new(PathBuf::from("net.onnx")).with_input_shape(vec![3, SIZE, SIZE]);
     build::<dyn Backend>(spec).unwrap().plugin.load(&request).unwrap()
 }
 

@@ -1,0 +1,172 @@
+//! From the text of a recipe to a running part: what a plugin implements, and what helps it.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Contract, Registry};
+use crate::{
+    Preset,
+    data::Value,
+    store::Task,
+    text::{Problem, Spec, parse, scan},
+};
+
+/// A built part of a plan: the plugin, and the parameters that made it, defaults filled in.
+pub struct Built<T: ?Sized> {
+    /// The name in the recipe.
+    pub name: String,
+    /// The running part.
+    pub plugin: Box<T>,
+    /// Every parameter as resolved, for the record.
+    pub parameters: Value,
+}
+
+impl<T: ?Sized> Built<T> {
+    /// Name and parameters, for the record.
+    pub fn record(&self) -> Value {
+        Value::Map([(self.name.clone(), self.parameters.clone())].into())
+    }
+}
+
+/// A plugin's parameters, and how they become a running part. See the [module docs](self).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no plugin for this kind: it does not implement `Plugin<{T}>`",
+    label = "this type does not implement `fame_core::registry::Plugin<{T}>`",
+    note = "`register!(Loss: MyLoss)` needs `impl Plugin<dyn Loss> for MyLoss`; the contract of each kind is in `fame_core::contract`"
+)]
+pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
+    /// The name in recipes: UpperCamel, an identifier.
+    const NAME: &'static str;
+    /// One line.
+    const SUMMARY: &'static str;
+    /// A spec that parses and builds; a generic test makes sure.
+    const EXAMPLE: &'static str;
+    /// The paper or code that defines it; empty when it is our own.
+    const REFERENCE: &'static str = "";
+
+    /// Fills in defaults that depend on the preset or the task, and reports parameters out of range
+    /// through `parts`. What stands in `self` afterwards is what the record shows.
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        let _ = (with, parts);
+    }
+
+    /// Makes the running part. Nested specs are built with [`Parts::build`], which also records
+    /// them. `None` when something was reported that makes building pointless.
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
+}
+
+/// What building may look at.
+#[derive(Clone, Copy)]
+pub struct BuildContext<'a> {
+    /// All known plugins.
+    pub registry: &'a Registry,
+    /// Which published form defaults follow.
+    pub preset: Preset,
+    /// What the explained model is for.
+    pub task: Task,
+    /// The folder relative paths start from: the recipe's.
+    pub folder: &'a Path,
+}
+
+/// Collects problems and nested parts while a plugin is being built.
+pub struct Parts {
+    body: String,
+    problems: Vec<Problem>,
+    nested: Vec<(String, Value)>,
+}
+
+impl Parts {
+    /// Reports parameter `field` unless `good`: "`step` must be above 0."
+    pub fn check(&mut self, field: &str, good: bool, must: &str) {
+        if !good {
+            self.report(field, format!("`{field}` {must}."));
+        }
+    }
+
+    /// Reports a problem with parameter `field`.
+    pub fn report(&mut self, field: &str, message: impl Into<String>) {
+        let span = scan::entries(&self.body, 0)
+            .ok()
+            .and_then(|all| all.into_iter().find(|e| e.key == field))
+            .map_or(0..self.body.len(), |e| e.value_span);
+        self.problems.push(
+            Problem::new("fame::recipe::out_of_range", message, span).with_label("this value"),
+        );
+    }
+
+    /// Builds the nested `spec` that stands in parameter `field`, with `with` (whose preset may
+    /// differ from the outer one). `None` when it has problems; they are reported at their places.
+    pub fn build<T: ?Sized + Contract>(
+        &mut self,
+        field: &str,
+        spec: &Spec,
+        with: &BuildContext<'_>,
+    ) -> Option<Built<T>> {
+        match with.registry.build::<T>(spec, with) {
+            Ok(built) => {
+                self.nested.push((field.to_owned(), built.record()));
+                Some(built)
+            }
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    /// Builds a list of nested specs.
+    pub fn build_all<T: ?Sized + Contract>(
+        &mut self,
+        field: &str,
+        specs: &[Spec],
+        with: &BuildContext<'_>,
+    ) -> Vec<Built<T>> {
+        let mut records = Vec::new();
+        let mut built = Vec::new();
+        for spec in specs {
+            match with.registry.build::<T>(spec, with) {
+                Ok(b) => {
+                    records.push(b.record());
+                    built.push(b);
+                }
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+        self.nested.push((field.to_owned(), Value::List(records)));
+        built
+    }
+
+    /// Replaces what the record says about parameter `field`.
+    pub fn record(&mut self, field: &str, value: Value) {
+        self.nested.push((field.to_owned(), value));
+    }
+}
+
+/// Parses, resolves, checks and builds `P`: from text to a running part.
+pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(
+    body: &str,
+    with: &BuildContext<'_>,
+) -> std::result::Result<Built<T>, Vec<Problem>> {
+    let mut parameters: P = parse(body).map_err(|p| vec![p])?;
+    let mut parts = Parts { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() };
+    parameters.resolve(with, &mut parts);
+    let mut record = Value::of(&parameters);
+    // Building on top of reported problems would only repeat them, but nested specs have news of
+    // their own.
+    let plugin = parameters.build(with, &mut parts);
+    let (true, Some(plugin)) = (parts.problems.is_empty(), plugin) else {
+        if parts.problems.is_empty() {
+            parts.report(
+                "",
+                format!("`{}` was not built and did not say why: a bug in the plugin.", P::NAME),
+            );
+        }
+        return Err(parts.problems);
+    };
+    if let Value::Map(map) = &mut record {
+        map.extend(parts.nested);
+    }
+    Ok(Built { name: P::NAME.to_owned(), plugin, parameters: record })
+}
