@@ -24,7 +24,7 @@ pub trait Contract: Guard {
     fn of(factory: &Factory) -> Option<registration::BuildFn<Self>>;
 }
 
-/// A contract, with the factory that builds plugin `P` for it.
+/// A contract together with the factory that builds plugin `P` for it.
 #[doc(hidden)]
 pub trait FactoryOf<P>: Contract {
     /// The factory.
@@ -36,7 +36,7 @@ macro_rules! kinds {
         $(#[doc = $doc:literal])*
         $kind:ident => $contract:ident, $word:literal, $noun:literal, $plural:literal;
     )*) => {
-        /// What a plugin is for. Each kind has one contract in [`crate::contract`].
+        /// The purpose of a plugin. Each kind has one contract in [`crate::contract`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind {
             $(

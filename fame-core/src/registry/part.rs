@@ -1,4 +1,4 @@
-//! From the text of a recipe to a running part: what a plugin implements, and what helps it.
+//! Parameters as plugins declare them, and the way from a recipe's text to a running part.
 
 use std::path::Path;
 
@@ -57,7 +57,7 @@ pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
 }
 
-/// What building may look at.
+/// The context in which a plugin is built.
 #[derive(Clone, Copy)]
 pub struct BuildContext<'a> {
     /// All known plugins.
@@ -70,7 +70,7 @@ pub struct BuildContext<'a> {
     pub folder: &'a Path,
 }
 
-/// Collects problems and nested parts while a plugin is being built.
+/// The assembly of one plugin: collects its problems and its nested plugins while it is built.
 pub struct Parts {
     body: String,
     problems: Vec<Problem>,

@@ -69,7 +69,7 @@ impl Registration {
         }
     }
 
-    /// What it is for.
+    /// The kind of the plugin.
     pub fn kind(&self) -> Kind {
         self.factory.kind()
     }
@@ -107,7 +107,7 @@ impl Registration {
         (self.schema)(self.origin)
     }
 
-    /// The same from elsewhere.
+    /// The same registration, with another origin.
     pub(crate) fn from(mut self, origin: &'static str) -> Self {
         self.origin = origin;
         self
