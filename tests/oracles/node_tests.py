@@ -45,7 +45,7 @@ DATA |= {op: (0, 2) for op in "ScatterElements ScatterND Scatter".split()}
 DATA |= {"GridSample": (0, 1), "TensorScatter": (0, 1), "DeformConv": (0, 2, 4), "LSTM": (0, 5, 6), "GRU": (0, 5), "RNN": (0, 5)}
 RANDOM = {"Bernoulli", "RandomNormalLike", "RandomUniformLike", "Multinomial"}
 
-SPREAD = 0.01  # of an input's root mean square: the picture moves the values by up to twice this
+SPREAD = 0.01  # of a value, or of the median if it is smaller: the picture moves values by up to thrice this
 DIRECTIONS = 16  # random ones: their relative distance is the gradient's to a fifth or so
 OFF_TARGET, OFF_TARGET_HALF = 0.1, 0.3  # see `target_near`; half floats round by 1e-3 themselves
 # Of ½‖feat − t‖²: an error of 1e-5 in feat is 2e-4 of it. Half floats: 2e-3 are 2 %.
@@ -53,7 +53,6 @@ VALUE, VALUE_HALF = 1e-3, 5e-2
 # f32 against differences that agree with themselves to 1e-4 or better.
 GRADIENT, GRADIENT_HALF = 1e-3, 3e-2
 AGREE = 1e-2  # differences at two steps that are farther apart are no witness: a kink, or rounding
-
 SAME, SAME_HALF = 1e-4, 2e-2  # a witness against the test's own outputs
 
 Run = Callable[[dict[str, np.ndarray]], list]
@@ -269,7 +268,7 @@ def problem_of(case: Case) -> Problem | str:
     side = max(4, math.ceil(math.sqrt(count / 3)))
     picture = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
     at = normalised(picture).reshape(-1)[:count].astype(np.float64)
-    sizes = [np.full(v.size, np.sqrt(np.mean(v.astype(np.float64) ** 2)) or 1) for v in own]
+    sizes = [np.maximum(np.abs(v), np.median(np.abs(v)) or 1) for v in own]
     scales = (SPREAD * np.concatenate(sizes) * rng.uniform(0.5, 1.5, count)).astype(np.float32)
     problem = Problem(
         case.name, case.operator, wrapped(case, side, own_values, scales, cuts), picture, np.zeros(case.expected.size, np.float32),

@@ -41,7 +41,7 @@ OPSET = 17
 
 OFF_TARGET = 0.1  # see `target_near`
 VALUE = 2e-3  # of ½‖feat − t‖²: a logit that is off by 1e-4, as deep f32 networks are, is 2e-3 of it
-GRADIENT = 1e-2  # f32 against f64: ReLUs within rounding of zero take the other side
+GRADIENT = 2e-2  # f32 against f64: ReLUs within rounding of zero take the other side, up to 1e-2 of skresnet18
 EXPORTED = 1e-3  # onnxruntime's f32 logits against PyTorch's f64
 
 
