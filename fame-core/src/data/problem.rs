@@ -14,9 +14,9 @@ pub struct Problem {
     pub code: String,
     /// One sentence.
     pub message: String,
-    /// What to write under the marked characters.
+    /// The words under the marked characters.
     pub label: String,
-    /// What to do, when there is something to say.
+    /// The way out, when there is one to name.
     pub help: Option<String>,
     /// The marked bytes, relative to the text that was parsed.
     pub span: Range<usize>,
@@ -59,7 +59,7 @@ impl Problem {
 /// All problems of one text, with the text.
 #[derive(Clone, Debug)]
 pub struct Problems {
-    /// What was wrong, in one line: `recipe has 5 errors`.
+    /// The finding in one line: `recipe has 5 errors`.
     pub summary: String,
     /// Each problem with the source it points into.
     pub each: Vec<SourcedProblem>,
@@ -69,7 +69,7 @@ pub struct Problems {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcedProblem {
     problem: Problem,
-    /// What the text is called: a file, or "command line".
+    /// Name of the text: a file, or "command line".
     name: String,
     source: String,
     line: usize,

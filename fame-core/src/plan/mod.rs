@@ -31,17 +31,17 @@ pub struct Plan {
     pub manifest: ModelManifest,
     /// The libraries that plugins were loaded from: name, version and hash of each.
     pub plugins: Vec<Value>,
-    /// What runs it.
+    /// The engine that runs the model.
     pub backend: Built<dyn Backend>,
     /// Which published form defaults follow.
     pub preset: Preset,
-    /// Where samples come from.
+    /// The source of the samples.
     pub data: Built<dyn Dataset>,
     /// From decoded picture to network input.
     pub prepare: Vec<Built<dyn PrepareStep>>,
     /// Explainers by the recipe's name.
     pub explain: Vec<(String, Built<dyn Explainer>)>,
-    /// What recomputes a part of every explanation.
+    /// The check that recomputes a part of every explanation, if the recipe has one.
     pub check: Option<Built<ForwardCheck>>,
     /// Metrics.
     pub metrics: Vec<Built<dyn Metric>>,

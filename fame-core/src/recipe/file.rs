@@ -14,7 +14,7 @@ pub struct RecipeFile {
     pub backend: Placed<Spec>,
     /// Which published form defaults follow.
     pub preset: Preset,
-    /// Where samples come from.
+    /// The dataset: the source of the samples.
     pub data: Placed<Spec>,
     /// From decoded picture to network input. Left out: the model manifest's own steps.
     pub prepare: Option<Vec<Placed<Spec>>>,

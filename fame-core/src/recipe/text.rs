@@ -209,10 +209,10 @@ impl Origin {
     }
 }
 
-/// Where an override goes.
-struct Place {
+/// The spot in the recipe that an override replaces.
+struct Spot {
     replace: Range<usize>,
-    /// What must stand before the value when the field is new.
+    /// The text before the value, for a field that is new.
     before: String,
     /// And after it.
     after: &'static str,
@@ -221,7 +221,7 @@ struct Place {
 type NotFound = (String, Range<usize>, Option<String>);
 
 /// Walks `path` from the top of `text`.
-fn find(text: &str, path: &str) -> Result<Place, NotFound> {
+fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
     let keys: Vec<&str> = path.split('.').collect();
     let mut at = scan::skip_blank(text, 0);
     let mut path_at = 0;
@@ -238,7 +238,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
                 && scan::value_end(text, at).is_ok_and(|e| e == at + bare)
                 && !key.is_empty()
             {
-                return Ok(Place {
+                return Ok(Spot {
                     replace: at + bare..at + bare,
                     before: format!("({key}: "),
                     after: ")",
@@ -253,7 +253,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
         let names: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
         match entries.iter().find(|e| e.key == *key) {
             Some(e) if last => {
-                return Ok(Place {
+                return Ok(Spot {
                     replace: e.value_span.clone(),
                     before: String::new(),
                     after: "",
@@ -268,7 +268,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
                 let end =
                     entries.last().map_or_else(|| open_of(text, at) + 1, |e| e.value_span.end);
                 let comma = if entries.is_empty() { "" } else { ", " };
-                return Ok(Place {
+                return Ok(Spot {
                     replace: end..end,
                     before: format!("{comma}{key}: "),
                     after: "",

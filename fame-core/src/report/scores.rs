@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{Interval, Plot, Random, Table, stratified_interval};
 
-/// Which way a quantity is good.
+/// The direction in which a quantity is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     /// The higher, the better.

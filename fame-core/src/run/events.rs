@@ -1,4 +1,4 @@
-//! What an onlooker hears of a run: stages, items, steps, warnings.
+//! The events of a run, for whoever watches it: stages, items, steps, warnings.
 
 use super::ItemStatus;
 use crate::{contract::Progress, registry::guard::caught, store::FetchEvent};
@@ -30,12 +30,12 @@ pub enum Event<'a> {
     Item {
         /// Its id.
         id: &'a str,
-        /// How.
+        /// How it ended.
         status: ItemStatus,
         /// One line of what came out, or the error.
         line: &'a str,
     },
-    /// Something a reader must know.
+    /// A warning that the reader of the results must know.
     Warning(&'a str),
 }
 

@@ -99,7 +99,7 @@ fn explain(error: Error) -> Error {
     }
 }
 
-/// What to do about a wrong checksum.
+/// The way out of a wrong checksum.
 pub(super) const WRONG_CHECKSUM: &str = "Nothing was kept. The registry or something on the way serves another file than the manifest \
 was written for: do not use it before you know why.";
 

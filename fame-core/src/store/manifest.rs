@@ -34,15 +34,15 @@ pub enum Task {
     Other,
 }
 
-/// Where the names of a model's classes are, in the order of its outputs.
+/// The names of a model's classes, in the order of its outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Labels {
-    /// In the manifest itself.
+    /// A list in the manifest itself.
     List(Vec<String>),
-    /// In a JSON file: an array of names, or an object from `"0"`, `"1"`, … to names.
+    /// A JSON file: an array of names, or an object from `"0"`, `"1"`, … to names.
     Json(Source),
-    /// In a text file, one name per line.
+    /// A text file, one name per line.
     Lines(Source),
 }
 
@@ -64,16 +64,16 @@ impl Labels {
     }
 }
 
-/// Everything fame knows about a model before it opens the file.
+/// A model's description: all that fame knows before it opens the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelManifest {
     /// The name recipes use: the stem of the manifest's file name.
     pub name: String,
     /// One line for lists.
     pub summary: String,
-    /// Where the ONNX file comes from.
+    /// Origin of the ONNX file.
     pub source: Source,
-    /// Under which terms, and what is known about the training data.
+    /// Licence of the weights, and what is known about the training data.
     pub licence: String,
     /// What the model was made for.
     pub task: Task,

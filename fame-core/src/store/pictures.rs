@@ -16,11 +16,11 @@ use crate::{
 pub struct PictureManifest {
     /// The name without `picture:`.
     pub name: String,
-    /// Who or what is on it, by whom.
+    /// Subject and author of the picture.
     pub credit: String,
-    /// Under which terms the package gives it.
+    /// Terms under which the package gives it.
     pub rights: String,
-    /// Where it comes from.
+    /// Origin of the picture's file.
     pub source: Source,
 }
 
@@ -35,7 +35,7 @@ struct PictureText {
     file: String,
     sha256: String,
     credit: String,
-    /// Where it differs from the package's.
+    /// Terms of this picture, where they differ from the package's.
     rights: Option<String>,
 }
 

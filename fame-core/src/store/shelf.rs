@@ -25,7 +25,7 @@ impl Shelf {
         }
     }
 
-    /// What errors call the file `relative`.
+    /// The name of the file `relative` in errors.
     pub(super) fn place(&self, relative: &str) -> String {
         self.folder().map_or_else(
             || relative.to_owned(),

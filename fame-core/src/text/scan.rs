@@ -18,10 +18,10 @@ pub struct Entry {
     pub value_span: Range<usize>,
 }
 
-/// Something that is not RON, and where.
+/// A place where the text stops being RON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanError {
-    /// What was expected.
+    /// The thing that should have stood there.
     pub message: String,
     /// Byte offset.
     pub at: usize,

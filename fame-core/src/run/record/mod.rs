@@ -33,7 +33,7 @@ struct ItemLine {
     error: Option<Error>,
 }
 
-/// The run's record while it grows.
+/// The record of a run while it grows.
 pub(super) struct RunRecord {
     out: PathBuf,
     head: Facts,
@@ -92,7 +92,7 @@ impl RunRecord {
         self.save("running", None)
     }
 
-    /// What the dataset says about its list as a whole.
+    /// Notes the number of items and the dataset's remarks on its list as a whole.
     pub(super) fn data(&mut self, items: usize, notes: &[String]) {
         let about = facts([("items", items.into()), ("notes", notes.to_vec().into())]);
         self.head.insert("data".into(), Value::Map(about));
@@ -106,7 +106,7 @@ impl RunRecord {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    /// How an item ended; `computed` names the explanations and measurements that were made now and
+    /// Notes how an item ended; `computed` names the explanations and measurements that were made now and
     /// not restored.
     pub(super) fn item(
         &mut self,
@@ -125,7 +125,7 @@ impl RunRecord {
         });
     }
 
-    /// What the forward check of an explanation found that will not be written.
+    /// Notes the findings of a forward check that failed: its explanation is not written.
     pub(super) fn check_failed(&mut self, id: &str, explainer: &str, found: Facts) {
         self.differing
             .entry(id.to_owned())
@@ -179,7 +179,7 @@ impl RunRecord {
         write_json(&self.out.join("run.json"), &Value::Map(all))
     }
 
-    /// What `item.json` says of an item, and its time.
+    /// An item's entry: its `item.json` without the measurements, how it ended, and its time.
     fn item_value(&self, line: &ItemLine) -> Value {
         let mut about = match read_item(&self.out.join("items").join(&line.id)) {
             Some(Value::Map(m)) if line.status != ItemStatus::Failed => m,
