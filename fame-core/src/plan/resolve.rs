@@ -116,6 +116,8 @@ impl<'a> Resolver<'a> {
         })
     }
 
+    /// The plugin that `spec` names, built; `at` is where the spec starts in the recipe. Its problems
+    /// are noted.
     fn part<T: ?Sized + Contract>(
         &mut self,
         spec: &Spec,
@@ -131,6 +133,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The recipe's check, built, if it can run on this machine.
     fn check(
         &mut self,
         spec: &Placed<Spec>,
@@ -159,6 +162,7 @@ impl<'a> Resolver<'a> {
         self.elsewhere.extend(error.problems);
     }
 
+    /// The manifest that the recipe's `model` means.
     fn manifest(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<ModelManifest> {
         store
             .resolve(&file.model.value, self.folder)

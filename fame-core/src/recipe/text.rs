@@ -26,6 +26,7 @@ struct Piece {
     from: Origin,
 }
 
+/// The place where a piece of the merged text was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Origin {
     /// The file, from this byte on.
@@ -103,6 +104,7 @@ impl RecipeText {
         })
     }
 
+    /// [`RecipeText::set`], with problems placed in the assignment itself.
     fn try_set(&mut self, assignment: &str) -> Result<(), Problem> {
         let whole = 0..assignment.len();
         let problem =
@@ -141,6 +143,7 @@ impl RecipeText {
         Ok(())
     }
 
+    /// Replaces the bytes `at` of the merged text by pieces, each with its origin.
     fn splice(&mut self, at: Range<usize>, new: &[(&str, Origin)]) {
         let mut pieces = self.cut(0..at.start);
         let mut text = self.text[..at.start].to_owned();
@@ -200,6 +203,7 @@ impl RecipeText {
 }
 
 impl Origin {
+    /// The origin `by` bytes later.
     fn advanced(self, by: usize) -> Self {
         match self {
             Origin::File(at) => Origin::File(at + by),
@@ -218,6 +222,7 @@ struct Spot {
     after: &'static str,
 }
 
+/// Message, place in the path, and help, for a path that leads nowhere.
 type NotFound = (String, Range<usize>, Option<String>);
 
 /// Walks `path` from the top of `text`.
@@ -286,10 +291,12 @@ fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
     Err(("the path is empty.".into(), 0..path.len(), None))
 }
 
+/// The offset of the bracket of the value at `at`, behind its name.
 fn open_of(text: &str, at: usize) -> usize {
     scan::skip_blank(text, at + scan::identifier(&text[at..]))
 }
 
+/// Whether the value at `at` is a struct, with or without a name: `Name(…)`.
 fn is_struct(text: &str, at: usize) -> bool {
     text[open_of(text, at)..].starts_with('(')
 }

@@ -63,6 +63,7 @@ impl Keys {
     }
 }
 
+/// The values as JSON texts: two are equal where the values are.
 fn texts(values: impl Iterator<Item = Value>) -> Result<Vec<String>> {
     values.map(|v| serde_json::to_string(&v).map_err(|e| Error::bug(e.to_string()))).collect()
 }

@@ -55,6 +55,7 @@ impl Labels {
         }
     }
 
+    /// Refuses names that cannot be.
     fn check(&self, checks: &mut Checks<'_>) {
         match self {
             Self::List(names) if names.is_empty() => checks.refuse("labels", "is an empty list"),
@@ -91,9 +92,11 @@ pub struct ModelManifest {
     pub(super) folder: Option<PathBuf>,
 }
 
+/// The fields of a manifest.
 const FIELDS: [&str; 8] =
     ["summary", "source", "licence", "task", "input", "prepare", "layers", "labels"];
 
+/// The form of a manifest, for messages.
 const EXAMPLE: &str = "(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)";
 
 impl ModelManifest {
@@ -193,6 +196,7 @@ impl ModelManifest {
     }
 }
 
+/// Refuses aliases and tensors without a name.
 fn check_layers(layers: &BTreeMap<String, String>, checks: &mut Checks<'_>) {
     for (alias, tensor) in layers.iter().filter(|(a, t)| a.is_empty() || t.is_empty()) {
         checks.refuse("layers", format!("has an empty name in `{alias}`: `{tensor}`"));

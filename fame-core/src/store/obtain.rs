@@ -18,6 +18,7 @@ use super::{
 use crate::{Error, Result, data::sha256_file};
 
 impl ModelStore {
+    /// Whether [`ModelStore::obtain`] would need no network.
     pub(super) fn is_source_cached(&self, source: &Source, folder: Option<&Path>) -> bool {
         match source {
             Source::File { path, .. } => folder.map_or_else(
@@ -139,6 +140,7 @@ impl ModelStore {
         Ok(found(false))
     }
 
+    /// Runs a conversion and puts its verified result at `target`.
     fn convert(
         &self,
         input: &Path,
@@ -165,6 +167,7 @@ impl ModelStore {
         cache::publish(&output, target)
     }
 
+    /// Writes a built-in script into the folder `work`: Python reads files.
     fn write_built_in(&self, script: &str, work: &Path) -> Result<PathBuf> {
         let built_in = self.shelves.iter().find_map(|shelf| match shelf {
             Shelf::BuiltIn(files) => files.get(script),

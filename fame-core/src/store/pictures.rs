@@ -24,8 +24,10 @@ pub struct PictureManifest {
     pub source: Source,
 }
 
+/// The fields of a list of pictures.
 const FIELDS: [&str; 3] = ["source", "rights", "pictures"];
 
+/// The form of a list of pictures, for messages.
 const EXAMPLE: &str = "(source: …, rights: …, pictures: {…})";
 
 /// An entry of the field `pictures` as written.
@@ -93,6 +95,7 @@ pub(super) fn parse(place: &str, text: &str) -> Result<Vec<PictureManifest>> {
 /// The code of a picture's name that cannot be.
 const NAME: &str = "fame::model::manifest";
 
+/// The source of a file inside `package`.
 fn inside(package: &Package, file: String, sha256: String) -> Source {
     match package.clone() {
         Package::Npm { package, version, archive_sha256 } => {

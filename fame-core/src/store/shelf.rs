@@ -18,6 +18,7 @@ pub(super) enum Shelf {
 }
 
 impl Shelf {
+    /// The folder, if it is one.
     pub(super) fn folder(&self) -> Option<&Path> {
         match self {
             Self::Folder(folder) => Some(folder),

@@ -205,6 +205,7 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
 }
 
+/// Whether a Python requirement names one version, `numpy==2.4.6`, and nothing else.
 fn is_pinned(requirement: &str) -> bool {
     requirement.split_once("==").is_some_and(|(name, version)| is_plain(name) && is_plain(version))
 }

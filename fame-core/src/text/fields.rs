@@ -65,6 +65,7 @@ impl<'a> Fields<'a> {
         Self { defaults, ..self }
     }
 
+    /// Notes every field that has no meaning or comes twice.
     fn find_unknown_and_repeated(&mut self, names: &[&str]) {
         for (i, e) in self.entries.iter().enumerate() {
             if !names.contains(&e.key.as_str()) {
@@ -87,6 +88,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Notes text behind the closing bracket: it would be ignored, and its author thinks it is not.
     fn find_trailing_text(&mut self) {
         let start = scan::skip_blank(self.text, 0);
         let rest = scan::value_end(self.text, start).map(|end| scan::skip_blank(self.text, end));
@@ -145,6 +147,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The text of a field among the defaults.
     fn default_text(&self, name: &str) -> Option<&'a str> {
         let entries = scan::entries(self.defaults, 0).unwrap_or_default();
         let entry = entries.into_iter().find(|e| e.key == name)?;

@@ -41,6 +41,7 @@ impl Spec {
         Self::read(text, 0)
     }
 
+    /// The spec in `text`, which stands at the offset `at` of what is being parsed.
     fn read(text: &str, at: usize) -> Result<Self, Problem> {
         let start = scan::skip_blank(text, 0);
         let len = scan::identifier(&text[start..]);
@@ -128,6 +129,7 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     result
 }
 
+/// [`parse`], while the text is noted.
 fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let options = ron_options();
     let syntax = |e: ron::error::SpannedError| problem_of(text, &e, "");
@@ -141,6 +143,7 @@ fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     Ok(parsed)
 }
 
+/// The problem that RON's `error` is, at the field `path`: what it marks and what it says.
 fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Problem {
     use ron::Error as E;
     let start = offset_of(text, error.span.start.line, error.span.start.col);

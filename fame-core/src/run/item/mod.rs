@@ -68,6 +68,8 @@ impl Items<'_> {
         self.gather(items)
     }
 
+    /// Takes one batch through all stages: every explainer sees the whole batch at once, because a
+    /// network runs many rows faster than the same rows one by one.
     fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
         let mut open = Vec::new();
         for item in items {
@@ -126,10 +128,12 @@ impl Items<'_> {
         self.options.out.join("items").join(&item.id)
     }
 
+    /// Tells the observer how `item` ended.
     fn ended(&self, item: &ItemRef, status: ItemStatus, line: &str) {
         self.observer.event(&Event::Item { id: &item.id, status, line });
     }
 
+    /// Notes that `item` failed, and removes what an earlier run has left of it.
     fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) {
         // A folder of an earlier recipe must not pass for this run's result.
         let _ = std::fs::remove_dir_all(self.folder(item));

@@ -81,6 +81,7 @@ impl Parts {
         write_whole_from(folder, &path, &encode(part))
     }
 
+    /// The file of an explainer's part for `item`.
     fn path(&self, item: &str, explainer: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(item).join(format!("{}.part", safe_id(explainer))))
     }

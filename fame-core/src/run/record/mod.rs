@@ -47,6 +47,11 @@ pub(super) struct RunRecord {
 }
 
 impl RunRecord {
+    /// Begins the record of `plan` and writes it for the first time: a run that is killed leaves the
+    /// status `running`.
+    ///
+    /// # Errors
+    /// When `run.json` cannot be written.
     pub(super) fn begin(plan: &Plan, options: &RunOptions) -> Result<Self> {
         let recipe = facts([
             ("file", plan.text.name().into()),
@@ -75,6 +80,7 @@ impl RunRecord {
         Ok(record)
     }
 
+    /// Notes the model that was loaded, with the hash of its file.
     pub(super) fn model(&mut self, model: &Model) -> Result<()> {
         let m = &model.manifest;
         let about = facts([
@@ -98,10 +104,12 @@ impl RunRecord {
         self.head.insert("data".into(), Value::Map(about));
     }
 
+    /// Notes the seconds of each stage so far.
     pub(super) fn clocks(&mut self, clocks: Facts) {
         self.clocks = clocks;
     }
 
+    /// Notes the order of the items in the data, which is that of the record.
     pub(super) fn order(&mut self, items: &[ItemRef]) {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
@@ -133,6 +141,10 @@ impl RunRecord {
             .insert(explainer.to_owned(), Value::Map(found));
     }
 
+    /// Writes the record of a run that went through, and all tables.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or a plot cannot be drawn.
     pub(super) fn finish(mut self, plan: &Plan) -> Result<Summary> {
         let order = std::mem::take(&mut self.order);
         self.items.sort_by_key(|i| order.get(&i.id).copied());
@@ -155,10 +167,12 @@ impl RunRecord {
         })
     }
 
+    /// Writes the record of a run that `error` ended.
     pub(super) fn fail(&self, error: &Error) -> Result<()> {
         self.save("failed", Some(error))
     }
 
+    /// Writes `run.json` as it is by now.
     fn save(&self, status: &str, error: Option<&Error>) -> Result<()> {
         let mut all = self.head.clone();
         all.insert("status".into(), status.into());
@@ -207,6 +221,7 @@ impl RunRecord {
     }
 }
 
+/// An error as the record has it.
 fn error_value(e: &Error) -> Value {
     Value::Map(facts([
         ("code", e.code.as_str().into()),
