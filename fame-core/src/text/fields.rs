@@ -23,6 +23,19 @@ pub struct Placed<T> {
 }
 
 /// A file `(name: value, …)`, cut into its fields, and what is wrong with them so far.
+///
+/// ```
+/// use fame_core::text::Fields;
+///
+/// let text = "(name: \"a\", sise: 3, seed: x)";
+/// let mut fields = Fields::cut(text, "plate", &["name", "size", "seed"], "(name: …)").unwrap();
+/// let name = fields.required::<String>("name").unwrap();
+/// assert_eq!((name.value.as_str(), &text[name.span]), ("a", "\"a\""));
+/// assert!(fields.optional::<u64>("seed").is_none());
+/// // Both mistakes are known, each with its characters: `sise` and `x`.
+/// let marked: Vec<&str> = fields.problems.iter().map(|p| &text[p.span.clone()]).collect();
+/// assert_eq!(marked, ["sise", "x"]);
+/// ```
 pub struct Fields<'a> {
     text: &'a str,
     /// The kind of file, for messages: "recipe".
@@ -35,9 +48,9 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Cuts `text`, a file of this `kind` ("recipe") with fields of these names; `example` shows the
-    /// form of such a file. Unknown and repeated fields, and text behind the file's closing bracket,
-    /// are among the problems.
+    /// Cuts `text`, a file of this `kind` ("recipe") with fields of these names; `example` shows
+    /// the form of such a file. Unknown and repeated fields, and text behind the file's closing
+    /// bracket, are among the problems.
     ///
     /// # Errors
     /// Where a bracket, a name or a colon is missing: nothing more can be read then.
@@ -58,8 +71,8 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// The same fields, where those of `defaults` stand in for what the file leaves out: text of the
-    /// same form, `(name: value, …)`.
+    /// The same fields, where those of `defaults` stand in for what the file leaves out: text of
+    /// the same form, `(name: value, …)`.
     #[must_use]
     pub fn with_defaults(self, defaults: &'a str) -> Self {
         Self { defaults, ..self }

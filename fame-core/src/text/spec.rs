@@ -35,6 +35,14 @@ thread_local! {
 impl Spec {
     /// A spec from text, as if a recipe had said it.
     ///
+    /// ```
+    /// # use fame_core::text::Spec;
+    /// let spec = Spec::from_text("Blur(sigma: 2)").unwrap();
+    /// assert_eq!((spec.name.as_str(), spec.body.as_str()), ("Blur", "(sigma: 2)"));
+    /// assert_eq!(Spec::from_text("Blur").unwrap().to_string(), "Blur()");
+    /// assert!(Spec::from_text("\"Blur\"").is_err());
+    /// ```
+    ///
     /// # Errors
     /// When `text` is not `Name` or `Name(…)`.
     pub fn from_text(text: &str) -> Result<Self, Problem> {

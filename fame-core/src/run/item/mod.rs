@@ -1,4 +1,12 @@
 //! The items of a run, a batch at a time: load and prepare, explain, measure, write.
+//!
+//! ```text
+//! ItemRef ─▶ open ─▶ OpenItem ─▶ explain (by each explainer, whole batch) ─▶ close ─▶ items/<id>/
+//!             │                    │ restored from a part, or new                │
+//!             └▶ kept: the folder  └▶ measure: what no part holds                └▶ compare, write
+//! ```
+//!
+//! An item that fails anywhere leaves the batch; the others go on.
 
 mod explain;
 mod measure;

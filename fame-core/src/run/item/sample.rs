@@ -20,8 +20,8 @@ impl Items<'_> {
     /// Takes one picture through the recipe's prepare steps.
     ///
     /// # Errors
-    /// The first step that fails; `fame::prepare::wrong_size` when the last one leaves another size than
-    /// the model takes.
+    /// The first step that fails; `fame::prepare::wrong_size` when the last one leaves another size
+    /// than the model takes.
     fn prepare(&self, role: &str, mut picture: Picture) -> Result<Picture> {
         let input = &self.model.manifest.input;
         let input_size = (input.height, input.width);

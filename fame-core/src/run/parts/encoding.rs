@@ -1,5 +1,15 @@
 //! A part as bytes.
 //!
+//! ```text
+//! magic    8 bytes, the format and its version
+//! head     one value: key, warnings, facts, the maps without their numbers, measurements
+//! tensors  for each map in order: raw, then finished; f32, little-endian, shapes as in the head
+//! ```
+//!
+//! A value is one byte for its kind and what it takes; texts, lists and maps begin with their
+//! length, eight bytes. A file that ends early, goes on, or lies about a length is no part: it is
+//! computed again.
+//!
 //! Ours alone and binary, because a restored explanation must give the same bytes again: JSON would
 //! round its numbers and forget a NaN.
 

@@ -1,4 +1,17 @@
 //! The record of a run, `run.json`: what was asked, with what, and what came out.
+//!
+//! ```text
+//! fame_version, recipe, plan    what was asked: the recipe's text, its overrides, all resolved
+//! machine, model, data          with what: system, the model file's hash, the dataset's remarks
+//! status                        running, complete, incomplete or failed
+//! error                         why a failed run ended
+//! timings_seconds               by stage, and in all
+//! peak_memory_bytes             the most that this process has held, where the system says
+//! items                         each item's record without its measurements, status and seconds
+//! ```
+//!
+//! It is written at the beginning, when the model is loaded and at the end, each time whole or not
+//! at all: a run that was killed leaves the status `running`.
 
 mod item;
 mod machine;
@@ -47,8 +60,8 @@ pub(super) struct RunRecord {
 }
 
 impl RunRecord {
-    /// Begins the record of `plan` and writes it for the first time: a run that is killed leaves the
-    /// status `running`.
+    /// Begins the record of `plan` and writes it for the first time: a run that is killed leaves
+    /// the status `running`.
     ///
     /// # Errors
     /// When `run.json` cannot be written.
@@ -114,8 +127,8 @@ impl RunRecord {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    /// Notes how an item ended; `computed` names the explanations and measurements that were made now and
-    /// not restored.
+    /// Notes how an item ended; `computed` names the explanations and measurements that were made
+    /// now and not restored.
     pub(super) fn item(
         &mut self,
         id: &str,
