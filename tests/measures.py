@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Figures about the shape of the source: python3 tests/measures.py [FOLDER]
 
-Counts what a reader feels: files and lines of every room, the longest file and function, how much of
-fame-core is documentation, lines that are too wide, rooms in circles, and blocks that stand twice.
-Needs Python only. FOLDER is a checkout, this one by default; two of them can be compared with diff.
+Counts what a reader feels: files and lines of every room, the longest file and function, how much
+of fame-core is documentation, lines that are too wide, rooms in circles, and blocks that stand
+twice. Needs Python only. FOLDER is a checkout, this one by default; two of them can be compared with diff.
 """
 
 import re
@@ -23,10 +23,10 @@ def rust_files(folder):
 
 def blank_out(text):
     """The text with comments, strings and characters replaced by spaces; line breaks stay."""
-    pattern = re.compile(
-        r"""//[^\n]*|/\*.*?\*/|b?r(?P<h>\#*)".*?"(?P=h)|b?"(?:\\.|[^"\\])*"|'(?:\\[^\n]{1,8}?|[^\\'\n])'""",
-        re.DOTALL,
-    )
+    comment = r"//[^\n]*|/\*.*?\*/"
+    string = r'b?r(?P<h>\#*)".*?"(?P=h)|b?"(?:\\.|[^"\\])*"'
+    character = r"'(?:\\[^\n]{1,8}?|[^\\'\n])'"
+    pattern = re.compile(f"{comment}|{string}|{character}", re.DOTALL)
     return pattern.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
 
 
@@ -64,8 +64,8 @@ def functions(code):
 
 
 def doc_share(files, tests=True):
-    """The share of lines beginning with /// or //! in the lines that are not blank; without `tests`,
-    their files and modules are left out."""
+    """The lines beginning with /// or //!, and the lines that are not blank; without `tests`, their
+    files and modules are left out."""
     doc = total = 0
     for path in files:
         text = path.read_text()
@@ -79,6 +79,10 @@ def doc_share(files, tests=True):
             total += bool(line)
             doc += line.startswith(("///", "//!"))
     return doc, total
+
+
+def height(path):
+    return len(path.read_text().splitlines())
 
 
 def is_test(path):
@@ -99,7 +103,7 @@ def rooms(crate):
 
 
 def circles(core):
-    """The rooms of fame-core that can be reached from themselves; see tests/structure/circles.rs."""
+    """The rooms of fame-core that lead back to themselves; see tests/structure/circles.rs."""
     source = core / "src"
     files = [p for p in rust_files(source) if p.stem != "tests"]
     code = {p: without_tests(blank_out(p.read_text())) for p in files}
@@ -175,7 +179,8 @@ def duplicates(files):
             text = line.strip()
             if re.match(r"(pub(\(\w+\))? )?use ", text):
                 inside_use = True
-            if not (inside_use or not text or text.startswith("//") or re.fullmatch(r"[\W_]+", text)):
+            says_nothing = not text or text.startswith("//") or re.fullmatch(r"[\W_]+", text)
+            if not (inside_use or says_nothing):
                 lines.append((path, n, text))
             inside_use = inside_use and not text.endswith(";")
         lines.append((path, None, object()))
@@ -206,36 +211,39 @@ def main():
     for name in CRATES:
         print(f"{name}")
         for place, files in sorted(rooms(root / name).items()):
-            lines = sum(len(p.read_text().splitlines()) for p in files)
-            longest = max(files, key=lambda p: len(p.read_text().splitlines()))
-            most = len(longest.read_text().splitlines())
-            print(f"  {place:<14} {len(files):>3} files {lines:>6} lines, longest {longest.name} {most}")
+            longest = max(files, key=height)
+            print(
+                f"  {place:<14} {len(files):>3} files {sum(map(height, files)):>6} lines,"
+                f" longest {longest.name} {height(longest)}"
+            )
             everything += files
     code = [p for p in everything if not is_test(p.relative_to(root))]
 
-    by_length = sorted(everything, key=lambda p: -len(p.read_text().splitlines()))
     print("longest files")
-    for path in by_length[:5]:
-        print(f"  {len(path.read_text().splitlines()):>4} {path.relative_to(root)}")
-    print(f"  {sum(len(p.read_text().splitlines()) > 300 for p in everything)} files of more than 300 lines")
+    for path in sorted(everything, key=height, reverse=True)[:5]:
+        print(f"  {height(path):>4} {path.relative_to(root)}")
+    print(f"  {sum(height(p) > 300 for p in everything)} files of more than 300 lines")
 
     bodies = []
     for path in code:
         blanked = without_tests(blank_out(path.read_text()))
-        bodies += [(n, f"{path.relative_to(root)}:{line} {name}") for name, line, n in functions(blanked)]
+        for name, line, n in functions(blanked):
+            bodies.append((n, f"{path.relative_to(root)}:{line} {name}"))
     bodies.sort(key=lambda body: (-body[0], body[1]))
     print("longest functions, tests apart")
     for n, where in bodies[:5]:
         print(f"  {n:>4} {where}")
     lengths = sorted(n for n, _ in bodies)
-    print(f"  median {lengths[len(lengths) // 2]} of {len(lengths)}, {sum(n > 60 for n in lengths)} over 60")
+    over = sum(n > 60 for n in lengths)
+    print(f"  median {lengths[len(lengths) // 2]} of {len(lengths)}, {over} over 60")
 
     print("documentation")
     core = root / "fame-core" / "src"
+    no_tests = [p for p in rust_files(core) if not is_test(p.relative_to(core))]
     for label, files, tests in [
         ("fame-core/src/contract", rust_files(core / "contract"), True),
         ("fame-core", rust_files(core), True),
-        ("fame-core, tests apart", [p for p in rust_files(core) if not is_test(p.relative_to(core))], False),
+        ("fame-core, tests apart", no_tests, False),
     ]:
         doc, total = doc_share(files, tests)
         print(f"  {label}: {100 * doc / total:.1f} % ({doc} of {total} lines)")

@@ -10,7 +10,7 @@ use fame_core::{
     store::FetchEvent,
 };
 
-/// How often a running explanation says how far it is.
+/// Time between two reports of a running explanation.
 const EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Lines {

@@ -33,6 +33,17 @@ impl Error {
 
     /// An error about the text of `what` ("manifest `net.ron`"): the message lists `problems`, each
     /// with line and column.
+    ///
+    /// ```
+    /// use fame_core::{Error, text::{Problem, SourcedProblem}};
+    ///
+    /// let text = "(size: 0)";
+    /// let problem = Problem::new("my::size", "a size of 0 holds nothing.", 7..8);
+    /// let each = vec![SourcedProblem::new(problem, "net.ron", text)];
+    /// let error = Error::in_text("my::invalid", "`net.ron`", each);
+    /// assert_eq!(error.message, "`net.ron` has 1 error:\n  1:8: a size of 0 holds nothing.");
+    /// assert_eq!(error.summary(), "`net.ron` has 1 error");
+    /// ```
     pub fn in_text(code: impl Into<String>, what: &str, problems: Vec<SourcedProblem>) -> Self {
         let mut message = format!(
             "{what} has {} error{}:",

@@ -111,7 +111,7 @@ impl Draft {
         Ok(Self { folder, place: place.to_owned() })
     }
 
-    /// Where to write.
+    /// The folder to write into.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

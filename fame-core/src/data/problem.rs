@@ -1,4 +1,5 @@
-//! Errors with a place in a text: message, marked characters, label, help; and many of them at once.
+//! Errors with a place in a text: message, marked characters, label, help; and many of them at
+//! once.
 
 use std::{fmt, ops::Range};
 
@@ -6,17 +7,17 @@ use miette::{
     Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents,
 };
 
-/// A mistake in a piece of RON text, with the characters it marks. Plain data: it crosses the plugin
-/// line.
+/// A mistake in a piece of RON text, with the characters it marks. Plain data: it crosses the
+/// plugin line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Stable code, `fame::recipe::unknown_field`.
     pub code: String,
     /// One sentence.
     pub message: String,
-    /// What to write under the marked characters.
+    /// The words under the marked characters.
     pub label: String,
-    /// What to do, when there is something to say.
+    /// The way out, when there is one to name.
     pub help: Option<String>,
     /// The marked bytes, relative to the text that was parsed.
     pub span: Range<usize>,
@@ -59,7 +60,7 @@ impl Problem {
 /// All problems of one text, with the text.
 #[derive(Clone, Debug)]
 pub struct Problems {
-    /// What was wrong, in one line: `recipe has 5 errors`.
+    /// The finding in one line: `recipe has 5 errors`.
     pub summary: String,
     /// Each problem with the source it points into.
     pub each: Vec<SourcedProblem>,
@@ -69,7 +70,7 @@ pub struct Problems {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourcedProblem {
     problem: Problem,
-    /// What the text is called: a file, or "command line".
+    /// Name of the text: a file, or "command line".
     name: String,
     source: String,
     line: usize,
@@ -179,6 +180,13 @@ fn window(source: &str, span: &mut Range<usize>) -> Option<String> {
 }
 
 /// The byte offset of a 1-based line and column; columns count characters, as RON's do.
+///
+/// ```
+/// # use fame_core::text::{line_column, offset_of};
+/// let text = "é = 1\nb = 2";
+/// assert_eq!(&text[offset_of(text, 2, 5)..], "2");
+/// assert_eq!(line_column(text, text.len() - 1), (2, 5));
+/// ```
 pub fn offset_of(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let rest = &text[start.min(text.len())..];

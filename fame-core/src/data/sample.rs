@@ -24,7 +24,7 @@ pub struct Picture {
     /// Known points and regions, in coordinates of the picture as decoded; [`Picture::map_point`]
     /// takes them along.
     pub annotations: Vec<Annotation>,
-    /// What the prepare steps found and did, for the record.
+    /// Facts for the record: findings and doings of the prepare steps.
     pub facts: Facts,
 }
 
@@ -69,7 +69,7 @@ impl Picture {
 /// an outline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
-    /// What it is, such as `landmarks`.
+    /// Name of the annotation, such as `landmarks`.
     pub name: String,
     /// Its label, where there is one.
     pub label: Option<String>,
@@ -91,7 +91,7 @@ impl Affine {
         Self([sx, 0.0, dx, 0.0, sy, dy])
     }
 
-    /// Where `point` goes.
+    /// The image of `point`.
     pub fn apply(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let [a, b, c, d, e, f] = self.0;
         let (x, y) = (f64::from(x), f64::from(y));

@@ -53,6 +53,7 @@ impl Resolver<'_> {
     }
 }
 
+/// The error of a file that is not there, with the nearest name beside it.
 fn missing_file(file: &str, folder: &Path) -> Error {
     let path = folder.join(file);
     let error =

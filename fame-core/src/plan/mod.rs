@@ -1,5 +1,17 @@
 //! The plan: a recipe with every name resolved and every parameter checked, before anything is
 //! computed.
+//!
+//! Resolving goes through the recipe once and collects problems instead of stopping:
+//!
+//! 1. The recipe is cut into its fields; each is read by itself.
+//! 2. Its plugin libraries are loaded, so that the registry knows their names. A library that is
+//!    refused is one problem; the names that only it knows are not reported as well.
+//! 3. The model's name becomes a manifest. What is wrong with a manifest is shown in the manifest's
+//!    own text, behind the recipe's problems.
+//! 4. Every spec becomes a running part, its parameters checked, nested specs included.
+//! 5. Files, auxiliary models and the backend are asked for, without reading or starting them.
+//!
+//! Only a recipe without a problem becomes a [`Plan`].
 
 mod files;
 mod problems;
@@ -30,19 +42,19 @@ pub struct Plan {
     pub manifest: ModelManifest,
     /// The libraries that plugins were loaded from: name, version and hash of each.
     pub plugins: Vec<Value>,
-    /// What runs it.
+    /// The engine that runs the model.
     pub backend: Built<dyn Backend>,
     /// The operators of plugins that models are loaded with.
     pub operators: Operators,
     /// Which published form defaults follow.
     pub preset: Preset,
-    /// Where samples come from.
+    /// The source of the samples.
     pub data: Built<dyn Dataset>,
     /// From decoded picture to network input.
     pub prepare: Vec<Built<dyn PrepareStep>>,
     /// Explainers by the recipe's name.
     pub explain: Vec<(String, Built<dyn Explainer>)>,
-    /// What recomputes a part of every explanation.
+    /// The check that recomputes a part of every explanation, if the recipe has one.
     pub check: Option<Built<dyn Check>>,
     /// Metrics.
     pub metrics: Vec<Built<dyn Metric>>,

@@ -9,8 +9,8 @@ use crate::{
 /// The label of a plugin in `plugins` that was not loaded.
 pub(super) const REFUSED: &str = "this plugin is not loaded";
 
-/// The `problems` without the names that nobody knows because the plugin that brings them was refused: that is
-/// reported already.
+/// The `problems` without the names that nobody knows because the plugin that brings them was
+/// refused: that is reported already.
 pub(super) fn without_echoes(mut problems: Vec<Problem>) -> Vec<Problem> {
     if problems.iter().any(|p| p.label == REFUSED) {
         problems.retain(|p| p.code != UNKNOWN_PLUGIN);
@@ -18,8 +18,8 @@ pub(super) fn without_echoes(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-/// All problems of a recipe, sorted by place, and after them those `elsewhere`: in the manifests that
-/// it names.
+/// All problems of a recipe, sorted by place, and after them those `elsewhere`: in the manifests
+/// that it names.
 pub(super) fn report(
     text: &RecipeText,
     mut problems: Vec<Problem>,

@@ -124,6 +124,8 @@ impl<'a> Resolver<'a> {
         })
     }
 
+    /// The plugin that `spec` names, built; `at` is where the spec starts in the recipe. Its
+    /// problems are noted.
     fn part<T: ?Sized + Contract>(
         &mut self,
         spec: &Spec,
@@ -139,6 +141,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The recipe's check, built, if it can run on this machine.
     fn check(&mut self, spec: &Placed<Spec>, with: &BuildContext<'_>) -> Option<Built<dyn Check>> {
         let check = self.part::<dyn Check>(&spec.value, spec.span.start, with)?;
         if let Err(e) = check.plugin.can_run() {
@@ -147,8 +150,8 @@ impl<'a> Resolver<'a> {
         Some(check)
     }
 
-    /// Notes `error` at the characters that brought it about. What is wrong in another text is shown
-    /// there.
+    /// Notes `error` at the characters that brought it about. What is wrong in another text is
+    /// shown there.
     pub(super) fn error_at(&mut self, error: Error, span: &Range<usize>) {
         let message =
             if error.problems.is_empty() { error.message } else { format!("{}.", error.summary()) };
@@ -156,6 +159,7 @@ impl<'a> Resolver<'a> {
         self.elsewhere.extend(error.problems);
     }
 
+    /// The manifest that the recipe's `model` means.
     fn manifest(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<ModelManifest> {
         store
             .resolve(&file.model.value, self.folder)

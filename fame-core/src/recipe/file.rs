@@ -14,7 +14,7 @@ pub struct RecipeFile {
     pub backend: Placed<Spec>,
     /// Which published form defaults follow.
     pub preset: Preset,
-    /// Where samples come from.
+    /// The dataset: the source of the samples.
     pub data: Placed<Spec>,
     /// From decoded picture to network input. Left out: the model manifest's own steps.
     pub prepare: Option<Vec<Placed<Spec>>>,
@@ -38,11 +38,13 @@ pub struct RecipeFile {
     pub out: Option<String>,
 }
 
+/// The fields of a recipe.
 const FIELDS: [&str; 13] = [
     "model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics",
     "write", "seed", "parts", "out",
 ];
 
+/// The form of a recipe, for messages.
 const EXAMPLE: &str = "(model: …, data: …, explain: {…})";
 
 impl RecipeFile {
@@ -78,6 +80,7 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
+    /// The recipe, if all that it needs could be read.
     fn file(&mut self) -> Option<RecipeFile> {
         let model = self.fields.required::<String>("model");
         let data = self.fields.required::<Spec>("data");
@@ -111,6 +114,7 @@ impl Cut<'_> {
         })
     }
 
+    /// The values of a field that is a list.
     fn list<T: DeserializeOwned>(&mut self, name: &str) -> Option<Vec<Placed<T>>> {
         let what = if name == "plugins" {
             "a list of files: [\"libmy_plugin.so\", …]"
@@ -120,6 +124,7 @@ impl Cut<'_> {
         self.fields.list(name, what)
     }
 
+    /// The explainers by name. A name becomes part of file names, so it must be fit for one.
     fn explainers(&mut self) -> Option<Vec<(String, Placed<Spec>)>> {
         if self.fields.entry("explain").is_none() {
             return self.fields.required::<Spec>("explain").map(|_| Vec::new());

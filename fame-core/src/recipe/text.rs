@@ -26,6 +26,7 @@ struct Piece {
     from: Origin,
 }
 
+/// The place where a piece of the merged text was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Origin {
     /// The file, from this byte on.
@@ -103,6 +104,7 @@ impl RecipeText {
         })
     }
 
+    /// [`RecipeText::set`], with problems placed in the assignment itself.
     fn try_set(&mut self, assignment: &str) -> Result<(), Problem> {
         let whole = 0..assignment.len();
         let problem =
@@ -141,6 +143,7 @@ impl RecipeText {
         Ok(())
     }
 
+    /// Replaces the bytes `at` of the merged text by pieces, each with its origin.
     fn splice(&mut self, at: Range<usize>, new: &[(&str, Origin)]) {
         let mut pieces = self.cut(0..at.start);
         let mut text = self.text[..at.start].to_owned();
@@ -200,6 +203,7 @@ impl RecipeText {
 }
 
 impl Origin {
+    /// The origin `by` bytes later.
     fn advanced(self, by: usize) -> Self {
         match self {
             Origin::File(at) => Origin::File(at + by),
@@ -209,19 +213,20 @@ impl Origin {
     }
 }
 
-/// Where an override goes.
-struct Place {
+/// The spot in the recipe that an override replaces.
+struct Spot {
     replace: Range<usize>,
-    /// What must stand before the value when the field is new.
+    /// The text before the value, for a field that is new.
     before: String,
     /// And after it.
     after: &'static str,
 }
 
+/// Message, place in the path, and help, for a path that leads nowhere.
 type NotFound = (String, Range<usize>, Option<String>);
 
 /// Walks `path` from the top of `text`.
-fn find(text: &str, path: &str) -> Result<Place, NotFound> {
+fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
     let keys: Vec<&str> = path.split('.').collect();
     let mut at = scan::skip_blank(text, 0);
     let mut path_at = 0;
@@ -238,7 +243,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
                 && scan::value_end(text, at).is_ok_and(|e| e == at + bare)
                 && !key.is_empty()
             {
-                return Ok(Place {
+                return Ok(Spot {
                     replace: at + bare..at + bare,
                     before: format!("({key}: "),
                     after: ")",
@@ -253,7 +258,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
         let names: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
         match entries.iter().find(|e| e.key == *key) {
             Some(e) if last => {
-                return Ok(Place {
+                return Ok(Spot {
                     replace: e.value_span.clone(),
                     before: String::new(),
                     after: "",
@@ -268,7 +273,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
                 let end =
                     entries.last().map_or_else(|| open_of(text, at) + 1, |e| e.value_span.end);
                 let comma = if entries.is_empty() { "" } else { ", " };
-                return Ok(Place {
+                return Ok(Spot {
                     replace: end..end,
                     before: format!("{comma}{key}: "),
                     after: "",
@@ -286,10 +291,12 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
     Err(("the path is empty.".into(), 0..path.len(), None))
 }
 
+/// The offset of the bracket of the value at `at`, behind its name.
 fn open_of(text: &str, at: usize) -> usize {
     scan::skip_blank(text, at + scan::identifier(&text[at..]))
 }
 
+/// Whether the value at `at` is a struct, with or without a name: `Name(…)`.
 fn is_struct(text: &str, at: usize) -> bool {
     text[open_of(text, at)..].starts_with('(')
 }

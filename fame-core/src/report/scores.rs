@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{Interval, Plot, Random, Table, stratified_interval};
 
-/// Which way a quantity is good.
+/// The direction in which a quantity is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     /// The higher, the better.
@@ -100,6 +100,7 @@ impl Scores {
         Some(items.iter().map(|(item, (sum, count))| (item.as_str(), sum / count)).collect())
     }
 
+    /// The mean of a column for an explainer, with its interval.
     fn mean(&self, explainer: usize, column: usize) -> Option<Interval> {
         let of = self.of(explainer, column)?;
         let strata: Vec<usize> =
@@ -149,6 +150,7 @@ impl Scores {
         }
     }
 
+    /// A plot for every quantity that was measured at several parameters.
     fn plots(&self, name: &str, means: &[Vec<Option<Interval>>]) -> Vec<Plot> {
         let mut quantities: Vec<(&str, Vec<(usize, f64)>)> = Vec::new();
         for (c, (column, _)) in self.columns.iter().enumerate() {

@@ -74,7 +74,7 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Cells, as many in each row as there are columns.
     pub rows: Vec<Vec<String>>,
-    /// What a reader must know, below it.
+    /// Remarks for the reader, below the table.
     pub notes: Vec<String>,
     /// Curves that belong to it.
     pub plots: Vec<Plot>,

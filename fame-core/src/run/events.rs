@@ -1,4 +1,8 @@
-//! What an onlooker hears of a run: stages, items, steps, warnings.
+//! The events of a run, for whoever watches it: stages, items, steps, warnings.
+//!
+//! Their order is: a stage (`fetch`, with its fetches; `load`; `explain`), the number of items,
+//! then for each batch the steps of its explainers, its warnings, and the end of each of its items.
+//! Nothing that an observer does can fail a run.
 
 use super::ItemStatus;
 use crate::{contract::Progress, registry::guard::caught, store::FetchEvent};
@@ -30,12 +34,12 @@ pub enum Event<'a> {
     Item {
         /// Its id.
         id: &'a str,
-        /// How.
+        /// How it ended.
         status: ItemStatus,
         /// One line of what came out, or the error.
         line: &'a str,
     },
-    /// Something a reader must know.
+    /// A warning that the reader of the results must know.
     Warning(&'a str),
 }
 

@@ -1,4 +1,15 @@
 //! Keys: hashes of everything that determines what a run writes, so that nothing is done twice.
+//!
+//! There are three sorts, each the hash of a text that names what it depends on:
+//!
+//! | key | of | depends on |
+//! | --- | --- | --- |
+//! | item | a finished folder | all of the below, every explainer, metric and writer |
+//! | explanation | a part | this version of fame, the models by their hashes, plugins, backend, data, preparation, check, seed; the one explainer; the item's files |
+//! | metric | measurements in a part | the metric's parameters, without those that only its tables read |
+//!
+//! A key never depends on a path of this machine, a clock, the output folder, or on which other
+//! items are in the run: so the same work is found again from anywhere.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -66,6 +77,7 @@ impl Keys {
     }
 }
 
+/// The values as JSON texts: two are equal where the values are.
 fn texts(values: impl Iterator<Item = Value>) -> Result<Vec<String>> {
     values.map(|v| serde_json::to_string(&v).map_err(|e| Error::bug(e.to_string()))).collect()
 }

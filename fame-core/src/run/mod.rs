@@ -84,6 +84,7 @@ pub fn run(
     }
 }
 
+/// A run from its first fetch to its last item.
 struct Runner<'a> {
     plan: &'a Plan,
     store: &'a ModelStore,
@@ -93,6 +94,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
+    /// Goes through the stages: fetch, load, explain. Each of them is timed.
     fn run(mut self, record: &mut RunRecord) -> Result<()> {
         self.observer.event(&Event::Stage("fetch"));
         let clock = Instant::now();
@@ -159,11 +161,17 @@ impl Runner<'_> {
         self.select(all)
     }
 
+    /// Notes the time that a stage took, since `clock`.
     fn lap(&mut self, record: &mut RunRecord, stage: &str, clock: Instant) {
         self.clocks.insert(stage.to_owned(), clock.elapsed().as_secs_f64().into());
         record.clocks(self.clocks.clone());
     }
 
+    /// The items that the options ask for.
+    ///
+    /// # Errors
+    /// `fame::run::unknown_item` for an id that the data does not have; `fame::run::no_items` when
+    /// none is left.
     fn select(&self, mut items: Vec<ItemRef>) -> Result<Vec<ItemRef>> {
         let ids: Vec<&str> = items.iter().map(|i| i.id.as_str()).collect();
         for wanted in &self.options.only {

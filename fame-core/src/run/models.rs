@@ -103,6 +103,7 @@ impl Models for ModelShelf<'_> {
 }
 
 impl ModelShelf<'_> {
+    /// The model called `name`: from the shelf, or loaded now.
     fn get(&self, name: &str) -> Result<Arc<Model>> {
         if let Some(model) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(model.clone());

@@ -1,4 +1,4 @@
-//! What a run is told beside its recipe.
+//! The choices for one run that are not in its recipe.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What an onlooker hears of a fetch.
+//! The events of a fetch, for whoever watches it.
 
 use std::path::PathBuf;
 
@@ -12,19 +12,19 @@ pub(super) type Watcher<'a> = &'a mut dyn FnMut(FetchEvent);
 pub enum FetchEvent {
     /// A client begins to download.
     Started {
-        /// What: `name version`.
+        /// The package: `name version`.
         what: String,
         /// The client that is run.
         tool: Tool,
     },
     /// Another process is fetching the same thing; this one waits for it.
     Waiting {
-        /// What is waited for.
+        /// The thing that is waited for.
         what: String,
     },
     /// A checksum is computed.
     Verifying {
-        /// Of what.
+        /// The thing whose checksum it is.
         what: String,
         /// The size of the file.
         bytes: u64,

@@ -85,6 +85,7 @@ fn ask_for(command: &mut Command, package: &Package, work: &Path, into: &Path) -
     Ok(())
 }
 
+/// The way out of a failed download.
 const TRY_AGAIN: &str = "Check the network connection and the client's own settings (registry, proxy), then try again. \
 What is cached once is never downloaded again.";
 
@@ -99,10 +100,11 @@ fn explain(error: Error) -> Error {
     }
 }
 
-/// What to do about a wrong checksum.
+/// The way out of a wrong checksum.
 pub(super) const WRONG_CHECKSUM: &str = "Nothing was kept. The registry or something on the way serves another file than the manifest \
 was written for: do not use it before you know why.";
 
+/// The archive in `folder`; `None` where there is none or more than one.
 fn only_file(folder: &Path) -> Result<Option<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(|error| Error::io("read", folder, &error))?;
     let mut files: Vec<PathBuf> = entries

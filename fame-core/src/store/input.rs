@@ -45,6 +45,7 @@ pub(super) struct InputText {
 }
 
 impl InputText {
+    /// The convention, with one number per channel.
     pub(super) fn resolve(self) -> InputConvention {
         let (channels, height, width) = self.size;
         let (mean, std) = (self.mean.resolve(self.order), self.std.resolve(self.order));
@@ -59,6 +60,7 @@ enum PerChannel {
 }
 
 impl PerChannel {
+    /// One number per channel of `order`.
     fn resolve(self, order: ChannelOrder) -> Vec<f32> {
         match self {
             Self::All(value) => vec![value; order.channels()],

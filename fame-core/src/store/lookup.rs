@@ -252,6 +252,7 @@ impl ModelStore {
         self.picture_entry(name).map(|_| ())
     }
 
+    /// The manifest of the picture called `name`.
     fn picture_entry(&self, name: &str) -> Result<PictureManifest> {
         let pictures = self.pictures()?;
         let names: Vec<String> = pictures.iter().map(|picture| picture.name.clone()).collect();
@@ -272,6 +273,7 @@ impl ModelStore {
     }
 }
 
+/// The error of an ONNX file without its manifest.
 fn no_manifest(model: &Path, ron: &Path) -> Error {
     Error::new("fame::model::no_manifest", format!("`{}` has no manifest: there is no file `{}`.", model.display(), ron.display()))
         .with_help(

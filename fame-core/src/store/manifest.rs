@@ -34,15 +34,15 @@ pub enum Task {
     Other,
 }
 
-/// Where the names of a model's classes are, in the order of its outputs.
+/// The names of a model's classes, in the order of its outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Labels {
-    /// In the manifest itself.
+    /// A list in the manifest itself.
     List(Vec<String>),
-    /// In a JSON file: an array of names, or an object from `"0"`, `"1"`, … to names.
+    /// A JSON file: an array of names, or an object from `"0"`, `"1"`, … to names.
     Json(Source),
-    /// In a text file, one name per line.
+    /// A text file, one name per line.
     Lines(Source),
 }
 
@@ -55,6 +55,7 @@ impl Labels {
         }
     }
 
+    /// Refuses names that cannot be.
     fn check(&self, checks: &mut Checks<'_>) {
         match self {
             Self::List(names) if names.is_empty() => checks.refuse("labels", "is an empty list"),
@@ -64,16 +65,16 @@ impl Labels {
     }
 }
 
-/// Everything fame knows about a model before it opens the file.
+/// A model's description: all that fame knows before it opens the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelManifest {
     /// The name recipes use: the stem of the manifest's file name.
     pub name: String,
     /// One line for lists.
     pub summary: String,
-    /// Where the ONNX file comes from.
+    /// Origin of the ONNX file.
     pub source: Source,
-    /// Under which terms, and what is known about the training data.
+    /// Licence of the weights, and what is known about the training data.
     pub licence: String,
     /// What the model was made for.
     pub task: Task,
@@ -91,9 +92,11 @@ pub struct ModelManifest {
     pub(super) folder: Option<PathBuf>,
 }
 
+/// The fields of a manifest.
 const FIELDS: [&str; 8] =
     ["summary", "source", "licence", "task", "input", "prepare", "layers", "labels"];
 
+/// The form of a manifest, for messages.
 const EXAMPLE: &str = "(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)";
 
 impl ModelManifest {
@@ -105,7 +108,8 @@ impl ModelManifest {
     ///
     /// # Errors
     /// Everything that is wrong with the text, each problem with the characters it marks:
-    /// `fame::model::manifest` when it is no manifest, `fame::model::invalid` when values cannot be.
+    /// `fame::model::manifest` when it is no manifest, `fame::model::invalid` when values cannot
+    /// be.
     pub fn parse(name: &str, text: &str, folder: Option<&Path>) -> Result<Self> {
         let file = format!("{name}.ron");
         let place =
@@ -193,6 +197,7 @@ impl ModelManifest {
     }
 }
 
+/// Refuses aliases and tensors without a name.
 fn check_layers(layers: &BTreeMap<String, String>, checks: &mut Checks<'_>) {
     for (alias, tensor) in layers.iter().filter(|(a, t)| a.is_empty() || t.is_empty()) {
         checks.refuse("layers", format!("has an empty name in `{alias}`: `{tensor}`"));

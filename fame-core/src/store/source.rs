@@ -1,10 +1,10 @@
-//! Where a file comes from.
+//! The origin of a file: a package in a registry, a local file, a conversion.
 
 use serde::Deserialize;
 
 use super::checks::Checks;
 
-/// Which of the archives of a PyPI release is meant.
+/// One of the archives of a PyPI release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum PyPiArchive {
     /// The wheel: of the wheels for several systems the one for CPython 3.11 on Linux x86-64,
@@ -41,7 +41,7 @@ pub enum Package {
     },
 }
 
-/// Where a model, a list of labels or a picture comes from.
+/// The origin of a model, a list of labels or a picture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Source {
@@ -82,7 +82,7 @@ pub enum Source {
     },
     /// What a Python script of the models folder makes of another source: `script INPUT OUTPUT`.
     Converted {
-        /// What the script reads.
+        /// The source that the script reads.
         from: Box<Source>,
         /// The script, relative to the manifest's folder.
         script: String,
@@ -205,6 +205,7 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
 }
 
+/// Whether a Python requirement names one version, `numpy==2.4.6`, and nothing else.
 fn is_pinned(requirement: &str) -> bool {
     requirement.split_once("==").is_some_and(|(name, version)| is_plain(name) && is_plain(version))
 }

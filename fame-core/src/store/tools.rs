@@ -20,6 +20,7 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// The file that is looked for.
     fn program(self) -> &'static str {
         match self {
             Self::Npm => "npm",
@@ -27,6 +28,7 @@ impl Tool {
         }
     }
 
+    /// The way out for a user who lacks it.
     fn how_to_install(self) -> &'static str {
         match self {
             Self::Npm => {
@@ -126,6 +128,7 @@ fn last_lines(text: &str) -> String {
     format!("  {}", lines[lines.len().saturating_sub(10)..].join("\n  "))
 }
 
+/// Whether a printed line says nothing to a user: an empty one, or npm's stack trace.
 fn is_noise(line: &str) -> bool {
     line.strip_prefix("npm error")
         .map_or(line.is_empty(), |rest| rest.is_empty() || rest == " }" || rest.starts_with("  "))

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakePictures {
-    /// How many items, at least 1.
+    /// Number of items, at least 1.
     pub items: usize,
     /// Whether an item is a pair (gallery and probe) instead of one picture.
     pub pairs: bool,
@@ -105,7 +105,7 @@ impl Loss for FakeLoss {
 pub struct FakeSteps {
     /// The largest move of a step, in pixels of 0..=1; above 0.
     pub step: f32,
-    /// How many steps, at least 1.
+    /// Number of steps, at least 1.
     pub iterations: usize,
 }
 

@@ -75,18 +75,18 @@ pub const SIZE: usize = 8;
 /// Outputs of the kit's network.
 pub const CLASSES: usize = 5;
 
-/// What a check measured: the worst of many comparisons.
+/// The result of a check: the worst of many comparisons.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What was compared with what.
+    /// The two things that were compared.
     pub what: String,
     /// The largest difference, relative as the check says.
     pub worst: f32,
     /// The largest difference that passes.
     pub tolerance: f32,
-    /// Where the worst was.
+    /// Place of the worst comparison.
     pub place: String,
-    /// How many comparisons were made.
+    /// Number of comparisons made.
     pub compared: usize,
 }
 
@@ -162,7 +162,7 @@ pub fn registry() -> Result<Registry> {
     Ok(registry)
 }
 
-/// Where the kit's own plugins come from.
+/// The origin of the kit's own plugins.
 const ORIGIN: &str = "the test kit";
 
 /// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: preset

@@ -20,7 +20,7 @@ fn the_kits_own_network_conforms() {
     assert!(exact.len() > 2 && exact.iter().all(|c| c.worst < 1e-6), "{checks:#?}");
 }
 
-/// What a network may get wrong.
+/// A fault that a network may have.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     /// Gradients at the input are a tenth too long.

@@ -2,8 +2,8 @@
 //!
 //! [`Spec`] is `Name(param: value)` as written; [`parse`] reads parameters and answers a mistake
 //! with a [`Problem`] that marks the right characters; [`nearest`] finds the name that was meant;
-//! [`scan`] cuts brackets into entries, and [`Fields`] a whole file into its fields. Recipes and model manifests are read by the same code, so
-//! they get the same diagnostics.
+//! [`scan`] cuts brackets into entries, and [`Fields`] a whole file into its fields. Recipes and
+//! model manifests are read by the same code, so they get the same diagnostics.
 
 mod fields;
 mod near;

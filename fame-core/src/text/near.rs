@@ -2,8 +2,15 @@
 
 use std::{fmt::Display, path::Path};
 
-/// The names near to `wrong`, nearest first: at most a third of the letters differ (rustc's rule), or
-/// `wrong` is a long enough part of the name; case aside.
+/// The names near to `wrong`, nearest first: at most a third of the letters differ (rustc's rule),
+/// or `wrong` is a long enough part of the name; case aside.
+///
+/// ```
+/// # use fame_core::text::near_names;
+/// let known = ["alpha", "alpine", "omega"];
+/// assert_eq!(near_names("alphs", known), ["alpha"]);
+/// assert!(near_names("beta", known).is_empty());
+/// ```
 pub fn near_names<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let lower = wrong.to_lowercase();
     let limit = (wrong.chars().count().max(3)) / 3;

@@ -35,12 +35,21 @@ thread_local! {
 impl Spec {
     /// A spec from text, as if a recipe had said it.
     ///
+    /// ```
+    /// # use fame_core::text::Spec;
+    /// let spec = Spec::from_text("Blur(sigma: 2)").unwrap();
+    /// assert_eq!((spec.name.as_str(), spec.body.as_str()), ("Blur", "(sigma: 2)"));
+    /// assert_eq!(Spec::from_text("Blur").unwrap().to_string(), "Blur()");
+    /// assert!(Spec::from_text("\"Blur\"").is_err());
+    /// ```
+    ///
     /// # Errors
     /// When `text` is not `Name` or `Name(…)`.
     pub fn from_text(text: &str) -> Result<Self, Problem> {
         Self::read(text, 0)
     }
 
+    /// The spec in `text`, which stands at the offset `at` of what is being parsed.
     fn read(text: &str, at: usize) -> Result<Self, Problem> {
         let start = scan::skip_blank(text, 0);
         let len = scan::identifier(&text[start..]);
@@ -128,6 +137,7 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     result
 }
 
+/// [`parse`], while the text is noted.
 fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let options = ron_options();
     let syntax = |e: ron::error::SpannedError| problem_of(text, &e, "");
@@ -141,6 +151,7 @@ fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     Ok(parsed)
 }
 
+/// The problem that RON's `error` is, at the field `path`: what it marks and what it says.
 fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Problem {
     use ron::Error as E;
     let start = offset_of(text, error.span.start.line, error.span.start.col);

@@ -40,10 +40,10 @@ pub struct BobCsv {
     /// Added to every path: bob's lists mostly leave it out.
     #[serde(default)]
     pub extension: String,
-    /// Which of a template's pictures are compared.
+    /// The pictures of a template that are compared.
     #[serde(default)]
     pub enrolment: Enrolment,
-    /// Which pairs count.
+    /// The pairs that count.
     #[serde(default)]
     pub filter: Filter,
 }

@@ -35,7 +35,7 @@ pub struct InsightfaceBin {
     /// Number of folds.
     #[serde(default = "ten")]
     pub folds: usize,
-    /// Which pairs count.
+    /// The pairs that count.
     #[serde(default)]
     pub filter: Filter,
 }

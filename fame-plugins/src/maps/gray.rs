@@ -8,7 +8,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What comes first.
+/// The order of absolute value and gray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Order {
     /// gray(|x̄ − x|), as the paper's text says: any move counts.
@@ -17,7 +17,7 @@ pub enum Order {
     GrayThenAbs,
 }
 
-/// Which channel gets which weight.
+/// The weights of the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Weights {
     /// By colour, whatever the model's channel order.

@@ -1,10 +1,10 @@
 //! Circles between the top-level modules of a crate, read from its `use` lines and inline paths.
 //!
-//! An arrow goes from the module that writes `crate::other::…` (in a `use`, a list of one, a path in
-//! an expression or a macro, or as `super::…` from deep enough) to `other`. What the crate's root
-//! re-exports counts as a use of the module that it comes from. Doc comments make no arrow: a room
-//! may tell its reader where to go next. Neither do test modules: a test may stand on any floor,
-//! above all on the test kit, and nothing can stand on a test.
+//! An arrow goes from the module that writes `crate::other::…` (in a `use`, a list of one, a path
+//! in an expression or a macro, or as `super::…` from deep enough) to `other`. What the crate's
+//! root re-exports counts as a use of the module that it comes from. Doc comments make no arrow: a
+//! room may tell its reader where to go next. Neither do test modules: a test may stand on any
+//! floor, above all on the test kit, and nothing can stand on a test.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,8 @@
-//! Words that fame-core must not know: names of tasks, of roles of one task, of methods, and of what
-//! a recipe gets when it says nothing.
+//! Words that fame-core must not know: names of tasks, of roles of one task, of methods, and of
+//! what a recipe gets when it says nothing.
 //!
-//! They are looked for in code, docs and tests alike. Tests are no exception: a core whose tests need
-//! a method knows that method, and the test kit has plugins of its own for them.
+//! They are looked for in code, docs and tests alike. Tests are no exception: a core whose tests
+//! need a method knows that method, and the test kit has plugins of its own for them.
 
 use super::SourceFile;
 

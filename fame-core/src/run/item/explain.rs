@@ -51,7 +51,7 @@ impl Items<'_> {
         Ok(still_open)
     }
 
-    /// What an earlier run has kept of this explanation.
+    /// The explanation that an earlier run has kept.
     fn restored(&self, n: usize, item: &OpenItem) -> Option<Part> {
         if self.options.force {
             return None;

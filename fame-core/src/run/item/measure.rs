@@ -72,6 +72,7 @@ impl Items<'_> {
 }
 
 impl OpenItem {
+    /// Adds `rows`, which `metric` measured of what `explainer` said.
     fn note(&mut self, explainer: &str, metric: &str, rows: impl IntoIterator<Item = Measurement>) {
         self.measurements.extend(rows.into_iter().map(|measurement| Measured {
             explainer: explainer.to_owned(),

@@ -1,4 +1,12 @@
 //! The items of a run, a batch at a time: load and prepare, explain, measure, write.
+//!
+//! ```text
+//! ItemRef ─▶ open ─▶ OpenItem ─▶ explain (by each explainer, whole batch) ─▶ close ─▶ items/<id>/
+//!             │                    │ restored from a part, or new                │
+//!             └▶ kept: the folder  └▶ measure: what no part holds                └▶ compare, write
+//! ```
+//!
+//! An item that fails anywhere leaves the batch; the others go on.
 
 mod explain;
 mod measure;
@@ -68,6 +76,8 @@ impl Items<'_> {
         self.gather(items)
     }
 
+    /// Takes one batch through all stages: every explainer sees the whole batch at once, because a
+    /// network runs many rows faster than the same rows one by one.
     fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
         let mut open = Vec::new();
         for item in items {
@@ -126,10 +136,12 @@ impl Items<'_> {
         self.options.out.join("items").join(&item.id)
     }
 
+    /// Tells the observer how `item` ended.
     fn ended(&self, item: &ItemRef, status: ItemStatus, line: &str) {
         self.observer.event(&Event::Item { id: &item.id, status, line });
     }
 
+    /// Notes that `item` failed, and removes what an earlier run has left of it.
     fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) {
         // A folder of an earlier recipe must not pass for this run's result.
         let _ = std::fs::remove_dir_all(self.folder(item));

@@ -17,6 +17,11 @@ impl Items<'_> {
         Ok(sample)
     }
 
+    /// Takes one picture through the recipe's prepare steps.
+    ///
+    /// # Errors
+    /// The first step that fails; `fame::prepare::wrong_size` when the last one leaves another size
+    /// than the model takes.
     fn prepare(&self, role: &str, mut picture: Picture) -> Result<Picture> {
         let input = &self.model.manifest.input;
         let input_size = (input.height, input.width);
@@ -35,6 +40,7 @@ impl Items<'_> {
         }
     }
 
+    /// The error of a picture that cannot be the model's input.
     fn wrong_size(&self, role: &str, picture: &Picture) -> Error {
         let input = &self.model.manifest.input;
         let steps = if self.plan.prepare.is_empty() {

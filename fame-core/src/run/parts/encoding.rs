@@ -1,5 +1,15 @@
 //! A part as bytes.
 //!
+//! ```text
+//! magic    8 bytes, the format and its version
+//! head     one value: key, warnings, facts, the maps without their numbers, measurements
+//! tensors  for each map in order: raw, then finished; f32, little-endian, shapes as in the head
+//! ```
+//!
+//! A value is one byte for its kind and what it takes; texts, lists and maps begin with their
+//! length, eight bytes. A file that ends early, goes on, or lies about a length is no part: it is
+//! computed again.
+//!
 //! Ours alone and binary, because a restored explanation must give the same bytes again: JSON would
 //! round its numbers and forget a NaN.
 
@@ -10,6 +20,7 @@ use crate::{
     data::{Facts, Value, facts},
 };
 
+/// The first bytes of every part: the format and its version.
 const MAGIC: &[u8; 8] = b"FAMEPRT1";
 
 /// Head and tensors: the head is one [`Value`], the tensors follow in the order of the maps, raw
@@ -61,6 +72,7 @@ pub(super) fn encode(part: &Part) -> Vec<u8> {
     bytes
 }
 
+/// The part that `bytes` hold; `None` when they are damaged in any way.
 pub(super) fn decode(bytes: &[u8]) -> Option<Part> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
     let head = take(&mut rest)?;
@@ -129,6 +141,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Part> {
     rest.is_empty().then_some(part)
 }
 
+/// A tensor of this shape out of the first bytes of `rest`.
 fn floats(shape: Vec<usize>, rest: &mut &[u8]) -> Option<Tensor> {
     let bytes = shape.iter().try_fold(4usize, |n, d| n.checked_mul(*d))?;
     let (mine, after) = rest.split_at_checked(bytes)?;
@@ -176,6 +189,7 @@ fn put(value: &Value, into: &mut Vec<u8>) {
     }
 }
 
+/// The value that [`put`] wrote at the beginning of `rest`.
 fn take(rest: &mut &[u8]) -> Option<Value> {
     fn eight(rest: &mut &[u8]) -> Option<[u8; 8]> {
         let (mine, after) = rest.split_first_chunk::<8>()?;

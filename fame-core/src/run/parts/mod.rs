@@ -4,9 +4,9 @@
 //! out/parts/<id>/<explainer>.part   one explanation with everything measured of it; may be deleted at any time
 //! ```
 //!
-//! A finished item is kept or redone as a whole ([`super::run`]), but its costs are
-//! uneven: an explanation takes hundreds of passes through the network, a metric dozens, a picture
-//! on disk none. So every explanation stays here under a key of its own, a hash of what determines *it*:
+//! A finished item is kept or redone as a whole ([`super::run`]), but its costs are uneven: an
+//! explanation takes hundreds of passes through the network, a metric dozens, a picture on disk
+//! none. So every explanation stays here under a key of its own, a hash of what determines *it*:
 //! model, backend, picture, preparation, explainer, seed. A changed metric or writer, or another
 //! explainer beside it, leaves that key as it is. Measurements stand beside the explanation, each
 //! under its metric's key.
@@ -81,6 +81,7 @@ impl Parts {
         write_whole_from(folder, &path, &encode(part))
     }
 
+    /// The file of an explainer's part for `item`.
     fn path(&self, item: &str, explainer: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(item).join(format!("{}.part", safe_id(explainer))))
     }

@@ -1,4 +1,15 @@
 //! `item.json`: one item, the same bytes on every run.
+//!
+//! ```text
+//! id, key           what it is, and what it was made of (see `keys`)
+//! label, …, facts   what the dataset says of the sample
+//! pictures          by role: source, geometry back to it, what the prepare steps did
+//! explanations      by the recipe's names: facts, warnings, and each map with its own facts
+//! measurements      one row per explainer, map, metric, quantity and parameter
+//! files             what the writers wrote, sorted
+//! ```
+//!
+//! It holds no clock time and no path of this machine: those are in `run.json`.
 
 use std::path::Path;
 

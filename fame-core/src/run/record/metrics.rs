@@ -45,6 +45,7 @@ pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>>
     Ok(tables)
 }
 
+/// One line of `metrics.csv`, without its end.
 fn csv_line(metric: &str, row: &MetricRow) -> String {
     let MetricRow { item, explainer, map, quantity, parameter, value, .. } = row;
     let genuine = row.genuine.map_or_else(String::new, |g| g.to_string());
@@ -65,6 +66,7 @@ fn no_table(name: &str, error: &Error) -> Table {
     }
 }
 
+/// Writes a table as CSV, Markdown and LaTeX (a list only as CSV), and its plots as SVG.
 fn write_table(folder: &Path, table: &Table) -> Result<()> {
     let forms = [("csv", table.csv()), ("md", table.markdown()), ("tex", table.latex())];
     for (ending, text) in forms.into_iter().take(if table.is_list { 1 } else { 3 }) {

@@ -1,4 +1,17 @@
 //! The record of a run, `run.json`: what was asked, with what, and what came out.
+//!
+//! ```text
+//! fame_version, recipe, plan    what was asked: the recipe's text, its overrides, all resolved
+//! machine, model, data          with what: system, the model file's hash, the dataset's remarks
+//! status                        running, complete, incomplete or failed
+//! error                         why a failed run ended
+//! timings_seconds               by stage, and in all
+//! peak_memory_bytes             the most that this process has held, where the system says
+//! items                         each item's record without its measurements, status and seconds
+//! ```
+//!
+//! It is written at the beginning, when the model is loaded and at the end, each time whole or not
+//! at all: a run that was killed leaves the status `running`.
 
 mod item;
 mod machine;
@@ -33,7 +46,7 @@ struct ItemLine {
     error: Option<Error>,
 }
 
-/// The run's record while it grows.
+/// The record of a run while it grows.
 pub(super) struct RunRecord {
     out: PathBuf,
     head: Facts,
@@ -49,6 +62,11 @@ pub(super) struct RunRecord {
 }
 
 impl RunRecord {
+    /// Begins the record of `plan` and writes it for the first time: a run that is killed leaves
+    /// the status `running`.
+    ///
+    /// # Errors
+    /// When `run.json` cannot be written.
     pub(super) fn begin(plan: &Plan, options: &RunOptions) -> Result<Self> {
         let recipe = facts([
             ("file", plan.text.name().into()),
@@ -78,6 +96,7 @@ impl RunRecord {
         Ok(record)
     }
 
+    /// Notes the model that was loaded, with the hash of its file.
     pub(super) fn model(&mut self, model: &Model) -> Result<()> {
         let m = &model.manifest;
         let about = facts([
@@ -95,22 +114,24 @@ impl RunRecord {
         self.save("running", None)
     }
 
-    /// What the dataset says about its list as a whole.
+    /// Notes the number of items and the dataset's remarks on its list as a whole.
     pub(super) fn data(&mut self, items: usize, notes: &[String]) {
         let about = facts([("items", items.into()), ("notes", notes.to_vec().into())]);
         self.head.insert("data".into(), Value::Map(about));
     }
 
+    /// Notes the seconds of each stage so far.
     pub(super) fn clocks(&mut self, clocks: Facts) {
         self.clocks = clocks;
     }
 
+    /// Notes the order of the items in the data, which is that of the record.
     pub(super) fn order(&mut self, items: &[ItemRef]) {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    /// How an item ended; `computed` names the explanations and measurements that were made now and
-    /// not restored.
+    /// Notes how an item ended; `computed` names the explanations and measurements that were made
+    /// now and not restored.
     pub(super) fn item(
         &mut self,
         id: &str,
@@ -128,7 +149,7 @@ impl RunRecord {
         });
     }
 
-    /// What the forward check of an explanation found that will not be written.
+    /// Notes the findings of a forward check that failed: its explanation is not written.
     pub(super) fn check_failed(&mut self, id: &str, explainer: &str, found: Facts) {
         self.differing
             .entry(id.to_owned())
@@ -136,6 +157,10 @@ impl RunRecord {
             .insert(explainer.to_owned(), Value::Map(found));
     }
 
+    /// Writes the record of a run that went through, and all tables.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or a plot cannot be drawn.
     pub(super) fn finish(mut self, plan: &Plan) -> Result<Summary> {
         let order = std::mem::take(&mut self.order);
         self.items.sort_by_key(|i| order.get(&i.id).copied());
@@ -158,10 +183,12 @@ impl RunRecord {
         })
     }
 
+    /// Writes the record of a run that `error` ended.
     pub(super) fn fail(&self, error: &Error) -> Result<()> {
         self.save("failed", Some(error))
     }
 
+    /// Writes `run.json` as it is by now.
     fn save(&self, status: &str, error: Option<&Error>) -> Result<()> {
         let mut all = self.head.clone();
         all.insert("status".into(), status.into());
@@ -182,7 +209,7 @@ impl RunRecord {
         write_json(&self.out.join("run.json"), &Value::Map(all))
     }
 
-    /// What `item.json` says of an item, and its time.
+    /// An item's entry: its `item.json` without the measurements, how it ended, and its time.
     fn item_value(&self, line: &ItemLine) -> Value {
         let mut about = match read_item(&self.out.join("items").join(&line.id)) {
             Some(Value::Map(m)) if line.status != ItemStatus::Failed => m,
@@ -210,6 +237,7 @@ impl RunRecord {
     }
 }
 
+/// An error as the record has it.
 fn error_value(e: &Error) -> Value {
     Value::Map(facts([
         ("code", e.code.as_str().into()),

@@ -1,4 +1,4 @@
-//! What a run came to, in a few numbers.
+//! The outcome of a run in a few numbers.
 
 use std::path::PathBuf;
 
@@ -46,10 +46,10 @@ pub struct Summary {
     pub kept: usize,
     /// Items that failed.
     pub failed: usize,
-    /// Where everything is.
+    /// The output folder.
     pub out: PathBuf,
     /// Wall-clock time.
     pub seconds: f64,
-    /// What the measurements of all items come to.
+    /// The tables over the measurements of all items.
     pub tables: Vec<Table>,
 }
