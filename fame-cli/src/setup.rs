@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use fame_core::{
     Plan, Preset, Result,
     contract::Backend,
-    model::{ModelStore, Task},
-    recipe::{Problems, RecipeText, SourcedProblem, Spec},
+    recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
     run::recipe_folder,
+    store::{ModelStore, Task},
+    text::{Problems, SourcedProblem, Spec},
 };
 
 use crate::{arguments::RecipeArgs, commands::Failure};

@@ -49,36 +49,30 @@
 //! (a code, a sentence, a way out). A plugin built elsewhere, with other versions of every
 //! dependency, still fits.
 
+pub mod ask;
 pub mod contract;
-mod error;
-mod loaded;
-mod map;
-pub mod model;
+pub mod data;
 mod plan;
-mod plot;
 pub mod plugin;
 mod preset;
-mod random;
 pub mod recipe;
-pub mod record;
 pub mod registry;
+pub mod report;
 pub mod run;
-mod sample;
-mod scores;
-mod table;
-mod tensor;
+pub mod store;
 pub mod testkit;
+pub mod text;
 
-pub use contract::{Bias, Layer, LoadRequest, Place, Seed, Taps, Target, TargetRequest};
-pub use error::{Error, Result};
-pub use loaded::{LayerChoice, LayerChoices, Model};
-pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
+pub use contract::{
+    Bias, Layer, LayerChoice, LayerChoices, LoadRequest, Model, Place, Seed, Taps, Target,
+    TargetRequest,
+};
+pub use data::{
+    Affine, Annotation, AttributionMap, Error, Explanation, FOLD, Frame, GALLERY, IMAGE, NamedMap,
+    PROBE, Picture, ROW, Random, Result, Sample, Tensor, Witness, max_abs, seed_of,
+};
 pub use plan::Plan;
-pub use plot::Plot;
 pub use preset::Preset;
-pub use random::Random;
-pub use run::seed_of;
-pub use sample::{Affine, Annotation, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Sample};
-pub use scores::{Better, Scores, holm, sign_flip_p};
-pub use table::{Interval, Table, interval, stratified_interval};
-pub use tensor::{Tensor, max_abs};
+pub use report::{
+    Better, Interval, Plot, Scores, Table, holm, interval, sign_flip_p, stratified_interval,
+};

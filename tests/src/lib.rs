@@ -9,10 +9,12 @@ use std::{
 use fame_core::{
     Model, Picture, Plan, Preset, Result, Sample, Tensor,
     contract::Backend,
-    model::{ChannelOrder, InputConvention, ModelManifest, ModelStore, Task},
-    recipe::{RecipeText, Spec},
+    data::{ChannelOrder, InputConvention},
+    recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
     run::{Event, ModelShelf, Observer, RunOptions, Summary, recipe_folder, run},
+    store::{ModelManifest, ModelStore, Task},
+    text::Spec,
 };
 use fame_plugins::backends::tract::Tract;
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use fame_core::{
     Preset,
     contract::{ExplainContext, Explainer, Silent},
-    model::Task,
+    store::Task,
 };
 use fame_tests::{build, noise_picture, pearson, sample_of, slim};
 

@@ -7,9 +7,9 @@ use fame_core::{
     Explanation, LayerChoice, Model, NamedMap, Place, Preset, Result, Sample, Target,
     TargetRequest, Tensor,
     contract::{Evaluation, ExplainContext, Explainer, Loss, Silent, per_row},
-    model::Task,
-    record::Value,
+    data::Value,
     registry::{BuildContext, Parts, Plugin},
+    store::Task,
 };
 use fame_tests::{build, noise_picture, plan, run_into, sample_of, slim};
 use schemars::JsonSchema;

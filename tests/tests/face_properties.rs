@@ -7,10 +7,11 @@
 use fame_core::{
     Explanation, Model, NamedMap, Picture, Place, Preset, Result, Sample, Seed, Taps, Tensor,
     contract::{ExplainContext, Explainer, Silent},
-    model::{ChannelOrder, InputConvention, ModelManifest, Task},
-    recipe::Spec,
-    record::Value,
+    data::Value,
+    data::{ChannelOrder, InputConvention},
     registry::{BuildContext, Registry},
+    store::{ModelManifest, Task},
+    text::Spec,
 };
 use fame_plugins::backends::tract::Tract;
 use fame_tests::{INPUT, noise, root};

@@ -10,10 +10,10 @@ use fame_core::{
     contract::{
         Evaluation, ExplainContext, Explainer, Loss, PrepareContext, PrepareStep, Reference, Silent,
     },
-    model::{ModelStore, Task},
-    record::Value,
+    data::Value,
     registry::{BuildContext, Built, Contract, Parts, Plugin, Registry},
     run::ModelShelf,
+    store::{ModelStore, Task},
 };
 use fame_plugins::{backends::tract::Tract, pictures};
 use fame_tests::{model, noise, store};
@@ -36,7 +36,7 @@ fn build<T: ?Sized + Contract>(spec: &str, task: Task) -> Built<T> {
         task,
         folder: ".".as_ref(),
     };
-    let spec = fame_core::recipe::Spec::from_text(spec).unwrap();
+    let spec = fame_core::text::Spec::from_text(spec).unwrap();
     registry.build::<T>(&spec, &with).unwrap_or_else(|p| panic!("{spec}: {p:#?}"))
 }
 

@@ -9,10 +9,10 @@ use std::{fs, path::Path};
 use fame_core::{
     Bias, Layer, LoadRequest, Place, Plan, Result, Taps, Tensor,
     contract::{Backend, Network, Pass},
-    model::ModelStore,
     recipe::RecipeText,
     registry::{BuildContext, Parts, Plugin, Registry},
     run::{RunOptions, RunStatus, Summary, run},
+    store::ModelStore,
 };
 use fame_plugins::backends::tract::Tract;
 use fame_tests::{Quiet, root};

@@ -10,7 +10,7 @@ use fame_plugins as _;
 use fame_core::{
     Tensor,
     contract::{Explainer, Loss, MapStep, Perturbation, PrepareStep, Writer},
-    model::Task,
+    store::Task,
     testkit::{
         SIZE, build, check_explainer, check_loss, check_map_step, check_network,
         check_perturbation, check_prepare, check_refuses_constant, check_writer, explanation,

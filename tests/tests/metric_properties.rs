@@ -10,9 +10,10 @@ use fame_core::{
     Affine, Annotation, Bias, Explanation, Layer, Model, NamedMap, Picture, Place, Preset, Random,
     Result, Sample, Seed, Taps, Tensor,
     contract::{ExplainContext, Metric, MetricRow, Network, Pass, Silent},
-    model::{ChannelOrder, InputConvention, ModelManifest, Task},
-    record::Facts,
+    data::Facts,
+    data::{ChannelOrder, InputConvention},
     sign_flip_p,
+    store::{ModelManifest, Task},
 };
 use fame_tests::build;
 

@@ -7,10 +7,10 @@ use std::{collections::BTreeSet, fs};
 
 use fame_core::{
     Preset,
-    model::Task,
-    recipe::Spec,
     registry::{BuildContext, Kind, Registry},
     run::RunStatus,
+    store::Task,
+    text::Spec,
 };
 use fame_tests::{plan, root, run_into, run_some};
 

@@ -84,7 +84,7 @@ fn the_network_knows_the_shapes() {
     use fame_core::{
         Preset, Taps, Tensor,
         contract::{Backend, Dataset, Files, ItemRef},
-        model::Task,
+        store::Task,
     };
 
     /// Drawn pictures have no files.

@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use fame_core::{
     Error,
     contract::{PrepareContext, PrepareStep},
-    model::ModelStore,
     run::{Event, ModelShelf},
+    store::ModelStore,
 };
 use fame_plugins::pictures;
 
@@ -29,7 +29,7 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
     let backend = setup.backend(&args.backend)?;
     let step = setup.part::<dyn PrepareStep>(&args.step)?;
     let watcher = terminal::watcher(setup.json);
-    let on_fetch = |p: &fame_core::model::Progress| watcher.event(&Event::Fetch(p));
+    let on_fetch = |p: &fame_core::store::Progress| watcher.event(&Event::Fetch(p));
     let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch);
     std::fs::create_dir_all(&args.out).map_err(|e| Error::io("create", &args.out, &e))?;
     let mut failed = 0;
@@ -54,7 +54,7 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
 fn one(
     shown: &str,
     store: &ModelStore,
-    on_fetch: &dyn Fn(&fame_core::model::Progress),
+    on_fetch: &dyn Fn(&fame_core::store::Progress),
     step: &dyn PrepareStep,
     with: &PrepareContext<'_>,
     args: &AlignArgs,

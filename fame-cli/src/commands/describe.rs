@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use fame_core::{
     Error,
-    recipe::suggestion,
     registry::{Kind, Registration, Registry},
+    text::suggestion,
 };
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ pub(crate) mod plugin;
 pub(crate) mod run;
 pub(crate) mod synth;
 
-use fame_core::{Error, recipe::Problems};
+use fame_core::{Error, text::Problems};
 
 /// Why a command did not do what it should.
 pub(crate) enum Failure {

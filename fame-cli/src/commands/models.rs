@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fame_core::{model::ModelStore, model::Progress};
+use fame_core::{store::ModelStore, store::Progress};
 use serde_json::json;
 
 use super::Failure;

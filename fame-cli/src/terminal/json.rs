@@ -1,8 +1,8 @@
 //! One JSON object per line on standard output.
 
 use fame_core::{
-    model::Progress,
     run::{Event, Observer},
+    store::Progress,
 };
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use fame_core::{
-    model::Progress,
     run::{Event, ItemStatus, Observer},
+    store::Progress,
 };
 
 /// How often a running explanation says how far it is.

@@ -17,10 +17,10 @@ use std::{
 
 use fame_core::{
     Plan,
-    model::ModelStore,
     recipe::RecipeText,
     registry::Registry,
     run::{Event, Observer, RunOptions, RunStatus, recipe_folder, run},
+    store::ModelStore,
 };
 // Linked, beside what is built in.
 use fame_detection as _;

@@ -107,7 +107,7 @@ pub fn means(
     floors: &[String],
 ) -> Vec<Table> {
     let scores = scores(rows, better);
-    let file = crate::contract::safe_id(&name.to_lowercase());
+    let file = crate::data::safe_id(&name.to_lowercase());
     let mut table = scores.means(&file, format!("{name}: mean over items with 95 % interval"), 4);
     let missing = floors.iter().filter(|f| !scores.explainers().contains(f));
     table.notes.extend(missing.map(|f| format!("`against: {f:?}`: there is no such explainer.")));

@@ -10,7 +10,7 @@
 //! The usual walk in pixels is there already: [`pixel_walk`](super::pixel_walk()) asks only how a
 //! gradient becomes a move.
 
-use crate::{Result, Tensor, model::InputConvention, record::Facts};
+use crate::{Result, Tensor, data::Facts, data::InputConvention};
 
 /// A way to walk. See the [module docs](self).
 pub trait Perturbation: Send + Sync {

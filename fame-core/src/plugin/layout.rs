@@ -15,10 +15,10 @@ use crate::{
         Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start,
         Stop, Taps, Target, TargetRequest,
     },
-    model::ModelManifest,
-    recipe::{Problem, Spec},
-    record::Value,
+    data::Value,
     registry::{BuildContext, Built, Registration, Registry},
+    store::ModelManifest,
+    text::{Problem, Spec},
 };
 
 macro_rules! measured {

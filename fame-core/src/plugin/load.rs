@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     Error, Result,
-    record::{Value, facts},
+    data::sha256_file,
+    data::{Value, facts},
     registry::Registration,
-    run::sha256_file,
 };
 
 /// The entry of a plugin: hands every registration to `take`. Made by

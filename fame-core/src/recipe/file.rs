@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 
-use super::{Problem, Spec, parse, scan, suggestion};
 use crate::Preset;
+use crate::text::{Problem, Spec, parse, scan, suggestion};
 
 /// A recipe file, field by field. Slots for plugins are still [`Spec`]s.
 #[derive(Clone, Debug)]
@@ -230,7 +230,7 @@ impl Cut<'_> {
         }
         let mut named: Vec<(String, Placed<Spec>)> = Vec::new();
         for e in entries {
-            let safe = !e.key.is_empty() && crate::contract::safe_id(&e.key) == e.key;
+            let safe = !e.key.is_empty() && crate::data::safe_id(&e.key) == e.key;
             if !safe {
                 let message = format!(
                     "`{}` cannot be part of a file name: use letters, digits, `.`, `_` and `-`.",

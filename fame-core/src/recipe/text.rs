@@ -3,10 +3,7 @@
 
 use std::{ops::Range, path::Path};
 
-use super::{
-    diagnostics::{Problem, SourcedProblem, suggestion},
-    scan,
-};
+use crate::text::{Problem, SourcedProblem, scan, suggestion};
 
 /// A recipe as written, with `--set` values put in.
 ///

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Explanation, LoadRequest, Model, Result, Sample, Taps, Tensor, Witness,
     contract::{Backend, Network},
-    recipe::{Problem, Spec, suggestion},
-    record::{Facts, Value, facts},
+    data::{Facts, Value, facts},
     registry::{self, BuildContext, Built, Parts, Plugin},
+    text::{Problem, Spec, suggestion},
 };
 
 /// Under this name a check stands among an explanation's facts.

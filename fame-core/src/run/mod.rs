@@ -15,13 +15,10 @@
 //! this machine, so the continued run's items are byte-identical to an unbroken one's; clocks are
 //! in `run.json`.
 
-mod aim;
 mod check;
-mod files;
 mod models;
 mod parts;
 mod record;
-mod rows;
 
 use std::{
     collections::BTreeMap,
@@ -31,23 +28,20 @@ use std::{
     time::Instant,
 };
 
-pub use aim::{Aim, AimedRow};
 pub use check::ForwardCheck;
-pub use files::{sha256_file, sha256_hex, write_json, write_whole};
 pub use models::ModelShelf;
 pub use record::{ItemStatus, RunStatus, Summary};
-pub use rows::{Row, Seen, WalkedRow, walk_rows};
 
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
     contract::{
         ExplainContext, FinishedItem, ItemRef, Measurement, Models as _, PrepareContext, Progress,
     },
-    model::{self, ModelStore},
-    plugin::guard::caught,
-    record::{Facts, Value, facts},
+    data::{Draft, sha256_file, sha256_hex, sweep_drafts, write_json},
+    data::{Facts, Value, facts},
+    registry::guard::caught,
+    store::{self, ModelStore},
 };
-use files::{Draft, sweep_drafts};
 use parts::{Part, Parts};
 use record::RunRecord;
 
@@ -73,7 +67,7 @@ pub trait Observer: Sync {
 /// What happens during a run.
 pub enum Event<'a> {
     /// A model or picture is being fetched.
-    Fetch(&'a model::Progress),
+    Fetch(&'a store::Progress),
     /// A stage of the run begins.
     Stage(&'a str),
     /// The run has this many items.
@@ -98,12 +92,6 @@ pub enum Event<'a> {
     },
     /// Something a reader must know.
     Warning(&'a str),
-}
-
-/// Seed of an item: depends on the run's seed and the item's id only, never on order or thread.
-pub fn seed_of(run: u64, id: &str) -> u64 {
-    let digest = sha256_hex(format!("{run}/{id}").as_bytes());
-    u64::from_str_radix(&digest[..16], 16).unwrap_or(run)
 }
 
 /// Reads the lists of the plan's dataset if that needs no network: the number of items, and what
@@ -158,7 +146,7 @@ impl Runner<'_> {
     fn run(mut self, record: &mut RunRecord) -> Result<()> {
         self.observer.event(&Event::Stage("fetch"));
         let clock = Instant::now();
-        let on_fetch = |p: &model::Progress| self.observer.event(&Event::Fetch(p));
+        let on_fetch = |p: &store::Progress| self.observer.event(&Event::Fetch(p));
         let places =
             models::Places { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
         for file in self.plan.data.plugin.files() {
@@ -225,7 +213,7 @@ impl Runner<'_> {
                     "fame::run::unknown_item",
                     format!("the data has no item `{wanted}`."),
                 );
-                e.help = crate::recipe::suggestion(wanted, &ids[..ids.len().min(20)], "item");
+                e.help = crate::text::suggestion(wanted, &ids[..ids.len().min(20)], "item");
                 return Err(e);
             }
         }

@@ -9,8 +9,9 @@ use std::{
 use crate::{
     Model, Result,
     contract::{Backend, Files, Models},
-    model::{ModelManifest, ModelStore, Progress},
-    plugin::guard::caught,
+    data::sha256_file,
+    registry::guard::caught,
+    store::{ModelManifest, ModelStore, Progress},
 };
 
 /// Resolves what a recipe writes: paths relative to it, and `picture:NAME`.
@@ -62,7 +63,7 @@ impl<'a> ModelShelf<'a> {
     /// # Errors
     /// What the backend says.
     pub fn load(&self, manifest: ModelManifest, file: PathBuf) -> Result<Arc<Model>> {
-        let sha256 = super::sha256_file(&file)?;
+        let sha256 = sha256_file(&file)?;
         let labels =
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let name = manifest.name.clone();

@@ -20,11 +20,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::files::write_whole_from;
 use crate::{
     Error, Explanation, Frame, NamedMap, Result, Tensor,
-    contract::{Measurement, safe_id},
-    record::{Facts, Value, facts},
+    contract::Measurement,
+    data::safe_id,
+    data::write_whole_from,
+    data::{Facts, Value, facts},
 };
 
 const MAGIC: &[u8; 8] = b"FAMEPRT1";

@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{Measured, RunOptions, files::write_json, files::write_whole, machine, sha256_hex};
+use super::{Measured, RunOptions, machine};
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample, Table,
     contract::{ItemRef, MetricRow},
-    record::{Facts, Value, facts},
+    data::{Facts, Value, facts},
+    data::{sha256_hex, write_json, write_whole},
 };
 
 /// How an item ended.
@@ -284,7 +285,7 @@ impl RunRecord {
         let mut tables = Vec::new();
         for ((name, rows), metric) in names.iter().zip(&of_metric).zip(&plan.metrics) {
             let about = |e: Error| Table {
-                name: crate::contract::safe_id(&name.to_lowercase()),
+                name: crate::data::safe_id(&name.to_lowercase()),
                 title: name.clone(),
                 notes: vec![format!("No table: {e}")],
                 ..Table::default()

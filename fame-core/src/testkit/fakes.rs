@@ -4,17 +4,17 @@
 use crate::{
     AttributionMap, Error, Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result,
     Sample, Target, TargetRequest, Tensor,
+    ask::{Aim, Row, walk_rows},
     contract::{
         Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep,
         Perturbation, Start, Walk, per_row, pixel_walk,
     },
+    data::ChannelOrder,
+    data::facts,
     max_abs,
-    model::ChannelOrder,
-    recipe::Spec,
-    record::facts,
     registry::{BuildContext, Built, Parts, Plugin},
-    run::{Aim, Row, walk_rows},
     seed_of,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,8 @@
 use super::{Check, fail};
 use crate::{
     Random, Result, Target, TargetRequest, Tensor,
-    contract::{Loss, Reference, safe_id},
+    contract::{Loss, Reference},
+    data::safe_id,
 };
 
 /// How far a cotangent may lie from the central difference, relative to the row's largest. A

@@ -61,10 +61,10 @@ pub use walk::check_perturbation;
 use crate::{
     Error, Explanation, Model, NamedMap, Picture, Preset, Result, Sample, Tensor,
     contract::{Backend, Dataset, Explainer, Loss, Perturbation},
-    model::{ModelManifest, Task},
-    recipe::{Problem, Spec},
-    record::Facts,
+    data::Facts,
     registry::{BuildContext, Built, Contract, Plugin, Registration, Registry},
+    store::{ModelManifest, Task},
+    text::{Problem, Spec},
 };
 
 /// Rows and columns of the kit's pictures.

@@ -3,8 +3,8 @@
 use crate::{
     Bias, Error, Layer, LoadRequest, Place, Random, Result, Seed, Taps, Tensor,
     contract::{Backend, Network, Pass, ReluRule},
-    recipe::suggestion,
     registry::{BuildContext, Parts, Plugin},
+    text::suggestion,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -447,7 +447,7 @@ fn a_recipe_runs_whole_and_its_errors_are_told() {
     let trial = Trial::run("data: FakePictures(items: 3)").unwrap();
     assert_eq!((trial.summary.done, trial.item("fake_3").exists()), (3, true));
     let record = trial.record().unwrap();
-    assert_eq!(record.get("status").and_then(crate::record::Value::as_str), Some("complete"));
+    assert_eq!(record.get("status").and_then(crate::data::Value::as_str), Some("complete"));
     let wrong = Trial::run("data: FakePicture()").err().unwrap();
     assert!(wrong.message.contains("no dataset is named `FakePicture`"), "{wrong}");
     // Pictures of another size than the model's: the item's own error comes out.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use super::fail;
 use crate::{
     Error, Plan, Result,
-    model::ModelStore,
-    recipe::{RecipeText, scan},
-    record::Value,
+    data::Value,
+    recipe::RecipeText,
     registry::Registry,
     run::{Event, Observer, RunOptions, Summary, run},
+    store::ModelStore,
+    text::scan,
 };
 
 /// What a recipe leaves out.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use fame_core::{
     Error, LoadRequest, Random, Result,
     contract::{Backend, Network},
-    recipe::Spec,
     registry::{BuildContext, Built, Parts, Plugin},
+    text::Spec,
 };
 use prost::Message as _;
 use schemars::JsonSchema;

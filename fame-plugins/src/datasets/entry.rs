@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fame_core::{
     Annotation, Error, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Result, Sample,
     contract::{Files, ItemRef},
-    record::Facts,
+    data::Facts,
 };
 use serde::{Deserialize, Serialize};
 

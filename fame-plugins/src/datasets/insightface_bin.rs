@@ -5,8 +5,8 @@ use std::{fs::File, io::BufReader};
 use fame_core::{
     Error, GALLERY, PROBE, Picture, Result, Sample,
     contract::{Dataset, Files, ItemRef},
+    data::sha256_hex,
     registry::{BuildContext, Parts, Plugin},
-    run::sha256_hex,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ impl Dataset for InsightfaceBin {
             let fold = Some((1 + fold_of(row, same.len(), self.folds)).to_string());
             let entry = Entry { row, genuine: Some(*genuine), fold, facts, ..Entry::default() };
             items.push(ItemRef {
-                id: fame_core::contract::safe_id(&format!("{stem}-{row:05}")),
+                id: fame_core::data::safe_id(&format!("{stem}-{row:05}")),
                 files: Vec::new(),
                 note: entry.note(),
             });

@@ -69,9 +69,9 @@ mod testing {
     use fame_core::{
         Preset, Result,
         contract::{Dataset, Files},
-        model::Task,
-        recipe::{Problem, Spec},
         registry::{BuildContext, Registry},
+        store::Task,
+        text::{Problem, Spec},
     };
     use image::{Rgb, RgbImage};
 

@@ -3,13 +3,13 @@
 
 use fame_core::{
     Explanation, LayerChoice, LayerChoices, Model, NamedMap, Result, Sample, Tensor,
+    ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
-    model::Task,
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Built, Parts},
-    run::{Aim, AimedRow},
     seed_of,
+    store::Task,
+    text::Spec,
 };
 
 /// The scalar y that is explained, and for whose pictures.

@@ -2,11 +2,11 @@
 
 use fame_core::{
     Error, Explanation, LayerChoices, Model, Place, Result, Sample, Taps, Tensor,
+    ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
-    recipe::Spec,
-    record::facts,
+    data::facts,
     registry::{BuildContext, Built, Parts, Plugin},
-    run::{Aim, AimedRow},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use fame_core::{
     AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result,
     Sample, Tensor, Witness,
+    ask::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
     contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
-    model::ChannelOrder,
-    recipe::Spec,
-    record::{Facts, Value, facts},
+    data::ChannelOrder,
+    data::{Facts, Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
-    run::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
     seed_of,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ impl Plugin<dyn Explainer> for Fame {
         for name in self.maps.iter().flat_map(BTreeMap::keys) {
             parts.check(
                 "maps",
-                !name.is_empty() && fame_core::contract::safe_id(name) == *name,
+                !name.is_empty() && fame_core::data::safe_id(name) == *name,
                 "needs names of letters, digits, `.`, `_` and `-`",
             );
         }

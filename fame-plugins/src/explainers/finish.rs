@@ -4,9 +4,9 @@
 use fame_core::{
     AttributionMap, Explanation, Frame, NamedMap, Result, Tensor,
     contract::MapStep,
-    recipe::Spec,
-    record::{Facts, Value},
+    data::{Facts, Value},
     registry::{BuildContext, Built, Parts},
+    text::Spec,
 };
 
 /// The map steps of an explainer.

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use fame_core::{
     Error, Explanation, Model, Result, Sample, Tensor,
-    contract::{ExplainContext, Explainer, ItemRef, safe_id},
-    model::InputConvention,
-    recipe::Spec,
-    record::facts,
+    contract::{ExplainContext, Explainer, ItemRef},
+    data::InputConvention,
+    data::facts,
+    data::safe_id,
+    data::sha256_file,
     registry::{BuildContext, Parts, Plugin},
-    run::sha256_file,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -289,7 +290,7 @@ fn row_major(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<f32> 
 
 #[cfg(test)]
 mod tests {
-    use fame_core::{Preset, model::Task, registry::Registry};
+    use fame_core::{Preset, registry::Registry, store::Task};
     use npyz::WriterBuilder as _;
 
     use super::*;
@@ -297,7 +298,7 @@ mod tests {
     fn running(dir: &Path, rest: &str) -> Running {
         let registry = Registry::builtin().unwrap();
         let mut parameters: Precomputed =
-            fame_core::recipe::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
+            fame_core::text::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
         let with = BuildContext {
             registry: &registry,
             preset: Preset::Paper,
@@ -339,7 +340,7 @@ mod tests {
     }
 
     fn input() -> InputConvention {
-        let order = fame_core::model::ChannelOrder::Rgb;
+        let order = fame_core::data::ChannelOrder::Rgb;
         InputConvention {
             channels: 3,
             height: 2,

@@ -3,10 +3,10 @@
 use fame_core::{
     Error, Explanation, Model, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
     seed_of,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

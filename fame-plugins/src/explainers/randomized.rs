@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fame_core::{
     Error, Explanation, LoadRequest, Model, Result, Sample,
     contract::{Backend, ExplainContext, Explainer},
-    recipe::Spec,
-    record::{Value, facts},
+    data::{Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -52,10 +52,8 @@ pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<
     }
     let other = about.sample.other_role(about.role)?;
     let s = similarity(about.clean[0].data(), reference.data())?;
-    let facts = fame_core::record::facts([
-        ("reference_role", other.into()),
-        ("similarity_before", s.into()),
-    ]);
+    let facts =
+        fame_core::data::facts([("reference_role", other.into()), ("similarity_before", s.into())]);
     Ok(vec![Target {
         name: name.to_owned(),
         values: reference.data().to_vec(),

@@ -3,10 +3,10 @@
 
 use fame_core::{
     Explanation, LayerChoices, NamedMap, Result, Sample,
+    ask::Aim,
     contract::{ExplainContext, Loss},
-    recipe::Spec,
     registry::{BuildContext, Built, Parts},
-    run::Aim,
+    text::Spec,
 };
 
 use crate::explainers::black_box::{Answer, Question, resolve_target};

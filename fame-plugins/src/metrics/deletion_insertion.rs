@@ -4,8 +4,8 @@
 use fame_core::{
     Better, Explanation, LayerChoices, Result, Sample, Table,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
-    recipe::Spec,
     registry::{BuildContext, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

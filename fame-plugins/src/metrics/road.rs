@@ -4,9 +4,9 @@
 use fame_core::{
     Better, Explanation, LayerChoices, Random, Result, Sample, Table,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
-    recipe::Spec,
     registry::{BuildContext, Parts, Plugin},
     seed_of,
+    text::Spec,
 };
 use rayon::prelude::*;
 use schemars::JsonSchema;

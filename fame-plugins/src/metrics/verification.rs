@@ -7,9 +7,9 @@ use fame_core::{
     Better, Error, Explanation, LayerChoices, NamedMap, PROBE, Picture, Plot, Result, Sample,
     Scores, Table, Tensor,
     contract::{ExplainContext, Measurement, Metric, MetricRow},
-    recipe::Spec,
-    record::Facts,
+    data::Facts,
     registry::{BuildContext, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -194,7 +194,7 @@ impl Metric for Running {
         } else {
             known.all_at(at.threshold)
         };
-        let file = fame_core::contract::safe_id(&name.to_lowercase());
+        let file = fame_core::data::safe_id(&name.to_lowercase());
         let mut tables = self.areas(&file, name, &known, at, &cuts);
         tables.push(curves(&file, &known, &percents, &cuts));
         tables.push(thresholds(&file, &known, &self.parameters.threshold, at));
@@ -672,7 +672,7 @@ mod tests {
         let with = BuildContext {
             registry: &registry,
             preset: fame_core::Preset::Paper,
-            task: fame_core::model::Task::FaceRecognition,
+            task: fame_core::store::Task::FaceRecognition,
             folder: std::path::Path::new("."),
         };
         let spec =

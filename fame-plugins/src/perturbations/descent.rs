@@ -4,10 +4,11 @@
 use fame_core::{
     Error, Preset, Result, Tensor,
     contract::{Start, Stop, Walk},
+    data::InputConvention,
+    data::{Facts, facts},
     max_abs,
-    model::{InputConvention, Task},
-    record::{Facts, facts},
     registry::{BuildContext, Parts},
+    store::Task,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -164,7 +165,7 @@ impl Walk for Descent {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use fame_core::{contract::Perturbation, model::ChannelOrder};
+    use fame_core::{contract::Perturbation, data::ChannelOrder};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use fame_core::{
     Annotation, Error, Picture, Result,
     contract::{PrepareContext, PrepareStep},
-    record::{Facts, Value, facts},
+    data::{Facts, Value, facts},
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;
@@ -224,7 +224,7 @@ mod tests {
     use fame_core::{
         Affine, Bias, Layer, Model, Place, Seed, Taps, Tensor,
         contract::{Models, Network, Pass},
-        model::ModelManifest,
+        store::ModelManifest,
     };
 
     use super::*;

@@ -75,10 +75,10 @@ mod testing {
     use fame_core::{
         Explanation, NamedMap, Preset, Sample, Tensor,
         contract::{FinishedItem, Writer},
-        model::Task,
-        recipe::{Problem, Spec},
-        record::Facts,
+        data::Facts,
         registry::{BuildContext, Registry},
+        store::Task,
+        text::{Problem, Spec},
     };
     use image::RgbImage;
 

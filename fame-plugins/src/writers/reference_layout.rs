@@ -8,8 +8,9 @@ use std::{
 
 use fame_core::{
     Error, GALLERY, NamedMap, PROBE, Result, Sample, Tensor,
-    contract::{FinishedItem, Writer, safe_id},
-    record::Value,
+    contract::{FinishedItem, Writer},
+    data::Value,
+    data::safe_id,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;
@@ -207,7 +208,7 @@ fn link_all(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::record::{Facts, facts};
+    use fame_core::data::{Facts, facts};
 
     use super::{
         super::testing::{build, explanation, map, sample, write},

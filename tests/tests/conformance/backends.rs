@@ -4,9 +4,9 @@ use std::path::Path;
 
 use fame_core::Preset;
 use fame_core::contract::Backend;
-use fame_core::model::Task;
-use fame_core::recipe::Spec;
 use fame_core::registry::{BuildContext, Kind, Registry};
+use fame_core::store::Task;
+use fame_core::text::Spec;
 
 /// A backend with its tolerances, all of them relative L2 distances.
 pub(crate) struct Subject {

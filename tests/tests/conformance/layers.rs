@@ -1,7 +1,7 @@
 //! The layer rules on the slim networks.
 
 use fame_core::LayerChoice;
-use fame_core::model::Task;
+use fame_core::store::Task;
 use fame_tests::slim;
 
 #[test]

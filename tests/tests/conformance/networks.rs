@@ -302,7 +302,7 @@ fn real_networks_where_their_files_are() {
                 .as_str()
                 .unwrap()
                 .to_owned();
-            let found = fame_core::run::sha256_file(&file).unwrap();
+            let found = fame_core::data::sha256_file(&file).unwrap();
             if found == known {
                 compare(&subject, name, &file, slack, &mut faults);
             } else {

@@ -1,10 +1,8 @@
 //! Asking a network about altered copies of a picture.
 
 use fame_core::{
-    Error, LayerChoice, LayerChoices, Result, Sample, Target, Tensor,
-    model::{InputConvention, Task},
-    recipe::Spec,
-    run::Aim,
+    Error, LayerChoice, LayerChoices, Result, Sample, Target, Tensor, ask::Aim,
+    data::InputConvention, store::Task, text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -165,7 +163,7 @@ pub(crate) fn broken(answers: &[f32]) -> Option<String> {
 
 /// The class a target is about; losses that have one put it into their facts.
 fn class(target: &Target) -> Result<usize> {
-    let class = target.facts.get("class").and_then(fame_core::record::Value::as_f64);
+    let class = target.facts.get("class").and_then(fame_core::data::Value::as_f64);
     class.map(|c| c as usize).ok_or_else(|| {
         Error::new(
             "fame::explain::no_class",

@@ -2,11 +2,11 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample, Tensor,
+    ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Built, Parts, Plugin},
-    run::{Aim, AimedRow},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -174,7 +174,7 @@ impl Running {
         let raw = plane(&drops.means(), height, width)?;
         let mut facts = row.target.facts.clone();
         facts.append(&mut drops.confidence());
-        facts.append(&mut fame_core::record::facts([
+        facts.append(&mut fame_core::data::facts([
             ("value_before", clean.into()),
             ("windows", answers.len().into()),
         ]));

@@ -3,12 +3,12 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample, Tensor,
+    ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Built, Parts, Plugin},
-    run::{Aim, AimedRow},
     seed_of,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,11 +2,11 @@
 
 use fame_core::{
     Bias, LayerChoices, Place, Result, Tensor,
+    ask::Aim,
     contract::{ExplainContext, Explainer, Target},
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
-    run::Aim,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

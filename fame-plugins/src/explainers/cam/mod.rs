@@ -48,7 +48,7 @@ pub use x_grad_cam::XGradCam;
 
 use fame_core::{
     Result,
-    record::Facts,
+    data::Facts,
     registry::{BuildContext, Parts},
 };
 use planes::Planes;
@@ -111,7 +111,7 @@ macro_rules! cam {
             pub layer: fame_core::LayerChoices,
             /// What to explain: any loss; y is its value, and the map shows what raises it.
             /// Default: `Logit()`, for face models `Similarity()`.
-            pub loss: Option<fame_core::recipe::Spec>,
+            pub loss: Option<fame_core::text::Spec>,
             /// The layer the loss reads. Default: the model's `logits` or, for face models,
             /// `embedding`; without that alias, its output.
             pub loss_layer: Option<fame_core::LayerChoices>,

@@ -2,12 +2,12 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Preset, Result, Sample,
+    ask::Aim,
     contract::{ExplainContext, Explainer, Loss},
-    recipe::Spec,
-    record::facts,
+    data::facts,
     registry::{BuildContext, Built, Parts, Plugin},
-    run::Aim,
     seed_of,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ impl Plugin<dyn Explainer> for CorrRise {
         self.correlation.get_or_insert(correlation);
         self.ties.get_or_insert(ties);
         let mut layer = Some(self.layer.clone());
-        resolve_target(fame_core::model::Task::FaceRecognition, &mut layer, &mut self.loss);
+        resolve_target(fame_core::store::Task::FaceRecognition, &mut layer, &mut self.loss);
         self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
         parts.check("masks", (2..=1_000_000).contains(&self.masks), "must be 2 to 1000000");
         parts.check("patches", (1..=1000).contains(&patches), "must be 1 to 1000");
@@ -219,7 +219,7 @@ impl Running {
 }
 
 /// Smallest, largest and mean score.
-fn spread(scores: &[f32]) -> fame_core::record::Facts {
+fn spread(scores: &[f32]) -> fame_core::data::Facts {
     let (low, high) =
         scores.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), s| (l.min(*s), h.max(*s)));
     let mean = scores.iter().map(|s| f64::from(*s)).sum::<f64>() / scores.len() as f64;

@@ -3,11 +3,11 @@
 
 use fame_core::{
     Error, Explanation, LayerChoice, Model, Place, Result, Sample, Seed, Taps, Tensor,
+    ask::Aim,
     contract::{ExplainContext, Explainer},
-    recipe::Spec,
-    record::facts,
+    data::facts,
     registry::{BuildContext, Parts, Plugin},
-    run::Aim,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -193,7 +193,7 @@ impl Running {
                     "fame::explain::unknown_role",
                     format!("sample `{}` has no picture in the role `{role}`.", sample.id),
                 );
-                e.help = fame_core::recipe::suggestion(role, &known, "role");
+                e.help = fame_core::text::suggestion(role, &known, "role");
                 return Err(e);
             };
             let other = find(sample.other_role(role)?)

@@ -4,9 +4,9 @@
 use fame_core::{
     Explanation, LayerChoice, Model, Result, Sample,
     contract::{ExplainContext, Explainer},
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,10 +4,10 @@
 use fame_core::{
     Explanation, LayerChoice, Model, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
+    data::{Facts, facts},
     max_abs,
-    recipe::Spec,
-    record::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! `GradientTimesInput`: the gradient, weighted by how far each input value is from zero.
 
-use fame_core::{Result, Tensor, record::Facts};
+use fame_core::{Result, Tensor, data::Facts};
 
 use super::{At, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;

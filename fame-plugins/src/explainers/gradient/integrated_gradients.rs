@@ -2,7 +2,7 @@
 
 use fame_core::{
     Result, Tensor,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Parts},
 };
 use schemars::JsonSchema;

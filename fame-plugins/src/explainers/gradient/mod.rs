@@ -22,10 +22,10 @@ pub use smooth_grad::{SmoothGrad, SmoothGradForm};
 use fame_core::{
     Model, Result, Tensor,
     contract::ReluRule,
-    model::InputConvention,
-    recipe::Spec,
-    record::Facts,
+    data::Facts,
+    data::InputConvention,
     registry::{BuildContext, Parts},
+    text::Spec,
 };
 
 use crate::maps::Reduce;
@@ -133,7 +133,7 @@ macro_rules! by_gradient {
             $($(#[$about])* pub $field: $kind,)*
             /// What to explain: any loss; y is its value. Default: `Logit()`, for face models
             /// `Similarity()`.
-            pub loss: Option<fame_core::recipe::Spec>,
+            pub loss: Option<fame_core::text::Spec>,
             /// The layer the loss reads. Default: the model's `logits` or, for face models,
             /// `embedding`; without that alias, its output.
             pub layer: Option<fame_core::LayerChoices>,
@@ -142,7 +142,7 @@ macro_rules! by_gradient {
             pub channels: Option<$crate::maps::Reduce>,
             /// Steps from the attribution to the map. Default:
             /// `[Abs(), Channels(…), MaxNormalize()]`.
-            pub map: Option<Vec<fame_core::recipe::Spec>>,
+            pub map: Option<Vec<fame_core::text::Spec>>,
             /// Which pictures of a sample to explain, by role. Default: all, each against the other
             /// frozen.
             pub roles: Option<Vec<String>>,
@@ -189,7 +189,7 @@ use by_gradient;
 mod testing {
     //! Runs a method on a function given by its value and gradient.
 
-    use fame_core::model::ChannelOrder;
+    use fame_core::data::ChannelOrder;
 
     use super::*;
 

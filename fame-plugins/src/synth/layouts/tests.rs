@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use fame_core::{
     Preset, Sample,
     contract::{Dataset, Files},
-    model::Task,
-    recipe::Spec,
     registry::{BuildContext, Registry},
+    store::Task,
+    text::Spec,
 };
 
 use super::*;
@@ -38,10 +38,7 @@ fn read(spec: &str) -> Vec<Sample> {
     let ids: std::collections::BTreeSet<_> =
         items.iter().map(|i| i.id.to_ascii_lowercase()).collect();
     assert_eq!(ids.len(), items.len(), "{spec}: ids are unique");
-    assert!(
-        items.iter().all(|i| fame_core::contract::safe_id(&i.id) == i.id),
-        "{spec}: ids are safe"
-    );
+    assert!(items.iter().all(|i| fame_core::data::safe_id(&i.id) == i.id), "{spec}: ids are safe");
     items.iter().map(|i| set.load(i, &Here).unwrap_or_else(|e| panic!("{spec}: {e}"))).collect()
 }
 

@@ -58,9 +58,9 @@ fame_core::export_plugin!();
 mod tests {
     use fame_core::{
         Preset,
-        model::Task,
-        recipe::Spec,
         registry::{BuildContext, Registry},
+        store::Task,
+        text::Spec,
     };
 
     /// What a plugin's documentation shows must work.

@@ -3,9 +3,10 @@
 use fame_core::{
     Error, Explanation, Layer, LoadRequest, Model, Picture, Place, Preset, Result, Sample, Seed, Taps, Tensor,
     contract::{Backend, Bias, ExplainContext, Explainer, Measurement, Metric, Network, Pass, Silent},
-    model::{ChannelOrder, InputConvention, ModelManifest, Task},
-    recipe::Spec,
+    data::{ChannelOrder, InputConvention},
     registry::{BuildContext, Registry},
+    store::{ModelManifest, Task},
+    text::Spec,
 };
 
 /// Sees bright blobs: a grid of 4 × 4 cells of 8 × 8 pixels over a picture of 32 × 32; the heat of
@@ -129,7 +130,7 @@ pub(crate) fn map_of(value: impl Fn(usize, usize) -> f32) -> Explanation {
         raw: finished.clone(),
         finished,
         frame: None,
-        facts: fame_core::record::Facts::new(),
+        facts: fame_core::data::Facts::new(),
     };
     Explanation { maps: vec![map], ..Explanation::default() }
 }

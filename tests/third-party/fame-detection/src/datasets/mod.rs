@@ -7,7 +7,7 @@ mod voc;
 pub use coco::Coco;
 pub use voc::{Origin, Voc};
 
-use fame_core::{Annotation, Error, IMAGE, Result, Sample, contract::Files, contract::ItemRef, record::facts};
+use fame_core::{Annotation, Error, IMAGE, Result, Sample, contract::Files, contract::ItemRef, data::facts};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -52,7 +52,7 @@ impl Boxed {
         picture.annotations = boxed.boxes.iter().map(|(label, b)| annotation(label, *b, width as f32, height as f32)).collect();
         picture.facts.insert(
             "boxes".into(),
-            fame_core::record::Value::Map(facts([("count", boxed.boxes.len().into()), ("reaching_beyond", beyond.into())])),
+            fame_core::data::Value::Map(facts([("count", boxed.boxes.len().into()), ("reaching_beyond", beyond.into())])),
         );
         Ok(Sample { id: item.id.clone(), pictures: vec![(IMAGE.to_owned(), picture)], ..Sample::default() })
     }
@@ -98,9 +98,9 @@ mod testing {
     use fame_core::{
         Preset, Result,
         contract::{Dataset, Files},
-        model::Task,
-        recipe::Spec,
         registry::{BuildContext, Registry},
+        store::Task,
+        text::Spec,
     };
 
     /// Files of a folder of the test's own.

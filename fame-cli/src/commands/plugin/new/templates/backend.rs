@@ -3,7 +3,7 @@
 use fame_core::{
     Bias, Layer, LoadRequest, Place, Random, Result, Taps, Tensor,
     contract::{Backend, Network, Pass},
-    recipe::Spec,
+    text::Spec,
     registry::{BuildContext, Built, Parts, Plugin},
 };
 use schemars::JsonSchema;

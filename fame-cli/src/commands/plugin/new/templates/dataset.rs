@@ -2,7 +2,7 @@
 
 use fame_core::{
     Error, IMAGE, Picture, Result, Sample, Tensor,
-    contract::{Dataset, Files, ItemRef, safe_id},
+    contract::{Dataset, Files, ItemRef}, data::safe_id,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;

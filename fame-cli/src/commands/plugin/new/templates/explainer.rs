@@ -3,10 +3,10 @@
 use fame_core::{
     Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer, Loss},
-    recipe::Spec,
-    record::facts,
+    text::Spec,
+    data::facts,
     registry::{BuildContext, Built, Parts, Plugin},
-    run::Aim,
+    ask::Aim,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 use fame_core::{
     Error, Result, Tensor,
     contract::{Perturbation, Start, Stop, Walk},
-    model::InputConvention,
-    record::{Facts, facts},
+    data::InputConvention,
+    data::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;

@@ -6,7 +6,7 @@ use fame_core::{
     NamedMap, Result,
     contract::{FinishedItem, Writer},
     registry::{BuildContext, Parts, Plugin},
-    run::write_whole,
+    data::write_whole,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     Error, Layer, Result,
     contract::{Backend, LoadRequest, Network},
-    model::ModelManifest,
-    recipe::suggestion,
+    store::ModelManifest,
+    text::suggestion,
 };
 
 /// A loaded model with its manifest.
@@ -139,7 +139,7 @@ impl Model {
         let aliases = self.manifest.layers.keys().map(String::as_str);
         let known: Vec<&str> =
             aliases.chain(self.network.layers().iter().map(|l| l.name.as_str())).collect();
-        let near = crate::recipe::nearest(name, known.iter().copied());
+        let near = crate::text::nearest(name, known.iter().copied());
         let help = match near {
             Some(_) => suggestion(name, &known, "layer"),
             None => Some(format!(
@@ -193,9 +193,9 @@ impl<'de> Deserialize<'de> for LayerChoice {
             "LastConv" => Ok(Self::LastConv),
             "BeforePooling" => Ok(Self::BeforePooling),
             "Output" => Ok(Self::Output),
-            quoted if quoted.starts_with(['"', 'r']) => crate::recipe::parse(quoted)
-                .map(Self::Named)
-                .map_err(|p| D::Error::custom(p.message)),
+            quoted if quoted.starts_with(['"', 'r']) => {
+                crate::text::parse(quoted).map(Self::Named).map_err(|p| D::Error::custom(p.message))
+            }
             other => {
                 let hint = suggestion(other, &Self::RULES, "rule").unwrap_or_default();
                 Err(D::Error::custom(format!(
@@ -238,9 +238,9 @@ impl<'de> Deserialize<'de> for LayerChoices {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
         let parsed = if raw.starts_with('[') {
-            crate::recipe::parse(raw)
+            crate::text::parse(raw)
         } else {
-            crate::recipe::parse(raw).map(|one| vec![one])
+            crate::text::parse(raw).map(|one| vec![one])
         };
         match parsed {
             Ok(choices) if choices.is_empty() => {

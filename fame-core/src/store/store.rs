@@ -13,6 +13,7 @@ use super::manifest::{Labels, ModelManifest};
 use super::pictures::{self, PictureManifest};
 use super::source::{Package, Source, base_name};
 use super::text::{did_you_mean, quoted};
+use crate::data::sha256_file;
 use crate::{Error, Result};
 
 /// Somewhere manifests are kept.
@@ -27,7 +28,7 @@ enum Shelf {
 /// Finds manifests by name and fetches what they describe.
 ///
 /// ```no_run
-/// # use fame_core::model::ModelStore;
+/// # use fame_core::store::ModelStore;
 /// let store = ModelStore::from_env()?.with_folder("models");
 /// let manifest = store.manifest("mobilefacenet")?;
 /// let onnx = store.fetch("mobilefacenet", &mut |progress| eprintln!("{progress:?}"))?;
@@ -565,7 +566,7 @@ fn local(path: &str, sha256: Option<&str>, folder: &Path, progress: Watcher) -> 
                 "The file is not the one that the manifest was written for. Correct `sha256` in the manifest if you changed it on purpose.",
             )
         })?,
-        None => cache::sha256_of(&path)?,
+        None => sha256_file(&path)?,
     };
     Ok(Found { path, sha256, cached: true })
 }
@@ -574,7 +575,7 @@ fn local(path: &str, sha256: Option<&str>, folder: &Path, progress: Watcher) -> 
 fn verify(path: &Path, what: &str, sha256: &str, progress: Watcher) -> Result<()> {
     let bytes = fs::metadata(path).map_err(|error| Error::io("read", path, &error))?.len();
     progress(Progress::Verifying { what: what.to_owned(), bytes });
-    let found = cache::sha256_of(path)?;
+    let found = sha256_file(path)?;
     if found == sha256 {
         return Ok(());
     }

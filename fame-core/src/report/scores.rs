@@ -243,7 +243,7 @@ impl Scores {
         };
         let arrow = |b: Better| if b == Better::Higher { "high is good" } else { "low is good" };
         Some(Table {
-            name: format!("{name}_against_{}", crate::contract::safe_id(floor)),
+            name: format!("{name}_against_{}", crate::data::safe_id(floor)),
             title: format!(
                 "Mean difference from `{floor}`, item by item (p: two-sided sign-flip test, Holm-adjusted over {} comparisons)",
                 found.len()

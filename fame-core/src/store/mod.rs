@@ -23,7 +23,7 @@
 //! # A manifest
 //!
 //! ```
-//! # use fame_core::model::ModelManifest;
+//! # use fame_core::store::ModelManifest;
 //! let text = r#"(
 //!     summary: "MobileFaceNet, 512-d face embedding",
 //!     source: Npm(
@@ -52,7 +52,7 @@
 //! `model: "my.ron"` in a recipe mean the same.
 //!
 //! ```
-//! # use fame_core::model::ModelManifest;
+//! # use fame_core::store::ModelManifest;
 //! let text = "(input: (size: (3, 224, 224), order: Rgb, mean: (0.485, 0.456, 0.406), std: (0.229, 0.224, 0.225)))";
 //! assert!(ModelManifest::parse("my", text, Some("/data/models".as_ref())).is_ok());
 //! ```
@@ -68,9 +68,8 @@ mod source;
 mod store;
 mod text;
 
-pub use cache::{default_cache_dir, sha256_of};
+pub use cache::default_cache_dir;
 pub use fetch::{Progress, Tool, Tools};
-pub use input::{ChannelOrder, InputConvention};
 pub use manifest::{Labels, ModelManifest, Task};
 pub use pictures::PictureManifest;
 pub use source::{Package, PyPiArchive, Source};

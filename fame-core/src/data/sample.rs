@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result, Tensor,
-    record::{Facts, Value},
+    data::{Facts, Value},
 };
 
 /// The role of the only picture of a sample that has one picture.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
-use super::input::{InputConvention, InputText};
+use super::input::{InputText, note_problems};
 use super::source::Source;
 use super::text::{self, Problems};
-use crate::Result;
+use crate::{Result, data::InputConvention};
 
 /// What a model was made for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -158,7 +158,7 @@ impl ModelManifest {
     fn validate(&self, place: &str) -> Result<()> {
         let mut problems = Problems::default();
         self.source.problems("source", &mut problems);
-        self.input.problems(&mut problems);
+        note_problems(&self.input, &mut problems);
         for step in
             self.prepare.iter().filter(|step| !step.starts_with(|c: char| c.is_ascii_alphabetic()))
         {
@@ -185,8 +185,9 @@ impl ModelManifest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ChannelOrder, PyPiArchive};
+    use super::super::PyPiArchive;
     use super::*;
+    use crate::data::ChannelOrder;
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 

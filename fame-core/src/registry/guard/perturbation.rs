@@ -4,7 +4,7 @@ use super::{Guard, Guarded, Who, finite, shaped};
 use crate::{
     Error, Result, Tensor,
     contract::{Perturbation, Start, Stop, Walk},
-    record::Facts,
+    data::Facts,
 };
 
 impl Guard for dyn Perturbation {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::{
     Error, Layer, LayerChoices, Model, Result, Sample, Tensor,
     contract::{Evaluation, Loss, Pass, Reference, Seed, Taps, Target, TargetRequest},
-    record::{Value, facts},
+    data::{Value, facts},
 };
 
 /// A loss aimed at layers of a model.
@@ -160,7 +160,7 @@ fn chosen_roles(sample: &Sample, roles: Option<&[String]>) -> Result<Vec<String>
             "fame::explain::unknown_role",
             format!("sample `{}` has no picture in the role `{wrong}`.", sample.id),
         );
-        e.help = crate::recipe::suggestion(wrong, &known, "role");
+        e.help = crate::text::suggestion(wrong, &known, "role");
         return Err(e);
     }
     Ok(roles.to_vec())

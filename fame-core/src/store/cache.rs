@@ -10,13 +10,13 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::data::sha256_file;
 use crate::{Error, Result};
 
 /// Work in progress that is older than this was left by a process that was killed.
@@ -42,36 +42,6 @@ fn cache_dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf
             .or_else(|| folder("HOME").map(|home| home.join(".cache")))
     };
     folder("FAME_CACHE").or_else(|| shared().map(|path| path.join("fame")))
-}
-
-/// The SHA-256 of a file, 64 lower-case hex digits.
-///
-/// # Errors
-/// `fame::io` when the file cannot be read.
-pub fn sha256_of(path: &Path) -> Result<String> {
-    let unreadable = |error| Error::io("read", path, &error);
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer).map_err(unreadable)? {
-            0 => return Ok(hex(&digest.finalize())),
-            n => digest.update(&buffer[..n]),
-        }
-    }
-}
-
-/// The SHA-256 of a text, for keys.
-pub(super) fn sha256_of_text(text: &str) -> String {
-    hex(&Sha256::digest(text))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[derive(Clone, Debug)]
@@ -136,7 +106,7 @@ impl Cache {
 
 /// Is there a file with this checksum? A damaged one counts as none, and will be replaced.
 pub(super) fn is_intact(path: &Path, sha256: &str) -> Result<bool> {
-    Ok(path.is_file() && sha256_of(path)? == sha256)
+    Ok(path.is_file() && sha256_file(path)? == sha256)
 }
 
 /// Moves a finished file from a work folder to its place, at once or not at all.
@@ -197,7 +167,7 @@ mod tests {
     #[test]
     fn a_checksum_is_sixty_four_lower_case_digits() {
         assert_eq!(
-            sha256_of_text("abc"),
+            crate::data::sha256_hex(b"abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
     }

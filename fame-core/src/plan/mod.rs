@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::{
     Error, Preset,
     contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
-    model::{ModelManifest, ModelStore},
+    data::{Value, facts},
     plugin::PluginFile,
-    recipe::{Placed, Problem, Problems, RecipeFile, RecipeText, Spec, near_file},
-    record::{Value, facts},
+    recipe::{Placed, RecipeFile, RecipeText},
     registry::{BuildContext, Built, Contract, Registry, UNKNOWN_PLUGIN},
     run::ForwardCheck,
+    store::{ModelManifest, ModelStore},
+    text::{Problem, Problems, Spec, near_file},
 };
 
 /// Everything a run needs, resolved. `fame-cli check` stops here: no model was loaded, no folder

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::cache::{self, Cache};
 use super::fetch::{Progress, Tool, Tools};
+use crate::data::sha256_hex;
 use crate::{Error, Result};
 
 /// The converter of one manifest.
@@ -65,7 +66,7 @@ impl Converter<'_> {
             std::env::consts::ARCH,
             self.requirements.join(" ")
         );
-        let key = &cache::sha256_of_text(&key)[..16];
+        let key = &sha256_hex(key.as_bytes())[..16];
         let folder = self.cache.python(key);
         if folder.is_dir() {
             return Ok(folder);

@@ -1,6 +1,6 @@
 //! Attribution maps, and the explanation that carries them.
 
-use crate::{Tensor, record::Facts};
+use crate::{Tensor, data::Facts};
 
 /// What map steps work on: `[C, H, W]` over the pixels of one prepared picture.
 ///

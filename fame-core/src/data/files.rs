@@ -55,7 +55,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// [`write_whole`] with the temporary file in `folder`, which is on the same file system.
-pub(super) fn write_whole_from(folder: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole_from(folder: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", path, &e);
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
@@ -85,7 +85,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 
 /// A folder under a temporary name beside its final place. Dropped without [`Draft::publish`], it
 /// disappears.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     folder: tempfile::TempDir,
     place: PathBuf,
 }
@@ -95,7 +95,7 @@ impl Draft {
     ///
     /// # Errors
     /// When the parent cannot be written.
-    pub(super) fn new(place: &Path) -> Result<Self> {
+    pub(crate) fn new(place: &Path) -> Result<Self> {
         let parent = place.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
         let folder = tempfile::Builder::new()
@@ -112,7 +112,7 @@ impl Draft {
     }
 
     /// Where to write.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -121,7 +121,7 @@ impl Draft {
     ///
     /// # Errors
     /// When renaming fails; the old folder is then kept or gone, never mixed with the new.
-    pub(super) fn publish(self) -> Result<()> {
+    pub(crate) fn publish(self) -> Result<()> {
         let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
         let mut old = None;
         if self.place.exists() {
@@ -141,7 +141,7 @@ impl Draft {
 }
 
 /// Removes drafts that a killed run left in `folder`.
-pub(super) fn sweep_drafts(folder: &Path) {
+pub(crate) fn sweep_drafts(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(".draft-") {

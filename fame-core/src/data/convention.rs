@@ -1,12 +1,8 @@
 //! How a picture becomes a model's input, and back.
 
-use std::fmt;
-
-use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::text::Problems;
-use crate::{Error, Result, Tensor};
+use super::{Error, Result, Tensor};
 
 /// The order of a model's input channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -155,104 +151,6 @@ impl InputConvention {
             }
         }
         Ok(())
-    }
-
-    /// Notes everything that makes the convention unusable.
-    pub(super) fn problems(&self, problems: &mut Problems) {
-        if self.shape().contains(&0) {
-            problems.add(format!("input.size {:?} has an extent of 0", self.shape()));
-        }
-        if self.channels != self.order.channels() {
-            problems.add(format!(
-                "input.size has {} channels, but order {:?} has {}",
-                self.channels,
-                self.order,
-                self.order.channels()
-            ));
-        }
-        for (name, values) in [("mean", &self.mean), ("std", &self.std)] {
-            if values.len() != self.channels {
-                problems.add(format!(
-                    "input.{name} has {} values for {} channels; give one number, or one per channel",
-                    values.len(),
-                    self.channels
-                ));
-            }
-            if let Some(value) = values.iter().find(|v| !v.is_finite()) {
-                problems.add(format!("input.{name} holds {value}, which is not a finite number"));
-            }
-        }
-        if let Some(value) = self.std.iter().find(|v| **v <= 0.0) {
-            problems.add(format!("input.std holds {value}; it divides, so it must be positive"));
-        }
-    }
-}
-
-/// `input: (…)` as typed.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename = "Input")]
-pub(super) struct InputText {
-    size: (usize, usize, usize),
-    order: ChannelOrder,
-    mean: PerChannel,
-    std: PerChannel,
-}
-
-impl InputText {
-    pub(super) fn resolve(self) -> InputConvention {
-        let (channels, height, width) = self.size;
-        let (mean, std) = (self.mean.resolve(self.order), self.std.resolve(self.order));
-        InputConvention { channels, height, width, order: self.order, mean, std }
-    }
-}
-
-/// One number for all channels, or a list.
-enum PerChannel {
-    All(f32),
-    Each(Vec<f32>),
-}
-
-impl PerChannel {
-    fn resolve(self, order: ChannelOrder) -> Vec<f32> {
-        match self {
-            Self::All(value) => vec![value; order.channels()],
-            Self::Each(values) => values,
-        }
-    }
-}
-
-// By hand, because an untagged enum would answer every mistake with "did not match any variant".
-impl<'de> Deserialize<'de> for PerChannel {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Numbers;
-        impl<'de> Visitor<'de> for Numbers {
-            type Value = PerChannel;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or one number per channel")
-            }
-
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<PerChannel, E> {
-                Ok(PerChannel::All(value as f32))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<PerChannel, E> {
-                Ok(PerChannel::All(value as f32))
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<PerChannel, E> {
-                Ok(PerChannel::All(value as f32))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<PerChannel, A::Error> {
-                let mut all = Vec::new();
-                while let Some(value) = values.next_element()? {
-                    all.push(value);
-                }
-                Ok(PerChannel::Each(all))
-            }
-        }
-        deserializer.deserialize_any(Numbers)
     }
 }
 

@@ -1,0 +1,16 @@
+//! The RON dialect of recipes and manifests, with the place of every word.
+//!
+//! [`Spec`] is `Name(param: value)` as written; [`parse`] reads parameters and answers a mistake
+//! with a [`Problem`] that marks the right characters; [`nearest`] finds the name that was meant;
+//! [`scan`] cuts brackets into entries. Recipes and model manifests are read by the same code, so
+//! they get the same diagnostics.
+
+mod diagnostics;
+pub mod scan;
+mod spec;
+
+pub(crate) use diagnostics::near_file;
+pub use diagnostics::{
+    Problem, Problems, SourcedProblem, line_column, nearest, offset_of, suggestion,
+};
+pub use spec::{Spec, parse, ron_options};
