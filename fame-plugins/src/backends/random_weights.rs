@@ -105,7 +105,13 @@ pub(crate) fn load(
     let folder = tempfile::tempdir().map_err(|e| Error::io("create", &std::env::temp_dir(), &e))?;
     let path = folder.path().join(request.file.file_name().unwrap_or_default());
     std::fs::write(&path, redrawn.encode_to_vec()).map_err(|e| Error::io("write", &path, &e))?;
-    backend.load(&LoadRequest { file: path, ..request.clone() })
+    let copy = LoadRequest { file: path, ..request.clone() };
+    backend.load(&copy).map_err(|mut error| {
+        // Whoever reads it knows the model's file, not our copy of it.
+        let (ours, theirs) = (copy.file.display().to_string(), request.file.display().to_string());
+        error.message = error.message.replace(&ours, &theirs);
+        error
+    })
 }
 
 /// How many layers `file` has in the sense of [`Layers`].
@@ -300,6 +306,20 @@ mod tests {
             redraw(&file, Layers::Last(n + 1), 7).unwrap_err().code,
             "fame::backend::no_such_layer"
         );
+    }
+
+    #[test]
+    fn an_error_names_the_file_of_the_model_and_not_the_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("strange.onnx");
+        let mut proto = file().proto;
+        proto.graph.as_mut().unwrap().node[0].op_type = "Frobnicate".into();
+        std::fs::write(&model, proto.encode_to_vec()).unwrap();
+        let request = LoadRequest { file: model.clone(), input_shape: None };
+        let backend = crate::backends::tract::Tract::default();
+        let error = load(&backend, &request, Layers::Last(1), 7).err().unwrap();
+        assert_eq!(error.code, "fame::backend::unknown_operator");
+        assert!(error.message.contains(&model.display().to_string()), "{error}");
     }
 
     #[test]

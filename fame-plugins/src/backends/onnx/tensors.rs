@@ -1,4 +1,4 @@
-//! Plain `f32` access to tract's tensors, and the way between them and fame's.
+//! Plain `f32` access to tract's tensors and their shapes, and the way between them and fame's.
 
 use fame_core::Tensor as HostTensor;
 use tract_onnx::tract_core::internal::*;
@@ -16,6 +16,11 @@ pub(in crate::backends) fn floats_mut(tensor: &mut Tensor) -> TractResult<&mut [
 /// The fact of a plain `f32` tensor of the shape of `like`.
 pub(in crate::backends) fn fact_like(like: &TypedFact) -> TVec<TypedFact> {
     tvec!(f32::fact(like.shape.to_tvec()))
+}
+
+/// Splits `shape` around `at`: the product before it, its extent, the product after it.
+pub(in crate::backends) fn around(shape: &[usize], at: usize) -> (usize, usize, usize) {
+    (shape[..at].iter().product(), shape[at], shape[at + 1..].iter().product())
 }
 
 /// A copy of a plain `f32` tensor as fame's own, in the same shape.

@@ -2,8 +2,8 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{around, floats, floats_mut};
 use crate::backends::onnx::axis_matrices::Entry;
+use crate::backends::onnx::tensors::{around, floats, floats_mut};
 
 /// Multiplies by the transposed matrix along `axis`: the cotangent, which has the output's extent
 /// there, comes out with the input's.

@@ -21,10 +21,3 @@ pub(super) use pointwise::{Pointwise, Slope};
 pub(super) use pool_grad::{PoolGrad, PoolKind};
 pub(super) use prelu_grad::PReluGrad;
 pub(super) use rms_norm_grad::RmsNormGrad;
-
-use crate::backends::onnx::tensors::{fact_like, floats, floats_mut};
-
-/// Splits `shape` around `at`: the product before it, its extent, the product after it.
-fn around(shape: &[usize], at: usize) -> (usize, usize, usize) {
-    (shape[..at].iter().product(), shape[at], shape[at + 1..].iter().product())
-}

@@ -2,8 +2,8 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{fact_like, floats, floats_mut};
 use crate::backends::onnx::prelu::{each_run, natural_typed_op};
+use crate::backends::onnx::tensors::{fact_like, floats, floats_mut};
 
 /// Inputs: the cotangent, a value with the sign of `x` (`x` itself, or the output where no slope is
 /// negative), the slope. In place.
