@@ -197,8 +197,14 @@ impl Plugin<dyn Loss> for TimesLogit {
     const SUMMARY: &'static str = "A logit times something";
     const EXAMPLE: &'static str = "TimesLogit(by: 2.0)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(self))
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(self)
+    }
+
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -166,8 +166,14 @@ impl Plugin<dyn Loss> for FourfoldSimilarity {
     const SUMMARY: &'static str = "Four times the similarity";
     const EXAMPLE: &'static str = "FourfoldSimilarity()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(self))
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(self)
+    }
+
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(parameters))
     }
 }
 

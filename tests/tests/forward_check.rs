@@ -34,8 +34,14 @@ impl Plugin<dyn Backend> for Faulty {
     const SUMMARY: &'static str = "tract with one weight's sign flipped for bright pictures";
     const EXAMPLE: &'static str = "Faulty(above: 0.5)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
-        Some(Box::new(self))
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(self)
+    }
+
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -4,15 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Error, Preset,
-    contract::{Backend, Dataset, Explainer, Metric, PrepareStep, Writer},
+    Error,
+    contract::{Backend, Dataset, Explainer, Loss, Metric, PrepareStep, Writer},
     data::{Value, facts},
     plugin::PluginFile,
     recipe::{Placed, RecipeFile, RecipeText},
     registry::{BuildContext, Built, Contract, Registry, UNKNOWN_PLUGIN},
     run::ForwardCheck,
-    store::{ModelManifest, ModelStore},
-    text::{Problem, Problems, Spec, near_file},
+    store::{Ask, ModelManifest, ModelStore},
+    text::{Problem, Problems, Spec, near_file, suggestion},
 };
 
 /// Everything a run needs, resolved. `fame-cli check` stops here: no model was loaded, no folder
@@ -28,8 +28,8 @@ pub struct Plan {
     pub plugins: Vec<Value>,
     /// What runs it.
     pub backend: Built<dyn Backend>,
-    /// Which published form defaults follow.
-    pub preset: Preset,
+    /// The name of the published form that defaults follow; empty for none.
+    pub preset: String,
     /// Where samples come from.
     pub data: Built<dyn Dataset>,
     /// From decoded picture to network input.
@@ -62,7 +62,7 @@ impl Plan {
         registry: &Registry,
         store: &ModelStore,
     ) -> std::result::Result<Self, Box<Problems>> {
-        let (file, problems) = RecipeFile::parse_partly(text.merged());
+        let (file, problems) = RecipeFile::parse_partly(text.merged(), text.defaults());
         let (registry, problems) = with_plugins(registry, file.as_ref(), folder, problems);
         let mut resolver = Resolver { text: text.merged(), registry: &registry, folder, problems };
         let plan = file.and_then(|file| resolver.plan(&file, store));
@@ -92,7 +92,7 @@ impl Plan {
             ("plugins", list(self.plugins.clone())),
             ("model", self.manifest.name.as_str().into()),
             ("backend", self.backend.record()),
-            ("preset", Value::of(&self.preset)),
+            ("preset", self.preset.as_str().into()),
             ("data", self.data.record()),
             ("prepare", list(self.prepare.iter().map(Built::record).collect())),
             (
@@ -170,7 +170,7 @@ struct Resolver<'a> {
 struct Resolved {
     manifest: ModelManifest,
     backend: Built<dyn Backend>,
-    preset: Preset,
+    preset: String,
     data: Built<dyn Dataset>,
     prepare: Vec<Built<dyn PrepareStep>>,
     explain: Vec<(String, Built<dyn Explainer>)>,
@@ -222,13 +222,16 @@ impl Resolved {
 impl Resolver<'_> {
     fn plan(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<Resolved> {
         let manifest = self.manifest(file, store);
-        let task = manifest.as_ref().map_or_else(Default::default, |m| m.task);
+        self.preset(&file.preset);
         let with = BuildContext {
             registry: self.registry,
-            preset: file.preset,
-            task,
+            preset: &file.preset.value,
+            ask: manifest.as_ref().map_or(Ask::NOTHING, |m| &m.ask),
             folder: self.folder,
         };
+        if let Some(manifest) = &manifest {
+            self.ask(manifest, &file.model.span, &with);
+        }
         let backend = self.part::<dyn Backend>(&file.backend.value, file.backend.span.start, &with);
         if let Some(Err(e)) = backend.as_ref().map(|b| b.plugin.check()) {
             self.error_at(e, &file.backend.span);
@@ -258,7 +261,7 @@ impl Resolver<'_> {
         Some(Resolved {
             manifest: manifest?,
             backend: backend?,
-            preset: file.preset,
+            preset: file.preset.value.clone(),
             data: data?,
             prepare,
             explain,
@@ -315,6 +318,37 @@ impl Resolver<'_> {
             .resolve(&file.model.value, self.folder)
             .map_err(|e| self.error_at(e, &file.model.span))
             .ok()
+    }
+
+    /// A preset must be known to some plugin.
+    fn preset(&mut self, preset: &Placed<String>) {
+        let (name, known) = (preset.value.as_str(), self.registry.presets());
+        if name.is_empty() || known.contains(&name) {
+            return;
+        }
+        let message = format!("no plugin knows a preset named `{name}`.");
+        self.problems.push(
+            Problem::new("fame::recipe::unknown_preset", message, preset.span.clone())
+                .with_label("unknown preset")
+                .with_help(suggestion(name, &known, "preset")),
+        );
+    }
+
+    /// The loss that the manifest asks for must be one. Its text is not part of the recipe, so a
+    /// problem in it is shown at the model's name.
+    fn ask(
+        &mut self,
+        manifest: &ModelManifest,
+        at: &std::ops::Range<usize>,
+        with: &BuildContext<'_>,
+    ) {
+        let Some(loss) = &manifest.ask.loss else { return };
+        let Err(problems) = self.registry.build::<dyn Loss>(loss, with) else { return };
+        for p in problems {
+            let message =
+                format!("`ask.loss` of manifest `{}`, `{loss}`: {}", manifest.name, p.message);
+            self.problems.push(Problem::new(&p.code, message, at.clone()).with_help(p.help));
+        }
     }
 
     /// The manifest's own prepare steps. Their text is not part of the recipe, so a problem in them

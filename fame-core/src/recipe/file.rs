@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use serde::de::DeserializeOwned;
+use ron::value::RawValue;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 
-use crate::Preset;
 use crate::text::{Problem, Spec, parse, scan, suggestion};
 
 /// A recipe file, field by field. Slots for plugins are still [`Spec`]s.
@@ -12,10 +12,10 @@ use crate::text::{Problem, Spec, parse, scan, suggestion};
 pub struct RecipeFile {
     /// Manifest name, or path of a manifest or of an ONNX file with a manifest beside it.
     pub model: Placed<String>,
-    /// What runs the network. Left out: `Tract()`.
+    /// What runs the network.
     pub backend: Placed<Spec>,
-    /// Which published form defaults follow.
-    pub preset: Preset,
+    /// The name of the published form that defaults follow; empty for none.
+    pub preset: Placed<String>,
     /// Where samples come from.
     pub data: Placed<Spec>,
     /// From decoded picture to network input. Left out: the model manifest's own steps.
@@ -26,7 +26,7 @@ pub struct RecipeFile {
     pub check: Option<Placed<Spec>>,
     /// Metrics, in order.
     pub metrics: Vec<Placed<Spec>>,
-    /// Writers, in order. Left out: `[Npy(), Overlay()]`.
+    /// Writers, in order.
     pub write: Vec<Placed<Spec>>,
     /// Libraries to load plugins from, relative to the recipe.
     pub plugins: Vec<Placed<String>>,
@@ -40,13 +40,25 @@ pub struct RecipeFile {
     pub out: Option<String>,
 }
 
-/// Something and the place it was written.
+/// A value and the place it was written.
 #[derive(Clone, Debug)]
 pub struct Placed<T> {
-    /// The thing.
+    /// The value.
     pub value: T,
     /// Where it stands in the recipe text; empty at 0 for a default.
     pub span: Range<usize>,
+}
+
+impl<T> Placed<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Placed<U> {
+        Placed { value: f(self.value), span: self.span }
+    }
+}
+
+impl<T: Default> Placed<T> {
+    fn unwritten() -> Self {
+        Self { value: T::default(), span: 0..0 }
+    }
 }
 
 const FIELDS: [&str; 13] = [
@@ -55,12 +67,13 @@ const FIELDS: [&str; 13] = [
 ];
 
 impl RecipeFile {
-    /// Cuts `text` into fields.
+    /// Cuts `text` into fields. `defaults` is RON text of the same form, `(backend: …, write: […])`,
+    /// with the fields that a recipe may leave out; `()` for none.
     ///
     /// # Errors
     /// Every problem found: brackets, unknown, missing or repeated fields, values of the wrong
     /// type.
-    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+    pub fn parse(text: &str, defaults: &str) -> Result<Self, Vec<Problem>> {
         let entries = scan::entries(text, 0).map_err(|e| {
             let at = e.at..(e.at + 1).min(text.len());
             vec![
@@ -68,7 +81,7 @@ impl RecipeFile {
                     .with_help(Some("a recipe is `(model: …, data: …, explain: {…})`")),
             ]
         })?;
-        let mut cut = Cut { text, entries, problems: Vec::new() };
+        let mut cut = Cut { text, entries, defaults, problems: Vec::new() };
         cut.unknown_and_repeated();
         let file = cut.file();
         match file {
@@ -79,11 +92,11 @@ impl RecipeFile {
 
     /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two
     /// can report its own.
-    pub fn parse_partly(text: &str) -> (Option<Self>, Vec<Problem>) {
+    pub fn parse_partly(text: &str, defaults: &str) -> (Option<Self>, Vec<Problem>) {
         match scan::entries(text, 0) {
-            Err(_) => (None, Self::parse(text).err().unwrap_or_default()),
+            Err(_) => (None, Self::parse(text, defaults).err().unwrap_or_default()),
             Ok(entries) => {
-                let mut cut = Cut { text, entries, problems: Vec::new() };
+                let mut cut = Cut { text, entries, defaults, problems: Vec::new() };
                 cut.unknown_and_repeated();
                 let file = cut.file();
                 (file, cut.problems)
@@ -95,6 +108,7 @@ impl RecipeFile {
 struct Cut<'a> {
     text: &'a str,
     entries: Vec<scan::Entry>,
+    defaults: &'a str,
     problems: Vec<Problem>,
 }
 
@@ -125,22 +139,20 @@ impl Cut<'_> {
         let model = self.required::<String>("model");
         let data = self.required::<Spec>("data");
         let explain = self.explainers();
-        let backend = self.optional::<Spec>("backend").or_else(|| default_spec("Tract()"));
+        let backend = self.required::<Spec>("backend");
         let prepare = self.list("prepare");
         let check = self.optional("check");
         let metrics = self.list("metrics").unwrap_or_default();
         let plugins = self.list("plugins").unwrap_or_default();
-        let write = self.list("write").unwrap_or_else(|| {
-            ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect()
-        });
-        let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
+        let write = self.list("write").unwrap_or_default();
+        let preset = self.optional::<Name>("preset");
         let seed = self.optional("seed").map_or(0, |p| p.value);
         let parts = self.optional("parts").is_none_or(|p| p.value);
         let out = self.optional("out").map(|p| p.value);
         Some(RecipeFile {
             model: model?,
             backend: backend?,
-            preset,
+            preset: preset.map_or_else(Placed::unwritten, |p| p.map(|name| name.0)),
             data: data?,
             prepare,
             explain: explain?,
@@ -155,7 +167,7 @@ impl Cut<'_> {
     }
 
     fn required<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
-        if !self.entries.iter().any(|e| e.key == name) {
+        if !self.is_there(name) {
             let start = scan::skip_blank(self.text, 0);
             self.problems.push(
                 Problem::new(
@@ -170,8 +182,28 @@ impl Cut<'_> {
     }
 
     fn optional<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
-        let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
-        self.value(span)
+        match self.entries.iter().find(|e| e.key == name).map(|e| e.value_span.clone()) {
+            Some(span) => self.value(span),
+            None => self.default(name),
+        }
+    }
+
+    /// Whether the recipe or the defaults have the field.
+    fn is_there(&self, name: &str) -> bool {
+        self.entries.iter().any(|e| e.key == name) || default_text(self.defaults, name).is_some()
+    }
+
+    /// The field of the defaults. What is wrong with it is the caller's fault and has no place in
+    /// the recipe.
+    fn default<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
+        match parse::<T>(default_text(self.defaults, name)?) {
+            Ok(value) => Some(Placed { value, span: 0..0 }),
+            Err(p) => {
+                let message = format!("the default of `{name}` cannot be used: {}", p.message);
+                self.problems.push(Problem::new(&p.code, message, 0..0).with_help(p.help));
+                None
+            }
+        }
     }
 
     fn value<T: DeserializeOwned>(&mut self, span: Range<usize>) -> Option<Placed<T>> {
@@ -210,6 +242,10 @@ impl Cut<'_> {
         } else {
             "a list: [Name(…), …]"
         };
+        if !self.entries.iter().any(|e| e.key == name) {
+            let all = self.default::<Vec<T>>(name)?.value;
+            return Some(all.into_iter().map(|value| Placed { value, span: 0..0 }).collect());
+        }
         let entries = self.group(name, '[', what)?;
         Some(entries.into_iter().filter_map(|e| self.value(e.value_span)).collect())
     }
@@ -219,7 +255,7 @@ impl Cut<'_> {
             return self.required::<Spec>("explain").map(|_| Vec::new());
         }
         let entries =
-            self.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
+            self.group("explain", '{', "a map of named explainers: {\"name\": Name(…)}")?;
         if entries.is_empty() {
             let span = self.entries.iter().find(|e| e.key == "explain")?.value_span.clone();
             self.problems.push(Problem::new(
@@ -257,9 +293,23 @@ impl Cut<'_> {
     }
 }
 
-/// A spec that the recipe did not write.
-fn default_spec(text: &str) -> Option<Placed<Spec>> {
-    Spec::from_text(text).ok().map(|value| Placed { value, span: 0..0 })
+/// The text of a field of the defaults.
+fn default_text<'a>(defaults: &'a str, name: &str) -> Option<&'a str> {
+    let entries = scan::entries(defaults, 0).unwrap_or_default();
+    entries.into_iter().find(|e| e.key == name).map(|e| &defaults[e.value_span])
+}
+
+/// A bare word, such as a preset's name.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
+        if word.is_empty() || scan::identifier(word) != word.len() {
+            return Err(D::Error::custom(format!("`{word}` is no name: write one bare word")));
+        }
+        Ok(Self(word.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -271,23 +321,28 @@ mod tests {
         let text = r#"// Which pixels?
 (
     model: "net",
-    data: Pair(gallery: "a", probe: "b"),
-    explain: { "fame": Fame(layer: "x"), "other": Fame() },
+    data: Two(left: "a", right: "b"),
+    explain: { "walk": Walk(layer: "x"), "other": Walk() },
 )"#;
-        let file = RecipeFile::parse(text).unwrap();
-        assert_eq!(&text[file.data.span.clone()], "Pair(gallery: \"a\", probe: \"b\")");
+        let file = RecipeFile::parse(text, "(backend: Mine(), write: [Csv(), Png()])").unwrap();
+        assert_eq!(&text[file.data.span.clone()], "Two(left: \"a\", right: \"b\")");
         assert_eq!(
             file.explain.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
-            ["fame", "other"]
+            ["walk", "other"]
         );
-        assert_eq!(file.backend.value.to_string(), "Tract()");
-        assert_eq!(file.write.len(), 2);
+        assert_eq!((file.backend.value.to_string(), file.backend.span), ("Mine()".into(), 0..0));
+        assert_eq!((file.write.len(), file.preset.value.as_str()), (2, ""));
+        // Without defaults there are none: what runs the network must be said.
+        let missing = RecipeFile::parse(text, "()").unwrap_err();
+        assert_eq!(missing[0].message, "the recipe has no `backend`.");
+        let preset = RecipeFile::parse("(model: \"m\", backend: B(), data: D(), explain: {\"e\": E()}, preset: Loud)", "(preset: Quiet)").unwrap().preset;
+        assert_eq!((preset.value.as_str(), preset.span), ("Loud", 72..76));
     }
 
     #[test]
     fn every_problem_of_the_frame_is_reported() {
-        let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Fame(), "c": Fame()}, write: Npy())"#;
-        let problems = RecipeFile::parse(text).unwrap_err();
+        let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Walk(), "c": Walk()}, preset: "x", write: Csv())"#;
+        let problems = RecipeFile::parse(text, "(backend: B(), seed: \"y\")").unwrap_err();
         let codes: Vec<_> = problems
             .iter()
             .map(|p| (p.code.rsplit(':').next().unwrap(), &text[p.span.clone()]))
@@ -299,7 +354,8 @@ mod tests {
                 ("missing_field", "("),
                 ("wrong_value", "7"),
                 ("wrong_value", "\"a/b\""),
-                ("wrong_value", "Npy()"),
+                ("wrong_value", "Csv()"),
+                ("wrong_value", "\"x\""),
                 ("wrong_value", "\"x\""),
             ]
         );

@@ -27,12 +27,15 @@
 //!     const SUMMARY: &'static str = "The mean of the target layer";
 //!     const EXAMPLE: &'static str = "Mean(weight: 2.0)";
 //!
-//!     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+//!     type Resolved = Self;
+//!
+//!     fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
 //!         parts.check("weight", self.weight > 0.0, "must be above 0");
+//!         Some(self)
 //!     }
 //!
-//!     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-//!         Some(Box::new(self))
+//!     fn build(mean: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+//!         Some(Box::new(mean))
 //!     }
 //! }
 //!
@@ -55,12 +58,20 @@
 //! assert!(registry.names(fame_core::registry::Kind::Loss).contains(&"Mean"));
 //! ```
 //!
+//! A default that only the preset or the model's manifest knows is no constant: then the parameters
+//! as typed and as resolved are two types, and [`parameters!`](crate::parameters) writes both from
+//! one list.
+//!
 //! `inventory` collects the registrations at link time. Nothing reads that list behind your back:
 //! [`Registry::builtin`] makes a value from it, and the value is handed to whoever parses.
 
 pub(crate) mod guard;
+mod parameters;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -69,12 +80,12 @@ use crate::plugin::PluginFile;
 use guard::{Guard, Who, caught};
 
 use crate::{
-    Error, Preset, Result,
+    Error, Result,
     contract::{
         Backend, Dataset, Explainer, Loss, MapStep, Metric, Perturbation, PrepareStep, Writer,
     },
     data::Value,
-    store::Task,
+    store::Ask,
     text::{Problem, Spec, parse, scan, suggestion},
 };
 
@@ -163,7 +174,7 @@ impl<T: ?Sized> Built<T> {
     label = "this type does not implement `fame_core::registry::Plugin<{T}>`",
     note = "`register!(Loss: MyLoss)` needs `impl Plugin<dyn Loss> for MyLoss`; the contract of each kind is in `fame_core::contract`"
 )]
-pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
+pub trait Plugin<T: ?Sized>: DeserializeOwned + JsonSchema {
     /// The name in recipes: UpperCamel, an identifier.
     const NAME: &'static str;
     /// One line.
@@ -173,15 +184,26 @@ pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
     /// The paper or code that defines it; empty when it is our own.
     const REFERENCE: &'static str = "";
 
-    /// Fills in defaults that depend on the preset or the task, and reports parameters out of range
-    /// through `parts`. What stands in `self` afterwards is what the record shows.
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        let _ = (with, parts);
-    }
+    /// The presets that it knows ([`BuildContext::preset`]); a recipe may ask for any that some
+    /// plugin knows.
+    const PRESETS: &'static [&'static str] = &[];
+
+    /// The parameters with every default filled in: what the record shows, and what is built.
+    /// `Self` where every default is a constant.
+    type Resolved: Serialize;
+
+    /// Fills in what the recipe left to the preset or to the model's manifest, and reports
+    /// parameters out of range through `parts`. `None` when something was reported without which
+    /// there is nothing to resolve.
+    fn resolve(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self::Resolved>;
 
     /// Makes the running part. Nested specs are built with [`Parts::build`], which also records
     /// them. `None` when something was reported that makes building pointless.
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
+    fn build(
+        parameters: Self::Resolved,
+        with: &BuildContext<'_>,
+        parts: &mut Parts,
+    ) -> Option<Box<T>>;
 }
 
 /// What building may look at.
@@ -189,12 +211,20 @@ pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
 pub struct BuildContext<'a> {
     /// All known plugins.
     pub registry: &'a Registry,
-    /// Which published form defaults follow.
-    pub preset: Preset,
-    /// What the explained model is for.
-    pub task: Task,
+    /// The name of the published form that defaults follow; empty for each plugin's own. A plugin
+    /// takes a preset that it does not know for none.
+    pub preset: &'a str,
+    /// What the explained model is asked where a recipe does not say.
+    pub ask: &'a Ask,
     /// The folder relative paths start from: the recipe's.
     pub folder: &'a Path,
+}
+
+impl<'a> BuildContext<'a> {
+    /// No preset, and a model that says nothing about itself.
+    pub fn new(registry: &'a Registry, folder: &'a Path) -> Self {
+        Self { registry, preset: "", ask: Ask::NOTHING, folder }
+    }
 }
 
 /// Collects problems and nested parts while a plugin is being built.
@@ -276,14 +306,15 @@ pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(
     body: &str,
     with: &BuildContext<'_>,
 ) -> std::result::Result<Built<T>, Vec<Problem>> {
-    let mut parameters: P = parse(body).map_err(|p| vec![p])?;
+    let typed: P = parse(body).map_err(|p| vec![p])?;
     let mut parts = Parts { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() };
-    parameters.resolve(with, &mut parts);
-    let mut record = Value::of(&parameters);
     // Building on top of reported problems would only repeat them, but nested specs have news of
     // their own.
-    let plugin = parameters.build(with, &mut parts);
-    let (true, Some(plugin)) = (parts.problems.is_empty(), plugin) else {
+    let made = typed.resolve(with, &mut parts).and_then(|parameters| {
+        let record = Value::of(&parameters);
+        Some((record, P::build(parameters, with, &mut parts)?))
+    });
+    let (true, Some((mut record, plugin))) = (parts.problems.is_empty(), made) else {
         if parts.problems.is_empty() {
             parts.report(
                 "",
@@ -339,6 +370,7 @@ pub struct Registration {
     summary: &'static str,
     example: &'static str,
     reference: &'static str,
+    presets: &'static [&'static str],
     origin: &'static str,
     schema: fn(&'static str) -> Result<String>,
     factory: Factory,
@@ -353,6 +385,7 @@ impl Registration {
             summary: P::SUMMARY,
             example: P::EXAMPLE,
             reference: P::REFERENCE,
+            presets: P::PRESETS,
             origin,
             schema: schema::<T, P>,
             factory: T::FACTORY,
@@ -382,6 +415,11 @@ impl Registration {
     /// The paper or code that defines it; empty when it is the crate's own.
     pub fn reference(&self) -> &'static str {
         self.reference
+    }
+
+    /// The presets that it knows.
+    pub fn presets(&self) -> &'static [&'static str] {
+        self.presets
     }
 
     /// Crate and version it comes from, and the file if it was loaded from one.
@@ -606,6 +644,12 @@ impl Registry {
     /// The names of one kind, sorted.
     pub fn names(&self, kind: Kind) -> Vec<&'static str> {
         self.entries.keys().filter(|(k, _)| *k == kind).map(|(_, n)| *n).collect()
+    }
+
+    /// The presets that any plugin knows, sorted.
+    pub fn presets(&self) -> Vec<&'static str> {
+        let all: BTreeSet<_> = self.entries.values().flat_map(|r| r.presets).copied().collect();
+        all.into_iter().collect()
     }
 
     /// The plugin of `kind` called `name`.

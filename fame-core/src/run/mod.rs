@@ -170,7 +170,7 @@ impl Runner<'_> {
         self.observer.event(&Event::Stage("load"));
         let clock = Instant::now();
         let model = shelf.load(self.plan.manifest.clone(), file)?;
-        // Loaded now, not when the first face is aligned: their hashes are part of every item's
+        // Loaded now, not when the first picture is prepared: their hashes are part of every item's
         // key.
         for name in &auxiliary {
             shelf.model(name)?;
@@ -480,7 +480,7 @@ impl Work<'_> {
                     ),
                 )
                 .with_help(
-                    "Add prepare steps to the recipe, such as ResizeShorter(size: …) and CenterCrop(size: …), or AlignFace() for faces.",
+                    "Add prepare steps to the recipe that end at that size: `fame-cli describe prepare` lists them.",
                 ));
             }
             prepared.push((role, picture));

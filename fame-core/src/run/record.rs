@@ -1,7 +1,7 @@
 //! `run.json`, `item.json` and `metrics.csv`: what was asked, with what, and what came out.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -9,7 +9,7 @@ use std::{
 
 use super::{Measured, RunOptions, machine};
 use crate::{
-    Error, Explanation, Model, Plan, Result, Sample, Table,
+    Error, Explanation, Marks, Model, Plan, Result, Sample, Table,
     contract::{ItemRef, MetricRow},
     data::{Facts, Value, facts},
     data::{sha256_hex, write_json, write_whole},
@@ -253,35 +253,19 @@ impl RunRecord {
         }
         let names = plan.metric_names();
         let mut of_metric: Vec<Vec<MetricRow>> = vec![Vec::new(); names.len()];
-        let mut text =
-            String::from("item,explainer,map,metric,quantity,parameter,value,genuine,fold\n");
-        for line in self.items.iter().filter(|i| i.status != ItemStatus::Failed) {
-            for (metric, row) in rows_of(&self.out.join("items").join(&line.id), &line.id) {
-                let MetricRow { item, explainer, map, quantity, parameter, value, .. } = &row;
-                let genuine = row.genuine.map_or_else(String::new, |g| g.to_string());
-                let fold = row.fold.as_deref().unwrap_or_default();
-                let cells = [
-                    item,
-                    explainer,
-                    map,
-                    &metric,
-                    quantity,
-                    parameter,
-                    &value.to_string(),
-                    &genuine,
-                    fold,
-                ];
-                let cells = cells.map(|c| c.replace([',', '\n', '"'], "_"));
-                let _ = writeln!(text, "{}", cells.join(","));
-                if let Some(n) = names.iter().position(|n| *n == metric) {
-                    of_metric[n].push(row);
-                }
-            }
-        }
+        let there = self.items.iter().filter(|i| i.status != ItemStatus::Failed);
+        let rows: Vec<(String, MetricRow)> = there
+            .flat_map(|line| rows_of(&self.out.join("items").join(&line.id), &line.id))
+            .collect();
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        write_whole(&self.out.join("metrics.csv"), text.as_bytes())?;
+        write_whole(&self.out.join("metrics.csv"), metrics_csv(&rows).as_bytes())?;
+        for (metric, row) in rows {
+            if let Some(n) = names.iter().position(|n| *n == metric) {
+                of_metric[n].push(row);
+            }
+        }
         let mut tables = Vec::new();
         for ((name, rows), metric) in names.iter().zip(&of_metric).zip(&plan.metrics) {
             let about = |e: Error| Table {
@@ -306,18 +290,39 @@ impl RunRecord {
     }
 }
 
+/// The rows as CSV: what was measured, then a column for each mark that any of the items has.
+fn metrics_csv(rows: &[(String, MetricRow)]) -> String {
+    let marks: BTreeSet<&str> =
+        rows.iter().flat_map(|(_, row)| row.marks.iter().map(|(name, _)| name)).collect();
+    let head = ["item", "explainer", "map", "metric", "quantity", "parameter", "value"];
+    let mut text = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = String>| {
+        let cells: Vec<String> = cells.map(|c| c.replace([',', '\n', '"'], "_")).collect();
+        let _ = writeln!(text, "{}", cells.join(","));
+    };
+    line(&mut head.iter().chain(&marks).map(|name| (*name).to_owned()));
+    for (metric, row) in rows {
+        let MetricRow { item, explainer, map, quantity, parameter, value, marks: of_row } = row;
+        let cells = [item, explainer, map, metric, quantity, parameter].map(String::clone);
+        let of_row: BTreeMap<&str, &Value> = of_row.iter().collect();
+        let mark = |name: &&str| of_row.get(name).map_or_else(String::new, |value| cell(value));
+        line(&mut cells.into_iter().chain([value.to_string()]).chain(marks.iter().map(mark)));
+    }
+    text
+}
+
+/// A mark in a cell of a table.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        other => serde_json::to_string(other).unwrap_or_default(),
+    }
+}
+
 /// What was measured of the item in `folder`, each with its metric's name.
 fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
     let Some(item) = read_item(folder) else { return Vec::new() };
-    let genuine = match item.get("genuine") {
-        Some(Value::Bool(genuine)) => Some(*genuine),
-        _ => None,
-    };
-    let fold = item
-        .get("facts")
-        .and_then(|f| f.get(crate::FOLD))
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let marks = item.get("marks").map(Marks::from).unwrap_or_default();
     let Some(Value::List(rows)) = item.get("measurements") else { return Vec::new() };
     let row = |row: &Value| {
         let field =
@@ -329,8 +334,7 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
             quantity: field("quantity"),
             parameter: field("parameter"),
             value: row.get("value").and_then(Value::as_f64)?,
-            genuine,
-            fold: fold.clone(),
+            marks: marks.clone(),
         };
         Some((field("metric"), of))
     };
@@ -399,7 +403,7 @@ pub(super) fn item_json(
         ("id", item.id.as_str().into()),
         ("key", key.into()),
         ("label", sample.label.into()),
-        ("genuine", sample.genuine.into()),
+        ("marks", sample.marks.clone().into()),
         ("facts", Value::Map(sample.facts.clone())),
         ("pictures", Value::Map(pictures.collect())),
         ("explanations", Value::Map(explained.collect())),
@@ -408,23 +412,13 @@ pub(super) fn item_json(
     ]))
 }
 
-/// One line for the terminal: the first map of each explanation.
+/// One line for the terminal: what each explanation says of itself, or the names of its first maps.
 pub(super) fn line(explanations: &[(String, Explanation)]) -> String {
     let one = |(name, e): &(String, Explanation)| {
-        let number = |m: &crate::NamedMap, k: &str| m.facts.get(k).and_then(Value::as_f64);
-        let maps: Vec<String> = e
-            .maps
-            .iter()
-            .take(2)
-            .map(|m| {
-                match (number(m, "loss_before"), number(m, "loss_after"), number(m, "steps")) {
-                    (Some(b), Some(a), Some(s)) => {
-                        format!("{} loss {b:.4} → {a:.4} in {s} steps", m.name)
-                    }
-                    _ => m.name.clone(),
-                }
-            })
-            .collect();
+        if !e.summary.is_empty() {
+            return format!("{name}: {}", e.summary);
+        }
+        let maps: Vec<&str> = e.maps.iter().take(2).map(|m| m.name.as_str()).collect();
         let more =
             if e.maps.len() > 2 { format!(", … {} maps", e.maps.len()) } else { String::new() };
         format!("{name}: {}{more}", maps.join(", "))

@@ -9,22 +9,26 @@ use serde::{Deserialize, Serialize};
 use super::input::{InputText, note_problems};
 use super::source::Source;
 use super::text::{self, Problems};
-use crate::{Result, data::InputConvention};
+use crate::{
+    Result,
+    data::InputConvention,
+    text::{LayerChoices, Spec},
+};
 
-/// What a model was made for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub enum Task {
-    /// One score per class.
-    Classification,
-    /// An embedding; two of them are compared.
-    FaceRecognition,
-    /// Boxes with scores.
-    Detection,
-    /// Points of a face.
-    Landmarks,
-    /// Anything else.
-    #[default]
-    Other,
+/// The question a model is asked where a recipe does not say: the defaults of what an explainer or
+/// a metric asks about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ask {
+    /// The loss.
+    pub loss: Option<Spec>,
+    /// The layer or layers that the loss reads.
+    pub layer: Option<LayerChoices>,
+}
+
+impl Ask {
+    /// Nothing is said.
+    pub const NOTHING: &'static Self = &Self { loss: None, layer: None };
 }
 
 /// Where the names of a model's classes are, in the order of its outputs.
@@ -60,14 +64,14 @@ pub struct ModelManifest {
     pub source: Source,
     /// Under which terms, and what is known about the training data.
     pub licence: String,
-    /// What the model was made for.
-    pub task: Task,
+    /// What the model is asked where a recipe does not say.
+    pub ask: Ask,
     /// Shape, channel order and normalisation of the input.
     pub input: InputConvention,
     /// Specs of the prepare steps that bring a picture into the model's form when a recipe names
-    /// none, as RON text: `AlignFace()`.
+    /// none, as RON text: `Shrink(size: 64)`.
     pub prepare: Vec<String>,
-    /// Names that recipes may use for tensors of the graph: `embedding` → `output`.
+    /// Names that recipes may use for tensors of the graph: `scores` → `output_1`.
     pub layers: BTreeMap<String, String>,
     /// The names of the classes, where there are any.
     pub labels: Option<Labels>,
@@ -84,7 +88,7 @@ struct ManifestText {
     source: Option<Source>,
     licence: Option<String>,
     #[serde(default)]
-    task: Task,
+    ask: Ask,
     input: InputText,
     #[serde(default)]
     prepare: Vec<Box<RawValue>>,
@@ -115,7 +119,7 @@ impl ModelManifest {
                 .source
                 .unwrap_or_else(|| Source::File { path: format!("{name}.onnx"), sha256: None }),
             licence: typed.licence.unwrap_or_else(|| "not stated".to_owned()),
-            task: typed.task,
+            ask: typed.ask,
             input: typed.input.resolve(),
             prepare: typed.prepare.iter().map(|step| step.trim().get_ron().to_owned()).collect(),
             layers: typed.layers,
@@ -139,7 +143,7 @@ impl ModelManifest {
             name,
             source: Source::File { path: path.display().to_string(), sha256: None },
             licence: "not stated".to_owned(),
-            task: Task::Other,
+            ask: Ask::default(),
             input,
             prepare: Vec::new(),
             layers: BTreeMap::new(),
@@ -163,7 +167,7 @@ impl ModelManifest {
             self.prepare.iter().filter(|step| !step.starts_with(|c: char| c.is_ascii_alphabetic()))
         {
             problems
-                .add(format!("prepare holds `{step}`, which is not a step such as `AlignFace()`"));
+                .add(format!("prepare holds `{step}`, which is not a step such as `Name()`"));
         }
         for (alias, tensor) in
             self.layers.iter().filter(|(alias, tensor)| alias.is_empty() || tensor.is_empty())
@@ -187,7 +191,7 @@ impl ModelManifest {
 mod tests {
     use super::super::PyPiArchive;
     use super::*;
-    use crate::data::ChannelOrder;
+    use crate::{data::ChannelOrder, text::LayerChoice};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -205,8 +209,8 @@ mod tests {
         let net = parse("(input: (size: (1, 8, 9), order: Gray, mean: 0, std: [1]))").unwrap();
         assert_eq!(net.source, Source::File { path: "net.onnx".into(), sha256: None });
         assert_eq!(
-            (net.summary.as_str(), net.licence.as_str(), net.task),
-            ("net", "not stated", Task::Other)
+            (net.summary.as_str(), net.licence.as_str(), &net.ask),
+            ("net", "not stated", Ask::NOTHING)
         );
         assert_eq!((net.input.order, net.input.shape()), (ChannelOrder::Gray, [1, 8, 9]));
         assert_eq!((net.input.mean, net.input.std), (vec![0.0], vec![1.0]));
@@ -222,17 +226,19 @@ mod tests {
                     script: "exporters/p.py", requirements: ["numpy==2.4.6"], sha256: "{A}",
                 ),
                 licence: "MIT",
-                task: Classification,
+                ask: (loss: Score(of: Best), layer: "scores"),
                 input: (size: (3, 4, 4), order: Rgb, mean: (0.485, 0.456, 0.406), std: 0.5),
-                prepare: [ResizeShorter(size: 256, filter: Bicubic), /* then */ CenterCrop(size: 224)],
-                layers: {{ "logits": "out" }},
+                prepare: [Shrink(to: 256, filter: Sharp), /* then */ Cut(to: 224)],
+                layers: {{ "scores": "out" }},
                 labels: List(["cat", "dog"]),
             )"#
         ))
         .unwrap();
+        assert_eq!(net.ask.loss.unwrap().to_string(), "Score(of: Best)");
+        assert_eq!(net.ask.layer, Some(LayerChoices(vec![LayerChoice::Named("scores".into())])));
         assert_eq!(net.prepare.len(), 2);
-        assert_eq!(net.prepare[0], "ResizeShorter(size: 256, filter: Bicubic)");
-        assert_eq!((net.layer("logits"), net.layer("other")), ("out", "other"));
+        assert_eq!(net.prepare[0], "Shrink(to: 256, filter: Sharp)");
+        assert_eq!((net.layer("scores"), net.layer("other")), ("out", "other"));
         assert_eq!(net.labels, Some(Labels::List(vec!["cat".into(), "dog".into()])));
         assert_eq!(net.input.std, [0.5; 3]);
         let Source::Converted { from, .. } = &net.source else { panic!() };
@@ -242,9 +248,11 @@ mod tests {
     #[test]
     fn mistakes_of_form_name_the_line_and_the_nearest_field() {
         insta::assert_snapshot!(error("(\n  input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1),\n  labls: List([\"a\"]),\n)"), @r#"
-        [fame::model::manifest] `net.ron`:3:3: Unexpected field named `labls` in `ModelManifest`, expected one of `summary`, `source`, `licence`, `task`, `input`, `prepare`, `layers`, or `labels` instead.
+        [fame::model::manifest] `net.ron`:3:3: Unexpected field named `labls` in `ModelManifest`, expected one of `summary`, `source`, `licence`, `ask`, `input`, `prepare`, `layers`, or `labels` instead.
         help: Did you mean `labels`?
         "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), task: Sorting)"), @"");
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), ask: (los: A()))"), @"");
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rbg, mean: 0, std: 1))"), @r#"
         [fame::model::manifest] `net.ron`:1:34: Unexpected variant named `Rbg` in enum `ChannelOrder`, expected one of `Rgb`, `Bgr`, or `Gray` instead.
         help: Did you mean `Rgb`?
@@ -294,7 +302,7 @@ mod tests {
           - input.mean holds inf, which is not a finite number.
           - input.std has 1 values for 3 channels; give one number, or one per channel.
           - input.std holds 0; it divides, so it must be positive.
-          - prepare holds `"Resize"`, which is not a step such as `AlignFace()`.
+          - prepare holds `"Resize"`, which is not a step such as `Name()`.
           - layers has an empty name in ``: `x`.
           - labels.sha256 `no` is not 64 lower-case hex digits.
           - labels.path is empty.

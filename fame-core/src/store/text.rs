@@ -8,6 +8,12 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
+/// The fields that manifests once had, each with what to write now.
+const FORMER: [(&str, &str); 1] = [(
+    "task",
+    "`task` is now `ask`: what the model is asked where a recipe does not say, as in `ask: (loss: Name(…), layer: \"alias\")`. Without it, every recipe says so itself.",
+)];
+
 /// Parses `text` with the options that every RON file of fame has, so that no file needs
 /// `#![enable(…)]`.
 pub(super) fn parse<T: DeserializeOwned>(place: &str, text: &str) -> Result<T> {
@@ -32,6 +38,9 @@ pub(super) fn parse<T: DeserializeOwned>(place: &str, text: &str) -> Result<T> {
         match error.code {
             ron::Error::NoSuchStructField { expected, found, .. }
             | ron::Error::NoSuchEnumVariant { expected, found, .. } => {
+                if let Some((_, way)) = FORMER.iter().find(|(name, _)| *name == found) {
+                    return plain.with_help(*way);
+                }
                 match did_you_mean(&found, expected.iter().copied()) {
                     Some(help) => plain.with_help(help),
                     None => plain.with_help(format!("Known here: {}.", quoted(expected))),

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub struct FakePictures {
     /// How many items, at least 1.
     pub items: usize,
-    /// Whether an item is a pair (gallery and probe) instead of one picture.
+    /// Whether an item is two pictures (left and right) instead of one (image).
     pub pairs: bool,
 }
 
@@ -40,12 +40,15 @@ impl Plugin<dyn Dataset> for FakePictures {
     const SUMMARY: &'static str = "Made-up pictures of the test kit";
     const EXAMPLE: &'static str = "FakePictures(items: 2, pairs: false)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("items", self.items > 0, "must be at least 1");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 
@@ -63,7 +66,7 @@ impl Dataset for FakePictures {
     fn load(&self, item: &ItemRef, _: &dyn Files) -> Result<Sample> {
         super::sample(
             &item.id,
-            if self.pairs { &["gallery", "probe"] } else { &["image"] },
+            if self.pairs { &["left", "right"] } else { &["image"] },
             super::SIZE,
         )
     }
@@ -79,8 +82,14 @@ impl Plugin<dyn Loss> for FakeLoss {
     const SUMMARY: &'static str = "Half the mean of the layer's squares";
     const EXAMPLE: &'static str = "FakeLoss()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(self))
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(self)
+    }
+
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(parameters))
     }
 }
 
@@ -120,13 +129,16 @@ impl Plugin<dyn Perturbation> for FakeSteps {
     const SUMMARY: &'static str = "Plain steps against the gradient";
     const EXAMPLE: &'static str = "FakeSteps(step: 0.02, iterations: 4)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("step", self.step.is_finite() && self.step > 0.0, "must be a number above 0");
         parts.check("iterations", self.iterations > 0, "must be at least 1");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
+        Some(Box::new(parameters))
     }
 }
 
@@ -146,17 +158,28 @@ impl Perturbation for FakeSteps {
 
 /// The test kit's explainer: a walk along the loss's gradient, as FAME, with nothing around it. A
 /// field that stays several channels after the map steps is shown by its mean absolute value.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakeWalk {
     /// The target layer. Default: the network's output.
-    pub layer: Option<LayerChoices>,
+    pub layer: LayerChoices,
     /// What to descend. Default: `FakeLoss()`.
-    pub loss: Option<Spec>,
+    pub loss: Spec,
     /// How to walk. Default: `FakeSteps()`.
-    pub perturbation: Option<Spec>,
+    pub perturbation: Spec,
     /// Steps from what moved to the map.
     pub map: Vec<Spec>,
+}
+
+impl Default for FakeWalk {
+    fn default() -> Self {
+        Self {
+            layer: LayerChoice::Output.into(),
+            loss: Spec::named(FakeLoss::NAME),
+            perturbation: Spec::named(FakeSteps::NAME),
+            map: Vec::new(),
+        }
+    }
 }
 
 impl Plugin<dyn Explainer> for FakeWalk {
@@ -164,24 +187,21 @@ impl Plugin<dyn Explainer> for FakeWalk {
     const SUMMARY: &'static str = "A walk along the loss's gradient, with nothing around it";
     const EXAMPLE: &'static str = "FakeWalk(loss: FakeLoss(), perturbation: FakeSteps())";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {
-        self.layer.get_or_insert(LayerChoices(vec![LayerChoice::Output]));
-        self.loss = self.loss.take().or_else(|| Spec::from_text(FakeLoss::EXAMPLE).ok());
-        self.perturbation =
-            self.perturbation.take().or_else(|| Spec::from_text("FakeSteps()").ok());
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss?, with);
-        let perturbation =
-            parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, with);
-        let map = parts.build_all::<dyn MapStep>("map", &self.map, with);
-        Some(Box::new(Walking {
-            layer: self.layer?,
-            loss: loss?,
-            perturbation: perturbation?,
-            map,
-        }))
+    fn build(
+        FakeWalk { layer, loss, perturbation, map }: Self,
+        with: &BuildContext<'_>,
+        parts: &mut Parts,
+    ) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", &loss, with);
+        let perturbation = parts.build::<dyn Perturbation>("perturbation", &perturbation, with);
+        let map = parts.build_all::<dyn MapStep>("map", &map, with);
+        Some(Box::new(Walking { layer, loss: loss?, perturbation: perturbation?, map }))
     }
 }
 
@@ -236,8 +256,8 @@ impl Walking {
                     step.plugin.apply(map).map_err(|e| e.at(format!("map step {}", step.name)))?;
             }
             let found = [
-                ("loss_before", row.loss_before.into()),
-                ("loss_after", row.loss_after.into()),
+                ("first_loss", row.first_loss.into()),
+                ("last_loss", row.last_loss.into()),
                 ("steps", row.steps.into()),
             ];
             let finished = flat(&map.values)?;

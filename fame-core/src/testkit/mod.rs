@@ -59,11 +59,11 @@ pub use trial::Trial;
 pub use walk::check_perturbation;
 
 use crate::{
-    Error, Explanation, Model, NamedMap, Picture, Preset, Result, Sample, Tensor,
+    Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
     contract::{Backend, Dataset, Explainer, Loss, Perturbation},
     data::Facts,
     registry::{BuildContext, Built, Contract, Plugin, Registration, Registry},
-    store::{ModelManifest, Task},
+    store::ModelManifest,
     text::{Problem, Spec},
 };
 
@@ -162,8 +162,8 @@ pub fn registry() -> Result<Registry> {
 /// Where the kit's own plugins come from.
 const ORIGIN: &str = "the test kit";
 
-/// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: preset
-/// `Paper`, relative paths from the working folder.
+/// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: no
+/// preset, relative paths from the working folder.
 ///
 /// # Errors
 /// Every problem of the spec, in one sentence each.
@@ -177,12 +177,7 @@ pub fn build<T: ?Sized + Contract>(spec: &str) -> Result<Built<T>> {
 /// Every problem of the spec, in one sentence each.
 pub fn build_in<T: ?Sized + Contract>(spec: &str, folder: &Path) -> Result<Built<T>> {
     let registry = registry()?;
-    let with = BuildContext {
-        registry: &registry,
-        preset: Preset::default(),
-        task: Task::default(),
-        folder,
-    };
+    let with = BuildContext::new(&registry, folder);
     Spec::from_text(spec)
         .map_err(|p| vec![p])
         .and_then(|parsed| registry.build::<T>(&parsed, &with))
@@ -195,10 +190,10 @@ fn refused(spec: &str, problems: &[Problem]) -> Error {
 }
 
 /// What every plugin promises: it is registered under its name; its example parses and builds for
-/// every preset; it has a summary; every parameter is documented and an unknown one is refused
+/// every preset known; it has a summary; every parameter is documented and an unknown one is refused
 /// (`#[serde(deny_unknown_fields)]`).
 ///
-/// A plugin named inside of the example (`Logit()` in an explainer's) may come from a crate that is
+/// A plugin named inside of the example (a loss in an explainer's) may come from a crate that is
 /// not linked into the test, as fame's own are not: such names are not looked up.
 ///
 /// ```
@@ -223,13 +218,8 @@ pub fn check_plugin<T: ?Sized + Contract, P: Plugin<T>>() -> Result<()> {
     if spec.name != P::NAME {
         return Err(fail(format!("the example of `{}` shows `{}`.", P::NAME, spec.name)));
     }
-    for preset in [Preset::Paper, Preset::Authors] {
-        let with = BuildContext {
-            registry: &registry,
-            preset,
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+    for preset in [""].into_iter().chain(registry.presets()) {
+        let with = BuildContext { preset, ..BuildContext::new(&registry, Path::new(".")) };
         let problems = registry.check_example(registered, &with).err().unwrap_or_default();
         // A plugin inside of it may be one of another crate, which is not linked into this test.
         let own: Vec<Problem> =
@@ -299,7 +289,6 @@ pub fn sample(id: &str, roles: &[&str], size: usize) -> Result<Sample> {
 /// The manifest of [`model()`].
 const MANIFEST: &str = r#"(
     summary: "The test kit's network",
-    task: Classification,
     input: (size: (3, 8, 8), order: Rgb, mean: (0.4, 0.5, 0.6), std: (0.5, 0.4, 0.3)),
     layers: {"feature_map": "pooled", "embedding": "logits"},
 )"#;

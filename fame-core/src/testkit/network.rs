@@ -414,12 +414,15 @@ impl Plugin<dyn Backend> for Fake {
     const SUMMARY: &'static str = "A small network of the test kit, whatever the file holds";
     const EXAMPLE: &'static str = "Fake(classes: 5)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("classes", self.classes > 0, "must be at least 1");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -56,17 +56,20 @@ impl Plugin<dyn Backend> for RandomWeights {
     const REFERENCE: &'static str =
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         if self.of.is_none() {
             self.of = Spec::from_text("Tract()").ok();
         }
         let counted = !matches!(self.layers, Layers::Last(0) | Layers::Only(0));
         parts.check("layers", counted, "counts from 1, the last layer");
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let of = parts.build::<dyn Backend>("of", self.of.as_ref()?, with)?;
-        Some(Box::new(Running { of, layers: self.layers, seed: self.seed }))
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
+        let of = parts.build::<dyn Backend>("of", parameters.of.as_ref()?, with)?;
+        Some(Box::new(Running { of, layers: parameters.layers, seed: parameters.seed }))
     }
 }
 

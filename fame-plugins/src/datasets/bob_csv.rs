@@ -70,13 +70,16 @@ impl Plugin<dyn Dataset> for BobCsv {
         r#"BobCsv(protocol: "scface/close", group: "eval", root: "images", extension: ".jpg")"#;
     const REFERENCE: &'static str = "bob.bio.base, CSVDatabase";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("protocol", !self.protocol.is_empty(), "must name a folder");
         parts.check("group", !self.group.is_empty(), "must name a folder");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

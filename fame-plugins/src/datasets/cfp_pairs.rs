@@ -57,12 +57,15 @@ impl Plugin<dyn Dataset> for CfpPairs {
     const EXAMPLE: &'static str = r#"CfpPairs(root: "cfp-dataset", protocol: FP, folds: ["01"])"#;
     const REFERENCE: &'static str = "Sengupta et al., WACV 2016";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("root", !self.root.is_empty(), "must name a folder");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -31,16 +31,19 @@ impl Plugin<dyn Dataset> for Folder {
     const SUMMARY: &'static str = "Every picture of a folder, one item each: role image";
     const EXAMPLE: &'static str = r#"Folder(path: "faces", recursive: true)"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check(
             "path",
             !self.path.is_empty() && !self.path.starts_with("picture:"),
             "must name a folder",
         );
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -51,15 +51,18 @@ impl Plugin<dyn Dataset> for ImageList {
     const EXAMPLE: &'static str =
         r#"ImageList(list: "imagenet/classes.txt", columns: ["path", "wnid", "label"])"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("list", !self.list.is_empty(), "must name a file");
         let named = self.columns.is_empty()
             || self.columns.iter().any(|c| PATH.iter().any(|p| p.eq_ignore_ascii_case(c)));
         parts.check("columns", named, "must name one of them `path`");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -65,12 +65,15 @@ impl Plugin<dyn Dataset> for ImageNet {
     const REFERENCE: &'static str =
         "Russakovsky et al., IJCV 2015; lists: Kaggle, and the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("root", !self.root.is_empty(), "must name a folder");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -51,13 +51,16 @@ impl Plugin<dyn Dataset> for InsightfaceBin {
     const EXAMPLE: &'static str = r#"InsightfaceBin(file: "lfw.bin")"#;
     const REFERENCE: &'static str = "insightface, recognition/arcface_torch/eval/verification.py";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("file", !self.file.is_empty(), "must name a file");
         parts.check("folds", self.folds > 0, "must be at least 1");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

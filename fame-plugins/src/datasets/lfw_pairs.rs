@@ -43,13 +43,16 @@ impl Plugin<dyn Dataset> for LfwPairs {
     const EXAMPLE: &'static str = r#"LfwPairs(pairs: "lfw/pairs.txt", root: "lfw/images")"#;
     const REFERENCE: &'static str = "Huang, Ramesh, Berg & Learned-Miller, UMass TR 07-49 (2007)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("pairs", !self.pairs.is_empty(), "must name a file");
         parts.check("folds", !self.folds.contains(&0), "counts from 1");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -36,7 +36,9 @@ impl Plugin<dyn Dataset> for Pair {
     const EXAMPLE: &'static str =
         r#"Pair(gallery: "picture:obama", probe: "picture:obama2", genuine: true)"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("gallery", !self.gallery.is_empty(), "must name a file");
         parts.check("probe", !self.probe.is_empty(), "must name a file");
         let id = self.id.get_or_insert_with(|| {
@@ -47,10 +49,11 @@ impl Plugin<dyn Dataset> for Pair {
             safe_id(id) == *id,
             "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot",
         );
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -110,14 +110,17 @@ impl Plugin<dyn Dataset> for Pairs {
         r#"Pairs(list: "protocols/01FP.csv", root: "crops", filter: GenuineOnly)"#;
     const REFERENCE: &'static str = "G,P,T: the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("list", !self.list.is_empty(), "must name a file");
         parts.check("limit", self.limit != Some(0), "must be at least 1");
         self.crops.check(parts);
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

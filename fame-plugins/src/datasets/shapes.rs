@@ -39,13 +39,16 @@ impl Plugin<dyn Dataset> for Shapes {
         "Drawn shapes on textured ground with labels and exact boxes, without any file: role image";
     const EXAMPLE: &'static str = "Shapes(count: 60, seed: 2)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("count", self.count > 0, "must be at least 1");
         parts.check("size", (16..=512).contains(&self.size), "must be in 16..=512");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

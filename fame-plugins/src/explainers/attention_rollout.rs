@@ -64,7 +64,9 @@ impl Plugin<dyn Explainer> for AttentionRollout {
     const EXAMPLE: &'static str = "AttentionRollout(heads: GradientWeighted)";
     const REFERENCE: &'static str = "Abnar & Zuidema, ACL 2020, arXiv 2005.00928; Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         resolve_target(with.task, &mut self.layer, &mut self.loss);
         self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
         parts.check(
@@ -82,13 +84,14 @@ impl Plugin<dyn Explainer> for AttentionRollout {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
-        let layer = self.layer.take()?;
-        Some(Box::new(Running { parameters: self, layer, loss: loss?, finish }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", parameters.loss.as_ref()?, with);
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        let layer = parameters.layer.take()?;
+        Some(Box::new(Running { parameters, layer, loss: loss?, finish }))
     }
 }
 

@@ -58,7 +58,9 @@ impl Plugin<dyn Explainer> for Fame {
         r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 100))"#;
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), arXiv 2605.12017";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         let preset = *self.preset.get_or_insert(with.preset);
         let spec = |text: &str| Spec::from_text(text).ok();
         if self.perturbation.is_none() {
@@ -98,14 +100,15 @@ impl Plugin<dyn Explainer> for Fame {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let with = BuildContext { preset: self.preset.unwrap_or(with.preset), ..*with };
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, &with);
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let with = BuildContext { preset: parameters.preset.unwrap_or(with.preset), ..*with };
+        let loss = parts.build::<dyn Loss>("loss", &parameters.loss, &with);
         let perturbation =
-            parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, &with);
-        let named = match (self.map, self.maps) {
+            parts.build::<dyn Perturbation>("perturbation", &parameters.perturbation?, &with);
+        let named = match (parameters.map, parameters.maps) {
             (Some(map), _) => vec![(String::new(), parts.build_all("map", &map, &with))],
             (None, maps) => {
                 let built = |(name, specs): (String, Vec<Spec>)| {
@@ -117,11 +120,11 @@ impl Plugin<dyn Explainer> for Fame {
         };
         let finishes = named.into_iter().map(|(name, steps)| Finish { name, steps }).collect();
         Some(Box::new(Running {
-            layer: self.layer,
+            layer: parameters.layer,
             loss: loss?,
             perturbation: perturbation?,
             finishes,
-            roles: self.roles,
+            roles: parameters.roles,
         }))
     }
 }

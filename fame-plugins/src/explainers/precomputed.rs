@@ -69,7 +69,9 @@ impl Plugin<dyn Explainer> for Precomputed {
     const EXAMPLE: &'static str = r#"Precomputed(dir: "maps", pattern: "{id}_{side}_{sign}.npy")"#;
     const REFERENCE: &'static str = "Default file layout: the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         let mut rest = self.pattern.clone();
         for known in PLACES {
             // Something stands there: `{id}/map.npy` does not begin at the root.
@@ -96,12 +98,13 @@ impl Plugin<dyn Explainer> for Precomputed {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, Some(self.map.clone()), with);
-        let folder = with.folder.join(&self.dir);
-        Some(Box::new(Running { parameters: self, folder, finish }))
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, Some(parameters.map.clone()), with);
+        let folder = with.folder.join(&parameters.dir);
+        Some(Box::new(Running { parameters, folder, finish }))
     }
 }
 

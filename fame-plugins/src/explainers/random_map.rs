@@ -33,17 +33,20 @@ impl Plugin<dyn Explainer> for RandomMap {
     const EXAMPLE: &'static str = "RandomMap(map: [GaussianBlur(), MinMaxNormalize()])";
     const REFERENCE: &'static str = "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
-        Some(Box::new(Running { finish, roles: self.roles }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        Some(Box::new(Running { finish, roles: parameters.roles }))
     }
 }
 

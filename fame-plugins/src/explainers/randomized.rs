@@ -59,18 +59,21 @@ impl Plugin<dyn Explainer> for Randomized {
     const REFERENCE: &'static str =
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         if self.backend.is_none() {
             self.backend = Spec::from_text("Tract()").ok();
         }
         let good = self.stages.as_ref().is_none_or(|s| !s.is_empty() && s.iter().all(|n| *n > 0));
         parts.check("stages", good, "must hold at least one number, each from 1");
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let of = parts.build::<dyn Explainer>("of", &self.of, with);
-        let backend = parts.build::<dyn Backend>("backend", self.backend.as_ref()?, with);
-        let Self { forgetting, stages, seed, .. } = self;
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let of = parts.build::<dyn Explainer>("of", &parameters.of, with);
+        let backend = parts.build::<dyn Backend>("backend", parameters.backend.as_ref()?, with);
+        let Self { forgetting, stages, seed, .. } = parameters;
         Some(Box::new(Running {
             of: of?,
             backend: backend?,

@@ -44,8 +44,14 @@ impl Plugin<dyn Loss> for Logit {
     const REFERENCE: &'static str =
         "Zhang & Günther, FAME (2026), section 3.2; |z_o|: the authors' code";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(self))
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(self)
+    }
+
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(parameters))
     }
 }
 

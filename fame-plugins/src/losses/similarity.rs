@@ -28,12 +28,15 @@ impl Plugin<dyn Loss> for Similarity {
     const EXAMPLE: &'static str = "Similarity(norms: Frozen)";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 6";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, _: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
         self.norms.get_or_insert(Norms::of(with.preset));
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -29,7 +29,9 @@ impl Plugin<dyn MapStep> for GaussianBlur {
     const REFERENCE: &'static str =
         "Zhang & Günther, FAME (2026), section 4; torchvision.transforms.functional.gaussian_blur";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         if let Some(sigma) = self.sigma {
             parts.check(
                 "sigma",
@@ -47,10 +49,11 @@ impl Plugin<dyn MapStep> for GaussianBlur {
             (None, None) => (49, 7.7),
         };
         (self.kernel, self.sigma) = (Some(kernel), Some(sigma));
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(parameters))
     }
 }
 

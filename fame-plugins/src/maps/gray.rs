@@ -49,17 +49,20 @@ impl Plugin<dyn MapStep> for Gray {
     const REFERENCE: &'static str =
         "Zhang & Günther, FAME (2026), Eq. 4; order and weights: the authors' code";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, _: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
         let (order, weights) = match with.preset {
             Preset::Paper => (Order::AbsThenGray, Weights::ByColour),
             Preset::Authors => (Order::GrayThenAbs, Weights::ByPosition),
         };
         self.order.get_or_insert(order);
         self.weights.get_or_insert(weights);
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -70,15 +70,18 @@ impl Plugin<dyn Metric> for DeletionInsertion {
     const EXAMPLE: &'static str = "DeletionInsertion(steps: 20, answer: Value)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421; average drop: Chattopadhyay et al., Grad-CAM++, 2018";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
         Asking::resolve(&mut self.layer, &mut self.loss, with);
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
         let asking =
-            Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
-        Some(Box::new(Running { parameters: self, asking }))
+            Asking::build(parameters.layer.clone(), parameters.loss.as_ref(), parameters.answer, with, parts)?;
+        Some(Box::new(Running { parameters, asking }))
     }
 }
 

@@ -94,7 +94,9 @@ impl Plugin<dyn Metric> for Road {
     const EXAMPLE: &'static str = "Road(percents: [10, 30, 50], orders: [MoRF, LeRF])";
     const REFERENCE: &'static str = "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022, arXiv 2202.00449";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         let good =
             !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
         parts.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
@@ -104,12 +106,13 @@ impl Plugin<dyn Metric> for Road {
             "must be [MoRF], [LeRF] or both",
         );
         Asking::resolve(&mut self.layer, &mut self.loss, with);
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
         let asking =
-            Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
-        Some(Box::new(Running { parameters: self, asking }))
+            Asking::build(parameters.layer.clone(), parameters.loss.as_ref(), parameters.answer, with, parts)?;
+        Some(Box::new(Running { parameters, asking }))
     }
 }
 

@@ -90,24 +90,27 @@ impl Plugin<dyn Metric> for Verification {
     const REFERENCE: &'static str =
         "Lu, Xu & Ebrahimi, WACV 2024, arXiv 2305.08546; Zhang & Günther, FAME (2026), Table 2";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("steps", (1..=1000).contains(&self.steps), "must be between 1 and 1000");
         parts.check("roles", !self.roles.is_empty(), "must name at least one role");
         if let Threshold::Fmr(rate) = &self.threshold {
             parts.check("threshold", (0.0..=1.0).contains(rate), "must be a rate from 0 to 1");
         }
         Asking::resolve(&mut self.layer, &mut self.loss, with);
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
         let asking =
-            Asking::build(self.layer.clone(), self.loss.as_ref(), Answer::Value, with, parts)?;
-        let threshold = self
+            Asking::build(parameters.layer.clone(), parameters.loss.as_ref(), Answer::Value, with, parts)?;
+        let threshold = parameters
             .threshold
             .read(with.folder)
             .map_err(|e| parts.report("threshold", e.to_string()))
             .ok()?;
-        Some(Box::new(Running { parameters: self, threshold, asking }))
+        Some(Box::new(Running { parameters, threshold, asking }))
     }
 }
 

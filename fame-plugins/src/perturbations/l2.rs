@@ -44,13 +44,16 @@ impl Plugin<dyn Perturbation> for L2 {
     const REFERENCE: &'static str =
         "Rozsa, Günther & Boult, LOTS, IJCB 2017 (normalisation varied)";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         resolve_common(with, parts, self.step, &mut self.space, &mut self.stop);
         parts.check("iterations", self.iterations > 0, "must be at least 1");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -38,12 +38,15 @@ impl Plugin<dyn PrepareStep> for ResizeShorter {
     const EXAMPLE: &'static str = "ResizeShorter(size: 256, filter: Bilinear, antialias: true)";
     const REFERENCE: &'static str = "torchvision.transforms.Resize";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("size", self.size > 0, "must be at least 1");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -54,17 +54,20 @@ impl Plugin<dyn Writer> for ReferenceLayout {
         r#"ReferenceLayout(model: "ResNet50", methods: {"fame": "FAME"})"#;
     const REFERENCE: &'static str = "The FAME authors' code, AIML-IfI/fame";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         let must = "must be a plain name: letters, digits, `.`, `_` and `-`";
         let plain = |name: &String| safe_id(name) == *name;
         parts.check("model", plain(&self.model), must);
         parts.check("methods", self.methods.values().all(plain), must);
         parts.check("dataset", self.dataset.as_ref().is_none_or(plain), must);
         parts.check("protocol", self.protocol.as_ref().is_none_or(plain), must);
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+        Some(Box::new(parameters))
     }
 }
 

@@ -71,7 +71,9 @@ impl Plugin<dyn Explainer> for Occlusion {
     const EXAMPLE: &'static str = "Occlusion(window: 16, stride: 8, fill: Mean)";
     const REFERENCE: &'static str = "Zeiler & Fergus, ECCV 2014, arXiv 1311.2901";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         resolve_target(with.task, &mut self.layer, &mut self.loss);
         self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
         parts.check("window", self.window > 0, "must be at least 1 pixel");
@@ -85,13 +87,14 @@ impl Plugin<dyn Explainer> for Occlusion {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
-        let layer = self.layer.take()?;
-        Some(Box::new(Running { parameters: self, layer, loss: loss?, finish }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", parameters.loss.as_ref()?, with);
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        let layer = parameters.layer.take()?;
+        Some(Box::new(Running { parameters, layer, loss: loss?, finish }))
     }
 }
 

@@ -81,7 +81,9 @@ impl Plugin<dyn Explainer> for Rise {
     const EXAMPLE: &'static str = "Rise(masks: 1000, grid: 8, probability: 0.5)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         resolve_target(with.task, &mut self.layer, &mut self.loss);
         self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
         parts.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
@@ -96,13 +98,14 @@ impl Plugin<dyn Explainer> for Rise {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
-        let layer = self.layer.take()?;
-        Some(Box::new(Running { parameters: self, layer, loss: loss?, finish }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", parameters.loss.as_ref()?, with);
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        let layer = parameters.layer.take()?;
+        Some(Box::new(Running { parameters, layer, loss: loss?, finish }))
     }
 }
 

@@ -70,19 +70,22 @@ impl Plugin<dyn Explainer> for FullGrad {
     const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
     const REFERENCE: &'static str = "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
         self.finish.get_or_insert(match self.form {
             FullGradForm::Idiap => Finish::MaxNorm,
             FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
         });
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let scalar = Scalar::build(self.loss, self.layer, self.roles, with, parts)?;
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let scalar = Scalar::build(parameters.loss, parameters.layer, parameters.roles, with, parts)?;
         Some(Box::new(Running {
             scalar,
-            method: OfBiases { form: self.form, finish: self.finish? },
+            method: OfBiases { form: parameters.form, finish: parameters.finish? },
         }))
     }
 }

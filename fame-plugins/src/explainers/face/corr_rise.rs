@@ -106,7 +106,9 @@ impl Plugin<dyn Explainer> for CorrRise {
     const EXAMPLE: &'static str = "CorrRise(masks: 500, patches: 10, correlation: Pearson)";
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, CorrRISE, WACV 2024, arXiv 2305.08546; masks and ranks: the FAME authors' code";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         let (patches, correlation, ties) = match with.preset {
             Preset::Paper => (10, Correlation::Pearson, Ties::Average),
             Preset::Authors => (3, Correlation::Rank, Ties::Ordinal),
@@ -125,12 +127,13 @@ impl Plugin<dyn Explainer> for CorrRise {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
-        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", parameters.loss.as_ref()?, with);
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        Some(Box::new(Running { parameters, loss: loss?, finish }))
     }
 }
 

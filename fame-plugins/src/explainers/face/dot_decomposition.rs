@@ -79,18 +79,21 @@ impl Plugin<dyn Explainer> for DotDecomposition {
     const REFERENCE: &'static str =
         "Zhu, Yang & Chen, IEEE TIP 30, 2021, p. 7593: activation decomposition";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
         self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
-        Some(Box::new(Running { parameters: self, finish }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        Some(Box::new(Running { parameters, finish }))
     }
 }
 

@@ -80,7 +80,9 @@ impl Plugin<dyn Explainer> for Fggb {
     const EXAMPLE: &'static str = r#"Fggb(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, FGGB, FG 2024, arXiv 2403.04549; normalisation and blur: the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check(
             "threshold",
             (-1.0..=1.0).contains(&self.threshold),
@@ -94,11 +96,12 @@ impl Plugin<dyn Explainer> for Fggb {
         self.map.get_or_insert_with(|| {
             specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"])
         });
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
-        Some(Box::new(Running { parameters: self, finish }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        Some(Box::new(Running { parameters, finish }))
     }
 }
 

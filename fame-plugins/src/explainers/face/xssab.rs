@@ -70,7 +70,9 @@ impl Plugin<dyn Explainer> for Xssab {
     const EXAMPLE: &'static str = r#"Xssab(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Huber, Luu, Terhörst & Damer, WACV 2024, arXiv 2304.13409";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check(
             "threshold",
             (-1.0..=1.0).contains(&self.threshold),
@@ -82,11 +84,12 @@ impl Plugin<dyn Explainer> for Xssab {
             "must name at least one role",
         );
         self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
+        Some(self)
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
-        Some(Box::new(Running { parameters: self, finish }))
+    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, parameters.map.take(), with);
+        Some(Box::new(Running { parameters, finish }))
     }
 }
 

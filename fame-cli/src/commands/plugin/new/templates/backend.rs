@@ -38,18 +38,21 @@ impl Plugin<dyn Backend> for Scaffold {
     const EXAMPLE: &'static str = "Scaffold(inner: Tract(), noise: 0.05)";
 
     // What stands in `self` afterwards is what the record shows.
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         self.inner = self.inner.take().or_else(|| Spec::from_text("Tract()").ok());
         parts.check(
             "noise",
             self.noise.is_finite() && self.noise >= 0.0,
             "must be a number of at least 0",
         );
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let inner = parts.build::<dyn Backend>("inner", &self.inner?, with)?;
-        Some(Box::new(Noisy { inner, noise: self.noise, seed: self.seed }))
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
+        let inner = parts.build::<dyn Backend>("inner", &parameters.inner?, with)?;
+        Some(Box::new(Noisy { inner, noise: parameters.noise, seed: parameters.seed }))
     }
 }
 

@@ -27,12 +27,15 @@ impl Plugin<dyn Dataset> for Scaffold {
     const SUMMARY: &'static str = "Pictures named by a list file, with their classes";
     const EXAMPLE: &'static str = r#"Scaffold(list: "pictures/list.csv")"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
         parts.check("list", !self.list.is_empty(), "must name a file");
+        Some(self)
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(parameters))
     }
 }
 

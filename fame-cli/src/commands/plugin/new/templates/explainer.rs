@@ -34,13 +34,16 @@ impl Plugin<dyn Explainer> for Scaffold {
         "Shrikumar et al., Not just a black box, 2016, arXiv 1605.01713";
 
     // What stands in `self` afterwards is what the record shows.
-    fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {
+    type Resolved = Self;
+
+    fn resolve(mut self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
         self.layer.get_or_insert(LayerChoices(vec![LayerChoice::Output]));
+        Some(self)
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, with)?;
-        Some(Box::new(Running { loss, layer: self.layer? }))
+    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", &parameters.loss, with)?;
+        Some(Box::new(Running { loss, layer: parameters.layer? }))
     }
 }
 

@@ -26,8 +26,14 @@ impl Plugin<dyn PrepareStep> for Scaffold {
     const SUMMARY: &'static str = "Turns the picture over, left to right";
     const EXAMPLE: &'static str = r#"Scaffold(role: "probe")"#;
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
-        Some(Box::new(self))
+    type Resolved = Self;
+
+    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(self)
+    }
+
+    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+        Some(Box::new(parameters))
     }
 }
 
