@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Plan, Preset, Result,
+    Plan, Result,
     contract::Backend,
     recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
     run::recipe_folder,
-    store::{ModelStore, Task},
+    store::ModelStore,
     text::{Problems, SourcedProblem, Spec},
 };
 
@@ -52,7 +52,7 @@ impl Setup {
         &self,
         args: &RecipeArgs,
     ) -> std::result::Result<(Plan, ModelStore), Failure> {
-        let mut text = RecipeText::read(&args.recipe)?;
+        let mut text = RecipeText::read(&args.recipe)?.with_defaults(fame_plugins::RECIPE_DEFAULTS);
         let refused: Vec<SourcedProblem> = args
             .set
             .iter()
@@ -77,12 +77,7 @@ impl Setup {
         text: &str,
     ) -> std::result::Result<Built<T>, Failure> {
         let registry = self.registry()?;
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::default(),
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+        let with = BuildContext::new(&registry, Path::new("."));
         let built = Spec::from_text(text)
             .map_err(|p| vec![p])
             .and_then(|spec| registry.build::<T>(&spec, &with));

@@ -62,9 +62,7 @@ pub mod store;
 pub mod testkit;
 pub mod text;
 
-pub use contract::{
-    Bias, Layer, LoadRequest, Model, Place, Seed, Taps, Target, TargetRequest,
-};
+pub use contract::{Bias, Layer, LoadRequest, Model, Place, Seed, Taps, Target, TargetRequest};
 pub use data::{
     Affine, Annotation, AttributionMap, Error, Explanation, Frame, Mark, MarkType, Marks, NamedMap,
     Picture, Random, Result, Sample, Tensor, Witness, max_abs, seed_of,

@@ -34,14 +34,8 @@ impl Plugin<dyn Backend> for Faulty {
     const SUMMARY: &'static str = "tract with one weight's sign flipped for bright pictures";
     const EXAMPLE: &'static str = "Faulty(above: 0.5)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self))
     }
 }
 
@@ -135,7 +129,7 @@ fn workshop(folder: &Path) {
     fs::copy(root().join("tests/golden/nets/resnet50_slim.onnx"), folder.join("net.onnx")).unwrap();
     fs::write(
         folder.join("net.ron"),
-        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)",
+        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), ask: (loss: Logit(), layer: Output))",
     )
     .unwrap();
     for (name, base) in [("dark", 40u32), ("bright", 190), ("dim", 70)] {

@@ -1,8 +1,6 @@
 //! Metrics: numbers that say how good a map is.
 
-use crate::{
-    Better, Explanation, Marks, Result, Sample, Scores, Table, contract::ExplainContext,
-};
+use crate::{Better, Explanation, Marks, Result, Sample, Scores, Table, contract::ExplainContext};
 
 /// Measures the maps of one sample, and says what the measurements of many samples come to.
 ///

@@ -335,7 +335,12 @@ mod tests {
         // Without defaults there are none: what runs the network must be said.
         let missing = RecipeFile::parse(text, "()").unwrap_err();
         assert_eq!(missing[0].message, "the recipe has no `backend`.");
-        let preset = RecipeFile::parse("(model: \"m\", backend: B(), data: D(), explain: {\"e\": E()}, preset: Loud)", "(preset: Quiet)").unwrap().preset;
+        let preset = RecipeFile::parse(
+            "(model: \"m\", backend: B(), data: D(), explain: {\"e\": E()}, preset: Loud)",
+            "(preset: Quiet)",
+        )
+        .unwrap()
+        .preset;
         assert_eq!((preset.value.as_str(), preset.span), ("Loud", 72..76));
     }
 

@@ -342,9 +342,7 @@ mod tests {
                 .contains("Steps(step: 1.0, iterations: 50)")
         );
         assert!(set(RECIPE, "write.0=Png()").unwrap().contains("[Png()]"));
-        assert!(
-            set(RECIPE, "write.0.colour=\"red\"").unwrap().contains("Csv(colour: \"red\")")
-        );
+        assert!(set(RECIPE, "write.0.colour=\"red\"").unwrap().contains("Csv(colour: \"red\")"));
         assert!(set(RECIPE, "model=other one").unwrap().contains("model: \"other one\""));
         assert!(set(RECIPE, "seed=7").unwrap().contains(", seed: 7)"));
         assert_eq!(set("(p: Steps)", "p.step=2").unwrap(), "(p: Steps(step: 2))");

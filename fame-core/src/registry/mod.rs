@@ -27,15 +27,12 @@
 //!     const SUMMARY: &'static str = "The mean of the target layer";
 //!     const EXAMPLE: &'static str = "Mean(weight: 2.0)";
 //!
-//!     type Resolved = Self;
-//!
-//!     fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+//!     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
 //!         parts.check("weight", self.weight > 0.0, "must be above 0");
-//!         Some(self)
 //!     }
 //!
-//!     fn build(mean: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-//!         Some(Box::new(mean))
+//!     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+//!         Some(Box::new(self))
 //!     }
 //! }
 //!
@@ -59,8 +56,8 @@
 //! ```
 //!
 //! A default that only the preset or the model's manifest knows is no constant: then the parameters
-//! as typed and as resolved are two types, and [`parameters!`](crate::parameters) writes both from
-//! one list.
+//! as a recipe types them are another type ([`Parameters::Typed`]), and
+//! [`parameters!`](crate::parameters) writes both from one list.
 //!
 //! `inventory` collects the registrations at link time. Nothing reads that list behind your back:
 //! [`Registry::builtin`] makes a value from it, and the value is handed to whoever parses.
@@ -174,7 +171,7 @@ impl<T: ?Sized> Built<T> {
     label = "this type does not implement `fame_core::registry::Plugin<{T}>`",
     note = "`register!(Loss: MyLoss)` needs `impl Plugin<dyn Loss> for MyLoss`; the contract of each kind is in `fame_core::contract`"
 )]
-pub trait Plugin<T: ?Sized>: DeserializeOwned + JsonSchema {
+pub trait Plugin<T: ?Sized>: Parameters {
     /// The name in recipes: UpperCamel, an identifier.
     const NAME: &'static str;
     /// One line.
@@ -188,22 +185,37 @@ pub trait Plugin<T: ?Sized>: DeserializeOwned + JsonSchema {
     /// plugin knows.
     const PRESETS: &'static [&'static str] = &[];
 
-    /// The parameters with every default filled in: what the record shows, and what is built.
-    /// `Self` where every default is a constant.
-    type Resolved: Serialize;
-
-    /// Fills in what the recipe left to the preset or to the model's manifest, and reports
-    /// parameters out of range through `parts`. `None` when something was reported without which
-    /// there is nothing to resolve.
-    fn resolve(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self::Resolved>;
+    /// Reports parameters out of range through `parts`. What stands in `self` afterwards is what
+    /// the record shows and what is built.
+    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+        let _ = (with, parts);
+    }
 
     /// Makes the running part. Nested specs are built with [`Parts::build`], which also records
     /// them. `None` when something was reported that makes building pointless.
-    fn build(
-        parameters: Self::Resolved,
-        with: &BuildContext<'_>,
-        parts: &mut Parts,
-    ) -> Option<Box<T>>;
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
+}
+
+/// A plugin's parameters with nothing left open: what the record shows, and what is built.
+///
+/// Whatever serde can read is its own [`Typed`](Parameters::Typed): its defaults are constants.
+/// Parameters with defaults that depend on the preset, on the model's manifest or on one another
+/// are read as another type, and filled in from there.
+pub trait Parameters: Serialize + Sized {
+    /// The parameters as a recipe types them.
+    type Typed: DeserializeOwned + JsonSchema;
+
+    /// Fills in what the recipe left open. `None` when something was reported through `parts`
+    /// without which there is nothing to fill in.
+    fn fill(typed: Self::Typed, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self>;
+}
+
+impl<P: DeserializeOwned + JsonSchema + Serialize> Parameters for P {
+    type Typed = Self;
+
+    fn fill(typed: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(typed)
+    }
 }
 
 /// What building may look at.
@@ -235,6 +247,16 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// Nothing yet, for a plugin whose parameters stand in `body`.
+    pub(crate) fn new(body: &str) -> Self {
+        Self { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() }
+    }
+
+    /// The problems reported so far.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
     /// Reports parameter `field` unless `good`: "`step` must be above 0."
     pub fn check(&mut self, field: &str, good: bool, must: &str) {
         if !good {
@@ -306,13 +328,14 @@ pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(
     body: &str,
     with: &BuildContext<'_>,
 ) -> std::result::Result<Built<T>, Vec<Problem>> {
-    let typed: P = parse(body).map_err(|p| vec![p])?;
-    let mut parts = Parts { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() };
+    let typed: P::Typed = parse(body).map_err(|p| vec![p])?;
+    let mut parts = Parts::new(body);
     // Building on top of reported problems would only repeat them, but nested specs have news of
     // their own.
-    let made = typed.resolve(with, &mut parts).and_then(|parameters| {
+    let made = P::fill(typed, with, &mut parts).and_then(|mut parameters| {
+        parameters.resolve(with, &mut parts);
         let record = Value::of(&parameters);
-        Some((record, P::build(parameters, with, &mut parts)?))
+        Some((record, parameters.build(with, &mut parts)?))
     });
     let (true, Some((mut record, plugin))) = (parts.problems.is_empty(), made) else {
         if parts.problems.is_empty() {
@@ -353,7 +376,7 @@ fn build<T: ?Sized + Contract, P: Plugin<T>>(
 /// The JSON schema of the parameters of `P`, as text.
 fn schema<T: ?Sized + Contract, P: Plugin<T>>(origin: &'static str) -> Result<String> {
     let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
-    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P)))
+    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P::Typed)))
         .map_err(|panic| panic.error(who, "in its schema"))?;
     text.map_err(|e| Error::bug(format!("{who} has a schema that is no JSON: {e}.")))
 }

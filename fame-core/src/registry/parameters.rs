@@ -1,10 +1,10 @@
-//! Parameters in two forms, as typed and as resolved, from one list.
+//! Parameters in two forms, as typed and as filled in, from one list.
 
 /// Declares the parameters of a plugin some of whose defaults are no constants: they depend on the
 /// preset, on the model's manifest, or on one another.
 ///
 /// ```
-/// use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Parts, Plugin}};
+/// use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Parameters, Parts, Plugin}};
 ///
 /// fame_core::parameters! {
 ///     /// Descends the sum of the target layer, or of its absolute values.
@@ -16,23 +16,29 @@
 ///     }
 /// }
 ///
+/// impl Parameters for Total {
+///     type Typed = typed::Total;
+///
+///     fn fill(typed: typed::Total, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+///         Some(typed.or(with.preset == "Loud"))
+///     }
+/// }
+///
 /// impl Plugin<dyn Loss> for Total {
 ///     const NAME: &'static str = "Total";
 ///     const SUMMARY: &'static str = "The sum of the target layer";
 ///     const EXAMPLE: &'static str = "Total(weight: 2.0)";
 ///     const PRESETS: &'static [&'static str] = &["Loud"];
-///     type Resolved = Resolved;
 ///
-///     fn resolve(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Resolved> {
+///     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
 ///         parts.check("weight", self.weight > 0.0, "must be above 0");
-///         Some(self.or(with.preset == "Loud"))
 ///     }
 ///
-///     fn build(total: Resolved, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-///         Some(Box::new(total))
+///     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+///         Some(Box::new(self))
 ///     }
 /// }
-/// # impl Loss for Resolved {
+/// # impl Loss for Total {
 /// #     fn targets(&self, _: &TargetRequest<'_>) -> Result<Vec<Target>> {
 /// #         Ok(vec![Target::unnamed()])
 /// #     }
@@ -42,20 +48,24 @@
 /// #     }
 /// # }
 /// fame_core::register!(Loss: Total);
+///
+/// let total: Total = fame_core::testkit::parameters("(weight: 2)").unwrap();
+/// assert_eq!((total.weight, total.absolute), (2.0, false));
 /// ```
 ///
 /// What stands behind a parameter's type is its default:
 ///
-/// | default | as typed | as resolved |
+/// | default | as typed | filled in |
 /// | --- | --- | --- |
 /// | an expression | the type | the type |
-/// | `open` | an `Option` | the type; [`Plugin::resolve`](crate::registry::Plugin::resolve) says which value |
-/// | `hint` | an `Option` | not there: it only helps to resolve the others |
+/// | `open` | an `Option` | the type; [`Parameters::fill`](crate::registry::Parameters::fill) says which value |
+/// | `hint` | an `Option` | not there: it only helps to fill in others |
 ///
-/// The macro writes the struct that the recipe's text is read into (serde refuses unknown fields,
-/// and the JSON schema has every docstring), a struct called `Resolved` in the same module, without
-/// any `Option` of its making, and `or`, which turns the one into the other: it takes a value for
-/// each open parameter, in their order, and prefers what the recipe says.
+/// The macro writes the struct, whose open parameters are no `Option`s, and in a module `typed`
+/// beside it a struct of the same name that the recipe's text is read into: serde refuses unknown
+/// fields there, and the JSON schema has every docstring. Its method `or` turns the one into the
+/// other: it takes a value for each open parameter, in their order, and prefers what the recipe
+/// says.
 #[macro_export]
 macro_rules! parameters {
     (
@@ -64,13 +74,13 @@ macro_rules! parameters {
     ) => {
         $crate::parameters! {
             @ [$(#[$doc])*] $vis $name
-            typed {} defaults {} resolved {} open {} constant {}
+            typed {} defaults {} filled {} open {} constant {}
             $($fields)*
         }
     };
     (
         @ [$($doc:tt)*] $vis:vis $name:ident
-        typed { $($typed:tt)* } defaults { $($defaults:tt)* } resolved { $($resolved:tt)* }
+        typed { $($typed:tt)* } defaults { $($defaults:tt)* } filled { $($filled:tt)* }
         open { $($open:tt)* } constant { $($constant:tt)* }
         $(#[$about:meta])* $field:ident: $kind:ty = open, $($rest:tt)*
     ) => {
@@ -78,14 +88,14 @@ macro_rules! parameters {
             @ [$($doc)*] $vis $name
             typed { $($typed)* $(#[$about])* pub $field: Option<$kind>, }
             defaults { $($defaults)* $field: None, }
-            resolved { $($resolved)* $(#[$about])* pub $field: $kind, }
+            filled { $($filled)* $(#[$about])* pub $field: $kind, }
             open { $($open)* $field: $kind, } constant { $($constant)* }
             $($rest)*
         }
     };
     (
         @ [$($doc:tt)*] $vis:vis $name:ident
-        typed { $($typed:tt)* } defaults { $($defaults:tt)* } resolved { $($resolved:tt)* }
+        typed { $($typed:tt)* } defaults { $($defaults:tt)* } filled { $($filled:tt)* }
         open { $($open:tt)* } constant { $($constant:tt)* }
         $(#[$about:meta])* $field:ident: $kind:ty = hint, $($rest:tt)*
     ) => {
@@ -93,14 +103,14 @@ macro_rules! parameters {
             @ [$($doc)*] $vis $name
             typed { $($typed)* $(#[$about])* pub $field: Option<$kind>, }
             defaults { $($defaults)* $field: None, }
-            resolved { $($resolved)* }
+            filled { $($filled)* }
             open { $($open)* } constant { $($constant)* }
             $($rest)*
         }
     };
     (
         @ [$($doc:tt)*] $vis:vis $name:ident
-        typed { $($typed:tt)* } defaults { $($defaults:tt)* } resolved { $($resolved:tt)* }
+        typed { $($typed:tt)* } defaults { $($defaults:tt)* } filled { $($filled:tt)* }
         open { $($open:tt)* } constant { $($constant:tt)* }
         $(#[$about:meta])* $field:ident: $kind:ty = $default:expr, $($rest:tt)*
     ) => {
@@ -108,40 +118,46 @@ macro_rules! parameters {
             @ [$($doc)*] $vis $name
             typed { $($typed)* $(#[$about])* pub $field: $kind, }
             defaults { $($defaults)* $field: $default, }
-            resolved { $($resolved)* $(#[$about])* pub $field: $kind, }
+            filled { $($filled)* $(#[$about])* pub $field: $kind, }
             open { $($open)* } constant { $($constant)* $field, }
             $($rest)*
         }
     };
     (
         @ [$($doc:tt)*] $vis:vis $name:ident
-        typed { $($typed:tt)* } defaults { $($defaults:tt)* } resolved { $($resolved:tt)* }
+        typed { $($typed:tt)* } defaults { $($defaults:tt)* } filled { $($filled:tt)* }
         open { $($open:ident: $kind:ty,)* } constant { $($constant:ident,)* }
     ) => {
         $($doc)*
-        #[derive(Clone, Debug, ::serde::Deserialize, ::schemars::JsonSchema)]
-        #[serde(deny_unknown_fields, default)]
-        $vis struct $name { $($typed)* }
+        #[derive(Clone, Debug, ::serde::Serialize)]
+        $vis struct $name { $($filled)* }
 
-        impl ::std::default::Default for $name {
-            fn default() -> Self {
-                Self { $($defaults)* }
+        /// The parameters as a recipe types them.
+        mod typed {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $($doc)*
+            #[derive(Clone, Debug, ::serde::Deserialize, ::schemars::JsonSchema)]
+            #[serde(deny_unknown_fields, default)]
+            pub struct $name { $($typed)* }
+
+            impl ::std::default::Default for $name {
+                fn default() -> Self {
+                    Self { $($defaults)* }
+                }
             }
-        }
 
-        impl $name {
-            /// These parameters, with a value for each one that was left open.
-            #[allow(clippy::too_many_arguments)]
-            fn or(self, $($open: $kind),*) -> Resolved {
-                Resolved {
-                    $($constant: self.$constant,)*
-                    $($open: self.$open.unwrap_or($open),)*
+            impl $name {
+                /// These parameters, with a value for each one that was left open.
+                #[allow(clippy::too_many_arguments)]
+                pub(super) fn or(self, $($open: $kind),*) -> super::$name {
+                    super::$name {
+                        $($constant: self.$constant,)*
+                        $($open: self.$open.unwrap_or($open),)*
+                    }
                 }
             }
         }
-
-        #[doc = concat!("The parameters of [`", stringify!($name), "`] with every default filled in.")]
-        #[derive(Clone, Debug, ::serde::Serialize)]
-        $vis struct Resolved { $($resolved)* }
     };
 }

@@ -54,20 +54,17 @@ impl Plugin<ForwardCheck> for Parameters {
     const SUMMARY: &'static str = "Recomputes the target layers with a second backend";
     const EXAMPLE: &'static str = "ForwardCheck(backend: Tract(), tolerance: 1e-3)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "tolerance",
             self.tolerance.is_finite() && self.tolerance >= 0.0,
             "must be a number of at least 0",
         );
-        Some(self)
     }
 
-    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<ForwardCheck>> {
-        let backend = parts.build::<dyn Backend>("backend", &parameters.backend, with)?;
-        Some(Box::new(ForwardCheck { backend, tolerance: parameters.tolerance }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<ForwardCheck>> {
+        let backend = parts.build::<dyn Backend>("backend", &self.backend, with)?;
+        Some(Box::new(ForwardCheck { backend, tolerance: self.tolerance }))
     }
 }
 

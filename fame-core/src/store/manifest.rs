@@ -166,8 +166,7 @@ impl ModelManifest {
         for step in
             self.prepare.iter().filter(|step| !step.starts_with(|c: char| c.is_ascii_alphabetic()))
         {
-            problems
-                .add(format!("prepare holds `{step}`, which is not a step such as `Name()`"));
+            problems.add(format!("prepare holds `{step}`, which is not a step such as `Name()`"));
         }
         for (alias, tensor) in
             self.layers.iter().filter(|(alias, tensor)| alias.is_empty() || tensor.is_empty())

@@ -40,15 +40,12 @@ impl Plugin<dyn Dataset> for FakePictures {
     const SUMMARY: &'static str = "Made-up pictures of the test kit";
     const EXAMPLE: &'static str = "FakePictures(items: 2, pairs: false)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("items", self.items > 0, "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 
@@ -82,14 +79,8 @@ impl Plugin<dyn Loss> for FakeLoss {
     const SUMMARY: &'static str = "Half the mean of the layer's squares";
     const EXAMPLE: &'static str = "FakeLoss()";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 
@@ -129,16 +120,13 @@ impl Plugin<dyn Perturbation> for FakeSteps {
     const SUMMARY: &'static str = "Plain steps against the gradient";
     const EXAMPLE: &'static str = "FakeSteps(step: 0.02, iterations: 4)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("step", self.step.is_finite() && self.step > 0.0, "must be a number above 0");
         parts.check("iterations", self.iterations > 0, "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
+        Some(Box::new(self))
     }
 }
 
@@ -187,17 +175,8 @@ impl Plugin<dyn Explainer> for FakeWalk {
     const SUMMARY: &'static str = "A walk along the loss's gradient, with nothing around it";
     const EXAMPLE: &'static str = "FakeWalk(loss: FakeLoss(), perturbation: FakeSteps())";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(
-        FakeWalk { layer, loss, perturbation, map }: Self,
-        with: &BuildContext<'_>,
-        parts: &mut Parts,
-    ) -> Option<Box<dyn Explainer>> {
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let FakeWalk { layer, loss, perturbation, map } = self;
         let loss = parts.build::<dyn Loss>("loss", &loss, with);
         let perturbation = parts.build::<dyn Perturbation>("perturbation", &perturbation, with);
         let map = parts.build_all::<dyn MapStep>("map", &map, with);

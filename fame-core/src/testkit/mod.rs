@@ -62,9 +62,9 @@ use crate::{
     Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
     contract::{Backend, Dataset, Explainer, Loss, Perturbation},
     data::Facts,
-    registry::{BuildContext, Built, Contract, Plugin, Registration, Registry},
+    registry::{BuildContext, Built, Contract, Parts, Plugin, Registration, Registry},
     store::ModelManifest,
-    text::{Problem, Spec},
+    text::{Problem, Spec, parse},
 };
 
 /// Rows and columns of the kit's pictures.
@@ -182,6 +182,25 @@ pub fn build_in<T: ?Sized + Contract>(spec: &str, folder: &Path) -> Result<Built
         .map_err(|p| vec![p])
         .and_then(|parsed| registry.build::<T>(&parsed, &with))
         .map_err(|p| refused(spec, &p))
+}
+
+/// The parameters that `body`, such as `(weight: 2)`, stands for, with every default filled in: no
+/// preset, and a model that says nothing about itself.
+///
+/// # Errors
+/// Every problem of the parameters.
+pub fn parameters<T: ?Sized + Contract, P: Plugin<T>>(body: &str) -> Result<P> {
+    let (registry, mut parts) = (registry()?, Parts::new(body));
+    let with = BuildContext::new(&registry, Path::new("."));
+    let typed = parse::<P::Typed>(body).map_err(|p| refused(body, &[p]))?;
+    let filled = P::fill(typed, &with, &mut parts).map(|mut parameters| {
+        parameters.resolve(&with, &mut parts);
+        parameters
+    });
+    match filled {
+        Some(parameters) if parts.problems().is_empty() => Ok(parameters),
+        _ => Err(refused(body, parts.problems())),
+    }
 }
 
 fn refused(spec: &str, problems: &[Problem]) -> Error {

@@ -414,15 +414,12 @@ impl Plugin<dyn Backend> for Fake {
     const SUMMARY: &'static str = "A small network of the test kit, whatever the file holds";
     const EXAMPLE: &'static str = "Fake(classes: 5)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("classes", self.classes > 0, "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self))
     }
 }
 

@@ -83,6 +83,16 @@ impl JsonSchema for LayerChoice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerChoices(pub Vec<LayerChoice>);
 
+impl std::fmt::Display for LayerChoices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<String> = self.0.iter().map(LayerChoice::to_string).collect();
+        match names.as_slice() {
+            [one] => f.write_str(one),
+            many => write!(f, "[{}]", many.join(", ")),
+        }
+    }
+}
+
 impl From<LayerChoice> for LayerChoices {
     fn from(one: LayerChoice) -> Self {
         Self(vec![one])

@@ -14,13 +14,7 @@ impl Plugin<dyn Loss> for Mine {
     const SUMMARY: &'static str = "Mine";
     const EXAMPLE: &'static str = "Mine()";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(_: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
         None
     }
 }

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 
-use super::tract::{onnx::OnnxFile, tensor_floats};
+use super::tract::{Tract, onnx::OnnxFile, tensor_floats};
 
 /// Which layers forget, counted from the output: 1 is the last. A layer is a convolution or a
 /// matrix with constant weights, together with the biases, slopes and normalisations that follow
@@ -38,14 +38,18 @@ pub enum Layers {
 #[serde(deny_unknown_fields)]
 pub struct RandomWeights {
     /// What runs it. Default: `Tract()`.
-    #[serde(default)]
-    pub of: Option<Spec>,
+    #[serde(default = "tract")]
+    pub of: Spec,
     /// `All`, `Last(n)` or `Only(n)`.
     #[serde(default)]
     pub layers: Layers,
     /// Seed of the weights.
     #[serde(default)]
     pub seed: u64,
+}
+
+fn tract() -> Spec {
+    Spec::named(Tract::NAME)
 }
 
 impl Plugin<dyn Backend> for RandomWeights {
@@ -56,20 +60,14 @@ impl Plugin<dyn Backend> for RandomWeights {
     const REFERENCE: &'static str =
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
-    type Resolved = Self;
-
-    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
-        if self.of.is_none() {
-            self.of = Spec::from_text("Tract()").ok();
-        }
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let counted = !matches!(self.layers, Layers::Last(0) | Layers::Only(0));
         parts.check("layers", counted, "counts from 1, the last layer");
-        Some(self)
     }
 
-    fn build(parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let of = parts.build::<dyn Backend>("of", parameters.of.as_ref()?, with)?;
-        Some(Box::new(Running { of, layers: parameters.layers, seed: parameters.seed }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
+        let of = parts.build::<dyn Backend>("of", &self.of, with)?;
+        Some(Box::new(Running { of, layers: self.layers, seed: self.seed }))
     }
 }
 

@@ -57,15 +57,12 @@ impl Plugin<dyn Dataset> for CfpPairs {
     const EXAMPLE: &'static str = r#"CfpPairs(root: "cfp-dataset", protocol: FP, folds: ["01"])"#;
     const REFERENCE: &'static str = "Sengupta et al., WACV 2016";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("root", !self.root.is_empty(), "must name a folder");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 
@@ -229,7 +226,10 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        FOLD, GENUINE,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -278,8 +278,8 @@ mod tests {
                     .map(|s| {
                         (
                             s.pictures[1].1.source.clone(),
-                            s.genuine.unwrap(),
-                            s.fold().unwrap().to_owned(),
+                            s.marks.get(&GENUINE).unwrap(),
+                            s.marks.get(&FOLD).unwrap(),
                         )
                     })
                     .collect::<Vec<_>>()

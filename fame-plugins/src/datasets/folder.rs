@@ -31,19 +31,16 @@ impl Plugin<dyn Dataset> for Folder {
     const SUMMARY: &'static str = "Every picture of a folder, one item each: role image";
     const EXAMPLE: &'static str = r#"Folder(path: "faces", recursive: true)"#;
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "path",
             !self.path.is_empty() && !self.path.starts_with("picture:"),
             "must name a folder",
         );
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 

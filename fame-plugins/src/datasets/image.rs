@@ -31,9 +31,7 @@ impl Plugin<dyn Dataset> for Image {
     const SUMMARY: &'static str = "One picture: role image";
     const EXAMPLE: &'static str = r#"Image(file: "picture:chelsea", label: 285)"#;
 
-    type Resolved = Self;
-
-    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("file", !self.file.is_empty(), "must name a file");
         let id = self.id.get_or_insert_with(|| safe_id(stem(&self.file)));
         parts.check(
@@ -41,11 +39,10 @@ impl Plugin<dyn Dataset> for Image {
             safe_id(id) == *id,
             "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot",
         );
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 

@@ -51,18 +51,15 @@ impl Plugin<dyn Dataset> for ImageList {
     const EXAMPLE: &'static str =
         r#"ImageList(list: "imagenet/classes.txt", columns: ["path", "wnid", "label"])"#;
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("list", !self.list.is_empty(), "must name a file");
         let named = self.columns.is_empty()
             || self.columns.iter().any(|c| PATH.iter().any(|p| p.eq_ignore_ascii_case(c)));
         parts.check("columns", named, "must name one of them `path`");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 
@@ -162,7 +159,10 @@ fn rectangles(text: &str, end: BoxEnd) -> std::result::Result<Vec<(String, [f32;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -178,7 +178,7 @@ mod tests {
         let items = list.index(&files).unwrap();
         assert_eq!(items.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(), ["a", "d_b", "d_b-2"]);
         let sample = list.load(&items[0], &files).unwrap();
-        assert_eq!((sample.label, sample.row()), (Some(7), Some(0)));
+        assert_eq!((sample.label, sample.marks.get(&ROW)), (Some(7), Some(0)));
         let boxes: Vec<_> = sample.pictures[0]
             .1
             .annotations

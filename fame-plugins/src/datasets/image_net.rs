@@ -65,15 +65,12 @@ impl Plugin<dyn Dataset> for ImageNet {
     const REFERENCE: &'static str =
         "Russakovsky et al., IJCV 2015; lists: Kaggle, and the FAME authors' code";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("root", !self.root.is_empty(), "must name a folder");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 
@@ -415,7 +412,10 @@ fn refuse_devkit(table: &Table) -> Result<()> {
 mod tests {
     use fame_core::Sample;
 
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
     const CLASSES: &str = "n01 tench, Tinca tinca\n\nn02 goldfish\n";
@@ -472,7 +472,7 @@ mod tests {
             brief(&samples),
             [("val_v_2", Some(1), 1), ("val_v_2-2", Some(1), 1), ("v_1", Some(0), 0)]
         );
-        assert_eq!(samples[2].row(), Some(2));
+        assert_eq!(samples[2].marks.get(&ROW), Some(2));
         let set = build(LISTED).unwrap();
         let notes = set.notes(&set.index(&files).unwrap());
         assert_eq!(

@@ -29,9 +29,7 @@ impl Plugin<dyn Dataset> for Images {
     const EXAMPLE: &'static str =
         r#"Images(files: ["picture:chelsea", "picture:coffee"], labels: [285, 967])"#;
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "files",
             !self.files.is_empty() && self.files.iter().all(|f| !f.is_empty()),
@@ -45,11 +43,10 @@ impl Plugin<dyn Dataset> for Images {
             );
             parts.check("labels", labels.len() == self.files.len(), &must);
         }
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 

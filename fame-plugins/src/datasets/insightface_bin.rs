@@ -3,7 +3,7 @@
 use std::{fs::File, io::BufReader};
 
 use fame_core::{
-    Error, GALLERY, PROBE, Picture, Result, Sample,
+    Error, Picture, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::sha256_hex,
     registry::{BuildContext, Parts, Plugin},
@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    GALLERY, PROBE,
     entry::{Entry, pair_notes},
     list::Faults,
     pairs::Filter,
@@ -51,16 +52,13 @@ impl Plugin<dyn Dataset> for InsightfaceBin {
     const EXAMPLE: &'static str = r#"InsightfaceBin(file: "lfw.bin")"#;
     const REFERENCE: &'static str = "insightface, recognition/arcface_torch/eval/verification.py";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("file", !self.file.is_empty(), "must name a file");
         parts.check("folds", self.folds > 0, "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 

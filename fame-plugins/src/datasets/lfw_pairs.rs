@@ -43,16 +43,13 @@ impl Plugin<dyn Dataset> for LfwPairs {
     const EXAMPLE: &'static str = r#"LfwPairs(pairs: "lfw/pairs.txt", root: "lfw/images")"#;
     const REFERENCE: &'static str = "Huang, Ramesh, Berg & Learned-Miller, UMass TR 07-49 (2007)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("pairs", !self.pairs.is_empty(), "must name a file");
         parts.check("folds", !self.folds.contains(&0), "counts from 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 
@@ -168,7 +165,10 @@ impl LfwPairs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        FOLD, GENUINE, ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
     const PAIRS: &str = "2\t1\nAda\t1\t2\nAda\t1\tBob\t1\nBob 1 2\nBob 2 Ada 2\n";
@@ -203,9 +203,9 @@ mod tests {
                 .map(|s| {
                     (
                         s.id.clone(),
-                        s.genuine.unwrap(),
-                        s.row().unwrap(),
-                        s.fold().unwrap().to_owned(),
+                        s.marks.get(&GENUINE).unwrap(),
+                        s.marks.get(&ROW).unwrap(),
+                        s.marks.get(&FOLD).unwrap(),
                     )
                 })
                 .collect::<Vec<_>>()

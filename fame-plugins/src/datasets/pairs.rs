@@ -110,17 +110,14 @@ impl Plugin<dyn Dataset> for Pairs {
         r#"Pairs(list: "protocols/01FP.csv", root: "crops", filter: GenuineOnly)"#;
     const REFERENCE: &'static str = "G,P,T: the FAME authors' code";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("list", !self.list.is_empty(), "must name a file");
         parts.check("limit", self.limit != Some(0), "must be at least 1");
         self.crops.check(parts);
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 
@@ -243,7 +240,10 @@ fn unnamed(table: &Table) -> Places {
 mod tests {
     use fame_core::contract::Files as _;
 
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        FOLD, GENUINE, ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -258,8 +258,9 @@ mod tests {
         std::fs::write(files.path().join("p/list.txt"), list).unwrap();
         let pairs = build(spec).unwrap();
         let load = |item| pairs.load(item, files).unwrap();
-        let row =
-            |s: fame_core::Sample| (s.id.clone(), s.genuine, s.row(), s.fold().map(str::to_owned));
+        let row = |s: fame_core::Sample| {
+            (s.id.clone(), s.marks.get(&GENUINE), s.marks.get(&ROW), s.marks.get(&FOLD))
+        };
         pairs.index(files).unwrap().iter().map(|item| row(load(item))).collect()
     }
 

@@ -39,16 +39,13 @@ impl Plugin<dyn Dataset> for Shapes {
         "Drawn shapes on textured ground with labels and exact boxes, without any file: role image";
     const EXAMPLE: &'static str = "Shapes(count: 60, seed: 2)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("count", self.count > 0, "must be at least 1");
         parts.check("size", (16..=512).contains(&self.size), "must be in 16..=512");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 
@@ -94,7 +91,10 @@ impl Dataset for Shapes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build};
+    use super::super::{
+        ROW,
+        testing::{Beside, build},
+    };
 
     #[test]
     fn shapes_need_no_files_and_know_their_boxes() {
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!((items.len(), items[6].id.as_str()), (7, "00006_disc"));
         let sample = shapes.load(&items[2], &files).unwrap();
         let drawn = crate::synth::shape(3, 2, 32, 32);
-        assert_eq!((sample.label, sample.row()), (Some(2), Some(2)));
+        assert_eq!((sample.label, sample.marks.get(&ROW)), (Some(2), Some(2)));
         let picture = &sample.pictures[0].1;
         assert_eq!(
             picture.annotations[0].points[1],

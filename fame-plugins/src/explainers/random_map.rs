@@ -22,7 +22,7 @@ use super::finish::{Draft, Finish};
 pub struct RandomMap {
     /// Steps from the noise to the map. Default: none; blurred as FAME's maps:
     /// `[GaussianBlur(), MinMaxNormalize()]`.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures of a sample get a map, by role. Default: all.
     pub roles: Option<Vec<String>>,
 }
@@ -33,20 +33,17 @@ impl Plugin<dyn Explainer> for RandomMap {
     const EXAMPLE: &'static str = "RandomMap(map: [GaussianBlur(), MinMaxNormalize()])";
     const REFERENCE: &'static str = "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        Some(self)
     }
 
-    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, parameters.map.take(), with);
-        Some(Box::new(Running { finish, roles: parameters.roles }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
+        Some(Box::new(Running { finish, roles: self.roles }))
     }
 }
 

@@ -27,14 +27,8 @@ impl Plugin<dyn Loss> for DotProduct {
     const REFERENCE: &'static str =
         "Zhu, Yang & Chen, Visual Explanation for Deep Metric Learning, TIP 2021, arXiv 1909.12977";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

@@ -36,17 +36,14 @@ impl Plugin<dyn Loss> for FeatureMapCell {
     const EXAMPLE: &'static str = "FeatureMapCell(cells: Only([(0, 0), (3, 3)]))";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 5";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         if let Cells::Only(cells) = &self.cells {
             parts.check("cells", !cells.is_empty(), "must name at least one cell");
         }
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

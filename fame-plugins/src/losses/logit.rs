@@ -44,14 +44,8 @@ impl Plugin<dyn Loss> for Logit {
     const REFERENCE: &'static str =
         "Zhang & Günther, FAME (2026), section 3.2; |z_o|: the authors' code";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

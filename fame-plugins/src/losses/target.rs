@@ -37,9 +37,7 @@ impl Plugin<dyn Loss> for Target {
     const EXAMPLE: &'static str = "Target(towards: OtherRole)";
     const REFERENCE: &'static str = "Rozsa, Günther & Boult, LOTS, IJCB 2017, arXiv 1611.06179";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         if let Towards::Values(v) = &self.towards {
             parts.check(
                 "towards",
@@ -47,11 +45,10 @@ impl Plugin<dyn Loss> for Target {
                 "must have finite values",
             );
         }
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

@@ -19,14 +19,8 @@ impl Plugin<dyn MapStep> for Abs {
     const EXAMPLE: &'static str = "Abs()";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), footnote 3";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(self))
     }
 }
 

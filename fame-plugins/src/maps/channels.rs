@@ -36,14 +36,8 @@ impl Plugin<dyn MapStep> for Channels {
     const REFERENCE: &'static str =
         "Max: Simonyan et al., Deep Inside Convolutional Networks, 2013, arXiv 1312.6034";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(self))
     }
 }
 

@@ -20,14 +20,8 @@ impl Plugin<dyn MapStep> for MaxNormalize {
     const EXAMPLE: &'static str = "MaxNormalize()";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 4";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(self))
     }
 }
 

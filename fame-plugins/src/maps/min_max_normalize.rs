@@ -30,19 +30,16 @@ impl Plugin<dyn MapStep> for MinMaxNormalize {
     const EXAMPLE: &'static str = "MinMaxNormalize(epsilon: 1e-8)";
     const REFERENCE: &'static str = "The FAME authors' code";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "epsilon",
             self.epsilon.is_finite() && self.epsilon >= 0.0,
             "must be at least 0",
         );
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(self))
     }
 }
 

@@ -34,17 +34,14 @@ impl Plugin<dyn Metric> for Iou {
     const EXAMPLE: &'static str = "Iou(thresholds: [0.3, 0.5, 0.7], boxes: First)";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Table 1";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let good =
             !self.thresholds.is_empty() && self.thresholds.iter().all(|t| (0.0..=1.0).contains(t));
         parts.check("thresholds", good, "must hold numbers from 0 to 1, at least one");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

@@ -37,14 +37,8 @@ impl Plugin<dyn Metric> for MapSimilarity {
     const EXAMPLE: &'static str = r#"MapSimilarity(to: "fame")"#;
     const REFERENCE: &'static str = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292; SSIM: Wang et al., IEEE TIP 2004";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

@@ -27,14 +27,8 @@ impl Plugin<dyn Metric> for PointingGame {
     const EXAMPLE: &'static str = "PointingGame(tolerance: 15)";
     const REFERENCE: &'static str = "Zhang et al., Top-down Neural Attention by Excitation Backprop, IJCV 2018, arXiv 1608.00507";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

@@ -29,14 +29,8 @@ impl Plugin<dyn Metric> for RelevanceMass {
     const REFERENCE: &'static str =
         "Arras, Osman & Samek, CLEVR-XAI, Information Fusion 2022, arXiv 2003.07258";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

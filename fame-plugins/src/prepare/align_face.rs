@@ -76,9 +76,7 @@ impl Plugin<dyn PrepareStep> for AlignFace {
     const REFERENCE: &'static str =
         "Umeyama, PAMI 13 (1991); template: Deng et al., ArcFace (2019), insightface face_align.py";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("min_score", (0.0..=1.0).contains(&self.min_score), "must be in 0..=1");
         parts.check("max_overlap", (0.0..=1.0).contains(&self.max_overlap), "must be in 0..=1");
         parts.check("size", self.size != Some(0), "must be at least 1");
@@ -87,11 +85,10 @@ impl Plugin<dyn PrepareStep> for AlignFace {
             self.points.as_ref().is_none_or(Points::are_five),
             "must be five points with finite coordinates, for each role named",
         );
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+        Some(Box::new(self))
     }
 }
 

@@ -32,9 +32,7 @@ impl Plugin<dyn PrepareStep> for CenterCrop {
     const EXAMPLE: &'static str = "CenterCrop(size: 224)";
     const REFERENCE: &'static str = "torchvision.transforms.CenterCrop";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         for (name, value) in [("size", self.size), ("width", self.width), ("height", self.height)] {
             parts.check(name, value != Some(0), "must be at least 1");
         }
@@ -53,11 +51,10 @@ impl Plugin<dyn PrepareStep> for CenterCrop {
                 "needs `width` beside it; a square is `size: …`",
             );
         }
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+        Some(Box::new(self))
     }
 }
 

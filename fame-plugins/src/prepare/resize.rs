@@ -38,16 +38,13 @@ impl Plugin<dyn PrepareStep> for Resize {
     const EXAMPLE: &'static str = "Resize(width: 320, height: 240, filter: Bilinear)";
     const REFERENCE: &'static str = "Pillow Image.resize; torchvision.transforms.Resize";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("width", self.width != Some(0), "must be at least 1");
         parts.check("height", self.height != Some(0), "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+        Some(Box::new(self))
     }
 }
 

@@ -38,15 +38,12 @@ impl Plugin<dyn PrepareStep> for ResizeShorter {
     const EXAMPLE: &'static str = "ResizeShorter(size: 256, filter: Bilinear, antialias: true)";
     const REFERENCE: &'static str = "torchvision.transforms.Resize";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("size", self.size > 0, "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+        Some(Box::new(self))
     }
 }
 

@@ -33,14 +33,8 @@ impl Plugin<dyn Writer> for Heatmap {
     const SUMMARY: &'static str = "Maps in colour, as PNG";
     const EXAMPLE: &'static str = r#"Heatmap(colormap: "viridis")"#;
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(Built(Palette::parameter(&parameters.colormap, parts)?)))
+    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
+        Some(Box::new(Built(Palette::parameter(&self.colormap, parts)?)))
     }
 }
 

@@ -27,14 +27,8 @@ impl Plugin<dyn Writer> for Npy {
     const SUMMARY: &'static str = "Maps as float32 .npy files";
     const EXAMPLE: &'static str = "Npy(raw: true)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+        Some(Box::new(self))
     }
 }
 

@@ -36,17 +36,14 @@ impl Plugin<dyn Writer> for Overlay {
     const SUMMARY: &'static str = "Maps in colour over the prepared picture, as PNG";
     const EXAMPLE: &'static str = r#"Overlay(colormap: "jet", opacity: 0.4)"#;
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
+    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
         Some(Box::new(Built {
-            palette: Palette::parameter(&parameters.colormap, parts)?,
-            opacity: parameters.opacity,
+            palette: Palette::parameter(&self.colormap, parts)?,
+            opacity: self.opacity,
         }))
     }
 }

@@ -22,14 +22,8 @@ impl Plugin<dyn Writer> for Picture {
     const SUMMARY: &'static str = "The prepared pictures, as PNG";
     const EXAMPLE: &'static str = "Picture()";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+        Some(Box::new(self))
     }
 }
 

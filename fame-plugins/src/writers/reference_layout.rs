@@ -7,7 +7,7 @@ use std::{
 };
 
 use fame_core::{
-    Error, GALLERY, NamedMap, PROBE, Result, Sample, Tensor,
+    Error, NamedMap, Result, Sample, Tensor,
     contract::{FinishedItem, Writer},
     data::Value,
     data::safe_id,
@@ -16,7 +16,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::datasets::stem;
+use crate::datasets::{GALLERY, PROBE, ROW, stem};
 
 /// Every finished map as the FAME authors' evaluation reads it, float32 `[H, W]`: for pictures
 /// `<method>/<model>/<ImageId>_<class>.npy`, for pairs
@@ -54,20 +54,17 @@ impl Plugin<dyn Writer> for ReferenceLayout {
         r#"ReferenceLayout(model: "ResNet50", methods: {"fame": "FAME"})"#;
     const REFERENCE: &'static str = "The FAME authors' code, AIML-IfI/fame";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let must = "must be a plain name: letters, digits, `.`, `_` and `-`";
         let plain = |name: &String| safe_id(name) == *name;
         parts.check("model", plain(&self.model), must);
         parts.check("methods", self.methods.values().all(plain), must);
         parts.check("dataset", self.dataset.as_ref().is_none_or(plain), must);
         parts.check("protocol", self.protocol.as_ref().is_none_or(plain), must);
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+        Some(Box::new(self))
     }
 }
 
@@ -131,7 +128,7 @@ impl ReferenceLayout {
                     );
                 };
                 folders.extend([dataset.clone(), protocol.clone()]);
-                let Some(row) = sample.row() else {
+                let Some(row) = sample.marks.get(&ROW) else {
                     return bad(
                         format!(
                             "sample `{}` has no row, by which the authors name maps of pairs.",
@@ -345,7 +342,7 @@ mod tests {
     }
 
     fn write_into(out: &Path, sample: &Sample) -> (PathBuf, Vec<String>) {
-        let folder = out.join("items").join(sample.row().unwrap().to_string());
+        let folder = out.join("items").join(sample.marks.get(&ROW).unwrap().to_string());
         fs::create_dir_all(&folder).unwrap();
         let explanations =
             [("fame".to_owned(), explanation(vec![map("probe", "probe", values())]))];

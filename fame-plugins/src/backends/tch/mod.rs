@@ -83,16 +83,13 @@ impl Plugin<dyn Backend> for Tch {
     const EXAMPLE: &'static str = "Tch(device: Cpu, precision: F32, threads: 2)";
     const REFERENCE: &'static str = "libtorch (PyTorch 2.13) through tch 0.26";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("threads", self.threads <= 1024, "must be at most 1024");
         parts.check("rows", self.rows <= 4096, "must be at most 4096");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self))
     }
 }
 

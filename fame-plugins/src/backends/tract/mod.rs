@@ -75,15 +75,12 @@ impl Plugin<dyn Backend> for Tract {
     const EXAMPLE: &'static str = "Tract(threads: 2)";
     const REFERENCE: &'static str = "tract (sonos); the gradient is a graph transform of ours";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("threads", self.threads <= 1024, "must be at most 1024");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self))
     }
 }
 

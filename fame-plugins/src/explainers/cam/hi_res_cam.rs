@@ -43,10 +43,7 @@ mod tests {
 
     #[test]
     fn places_keep_their_own_gradient() {
-        assert_eq!(
-            map(&HiResCam::default(), &[&[1., 2.], &[3., 1.]], &[&[4., 0.], &[-1., -2.]]),
-            [1., -2.]
-        );
+        assert_eq!(map::<HiResCam>(&[&[1., 2.], &[3., 1.]], &[&[4., 0.], &[-1., -2.]]), [1., -2.]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct Fggb {
     /// Differentiate the `Unit` embedding (the authors) or the `Raw` one.
     pub through: Through,
     /// Steps from S to the map. Default: a blur of 25 taps and σ = 5, then min-max.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -67,7 +67,7 @@ impl Default for Fggb {
             threshold: 0.0,
             threshold_form: ThresholdForm::default(),
             through: Through::default(),
-            map: None,
+            map: specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"]),
             roles: None,
         }
     }
@@ -80,9 +80,7 @@ impl Plugin<dyn Explainer> for Fggb {
     const EXAMPLE: &'static str = r#"Fggb(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, FGGB, FG 2024, arXiv 2403.04549; normalisation and blur: the FAME authors' code";
 
-    type Resolved = Self;
-
-    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "threshold",
             (-1.0..=1.0).contains(&self.threshold),
@@ -93,15 +91,11 @@ impl Plugin<dyn Explainer> for Fggb {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| {
-            specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"])
-        });
-        Some(self)
     }
 
-    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, parameters.map.take(), with);
-        Some(Box::new(Running { parameters, finish }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
+        Some(Box::new(Running { parameters: self, finish }))
     }
 }
 

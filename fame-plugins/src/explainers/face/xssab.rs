@@ -45,7 +45,7 @@ pub struct Xssab {
     pub combined: bool,
     /// Steps from map+ and map− to the finished maps; `combined` is only scaled. Default: the
     /// maximum becomes 1, no blur.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -57,7 +57,7 @@ impl Default for Xssab {
             threshold: 0.0,
             through: Through::default(),
             combined: true,
-            map: None,
+            map: specs(&["MaxNormalize()"]),
             roles: None,
         }
     }
@@ -70,9 +70,7 @@ impl Plugin<dyn Explainer> for Xssab {
     const EXAMPLE: &'static str = r#"Xssab(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Huber, Luu, Terhörst & Damer, WACV 2024, arXiv 2304.13409";
 
-    type Resolved = Self;
-
-    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "threshold",
             (-1.0..=1.0).contains(&self.threshold),
@@ -83,13 +81,11 @@ impl Plugin<dyn Explainer> for Xssab {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
-        Some(self)
     }
 
-    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, parameters.map.take(), with);
-        Some(Box::new(Running { parameters, finish }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
+        Some(Box::new(Running { parameters: self, finish }))
     }
 }
 

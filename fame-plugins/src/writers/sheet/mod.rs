@@ -68,9 +68,7 @@ impl Plugin<dyn Writer> for Sheet {
     const REFERENCE: &'static str =
         "The layout of Figs. 1, 2, 3 and 5 of Zhang & Günther, FAME (2026)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
         parts.check(
             "columns",
@@ -78,17 +76,16 @@ impl Plugin<dyn Writer> for Sheet {
             "must be between 1 and 1000",
         );
         parts.check("gap", self.gap <= 200, "must be at most 200");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
-        let palette = Palette::parameter(&parameters.colormap, parts)?;
-        let style = Style { palette, opacity: parameters.opacity, frames: parameters.frames, gap: parameters.gap };
+    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
+        let palette = Palette::parameter(&self.colormap, parts)?;
+        let style = Style { palette, opacity: self.opacity, frames: self.frames, gap: self.gap };
         Some(Box::new(Built {
             style,
-            columns: parameters.columns,
-            picture: parameters.picture,
-            captions: parameters.captions,
+            columns: self.columns,
+            picture: self.picture,
+            captions: self.captions,
         }))
     }
 }

@@ -30,15 +30,12 @@ impl Plugin<dyn Loss> for FixtureLength {
     const SUMMARY: &'static str = "Half the squared length of the target layer";
     const EXAMPLE: &'static str = "FixtureLength(weight: 2.0)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("weight", self.weight > 0.0, "must be above 0");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

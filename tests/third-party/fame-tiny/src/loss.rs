@@ -13,14 +13,8 @@ impl Plugin<dyn Loss> for Rather {
     const NAME: &'static str = "Rather";
     const SUMMARY: &'static str = "One class score minus another, descended";
     const EXAMPLE: &'static str = "Rather(classes: (281, 282))";
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 fame_core::register!(Loss: Rather);

@@ -16,15 +16,9 @@ impl Plugin<dyn Perturbation> for Steepest {
     const NAME: &'static str = "Steepest";
     const SUMMARY: &'static str = "Only the steepest values move";
     const EXAMPLE: &'static str = "Steepest(step: 0.01, iterations: 100)";
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        parts.check("step", parameters.step > 0.0, "must be above 0");
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Perturbation>> {
+        parts.check("step", self.step > 0.0, "must be above 0");
+        Some(Box::new(self))
     }
 }
 fame_core::register!(Perturbation: Steepest);

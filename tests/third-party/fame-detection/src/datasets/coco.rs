@@ -53,17 +53,14 @@ impl Plugin<dyn Dataset> for Coco {
         r#"Coco(annotations: "coco/annotations/instances_val2017.json", images: "coco/val2017", categories: ["dog"])"#;
     const REFERENCE: &'static str = "Lin et al., Microsoft COCO, ECCV 2014; its data format page";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("annotations", !self.annotations.is_empty(), "must name a file");
         parts.check("images", !self.images.is_empty(), "must name a folder");
         parts.check("categories", self.categories.as_ref().is_none_or(|c| !c.is_empty()), "must name at least one category");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 

@@ -65,18 +65,15 @@ impl Plugin<dyn Dataset> for Voc {
         r#"Voc(annotations: "VOC2012/Annotations", images: "VOC2012/JPEGImages", list: "VOC2012/ImageSets/Main/val.txt")"#;
     const REFERENCE: &'static str = "Everingham et al., The Pascal Visual Object Classes Challenge, IJCV 2010";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         for (field, value) in [("annotations", &self.annotations), ("images", &self.images)] {
             parts.check(field, !value.is_empty(), "must name a folder");
         }
         parts.check("list", self.list.as_ref().is_none_or(|l| !l.is_empty()), "must name a file");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 

@@ -96,21 +96,18 @@ impl Plugin<dyn Explainer> for DRise {
     const EXAMPLE: &'static str = "DRise(of: Detections(head: UltraFace(), which: All), masks: 1000, grid: 16)";
     const REFERENCE: &'static str = "Petsiuk et al., D-RISE, CVPR 2021, arXiv 2006.03204";
 
-    type Resolved = Self;
-
-    fn resolve(mut self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         self.of.check("of", parts);
         self.layer.get_or_insert_with(|| self.of.head.usual_layers());
         parts.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
         parts.check("grid", (1..=1000).contains(&self.grid), "must be 1 to 1000");
         parts.check("probability", self.probability > 0.0 && self.probability < 1.0, "must be above 0 and below 1");
-        Some(self)
     }
 
-    fn build(mut parameters: Self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let steps = parameters.map.take().map(|specs| parts.build_all::<dyn MapStep>("map", &specs, with));
-        let probe = Probe { of: parameters.of.clone(), layer: parameters.layer.take()? };
-        Some(Box::new(Running { parameters, probe, steps }))
+    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let steps = self.map.take().map(|specs| parts.build_all::<dyn MapStep>("map", &specs, with));
+        let probe = Probe { of: self.of.clone(), layer: self.layer.take()? };
+        Some(Box::new(Running { parameters: self, probe, steps }))
     }
 }
 

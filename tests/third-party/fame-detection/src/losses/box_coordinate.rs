@@ -86,16 +86,13 @@ impl Plugin<dyn Loss> for BoxCoordinate {
     const SUMMARY: &'static str = "A side of a detection's box, descended: which pixels hold it where it is?";
     const EXAMPLE: &'static str = "BoxCoordinate(of: Detections(head: CenterNet(stride: 4)), coordinate: Left, direction: Increase)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         self.of.check("of", parts);
         check_matching(self.matching, parts);
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

@@ -60,17 +60,14 @@ impl Plugin<dyn Loss> for DetectionScore {
     const EXAMPLE: &'static str = "DetectionScore(of: Detections(head: UltraFace(), which: Best))";
     const REFERENCE: &'static str = "Petsiuk et al., D-RISE, CVPR 2021, arXiv 2006.03204; pytorch-grad-cam, FasterRCNNBoxScoreTarget";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         self.of.check("of", parts);
         check_matching(self.matching, parts);
         parts.check("min_overlap", self.min_overlap > 0.0 && self.min_overlap <= 1.0, "must be above 0 and at most 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

@@ -30,15 +30,12 @@ impl Plugin<dyn MapStep> for Power {
     const SUMMARY: &'static str = "Values to a power, signs kept: the energy of what moved instead of its amplitude";
     const EXAMPLE: &'static str = "Power(exponent: 2)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("exponent", self.exponent.is_finite() && self.exponent > 0.0, "must be above 0");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(self))
     }
 }
 

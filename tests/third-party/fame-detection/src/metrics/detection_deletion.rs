@@ -67,16 +67,13 @@ impl Plugin<dyn Metric> for DetectionDeletion {
     const EXAMPLE: &'static str = "DetectionDeletion(of: Detections(head: UltraFace()), steps: 20)";
     const REFERENCE: &'static str = "Petsiuk et al., RISE, BMVC 2018, and D-RISE, CVPR 2021";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         self.of.check("of", parts);
         parts.check("steps", (1..=10_000).contains(&self.steps), "must be 1 to 10000");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

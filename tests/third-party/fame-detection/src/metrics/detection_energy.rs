@@ -33,15 +33,12 @@ impl Plugin<dyn Metric> for DetectionEnergy {
     const EXAMPLE: &'static str = "DetectionEnergy(of: Detections(head: UltraFace()))";
     const REFERENCE: &'static str = "Wang et al., Score-CAM (energy-based pointing game), CVPR Workshops 2020, arXiv 1910.01279";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         self.of.check("of", parts);
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

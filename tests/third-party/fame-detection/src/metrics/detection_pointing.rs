@@ -33,15 +33,12 @@ impl Plugin<dyn Metric> for DetectionPointing {
     const EXAMPLE: &'static str = "DetectionPointing(of: Detections(head: UltraFace()))";
     const REFERENCE: &'static str = "Zhang et al., Excitation Backprop, IJCV 2018; for detections: Petsiuk et al., D-RISE, CVPR 2021";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         self.of.check("of", parts);
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

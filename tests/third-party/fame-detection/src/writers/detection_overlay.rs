@@ -62,16 +62,13 @@ impl Plugin<dyn Writer> for DetectionOverlay {
     const SUMMARY: &'static str = "Maps over the picture with the boxes of all detections and of the one explained, as PNG";
     const EXAMPLE: &'static str = "DetectionOverlay(opacity: 0.4, scale: 3)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
         parts.check("scale", (1..=16).contains(&self.scale), "must be 1 to 16");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+        Some(Box::new(self))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `Scaffold`: pictures named by a list file, with their classes.
 
 use fame_core::{
-    Error, IMAGE, Picture, Result, Sample, Tensor,
+    Error, Picture, Result, Sample, Tensor,
     contract::{Dataset, Files, ItemRef}, data::safe_id,
     registry::{BuildContext, Parts, Plugin},
 };
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 // Makes the shared library loadable; in a program that links this crate it does nothing.
 fame_core::export_plugin!();
+
+/// The role of a sample's only picture.
+const IMAGE: &str = "image";
 
 /// A text file with one picture per line: `path` or `path,class`, the class counted from 0.
 /// Paths start from the list's folder. Empty lines and lines that begin with `#` are passed
@@ -27,15 +30,12 @@ impl Plugin<dyn Dataset> for Scaffold {
     const SUMMARY: &'static str = "Pictures named by a list file, with their classes";
     const EXAMPLE: &'static str = r#"Scaffold(list: "pictures/list.csv")"#;
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("list", !self.list.is_empty(), "must name a file");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+        Some(Box::new(self))
     }
 }
 

@@ -34,16 +34,13 @@ impl Plugin<dyn Loss> for Scaffold {
     const REFERENCE: &'static str =
         "Liu et al., Energy-based out-of-distribution detection, NeurIPS 2020";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let good = self.temperature.is_finite() && self.temperature > 0.0;
         parts.check("temperature", good, "must be a number above 0");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+        Some(Box::new(self))
     }
 }
 

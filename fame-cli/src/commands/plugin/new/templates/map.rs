@@ -32,19 +32,16 @@ impl Plugin<dyn MapStep> for Scaffold {
     const SUMMARY: &'static str = "Lifts or hides the faint parts of a map";
     const EXAMPLE: &'static str = "Scaffold(gamma: 0.5)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "gamma",
             self.gamma.is_finite() && self.gamma > 0.0,
             "must be a number above 0",
         );
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+        Some(Box::new(self))
     }
 }
 

@@ -27,14 +27,8 @@ impl Plugin<dyn Metric> for Scaffold {
     const SUMMARY: &'static str = "The entropy of a map: how spread out it is";
     const EXAMPLE: &'static str = "Scaffold(effective_pixels: true)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
-        Some(self)
-    }
-
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
     }
 }
 

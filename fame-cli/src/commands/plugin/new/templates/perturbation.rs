@@ -40,17 +40,14 @@ impl Plugin<dyn Perturbation> for Scaffold {
     const REFERENCE: &'static str =
         "Dong et al., Boosting adversarial attacks with momentum, CVPR 2018";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("step", self.step.is_finite() && self.step > 0.0, "must be a number above 0");
         parts.check("momentum", (0.0..=1.0).contains(&self.momentum), "must be in 0..=1");
         parts.check("iterations", self.iterations > 0, "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
+        Some(Box::new(self))
     }
 }
 

@@ -35,15 +35,12 @@ impl Plugin<dyn Writer> for Scaffold {
     const SUMMARY: &'static str = "The pixels that a map puts first, as a table";
     const EXAMPLE: &'static str = "Scaffold(pixels: 10)";
 
-    type Resolved = Self;
-
-    fn resolve(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("pixels", self.pixels > 0, "must be at least 1");
-        Some(self)
     }
 
-    fn build(parameters: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(parameters))
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+        Some(Box::new(self))
     }
 }
 
