@@ -14,7 +14,7 @@ use fame_core::{
     text::Spec,
 };
 use fame_plugins::backends::tract::Tract;
-use fame_tests::{INPUT, faces, noise, root};
+use fame_tests::{INPUT, noise, root};
 
 const FEATURE_MAP: &str = "/body/body.23/Add_output_0";
 
@@ -85,7 +85,10 @@ fn try_explain(
 }
 
 fn explain(model: &Model, explainer: &str, samples: &[Sample]) -> Vec<Explanation> {
-    try_explain(model, explainer, &faces(), 0, samples).into_iter().map(|e| e.unwrap()).collect()
+    try_explain(model, explainer, &fame_tests::faces(), 0, samples)
+        .into_iter()
+        .map(|e| e.unwrap())
+        .collect()
 }
 
 fn map<'a>(explanation: &'a Explanation, name: &str) -> &'a NamedMap {
@@ -136,7 +139,7 @@ fn a_batch_is_a_loop_and_a_seed_is_a_map() {
     }
     for explainer in ["CorrRise(masks: 40, patch: 15)", "Rise(masks: 30)"] {
         let at = |seed| {
-            try_explain(&model, explainer, &faces(), seed, &pairs[..1])
+            try_explain(&model, explainer, &fame_tests::faces(), seed, &pairs[..1])
                 .remove(0)
                 .unwrap()
                 .maps
@@ -335,7 +338,7 @@ fn cells_of_the_other_picture_add_up_to_the_whole() {
         let one = try_explain(
             &model,
             &spec(&format!(", cell: ({}, {})", cell / columns, cell % columns)),
-            &faces(),
+            &fame_tests::faces(),
             0,
             &[pair(1)],
         )

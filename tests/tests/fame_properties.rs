@@ -17,7 +17,7 @@ use fame_core::{
     store::{Ask, ModelStore},
 };
 use fame_plugins::{backends::tract::Tract, datasets::GENUINE, pictures};
-use fame_tests::{faces, model, noise, store};
+use fame_tests::{model, noise, store};
 
 fn faces() -> Arc<Model> {
     static MODEL: OnceLock<Arc<Model>> = OnceLock::new();
@@ -180,12 +180,13 @@ impl Loss for FourfoldSimilarity {
     }
 
     fn targets(&self, about: &TargetRequest<'_>) -> fame_core::Result<Vec<Target>> {
-        build::<dyn Loss>("Similarity()", &faces()).plugin.targets(about)
+        build::<dyn Loss>("Similarity()", &fame_tests::faces()).plugin.targets(about)
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> fame_core::Result<Evaluation> {
-        let mut e =
-            build::<dyn Loss>("Similarity()", &faces()).plugin.evaluate(outputs, targets)?;
+        let mut e = build::<dyn Loss>("Similarity()", &fame_tests::faces())
+            .plugin
+            .evaluate(outputs, targets)?;
         e.values.iter_mut().for_each(|v| *v *= 4.0);
         e.cotangents.iter_mut().flat_map(Tensor::data_mut).for_each(|v| *v *= 4.0);
         Ok(e)

@@ -233,7 +233,7 @@ mod tests {
             )"#
         ))
         .unwrap();
-        assert_eq!(net.ask.loss.unwrap().to_string(), "Score(of: Best)");
+        assert_eq!(net.ask.loss.as_ref().unwrap().to_string(), "Score(of: Best)");
         assert_eq!(net.ask.layer, Some(LayerChoices(vec![LayerChoice::Named("scores".into())])));
         assert_eq!(net.prepare.len(), 2);
         assert_eq!(net.prepare[0], "Shrink(to: 256, filter: Sharp)");

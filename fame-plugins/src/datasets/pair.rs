@@ -89,7 +89,10 @@ impl Dataset for Pair {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build};
+    use super::super::{
+        GENUINE,
+        testing::{Beside, build},
+    };
 
     #[test]
     fn a_pair_is_two_pictures_in_two_roles() {

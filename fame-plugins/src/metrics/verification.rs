@@ -628,6 +628,8 @@ fn folds(file: &str, known: &Pairs, rule: &Threshold) -> Option<Table> {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::Marks;
+
     use super::*;
 
     /// Rows of one explainer on four pairs: `perfect` deletes at once and inserts at once.

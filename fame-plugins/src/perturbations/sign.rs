@@ -27,10 +27,7 @@ fn direction(gradient: &mut [f32], step: f32) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::descent::{Space, tests},
-        *,
-    };
+    use super::{super::descent::tests, *};
 
     fn usual() -> Sign {
         fame_core::testkit::parameters("()").unwrap()

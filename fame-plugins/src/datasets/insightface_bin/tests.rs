@@ -26,6 +26,7 @@ fn beside(bytes: &[u8]) -> Beside {
 
 #[test]
 fn every_form_that_python_writes_gives_the_same_pairs() {
+    let fold = |n: usize| Some(n.to_string());
     for (name, bytes) in bins() {
         let files = beside(&bytes);
         let set = build(r#"InsightfaceBin(file: "set.bin", folds: 2)"#).unwrap();
@@ -33,14 +34,14 @@ fn every_form_that_python_writes_gives_the_same_pairs() {
         let samples: Vec<_> = items.iter().map(|i| set.load(i, &files).unwrap()).collect();
         let brief: Vec<_> = samples
             .iter()
-            .map(|s| (s.id.as_str(), s.marks.get(&GENUINE), s.marks.get(&FOLD).unwrap()))
+            .map(|s| (s.id.as_str(), s.marks.get(&GENUINE), s.marks.get(&FOLD)))
             .collect();
         assert_eq!(
             brief,
             [
-                ("set-00000", Some(true), "1"),
-                ("set-00001", Some(false), "1"),
-                ("set-00002", Some(true), "2")
+                ("set-00000", Some(true), fold(1)),
+                ("set-00001", Some(false), fold(1)),
+                ("set-00002", Some(true), fold(2))
             ],
             "{name}"
         );

@@ -151,7 +151,7 @@ impl Running {
         let input = &with.model.manifest.input;
         // No sample takes part: the set is the same for every pair.
         let seed = seed_of(seed.unwrap_or(with.seed), CorrRise::NAME);
-        PatchMasks::draw(seed, masks, patches.unwrap_or(10), patch, (input.height, input.width))
+        PatchMasks::draw(seed, masks, patches, patch, (input.height, input.width))
     }
 
     fn sample(

@@ -37,7 +37,7 @@ impl Gradients for GradientTimesInput {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Saliency, super::testing::run, *};
+    use super::{super::Saliency, super::testing::*, *};
 
     #[test]
     fn a_linear_function_is_divided_among_its_inputs() {

@@ -198,7 +198,7 @@ fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::run, *};
+    use super::{super::testing::*, *};
 
     #[test]
     fn three_gauss_nodes_are_the_known_ones_and_many_are_exact_for_high_powers() {

@@ -107,7 +107,7 @@ impl Gradients for SmoothGrad {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::run, *};
+    use super::{super::testing::*, *};
 
     fn of(form: SmoothGradForm) -> Vec<f32> {
         let method = SmoothGrad { form, n: 2000, noise: 0.5, ..usual() };
