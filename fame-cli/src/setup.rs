@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Plan, Preset, Result,
+    Plan, Result,
     contract::{Backend, Operators},
     plugin,
     recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
     run::recipe_folder,
-    store::{ModelStore, Task},
+    store::ModelStore,
     text::{Problems, SourcedProblem, Spec},
 };
 
@@ -53,7 +53,7 @@ impl Setup {
         &self,
         args: &RecipeArgs,
     ) -> std::result::Result<(Plan, ModelStore), Failure> {
-        let mut text = RecipeText::read(&args.recipe)?;
+        let mut text = RecipeText::read(&args.recipe)?.with_defaults(fame_plugins::RECIPE_DEFAULTS);
         let refused: Vec<SourcedProblem> = args
             .set
             .iter()
@@ -78,7 +78,7 @@ impl Setup {
         text: &str,
     ) -> std::result::Result<Built<T>, Failure> {
         let registry = self.registry()?;
-        let with = context(&registry);
+        let with = BuildContext::new(&registry, Path::new("."));
         let built = Spec::from_text(text)
             .map_err(|p| vec![p])
             .and_then(|spec| registry.build::<T>(&spec, &with));
@@ -97,22 +97,12 @@ impl Setup {
     /// The operators of plugins that models are loaded with.
     pub(crate) fn operators(&self) -> Result<Operators> {
         let registry = self.registry()?;
-        registry.operators(&context(&registry))
+        registry.operators(&BuildContext::new(&registry, Path::new(".")))
     }
 
     pub(crate) fn backend(&self, text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {
         let backend = self.part::<dyn Backend>(text)?;
         backend.plugin.check()?;
         Ok(backend)
-    }
-}
-
-/// What a part named on the command line is built with.
-fn context(registry: &Registry) -> BuildContext<'_> {
-    BuildContext {
-        registry,
-        preset: Preset::default(),
-        task: Task::default(),
-        folder: Path::new("."),
     }
 }

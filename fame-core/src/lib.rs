@@ -107,7 +107,6 @@ pub mod contract;
 pub mod data;
 mod plan;
 pub mod plugin;
-mod preset;
 pub mod recipe;
 pub mod registry;
 pub mod report;
@@ -116,16 +115,13 @@ pub mod store;
 pub mod testkit;
 pub mod text;
 
-pub use contract::{
-    Bias, Layer, LayerChoice, LayerChoices, LoadRequest, Model, Place, Seed, Taps, Target,
-    TargetRequest,
-};
+pub use contract::{Bias, Layer, LoadRequest, Model, Place, Seed, Taps, Target, TargetRequest};
 pub use data::{
-    Affine, Annotation, AttributionMap, Error, Explanation, FOLD, Frame, GALLERY, IMAGE, NamedMap,
-    PROBE, Picture, ROW, Random, Result, Sample, Tensor, Witness, max_abs, seed_of,
+    Affine, Annotation, AttributionMap, Error, Explanation, Frame, Mark, MarkType, Marks, NamedMap,
+    Picture, Random, Result, Sample, Tensor, Witness, max_abs, seed_of,
 };
 pub use plan::Plan;
-pub use preset::Preset;
 pub use report::{
     Better, Interval, Plot, Scores, Table, holm, interval, sign_flip_p, stratified_interval,
 };
+pub use text::{LayerChoice, LayerChoices};

@@ -6,10 +6,9 @@
 use std::{path::Path, sync::Arc};
 
 use fame_core::{
-    Bias, Error, Layer, LoadRequest, Place, Preset, Result, Seed, Taps, Tensor,
+    Bias, Error, Layer, LoadRequest, Place, Result, Seed, Taps, Tensor,
     contract::{Attribute, Attributes, Backend, Network, Operator, OperatorId, Pass},
     registry::{BuildContext, Parts, Plugin, Registry},
-    store::Task,
     testkit::{
         Trial, build, check_network, check_operator, check_operator_rows, check_plugin, registry,
     },
@@ -261,12 +260,7 @@ fn models_are_loaded_with_what_is_registered_and_the_record_says_so() {
 #[test]
 fn a_network_with_the_operator_has_true_gradients() {
     let registry = registry().unwrap();
-    let with = BuildContext {
-        registry: &registry,
-        preset: Preset::default(),
-        task: Task::default(),
-        folder: Path::new("."),
-    };
+    let with = BuildContext::new(&registry, Path::new("."));
     let request = LoadRequest::new("none.onnx")
         .with_input_shape([3, 4, 4])
         .with_operators(registry.operators(&with).unwrap());
@@ -305,12 +299,7 @@ impl Plugin<dyn Operator> for Demanding {
 fn an_operator_that_cannot_be_built_without_parameters_is_named() {
     let mut registry = Registry::default();
     registry.add(fame_core::register!(# Operator: Demanding)).unwrap();
-    let with = BuildContext {
-        registry: &registry,
-        preset: Preset::default(),
-        task: Task::default(),
-        folder: Path::new("."),
-    };
+    let with = BuildContext::new(&registry, Path::new("."));
     let error = registry.operators(&with).unwrap_err();
     assert_eq!(error.code, "fame::operator::not_built");
     assert!(

@@ -129,7 +129,7 @@ fn workshop(folder: &Path) {
     fs::copy(root().join("tests/golden/nets/resnet50_slim.onnx"), folder.join("net.onnx")).unwrap();
     fs::write(
         folder.join("net.ron"),
-        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)",
+        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), ask: (loss: Logit(), layer: Output))",
     )
     .unwrap();
     for (name, base) in [("dark", 40u32), ("bright", 190), ("dim", 70)] {

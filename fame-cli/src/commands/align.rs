@@ -38,7 +38,7 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
         let with = PrepareContext {
             models: &shelf,
             input_size: (args.size, args.size),
-            role: fame_core::IMAGE,
+            role: fame_plugins::datasets::IMAGE,
         };
         match one(shown, &store, &on_fetch, step.plugin.as_ref(), &with, args) {
             Ok(path) => out(&path.display().to_string())?,

@@ -27,7 +27,7 @@ pub use explainer::{ExplainContext, Explainer, Progress, Silent};
 pub use loss::{Evaluation, Loss, Reference, Target, TargetRequest, per_row};
 pub use map_step::MapStep;
 pub use metric::{Measurement, Metric, MetricRow, means, scores};
-pub use model::{LayerChoice, LayerChoices, Model};
+pub use model::Model;
 pub use operator::{Attribute, Attributes, Operator, OperatorId, Operators};
 pub use perturbation::{Perturbation, Start, Stop, Walk};
 pub use pixel_walk::pixel_walk;

@@ -49,6 +49,8 @@ pub struct Frame {
 pub struct Explanation {
     /// The maps, in a stable order. Never an all-zero or non-finite one.
     pub maps: Vec<NamedMap>,
+    /// One line for whoever watches the run: how the maps came about. Empty: their names.
+    pub summary: String,
     /// What a reader must know: a cell that is dead, a walk that stopped at once.
     pub warnings: Vec<String>,
     /// What holds for all maps: layer, loss, parameters as resolved.

@@ -20,7 +20,6 @@ mod resolve;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Preset,
     contract::{Backend, Check, Dataset, Explainer, Metric, Operators, PrepareStep, Writer},
     data::{Value, facts},
     recipe::{RecipeFile, RecipeText},
@@ -46,8 +45,8 @@ pub struct Plan {
     pub backend: Built<dyn Backend>,
     /// The operators of plugins that models are loaded with.
     pub operators: Operators,
-    /// Which published form defaults follow.
-    pub preset: Preset,
+    /// The name of the published form that defaults follow; empty for none.
+    pub preset: String,
     /// The source of the samples.
     pub data: Built<dyn Dataset>,
     /// From decoded picture to network input.
@@ -80,7 +79,7 @@ impl Plan {
         registry: &Registry,
         store: &ModelStore,
     ) -> std::result::Result<Self, Box<Problems>> {
-        let (file, problems) = RecipeFile::parse_partly(text.merged());
+        let (file, problems) = RecipeFile::parse_partly(text.merged(), text.defaults());
         let (registry, problems) = with_plugins(registry, file.as_ref(), folder, problems);
         let mut resolver = Resolver::new(&text, &registry, folder, problems);
         let plan = file.and_then(|file| resolver.plan(&file, store));
@@ -109,7 +108,7 @@ impl Plan {
             ("plugins", list(self.plugins.clone())),
             ("model", self.manifest.name.as_str().into()),
             ("backend", self.backend.record()),
-            ("preset", Value::of(&self.preset)),
+            ("preset", self.preset.as_str().into()),
             ("data", self.data.record()),
             ("prepare", list(self.prepare.iter().map(Built::record).collect())),
             (

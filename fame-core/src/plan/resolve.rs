@@ -8,12 +8,12 @@ use std::{
 use super::{Plan, problems::REFUSED};
 use crate::{
     Error,
-    contract::{Backend, Check, Dataset, Operators, PrepareStep},
+    contract::{Backend, Check, Dataset, Loss, Operators, PrepareStep},
     plugin,
     recipe::{Placed, RecipeFile, RecipeText},
     registry::{BuildContext, Built, Contract, Registry},
-    store::{ModelManifest, ModelStore},
-    text::{Problem, SourcedProblem, Spec},
+    store::{Ask, ModelManifest, ModelStore},
+    text::{Problem, SourcedProblem, Spec, suggestion},
 };
 
 /// The registry with what the recipe's plugins bring.
@@ -63,13 +63,16 @@ impl<'a> Resolver<'a> {
     /// The plan of the recipe; `None` when something that a plan needs cannot be resolved.
     pub(super) fn plan(&mut self, file: &RecipeFile, store: &ModelStore) -> Option<Plan> {
         let manifest = self.manifest(file, store);
-        let task = manifest.as_ref().map_or_else(Default::default, |m| m.task);
+        self.preset(&file.preset);
         let with = BuildContext {
             registry: self.registry,
-            preset: file.preset,
-            task,
+            preset: &file.preset.value,
+            ask: manifest.as_ref().map_or(Ask::NOTHING, |m| &m.ask),
             folder: self.folder,
         };
+        if let Some(manifest) = &manifest {
+            self.ask(manifest, &file.model.span, &with);
+        }
         let backend = self.part::<dyn Backend>(&file.backend.value, file.backend.span.start, &with);
         if let Some(Err(e)) = backend.as_ref().map(|b| b.plugin.check()) {
             self.error_at(e, &file.backend.span);
@@ -111,7 +114,7 @@ impl<'a> Resolver<'a> {
             },
             backend: backend?,
             operators,
-            preset: file.preset,
+            preset: file.preset.value.clone(),
             data: data?,
             prepare,
             explain,
@@ -165,6 +168,32 @@ impl<'a> Resolver<'a> {
             .resolve(&file.model.value, self.folder)
             .map_err(|e| self.error_at(e, &file.model.span))
             .ok()
+    }
+
+    /// Notes a preset that no plugin knows.
+    fn preset(&mut self, preset: &Placed<String>) {
+        let (name, known) = (preset.value.as_str(), self.registry.presets());
+        if name.is_empty() || known.contains(&name) {
+            return;
+        }
+        let message = format!("no plugin knows a preset named `{name}`.");
+        self.problems.push(
+            Problem::new("fame::recipe::unknown_preset", message, preset.span.clone())
+                .with_label("unknown preset")
+                .with_help(suggestion(name, &known, "preset")),
+        );
+    }
+
+    /// Notes what is wrong with the loss that the manifest asks for. Its text is not part of the
+    /// recipe, so a problem in it is shown at the model's name.
+    fn ask(&mut self, manifest: &ModelManifest, at: &Range<usize>, with: &BuildContext<'_>) {
+        let Some(loss) = &manifest.ask.loss else { return };
+        let Err(problems) = self.registry.build::<dyn Loss>(loss, with) else { return };
+        for p in problems {
+            let message =
+                format!("`ask.loss` of manifest `{}`, `{loss}`: {}", manifest.name, p.message);
+            self.problems.push(Problem::new(&p.code, message, at.clone()).with_help(p.help));
+        }
     }
 
     /// The manifest's own prepare steps. Their text is not part of the recipe, so a problem in them

@@ -16,9 +16,9 @@ use crate::{
         Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Seed, Start, Stop, Taps,
         Target, TargetRequest,
     },
-    data::Value,
+    data::{Marks, Value},
     registry::{BuildContext, Built, Registration, Registry},
-    store::ModelManifest,
+    store::{Ask, ModelManifest},
     text::{Problem, Spec},
 };
 
@@ -35,18 +35,18 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
-    Error, Tensor, Value, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, ModelManifest, Problem, Spec, Registration, Registry,
+    Error, Tensor, Value, Marks, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
     LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
 ];
 
 const OFFSETS: &[usize] = places! {
     Error { code, message, help, problems }
-    Sample { id, pictures, label, genuine, facts }
+    Sample { id, pictures, label, marks, facts }
     Picture { pixels, source, geometry, annotations, facts }
     AttributionMap { values, channels }
     NamedMap { name, role, raw, finished, frame, facts }
-    Explanation { maps, warnings, facts, witnesses }
+    Explanation { maps, summary, warnings, facts, witnesses }
     Evaluation { values, cotangents }
     Target { name, values, frame, facts }
     MetricRow { item, value }

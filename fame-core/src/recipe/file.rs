@@ -1,19 +1,19 @@
 //! The recipe as written: fields and specs with their places, nothing resolved.
 
-use serde::de::DeserializeOwned;
+use ron::value::RawValue;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 
-use crate::Preset;
-use crate::text::{Fields, Placed, Problem, Spec};
+use crate::text::{Fields, Placed, Problem, Spec, scan};
 
 /// A recipe file, field by field. Slots for plugins are still [`Spec`]s.
 #[derive(Clone, Debug)]
 pub struct RecipeFile {
     /// Manifest name, or path of a manifest or of an ONNX file with a manifest beside it.
     pub model: Placed<String>,
-    /// What runs the network. Left out: `Tract()`.
+    /// What runs the network.
     pub backend: Placed<Spec>,
-    /// Which published form defaults follow.
-    pub preset: Preset,
+    /// The name of the published form that defaults follow; empty for none.
+    pub preset: Placed<String>,
     /// The dataset: the source of the samples.
     pub data: Placed<Spec>,
     /// From decoded picture to network input. Left out: the model manifest's own steps.
@@ -24,7 +24,7 @@ pub struct RecipeFile {
     pub check: Option<Placed<Spec>>,
     /// Metrics, in order.
     pub metrics: Vec<Placed<Spec>>,
-    /// Writers, in order. Left out: `[Npy(), Overlay()]`.
+    /// Writers, in order.
     pub write: Vec<Placed<Spec>>,
     /// Libraries to load plugins from, relative to the recipe.
     pub plugins: Vec<Placed<String>>,
@@ -48,13 +48,14 @@ const FIELDS: [&str; 13] = [
 const EXAMPLE: &str = "(model: …, data: …, explain: {…})";
 
 impl RecipeFile {
-    /// Cuts `text` into fields.
+    /// Cuts `text` into fields. `defaults` is RON text of the same form, `(backend: …, write: […])`,
+    /// with the fields that a recipe may leave out; `()` for none.
     ///
     /// # Errors
     /// Every problem found: brackets, unknown, missing or repeated fields, values of the wrong
     /// type.
-    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        match Self::parse_partly(text) {
+    pub fn parse(text: &str, defaults: &str) -> Result<Self, Vec<Problem>> {
+        match Self::parse_partly(text, defaults) {
             (Some(file), problems) if problems.is_empty() => Ok(file),
             (_, problems) => Err(problems),
         }
@@ -62,11 +63,11 @@ impl RecipeFile {
 
     /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two
     /// can report its own.
-    pub fn parse_partly(text: &str) -> (Option<Self>, Vec<Problem>) {
+    pub fn parse_partly(text: &str, defaults: &str) -> (Option<Self>, Vec<Problem>) {
         match Fields::cut(text, "recipe", &FIELDS, EXAMPLE) {
             Err(problem) => (None, vec![problem]),
             Ok(fields) => {
-                let mut cut = Cut { fields };
+                let mut cut = Cut { fields: fields.with_defaults(defaults) };
                 let file = cut.file();
                 (file, cut.fields.problems)
             }
@@ -85,22 +86,23 @@ impl Cut<'_> {
         let model = self.fields.required::<String>("model");
         let data = self.fields.required::<Spec>("data");
         let explain = self.explainers();
-        let backend = self.fields.optional::<Spec>("backend").or_else(|| default_spec("Tract()"));
+        let backend = self.fields.required::<Spec>("backend");
         let prepare = self.list("prepare");
         let check = self.fields.optional("check");
         let metrics = self.list("metrics").unwrap_or_default();
         let plugins = self.list("plugins").unwrap_or_default();
-        let write = self.list("write").unwrap_or_else(|| {
-            ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect()
-        });
-        let preset = self.fields.optional("preset").map(|p| p.value).unwrap_or_default();
+        let write = self.list("write").unwrap_or_default();
+        let preset = self.fields.optional::<Name>("preset");
         let seed = self.fields.optional("seed").map_or(0, |p| p.value);
         let parts = self.fields.optional("parts").is_none_or(|p| p.value);
         let out = self.fields.optional("out").map(|p| p.value);
         Some(RecipeFile {
             model: model?,
             backend: backend?,
-            preset,
+            preset: preset.map_or_else(
+                || Placed { value: String::new(), span: 0..0 },
+                |p| Placed { value: p.value.0, span: p.span },
+            ),
             data: data?,
             prepare,
             explain: explain?,
@@ -130,7 +132,7 @@ impl Cut<'_> {
             return self.fields.required::<Spec>("explain").map(|_| Vec::new());
         }
         let entries =
-            self.fields.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
+            self.fields.group("explain", '{', "a map of named explainers: {\"name\": Name(…)}")?;
         if entries.is_empty() {
             let span = self.fields.entry("explain")?.value_span.clone();
             self.fields.problems.push(Problem::new(
@@ -168,9 +170,17 @@ impl Cut<'_> {
     }
 }
 
-/// A spec that the recipe did not write.
-fn default_spec(text: &str) -> Option<Placed<Spec>> {
-    Spec::from_text(text).ok().map(|value| Placed { value, span: 0..0 })
+/// A bare word, such as a preset's name.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
+        if word.is_empty() || scan::identifier(word) != word.len() {
+            return Err(D::Error::custom(format!("`{word}` is no name: write one bare word")));
+        }
+        Ok(Self(word.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -182,35 +192,45 @@ mod tests {
         let text = r#"// Which pixels?
 (
     model: "net",
-    data: Pair(gallery: "a", probe: "b"),
-    explain: { "fame": Fame(layer: "x"), "other": Fame() },
+    data: Two(left: "a", right: "b"),
+    explain: { "walk": Walk(layer: "x"), "other": Walk() },
 )"#;
-        let file = RecipeFile::parse(text).unwrap();
-        assert_eq!(&text[file.data.span.clone()], "Pair(gallery: \"a\", probe: \"b\")");
+        let file = RecipeFile::parse(text, "(backend: Mine(), write: [Csv(), Png()])").unwrap();
+        assert_eq!(&text[file.data.span.clone()], "Two(left: \"a\", right: \"b\")");
         assert_eq!(
             file.explain.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
-            ["fame", "other"]
+            ["walk", "other"]
         );
-        assert_eq!(file.backend.value.to_string(), "Tract()");
-        assert_eq!(file.write.len(), 2);
+        assert_eq!((file.backend.value.to_string(), file.backend.span), ("Mine()".into(), 0..0));
+        assert_eq!((file.write.len(), file.preset.value.as_str()), (2, ""));
+        // Without defaults there are none: what runs the network must be said.
+        let missing = RecipeFile::parse(text, "()").unwrap_err();
+        assert_eq!(missing[0].message, "the recipe has no `backend`.");
+        let preset = RecipeFile::parse(
+            "(model: \"m\", backend: B(), data: D(), explain: {\"e\": E()}, preset: Loud)",
+            "(preset: Quiet)",
+        )
+        .unwrap()
+        .preset;
+        assert_eq!((preset.value.as_str(), preset.span), ("Loud", 72..76));
     }
 
     #[test]
     fn text_behind_the_recipe_is_not_ignored() {
-        let text = "(model: \"net\", data: Pair(), explain: {\"fame\": Fame()}), seed: 7 // more";
-        let problems = RecipeFile::parse(text).unwrap_err();
+        let text = "(model: \"net\", data: Two(), explain: {\"walk\": Walk()}), seed: 7 // more";
+        let problems = RecipeFile::parse(text, "(backend: B())").unwrap_err();
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].message, "the recipe ends before this.");
         assert_eq!(&text[problems[0].span.clone()], ", seed: 7 // more");
         let commented =
             format!("/* before */ {} // after\n", &text[..text.find(", seed").unwrap()]);
-        assert!(RecipeFile::parse(&commented).is_ok());
+        assert!(RecipeFile::parse(&commented, "(backend: B())").is_ok());
     }
 
     #[test]
     fn every_problem_of_the_frame_is_reported() {
-        let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Fame(), "c": Fame()}, write: Npy())"#;
-        let problems = RecipeFile::parse(text).unwrap_err();
+        let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Walk(), "c": Walk()}, preset: "x", write: Csv())"#;
+        let problems = RecipeFile::parse(text, "(backend: B(), seed: \"y\")").unwrap_err();
         let codes: Vec<_> = problems
             .iter()
             .map(|p| (p.code.rsplit(':').next().unwrap(), &text[p.span.clone()]))
@@ -222,7 +242,8 @@ mod tests {
                 ("missing_field", "("),
                 ("wrong_value", "7"),
                 ("wrong_value", "\"a/b\""),
-                ("wrong_value", "Npy()"),
+                ("wrong_value", "Csv()"),
+                ("wrong_value", "\"x\""),
                 ("wrong_value", "\"x\""),
             ]
         );

@@ -17,6 +17,7 @@ pub struct RecipeText {
     text: String,
     pieces: Vec<Piece>,
     overrides: Vec<String>,
+    defaults: String,
 }
 
 /// A run of bytes of the merged text, all from one place.
@@ -42,7 +43,28 @@ impl RecipeText {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
         let pieces = vec![Piece { merged: 0..text.len(), from: Origin::File(0) }];
-        Self { name: name.into(), original: text.clone(), text, pieces, overrides: Vec::new() }
+        Self {
+            name: name.into(),
+            original: text.clone(),
+            text,
+            pieces,
+            overrides: Vec::new(),
+            defaults: "()".to_owned(),
+        }
+    }
+
+    /// The same recipe, where the fields it leaves out are those of `fields`: RON text such as
+    /// `(backend: …, write: […])`. Without them nothing is left to default that a plugin would
+    /// have to be named for.
+    #[must_use]
+    pub fn with_defaults(mut self, fields: impl Into<String>) -> Self {
+        self.defaults = fields.into();
+        self
+    }
+
+    /// The fields that the recipe may leave out, as [`RecipeText::with_defaults`] was given them.
+    pub fn defaults(&self) -> &str {
+        &self.defaults
     }
 
     /// Reads a recipe file.
@@ -132,7 +154,7 @@ impl RecipeText {
             )
             .with_label("this value")
             .with_help(Some(
-                "strings need quotes inside the shell's quotes: --set 'data.gallery=\"a.jpg\"'",
+                "strings need quotes inside the shell's quotes: --set 'data.file=\"a.jpg\"'",
             )));
         }
         let index = self.overrides.len();
@@ -310,34 +332,32 @@ mod tests {
         t.set(assignment).map(|()| t.merged().to_owned()).map_err(|p| p.problem().clone())
     }
 
-    const RECIPE: &str = r#"(model: "m", explain: {"fame": Fame(layer: "x", perturbation: Lots(step: 1.0))}, write: [Npy()])"#;
+    const RECIPE: &str = r#"(model: "m", explain: {"walk": Walk(layer: "x", perturbation: Steps(step: 1.0))}, write: [Csv()])"#;
 
     #[test]
     fn values_are_replaced_added_and_quoted() {
-        let p = "explain.fame.perturbation";
+        let p = "explain.walk.perturbation";
         assert!(
-            set(RECIPE, &format!("{p}=Sign(step: 2)"))
+            set(RECIPE, &format!("{p}=Jump(step: 2)"))
                 .unwrap()
-                .contains("perturbation: Sign(step: 2))")
+                .contains("perturbation: Jump(step: 2))")
         );
-        assert!(set(RECIPE, &format!("{p}.step=0.5")).unwrap().contains("Lots(step: 0.5)"));
+        assert!(set(RECIPE, &format!("{p}.step=0.5")).unwrap().contains("Steps(step: 0.5)"));
         assert!(
             set(RECIPE, &format!("{p}.iterations=50"))
                 .unwrap()
-                .contains("Lots(step: 1.0, iterations: 50)")
+                .contains("Steps(step: 1.0, iterations: 50)")
         );
-        assert!(set(RECIPE, "write.0=Overlay()").unwrap().contains("[Overlay()]"));
-        assert!(
-            set(RECIPE, "write.0.colormap=\"jet\"").unwrap().contains("Npy(colormap: \"jet\")")
-        );
+        assert!(set(RECIPE, "write.0=Png()").unwrap().contains("[Png()]"));
+        assert!(set(RECIPE, "write.0.colour=\"red\"").unwrap().contains("Csv(colour: \"red\")"));
         assert!(set(RECIPE, "model=other one").unwrap().contains("model: \"other one\""));
         assert!(set(RECIPE, "seed=7").unwrap().contains(", seed: 7)"));
-        assert_eq!(set("(p: Lots)", "p.step=2").unwrap(), "(p: Lots(step: 2))");
+        assert_eq!(set("(p: Steps)", "p.step=2").unwrap(), "(p: Steps(step: 2))");
     }
 
     #[test]
     fn wrong_paths_and_values_are_refused_with_the_place() {
-        let p = set(RECIPE, "explian.fame=1").unwrap_err();
+        let p = set(RECIPE, "explian.walk=1").unwrap_err();
         assert_eq!((p.help.as_deref(), p.span), (Some("did you mean `explain`?"), 6..13));
         assert_eq!(set(RECIPE, "seed=(1").unwrap_err().label, "this value");
         assert!(
@@ -351,15 +371,15 @@ mod tests {
     #[test]
     fn problems_are_shown_where_they_were_written() {
         let mut t = RecipeText::new("r.ron", RECIPE);
-        t.set("explain.fame.perturbation=Sign(stepp: 2)").unwrap();
+        t.set("explain.walk.perturbation=Jump(stepp: 2)").unwrap();
         let at = t.merged().find("stepp").unwrap();
         let inside = t.sourced(Problem::new("c", "m", at..at + 5));
         assert_eq!(
-            &"--set explain.fame.perturbation=Sign(stepp: 2)"[inside.problem().span.clone()],
+            &"--set explain.walk.perturbation=Jump(stepp: 2)"[inside.problem().span.clone()],
             "stepp"
         );
-        let at = t.merged().find("Npy").unwrap();
+        let at = t.merged().find("Csv").unwrap();
         let after = t.sourced(Problem::new("c", "m", at..at + 3));
-        assert_eq!(&RECIPE[after.problem().span.clone()], "Npy");
+        assert_eq!(&RECIPE[after.problem().span.clone()], "Csv");
     }
 }

@@ -1,6 +1,9 @@
 //! The registry itself: every known plugin by kind and name.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use super::{Absent, BuildContext, Built, Contract, Kind, Registration, inventory};
 use crate::{
@@ -111,6 +114,12 @@ impl Registry {
     /// The names of one kind, sorted.
     pub fn names(&self, kind: Kind) -> Vec<&'static str> {
         self.entries.keys().filter(|(k, _)| *k == kind).map(|(_, n)| *n).collect()
+    }
+
+    /// The presets that any plugin knows, sorted.
+    pub fn presets(&self) -> Vec<&'static str> {
+        let all: BTreeSet<_> = self.entries.values().flat_map(|r| r.presets()).copied().collect();
+        all.into_iter().collect()
     }
 
     /// The plugin of `kind` called `name`.

@@ -55,12 +55,17 @@
 //! assert!(registry.names(fame_core::registry::Kind::Loss).contains(&"Mean"));
 //! ```
 //!
+//! A default that only the preset or the model's manifest knows is no constant: then the parameters
+//! as a recipe types them are another type ([`Parameters::Typed`]), and
+//! [`parameters!`](crate::parameters) writes both from one list.
+//!
 //! `inventory` collects the registrations at link time. Nothing reads that list behind your back:
 //! [`Registry::builtin`] makes a value from it, and the value is handed to whoever parses.
 
 mod collection;
 pub(crate) mod guard;
 mod kind;
+mod parameters;
 mod part;
 mod registration;
 
@@ -71,5 +76,5 @@ pub use inventory;
 pub use kind::{Contract, Kind};
 #[doc(hidden)]
 pub use kind::{Factory, FactoryOf, contracts};
-pub use part::{BuildContext, Built, Parts, Plugin};
+pub use part::{BuildContext, Built, Parameters, Parts, Plugin};
 pub use registration::{Absent, Registration};

@@ -7,9 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Contract, Registry};
 use crate::{
-    Preset,
     data::Value,
-    store::Task,
+    store::Ask,
     text::{Problem, Spec, parse, scan},
 };
 
@@ -36,7 +35,7 @@ impl<T: ?Sized> Built<T> {
     label = "this type does not implement `fame_core::registry::Plugin<{T}>`",
     note = "`register!(Loss: MyLoss)` needs `impl Plugin<dyn Loss> for MyLoss`; the contract of each kind is in `fame_core::contract`"
 )]
-pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
+pub trait Plugin<T: ?Sized>: Parameters {
     /// The name in recipes: UpperCamel, an identifier.
     const NAME: &'static str;
     /// One line.
@@ -46,8 +45,12 @@ pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
     /// The paper or code that defines it; empty when it is our own.
     const REFERENCE: &'static str = "";
 
-    /// Fills in defaults that depend on the preset or the task, and reports parameters out of range
-    /// through `parts`. What stands in `self` afterwards is what the record shows.
+    /// The presets that it knows ([`BuildContext::preset`]); a recipe may ask for any that some
+    /// plugin knows.
+    const PRESETS: &'static [&'static str] = &[];
+
+    /// Reports parameters out of range through `parts`. What stands in `self` afterwards is what
+    /// the record shows and what is built.
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         let _ = (with, parts);
     }
@@ -57,17 +60,47 @@ pub trait Plugin<T: ?Sized>: DeserializeOwned + Serialize + JsonSchema {
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
 }
 
+/// A plugin's parameters with nothing left open: what the record shows, and what is built.
+///
+/// Whatever serde can read is its own [`Typed`](Parameters::Typed): its defaults are constants.
+/// Parameters with defaults that depend on the preset, on the model's manifest or on one another
+/// are read as another type, and filled in from there.
+pub trait Parameters: Serialize + Sized {
+    /// The parameters as a recipe types them.
+    type Typed: DeserializeOwned + JsonSchema;
+
+    /// Fills in what the recipe left open. `None` when something was reported through `parts`
+    /// without which there is nothing to fill in.
+    fn fill(typed: Self::Typed, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self>;
+}
+
+impl<P: DeserializeOwned + JsonSchema + Serialize> Parameters for P {
+    type Typed = Self;
+
+    fn fill(typed: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(typed)
+    }
+}
+
 /// The context in which a plugin is built.
 #[derive(Clone, Copy)]
 pub struct BuildContext<'a> {
     /// All known plugins.
     pub registry: &'a Registry,
-    /// Which published form defaults follow.
-    pub preset: Preset,
-    /// What the explained model is for.
-    pub task: Task,
+    /// The name of the published form that defaults follow; empty for each plugin's own. A plugin
+    /// takes a preset that it does not know for none.
+    pub preset: &'a str,
+    /// The question that the explained model is asked where a recipe does not say.
+    pub ask: &'a Ask,
     /// The folder relative paths start from: the recipe's.
     pub folder: &'a Path,
+}
+
+impl<'a> BuildContext<'a> {
+    /// A context without a preset, for a model that says nothing about itself.
+    pub fn new(registry: &'a Registry, folder: &'a Path) -> Self {
+        Self { registry, preset: "", ask: Ask::NOTHING, folder }
+    }
 }
 
 /// The assembly of one plugin: collects its problems and its nested plugins while it is built.
@@ -78,6 +111,16 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// An assembly with nothing in it yet, for a plugin whose parameters stand in `body`.
+    pub(crate) fn new(body: &str) -> Self {
+        Self { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() }
+    }
+
+    /// The problems reported so far.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
     /// Reports parameter `field` unless `good`: "`step` must be above 0."
     pub fn check(&mut self, field: &str, good: bool, must: &str) {
         if !good {
@@ -149,14 +192,16 @@ pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(
     body: &str,
     with: &BuildContext<'_>,
 ) -> std::result::Result<Built<T>, Vec<Problem>> {
-    let mut parameters: P = parse(body).map_err(|p| vec![p])?;
-    let mut parts = Parts { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() };
-    parameters.resolve(with, &mut parts);
-    let mut record = Value::of(&parameters);
+    let typed: P::Typed = parse(body).map_err(|p| vec![p])?;
+    let mut parts = Parts::new(body);
     // Building on top of reported problems would only repeat them, but nested specs have news of
     // their own.
-    let plugin = parameters.build(with, &mut parts);
-    let (true, Some(plugin)) = (parts.problems.is_empty(), plugin) else {
+    let made = P::fill(typed, with, &mut parts).and_then(|mut parameters| {
+        parameters.resolve(with, &mut parts);
+        let record = Value::of(&parameters);
+        Some((record, parameters.build(with, &mut parts)?))
+    });
+    let (true, Some((mut record, plugin))) = (parts.problems.is_empty(), made) else {
         if parts.problems.is_empty() {
             parts.report(
                 "",

@@ -32,7 +32,7 @@ pub(super) fn build<T: ?Sized + Contract, P: Plugin<T>>(
 /// The JSON schema of the parameters of `P`, as text.
 fn schema<T: ?Sized + Contract, P: Plugin<T>>(origin: &'static str) -> Result<String> {
     let who = Who { noun: T::KIND.noun(), name: P::NAME, origin };
-    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P)))
+    let text = caught(|| serde_json::to_string(&schemars::schema_for!(P::Typed)))
         .map_err(|panic| panic.error(who, "in its schema"))?;
     text.map_err(|e| Error::bug(format!("{who} has a schema that is no JSON: {e}.")))
 }
@@ -49,6 +49,7 @@ pub struct Registration {
     summary: &'static str,
     example: &'static str,
     reference: &'static str,
+    presets: &'static [&'static str],
     origin: &'static str,
     schema: fn(&'static str) -> Result<String>,
     pub(super) factory: Factory,
@@ -63,6 +64,7 @@ impl Registration {
             summary: P::SUMMARY,
             example: P::EXAMPLE,
             reference: P::REFERENCE,
+            presets: P::PRESETS,
             origin,
             schema: schema::<T, P>,
             factory: T::FACTORY,
@@ -92,6 +94,11 @@ impl Registration {
     /// The paper or code that defines it; empty when it is the crate's own.
     pub fn reference(&self) -> &'static str {
         self.reference
+    }
+
+    /// The presets that it knows.
+    pub fn presets(&self) -> &'static [&'static str] {
+        self.presets
     }
 
     /// Crate and version it comes from, and the file if it was loaded from one.

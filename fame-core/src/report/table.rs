@@ -34,8 +34,8 @@ pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
 }
 
 /// The same where the items are of several kinds, `strata[i]` the kind of item i, from 0: each item
-/// is replaced by one of its own kind, so that every resample has as many of each as there are
-/// (genuine and impostor pairs, say, whose numbers a protocol fixes).
+/// is replaced by one of its own kind, so that every resample has as many of each as there are (kinds
+/// whose numbers a protocol fixes).
 pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
     let n = strata.len();
     let all: Vec<usize> = (0..n).collect();

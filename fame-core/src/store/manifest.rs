@@ -15,23 +15,23 @@ use super::{
 use crate::{
     Result,
     data::InputConvention,
-    text::{Fields, Spec},
+    text::{Fields, LayerChoices, Spec},
 };
 
-/// What a model was made for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub enum Task {
-    /// One score per class.
-    Classification,
-    /// An embedding; two of them are compared.
-    FaceRecognition,
-    /// Boxes with scores.
-    Detection,
-    /// Points of a face.
-    Landmarks,
-    /// Anything else.
-    #[default]
-    Other,
+/// The question a model is asked where a recipe does not say: the defaults of what an explainer or
+/// a metric asks about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ask {
+    /// The loss.
+    pub loss: Option<Spec>,
+    /// The layer or layers that the loss reads.
+    pub layer: Option<LayerChoices>,
+}
+
+impl Ask {
+    /// Nothing is said.
+    pub const NOTHING: &'static Self = &Self { loss: None, layer: None };
 }
 
 /// The names of a model's classes, in the order of its outputs.
@@ -76,14 +76,14 @@ pub struct ModelManifest {
     pub source: Source,
     /// Licence of the weights, and what is known about the training data.
     pub licence: String,
-    /// What the model was made for.
-    pub task: Task,
+    /// What the model is asked where a recipe does not say.
+    pub ask: Ask,
     /// Shape, channel order and normalisation of the input.
     pub input: InputConvention,
     /// Specs of the prepare steps that bring a picture into the model's form when a recipe names
-    /// none, as RON text: `AlignFace()`.
+    /// none, as RON text: `Shrink(size: 64)`.
     pub prepare: Vec<String>,
-    /// Names that recipes may use for tensors of the graph: `embedding` → `output`.
+    /// Names that recipes may use for tensors of the graph: `scores` → `output_1`.
     pub layers: BTreeMap<String, String>,
     /// The names of the classes, where there are any.
     pub labels: Option<Labels>,
@@ -94,7 +94,14 @@ pub struct ModelManifest {
 
 /// The fields of a manifest.
 const FIELDS: [&str; 8] =
-    ["summary", "source", "licence", "task", "input", "prepare", "layers", "labels"];
+    ["summary", "source", "licence", "ask", "input", "prepare", "layers", "labels"];
+
+/// The fields that manifests once had, each with what to write now.
+const FORMER: [(&str, &str); 1] = [(
+    "task",
+    "`task` is now `ask`: what the model is asked where a recipe does not say, as in \
+     `ask: (loss: Name(…), layer: \"alias\")`; without it, every recipe says so itself",
+)];
 
 /// The form of a manifest, for messages.
 const EXAMPLE: &str = "(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)";
@@ -116,10 +123,16 @@ impl ModelManifest {
             folder.map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
         let mut fields = Fields::cut(text, "manifest", &FIELDS, EXAMPLE)
             .map_err(|problem| unsound(&place, text, vec![problem], Vec::new()))?;
+        for problem in &mut fields.problems {
+            let former = FORMER.iter().find(|(name, _)| text[problem.span.clone()] == **name);
+            if let Some((_, way)) = former {
+                problem.help = Some((*way).to_owned());
+            }
+        }
         let summary = fields.optional::<String>("summary");
         let source = fields.optional::<Source>("source");
         let licence = fields.optional::<String>("licence");
-        let task = fields.optional::<Task>("task");
+        let ask = fields.optional::<Ask>("ask");
         let input = fields.required::<InputText>("input").map(|input| input.value.resolve());
         let prepare = fields.list::<Spec>("prepare", "a list of steps: [Name(…), …]");
         let layers = fields.optional::<BTreeMap<String, String>>("layers");
@@ -150,7 +163,7 @@ impl ModelManifest {
                 |source| source.value,
             ),
             licence: licence.map_or_else(|| "not stated".to_owned(), |licence| licence.value),
-            task: task.map(|task| task.value).unwrap_or_default(),
+            ask: ask.map(|ask| ask.value).unwrap_or_default(),
             input,
             prepare: prepare
                 .unwrap_or_default()
@@ -182,7 +195,7 @@ impl ModelManifest {
             name,
             source: Source::File { path: path.display().to_string(), sha256: None },
             licence: "not stated".to_owned(),
-            task: Task::Other,
+            ask: Ask::default(),
             input,
             prepare: Vec::new(),
             layers: BTreeMap::new(),
@@ -208,7 +221,7 @@ fn check_layers(layers: &BTreeMap<String, String>, checks: &mut Checks<'_>) {
 mod tests {
     use super::super::PyPiArchive;
     use super::*;
-    use crate::data::ChannelOrder;
+    use crate::{data::ChannelOrder, text::LayerChoice};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -226,8 +239,8 @@ mod tests {
         let net = parse("(input: (size: (1, 8, 9), order: Gray, mean: 0, std: [1]))").unwrap();
         assert_eq!(net.source, Source::File { path: "net.onnx".into(), sha256: None });
         assert_eq!(
-            (net.summary.as_str(), net.licence.as_str(), net.task),
-            ("net", "not stated", Task::Other)
+            (net.summary.as_str(), net.licence.as_str(), &net.ask),
+            ("net", "not stated", Ask::NOTHING)
         );
         assert_eq!((net.input.order, net.input.shape()), (ChannelOrder::Gray, [1, 8, 9]));
         assert_eq!((net.input.mean, net.input.std), (vec![0.0], vec![1.0]));
@@ -243,17 +256,19 @@ mod tests {
                     script: "exporters/p.py", requirements: ["numpy==2.4.6"], sha256: "{A}",
                 ),
                 licence: "MIT",
-                task: Classification,
+                ask: (loss: Score(of: Best), layer: "scores"),
                 input: (size: (3, 4, 4), order: Rgb, mean: (0.485, 0.456, 0.406), std: 0.5),
-                prepare: [ResizeShorter(size: 256, filter: Bicubic), /* then */ CenterCrop(size: 224)],
-                layers: {{ "logits": "out" }},
+                prepare: [Shrink(to: 256, filter: Sharp), /* then */ Cut(to: 224)],
+                layers: {{ "scores": "out" }},
                 labels: List(["cat", "dog"]),
             )"#
         ))
         .unwrap();
+        assert_eq!(net.ask.loss.as_ref().unwrap().to_string(), "Score(of: Best)");
+        assert_eq!(net.ask.layer, Some(LayerChoices(vec![LayerChoice::Named("scores".into())])));
         assert_eq!(net.prepare.len(), 2);
-        assert_eq!(net.prepare[0], "ResizeShorter(size: 256, filter: Bicubic)");
-        assert_eq!((net.layer("logits"), net.layer("other")), ("out", "other"));
+        assert_eq!(net.prepare[0], "Shrink(to: 256, filter: Sharp)");
+        assert_eq!((net.layer("scores"), net.layer("other")), ("out", "other"));
         assert_eq!(net.labels, Some(Labels::List(vec!["cat".into(), "dog".into()])));
         assert_eq!(net.input.std, [0.5; 3]);
         let Source::Converted { from, .. } = &net.source else { panic!() };
@@ -267,6 +282,8 @@ mod tests {
           3:3: a manifest has no field `labls`. (did you mean `labels`?)
         help: -
         "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), task: Sorting)"), @"");
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), ask: (los: A()))"), @"");
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rbg, mean: 0, std: 1))"), @r#"
         [fame::model::manifest] `net.ron` has 1 error:
           1:34: `Rbg` is not a choice at `order`. (did you mean `Rgb`?)

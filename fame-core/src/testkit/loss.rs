@@ -21,7 +21,7 @@ pub const STEP: f32 = 1e-2;
 /// # Errors
 /// What the loss says.
 pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Result<Vec<Target>> {
-    let roles: &[&str] = if reference.is_empty() { &["image"] } else { &["probe", "gallery"] };
+    let roles: &[&str] = if reference.is_empty() { &["image"] } else { &["left", "right"] };
     let sample = super::sample("testkit", roles, super::SIZE)?;
     let layers: Vec<String> = (0..clean.len()).map(|i| format!("layer_{i}")).collect();
     loss.targets(&TargetRequest {

@@ -33,6 +33,16 @@ thread_local! {
 }
 
 impl Spec {
+    /// The plugin `name` with its own defaults, `Name()`: for the default of a parameter.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            body: "()".to_owned(),
+            name_span: 0..name.len(),
+            body_at: name.len(),
+        }
+    }
+
     /// A spec from text, as if a recipe had said it.
     ///
     /// ```

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 
-use super::onnx::file::OnnxFile;
+use super::{onnx::file::OnnxFile, tract::Tract};
 
 /// Which layers forget, counted from the output: 1 is the last. A layer is a convolution or a
 /// matrix with constant weights, together with the biases, slopes and normalisations that follow
@@ -38,14 +38,18 @@ pub enum Layers {
 #[serde(deny_unknown_fields)]
 pub struct RandomWeights {
     /// What runs it. Default: `Tract()`.
-    #[serde(default)]
-    pub of: Option<Spec>,
+    #[serde(default = "tract")]
+    pub of: Spec,
     /// `All`, `Last(n)` or `Only(n)`.
     #[serde(default)]
     pub layers: Layers,
     /// Seed of the weights.
     #[serde(default)]
     pub seed: u64,
+}
+
+fn tract() -> Spec {
+    Spec::named(Tract::NAME)
 }
 
 impl Plugin<dyn Backend> for RandomWeights {
@@ -57,15 +61,12 @@ impl Plugin<dyn Backend> for RandomWeights {
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        if self.of.is_none() {
-            self.of = Spec::from_text("Tract()").ok();
-        }
         let counted = !matches!(self.layers, Layers::Last(0) | Layers::Only(0));
         parts.check("layers", counted, "counts from 1, the last layer");
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let of = parts.build::<dyn Backend>("of", self.of.as_ref()?, with)?;
+        let of = parts.build::<dyn Backend>("of", &self.of, with)?;
         Some(Box::new(RedrawingBackend { of, layers: self.layers, seed: self.seed }))
     }
 }
@@ -315,7 +316,7 @@ mod tests {
         let mut proto = file().proto;
         proto.graph.as_mut().unwrap().node[0].op_type = "Frobnicate".into();
         std::fs::write(&model, proto.encode_to_vec()).unwrap();
-        let request = LoadRequest { file: model.clone(), input_shape: None };
+        let request = LoadRequest::new(model.clone());
         let backend = crate::backends::tract::Tract::default();
         let error = load(&backend, &request, Layers::Last(1), 7).err().unwrap();
         assert_eq!(error.code, "fame::backend::unknown_operator");

@@ -3,7 +3,7 @@
 use std::{fs::File, io::BufReader};
 
 use fame_core::{
-    Error, GALLERY, PROBE, Picture, Result, Sample,
+    Error, Picture, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::sha256_hex,
     registry::{BuildContext, Parts, Plugin},
@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    GALLERY, PROBE,
     entry::{Entry, pair_notes},
     list::Faults,
     pairs::Filter,

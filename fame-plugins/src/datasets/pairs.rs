@@ -240,7 +240,10 @@ fn unnamed(table: &Table) -> Places {
 mod tests {
     use fame_core::contract::Files as _;
 
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        FOLD, GENUINE, ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -255,8 +258,9 @@ mod tests {
         std::fs::write(files.path().join("p/list.txt"), list).unwrap();
         let pairs = build(spec).unwrap();
         let load = |item| pairs.load(item, files).unwrap();
-        let row =
-            |s: fame_core::Sample| (s.id.clone(), s.genuine, s.row(), s.fold().map(str::to_owned));
+        let row = |s: fame_core::Sample| {
+            (s.id.clone(), s.marks.get(&GENUINE), s.marks.get(&ROW), s.marks.get(&FOLD))
+        };
         pairs.index(files).unwrap().iter().map(|item| row(load(item))).collect()
     }
 

@@ -73,11 +73,10 @@ mod testing {
     use std::path::Path;
 
     use fame_core::{
-        Explanation, NamedMap, Preset, Sample, Tensor,
+        Explanation, NamedMap, Sample, Tensor,
         contract::{FinishedItem, Writer},
         data::Facts,
         registry::{BuildContext, Registry},
-        store::Task,
         text::{Problem, Spec},
     };
     use image::RgbImage;
@@ -85,12 +84,7 @@ mod testing {
     /// Builds what a recipe writes, with every built-in plugin.
     pub(super) fn build(text: &str) -> Result<Box<dyn Writer>, Vec<Problem>> {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::default(),
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+        let with = BuildContext::new(&registry, Path::new("."));
         registry
             .build::<dyn Writer>(&Spec::from_text(text).map_err(|p| vec![p])?, &with)
             .map(|b| b.plugin)

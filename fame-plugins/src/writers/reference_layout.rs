@@ -7,7 +7,7 @@ use std::{
 };
 
 use fame_core::{
-    Error, GALLERY, NamedMap, PROBE, Result, Sample, Tensor,
+    Error, NamedMap, Result, Sample, Tensor,
     contract::{FinishedItem, Writer},
     data::Value,
     data::safe_id,
@@ -16,7 +16,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::datasets::stem;
+use crate::datasets::{GALLERY, PROBE, ROW, stem};
 
 /// Every finished map as the FAME authors' evaluation reads it, float32 `[H, W]`: for pictures
 /// `<method>/<model>/<ImageId>_<class>.npy`, for pairs
@@ -128,7 +128,7 @@ impl ReferenceLayout {
                     );
                 };
                 folders.extend([dataset.clone(), protocol.clone()]);
-                let Some(row) = sample.row() else {
+                let Some(row) = sample.marks.get(&ROW) else {
                     return bad(
                         format!(
                             "sample `{}` has no row, by which the authors name maps of pairs.",
@@ -342,7 +342,7 @@ mod tests {
     }
 
     fn write_into(out: &Path, sample: &Sample) -> (PathBuf, Vec<String>) {
-        let folder = out.join("items").join(sample.row().unwrap().to_string());
+        let folder = out.join("items").join(sample.marks.get(&ROW).unwrap().to_string());
         fs::create_dir_all(&folder).unwrap();
         let explanations =
             [("fame".to_owned(), explanation(vec![map("probe", "probe", values())]))];

@@ -61,7 +61,7 @@ impl Items<'_> {
             ),
         )
         .with_help(
-            "Add prepare steps to the recipe, such as ResizeShorter(size: …) and CenterCrop(size: …), or AlignFace() for faces.",
+            "Add prepare steps to the recipe that end at that size: `fame-cli describe prepare` lists them.",
         )
     }
 }

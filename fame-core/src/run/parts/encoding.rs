@@ -49,6 +49,7 @@ pub(super) fn encode(part: &Part) -> Vec<u8> {
     let explanation = &part.explanation;
     let head = Value::Map(facts([
         ("key", part.key.as_str().into()),
+        ("summary", explanation.summary.as_str().into()),
         ("warnings", explanation.warnings.clone().into()),
         ("facts", Value::Map(explanation.facts.clone())),
         ("maps", Value::List(explanation.maps.iter().map(map).collect())),
@@ -134,8 +135,13 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Part> {
         .iter()
         .map(|w| w.as_str().map(str::to_owned))
         .collect::<Option<Vec<_>>>()?;
-    let explanation =
-        Explanation { maps, warnings, facts: known(&head, "facts")?, witnesses: Vec::new() };
+    let explanation = Explanation {
+        maps,
+        summary: text(&head, "summary")?,
+        warnings,
+        facts: known(&head, "facts")?,
+        witnesses: Vec::new(),
+    };
     let part =
         Part { key: text(&head, "key")?, explanation, measured: measured.collect::<Option<_>>()? };
     rest.is_empty().then_some(part)

@@ -121,6 +121,7 @@ mod tests {
             key: "k".into(),
             explanation: Explanation {
                 maps: vec![map.clone(), NamedMap { frame: None, ..map }],
+                summary: "two maps".into(),
                 warnings: vec!["so-so".into()],
                 facts: facts([("loss", vec!["x", "y"].into()), ("none", Value::Null)]),
                 witnesses: Vec::new(),

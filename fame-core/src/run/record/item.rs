@@ -75,7 +75,7 @@ pub(in crate::run) fn item_json(
         ("id", item.id.as_str().into()),
         ("key", key.into()),
         ("label", sample.label.into()),
-        ("genuine", sample.genuine.into()),
+        ("marks", sample.marks.clone().into()),
         ("facts", Value::Map(sample.facts.clone())),
         ("pictures", Value::Map(pictures.collect())),
         ("explanations", Value::Map(explained.collect())),
@@ -84,23 +84,13 @@ pub(in crate::run) fn item_json(
     ]))
 }
 
-/// One line for the terminal: the first map of each explanation.
+/// One line for the terminal: what each explanation says of itself, or the names of its first maps.
 pub(in crate::run) fn line(explanations: &[(String, Explanation)]) -> String {
     let one = |(name, e): &(String, Explanation)| {
-        let number = |m: &crate::NamedMap, k: &str| m.facts.get(k).and_then(Value::as_f64);
-        let maps: Vec<String> = e
-            .maps
-            .iter()
-            .take(2)
-            .map(|m| {
-                match (number(m, "loss_before"), number(m, "loss_after"), number(m, "steps")) {
-                    (Some(b), Some(a), Some(s)) => {
-                        format!("{} loss {b:.4} → {a:.4} in {s} steps", m.name)
-                    }
-                    _ => m.name.clone(),
-                }
-            })
-            .collect();
+        if !e.summary.is_empty() {
+            return format!("{name}: {}", e.summary);
+        }
+        let maps: Vec<&str> = e.maps.iter().take(2).map(|m| m.name.as_str()).collect();
         let more =
             if e.maps.len() > 2 { format!(", … {} maps", e.maps.len()) } else { String::new() };
         format!("{name}: {}{more}", maps.join(", "))

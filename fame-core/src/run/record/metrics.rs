@@ -1,17 +1,21 @@
 //! `metrics.csv` and `tables/`: what the measurements of all items come to.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+};
 
 use super::item::read_item;
 use crate::{
-    Error, Plan, Result, Table,
+    Error, Marks, Plan, Result, Table,
     contract::MetricRow,
     data::Value,
     data::{safe_id, write_whole},
 };
 
-/// The head of `metrics.csv`.
-const COLUMNS: &str = "item,explainer,map,metric,quantity,parameter,value,genuine,fold\n";
+/// The columns of `metrics.csv` that every run has.
+const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "parameter", "value"];
 
 /// Writes `metrics.csv` of the items called `ids`, in that order, and the tables that they come to;
 /// nothing when no metric was asked for.
@@ -24,17 +28,15 @@ pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>>
     if names.is_empty() {
         return Ok(Vec::new());
     }
+    let rows: Vec<(String, MetricRow)> =
+        ids.iter().flat_map(|id| rows_of(&out.join("items").join(id), id)).collect();
+    write_whole(&out.join("metrics.csv"), csv(&rows).as_bytes())?;
     let mut of_metric: Vec<Vec<MetricRow>> = vec![Vec::new(); names.len()];
-    let mut text = String::from(COLUMNS);
-    for id in ids {
-        for (metric, row) in rows_of(&out.join("items").join(id), id) {
-            let _ = writeln!(text, "{}", csv_line(&metric, &row));
-            if let Some(n) = names.iter().position(|n| *n == metric) {
-                of_metric[n].push(row);
-            }
+    for (metric, row) in rows {
+        if let Some(n) = names.iter().position(|n| *n == metric) {
+            of_metric[n].push(row);
         }
     }
-    write_whole(&out.join("metrics.csv"), text.as_bytes())?;
     let mut tables = Vec::new();
     for ((name, rows), metric) in names.iter().zip(&of_metric).zip(&plan.metrics) {
         let summarised = metric.plugin.summarise(name, rows);
@@ -46,14 +48,32 @@ pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>>
 }
 
 /// One line of `metrics.csv`, without its end.
-fn csv_line(metric: &str, row: &MetricRow) -> String {
-    let MetricRow { item, explainer, map, quantity, parameter, value, .. } = row;
-    let genuine = row.genuine.map_or_else(String::new, |g| g.to_string());
-    let fold = row.fold.as_deref().unwrap_or_default();
-    let value = value.to_string();
-    let cells: [&str; 9] =
-        [item, explainer, map, metric, quantity, parameter, &value, &genuine, fold];
-    cells.map(|c| c.replace([',', '\n', '"'], "_")).join(",")
+/// The rows as CSV: what was measured, then a column for each mark that any of the items has.
+fn csv(rows: &[(String, MetricRow)]) -> String {
+    let marks: BTreeSet<&str> =
+        rows.iter().flat_map(|(_, row)| row.marks.iter().map(|(name, _)| name)).collect();
+    let mut text = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = String>| {
+        let cells: Vec<String> = cells.map(|c| c.replace([',', '\n', '"'], "_")).collect();
+        let _ = writeln!(text, "{}", cells.join(","));
+    };
+    line(&mut COLUMNS.iter().chain(&marks).map(|name| (*name).to_owned()));
+    for (metric, row) in rows {
+        let MetricRow { item, explainer, map, quantity, parameter, value, marks: of_row } = row;
+        let cells = [item, explainer, map, metric, quantity, parameter].map(String::clone);
+        let of_row: BTreeMap<&str, &Value> = of_row.iter().collect();
+        let mark = |name: &&str| of_row.get(name).map_or_else(String::new, |value| cell(value));
+        line(&mut cells.into_iter().chain([value.to_string()]).chain(marks.iter().map(mark)));
+    }
+    text
+}
+
+/// A mark in a cell of a table.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        other => serde_json::to_string(other).unwrap_or_default(),
+    }
 }
 
 /// In place of a table that a metric could not make.
@@ -80,15 +100,7 @@ fn write_table(folder: &Path, table: &Table) -> Result<()> {
 /// What was measured of the item in `folder`, each with its metric's name.
 fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
     let Some(item) = read_item(folder) else { return Vec::new() };
-    let genuine = match item.get("genuine") {
-        Some(Value::Bool(genuine)) => Some(*genuine),
-        _ => None,
-    };
-    let fold = item
-        .get("facts")
-        .and_then(|f| f.get(crate::FOLD))
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let marks = item.get("marks").map(Marks::from).unwrap_or_default();
     let Some(Value::List(rows)) = item.get("measurements") else { return Vec::new() };
     let row = |row: &Value| {
         let field =
@@ -100,8 +112,7 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
             quantity: field("quantity"),
             parameter: field("parameter"),
             value: row.get("value").and_then(Value::as_f64)?,
-            genuine,
-            fold: fold.clone(),
+            marks: marks.clone(),
         };
         Some((field("metric"), of))
     };

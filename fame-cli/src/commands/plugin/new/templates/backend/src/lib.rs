@@ -19,7 +19,7 @@ fame_core::export_plugin!();
 #[serde(deny_unknown_fields, default)]
 pub struct Scaffold {
     /// What runs the network. Default: `Tract()`.
-    pub inner: Option<Spec>,
+    pub inner: Spec,
     /// Standard deviation σ in units of the normalised input; at least 0.
     pub noise: f32,
     /// Which pattern.
@@ -28,7 +28,7 @@ pub struct Scaffold {
 
 impl Default for Scaffold {
     fn default() -> Self {
-        Self { inner: None, noise: 0.05, seed: 0 }
+        Self { inner: Spec::named("Tract"), noise: 0.05, seed: 0 }
     }
 }
 
@@ -37,9 +37,8 @@ impl Plugin<dyn Backend> for Scaffold {
     const SUMMARY: &'static str = "Any backend behind a noisy camera";
     const EXAMPLE: &'static str = "Scaffold(inner: Tract(), noise: 0.05)";
 
-    // What stands in `self` afterwards is what the record shows.
+    // What the record shows, and what `build` is given.
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        self.inner = self.inner.take().or_else(|| Spec::from_text("Tract()").ok());
         parts.check(
             "noise",
             self.noise.is_finite() && self.noise >= 0.0,
@@ -48,7 +47,7 @@ impl Plugin<dyn Backend> for Scaffold {
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let inner = parts.build::<dyn Backend>("inner", &self.inner?, with)?;
+        let inner = parts.build::<dyn Backend>("inner", &self.inner, with)?;
         Some(Box::new(Noisy { inner, noise: self.noise, seed: self.seed }))
     }
 }

@@ -1,7 +1,7 @@
 //! `Scaffold`: pictures named by a list file, with their classes.
 
 use fame_core::{
-    Error, IMAGE, Picture, Result, Sample, Tensor,
+    Error, Picture, Result, Sample, Tensor,
     contract::{Dataset, Files, ItemRef}, data::safe_id,
     registry::{BuildContext, Parts, Plugin},
 };
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 // Makes the shared library loadable; in a program that links this crate it does nothing.
 fame_core::export_plugin!();
+
+/// The role of a sample's only picture.
+const IMAGE: &str = "image";
 
 /// A text file with one picture per line: `path` or `path,class`, the class counted from 0.
 /// Paths start from the list's folder. Empty lines and lines that begin with `#` are passed

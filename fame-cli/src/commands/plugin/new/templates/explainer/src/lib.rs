@@ -22,8 +22,12 @@ pub struct Scaffold {
     /// What to explain, such as `Logit()`.
     pub loss: Spec,
     /// The layer that the loss reads. Default: the network's output.
-    #[serde(default)]
-    pub layer: Option<LayerChoices>,
+    #[serde(default = "output")]
+    pub layer: LayerChoices,
+}
+
+fn output() -> LayerChoices {
+    LayerChoice::Output.into()
 }
 
 impl Plugin<dyn Explainer> for Scaffold {
@@ -33,14 +37,10 @@ impl Plugin<dyn Explainer> for Scaffold {
     const REFERENCE: &'static str =
         "Shrikumar et al., Not just a black box, 2016, arXiv 1605.01713";
 
-    // What stands in `self` afterwards is what the record shows.
-    fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {
-        self.layer.get_or_insert(LayerChoices(vec![LayerChoice::Output]));
-    }
-
+    // What the record shows, and what `build` is given.
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let loss = parts.build::<dyn Loss>("loss", &self.loss, with)?;
-        Some(Box::new(Running { loss, layer: self.layer? }))
+        Some(Box::new(Running { loss, layer: self.layer }))
     }
 }
 

@@ -40,5 +40,5 @@ fn a_recipe_with_it_runs_and_the_loss_falls() {
         let (_, rest) = record.split_once(&format!("\"{name}\": ")).unwrap();
         rest.split([',', '\n']).next().unwrap().parse().unwrap()
     };
-    assert!(number("loss_after") < number("loss_before"));
+    assert!(number("last_loss") < number("first_loss"));
 }

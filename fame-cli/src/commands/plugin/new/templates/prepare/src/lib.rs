@@ -17,14 +17,14 @@ fame_core::export_plugin!();
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scaffold {
-    /// Only the picture in this role (`"probe"`). Default: every picture.
+    /// Only the picture in this role (`"left"`). Default: every picture.
     pub role: Option<String>,
 }
 
 impl Plugin<dyn PrepareStep> for Scaffold {
     const NAME: &'static str = "Scaffold";
     const SUMMARY: &'static str = "Turns the picture over, left to right";
-    const EXAMPLE: &'static str = r#"Scaffold(role: "probe")"#;
+    const EXAMPLE: &'static str = r#"Scaffold(role: "left")"#;
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
         Some(Box::new(self))
