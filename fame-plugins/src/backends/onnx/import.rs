@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::internal::{InferenceFact, InferenceModelExt};
 
 use super::cut::subgraph;

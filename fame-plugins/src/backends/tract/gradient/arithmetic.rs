@@ -210,7 +210,7 @@ pub(super) fn equality(pull: &mut Pull, a: OutletId, b: OutletId) -> TractResult
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::tract_core::ops::binary::{BinMiniOp, TypedBinOp};
+    use tract_onnx::tract_core::ops::binary::TypedBinOp;
     use tract_onnx::tract_core::ops::{logic, math};
 
     use super::*;
