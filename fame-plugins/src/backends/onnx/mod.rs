@@ -35,4 +35,4 @@ pub(in crate::backends) mod skeleton;
 pub(in crate::backends) mod taps;
 pub(in crate::backends) mod tensors;
 
-pub use host_operator::{Attribute, Attributes, HostOperator, HostOperatorKind};
+pub use host_operator::{Attribute, Attributes, Build, HostOperator, HostOperatorKind};
