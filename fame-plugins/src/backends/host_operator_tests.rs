@@ -65,6 +65,7 @@ impl HostOperator for Weave {
 
 fn kind(op_type: &str, is_differentiable: bool) -> HostOperatorKind {
     HostOperatorKind {
+        opsets: 1..=u64::MAX,
         domain: "org.fame.test".into(),
         op_type: op_type.into(),
         build: Arc::new(move |attributes| match attributes.get("scale") {

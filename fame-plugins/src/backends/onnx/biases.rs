@@ -21,7 +21,7 @@ pub(in crate::backends) fn biases(model: &LoadedModel) -> Result<Vec<Bias>> {
     let shapes: HashMap<&str, &Layer> =
         layers.iter().filter(|l| l.depends_on_input).map(|l| (l.name.as_str(), l)).collect();
     let mut found = vec![];
-    let is_built_in = |node: &&NodeProto| model.operators.host_kind(node).is_none();
+    let is_built_in = |node: &&NodeProto| model.operators.host_kind(&model.file, node).is_none();
     for node in file.graph().node.iter().filter(is_built_in) {
         let Some(layer) = node.output.first().and_then(|name| shapes.get(name.as_str())) else {
             continue;

@@ -71,6 +71,15 @@ impl OnnxFile {
         Ok(file)
     }
 
+    /// The version of the operator set of `domain` that the file imports; 1 where it imports none.
+    /// ONNX's own domain has two names.
+    pub(in crate::backends) fn opset(&self, domain: &str) -> u64 {
+        let plain = |name: &str| if name == "ai.onnx" { String::new() } else { name.to_owned() };
+        let sets = &self.proto.opset_import;
+        let set = sets.iter().find(|set| plain(&set.domain) == plain(domain));
+        set.and_then(|set| u64::try_from(set.version).ok()).unwrap_or(1)
+    }
+
     /// The graph; [`OnnxFile::check`] made sure there is one.
     pub(in crate::backends) fn graph(&self) -> &GraphProto {
         static EMPTY: std::sync::LazyLock<GraphProto> =

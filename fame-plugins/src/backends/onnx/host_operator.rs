@@ -2,6 +2,7 @@
 //! engine at once.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use fame_core::{Error, Result, Tensor};
@@ -66,7 +67,7 @@ pub trait HostOperator: Send + Sync {
 }
 
 /// The maker of an operator from a node's attributes.
-pub(crate) type Build = Arc<dyn Fn(&Attributes) -> Result<Arc<dyn HostOperator>> + Send + Sync>;
+pub type Build = Arc<dyn Fn(&Attributes) -> Result<Arc<dyn HostOperator>> + Send + Sync>;
 
 /// An ONNX operator by domain and name, and how one of its nodes becomes a [`HostOperator`]. It
 /// takes the place of a built-in operator of the same domain and name.
@@ -76,15 +77,20 @@ pub struct HostOperatorKind {
     pub domain: String,
     /// The operator's name.
     pub op_type: String,
+    /// The versions of the domain's operator set in which the operator means this.
+    pub opsets: RangeInclusive<u64>,
     /// Makes the operator of one node, or says what is wrong with the node's attributes.
     pub build: Build,
 }
 
 impl HostOperatorKind {
-    /// Whether nodes of `op_type` in `domain` are of this kind. ONNX's own domain has two names.
-    pub(super) fn is_for(&self, domain: &str, op_type: &str) -> bool {
+    /// Whether nodes of `op_type` in version `opset` of `domain` are of this kind. ONNX's own
+    /// domain has two names.
+    pub(super) fn is_for(&self, domain: &str, op_type: &str, opset: u64) -> bool {
         let plain = |name: &str| if name == "ai.onnx" { String::new() } else { name.to_owned() };
-        plain(&self.domain) == plain(domain) && self.op_type == op_type
+        plain(&self.domain) == plain(domain)
+            && self.op_type == op_type
+            && self.opsets.contains(&opset)
     }
 }
 
@@ -217,9 +223,11 @@ mod tests {
         let kind = |domain: &str| HostOperatorKind {
             domain: domain.into(),
             op_type: "Swirl".into(),
+            opsets: 3..=5,
             build: build.clone(),
         };
-        assert!(kind("").is_for("ai.onnx", "Swirl") && kind("ai.onnx").is_for("", "Swirl"));
-        assert!(!kind("").is_for("org.else", "Swirl") && !kind("").is_for("", "Swerve"));
+        assert!(kind("").is_for("ai.onnx", "Swirl", 3) && kind("ai.onnx").is_for("", "Swirl", 5));
+        assert!(!kind("").is_for("org.else", "Swirl", 4) && !kind("").is_for("", "Swerve", 4));
+        assert!(!kind("").is_for("", "Swirl", 2) && !kind("").is_for("", "Swirl", 6));
     }
 }

@@ -29,6 +29,7 @@ pub(in crate::backends) mod import;
 mod input;
 pub(in crate::backends) mod loaded_model;
 pub(in crate::backends) mod operators;
+pub(in crate::backends) mod plugin_operator;
 pub(in crate::backends) mod prelu;
 pub(in crate::backends) mod refusal;
 pub(in crate::backends) mod skeleton;

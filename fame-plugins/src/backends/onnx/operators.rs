@@ -38,7 +38,7 @@ impl OperatorTable {
     /// Refuses a file with a node whose operator is not in the table.
     pub(super) fn check(&self, file: &OnnxFile, engine: Engine) -> Result<()> {
         let is_known = |node: &&NodeProto| {
-            self.host_kind(node).is_some()
+            self.host_kind(file, node).is_some()
                 || self.built_in.op_register.0.contains_key(&node.op_type)
         };
         let Some(node) = file.graph().node.iter().find(|node| !is_known(node)) else {
@@ -55,9 +55,10 @@ impl OperatorTable {
             .with_help("Export the model with standard ONNX operators, or use another backend."))
     }
 
-    /// The host operator that `node` names, if it names one.
-    pub(super) fn host_kind(&self, node: &NodeProto) -> Option<&HostOperatorKind> {
-        self.host.iter().find(|kind| kind.is_for(&node.domain, &node.op_type))
+    /// The host operator that `node` of `file` names, if it names one.
+    pub(super) fn host_kind(&self, file: &OnnxFile, node: &NodeProto) -> Option<&HostOperatorKind> {
+        let opset = file.opset(&node.domain);
+        self.host.iter().find(|kind| kind.is_for(&node.domain, &node.op_type, opset))
     }
 
     /// Parses `graph`, a part of the graph of `file`, from which `host` was taken.
@@ -97,7 +98,7 @@ impl OperatorTable {
         const HIDDEN: &str = "host operator ";
         let mut found = vec![];
         for node in &mut graph.node {
-            let Some(kind) = self.host_kind(node) else { continue };
+            let Some(kind) = self.host_kind(file, node) else { continue };
             let op = super::host_op::import(file, kind, node)
                 .with_context(|| format!("node {} ({})", shown(node), node.op_type))?;
             let output = node.output.iter().find(|name| !name.is_empty()).cloned();

@@ -12,6 +12,7 @@ use super::settings::{Precision, Settings};
 use crate::backends::onnx::HostOperatorKind;
 use crate::backends::onnx::file::OnnxFile;
 use crate::backends::onnx::operators::OperatorTable;
+use crate::backends::onnx::plugin_operator::host_operators;
 
 /// Runs ONNX networks with libtorch, on the CPU or on a CUDA device, forward and gradient.
 ///
@@ -100,6 +101,6 @@ impl Backend for Tch {
     }
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
-        self.load_with(request, vec![])
+        self.load_with(request, host_operators(&request.operators))
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::network::TractNetwork;
 use crate::backends::onnx::HostOperatorKind;
 use crate::backends::onnx::operators::OperatorTable;
+use crate::backends::onnx::plugin_operator::host_operators;
 
 /// Runs ONNX networks on the CPU with tract, forward and gradient, without any library to install.
 ///
@@ -79,6 +80,6 @@ impl Backend for Tract {
     }
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
-        self.load_with(request, vec![])
+        self.load_with(request, host_operators(&request.operators))
     }
 }
