@@ -14,7 +14,7 @@ use fame_core::{
     run::{RunOptions, RunStatus, Summary, run},
     store::ModelStore,
 };
-use fame_plugins::backends::tract::Tract;
+use fame_plugins::{RECIPE_DEFAULTS, backends::tract::Tract};
 use fame_tests::{Quiet, root};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -150,7 +150,7 @@ fn run_with(folder: &Path, backend: &str, check: &str, explainer: &str) -> (Summ
     fs::write(folder.join("r.ron"), recipe).unwrap();
     let registry = Registry::builtin().unwrap();
     let store = ModelStore::from_env().unwrap();
-    let text = RecipeText::read(&folder.join("r.ron")).unwrap();
+    let text = RecipeText::read(&folder.join("r.ron")).unwrap().with_defaults(RECIPE_DEFAULTS);
     let plan = Plan::resolve(text, folder, &registry, &store).unwrap_or_else(|p| {
         panic!("{:?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
     });
@@ -245,7 +245,7 @@ fn a_check_that_cannot_be_is_a_recipe_error_at_its_place() {
         );
         let path = folder.path().join("r.ron");
         fs::write(&path, recipe).unwrap();
-        let text = RecipeText::read(&path).unwrap();
+        let text = RecipeText::read(&path).unwrap().with_defaults(RECIPE_DEFAULTS);
         let registry = Registry::builtin().unwrap();
         let found = Plan::resolve(text, folder.path(), &registry, &ModelStore::from_env().unwrap())
             .err()

@@ -270,7 +270,7 @@ const SHORT: [&str; 3] = [
 
 /// The same recipe in this process, where the crate is linked.
 fn run_linked(recipe: &Path, out: &Path) {
-    let mut text = RecipeText::read(recipe).unwrap();
+    let mut text = RecipeText::read(recipe).unwrap().with_defaults(fame_plugins::RECIPE_DEFAULTS);
     for set in SHORT {
         text.set(set).unwrap();
     }

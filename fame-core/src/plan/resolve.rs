@@ -65,14 +65,13 @@ impl<'a> Resolver<'a> {
         let manifest = self.manifest(file, store);
         self.preset(&file.preset);
         let with = BuildContext {
-            registry: self.registry,
             preset: &file.preset.value,
-            ask: manifest.as_ref().map_or(Ask::NOTHING, |m| &m.ask),
-            folder: self.folder,
+            ..BuildContext::new(self.registry, self.folder)
         };
-        if let Some(manifest) = &manifest {
-            self.ask(manifest, &file.model.span, &with);
-        }
+        let ask = manifest
+            .as_ref()
+            .map_or(Ask::NOTHING, |manifest| self.ask(manifest, &file.model.span, &with));
+        let with = BuildContext { ask, ..with };
         let backend = self.part::<dyn Backend>(&file.backend.value, file.backend.span.start, &with);
         if let Some(Err(e)) = backend.as_ref().map(|b| b.plugin.check()) {
             self.error_at(e, &file.backend.span);
@@ -184,16 +183,25 @@ impl<'a> Resolver<'a> {
         );
     }
 
-    /// Notes what is wrong with the loss that the manifest asks for. Its text is not part of the
-    /// recipe, so a problem in it is shown at the model's name.
-    fn ask(&mut self, manifest: &ModelManifest, at: &Range<usize>, with: &BuildContext<'_>) {
-        let Some(loss) = &manifest.ask.loss else { return };
-        let Err(problems) = self.registry.build::<dyn Loss>(loss, with) else { return };
+    /// The question of the manifest, whose loss must be one. Its text is not part of the recipe, so
+    /// a problem in it is shown at the model's name, once: explainers are then built as if the
+    /// manifest asked nothing.
+    fn ask<'m>(
+        &mut self,
+        manifest: &'m ModelManifest,
+        at: &Range<usize>,
+        with: &BuildContext<'_>,
+    ) -> &'m Ask {
+        let Some(loss) = &manifest.ask.loss else { return &manifest.ask };
+        let Err(problems) = self.registry.build::<dyn Loss>(loss, with) else {
+            return &manifest.ask;
+        };
         for p in problems {
             let message =
                 format!("`ask.loss` of manifest `{}`, `{loss}`: {}", manifest.name, p.message);
             self.problems.push(Problem::new(&p.code, message, at.clone()).with_help(p.help));
         }
+        Ask::NOTHING
     }
 
     /// The manifest's own prepare steps. Their text is not part of the recipe, so a problem in them

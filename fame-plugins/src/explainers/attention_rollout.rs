@@ -30,13 +30,13 @@ pub enum Heads {
 }
 
 fame_core::parameters! {
-    /// Attention rollout for vision transformers. Every layer's attention A (heads × tokens × tokens,
-    /// rows sum to 1) is the output of a Softmax; the layers are multiplied up, and the class token's
-    /// row over the picture's tokens, as a grid and enlarged, is the map. Without a class token (as
-    /// many tokens as the grid has cells) the mean over rows is taken.
+    /// Attention rollout for vision transformers. Every layer's attention A (heads × tokens ×
+    /// tokens, rows sum to 1) is the output of a Softmax; the layers are multiplied up, and the
+    /// class token's row over the picture's tokens, as a grid and enlarged, is the map. Without a
+    /// class token (as many tokens as the grid has cells) the mean over rows is taken.
     ///
-    /// A baseline to compare with: attention says where information may flow, not what it does to the
-    /// answer. `GradientWeighted` asks the loss too.
+    /// A baseline to compare with: attention says where information may flow, not what it does to
+    /// the answer. `GradientWeighted` asks the loss too.
     pub struct AttentionRollout {
         /// `Mean` or `GradientWeighted`.
         heads: Heads = Heads::default(),

@@ -46,9 +46,9 @@ mod typed {
     /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
     /// explanation. One map per picture, target and finish.
     ///
-    /// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss cannot
-    /// be moved (a dead cell, a pair below the stop rule at the start) has no map, and a warning says
-    /// why.
+    /// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss
+    /// cannot be moved (a dead cell, a pair below the stop rule at the start) has no map, and a
+    /// warning says why.
     #[derive(Clone, Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub struct Fame {

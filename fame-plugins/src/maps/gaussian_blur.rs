@@ -8,12 +8,12 @@ use fame_core::{
 
 fame_core::parameters! {
     /// Separable Gaussian blur, channel by channel, as torchvision's: taps w_i = exp(−i²/2σ²) at
-    /// integers, normalised to sum 1, reflect padding without repeating the edge. The paper's 49 taps
-    /// and σ = 7.7 follow torchvision's rule σ = 0.15·k + 0.35, which also fills in whichever of the
-    /// two is left out.
+    /// integers, normalised to sum 1, reflect padding without repeating the edge. The paper's 49
+    /// taps and σ = 7.7 follow torchvision's rule σ = 0.15·k + 0.35, which also fills in whichever
+    /// of the two is left out.
     pub struct GaussianBlur {
-        /// Number of taps k: odd, and k/2 less than the picture's smaller side. Default: 49, or what
-        /// fits `sigma`.
+        /// Number of taps k: odd, and k/2 less than the picture's smaller side. Default: 49, or
+        /// what fits `sigma`.
         kernel: usize = open,
         /// Standard deviation σ in pixels, above 0. Default: 7.7, or what fits `kernel`.
         sigma: f32 = open,

@@ -29,11 +29,11 @@ pub enum Weights {
 }
 
 fame_core::parameters! {
-    /// One gray channel from three, weights 0.2989 R + 0.587 G + 0.114 B (torchvision's). The result is
-    /// ≥ 0.
+    /// One gray channel from three, weights 0.2989 R + 0.587 G + 0.114 B (torchvision's). The
+    /// result is ≥ 0.
     ///
-    /// The two orders differ by up to half of the full scale on real perturbations, so the choice is
-    /// never silent: the record shows it.
+    /// The two orders differ by up to half of the full scale on real perturbations, so the choice
+    /// is never silent: the record shows it.
     pub struct Gray {
         /// Default: `AbsThenGray` (preset Paper), `GrayThenAbs` (preset Authors).
         order: Order = open,

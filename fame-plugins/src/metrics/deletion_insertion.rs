@@ -21,10 +21,10 @@ use crate::explainers::black_box::Answer;
 fame_core::parameters! {
     /// RISE's deletion and insertion for one picture. `deletion` and `insertion` are the network's
     /// answer with the top P percent of pixels taken away, or with only these there; `deletion_auc`
-    /// (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the two
-    /// curves over P from 0 to 100 percent, by the trapezoid rule, in the answer's unit.
-    /// `average_drop`, 0..=1, is what the answer loses, as a share, when the picture is multiplied by
-    /// the map, and `increase` whether it gains.
+    /// (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the
+    /// two curves over P from 0 to 100 percent, by the trapezoid rule, in the answer's unit.
+    /// `average_drop`, 0..=1, is what the answer loses, as a share, when the picture is multiplied
+    /// by the map, and `increase` whether it gains.
     pub struct DeletionInsertion {
         /// Steps from 0 to 100 percent; the original takes 224 pixels at a time.
         steps: usize = 20,

@@ -44,10 +44,10 @@ pub enum Order {
 }
 
 fame_core::parameters! {
-    /// ROAD (Rong et al. 2022): the top P percent of the map's pixels are removed and imputed, and the
-    /// network is asked again. `morf_drop` is the answer before less the answer after: the higher, the
-    /// more the map had found. `lerf_drop` is the same with the lowest P percent: the lower, the
-    /// better. With both, `combined` is their difference halved.
+    /// ROAD (Rong et al. 2022): the top P percent of the map's pixels are removed and imputed, and
+    /// the network is asked again. `morf_drop` is the answer before less the answer after: the
+    /// higher, the more the map had found. `lerf_drop` is the same with the lowest P percent: the
+    /// lower, the better. With both, `combined` is their difference halved.
     ///
     /// Its table is to be read beside that of a random map: see `RandomMap`.
     pub struct Road {

@@ -28,24 +28,25 @@ use crate::{
 };
 
 fame_core::parameters! {
-    /// Delete and Insert for pairs (Lu et al. 2024, the paper's Table 2). For each pair the similarity
-    /// is taken with the top P percent of the probe's map removed (`delete`), and with only these there
-    /// (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this gives the verifier's
-    /// accuracy at every P, and the areas under the two curves, times 100: a map that found what the
-    /// verifier uses has a low Delete and a high Insert. `delete` at P = 0 is the clean score.
+    /// Delete and Insert for pairs (Lu et al. 2024, the paper's Table 2). For each pair the
+    /// similarity is taken with the top P percent of the probe's map removed (`delete`), and with
+    /// only these there (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this
+    /// gives the verifier's accuracy at every P, and the areas under the two curves, times 100: a
+    /// map that found what the verifier uses has a low Delete and a high Insert. `delete` at P = 0
+    /// is the clean score.
     ///
-    /// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps
-    /// whose name ends in `dissimilar` are left out: they claim something else. A method that has no
-    /// other map of a picture counts with an empty one, which takes nothing away and brings nothing.
-    /// Intervals are 95 % bootstrap over pairs, genuine and impostor pairs each among themselves: a
-    /// protocol fixes how many there are of either.
+    /// The decision threshold comes from the clean scores of the same pairs, or from another set.
+    /// Maps whose name ends in `dissimilar` are left out: they claim something else. A method that
+    /// has no other map of a picture counts with an empty one, which takes nothing away and brings
+    /// nothing. Intervals are 95 % bootstrap over pairs, genuine and impostor pairs each among
+    /// themselves: a protocol fixes how many there are of either.
     ///
-    /// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by
-    /// every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts read them), the
-    /// points of the ROC, and with folds the accuracy by cross-validation.
+    /// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates
+    /// by every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts read them),
+    /// the points of the ROC, and with folds the accuracy by cross-validation.
     pub struct Verification {
-        /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`, `Fixed(0.3)`,
-        /// `From("another/run")`.
+        /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`,
+        /// `Fixed(0.3)`, `From("another/run")`.
         threshold: Threshold = Threshold::default(),
         /// Whether each pair is decided at the threshold of the other folds' pairs. Needs a dataset
         /// with folds.

@@ -3,8 +3,8 @@
 use super::descent::{NO_GRADIENT, descent};
 
 descent! {
-    /// x ← x − η·g / ‖g‖₂: every step has the same Euclidean length η, however many pixels share it.
-    /// Invariant to the scale of the loss.
+    /// x ← x − η·g / ‖g‖₂: every step has the same Euclidean length η, however many pixels share
+    /// it. Invariant to the scale of the loss.
     L2 {
         /// Length of a step in the units of `space`; above 0.
         step: 0.1,

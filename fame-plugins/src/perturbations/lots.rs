@@ -3,9 +3,9 @@
 use super::descent::{NO_GRADIENT, descent};
 
 descent! {
-    /// x ← x − η·g / max|g|: the raw gradient, scaled so that its largest component moves by exactly
-    /// the step size. Small components keep their proportion, so a step changes few pixels much and
-    /// most a little. Invariant to the scale of the loss.
+    /// x ← x − η·g / max|g|: the raw gradient, scaled so that its largest component moves by
+    /// exactly the step size. Small components keep their proportion, so a step changes few pixels
+    /// much and most a little. Invariant to the scale of the loss.
     Lots {
         /// Step size η in the units of `space`; above 0. 1/255 is the paper's.
         step: 1.0 / 255.0,

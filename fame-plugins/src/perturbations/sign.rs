@@ -3,9 +3,9 @@
 use super::descent::{NO_GRADIENT, descent};
 
 descent! {
-    /// x ← x − η·sign(g): every pixel with any gradient moves by the full step (FGSM and PGD move so).
-    /// The map it leaves is flatter than that of [`super::Lots`]: how much a pixel matters no longer
-    /// shows in how far it moves per step.
+    /// x ← x − η·sign(g): every pixel with any gradient moves by the full step (FGSM and PGD move
+    /// so). The map it leaves is flatter than that of [`super::Lots`]: how much a pixel matters no
+    /// longer shows in how far it moves per step.
     Sign {
         /// Step size η in the units of `space`; above 0.
         step: 1.0 / 255.0,

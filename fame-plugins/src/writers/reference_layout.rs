@@ -208,7 +208,7 @@ fn link_all(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::data::{Facts, facts};
+    use fame_core::{Marks, data::Facts};
 
     use super::{
         super::testing::{build, explanation, map, sample, write},
@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn pair(row: usize) -> Sample {
-        Sample { facts: facts([("row", row.into())]), ..sample(&["gallery", "probe"], 2, 3) }
+        Sample { marks: Marks::default().with(&ROW, row), ..sample(&["gallery", "probe"], 2, 3) }
     }
 
     fn image(source: &str) -> Sample {

@@ -90,8 +90,7 @@ impl HostOperator for PluginOperator {
         cotangent: &Tensor,
     ) -> Result<Vec<Option<Tensor>>> {
         let (outputs, cotangents) = ([output.clone()], [cotangent.clone()]);
-        let pulled =
-            self.operator.pull_back(&self.attributes, inputs, &outputs, &cotangents)?;
+        let pulled = self.operator.pull_back(&self.attributes, inputs, &outputs, &cotangents)?;
         Ok(pulled.into_iter().map(Some).collect())
     }
 }

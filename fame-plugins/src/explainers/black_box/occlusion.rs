@@ -19,13 +19,13 @@ use super::{
 use crate::ask::{usual_layer, usual_loss};
 
 fame_core::parameters! {
-    /// A window slides over the picture; where it lies, pixels are filled. A pixel's attribution is the
-    /// mean drop y(x) − y(occluded) over the windows that cover it. The finished map shows drops (above
-    /// zero); the raw one also where hiding raised y. Windows are moved in at the edges, so every pixel
-    /// is covered.
+    /// A window slides over the picture; where it lies, pixels are filled. A pixel's attribution is
+    /// the mean drop y(x) − y(occluded) over the windows that cover it. The finished map shows
+    /// drops (above zero); the raw one also where hiding raised y. Windows are moved in at the
+    /// edges, so every pixel is covered.
     ///
-    /// Deterministic. The confidence in the facts is the standard error of that mean over the windows
-    /// covering a pixel: how far they disagree.
+    /// Deterministic. The confidence in the facts is the standard error of that mean over the
+    /// windows covering a pixel: how far they disagree.
     pub struct Occlusion {
         /// The target layer or layers. Default: the one in the model's manifest, else its `Output`.
         layer: LayerChoices = open,

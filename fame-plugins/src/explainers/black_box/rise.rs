@@ -22,14 +22,15 @@ use super::{
 use crate::ask::{usual_layer, usual_loss};
 
 fame_core::parameters! {
-    /// S(pixel) = 1/(N·p) · Σ_i y(x behind mask i) · M_i(pixel). A mask is a coarse random grid, cells
-    /// open with probability p, enlarged smoothly and shifted at random. Behind closed cells stands the
-    /// fill: the mean colour as in the original, which multiplies normalised pictures, or black.
+    /// S(pixel) = 1/(N·p) · Σ_i y(x behind mask i) · M_i(pixel). A mask is a coarse random grid,
+    /// cells open with probability p, enlarged smoothly and shifted at random. Behind closed cells
+    /// stands the fill: the mean colour as in the original, which multiplies normalised pictures,
+    /// or black.
     ///
-    /// S has a floor (every mask shows something), which the default min-max takes away. The facts hold
-    /// its confidence: the standard error per pixel, and the correlation of the maps of the even and
-    /// the odd masks (1: more masks would change nothing). Masks are made again when needed, never
-    /// stored.
+    /// S has a floor (every mask shows something), which the default min-max takes away. The facts
+    /// hold its confidence: the standard error per pixel, and the correlation of the maps of the
+    /// even and the odd masks (1: more masks would change nothing). Masks are made again when
+    /// needed, never stored.
     pub struct Rise {
         /// The target layer or layers. Default: the one in the model's manifest, else its `Output`.
         layer: LayerChoices = open,
@@ -45,7 +46,8 @@ fame_core::parameters! {
         grid: usize = 8,
         /// Probability p that a cell is open, above 0 and below 1.
         probability: f32 = 0.5,
-        /// What stands behind closed cells: the model's `Mean` colour, or `Black` before normalisation.
+        /// What stands behind closed cells: the model's `Mean` colour, or `Black` before
+        /// normalisation.
         fill: Fill = Fill::Mean,
         /// Seed of the masks. Default: the run's.
         seed: Option<u64> = None,

@@ -33,19 +33,19 @@ pub enum FullGradForm {
 
 fame_core::parameters! {
     /// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases,
-    /// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value, stretched
-    /// and enlarged to the picture.
+    /// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value,
+    /// stretched and enlarged to the picture.
     ///
     /// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and
-    /// `completeness` (its share of |y|): near 0 for networks of convolutions, ReLU, PReLU, pooling and
-    /// linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an activation
-    /// brings constants of its own, as ReLU6 does above 6, nor for GELU, sigmoid, layer normalisation
-    /// or live norms.
+    /// `completeness` (its share of |y|): near 0 for networks of convolutions, ReLU, PReLU, pooling
+    /// and linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an
+    /// activation brings constants of its own, as ReLU6 does above 6, nor for GELU, sigmoid, layer
+    /// normalisation or live norms.
     ///
-    /// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the
-    /// convolution before it; then the convolution carries one bias in place of the normalisation's:
-    /// the sum stays the same, and so does this pair's share of the map. A normalisation that stands on
-    /// its own carries β − γμ/√(σ²+ε).
+    /// Biases are those of the graph as the file has it. Exporters fold batch normalisation into
+    /// the convolution before it; then the convolution carries one bias in place of the
+    /// normalisation's: the sum stays the same, and so does this pair's share of the map. A
+    /// normalisation that stands on its own carries β − γμ/√(σ²+ε).
     ///
     /// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
     pub struct FullGrad {
@@ -59,7 +59,8 @@ fame_core::parameters! {
         /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
         /// `PytorchGradCam` (form PytorchGradCam).
         finish: Finish = open,
-        /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
+        /// Which pictures of a sample to explain, by role. Default: all, each against the other
+        /// frozen.
         roles: Option<Vec<String>> = None,
     }
 }

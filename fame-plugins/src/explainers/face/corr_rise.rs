@@ -48,13 +48,14 @@ pub enum Ties {
 }
 
 fame_core::parameters! {
-    /// Correlation-based RISE. N masks hide random square patches of one picture; c_i is the similarity
-    /// of the masked picture to the other, unmasked one; S(pixel) is the correlation over i of "the
-    /// pixel is visible" with c_i. `similar` is S above zero, `dissimilar` what is below.
+    /// Correlation-based RISE. N masks hide random square patches of one picture; c_i is the
+    /// similarity of the masked picture to the other, unmasked one; S(pixel) is the correlation
+    /// over i of "the pixel is visible" with c_i. `similar` is S above zero, `dissimilar` what is
+    /// below.
     ///
-    /// The same masks serve every pair and both pictures, so that maps differ by pictures only. A pixel
-    /// that is always or never hidden has S = 0. Masks are kept as the corners of their patches and
-    /// scores as N numbers; no mask is stored.
+    /// The same masks serve every pair and both pictures, so that maps differ by pictures only. A
+    /// pixel that is always or never hidden has S = 0. Masks are kept as the corners of their
+    /// patches and scores as N numbers; no mask is stored.
     pub struct CorrRise {
         /// The embedding: a tensor's name or an alias in quotes, or `Output`.
         layer: LayerChoices = LayerChoices(vec![embedding_layer()]),
@@ -64,14 +65,15 @@ fame_core::parameters! {
         masks: usize = 500,
         /// Patches of each mask. Default: 10 (preset Paper), 3 (preset Authors).
         patches: usize = open,
-        /// Side of a patch in pixels of the network's input, whatever its size. 30 is meant for faces
-        /// of 112 × 112.
+        /// Side of a patch in pixels of the network's input, whatever its size. 30 is meant for
+        /// faces of 112 × 112.
         patch: usize = 30,
         /// `Pearson` (preset Paper) or `Rank` (preset Authors).
         correlation: Correlation = open,
         /// For `Rank`: `Average` (preset Paper) or `Ordinal` (preset Authors).
         ties: Ties = open,
-        /// What stands in hidden pixels: `Black` before normalisation, or the model's `Mean` colour.
+        /// What stands in hidden pixels: `Black` before normalisation, or the model's `Mean`
+        /// colour.
         fill: Fill = Fill::Black,
         /// Seed of the mask set. Default: the run's.
         seed: Option<u64> = None,
