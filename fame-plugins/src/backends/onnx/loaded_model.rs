@@ -40,6 +40,7 @@ impl LoadedModel {
         full.extend(&input_shape);
         let skeleton = Skeleton::learn(&file, &operators, &full, engine, has_rule)?;
         note_fixed_batch(&file, &mut notes);
+        notes.extend(operators.notes(&file));
         Ok(Self { file, operators, skeleton, input_shape, notes })
     }
 

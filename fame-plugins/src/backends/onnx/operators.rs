@@ -1,5 +1,7 @@
 //! The table of ONNX operators that can be imported: tract's, with our own in place of some.
 
+use std::collections::BTreeMap;
+
 use fame_core::{Error, Result};
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
@@ -53,6 +55,16 @@ impl OperatorTable {
         );
         Err(Error::new("fame::backend::unknown_operator", text)
             .with_help("Export the model with standard ONNX operators, or use another backend."))
+    }
+
+    /// One sentence for each operator of a plugin that computes nodes of `file`.
+    pub(super) fn notes(&self, file: &OnnxFile) -> Vec<String> {
+        let mut counts = BTreeMap::new();
+        for kind in file.graph().node.iter().filter_map(|node| self.host_kind(file, node)) {
+            *counts.entry(kind.op_type.as_str()).or_insert(0) += 1;
+        }
+        let note = |(op, n)| format!("{n} of its nodes, `{op}`, are computed by a plugin's operator.");
+        counts.into_iter().map(note).collect()
     }
 
     /// The host operator that `node` of `file` names, if it names one.

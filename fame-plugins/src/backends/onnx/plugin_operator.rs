@@ -26,14 +26,6 @@ pub(in crate::backends) fn host_operators(operators: &Operators) -> Vec<HostOper
         .collect()
 }
 
-/// One sentence for each operator of a plugin that may stand in a file, for the network's notes.
-pub(in crate::backends) fn operator_notes(operators: &Operators) -> Vec<String> {
-    operators
-        .iter()
-        .map(|(plugin, id)| format!("Nodes of {id} are computed by the plugin `{plugin}`."))
-        .collect()
-}
-
 fn plain(attributes: &Attributes) -> contract::Attributes {
     let value = |attribute: &Attribute| match attribute {
         Attribute::Int(value) => contract::Attribute::Int(*value),
