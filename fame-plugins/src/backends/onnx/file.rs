@@ -7,7 +7,11 @@ use std::path::Path;
 use fame_core::{Error, Result};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
-use tract_onnx::tract_core::internal::{Framework, Tensor, TractResult, format_err};
+use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
+
+use super::inline::inline_functions;
+use super::number_types::to_f32;
+use super::repair::repair;
 
 /// A model file that passed every check that needs no execution.
 pub(in crate::backends) struct OnnxFile {
@@ -17,6 +21,8 @@ pub(in crate::backends) struct OnnxFile {
     pub(in crate::backends) folder: Option<String>,
     /// The file's path, for messages.
     pub(in crate::backends) path: String,
+    /// Remarks about what was changed while it was read, for the record.
+    pub(in crate::backends) notes: Vec<String>,
 }
 
 /// Runs a piece of tract, which trusts its input more than we can, and turns its panic into an
@@ -60,7 +66,8 @@ impl OnnxFile {
         folder: Option<String>,
         path: String,
     ) -> Result<Self> {
-        let file = Self { proto, folder, path };
+        let mut file = Self { proto, folder, path, notes: vec![] };
+        file.simplify()?;
         if file.proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
             return Err(file
                 .refuse("it holds no graph")
@@ -69,6 +76,37 @@ impl OnnxFile {
         file.check_weights()?;
         file.data_input()?;
         Ok(file)
+    }
+
+    /// Writes out functions, turns every float into `f32`, and repairs what the import misreads.
+    fn simplify(&mut self) -> Result<()> {
+        /// The newest version of ONNX's operators that was looked through.
+        const NEWEST: u64 = 26;
+        let opset = self.opset("");
+        if opset > NEWEST {
+            return Err(self
+                .refuse(format_args!(
+                    "it is written in opset {opset}, and {NEWEST} is the newest known"
+                ))
+                .with_help("Export the model with an older opset."));
+        }
+        let refused = |file: &Self, e: &TractError| file.refuse(format_args!("{e}"));
+        match inline_functions(&mut self.proto) {
+            Ok(0) => {}
+            Ok(n) => {
+                self.notes.push(format!("{n} call(s) of the file's own functions were written out"))
+            }
+            Err(e) => return Err(refused(self, &e)),
+        }
+        let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
+        match to_f32(graph) {
+            Ok(notes) => self.notes.extend(notes),
+            Err(e) => return Err(refused(self, &e)),
+        }
+        if let Some(graph) = self.proto.graph.as_mut() {
+            repair(graph, opset);
+        }
+        Ok(())
     }
 
     /// The version of the operator set of `domain` that the file imports; 1 where it imports none.
@@ -132,7 +170,8 @@ impl OnnxFile {
         )
     }
 
-    /// Sizes agree with shapes (tract trusts them), and every weight is a number.
+    /// Sizes agree with shapes (tract trusts them), and no weight is NaN. Infinity is a number here:
+    /// masks are made of it, and what comes out is looked at when it is used.
     fn check_weights(&self) -> Result<()> {
         let attributes =
             self.graph().node.iter().flat_map(|n| {
@@ -148,8 +187,8 @@ impl OnnxFile {
                     ))
                     .with_help("The file is damaged. Fetch or export it again."));
             }
-            if !is_finite(tensor) {
-                return Err(Error::new("fame::backend::not_finite", format!("`{}`: the weight {name} holds NaN or infinity.", self.path))
+            if !has_no_nan(tensor) {
+                return Err(Error::new("fame::backend::not_finite", format!("`{}`: the weight {name} holds NaN.", self.path))
                     .with_help("Nothing computed with it would mean anything. Fetch or export the model again."));
             }
         }
@@ -201,13 +240,13 @@ fn has_right_size(tensor: &TensorProto) -> bool {
     held == volume
 }
 
-fn is_finite(tensor: &TensorProto) -> bool {
+fn has_no_nan(tensor: &TensorProto) -> bool {
     if tensor.data_type != DataType::Float as i32 {
         return true;
     }
     let raw = tensor
         .raw_data
         .chunks_exact(4)
-        .all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite());
-    raw && tensor.float_data.iter().all(|v| v.is_finite())
+        .all(|b| !f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_nan());
+    raw && !tensor.float_data.iter().any(|v| v.is_nan())
 }

@@ -40,6 +40,16 @@ pub(super) fn resolve_shape(
                 row.len()
             )));
         }
+        let is_channels_last = matches!(
+            (asked.as_slice(), row.as_slice()),
+            (&[c, h, w], &[Some(rows), Some(columns), Some(channels)])
+                if (c, h, w) == (channels, rows, columns)
+        );
+        if !fits && is_channels_last {
+            return Err(file
+                .refuse(format_args!("its input {row:?} is channels-last (NHWC)"))
+                .with_help("fame feeds channels first (NCHW): export the model so, or put a Transpose with perm [0, 2, 3, 1] in front of it."));
+        }
         if !fits {
             notes.push(format!(
                 "the file declares input shape {row:?}; {asked:?} was asked for and is used"

@@ -34,7 +34,7 @@ impl LoadedModel {
         has_rule: fn(&dyn TypedOp) -> bool,
     ) -> Result<Self> {
         operators.check(&file, engine)?;
-        let mut notes = vec![];
+        let mut notes = file.notes.clone();
         let input_shape = resolve_shape(&file, input_shape, &mut notes)?;
         let mut full = vec![1];
         full.extend(&input_shape);

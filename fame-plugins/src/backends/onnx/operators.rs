@@ -15,6 +15,7 @@ use tract_onnx::tract_hir::internal::{InferenceModel, InferenceOp};
 use super::file::{OnnxFile, shown};
 use super::host_operator::HostOperatorKind;
 use super::refusal::Engine;
+use super::repair::misread;
 
 /// A node of a host operator: the name of its output, and the operator.
 pub(super) type HostNode = (String, Box<dyn InferenceOp>);
@@ -43,6 +44,24 @@ impl OperatorTable {
             self.host_kind(file, node).is_some()
                 || self.built_in.op_register.0.contains_key(&node.op_type)
         };
+        self.check_domains(file, engine)?;
+        let constants = file.constants();
+        let misread = |node: &NodeProto| {
+            let is_ours = self.host_kind(file, node).is_none();
+            is_ours.then(|| misread(node, &constants)).flatten()
+        };
+        let mut nodes = file.graph().node.iter();
+        if let Some((node, why)) = nodes.find_map(|node| Some((node, misread(node)?))) {
+            let text = format!(
+                "`{}`: node {} cannot be computed rightly by the {} backend: the operator `{}`: {why}.",
+                file.path,
+                shown(node),
+                engine.name,
+                node.op_type
+            );
+            return Err(Error::new("fame::backend::unsupported", text)
+                .with_help("Export the model without it, or bring the operator as a plugin."));
+        }
         let Some(node) = file.graph().node.iter().find(|node| !is_known(node)) else {
             return Ok(());
         };
@@ -57,13 +76,36 @@ impl OperatorTable {
             .with_help("Export the model with standard ONNX operators, or use another backend."))
     }
 
+    /// Refuses a node of a domain that no operator here belongs to: its name may be that of an
+    /// operator of ONNX, and mean something else.
+    fn check_domains(&self, file: &OnnxFile, engine: Engine) -> Result<()> {
+        /// The domains whose operators the table has.
+        const KNOWN: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+        let is_foreign = |node: &&NodeProto| {
+            !KNOWN.contains(&node.domain.as_str()) && self.host_kind(file, node).is_none()
+        };
+        let Some(node) = file.graph().node.iter().find(is_foreign) else { return Ok(()) };
+        let text = format!(
+            "`{}`: node {} needs the operator `{}` of the domain `{}`, which the {} backend does not know.",
+            file.path,
+            shown(node),
+            node.op_type,
+            node.domain,
+            engine.name
+        );
+        Err(Error::new("fame::backend::unknown_domain", text).with_help(
+            "Bring the operator as a plugin, or export the model with standard ONNX operators.",
+        ))
+    }
+
     /// One sentence for each operator of a plugin that computes nodes of `file`.
     pub(super) fn notes(&self, file: &OnnxFile) -> Vec<String> {
         let mut counts = BTreeMap::new();
         for kind in file.graph().node.iter().filter_map(|node| self.host_kind(file, node)) {
             *counts.entry(kind.op_type.as_str()).or_insert(0) += 1;
         }
-        let note = |(op, n)| format!("{n} of its nodes, `{op}`, are computed by a plugin's operator.");
+        let note =
+            |(op, n)| format!("{n} of its nodes, `{op}`, are computed by a plugin's operator.");
         counts.into_iter().map(note).collect()
     }
 

@@ -7,6 +7,7 @@ use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 use super::arithmetic::equality;
 use super::rule::Rule;
 use super::tape::{Pull, Pulled};
+use crate::backends::tract::ops::Spread;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     applies: |op| {
@@ -25,7 +26,7 @@ fn reduce(pull: &mut Pull) -> TractResult<Pulled> {
     let shape = pull.input_shape(0)?.to_vec();
     let g = pull.cotangent;
     let gradient = match op.reducer {
-        Reducer::Sum => pull.broadcast(g, &shape)?,
+        Reducer::Sum => pull.wire(Spread { shape: shape.into() }, &[g])?,
         Reducer::MeanOfSquares => {
             let count: usize = op.axes.iter().map(|&axis| shape[axis]).product();
             let (x, factor) = (pull.input(0)?, pull.scalar(2.0 / count as f32, shape.len())?);

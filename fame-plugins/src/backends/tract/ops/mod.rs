@@ -11,6 +11,7 @@ mod pointwise;
 mod pool_grad;
 mod prelu_grad;
 mod rms_norm_grad;
+mod spread;
 
 pub(super) use axis_grad::AxisGrad;
 pub(super) use col2im::Col2Im;
@@ -21,3 +22,4 @@ pub(super) use pointwise::{Pointwise, Slope};
 pub(super) use pool_grad::{PoolGrad, PoolKind};
 pub(super) use prelu_grad::PReluGrad;
 pub(super) use rms_norm_grad::RmsNormGrad;
+pub(super) use spread::Spread;
