@@ -170,7 +170,11 @@ impl Network for Node {
             return Err(Error::new("example::shape", "a batch of another shape."));
         }
         let known = |name: &String| self.layers.iter().any(|l| l.name == *name);
-        if let Some(unknown) = taps.layers.iter().find(|name| !known(name)) {
+        let places = taps.gradients.iter().filter_map(|place| match place {
+            Place::Layer(name) => Some(name),
+            Place::Input => None,
+        });
+        if let Some(unknown) = taps.layers.iter().chain(places).find(|name| !known(name)) {
             return Err(Error::new("example::layer", format!("no layer `{unknown}`."))
                 .with_help("did you mean `logits`?"));
         }

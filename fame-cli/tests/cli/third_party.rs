@@ -163,7 +163,7 @@ fn nothing_is_overwritten_and_doubtful_names_are_refused() {
     );
     refused(&["tensor", "--kind", "loss"], "uses the word `Tensor` for something else");
     refused(&["../evil", "--kind", "loss"], "`../evil` does not begin with a letter.");
-    refused(&["mine2", "--kind", "los"], "possible values: backend, dataset");
+    refused(&["mine2", "--kind", "los"], "possible values: backend, operator, dataset");
     refused(
         &["mine3", "--kind", "loss", "--fame-core", "nowhere"],
         "`nowhere` is neither a folder with fame-core's source nor a version.",

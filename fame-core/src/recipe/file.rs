@@ -212,7 +212,7 @@ mod tests {
         )
         .unwrap()
         .preset;
-        assert_eq!((preset.value.as_str(), preset.span), ("Loud", 72..76));
+        assert_eq!((preset.value.as_str(), preset.span), ("Loud", 67..71));
     }
 
     #[test]

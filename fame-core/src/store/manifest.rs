@@ -282,8 +282,16 @@ mod tests {
           3:3: a manifest has no field `labls`. (did you mean `labels`?)
         help: -
         "#);
-        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), task: Sorting)"), @"");
-        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), ask: (los: A()))"), @"");
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), task: Sorting)"), @r#"
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:57: a manifest has no field `task`. (`task` is now `ask`: what the model is asked where a recipe does not say, as in `ask: (loss: Name(…), layer: "alias")`; without it, every recipe says so itself)
+        help: -
+        "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), ask: (los: A()))"), @r#"
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:63: there is no parameter `los`. (did you mean `loss`?)
+        help: -
+        "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rbg, mean: 0, std: 1))"), @r#"
         [fame::model::manifest] `net.ron` has 1 error:
           1:34: `Rbg` is not a choice at `order`. (did you mean `Rgb`?)
