@@ -1,5 +1,7 @@
 //! What an onlooker hears of a run: stages, items, steps, warnings.
 
+use std::io::Write as _;
+
 use super::ItemStatus;
 use crate::{contract::Progress, registry::guard::caught, store::FetchEvent};
 
@@ -52,7 +54,8 @@ impl Progress for Steps<'_> {
         if let Err(panic) =
             caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total }))
         {
-            eprintln!("warning: {}", panic.error("fame", "while it showed progress"));
+            let error = panic.error("fame", "while it showed progress");
+            let _ = writeln!(std::io::stderr(), "warning: {error}");
         }
     }
 }

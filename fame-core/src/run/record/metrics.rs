@@ -8,6 +8,7 @@ use crate::{
     contract::MetricRow,
     data::Value,
     data::{safe_id, write_whole},
+    report::escape::csv_cell,
 };
 
 /// The head of `metrics.csv`.
@@ -52,7 +53,7 @@ fn csv_line(metric: &str, row: &MetricRow) -> String {
     let value = value.to_string();
     let cells: [&str; 9] =
         [item, explainer, map, metric, quantity, parameter, &value, &genuine, fold];
-    cells.map(|c| c.replace([',', '\n', '"'], "_")).join(",")
+    cells.map(csv_cell).join(",")
 }
 
 /// In place of a table that a metric could not make.
