@@ -73,7 +73,7 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
         // tell.
         Failure::ClosedPipe => return ExitCode::SUCCESS,
     };
-    eprint!("{text}");
+    terminal::say(text.trim_end_matches('\n'));
     if json {
         let (code_name, message) = match failure {
             Failure::Recipe(p) => ("fame::recipe", p.to_string()),

@@ -44,7 +44,7 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
             Ok(path) => out(&path.display().to_string())?,
             Err(e) => {
                 failed += 1;
-                eprint!("{}", terminal::render(&e));
+                terminal::say(terminal::render(&e).trim_end_matches('\n'));
             }
         }
     }

@@ -10,6 +10,8 @@ use fame_core::{
     store::FetchEvent,
 };
 
+use super::say;
+
 /// Time between two reports of a running explanation.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -26,7 +28,7 @@ impl Lines {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.elapsed() >= EVERY {
             *last = Instant::now();
-            eprintln!("{explainer}: {done} of {total} steps");
+            say(&format!("{explainer}: {done} of {total} steps"));
         }
     }
 }
@@ -48,17 +50,19 @@ impl Observer for Lines {
         match event {
             Event::Fetch(p) => {
                 if let Some(line) = fetch_line(p) {
-                    eprintln!("{line}");
+                    say(&line);
                 }
             }
             Event::Stage(_) => {}
-            Event::Items(n) => eprintln!("{n} item{} to explain", if *n == 1 { "" } else { "s" }),
+            Event::Items(n) => {
+                say(&format!("{n} item{} to explain", if *n == 1 { "" } else { "s" }));
+            }
             Event::Steps { explainer, done, total } => self.steps(explainer, *done, *total),
             Event::Item { id, status: ItemStatus::Failed, line } => {
-                eprintln!("{id}: FAILED: {line}")
+                say(&format!("{id}: FAILED: {line}"));
             }
-            Event::Item { id, line, .. } => eprintln!("{id}: {line}"),
-            Event::Warning(text) => eprintln!("warning: {text}"),
+            Event::Item { id, line, .. } => say(&format!("{id}: {line}")),
+            Event::Warning(text) => say(&format!("warning: {text}")),
         }
     }
 }

@@ -20,7 +20,7 @@ pub use convention::{ChannelOrder, InputConvention};
 pub use error::{Error, Result};
 pub use facts::{Facts, Value, facts};
 pub(crate) use files::{Draft, sweep_drafts, write_whole_from};
-pub use files::{sha256_file, sha256_hex, write_json, write_whole};
+pub use files::{open_ordinary, sha256_file, sha256_hex, write_json, write_whole};
 pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
 pub use marks::{Mark, MarkType, Marks};
 pub use names::{safe_id, seed_of};

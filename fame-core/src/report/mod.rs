@@ -1,5 +1,6 @@
 //! Tables, scores and curves: what the numbers of a run come to.
 
+pub mod escape;
 mod plot;
 mod scores;
 mod table;

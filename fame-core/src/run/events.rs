@@ -4,6 +4,8 @@
 //! then for each batch the steps of its explainers, its warnings, and the end of each of its items.
 //! Nothing that an observer does can fail a run.
 
+use std::io::Write as _;
+
 use super::ItemStatus;
 use crate::{contract::Progress, registry::guard::caught, store::FetchEvent};
 
@@ -56,7 +58,8 @@ impl Progress for Steps<'_> {
         if let Err(panic) =
             caught(|| self.observer.event(&Event::Steps { explainer: self.explainer, done, total }))
         {
-            eprintln!("warning: {}", panic.error("fame", "while it showed progress"));
+            let error = panic.error("fame", "while it showed progress");
+            let _ = writeln!(std::io::stderr(), "warning: {error}");
         }
     }
 }

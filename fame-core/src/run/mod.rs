@@ -17,6 +17,7 @@
 
 mod check;
 mod events;
+mod folder;
 mod item;
 mod keys;
 mod models;
@@ -38,6 +39,7 @@ use crate::{
     store::{FetchEvent, ModelStore},
 };
 use check::Checker;
+use folder::OutputFolder;
 use item::Items;
 use keys::Keys;
 use models::RunFiles;
@@ -72,16 +74,14 @@ pub fn run(
     options: &RunOptions,
     observer: &dyn Observer,
 ) -> Result<Summary> {
-    std::fs::create_dir_all(&options.out).map_err(|e| Error::io("create", &options.out, &e))?;
+    let _folder = OutputFolder::take(&options.out)?;
     let mut record = RunRecord::begin(plan, options)?;
     let result = Runner { plan, store, options, observer, clocks: Facts::new() }.run(&mut record);
-    match result {
-        Ok(()) => record.finish(plan),
-        Err(e) => {
-            record.fail(&e)?;
-            Err(e)
-        }
-    }
+    // What goes wrong while the tables are made is a failed run as well.
+    result.and_then(|()| record.finish(plan)).or_else(|e| {
+        record.fail(&e)?;
+        Err(e)
+    })
 }
 
 /// A run from its first fetch to its last item.
@@ -130,6 +130,7 @@ impl Runner<'_> {
         self.observer.event(&Event::Items(items.len()));
         self.observer.event(&Event::Stage("explain"));
         let clock = Instant::now();
+        sweep_drafts(&self.options.out);
         sweep_drafts(&self.options.out.join("items"));
         Items {
             plan: self.plan,

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use crate::synth::{CLASSES, shape};
 
+/// The most pictures: the index of a data set is held in memory, about 100 bytes for each.
+const MOST: usize = 1_000_000;
+
 /// Pictures of one shape each (disc, square, triangle, ring, cross or crescent, in turn) on
 /// textured ground, drawn when they are asked for, in the role `image`. The shape's box is exact,
 /// and nothing outside it says which shape it is: what a classifier of shapes looks at is known.
@@ -19,7 +22,7 @@ use crate::synth::{CLASSES, shape};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shapes {
-    /// Number of pictures, at least 1.
+    /// Number of pictures, 1 to 1000000.
     pub count: usize,
     /// Decides everything that is drawn.
     pub seed: u64,
@@ -40,7 +43,7 @@ impl Plugin<dyn Dataset> for Shapes {
     const EXAMPLE: &'static str = "Shapes(count: 60, seed: 2)";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("count", self.count > 0, "must be at least 1");
+        parts.check("count", (1..=MOST).contains(&self.count), "must be in 1..=1000000");
         parts.check("size", (16..=512).contains(&self.size), "must be in 16..=512");
     }
 

@@ -1,15 +1,15 @@
 //! An item's files: what the writers make of it, and `item.json`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     super::record::{item_json, line},
     Items, OpenItem,
 };
 use crate::{
-    Result,
+    Error, Result,
     contract::{FinishedItem, ItemRef},
-    data::{Draft, write_json},
+    data::{Draft, Facts, Value, facts, sha256_file, write_json},
 };
 
 impl Items<'_> {
@@ -29,7 +29,7 @@ impl Items<'_> {
             &item.sample,
             &item.explanations,
             &item.measurements,
-            &written,
+            &digests(draft.path(), &written)?,
         );
         write_json(&draft.path().join("item.json"), &json)?;
         draft.publish()?;
@@ -45,4 +45,18 @@ impl Items<'_> {
             gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
         })
     }
+}
+
+/// The size and SHA-256 of each of `files` in `folder`, by name.
+fn digests(folder: &Path, files: &[String]) -> Result<Facts> {
+    let digest = |name: &String| {
+        let path = folder.join(name);
+        let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let digest = facts([
+            ("bytes", Value::Integer(about.len() as i64)),
+            ("sha256", sha256_file(&path)?.into()),
+        ]);
+        Ok((name.clone(), Value::Map(digest)))
+    };
+    files.iter().map(digest).collect()
 }

@@ -22,7 +22,7 @@ use std::{
 use crate::{
     Error, Explanation, Result,
     contract::Measurement,
-    data::{safe_id, write_whole_from},
+    data::{open_ordinary, safe_id, sha256_hex, write_whole_from},
 };
 use encoding::{decode, encode};
 
@@ -65,7 +65,10 @@ impl Parts {
 
     /// The part of `explainer` for `item` if it is there whole and has this `key`.
     pub(super) fn read(&self, item: &str, explainer: &str, key: &str) -> Option<Part> {
-        decode(&fs::read(self.path(item, explainer)?).ok()?).filter(|part| part.key == key)
+        let mut sealed = Vec::new();
+        let mut file = open_ordinary(&self.path(item, explainer)?).ok()?;
+        std::io::Read::read_to_end(&mut file, &mut sealed).ok()?;
+        decode(unseal(&sealed)?).filter(|part| part.key == key)
     }
 
     /// Keeps `part` in place of what was there.
@@ -78,13 +81,27 @@ impl Parts {
         };
         let parent = folder.join(item);
         fs::create_dir_all(&parent).map_err(|e| Error::io("create", &parent, &e))?;
-        write_whole_from(folder, &path, &encode(part))
+        write_whole_from(folder, &path, &seal(encode(part)))
     }
 
     /// The file of an explainer's part for `item`.
     fn path(&self, item: &str, explainer: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(item).join(format!("{}.part", safe_id(explainer))))
     }
+}
+
+/// `bytes` with their hash behind them: a part of which one bit has changed is no part.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.extend(sha256_hex(&bytes).bytes());
+    bytes
+}
+
+/// The bytes that were sealed, if none of them has changed.
+fn unseal(sealed: &[u8]) -> Option<&[u8]> {
+    /// The length of a hexadecimal SHA-256.
+    const HASH: usize = 64;
+    let (bytes, hash) = sealed.split_at_checked(sealed.len().checked_sub(HASH)?)?;
+    (sha256_hex(bytes).as_bytes() == hash).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -150,6 +167,18 @@ mod tests {
         let nowhere = Parts::new(&dir.path().join("else"), false).unwrap();
         nowhere.write("item", "fame", &part()).unwrap();
         assert!(nowhere.read("item", "fame", "k").is_none() && !dir.path().join("else").exists());
+    }
+
+    #[test]
+    fn one_changed_bit_is_noticed() {
+        let whole = seal(encode(&part()));
+        assert!(unseal(&whole).is_some_and(|bytes| decode(bytes).is_some()));
+        for at in (0..whole.len()).step_by(7) {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            assert!(unseal(&changed).is_none(), "bit at {at}");
+        }
+        assert!(unseal(&whole[..10]).is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! pictures          by role: source, geometry back to it, what the prepare steps did
 //! explanations      by the recipe's names: facts, warnings, and each map with its own facts
 //! measurements      one row per explainer, map, metric, quantity and parameter
-//! files             what the writers wrote, sorted
+//! files             what the writers wrote: name, size in bytes and SHA-256 of each
 //! ```
 //!
 //! It holds no clock time and no path of this machine: those are in `run.json`.
@@ -17,7 +17,7 @@ use super::super::item::Measured;
 use crate::{
     Explanation, Sample,
     contract::ItemRef,
-    data::{Value, facts},
+    data::{Facts, Value, facts},
 };
 
 /// The content of the `item.json` in `folder`, if it is there and whole.
@@ -26,9 +26,17 @@ pub(super) fn read_item(folder: &Path) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-/// Whether `folder` holds the finished item with this `key`.
+/// Whether `folder` holds the finished item with this `key`, with all its files in their sizes: a
+/// power cut leaves names without content, and a user may have removed some.
 pub(in crate::run) fn is_done(folder: &Path, key: &str) -> bool {
-    read_item(folder).is_some_and(|item| item.get("key").and_then(Value::as_str) == Some(key))
+    let Some(item) = read_item(folder) else { return false };
+    let Some(Value::Map(files)) = item.get("files") else { return false };
+    let is_whole = |(name, digest): (&String, &Value)| {
+        let bytes = digest.get("bytes").and_then(Value::as_f64);
+        let there = std::fs::metadata(folder.join(name)).ok().filter(std::fs::Metadata::is_file);
+        bytes.is_some() && there.map(|about| about.len() as f64) == bytes
+    };
+    item.get("key").and_then(Value::as_str) == Some(key) && files.iter().all(is_whole)
 }
 
 /// The content of `item.json`: all about a finished item that depends on neither clock nor machine.
@@ -38,7 +46,7 @@ pub(in crate::run) fn item_json(
     sample: &Sample,
     explanations: &[(String, Explanation)],
     measurements: &[Measured],
-    files: &[String],
+    files: &Facts,
 ) -> Value {
     let pictures = sample.pictures.iter().map(|(role, p)| {
         let about = facts([
@@ -80,7 +88,7 @@ pub(in crate::run) fn item_json(
         ("pictures", Value::Map(pictures.collect())),
         ("explanations", Value::Map(explained.collect())),
         ("measurements", Value::List(rows.collect())),
-        ("files", files.to_vec().into()),
+        ("files", Value::Map(files.clone())),
     ]))
 }
 

@@ -11,7 +11,8 @@ use crate::{
     Error, Marks, Plan, Result, Table,
     contract::MetricRow,
     data::Value,
-    data::{safe_id, write_whole},
+    data::{Draft, safe_id, write_whole},
+    report::escape::csv_cell,
 };
 
 /// The columns of `metrics.csv` that every run has.
@@ -20,12 +21,13 @@ const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "p
 /// Writes `metrics.csv` of the items called `ids`, in that order, and the tables that they come to;
 /// nothing when no metric was asked for.
 pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>> {
-    let folder = out.join("tables");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(|e| Error::io("remove", &folder, &e))?;
-    }
     let names = plan.metric_names();
     if names.is_empty() {
+        // Tables of an earlier recipe would be taken for this one's.
+        let stale = out.join("tables");
+        if stale.exists() {
+            std::fs::remove_dir_all(&stale).map_err(|e| Error::io("remove", &stale, &e))?;
+        }
         return Ok(Vec::new());
     }
     let rows: Vec<(String, MetricRow)> =
@@ -42,19 +44,20 @@ pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>>
         let summarised = metric.plugin.summarise(name, rows);
         tables.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
-    tables.iter().try_for_each(|table| write_table(&folder, table))?;
+    // Beside the old ones, which stay until the new ones are there.
+    let draft = Draft::new(&out.join("tables"))?;
+    tables.iter().try_for_each(|table| write_table(draft.path(), table))?;
+    draft.publish()?;
     Ok(tables)
 }
 
-/// One line of `metrics.csv`, without its end.
 /// The rows as CSV: what was measured, then a column for each mark that any of the items has.
 fn csv(rows: &[(String, MetricRow)]) -> String {
     let marks: BTreeSet<&str> =
         rows.iter().flat_map(|(_, row)| row.marks.iter().map(|(name, _)| name)).collect();
     let mut text = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = String>| {
-        let cells: Vec<String> = cells.map(|c| c.replace([',', '\n', '"'], "_")).collect();
+        let cells: Vec<String> = cells.map(|c| csv_cell(&c)).collect();
         let _ = writeln!(text, "{}", cells.join(","));
     };
     line(&mut COLUMNS.iter().chain(&marks).map(|name| (*name).to_owned()));

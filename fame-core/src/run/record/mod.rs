@@ -161,7 +161,7 @@ impl RunRecord {
     ///
     /// # Errors
     /// When a file cannot be written, or a plot cannot be drawn.
-    pub(super) fn finish(mut self, plan: &Plan) -> Result<Summary> {
+    pub(super) fn finish(&mut self, plan: &Plan) -> Result<Summary> {
         let order = std::mem::take(&mut self.order);
         self.items.sort_by_key(|i| order.get(&i.id).copied());
         let count = |s| self.items.iter().filter(|i| i.status == s).count();
@@ -178,7 +178,7 @@ impl RunRecord {
             kept,
             failed,
             seconds: self.began.elapsed().as_secs_f64(),
-            out: self.out,
+            out: self.out.clone(),
             tables,
         })
     }
