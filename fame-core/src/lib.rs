@@ -68,11 +68,13 @@ pub use contract::{
     TargetRequest,
 };
 pub use data::{
-    Affine, Annotation, AttributionMap, Error, Explanation, FOLD, Frame, GALLERY, IMAGE, NamedMap,
-    PROBE, Picture, ROW, Random, Result, Sample, Tensor, Witness, max_abs, seed_of,
+    Affine, Annotation, AttributionMap, Claim, Error, ErrorKind, Explanation, Frame, GALLERY,
+    IMAGE, MapId, NamedMap, PROBE, Picture, Random, Result, Sample, Subject, Tensor, Witness,
+    max_abs, seed_of,
 };
 pub use plan::Plan;
 pub use preset::Preset;
 pub use report::{
-    Better, Interval, Plot, Scores, Table, holm, interval, sign_flip_p, stratified_interval,
+    Better, Column, Interval, Parameter, Plot, Scores, Table, holm, interval, sign_flip_p,
+    stratified_interval,
 };

@@ -1,9 +1,6 @@
 //! What a dataset hands out: pictures by role, with everything known about them.
 
-use crate::{
-    Error, Result, Tensor,
-    data::{Facts, Value},
-};
+use super::{Error, Facts, Result, Tensor};
 
 /// The role of the only picture of a sample that has one picture.
 pub const IMAGE: &str = "image";
@@ -125,13 +122,6 @@ impl Affine {
     }
 }
 
-/// The fact that holds a sample's place in the list it comes from, counted from 0; see
-/// [`Sample::row`].
-pub const ROW: &str = "row";
-/// The fact that names the part of the list a sample belongs to, such as a fold of a
-/// cross-validation; see [`Sample::fold`].
-pub const FOLD: &str = "fold";
-
 /// One unit of work: the pictures that are explained together, and what is known about them.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
@@ -144,26 +134,16 @@ pub struct Sample {
     pub label: Option<usize>,
     /// For a pair: whether both show the same identity, if known.
     pub genuine: Option<bool>,
-    /// What else the dataset knows: [`ROW`], [`FOLD`], and whatever its documentation says. Part of
-    /// the item's record.
+    /// Its place in the list it comes from, counted from 0 before any selection: the row of a
+    /// protocol.
+    pub row: Option<usize>,
+    /// The part of the list it belongs to: a fold of a cross-validation.
+    pub fold: Option<String>,
+    /// What else the dataset knows, as its documentation says. For the item's record only.
     pub facts: Facts,
 }
 
 impl Sample {
-    /// Its place in the list it comes from, counted from 0 before any selection: the row of a
-    /// protocol.
-    pub fn row(&self) -> Option<usize> {
-        match self.facts.get(ROW) {
-            Some(Value::Integer(row)) => usize::try_from(*row).ok(),
-            _ => None,
-        }
-    }
-
-    /// The part of the list it belongs to: a fold of a cross-validation.
-    pub fn fold(&self) -> Option<&str> {
-        self.facts.get(FOLD).and_then(Value::as_str)
-    }
-
     /// The picture in `role`.
     pub fn picture(&self, role: &str) -> Option<&Picture> {
         self.pictures.iter().find(|(r, _)| r == role).map(|(_, p)| p)

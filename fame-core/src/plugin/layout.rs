@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    AttributionMap, Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
+    AttributionMap, Claim, Error, ErrorKind, Explanation, MapId, Model, NamedMap, Parameter,
+    Picture, Result, Sample, Subject, Tensor,
     contract::{
         Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start,
         Stop, Taps, Target, TargetRequest,
@@ -34,20 +35,22 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
-    Error, Tensor, Value, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, ModelManifest, Problem, Spec, Registration, Registry,
+    Error, Tensor, Value, Sample, Picture, AttributionMap, Explanation, MapId, Subject, Claim, ErrorKind, Parameter, NamedMap, Model, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
 ];
 
 const OFFSETS: &[usize] = places! {
-    Error { code, message, help }
-    Sample { id, pictures, label, genuine, facts }
+    Error { code, kind, message, help }
+    Sample { id, pictures, label, genuine, row, fold, facts }
     Picture { pixels, source, geometry, annotations, facts }
     AttributionMap { values, channels }
-    NamedMap { name, role, raw, finished, frame, facts }
+    MapId { role, alone, subject, claim, finish, stage }
+    NamedMap { id, raw, finished, frame, note, facts }
     Explanation { maps, warnings, facts, witnesses }
     Evaluation { values, cotangents }
-    Target { name, values, frame, facts }
-    MetricRow { item, value }
+    Target { subject, claim, values, frame, facts }
+    Measurement { map, name, parameter, value }
+    MetricRow { item, parameter, value }
     Start<'static> { pixels, convention, seed }
     Problem { code, message, label }
     Model { manifest }

@@ -247,7 +247,8 @@ impl Keys {
             |value: &Value| serde_json::to_string(value).map_err(|e| Error::bug(e.to_string()));
         let texts = |values: Vec<Value>| values.iter().map(text).collect::<Result<Vec<_>>>();
         let of = |name: &str| plan.record().get(name).cloned().unwrap_or_default();
-        let base = format!("fame {} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" "));
+        let (version, layout) = (env!("CARGO_PKG_VERSION"), record::LAYOUT);
+        let base = format!("fame {version} / record {layout} / {}", shelf.hashes().join(" "));
         let explainers = texts(plan.explain.iter().map(|(_, b)| b.record()).collect())?;
         let metrics = texts(plan.metrics.iter().map(measured_by).collect())?;
         let before = texts(
@@ -706,7 +707,7 @@ fn check_maps(mut explanation: Explanation) -> Result<Explanation> {
         let constant = values.iter().all(|v| *v == values[0]);
         if values.is_empty() || constant || !map.finished.is_finite() {
             let what = if map.finished.is_finite() { "the same everywhere" } else { "not finite" };
-            return Err(Error::new("fame::map::empty", format!("map `{}` is {what}.", map.name)));
+            return Err(Error::empty_map(format!("map `{}` is {what}.", map.name())));
         }
     }
     Ok(explanation)

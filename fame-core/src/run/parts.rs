@@ -20,15 +20,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::record;
 use crate::{
-    Error, Explanation, Frame, NamedMap, Result, Tensor,
+    Claim, Error, Explanation, Frame, MapId, NamedMap, Result, Subject, Tensor,
     contract::Measurement,
     data::safe_id,
     data::write_whole_from,
     data::{Facts, Value, facts},
 };
 
-const MAGIC: &[u8; 8] = b"FAMEPRT1";
+const MAGIC: &[u8; 8] = b"FAMEPRT2";
 
 /// An explanation and what was measured of it.
 #[derive(Clone, Debug)]
@@ -96,11 +97,11 @@ fn encode(part: &Part) -> Vec<u8> {
     let map = |m: &NamedMap| {
         let frame = m.frame.map(|f| vec![f.top, f.left, f.bottom, f.right]);
         Value::Map(facts([
-            ("name", m.name.as_str().into()),
-            ("role", m.role.as_str().into()),
+            ("id", id_value(&m.id)),
             ("raw", m.raw.shape().to_vec().into()),
             ("finished", m.finished.shape().to_vec().into()),
             ("frame", frame.into()),
+            ("note", m.note.as_str().into()),
             ("facts", Value::Map(m.facts.clone())),
         ]))
     };
@@ -108,7 +109,7 @@ fn encode(part: &Part) -> Vec<u8> {
         vec![
             Value::from(m.map.as_str()),
             m.name.as_str().into(),
-            m.parameter.as_str().into(),
+            record::parameter_value(&m.parameter),
             m.value.into(),
         ]
         .into()
@@ -170,21 +171,21 @@ fn decode(bytes: &[u8]) -> Option<Part> {
         let (raw, finished) =
             (floats(sizes(&map, "raw")?, &mut rest)?, floats(sizes(&map, "finished")?, &mut rest)?);
         maps.push(NamedMap {
-            name: text(&map, "name")?,
-            role: text(&map, "role")?,
+            id: id_of(map.get("id")?)?,
             raw,
             finished,
             frame,
+            note: text(&map, "note")?,
             facts: known(&map, "facts")?,
         });
     }
     let measurement = |v: &Value| match v {
         Value::List(cells) => match &cells[..] {
-            [Value::Text(map), Value::Text(name), Value::Text(parameter), Value::Number(value)] => {
+            [Value::Text(map), Value::Text(name), parameter, Value::Number(value)] => {
                 Some(Measurement {
                     map: map.clone(),
                     name: name.clone(),
-                    parameter: parameter.clone(),
+                    parameter: record::parameter_of(parameter)?,
                     value: *value,
                 })
             }
@@ -205,6 +206,58 @@ fn decode(bytes: &[u8]) -> Option<Part> {
     let part =
         Part { key: text(&head, "key")?, explanation, measured: measured.collect::<Option<_>>()? };
     rest.is_empty().then_some(part)
+}
+
+/// A map's identity, field by field.
+fn id_value(id: &MapId) -> Value {
+    let subject = match &id.subject {
+        Subject::Whole => vec!["whole".into()],
+        Subject::Match => vec!["match".into()],
+        Subject::Class(class) => vec!["class".into(), (*class).into()],
+        Subject::Cell(row, column) => vec!["cell".into(), (*row).into(), (*column).into()],
+        Subject::Named(name) => vec!["named".into(), name.as_str().into()],
+    };
+    Value::Map(facts([
+        ("role", id.role.as_str().into()),
+        ("alone", id.alone.into()),
+        ("subject", Value::List(subject)),
+        ("claim", id.claim.word().into()),
+        ("finish", id.finish.clone().into()),
+        ("stage", id.stage.clone().into()),
+    ]))
+}
+
+/// What [`id_value`] made.
+fn id_of(value: &Value) -> Option<MapId> {
+    let text = |name: &str| match value.get(name)? {
+        Value::Null => Some(None),
+        Value::Text(text) => Some(Some(text.clone())),
+        _ => None,
+    };
+    let Value::List(subject) = value.get("subject")? else { return None };
+    let index = |v: &Value| match v {
+        Value::Integer(i) => usize::try_from(*i).ok(),
+        _ => None,
+    };
+    let (kind, rest) = subject.split_first()?;
+    let subject = match (kind.as_str()?, rest) {
+        ("whole", []) => Subject::Whole,
+        ("match", []) => Subject::Match,
+        ("class", [class]) => Subject::Class(index(class)?),
+        ("cell", [row, column]) => Subject::Cell(index(row)?, index(column)?),
+        ("named", [name]) => Subject::Named(name.as_str()?.to_owned()),
+        _ => return None,
+    };
+    let claim = text("claim")??;
+    let claims = [Claim::For, Claim::Against, Claim::Both, Claim::Neither];
+    Some(MapId {
+        role: text("role")??,
+        alone: *value.get("alone")? == Value::Bool(true),
+        subject,
+        claim: claims.into_iter().find(|c| c.word() == claim)?,
+        finish: text("finish")?,
+        stage: text("stage")?,
+    })
 }
 
 fn floats(shape: Vec<usize>, rest: &mut &[u8]) -> Option<Tensor> {
@@ -299,14 +352,15 @@ fn take(rest: &mut &[u8]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Parameter;
 
     fn part() -> Part {
         let map = NamedMap {
-            name: "probe".into(),
-            role: "probe".into(),
+            id: MapId::new("probe").about(Subject::Cell(1, 2)).finished(Some("k9".into())),
             raw: Tensor::new([1, 1, 3], vec![0.1, -0.0, f32::MIN_POSITIVE]).unwrap(),
             finished: Tensor::new([1, 3], vec![1.0, 1.0 / 3.0, 0.0]).unwrap(),
             frame: Some(Frame { top: 1, left: 2, bottom: 3, right: 4 }),
+            note: "one step".into(),
             // A number that JSON's usual parser gives back one bit off, one that it forgets, and
             // one that is whole.
             facts: facts([
@@ -319,13 +373,24 @@ mod tests {
         let measurement = Measurement {
             map: "probe".into(),
             name: "iou".into(),
-            parameter: "at=0.5".into(),
+            parameter: Parameter::at("at", "threshold", 0.1 + 0.7),
             value: 0.1 + 0.2,
         };
+        let other = |subject, claim, stage: Option<&str>| NamedMap {
+            id: MapId { subject, claim, stage: stage.map(Into::into), ..MapId::new("image") },
+            frame: None,
+            ..map.clone()
+        };
+        let others = [
+            other(Subject::Whole, Claim::Neither, None),
+            other(Subject::Match, Claim::Against, Some("last_3")),
+            other(Subject::Class(7), Claim::Both, None),
+            other(Subject::Named("face_1".into()), Claim::For, None),
+        ];
         Part {
             key: "k".into(),
             explanation: Explanation {
-                maps: vec![map.clone(), NamedMap { frame: None, ..map }],
+                maps: [map.clone()].into_iter().chain(others).collect(),
                 warnings: vec!["so-so".into()],
                 facts: facts([("loss", vec!["x", "y"].into()), ("none", Value::Null)]),
                 witnesses: Vec::new(),
@@ -343,6 +408,9 @@ mod tests {
         // A NaN is not equal to itself, so the bytes are compared.
         assert_eq!(encode(&back), encode(&part()));
         assert_eq!(back.measured, part().measured);
+        let ids = |part: &Part| part.explanation.maps.iter().map(|m| m.id.clone()).collect();
+        let (back, kept): (Vec<MapId>, Vec<MapId>) = (ids(&back), ids(&part()));
+        assert_eq!(back, kept);
         assert!(
             parts.read("item", "fame", "other").is_none()
                 && parts.read("item", "cam", "k").is_none()

@@ -9,11 +9,15 @@ use std::{
 
 use super::{Measured, RunOptions, machine};
 use crate::{
-    Error, Explanation, Model, Plan, Result, Sample, Table,
+    Error, Explanation, Model, Parameter, Plan, Result, Sample, Table,
     contract::{ItemRef, MetricRow},
     data::{Facts, Value, facts},
     data::{sha256_hex, write_json, write_whole},
 };
+
+/// Raised whenever `item.json` is laid out anew: items of another layout are made again, because a
+/// run's tables are read out of them.
+pub(super) const LAYOUT: u32 = 2;
 
 /// How an item ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,6 +262,7 @@ impl RunRecord {
         for line in self.items.iter().filter(|i| i.status != ItemStatus::Failed) {
             for (metric, row) in rows_of(&self.out.join("items").join(&line.id), &line.id) {
                 let MetricRow { item, explainer, map, quantity, parameter, value, .. } = &row;
+                let parameter = &parameter.to_string();
                 let genuine = row.genuine.map_or_else(String::new, |g| g.to_string());
                 let fold = row.fold.as_deref().unwrap_or_default();
                 let cells = [
@@ -313,11 +318,7 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
         Some(Value::Bool(genuine)) => Some(*genuine),
         _ => None,
     };
-    let fold = item
-        .get("facts")
-        .and_then(|f| f.get(crate::FOLD))
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let fold = item.get("fold").and_then(Value::as_str).map(str::to_owned);
     let Some(Value::List(rows)) = item.get("measurements") else { return Vec::new() };
     let row = |row: &Value| {
         let field =
@@ -327,7 +328,7 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
             explainer: field("explainer"),
             map: field("map"),
             quantity: field("quantity"),
-            parameter: field("parameter"),
+            parameter: parameter_of(row.get("parameter")?)?,
             value: row.get("value").and_then(Value::as_f64)?,
             genuine,
             fold: fold.clone(),
@@ -335,6 +336,32 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
         Some((field("metric"), of))
     };
     rows.iter().filter_map(row).collect()
+}
+
+/// What a measurement depends on, for [`parameter_of`]: a case is its name, a point a map.
+pub(super) fn parameter_value(parameter: &Parameter) -> Value {
+    match parameter {
+        Parameter::None => Value::Null,
+        Parameter::Case(name) => name.as_str().into(),
+        Parameter::Point { axis, unit, value } => Value::Map(facts([
+            ("axis", axis.as_str().into()),
+            ("unit", unit.as_str().into()),
+            ("value", (*value).into()),
+        ])),
+    }
+}
+
+/// What [`parameter_value`] made.
+pub(super) fn parameter_of(value: &Value) -> Option<Parameter> {
+    Some(match value {
+        Value::Null => Parameter::None,
+        Value::Text(name) => Parameter::Case(name.clone()),
+        point => Parameter::at(
+            point.get("axis")?.as_str()?,
+            point.get("unit")?.as_str()?,
+            point.get("value")?.as_f64()?,
+        ),
+    })
 }
 
 fn error_value(e: &Error) -> Value {
@@ -375,8 +402,14 @@ pub(super) fn item_json(
     let explained = explanations.iter().map(|(name, e)| {
         let maps = e.maps.iter().map(|m| {
             let mut about = m.facts.clone();
-            about.insert("name".into(), m.name.as_str().into());
-            about.insert("role".into(), m.role.as_str().into());
+            about.insert("name".into(), m.name().into());
+            about.insert("role".into(), m.id.role.as_str().into());
+            about.insert("claim".into(), m.id.claim.word().into());
+            let told = [("finish", &m.id.finish), ("stage", &m.id.stage)];
+            about.extend(
+                told.into_iter()
+                    .filter_map(|(name, word)| Some((name.to_owned(), word.as_deref()?.into()))),
+            );
             about.insert("map_shape".into(), m.finished.shape().to_vec().into());
             Value::Map(about)
         });
@@ -391,7 +424,7 @@ pub(super) fn item_json(
             ("map", m.map.as_str().into()),
             ("metric", metric.as_str().into()),
             ("quantity", m.name.as_str().into()),
-            ("parameter", m.parameter.as_str().into()),
+            ("parameter", parameter_value(&m.parameter)),
             ("value", m.value.into()),
         ]))
     });
@@ -400,6 +433,8 @@ pub(super) fn item_json(
         ("key", key.into()),
         ("label", sample.label.into()),
         ("genuine", sample.genuine.into()),
+        ("row", sample.row.into()),
+        ("fold", sample.fold.clone().into()),
         ("facts", Value::Map(sample.facts.clone())),
         ("pictures", Value::Map(pictures.collect())),
         ("explanations", Value::Map(explained.collect())),
@@ -408,23 +443,13 @@ pub(super) fn item_json(
     ]))
 }
 
-/// One line for the terminal: the first map of each explanation.
+/// One line for the terminal: the first maps of each explanation, with what their explainer notes.
 pub(super) fn line(explanations: &[(String, Explanation)]) -> String {
+    let about = |m: &crate::NamedMap| {
+        if m.note.is_empty() { m.name() } else { format!("{} {}", m.name(), m.note) }
+    };
     let one = |(name, e): &(String, Explanation)| {
-        let number = |m: &crate::NamedMap, k: &str| m.facts.get(k).and_then(Value::as_f64);
-        let maps: Vec<String> = e
-            .maps
-            .iter()
-            .take(2)
-            .map(|m| {
-                match (number(m, "loss_before"), number(m, "loss_after"), number(m, "steps")) {
-                    (Some(b), Some(a), Some(s)) => {
-                        format!("{} loss {b:.4} → {a:.4} in {s} steps", m.name)
-                    }
-                    _ => m.name.clone(),
-                }
-            })
-            .collect();
+        let maps: Vec<String> = e.maps.iter().take(2).map(about).collect();
         let more =
             if e.maps.len() > 2 { format!(", … {} maps", e.maps.len()) } else { String::new() };
         format!("{name}: {}{more}", maps.join(", "))

@@ -59,9 +59,8 @@ pub use trial::Trial;
 pub use walk::check_perturbation;
 
 use crate::{
-    Error, Explanation, Model, NamedMap, Picture, Preset, Result, Sample, Tensor,
+    Error, Explanation, Model, Picture, Preset, Result, Sample, Tensor,
     contract::{Backend, Dataset, Explainer, Loss, Perturbation},
-    data::Facts,
     registry::{BuildContext, Built, Contract, Plugin, Registration, Registry},
     store::{ModelManifest, Task},
     text::{Problem, Spec},
@@ -333,14 +332,7 @@ pub fn explanation(size: usize) -> Result<Explanation> {
     };
     let finished = Tensor::new([size, size], (0..size * size).map(value).collect())?;
     let raw = finished.clone().reshaped([1, size, size])?;
-    let map = NamedMap {
-        name: "image".into(),
-        role: "image".into(),
-        raw,
-        finished,
-        frame: None,
-        facts: Facts::new(),
-    };
+    let map = crate::NamedMap::new(crate::MapId::new("image").alone(true), raw, finished);
     Ok(Explanation { maps: vec![map], ..Explanation::default() })
 }
 

@@ -273,7 +273,7 @@ impl<F: Fn(&Explanation) -> Vec<(&'static str, f64)> + Send + Sync> Metric for B
         let measured = |(map, value): (&str, f64)| Measurement {
             map: map.into(),
             name: "mean".into(),
-            parameter: String::new(),
+            parameter: Parameter::None,
             value,
         };
         Ok(self.0(explanation).into_iter().map(measured).collect())

@@ -276,7 +276,7 @@ mod tests {
                         (
                             s.pictures[1].1.source.clone(),
                             s.genuine.unwrap(),
-                            s.fold().unwrap().to_owned(),
+                            s.fold.clone().unwrap(),
                         )
                     })
                     .collect::<Vec<_>>()

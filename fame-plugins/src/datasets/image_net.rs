@@ -469,7 +469,7 @@ mod tests {
             brief(&samples),
             [("val_v_2", Some(1), 1), ("val_v_2-2", Some(1), 1), ("v_1", Some(0), 0)]
         );
-        assert_eq!(samples[2].row(), Some(2));
+        assert_eq!(samples[2].row, Some(2));
         let set = build(LISTED).unwrap();
         let notes = set.notes(&set.index(&files).unwrap());
         assert_eq!(

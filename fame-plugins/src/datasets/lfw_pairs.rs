@@ -198,12 +198,7 @@ mod tests {
             samples
                 .iter()
                 .map(|s| {
-                    (
-                        s.id.clone(),
-                        s.genuine.unwrap(),
-                        s.row().unwrap(),
-                        s.fold().unwrap().to_owned(),
-                    )
+                    (s.id.clone(), s.genuine.unwrap(), s.row.unwrap(), s.fold.clone().unwrap())
                 })
                 .collect::<Vec<_>>()
         };

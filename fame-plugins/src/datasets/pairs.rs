@@ -255,8 +255,7 @@ mod tests {
         std::fs::write(files.path().join("p/list.txt"), list).unwrap();
         let pairs = build(spec).unwrap();
         let load = |item| pairs.load(item, files).unwrap();
-        let row =
-            |s: fame_core::Sample| (s.id.clone(), s.genuine, s.row(), s.fold().map(str::to_owned));
+        let row = |s: fame_core::Sample| (s.id.clone(), s.genuine, s.row, s.fold.clone());
         pairs.index(files).unwrap().iter().map(|item| row(load(item))).collect()
     }
 

@@ -12,6 +12,8 @@ use std::{
     rc::Rc,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// A pickle of this many values is no list of faces.
 const MAX_VALUES: usize = 8_000_000;
 
@@ -73,7 +75,7 @@ pub(super) struct Pickle {
 }
 
 /// A byte string in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) at: u64,
     pub(super) length: u64,

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result,
-    Sample, Tensor, Witness,
+    Error, Explanation, LayerChoices, Model, Place, Preset, Result, Sample, Tensor, Witness,
     ask::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
-    contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
-    data::ChannelOrder,
-    data::{Facts, Value, facts},
+    contract::{ExplainContext, Explainer, Loss, Perturbation, Start, Stop},
+    data::{Facts, facts},
     registry::{BuildContext, Built, Parts, Plugin},
     seed_of,
     text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::finish::{Draft, Finish, model_channels, no_map};
 
 /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
 /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
@@ -105,17 +105,13 @@ impl Plugin<dyn Explainer> for Fame {
         let loss = parts.build::<dyn Loss>("loss", &self.loss, &with);
         let perturbation =
             parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, &with);
-        let named = match (self.map, self.maps) {
-            (Some(map), _) => vec![(String::new(), parts.build_all("map", &map, &with))],
-            (None, maps) => {
-                let built = |(name, specs): (String, Vec<Spec>)| {
-                    let steps = parts.build_all(&format!("maps.{name}"), &specs, &with);
-                    (name, steps)
-                };
-                maps.unwrap_or_default().into_iter().map(built).collect()
-            }
+        let finishes = match (self.map, self.maps) {
+            (None, Some(maps)) => maps
+                .into_iter()
+                .map(|(name, steps)| Finish::build_named(parts, name, &steps, &with))
+                .collect(),
+            (map, _) => vec![Finish::build(parts, map, &with)],
         };
-        let finishes = named.into_iter().map(|(name, steps)| Finish { name, steps }).collect();
         Some(Box::new(Running {
             layer: self.layer,
             loss: loss?,
@@ -127,12 +123,6 @@ impl Plugin<dyn Explainer> for Fame {
 }
 
 fame_core::register!(Explainer: Fame);
-
-/// One way to finish a map.
-struct Finish {
-    name: String,
-    steps: Vec<Built<dyn MapStep>>,
-}
 
 /// FAME with all its parts built.
 struct Running {
@@ -215,10 +205,10 @@ impl Running {
             .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         let begin = |about: AimedRow| {
             let picture = sample
-                .picture(&about.role)
-                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
+                .picture(&about.id.role)
+                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.id.role)))?;
             let pixels = convention.pixels(&picture.pixels)?;
-            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
+            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name()));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
             let row = Row {
@@ -239,52 +229,24 @@ impl Running {
         row: WalkedRow,
         into: &mut Explanation,
     ) -> Result<()> {
-        let name = &aimed.name;
         let field = row.walk.field()?;
         if let Some(why) = unmoved(&row, &field) {
-            into.warnings.push(format!("{name} has no map: {why}"));
+            no_map(&aimed.id, &why, into);
             return Ok(());
         }
-        let mut about = row.target.facts.clone();
-        about.append(&mut row.walk.facts()?);
-        about.append(&mut facts([
-            ("loss_before", row.loss_before.into()),
-            ("loss_after", row.loss_after.into()),
-            ("steps", row.steps.into()),
+        let (before, after, steps) = (row.loss_before, row.loss_after, row.steps);
+        let draft = Draft {
+            shown: model_channels(field.clone(), model.manifest.input.order),
+            note: format!("loss {before:.4} → {after:.4} in {steps} steps"),
+            ..Draft::of_row(aimed, field)
+        };
+        let draft = draft.with_facts(row.walk.facts()?).with_facts(facts([
+            ("loss_before", before.into()),
+            ("loss_after", after.into()),
+            ("steps", steps.into()),
             ("stop", row.stop.to_string().into()),
         ]));
-        for finish in &self.finishes {
-            let mut map = AttributionMap {
-                values: field.clone(),
-                channels: channel_names(model.manifest.input.order),
-            };
-            for step in &finish.steps {
-                map = step
-                    .plugin
-                    .apply(map)
-                    .map_err(|e| e.at(format!("{name}: map step {}", step.name)))?;
-            }
-            let mut facts = about.clone();
-            facts.insert(
-                "map_steps".into(),
-                Value::List(finish.steps.iter().map(Built::record).collect()),
-            );
-            let name = if finish.name.is_empty() {
-                name.clone()
-            } else {
-                format!("{name}_{}", finish.name)
-            };
-            let finished = flat(map.values)?;
-            into.maps.push(NamedMap {
-                name,
-                role: aimed.role.clone(),
-                raw: field.clone(),
-                finished,
-                frame: row.target.frame,
-                facts,
-            });
-        }
-        Ok(())
+        self.finishes.iter().try_for_each(|finish| finish.finish(draft.clone(), into))
     }
 }
 
@@ -296,14 +258,14 @@ fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<
     };
     if !into.iter().any(|w| w.input == row.began.input) {
         // A walk that begins beside the picture is known by its map's name.
-        let taken = into.iter().any(|w| w.name == about.role);
+        let taken = into.iter().any(|w| w.name == about.id.role);
         into.push(seen(
-            if taken { format!("{} at the start", about.name) } else { about.role.clone() },
+            if taken { format!("{} at the start", about.name()) } else { about.id.role.clone() },
             &row.began,
         ));
     }
     if row.steps > 0 {
-        into.push(seen(format!("{} after the walk", about.name), &row.ended));
+        into.push(seen(format!("{} after the walk", about.name()), &row.ended));
     }
 }
 
@@ -327,21 +289,4 @@ fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
             row.stop, row.loss_before
         ),
     })
-}
-
-pub(super) fn channel_names(order: ChannelOrder) -> Vec<String> {
-    let names: &[&str] = match order {
-        ChannelOrder::Rgb => &["R", "G", "B"],
-        ChannelOrder::Bgr => &["B", "G", "R"],
-        ChannelOrder::Gray => &["Y"],
-    };
-    names.iter().map(|n| (*n).to_owned()).collect()
-}
-
-/// `[1, H, W]` becomes `[H, W]`; several channels stay.
-pub(super) fn flat(values: Tensor) -> Result<Tensor> {
-    match values.shape() {
-        &[1, h, w] => values.reshaped([h, w]),
-        _ => Ok(values),
-    }
 }

@@ -1,6 +1,6 @@
 //! Cosine similarity and its derivative: what `Similarity` and `Dissimilarity` share.
 
-use fame_core::{Error, Preset, Result, Target, TargetRequest};
+use fame_core::{Claim, Error, Preset, Result, Subject, Target, TargetRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +32,9 @@ fn length(v: &[f32]) -> f64 {
     v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The frozen reference as the only target. `name` says what the map shows: what makes the two
-/// match (`similar`), or what tells them apart (`dissimilar`).
-pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<Vec<Target>> {
+/// The frozen reference as the only target. Descending the loss shows what makes the two match
+/// ([`Claim::For`]), or what tells them apart ([`Claim::Against`]).
+pub(super) fn reference_target(about: &TargetRequest<'_>, claim: Claim) -> Result<Vec<Target>> {
     let [reference] = about.reference else {
         return Err(Error::new(
             "fame::loss::one_layer",
@@ -55,7 +55,8 @@ pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<
     let facts =
         fame_core::data::facts([("reference_role", other.into()), ("similarity_before", s.into())]);
     Ok(vec![Target {
-        name: name.to_owned(),
+        subject: Subject::Match,
+        claim,
         values: reference.data().to_vec(),
         frame: None,
         facts,

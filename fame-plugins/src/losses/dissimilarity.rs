@@ -1,7 +1,7 @@
 //! `Dissimilarity`: 1 − s, descended: which pixels keep the pair from matching better (e−).
 
 use fame_core::{
-    Result, Target, TargetRequest, Tensor,
+    Claim, Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, Reference, per_row},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -45,7 +45,7 @@ impl Loss for Dissimilarity {
     }
 
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
-        reference_target(about, "dissimilar")
+        reference_target(about, Claim::Against)
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {

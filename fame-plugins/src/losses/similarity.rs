@@ -2,7 +2,7 @@
 //! (e+).
 
 use fame_core::{
-    Result, Target, TargetRequest, Tensor,
+    Claim, Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, Reference, per_row},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -45,7 +45,7 @@ impl Loss for Similarity {
     }
 
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
-        reference_target(about, "similar")
+        reference_target(about, Claim::For)
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use fame_core::contract::ReluRule;
-use fame_core::{Error, Place, Result, Taps};
+use fame_core::{Error, ErrorKind, Place, Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
 use super::gradient::{Refusal, differentiate};
@@ -76,7 +76,7 @@ impl Plan {
             // A place behind a tapped layer is fine as long as another tap lies behind the place;
             // the transform finds out.
             if let Err(error) = skeleton.check_gradient(name, place)
-                && error.code == "fame::backend::no_gradient_rule"
+                && error.kind == ErrorKind::NoGradientRule
                 && replaced.is_none()
             {
                 return Err(error);

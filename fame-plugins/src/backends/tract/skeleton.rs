@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fame_core::{Error, Layer, Place, Result};
+use fame_core::{Error, ErrorKind, Layer, Place, Result};
 use tract_onnx::tract_core::internal::*;
 
 use super::import::{Wanted, typed_model};
@@ -213,6 +213,7 @@ pub(in crate::backends) fn no_rule(node: &str, op: &str, backend: Named) -> Erro
         format!("no gradient goes through node `{node}`: the {} backend has no rule for the operator `{op}`.", backend.name),
     )
     .with_help(backend.advice)
+    .of_kind(ErrorKind::NoGradientRule)
 }
 
 /// Nothing connects the two.

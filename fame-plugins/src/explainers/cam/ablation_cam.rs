@@ -7,7 +7,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cam, LayerMap, cam, finish::range, planes::Planes, probe::Probe};
+use super::{Cam, LayerMap, cam, normalisation::range, planes::Planes, probe::Probe};
 
 /// How a channel is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -11,8 +11,12 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finish::{Corners, Finish, bilinear, min_max};
-use crate::explainers::aimed::{self, InputRow, Made, Method, Running, Scalar};
+use super::normalisation::{Normalisation, min_max};
+use crate::explainers::{
+    aimed::{self, InputRow, Made, Method, Running, Scalar},
+    enlarge::{Corners, bilinear},
+    finish::{Finish, one_channel},
+};
 
 /// The two published programs that are called FullGrad. They differ in layers, normalisation and
 /// enlarging.
@@ -59,7 +63,7 @@ pub struct FullGrad {
     pub layer: Option<LayerChoices>,
     /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
     /// `PytorchGradCam` (form PytorchGradCam).
-    pub finish: Option<Finish>,
+    pub finish: Option<Normalisation>,
     /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
     pub roles: Option<Vec<String>>,
 }
@@ -73,8 +77,8 @@ impl Plugin<dyn Explainer> for FullGrad {
     fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
         aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
         self.finish.get_or_insert(match self.form {
-            FullGradForm::Idiap => Finish::MaxNorm,
-            FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
+            FullGradForm::Idiap => Normalisation::MaxNorm,
+            FullGradForm::PytorchGradCam => Normalisation::PytorchGradCam,
         });
     }
 
@@ -82,7 +86,8 @@ impl Plugin<dyn Explainer> for FullGrad {
         let scalar = Scalar::build(self.loss, self.layer, self.roles, with, parts)?;
         Some(Box::new(Running {
             scalar,
-            method: OfBiases { form: self.form, finish: self.finish? },
+            method: OfBiases { form: self.form, normalisation: self.finish? },
+            finish: Finish::none(),
         }))
     }
 }
@@ -92,7 +97,7 @@ fame_core::register!(Explainer: FullGrad);
 /// FullGrad with its parameters resolved.
 struct OfBiases {
     form: FullGradForm,
-    finish: Finish,
+    normalisation: Normalisation,
 }
 
 /// A bias that reaches the target.
@@ -180,14 +185,14 @@ impl OfBiases {
             ("completeness", (delta.abs() / f64::from(value.abs()).max(1e-12)).into()),
         ]);
         let raw = Tensor::new([1, height, width], map.clone())?;
-        let finished = if map.iter().any(|v| !v.is_finite()) {
+        let shown = if map.iter().any(|v| !v.is_finite()) {
             Err("a gradient is NaN or infinite.".to_owned())
-        } else if self.finish.normalise(&mut map) {
-            Ok(Tensor::new([height, width], map)?)
+        } else if self.normalisation.normalise(&mut map) {
+            Ok(one_channel(Tensor::new([1, height, width], map)?))
         } else {
             Err(format!("no pixel and no bias moves y (y = {value})."))
         };
-        Ok(Made { raw, finished, facts: about, warnings: Vec::new() })
+        Ok(Made { raw, shown, facts: about, warnings: Vec::new() })
     }
 }
 
@@ -254,7 +259,7 @@ mod tests {
         let share = Tensor::new([2, 1, 2], vec![0.0, -4.0, 1.0, 0.0]).unwrap();
         let map = |form| {
             let mut map = vec![0.0; 2];
-            OfBiases { form, finish: Finish::MaxNorm }.add(&share, &mut map, (1, 2));
+            OfBiases { form, normalisation: Normalisation::MaxNorm }.add(&share, &mut map, (1, 2));
             map
         };
         let close = |a: Vec<f32>, b: [f32; 2]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);

@@ -15,13 +15,13 @@
 mod ablation_cam;
 mod eigen_cam;
 mod eigen_grad_cam;
-mod finish;
 mod full_grad;
 mod grad_cam;
 mod grad_cam_elementwise;
 mod grad_cam_plus_plus;
 mod hi_res_cam;
 mod layer_cam;
+mod normalisation;
 mod planes;
 mod principal;
 mod probe;
@@ -33,13 +33,13 @@ mod x_grad_cam;
 pub use ablation_cam::{Ablation, AblationCam};
 pub use eigen_cam::EigenCam;
 pub use eigen_grad_cam::EigenGradCam;
-pub use finish::Finish;
 pub use full_grad::{FullGrad, FullGradForm};
 pub use grad_cam::GradCam;
 pub use grad_cam_elementwise::GradCamElementwise;
 pub use grad_cam_plus_plus::GradCamPlusPlus;
 pub use hi_res_cam::HiResCam;
 pub use layer_cam::LayerCam;
+pub use normalisation::Normalisation;
 pub use planes::Layout;
 pub use principal::Sign;
 pub use random_cam::RandomCam;
@@ -120,7 +120,7 @@ macro_rules! cam {
             pub layout: $crate::explainers::cam::Layout,
             /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset
             /// Authors).
-            pub finish: Option<$crate::explainers::cam::Finish>,
+            pub finish: Option<$crate::explainers::cam::Normalisation>,
             /// Which pictures of a sample to explain, by role. Default: all, each against the other
             /// frozen.
             pub roles: Option<Vec<String>>,
@@ -148,7 +148,7 @@ macro_rules! cam {
 
             fn resolve(&mut self, with: &fame_core::registry::BuildContext<'_>, parts: &mut fame_core::registry::Parts) {
                 $crate::explainers::aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
-                self.finish.get_or_insert($crate::explainers::cam::Finish::of(with.preset));
+                self.finish.get_or_insert($crate::explainers::cam::Normalisation::of(with.preset));
                 $crate::explainers::cam::Cam::resolve(self, with, parts);
             }
 
@@ -159,9 +159,10 @@ macro_rules! cam {
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
                 let (loss, at, roles) = (self.loss.take(), self.loss_layer.take(), self.roles.take());
                 let scalar = $crate::explainers::aimed::Scalar::build(loss, at, roles, with, parts)?;
-                let (layer, layout, finish) = (self.layer.clone(), self.layout, self.finish?);
-                let method = $crate::explainers::cam::runner::OfLayers { formula: self, layer, layout, finish };
-                Some(Box::new($crate::explainers::aimed::Running { scalar, method }))
+                let (layer, layout, normalisation) = (self.layer.clone(), self.layout, self.finish?);
+                let method = $crate::explainers::cam::runner::OfLayers { formula: self, layer, layout, normalisation };
+                let finish = $crate::explainers::finish::Finish::none();
+                Some(Box::new($crate::explainers::aimed::Running { scalar, method, finish }))
             }
         }
 

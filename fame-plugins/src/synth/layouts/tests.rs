@@ -127,7 +127,8 @@ fn check_pairs(spec: &str, drawn: &Synthetic, samples: &[Sample]) {
         let same = person(&sample.pictures[0].1) == person(&sample.pictures[1].1);
         assert_eq!(sample.genuine, Some(same), "{spec}: {}", sample.id);
     }
-    let folds: std::collections::BTreeSet<_> = samples.iter().filter_map(|s| s.fold()).collect();
+    let folds: std::collections::BTreeSet<_> =
+        samples.iter().filter_map(|s| s.fold.as_deref()).collect();
     let expected = if matches!(drawn.layout, Layout::Lfw | Layout::Cfp | Layout::InsightfaceBin) {
         10
     } else {
