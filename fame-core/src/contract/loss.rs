@@ -30,7 +30,7 @@
 //! }
 //! ```
 
-use crate::{Claim, Error, Frame, Result, Sample, Subject, Tensor, data::Facts};
+use crate::{Annotation, Claim, Error, Frame, Result, Sample, Subject, Tensor, data::Facts};
 
 /// A scalar to descend, per sample. See the [module docs](self).
 pub trait Loss: Send + Sync {
@@ -95,6 +95,9 @@ pub struct Target {
     pub values: Vec<f32>,
     /// The pixels it is about, if it is about a part of the picture.
     pub frame: Option<Frame>,
+    /// Points and regions that show what it is about, such as a detection's box, in pixels of the
+    /// prepared picture: for writers that draw them over the map.
+    pub annotations: Vec<Annotation>,
     /// For the record.
     pub facts: Facts,
 }

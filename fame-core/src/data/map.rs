@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Error, Facts, MapId, Result, Tensor};
+use super::{Annotation, Error, Facts, MapId, Result, Tensor};
 
 /// What map steps work on: `[C, H, W]` over the pixels of one prepared picture.
 ///
@@ -28,6 +28,9 @@ pub struct NamedMap {
     pub finished: Tensor,
     /// The part of the picture this map is about, if it is about a part.
     pub frame: Option<Frame>,
+    /// Points and regions that show what it is about, in pixels of the prepared picture: for
+    /// writers that draw them.
+    pub annotations: Vec<Annotation>,
     /// A few words for the terminal on how it came about: `loss 0.71 → 0.02 in 120 steps`. May be
     /// empty.
     pub note: String,
@@ -39,7 +42,15 @@ pub struct NamedMap {
 impl NamedMap {
     /// A map of the whole picture, with nothing to record.
     pub fn new(id: MapId, raw: Tensor, finished: Tensor) -> Self {
-        Self { id, raw, finished, frame: None, note: String::new(), facts: Facts::new() }
+        Self {
+            id,
+            raw,
+            finished,
+            frame: None,
+            annotations: Vec::new(),
+            note: String::new(),
+            facts: Facts::new(),
+        }
     }
 
     /// Its name, [`MapId::name`].

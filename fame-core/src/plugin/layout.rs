@@ -45,10 +45,10 @@ const OFFSETS: &[usize] = places! {
     Picture { pixels, source, geometry, annotations, facts }
     AttributionMap { values, channels }
     MapId { role, alone, subject, claim, finish, stage }
-    NamedMap { id, raw, finished, frame, note, facts }
+    NamedMap { id, raw, finished, frame, annotations, note, facts }
     Explanation { maps, warnings, facts, witnesses }
     Evaluation { values, cotangents }
-    Target { subject, claim, values, frame, facts }
+    Target { subject, claim, values, frame, annotations, facts }
     Measurement { map, name, parameter, value }
     MetricRow { item, parameter, value }
     Start<'static> { pixels, convention, seed }

@@ -22,7 +22,7 @@ use std::{
 
 use super::record;
 use crate::{
-    Claim, Error, Explanation, Frame, MapId, NamedMap, Result, Subject, Tensor,
+    Annotation, Claim, Error, Explanation, Frame, MapId, NamedMap, Result, Subject, Tensor,
     contract::Measurement,
     data::safe_id,
     data::write_whole_from,
@@ -101,6 +101,7 @@ fn encode(part: &Part) -> Vec<u8> {
             ("raw", m.raw.shape().to_vec().into()),
             ("finished", m.finished.shape().to_vec().into()),
             ("frame", frame.into()),
+            ("annotations", Value::List(m.annotations.iter().map(annotation_value).collect())),
             ("note", m.note.as_str().into()),
             ("facts", Value::Map(m.facts.clone())),
         ]))
@@ -175,6 +176,10 @@ fn decode(bytes: &[u8]) -> Option<Part> {
             raw,
             finished,
             frame,
+            annotations: list(&map, "annotations")?
+                .iter()
+                .map(annotation_of)
+                .collect::<Option<_>>()?,
             note: text(&map, "note")?,
             facts: known(&map, "facts")?,
         });
@@ -257,6 +262,28 @@ fn id_of(value: &Value) -> Option<MapId> {
         claim: claims.into_iter().find(|c| c.word() == claim)?,
         finish: text("finish")?,
         stage: text("stage")?,
+    })
+}
+
+fn annotation_value(annotation: &Annotation) -> Value {
+    Value::Map(facts([
+        ("name", annotation.name.as_str().into()),
+        ("label", annotation.label.clone().into()),
+        ("points", annotation.points.concat().into()),
+    ]))
+}
+
+/// What [`annotation_value`] made.
+fn annotation_of(value: &Value) -> Option<Annotation> {
+    let Value::List(numbers) = value.get("points")? else { return None };
+    let numbers: Vec<f32> =
+        numbers.iter().map(|v| v.as_f64().map(|v| v as f32)).collect::<Option<_>>()?;
+    let (points, rest) = numbers.as_chunks::<2>();
+    rest.is_empty().then_some(())?;
+    Some(Annotation {
+        name: value.get("name")?.as_str()?.to_owned(),
+        label: value.get("label")?.as_str().map(str::to_owned),
+        points: points.to_vec(),
     })
 }
 
@@ -360,6 +387,11 @@ mod tests {
             raw: Tensor::new([1, 1, 3], vec![0.1, -0.0, f32::MIN_POSITIVE]).unwrap(),
             finished: Tensor::new([1, 3], vec![1.0, 1.0 / 3.0, 0.0]).unwrap(),
             frame: Some(Frame { top: 1, left: 2, bottom: 3, right: 4 }),
+            annotations: vec![Annotation {
+                name: "box".into(),
+                label: Some("face".into()),
+                points: vec![[0.1, -3.0], [1e-3, 7.7]],
+            }],
             note: "one step".into(),
             // A number that JSON's usual parser gives back one bit off, one that it forgets, and
             // one that is whole.
@@ -408,9 +440,10 @@ mod tests {
         // A NaN is not equal to itself, so the bytes are compared.
         assert_eq!(encode(&back), encode(&part()));
         assert_eq!(back.measured, part().measured);
-        let ids = |part: &Part| part.explanation.maps.iter().map(|m| m.id.clone()).collect();
-        let (back, kept): (Vec<MapId>, Vec<MapId>) = (ids(&back), ids(&part()));
-        assert_eq!(back, kept);
+        let told = |part: Part| -> Vec<(MapId, Vec<Annotation>)> {
+            part.explanation.maps.into_iter().map(|m| (m.id, m.annotations)).collect()
+        };
+        assert_eq!(told(back), told(part()));
         assert!(
             parts.read("item", "fame", "other").is_none()
                 && parts.read("item", "cam", "k").is_none()

@@ -464,3 +464,52 @@ fn peak_memory() -> Option<usize> {
     let kib: usize = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Measurement;
+
+    /// The tables are made of what the records hold in fields; a fact of the same name is for
+    /// people.
+    #[test]
+    fn rows_come_back_from_fields_and_never_from_facts() {
+        let item = ItemRef { id: "item".into(), files: Vec::new(), note: String::new() };
+        let sample = Sample {
+            id: "item".into(),
+            genuine: Some(false),
+            row: Some(4),
+            fold: Some("2".into()),
+            facts: facts([("fold", "9".into()), ("row", 9usize.into())]),
+            ..Sample::default()
+        };
+        let parameters = [
+            Parameter::None,
+            Parameter::case("P=10"),
+            Parameter::at("P", "percent of the pixels", 10.0),
+        ];
+        let measured = parameters.clone().map(|parameter| Measured {
+            explainer: "fame".into(),
+            metric: "Verification".into(),
+            measurement: Measurement {
+                map: "probe".into(),
+                name: "delete".into(),
+                parameter,
+                value: 0.5,
+            },
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let json = item_json(&item, "key", &sample, &[], &measured, &[]);
+        write_json(&dir.path().join("item.json"), &json).unwrap();
+        assert_eq!(json.get("row"), Some(&Value::Integer(4)));
+        let rows = rows_of(dir.path(), "item");
+        assert!(rows.iter().all(|(metric, row)| {
+            metric == "Verification"
+                && row.fold.as_deref() == Some("2")
+                && row.genuine == Some(false)
+        }));
+        let back: Vec<Parameter> = rows.into_iter().map(|(_, row)| row.parameter).collect();
+        assert_eq!(back, parameters);
+        assert_eq!([1, 2].map(|i| back[i].value()), [None, Some(10.0)]);
+    }
+}

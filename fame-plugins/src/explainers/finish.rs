@@ -2,7 +2,8 @@
 //! is nothing to show. Every explainer's maps come about here.
 
 use fame_core::{
-    AttributionMap, Claim, ErrorKind, Explanation, Frame, MapId, NamedMap, Result, Tensor,
+    Annotation, AttributionMap, Claim, ErrorKind, Explanation, Frame, MapId, NamedMap, Result,
+    Target, Tensor,
     ask::AimedRow,
     contract::MapStep,
     data::{ChannelOrder, Facts, Value},
@@ -27,6 +28,8 @@ pub(super) struct Draft {
     pub(super) shown: AttributionMap,
     /// The part of the picture it is about.
     pub(super) frame: Option<Frame>,
+    /// What shows it.
+    pub(super) annotations: Vec<Annotation>,
     /// A few words for the terminal.
     pub(super) note: String,
     /// What made it.
@@ -37,13 +40,14 @@ impl Draft {
     /// A map of one channel, shown as it is.
     pub(super) fn new(id: MapId, raw: Tensor) -> Self {
         let shown = one_channel(raw.clone());
-        Self { id, raw, shown, frame: None, note: String::new(), facts: Facts::new() }
+        let (annotations, note, facts) = (Vec::new(), String::new(), Facts::new());
+        Self { id, raw, shown, frame: None, annotations, note, facts }
     }
 
     /// The map of an aimed row, with what its target says.
     pub(super) fn of_row(row: &AimedRow, raw: Tensor) -> Self {
-        let facts = row.target.facts.clone();
-        Self { frame: row.target.frame, facts, ..Self::new(row.id.clone(), raw) }
+        let Target { frame, annotations, facts, .. } = row.target.clone();
+        Self { frame, annotations, facts, ..Self::new(row.id.clone(), raw) }
     }
 
     /// Begins the steps with `values`, `[1, H, W]`.
@@ -116,14 +120,14 @@ impl Finish {
     /// # Errors
     /// What a step says about anything else than an empty map.
     pub(super) fn finish(&self, draft: Draft, into: &mut Explanation) -> Result<()> {
-        let Draft { id, raw, shown, frame, note, mut facts } = draft;
+        let Draft { id, raw, shown, frame, annotations, note, mut facts } = draft;
         let id = id.finished(self.name.clone());
         match self.finished(&id, shown)? {
             Err(why) => no_map(&id, &why, into),
             Ok(finished) => {
                 let steps = self.steps.iter().map(Built::record).collect();
                 facts.insert("map_steps".into(), Value::List(steps));
-                into.maps.push(NamedMap { id, raw, finished, frame, note, facts });
+                into.maps.push(NamedMap { id, raw, finished, frame, annotations, note, facts });
             }
         }
         Ok(())

@@ -59,6 +59,7 @@ pub(super) fn reference_target(about: &TargetRequest<'_>, claim: Claim) -> Resul
         claim,
         values: reference.data().to_vec(),
         frame: None,
+        annotations: Vec::new(),
         facts,
     }])
 }

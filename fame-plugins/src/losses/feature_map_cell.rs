@@ -91,6 +91,7 @@ impl Loss for FeatureMapCell {
                     bottom: edge(r + 1, rows, height),
                     right: edge(c + 1, columns, width),
                 }),
+                annotations: Vec::new(),
                 facts: facts([("cell", vec![r, c].into()), ("feature_map", shape.to_vec().into())]),
             })
             .collect())

@@ -107,6 +107,7 @@ impl Loss for Logit {
             claim: Claim::For,
             values: vec![class as f32],
             frame: None,
+            annotations: Vec::new(),
             facts: about_class,
         }])
     }
