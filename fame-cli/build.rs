@@ -27,8 +27,8 @@ fn main() {
     };
     let code = format!(
         "/// Path below `models/`, and text.\npub(crate) const FILES: &[(&str, &str)] = &[\n{}];\n\
-         /// Path below `models/`, and bytes.\npub(crate) const MODELS: &[(&str, &[u8])] =
-         /// &[\n{}];\n",
+         /// Path below `models/`, and bytes.\npub(crate) const MODELS: &[(&str, &[u8])] = \
+         &[\n{}];\n",
         entries(&texts, "include_str"),
         entries(&models, "include_bytes")
     );
