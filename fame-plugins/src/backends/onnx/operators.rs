@@ -63,7 +63,8 @@ impl OperatorTable {
         for kind in file.graph().node.iter().filter_map(|node| self.host_kind(file, node)) {
             *counts.entry(kind.op_type.as_str()).or_insert(0) += 1;
         }
-        let note = |(op, n)| format!("{n} of its nodes, `{op}`, are computed by a plugin's operator.");
+        let note =
+            |(op, n)| format!("{n} of its nodes, `{op}`, are computed by a plugin's operator.");
         counts.into_iter().map(note).collect()
     }
 
