@@ -117,11 +117,13 @@ pub mod text;
 
 pub use contract::{Bias, Layer, LoadRequest, Model, Place, Seed, Taps, Target, TargetRequest};
 pub use data::{
-    Affine, Annotation, AttributionMap, Error, Explanation, Frame, Mark, MarkType, Marks, NamedMap,
-    Picture, Random, Result, Sample, Tensor, Witness, max_abs, seed_of,
+    Affine, Annotation, AttributionMap, Claim, Error, ErrorKind, Explanation, Frame, MapId, Mark,
+    MarkType, Marks, NamedMap, Picture, Random, Result, Sample, Subject, Tensor, Witness, max_abs,
+    seed_of,
 };
 pub use plan::Plan;
 pub use report::{
-    Better, Interval, Plot, Scores, Table, holm, interval, sign_flip_p, stratified_interval,
+    Better, Column, Interval, Parameter, Plot, Scores, Table, holm, interval, sign_flip_p,
+    stratified_interval,
 };
 pub use text::{LayerChoice, LayerChoices};

@@ -95,7 +95,7 @@ fn map<'a>(explanation: &'a Explanation, name: &str) -> &'a NamedMap {
     explanation
         .maps
         .iter()
-        .find(|m| m.name == name)
+        .find(|m| m.name() == name)
         .unwrap_or_else(|| panic!("no {name}: {:?}", explanation.warnings))
 }
 
@@ -130,8 +130,8 @@ fn a_batch_is_a_loop_and_a_seed_is_a_map() {
             assert!(!alone.maps.is_empty(), "{explainer}: {:?}", alone.warnings);
             for (a, b) in alone.maps.iter().zip(&batch.maps) {
                 assert_eq!(
-                    (&a.name, &a.raw, &a.finished, &a.facts),
-                    (&b.name, &b.raw, &b.finished, &b.facts),
+                    (&a.id, &a.raw, &a.finished, &a.facts),
+                    (&b.id, &b.raw, &b.finished, &b.facts),
                     "{explainer}"
                 );
             }
@@ -192,7 +192,7 @@ fn fggb_weights_sum_to_the_similarity_less_the_threshold() {
         let explanation = &explain(&model, &format!("Fggb(threshold: {threshold})"), &[pair(1)])[0];
         for found in &explanation.maps {
             let expected = number(found, "similarity") - number(found, "threshold");
-            assert!((number(found, "weight_sum") - expected).abs() < ROUNDING, "{}", found.name);
+            assert!((number(found, "weight_sum") - expected).abs() < ROUNDING, "{}", found.name());
         }
     }
 }

@@ -90,7 +90,7 @@ fn number(map: &NamedMap, fact: &str) -> f64 {
 }
 
 fn probe(e: &Explanation) -> &NamedMap {
-    e.maps.iter().find(|m| m.role == "probe").unwrap()
+    e.maps.iter().find(|m| m.id.role == "probe").unwrap()
 }
 
 const STEPS: usize = 12;

@@ -7,10 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Affine, Annotation, Bias, Explanation, Layer, Marks, Model, NamedMap, Picture, Place, Random,
-    Result, Sample, Seed, Taps, Tensor,
+    Affine, Annotation, Bias, Claim, Explanation, Layer, MapId, Marks, Model, NamedMap, Picture,
+    Place, Random, Result, Sample, Seed, Subject, Taps, Tensor,
     contract::{ExplainContext, Metric, MetricRow, Network, Pass, Silent},
-    data::Facts,
     data::{ChannelOrder, InputConvention},
     sign_flip_p,
     store::{Ask, ModelManifest},
@@ -161,14 +160,7 @@ fn map(which: &str, role: &str, seed: u64) -> NamedMap {
     };
     let values = (0..SIDE * SIDE).map(|i| value(i, random.uniform() as f32)).collect();
     let values = Tensor::new([SIDE, SIDE], values).unwrap();
-    NamedMap {
-        name: role.into(),
-        role: role.into(),
-        raw: values.clone(),
-        finished: values,
-        frame: None,
-        facts: Facts::new(),
-    }
+    NamedMap::new(MapId::new(role), values.clone(), values)
 }
 
 /// Pictures with the checkerboard.
@@ -228,7 +220,7 @@ fn rows(metric: &dyn Metric, ask: &Ask, samples: &[Sample], role: &str) -> Vec<M
 /// The numbers of one map, item by item.
 fn of<'a>(rows: &'a [MetricRow], which: &str, quantity: &str, parameter: &str) -> Vec<f64> {
     let wanted = |r: &&'a MetricRow| {
-        r.explainer == which && r.quantity == quantity && r.parameter == parameter
+        r.explainer == which && r.quantity == quantity && r.parameter.to_string() == parameter
     };
     rows.iter().filter(wanted).map(|r| r.value).collect()
 }
@@ -314,7 +306,8 @@ fn a_method_that_is_silent_about_a_pair_is_counted() {
     let ask = &asks(r#"(loss: Similarity(), layer: "embedding")"#);
     let (model, metric) = (Square::model(ask), metric("Verification()", ask));
     let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
-    let against = NamedMap { name: "probe_dissimilar".into(), ..map("perfect", "probe", 0) };
+    let id = MapId::new("probe").about(Subject::Match).claiming(Claim::Against);
+    let against = NamedMap { id, ..map("perfect", "probe", 0) };
     let explanation = Explanation { maps: vec![against], ..Explanation::default() };
     for sample in pairs() {
         let rows = metric.plugin.measure(&with, &sample, &explanation).unwrap();

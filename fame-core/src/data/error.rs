@@ -14,8 +14,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, where, and what to do: plain data, safe to pass across the plugin line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Stable, searchable code such as `fame::backend::no_gradient_rule`.
+    /// Stable, searchable code such as `fame::backend::no_gradient_rule`: for people and for
+    /// programs that read fame's output.
     pub code: String,
+    /// What code may branch on.
+    pub kind: ErrorKind,
     /// One or more full sentences. They name the file, layer or parameter meant.
     pub message: String,
     /// What the user can do about it, when there is something to say.
@@ -25,10 +28,41 @@ pub struct Error {
     pub problems: Vec<SourcedProblem>,
 }
 
+/// The failures that the caller can do something about: code asks for the kind, never for the code
+/// or the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Whatever has no kind of its own: the work ends here.
+    #[default]
+    Failure,
+    /// A map step was given a map that says nothing, such as zeros to be normalised: the picture
+    /// then has a warning in place of a map.
+    EmptyMap,
+    /// The backend has no gradient rule for an operator on the way.
+    NoGradientRule,
+}
+
 impl Error {
     /// An error with a stable `code` and a full-sentence `message`.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), help: None, problems: Vec::new() }
+        Self {
+            code: code.into(),
+            kind: ErrorKind::default(),
+            message: message.into(),
+            help: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Says of which kind it is.
+    #[must_use]
+    pub fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The refusal of a map step that has nothing to work with: [`ErrorKind::EmptyMap`].
+    pub fn empty_map(message: impl Into<String>) -> Self {
+        Self::new("fame::map::empty", message).of_kind(ErrorKind::EmptyMap)
     }
 
     /// An error about the text of `what` ("manifest `net.ron`"): the message lists `problems`, each

@@ -10,7 +10,8 @@ use std::{
 };
 
 use crate::{
-    AttributionMap, Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
+    AttributionMap, Claim, Error, ErrorKind, Explanation, MapId, Model, NamedMap, Parameter,
+    Picture, Result, Sample, Subject, Tensor,
     contract::{
         Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LoadRequest,
         Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Seed, Start, Stop, Taps,
@@ -35,21 +36,23 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
-    Error, Tensor, Value, Marks, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
+    Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
     LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
 ];
 
 const OFFSETS: &[usize] = places! {
-    Error { code, message, help, problems }
+    Error { code, kind, message, help, problems }
     Sample { id, pictures, label, marks, facts }
     Picture { pixels, source, geometry, annotations, facts }
     AttributionMap { values, channels }
-    NamedMap { name, role, raw, finished, frame, facts }
+    MapId { role, alone, subject, claim, finish, stage }
+    NamedMap { id, raw, finished, frame, annotations, facts }
     Explanation { maps, summary, warnings, facts, witnesses }
     Evaluation { values, cotangents }
-    Target { name, values, frame, facts }
-    MetricRow { item, value }
+    Target { subject, claim, values, frame, annotations, facts }
+    Measurement { map, name, parameter, value }
+    MetricRow { item, parameter, value }
     Start<'static> { pixels, convention, seed }
     Problem { code, message, label }
     Model { manifest }

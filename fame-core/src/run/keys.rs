@@ -5,7 +5,7 @@
 //! | key | of | depends on |
 //! | --- | --- | --- |
 //! | item | a finished folder | all of the below, every explainer, metric and writer |
-//! | explanation | a part | this version of fame, the models by their hashes, plugins, backend, data, preparation, check, seed; the one explainer; the item's files |
+//! | explanation | a part | this version of fame and of the layout of `item.json`, the models by their hashes, plugins, backend, data, preparation, check, seed; the one explainer; the item's files |
 //! | metric | measurements in a part | the metric's parameters, without those that only its tables read |
 //!
 //! A key never depends on a path of this machine, a clock, the output folder, or on which other
@@ -13,7 +13,7 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use super::ModelShelf;
+use super::{ModelShelf, record};
 use crate::{
     Error, Plan, Result,
     contract::{Files, ItemRef, Metric},
@@ -43,16 +43,17 @@ impl Keys {
     /// # Errors
     /// When a part of the plan's record cannot be written as JSON: a bug.
     pub(super) fn new(plan: &Plan, shelf: &ModelShelf<'_>) -> Result<Self> {
-        let record = plan.record();
+        let resolved = plan.record();
         let fields = |names: &[&str]| {
-            texts(names.iter().map(|name| record.get(name).cloned().unwrap_or_default()))
+            texts(names.iter().map(|name| resolved.get(name).cloned().unwrap_or_default()))
         };
-        let base = format!("fame {} / {}", env!("CARGO_PKG_VERSION"), shelf.hashes().join(" "));
+        let (version, layout) = (env!("CARGO_PKG_VERSION"), record::LAYOUT);
+        let base = format!("fame {version} / record {layout} / {}", shelf.hashes().join(" "));
         let explainers = texts(plan.explain.iter().map(|(_, b)| b.record()))?;
         let metrics = texts(plan.metrics.iter().map(measured_by))?;
         let mut before = fields(&OF_EVERY_EXPLANATION)?;
         // Only where there are some: without them, keys are those of earlier runs.
-        before.extend(texts(record.get("operators").cloned().into_iter())?);
+        before.extend(texts(resolved.get("operators").cloned().into_iter())?);
         let before = before.join(" / ");
         let after = fields(&["explain", "write"])?.join(" / ");
         Ok(Self {

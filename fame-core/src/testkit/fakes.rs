@@ -210,10 +210,10 @@ impl Walking {
         let mut rows = Vec::new();
         for about in &aimed {
             let picture = sample
-                .picture(&about.role)
-                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
+                .picture(&about.id.role)
+                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.id.role)))?;
             let pixels = convention.pixels(&picture.pixels)?;
-            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
+            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name()));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
             rows.push(Row {
@@ -241,12 +241,9 @@ impl Walking {
             ];
             let finished = flat(&map.values)?;
             explanation.maps.push(NamedMap {
-                name: about.name,
-                role: about.role,
-                raw,
-                finished,
                 frame: about.target.frame,
                 facts: facts(found),
+                ..NamedMap::new(about.id, raw, finished)
             });
         }
         Ok(explanation)

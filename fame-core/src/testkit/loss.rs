@@ -53,10 +53,10 @@ pub fn check_loss(loss: &dyn Loss, clean: &[Tensor]) -> Result<Check> {
     if made.is_empty() {
         return Err(fail("the loss made no target: there would be nothing to explain."));
     }
-    if let Some(bad) = made.iter().find(|t| !t.name.is_empty() && safe_id(&t.name) != t.name) {
+    let names = made.iter().map(|t| t.subject.to_string());
+    if let Some(bad) = names.into_iter().find(|n| !n.is_empty() && safe_id(n) != *n) {
         return Err(fail(format!(
-            "the target name `{}` is not safe in a file name (letters, digits, `.`, `_`, `-`).",
-            bad.name
+            "the target name `{bad}` is not safe in a file name (letters, digits, `.`, `_`, `-`)."
         )));
     }
     let mut worst = Check::new("cotangent against central difference", GRADIENT_TOLERANCE);

@@ -62,9 +62,8 @@ pub use trial::Trial;
 pub use walk::check_perturbation;
 
 use crate::{
-    Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
+    Error, Explanation, Model, Picture, Result, Sample, Tensor,
     contract::{Backend, Dataset, Explainer, Loss, Operators, Perturbation},
-    data::Facts,
     registry::{BuildContext, Built, Contract, Parts, Plugin, Registration, Registry},
     store::ModelManifest,
     text::{Problem, Spec, parse},
@@ -345,14 +344,7 @@ pub fn explanation(size: usize) -> Result<Explanation> {
     };
     let finished = Tensor::new([size, size], (0..size * size).map(value).collect())?;
     let raw = finished.clone().reshaped([1, size, size])?;
-    let map = NamedMap {
-        name: "image".into(),
-        role: "image".into(),
-        raw,
-        finished,
-        frame: None,
-        facts: Facts::new(),
-    };
+    let map = crate::NamedMap::new(crate::MapId::new("image").alone(true), raw, finished);
     Ok(Explanation { maps: vec![map], ..Explanation::default() })
 }
 

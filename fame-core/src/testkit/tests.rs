@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    AttributionMap, Bias, Layer, Place, Seed, Taps,
+    AttributionMap, Bias, Layer, Parameter, Place, Seed, Taps,
     contract::{
         Dataset, ExplainContext, Explainer, Files, FinishedItem, ItemRef, MapStep, Measurement,
         Metric, Network, Pass, Perturbation, PrepareContext, PrepareStep, Start, Stop, Walk,
@@ -273,7 +273,7 @@ impl<F: Fn(&Explanation) -> Vec<(&'static str, f64)> + Send + Sync> Metric for B
         let measured = |(map, value): (&str, f64)| Measurement {
             map: map.into(),
             name: "mean".into(),
-            parameter: String::new(),
+            parameter: Parameter::None,
             value,
         };
         Ok(self.0(explanation).into_iter().map(measured).collect())

@@ -163,7 +163,7 @@ impl Dataset for BobCsv {
         let mut notes = pair_notes(items);
         let entries: Vec<Entry> = items.iter().filter_map(|i| Entry::of(i).ok()).collect();
         let templates: std::collections::BTreeSet<_> =
-            entries.iter().map(|e| (e.facts.get(TEMPLATE), e.facts.get(PROBE_TEMPLATE))).collect();
+            entries.iter().map(|e| &e.templates).collect();
         if templates.len() < items.len() {
             notes.push(format!(
                 "{} comparisons of templates became {} pairs of pictures: some templates have several, and each pair is scored by itself.",
@@ -178,9 +178,6 @@ impl Dataset for BobCsv {
         Entry::of(item)?.pair(item, |file| picture(file, files))
     }
 }
-
-const TEMPLATE: &str = "template";
-const PROBE_TEMPLATE: &str = "probe_template";
 
 impl BobCsv {
     fn place(&self, name: &str) -> String {
@@ -278,10 +275,8 @@ impl BobCsv {
                     .into_iter()
                     .filter_map(|(role, row)| Some((role.to_owned(), row.eyes.clone()?)))
                     .collect();
-                let facts = [(TEMPLATE, template), (PROBE_TEMPLATE, probe)]
-                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                    .into();
-                let entry = Entry { genuine: Some(genuine), points, facts, ..Entry::default() };
+                let templates = Some((template.to_owned(), probe.to_owned()));
+                let entry = Entry { genuine: Some(genuine), points, templates, ..Entry::default() };
                 found.push(([gallery.file.clone(), presented.file.clone()], entry));
             }
         }

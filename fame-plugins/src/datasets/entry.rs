@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use fame_core::{
     Annotation, Error, Marks, Picture, Result, Sample,
     contract::{Files, ItemRef},
+    data::Facts,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW,
     ids::{stem, unique, without_extension},
+    pickle::Place,
 };
 use crate::pictures;
 
@@ -39,6 +41,12 @@ pub(super) struct Entry {
     /// Points of a face, by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) points: BTreeMap<String, Vec<[f32; 2]>>,
+    /// Where a picture's bytes lie in the file that holds all of them, by role.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) places: BTreeMap<String, Place>,
+    /// The templates compared: of the gallery, and of the probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) templates: Option<(String, String)>,
     /// Anything else for the record.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) facts: BTreeMap<String, String>,
@@ -62,7 +70,12 @@ impl Entry {
 
     /// The sample of these pictures.
     pub(super) fn sample(&self, item: &ItemRef, pictures: Vec<(String, Picture)>) -> Sample {
-        let facts = self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
+        let mut facts: Facts =
+            self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
+        if let Some((gallery, probe)) = &self.templates {
+            facts.insert("template".into(), gallery.as_str().into());
+            facts.insert("probe_template".into(), probe.as_str().into());
+        }
         let marks = Marks::default()
             .with(&ROW, self.row)
             .with(&FOLD, self.fold.clone())

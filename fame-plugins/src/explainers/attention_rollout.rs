@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    enlarge::{Corners, bilinear},
     finish::{Draft, Finish, specs},
     meter::{Meter, per_sample},
 };
@@ -210,7 +211,7 @@ impl Running {
         ]);
         let mut explanation = Explanation { facts: shared, ..Explanation::default() };
         for row in rows {
-            self.row(aim, attention, sample, row, &mut explanation)?;
+            self.row(aim, attention, sample, &row, &mut explanation)?;
             meter.tick(1);
         }
         Ok(explanation)
@@ -221,10 +222,10 @@ impl Running {
         aim: &Aim<'_>,
         attention: &Attention,
         sample: &Sample,
-        row: AimedRow,
+        row: &AimedRow,
         into: &mut Explanation,
     ) -> Result<()> {
-        let input = aim.input(sample, &row.role)?;
+        let input = aim.input(sample, &row.id.role)?;
         let weighted = self.parameters.heads == Heads::GradientWeighted;
         let mut taps: Taps = aim.taps();
         taps.layers.extend(attention.layers.iter().cloned());
@@ -254,22 +255,9 @@ impl Running {
         }
         let (height, width) = (aim.model.manifest.input.height, aim.model.manifest.input.width);
         let cells = of_picture(&rollout, attention);
-        let raw = Tensor::new(
-            [1, height, width],
-            super::face::enlarge(&cells, attention.grid, (height, width)),
-        )?;
-        let facts = row.target.facts;
-        self.finish.finish(
-            Draft {
-                name: row.name,
-                role: row.role,
-                raw,
-                shown: None,
-                frame: row.target.frame,
-                facts,
-            },
-            into,
-        )
+        let enlarged = bilinear(&cells, attention.grid, (height, width), Corners::HalfPixel);
+        let raw = Tensor::new([1, height, width], enlarged)?;
+        self.finish.finish(Draft::of_row(row, raw), into)
     }
 }
 

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Result, Sample,
-    Tensor, Witness,
+    Error, Explanation, LayerChoices, Model, Place, Result, Sample, Tensor, Witness,
     ask::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
-    contract::{ExplainContext, Explainer, Loss, MapStep, Perturbation, Start, Stop},
-    data::ChannelOrder,
-    data::{Facts, Value, facts, safe_id},
+    contract::{ExplainContext, Explainer, Loss, Perturbation, Start, Stop},
+    data::{Facts, facts, safe_id},
     registry::{BuildContext, Built, Parameters, Parts, Plugin},
     seed_of,
     text::Spec,
@@ -16,7 +14,10 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{aimed::check_roles, finish::specs};
+use super::{
+    aimed::check_roles,
+    finish::{Draft, Finish, model_channels, no_map, specs},
+};
 use crate::{Preset, perturbations::Lots};
 
 /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
@@ -127,8 +128,11 @@ impl Plugin<dyn Explainer> for Fame {
         let loss = parts.build::<dyn Loss>("loss", &loss, &with);
         let perturbation = parts.build::<dyn Perturbation>("perturbation", &perturbation, &with);
         let finish = |(name, specs): (String, Vec<Spec>)| {
-            let field = if name.is_empty() { "map".to_owned() } else { format!("maps.{name}") };
-            Finish { steps: parts.build_all(&field, &specs, &with), name }
+            if name.is_empty() {
+                Finish::build(parts, &specs, &with)
+            } else {
+                Finish::build_named(parts, name, &specs, &with)
+            }
         };
         let finishes = finishes.into_iter().map(finish).collect();
         let (loss, perturbation) = (loss?, perturbation?);
@@ -152,12 +156,6 @@ fn usual_map(preset: Preset) -> Vec<Spec> {
             "MinMaxNormalize()",
         ]),
     }
-}
-
-/// One way to finish a map.
-struct Finish {
-    name: String,
-    steps: Vec<Built<dyn MapStep>>,
 }
 
 /// FAME with all its parts built.
@@ -244,10 +242,10 @@ impl Running {
             .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         let begin = |about: AimedRow| {
             let picture = sample
-                .picture(&about.role)
-                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.role)))?;
+                .picture(&about.id.role)
+                .ok_or_else(|| Error::bug(format!("role `{}` vanished.", about.id.role)))?;
             let pixels = convention.pixels(&picture.pixels)?;
-            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
+            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name()));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
             let row = Row {
@@ -268,58 +266,24 @@ impl Running {
         row: WalkedRow,
         into: &mut Explanation,
     ) -> Result<()> {
-        let name = &aimed.name;
         let field = row.walk.field()?;
         if let Some(why) = unmoved(&row, &field) {
-            into.warnings.push(format!("{name} has no map: {why}"));
+            no_map(&aimed.id, &why, into);
             return Ok(());
         }
-        let mut about = row.target.facts.clone();
-        about.append(&mut row.walk.facts()?);
-        about.append(&mut facts([
-            ("loss_before", row.first_loss.into()),
-            ("loss_after", row.last_loss.into()),
-            ("steps", row.steps.into()),
+        let (before, after, steps) = (row.first_loss, row.last_loss, row.steps);
+        let draft = Draft {
+            shown: model_channels(field.clone(), model.manifest.input.order),
+            note: format!("loss {before:.4} → {after:.4} in {steps} steps"),
+            ..Draft::of_row(aimed, field)
+        };
+        let draft = draft.with_facts(row.walk.facts()?).with_facts(facts([
+            ("loss_before", before.into()),
+            ("loss_after", after.into()),
+            ("steps", steps.into()),
             ("stop", row.stop.to_string().into()),
         ]));
-        let walked =
-            format!("loss {:.4} → {:.4} in {} steps", row.first_loss, row.last_loss, row.steps);
-        for finish in &self.finishes {
-            let mut map = AttributionMap {
-                values: field.clone(),
-                channels: channel_names(model.manifest.input.order),
-            };
-            for step in &finish.steps {
-                map = step
-                    .plugin
-                    .apply(map)
-                    .map_err(|e| e.at(format!("{name}: map step {}", step.name)))?;
-            }
-            let mut facts = about.clone();
-            facts.insert(
-                "map_steps".into(),
-                Value::List(finish.steps.iter().map(Built::record).collect()),
-            );
-            let name = if finish.name.is_empty() {
-                name.clone()
-            } else {
-                format!("{name}_{}", finish.name)
-            };
-            let finished = flat(map.values)?;
-            if into.maps.len() < 2 {
-                let comma = if into.summary.is_empty() { "" } else { ", " };
-                into.summary += &format!("{comma}{name} {walked}");
-            }
-            into.maps.push(NamedMap {
-                name,
-                role: aimed.role.clone(),
-                raw: field.clone(),
-                finished,
-                frame: row.target.frame,
-                facts,
-            });
-        }
-        Ok(())
+        self.finishes.iter().try_for_each(|finish| finish.finish(draft.clone(), into))
     }
 }
 
@@ -331,14 +295,14 @@ fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<
     };
     if !into.iter().any(|w| w.input == row.began.input) {
         // A walk that begins beside the picture is known by its map's name.
-        let taken = into.iter().any(|w| w.name == about.role);
+        let taken = into.iter().any(|w| w.name == about.id.role);
         into.push(seen(
-            if taken { format!("{} at the start", about.name) } else { about.role.clone() },
+            if taken { format!("{} at the start", about.name()) } else { about.id.role.clone() },
             &row.began,
         ));
     }
     if row.steps > 0 {
-        into.push(seen(format!("{} after the walk", about.name), &row.ended));
+        into.push(seen(format!("{} after the walk", about.name()), &row.ended));
     }
 }
 
@@ -362,21 +326,4 @@ fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
             row.stop, row.first_loss
         ),
     })
-}
-
-pub(super) fn channel_names(order: ChannelOrder) -> Vec<String> {
-    let names: &[&str] = match order {
-        ChannelOrder::Rgb => &["R", "G", "B"],
-        ChannelOrder::Bgr => &["B", "G", "R"],
-        ChannelOrder::Gray => &["Y"],
-    };
-    names.iter().map(|n| (*n).to_owned()).collect()
-}
-
-/// `[1, H, W]` becomes `[H, W]`; several channels stay.
-pub(super) fn flat(values: Tensor) -> Result<Tensor> {
-    match values.shape() {
-        &[1, h, w] => values.reshaped([h, w]),
-        _ => Ok(values),
-    }
 }

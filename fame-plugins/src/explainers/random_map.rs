@@ -1,9 +1,9 @@
 //! `RandomMap`: noise, the floor of every table.
 
 use fame_core::{
-    Error, Explanation, Model, Random, Result, Sample, Tensor,
+    Claim, Error, Explanation, MapId, Model, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
-    data::{Facts, facts},
+    data::facts,
     registry::{BuildContext, Parts, Plugin},
     seed_of,
     text::Spec,
@@ -83,11 +83,9 @@ impl Running {
             let noise =
                 (0..picture.height() * picture.width()).map(|_| random.uniform() as f32).collect();
             let raw = Tensor::new([1, picture.height(), picture.width()], noise)?;
-            let facts: Facts = facts([("loss", "none: noise".into())]);
-            self.finish.finish(
-                Draft { name: role.clone(), role, raw, shown: None, frame: None, facts },
-                &mut explanation,
-            )?;
+            let id = MapId::new(role).alone(sample.pictures.len() == 1).claiming(Claim::Neither);
+            let facts = facts([("loss", "none: noise".into())]);
+            self.finish.finish(Draft::new(id, raw).with_facts(facts), &mut explanation)?;
         }
         Ok(explanation)
     }

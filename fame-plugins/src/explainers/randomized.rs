@@ -134,7 +134,10 @@ impl Explainer for Running {
 fn add(whole: &mut Explanation, one: Explanation, stage: &str) {
     whole.warnings.extend(one.warnings.into_iter().map(|w| format!("{stage}: {w}")));
     whole.maps.extend(one.maps.into_iter().map(|mut map| {
-        map.name = format!("{}_{stage}", map.name);
+        map.id.stage = Some(match map.id.stage {
+            Some(inner) => format!("{inner}_{stage}"),
+            None => stage.to_owned(),
+        });
         map.facts.insert("stage".into(), stage.into());
         map
     }));

@@ -1,7 +1,7 @@
 //! Cosine similarity and its derivative: what `Similarity` and `Dissimilarity` share.
 
 use fame_core::{
-    Error, Result, Target, TargetRequest, Tensor,
+    Claim, Error, Result, Subject, Target, TargetRequest, Tensor,
     contract::{Evaluation, per_row},
 };
 use schemars::JsonSchema;
@@ -29,13 +29,13 @@ impl Norms {
     }
 }
 
-/// Declares a loss that is a function of the cosine s: what its targets are called, its value, and
+/// Declares a loss that is a function of the cosine s: what descending it claims, its value, and
 /// the value's slope with respect to s.
 macro_rules! cosine {
     (
         $(#[$doc:meta])*
         $name:ident
-        target: $target:literal,
+        claim: $claim:ident,
         value: $value:expr,
         slope: $slope:expr,
         summary: $summary:literal,
@@ -89,7 +89,7 @@ macro_rules! cosine {
                 &self,
                 about: &fame_core::TargetRequest<'_>,
             ) -> fame_core::Result<Vec<fame_core::Target>> {
-                $crate::losses::cosine::reference_target(about, $target)
+                $crate::losses::cosine::reference_target(about, fame_core::Claim::$claim)
             }
 
             fn evaluate(
@@ -126,9 +126,9 @@ fn length(v: &[f32]) -> f64 {
     v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The frozen reference as the only target. `name` says what the map shows: what makes the two
-/// match (`similar`), or what tells them apart (`dissimilar`).
-pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<Vec<Target>> {
+/// The frozen reference as the only target. Descending the loss shows what makes the two match
+/// ([`Claim::For`]), or what tells them apart ([`Claim::Against`]).
+pub(super) fn reference_target(about: &TargetRequest<'_>, claim: Claim) -> Result<Vec<Target>> {
     let [reference] = about.reference else {
         return Err(Error::new(
             "fame::loss::one_layer",
@@ -149,9 +149,11 @@ pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<
     let facts =
         fame_core::data::facts([("reference_role", other.into()), ("similarity_before", s.into())]);
     Ok(vec![Target {
-        name: name.to_owned(),
+        subject: Subject::Match,
+        claim,
         values: reference.data().to_vec(),
         frame: None,
+        annotations: Vec::new(),
         facts,
     }])
 }

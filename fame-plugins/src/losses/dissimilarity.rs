@@ -7,7 +7,7 @@ cosine! {
     /// which stays frozen: moving what keeps the two apart (the paper's e−, Eq. 6, L− = 1 − s).
     /// Value in 0..=2.
     Dissimilarity
-    target: "dissimilar",
+    claim: Against,
     value: |s| 1.0 - s,
     slope: -1.0,
     summary: "1 − s, descended: which pixels keep the pair from matching better (e−)",

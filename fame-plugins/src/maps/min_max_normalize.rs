@@ -53,8 +53,7 @@ impl MapStep for MinMaxNormalize {
             .iter()
             .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
         if !map.values.is_finite() || min >= max {
-            return Err(Error::new(
-                "fame::map::empty",
+            return Err(Error::empty_map(
                 "the map is the same everywhere or not finite, so there is nothing to stretch.",
             ));
         }

@@ -3,13 +3,11 @@
 
 use fame_core::{
     Explanation, LayerChoices, NamedMap, Result, Sample,
-    ask::Aim,
+    ask::{Aim, Answer, Question},
     contract::{ExplainContext, Loss},
     registry::{BuildContext, Built, Parts},
     text::Spec,
 };
-
-use crate::explainers::black_box::{Answer, Question};
 
 /// A loss at layers, and what of it is read.
 pub(super) struct Asking {
@@ -45,14 +43,11 @@ impl Asking {
     ) -> Result<()> {
         let aim = Aim::new(with.model, &self.layer, self.loss.plugin.as_ref())?;
         for map in explanation.maps.iter().filter(|m| wanted(m)) {
-            let rows = aim.rows(sample, Some(std::slice::from_ref(&map.role)))?;
-            // A loss with several targets (cells) is about the map of the same name, if there is
-            // one.
-            let Some(row) = rows.iter().find(|r| r.name == map.name).or_else(|| rows.first())
-            else {
-                continue;
-            };
-            let question = Question::new(&aim, sample, &row.role, &row.target, self.answer)?;
+            let rows = aim.rows(sample, Some(std::slice::from_ref(&map.id.role)))?;
+            // A loss with several targets (cells) asks about the map's own, if it is among them.
+            let own = rows.iter().find(|r| r.id.subject == map.id.subject);
+            let Some(row) = own.or_else(|| rows.first()) else { continue };
+            let question = Question::new(&aim, sample, row, self.answer)?;
             about(map, &question)?;
         }
         Ok(())

@@ -2,7 +2,8 @@
 //! down.
 
 use fame_core::{
-    Better, Explanation, LayerChoices, Result, Sample, Table,
+    Better, Explanation, LayerChoices, Parameter, Result, Sample, Table,
+    ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
     registry::{BuildContext, Parameters, Parts, Plugin},
     text::Spec,
@@ -11,12 +12,12 @@ use fame_core::{
 use super::{
     area,
     asking::Asking,
+    at_percent,
     fill::{Filling, replace},
     masks::{Masks, ranked, top},
     measured, plane,
 };
 use crate::ask::{usual_layer, usual_loss};
-use crate::explainers::black_box::Answer;
 
 fame_core::parameters! {
     /// RISE's deletion and insertion for one picture. `deletion` and `insertion` are the network's
@@ -108,7 +109,7 @@ impl Metric for Running {
                     insert_from.picture(&question.pixels, convention)?,
                 );
                 let count = percents.len();
-                let answers = question.ask_silently(2 * count + 1, |i, copy| {
+                let answers = question.ask_all(2 * count + 1, |i, copy| {
                     if i == 2 * count {
                         (0..copy.rows()).for_each(|c| {
                             copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v)
@@ -130,10 +131,10 @@ impl Metric for Running {
                         .collect()
                 };
                 for (name, points) in [("deletion", curve(0)), ("insertion", curve(count))] {
-                    all.push(measured(map, &format!("{name}_auc"), String::new(), area(&points)));
+                    all.push(measured(map, &format!("{name}_auc"), Parameter::None, area(&points)));
                     if curves {
                         all.extend(
-                            points.iter().map(|(p, a)| measured(map, name, format!("P={p}"), *a)),
+                            points.iter().map(|(p, a)| measured(map, name, at_percent(*p), *a)),
                         );
                     }
                 }
@@ -143,14 +144,14 @@ impl Metric for Running {
                     all.push(measured(
                         map,
                         "average_drop",
-                        String::new(),
+                        Parameter::None,
                         ((clean - seen) / clean).clamp(0.0, 1.0),
                     ));
                 }
                 all.push(measured(
                     map,
                     "increase",
-                    String::new(),
+                    Parameter::None,
                     f64::from(u8::from(seen > clean)),
                 ));
                 Ok(())

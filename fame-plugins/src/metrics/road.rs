@@ -3,6 +3,7 @@
 
 use fame_core::{
     Better, Explanation, LayerChoices, Random, Result, Sample, Table,
+    ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
     registry::{BuildContext, Parameters, Parts, Plugin},
     seed_of,
@@ -14,13 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     asking::Asking,
+    at_percent,
     fill::{Filling, replace},
     impute::impute,
     masks::{Masks, ranked, top},
     measured, plane,
 };
 use crate::ask::{usual_layer, usual_loss};
-use crate::explainers::black_box::Answer;
 
 /// What stands where pixels were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -132,7 +133,7 @@ impl Metric for Running {
                 let black = Filling::Black.picture(&question.pixels, &with.model.manifest.input)?;
                 // The noise belongs to the item and the job, not to the map: methods meet the same
                 // noise.
-                let seed = seed_of(with.seed, &format!("{}/{}/road", sample.id, map.role));
+                let seed = seed_of(with.seed, &format!("{}/{}/road", sample.id, map.id.role));
                 let altered = |(n, (order, percent)): (usize, &(Order, f64))| {
                     let by = if *order == Order::MoRF { &values } else { &lowest };
                     let away = top(by, &ranked(by), *percent, *masks);
@@ -148,7 +149,7 @@ impl Metric for Running {
                     }
                 };
                 let pictures: Vec<_> = jobs.par_iter().enumerate().map(altered).collect();
-                let answers = question.ask_silently(pictures.len() + 1, |i, copy| {
+                let answers = question.ask_all(pictures.len() + 1, |i, copy| {
                     if let Some(picture) = i.checked_sub(1).and_then(|i| pictures.get(i)) {
                         *copy = picture.clone();
                     }
@@ -156,7 +157,7 @@ impl Metric for Running {
                 let drop = |n: usize| f64::from(answers[0]) - f64::from(answers[n + 1]);
                 for (n, (order, percent)) in jobs.iter().enumerate() {
                     let name = if *order == Order::MoRF { "morf_drop" } else { "lerf_drop" };
-                    all.push(measured(map, name, format!("P={percent}"), drop(n)));
+                    all.push(measured(map, name, at_percent(*percent), drop(n)));
                 }
                 if orders.len() == 2 && orders[0] != orders[1] {
                     for (n, percent) in percents.iter().enumerate() {
@@ -169,7 +170,7 @@ impl Metric for Running {
                         all.push(measured(
                             map,
                             "combined",
-                            format!("P={percent}"),
+                            at_percent(*percent),
                             (morf - lerf) / 2.0,
                         ));
                     }

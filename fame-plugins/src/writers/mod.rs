@@ -39,10 +39,11 @@ fn maps<'a>(item: &FinishedItem<'a>) -> impl Iterator<Item = (&'a str, &'a Named
 
 /// The prepared picture that `map` scores.
 fn picture_of<'a>(sample: &'a Sample, map: &NamedMap) -> Result<&'a fame_core::Picture> {
-    sample.picture(&map.role).ok_or_else(|| {
+    sample.picture(&map.id.role).ok_or_else(|| {
         Error::bug(format!(
             "map `{}` is about `{}`, but the sample has no such picture.",
-            map.name, map.role
+            map.name(),
+            map.id.role
         ))
     })
 }
@@ -73,9 +74,8 @@ mod testing {
     use std::path::Path;
 
     use fame_core::{
-        Explanation, NamedMap, Sample, Tensor,
+        Explanation, MapId, NamedMap, Sample, Subject, Tensor,
         contract::{FinishedItem, Writer},
-        data::Facts,
         registry::{BuildContext, Registry},
         text::{Problem, Spec},
     };
@@ -90,22 +90,21 @@ mod testing {
             .map(|b| b.plugin)
     }
 
-    /// A map of `role` with these finished values; its raw field is their negative with a channel
-    /// axis.
-    pub(super) fn map(name: &str, role: &str, finished: Tensor) -> NamedMap {
+    /// A map with these finished values; its raw field is their negative with a channel axis.
+    pub(super) fn map_of(id: MapId, finished: Tensor) -> NamedMap {
         let mut shape = finished.shape().to_vec();
         if shape.len() == 2 {
             shape.insert(0, 1);
         }
         let raw = Tensor::new(shape, finished.data().iter().map(|v| -v).collect()).unwrap();
-        NamedMap {
-            name: name.into(),
-            role: role.into(),
-            raw,
-            finished,
-            frame: None,
-            facts: Facts::new(),
-        }
+        NamedMap::new(id, raw, finished)
+    }
+
+    /// The map of `role` about what `name` says, or about the whole when that is the role.
+    pub(super) fn map(name: &str, role: &str, finished: Tensor) -> NamedMap {
+        let id = MapId::new(role).alone(true);
+        let named = Subject::Named(name.to_owned());
+        map_of(if name == role { id } else { id.about(named) }, finished)
     }
 
     /// A sample of gray h×w pictures (0.5 everywhere), one for each role.

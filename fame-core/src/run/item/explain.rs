@@ -120,7 +120,7 @@ fn require_content(mut explanation: Explanation) -> Result<Explanation> {
         let constant = values.iter().all(|v| *v == values[0]);
         if values.is_empty() || constant || !map.finished.is_finite() {
             let what = if map.finished.is_finite() { "the same everywhere" } else { "not finite" };
-            return Err(Error::new("fame::map::empty", format!("map `{}` is {what}.", map.name)));
+            return Err(Error::empty_map(format!("map `{}` is {what}.", map.name())));
         }
     }
     Ok(explanation)

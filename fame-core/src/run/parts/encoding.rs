@@ -13,15 +13,18 @@
 //! Ours alone and binary, because a restored explanation must give the same bytes again: JSON would
 //! round its numbers and forget a NaN.
 
-use super::Part;
+use super::{
+    super::record::{parameter_of, parameter_value},
+    Part,
+};
 use crate::{
-    Explanation, Frame, NamedMap, Tensor,
+    Annotation, Claim, Explanation, Frame, MapId, NamedMap, Subject, Tensor,
     contract::Measurement,
     data::{Facts, Value, facts},
 };
 
 /// The first bytes of every part: the format and its version.
-const MAGIC: &[u8; 8] = b"FAMEPRT1";
+const MAGIC: &[u8; 8] = b"FAMEPRT2";
 
 /// Head and tensors: the head is one [`Value`], the tensors follow in the order of the maps, raw
 /// before finished.
@@ -29,11 +32,11 @@ pub(super) fn encode(part: &Part) -> Vec<u8> {
     let map = |m: &NamedMap| {
         let frame = m.frame.map(|f| vec![f.top, f.left, f.bottom, f.right]);
         Value::Map(facts([
-            ("name", m.name.as_str().into()),
-            ("role", m.role.as_str().into()),
+            ("id", id_value(&m.id)),
             ("raw", m.raw.shape().to_vec().into()),
             ("finished", m.finished.shape().to_vec().into()),
             ("frame", frame.into()),
+            ("annotations", Value::List(m.annotations.iter().map(annotation_value).collect())),
             ("facts", Value::Map(m.facts.clone())),
         ]))
     };
@@ -41,7 +44,7 @@ pub(super) fn encode(part: &Part) -> Vec<u8> {
         vec![
             Value::from(m.map.as_str()),
             m.name.as_str().into(),
-            m.parameter.as_str().into(),
+            parameter_value(&m.parameter),
             m.value.into(),
         ]
         .into()
@@ -105,21 +108,24 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Part> {
         let (raw, finished) =
             (floats(sizes(&map, "raw")?, &mut rest)?, floats(sizes(&map, "finished")?, &mut rest)?);
         maps.push(NamedMap {
-            name: text(&map, "name")?,
-            role: text(&map, "role")?,
+            id: id_of(map.get("id")?)?,
             raw,
             finished,
             frame,
+            annotations: list(&map, "annotations")?
+                .iter()
+                .map(annotation_of)
+                .collect::<Option<_>>()?,
             facts: known(&map, "facts")?,
         });
     }
     let measurement = |v: &Value| match v {
         Value::List(cells) => match &cells[..] {
-            [Value::Text(map), Value::Text(name), Value::Text(parameter), Value::Number(value)] => {
+            [Value::Text(map), Value::Text(name), parameter, Value::Number(value)] => {
                 Some(Measurement {
                     map: map.clone(),
                     name: name.clone(),
-                    parameter: parameter.clone(),
+                    parameter: parameter_of(parameter)?,
                     value: *value,
                 })
             }
@@ -145,6 +151,81 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Part> {
     let part =
         Part { key: text(&head, "key")?, explanation, measured: measured.collect::<Option<_>>()? };
     rest.is_empty().then_some(part)
+}
+
+/// A map's identity, field by field.
+fn id_value(id: &MapId) -> Value {
+    let subject = match &id.subject {
+        Subject::Whole => vec!["whole".into()],
+        Subject::Match => vec!["match".into()],
+        Subject::Class(class) => vec!["class".into(), (*class).into()],
+        Subject::Cell(row, column) => vec!["cell".into(), (*row).into(), (*column).into()],
+        Subject::Named(name) => vec!["named".into(), name.as_str().into()],
+    };
+    Value::Map(facts([
+        ("role", id.role.as_str().into()),
+        ("alone", id.alone.into()),
+        ("subject", Value::List(subject)),
+        ("claim", id.claim.word().into()),
+        ("finish", id.finish.clone().into()),
+        ("stage", id.stage.clone().into()),
+    ]))
+}
+
+/// What [`id_value`] made.
+fn id_of(value: &Value) -> Option<MapId> {
+    let text = |name: &str| match value.get(name)? {
+        Value::Null => Some(None),
+        Value::Text(text) => Some(Some(text.clone())),
+        _ => None,
+    };
+    let Value::List(subject) = value.get("subject")? else { return None };
+    let index = |v: &Value| match v {
+        Value::Integer(i) => usize::try_from(*i).ok(),
+        _ => None,
+    };
+    let (kind, rest) = subject.split_first()?;
+    let subject = match (kind.as_str()?, rest) {
+        ("whole", []) => Subject::Whole,
+        ("match", []) => Subject::Match,
+        ("class", [class]) => Subject::Class(index(class)?),
+        ("cell", [row, column]) => Subject::Cell(index(row)?, index(column)?),
+        ("named", [name]) => Subject::Named(name.as_str()?.to_owned()),
+        _ => return None,
+    };
+    let claim = text("claim")??;
+    let claims = [Claim::For, Claim::Against, Claim::Both, Claim::Neither];
+    Some(MapId {
+        role: text("role")??,
+        alone: *value.get("alone")? == Value::Bool(true),
+        subject,
+        claim: claims.into_iter().find(|c| c.word() == claim)?,
+        finish: text("finish")?,
+        stage: text("stage")?,
+    })
+}
+
+/// An annotation with its points as one list of coordinates.
+fn annotation_value(annotation: &Annotation) -> Value {
+    Value::Map(facts([
+        ("name", annotation.name.as_str().into()),
+        ("label", annotation.label.clone().into()),
+        ("points", annotation.points.concat().into()),
+    ]))
+}
+
+/// What [`annotation_value`] made.
+fn annotation_of(value: &Value) -> Option<Annotation> {
+    let Value::List(numbers) = value.get("points")? else { return None };
+    let numbers: Vec<f32> =
+        numbers.iter().map(|v| v.as_f64().map(|v| v as f32)).collect::<Option<_>>()?;
+    let (points, rest) = numbers.as_chunks::<2>();
+    rest.is_empty().then_some(())?;
+    Some(Annotation {
+        name: value.get("name")?.as_str()?.to_owned(),
+        label: value.get("label")?.as_str().map(str::to_owned),
+        points: points.to_vec(),
+    })
 }
 
 /// A tensor of this shape out of the first bytes of `rest`.

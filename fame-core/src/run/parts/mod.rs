@@ -108,17 +108,21 @@ fn unseal(sealed: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use crate::{
-        Frame, NamedMap, Tensor,
+        Annotation, Claim, Frame, MapId, NamedMap, Parameter, Subject, Tensor,
         data::{Value, facts},
     };
 
     fn part() -> Part {
         let map = NamedMap {
-            name: "left".into(),
-            role: "left".into(),
+            id: MapId::new("left").about(Subject::Cell(1, 2)).finished(Some("k9".into())),
             raw: Tensor::new([1, 1, 3], vec![0.1, -0.0, f32::MIN_POSITIVE]).unwrap(),
             finished: Tensor::new([1, 3], vec![1.0, 1.0 / 3.0, 0.0]).unwrap(),
             frame: Some(Frame { top: 1, left: 2, bottom: 3, right: 4 }),
+            annotations: vec![Annotation {
+                name: "box".into(),
+                label: Some("part".into()),
+                points: vec![[0.1, -3.0], [1e-3, 7.7]],
+            }],
             // A number that JSON's usual parser gives back one bit off, one that it forgets, and
             // one that is whole.
             facts: facts([
@@ -131,13 +135,24 @@ mod tests {
         let measurement = Measurement {
             map: "left".into(),
             name: "iou".into(),
-            parameter: "at=0.5".into(),
+            parameter: Parameter::at("at", "threshold", 0.1 + 0.7),
             value: 0.1 + 0.2,
         };
+        let other = |subject, claim, stage: Option<&str>| NamedMap {
+            id: MapId { subject, claim, stage: stage.map(Into::into), ..MapId::new("image") },
+            frame: None,
+            ..map.clone()
+        };
+        let others = [
+            other(Subject::Whole, Claim::Neither, None),
+            other(Subject::Match, Claim::Against, Some("last_3")),
+            other(Subject::Class(7), Claim::Both, None),
+            other(Subject::Named("part_1".into()), Claim::For, None),
+        ];
         Part {
             key: "k".into(),
             explanation: Explanation {
-                maps: vec![map.clone(), NamedMap { frame: None, ..map }],
+                maps: [map.clone()].into_iter().chain(others).collect(),
                 summary: "two maps".into(),
                 warnings: vec!["so-so".into()],
                 facts: facts([("loss", vec!["x", "y"].into()), ("none", Value::Null)]),
@@ -156,6 +171,10 @@ mod tests {
         // A NaN is not equal to itself, so the bytes are compared.
         assert_eq!(encode(&back), encode(&part()));
         assert_eq!(back.measured, part().measured);
+        let told = |part: Part| -> Vec<(MapId, Vec<Annotation>)> {
+            part.explanation.maps.into_iter().map(|m| (m.id, m.annotations)).collect()
+        };
+        assert_eq!(told(back), told(part()));
         assert!(
             parts.read("item", "fame", "other").is_none()
                 && parts.read("item", "cam", "k").is_none()

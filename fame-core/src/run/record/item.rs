@@ -15,10 +15,14 @@ use std::path::Path;
 
 use super::super::item::Measured;
 use crate::{
-    Explanation, Sample,
+    Explanation, NamedMap, Parameter, Sample,
     contract::ItemRef,
     data::{Facts, Value, facts},
 };
+
+/// The version of the layout of `item.json`, raised whenever that changes: items of another layout
+/// are made again, because a run's tables are read out of them.
+pub(in crate::run) const LAYOUT: u32 = 2;
 
 /// The content of the `item.json` in `folder`, if it is there and whole.
 pub(super) fn read_item(folder: &Path) -> Option<Value> {
@@ -59,8 +63,14 @@ pub(in crate::run) fn item_json(
     let explained = explanations.iter().map(|(name, e)| {
         let maps = e.maps.iter().map(|m| {
             let mut about = m.facts.clone();
-            about.insert("name".into(), m.name.as_str().into());
-            about.insert("role".into(), m.role.as_str().into());
+            about.insert("name".into(), m.name().into());
+            about.insert("role".into(), m.id.role.as_str().into());
+            about.insert("claim".into(), m.id.claim.word().into());
+            let told = [("finish", &m.id.finish), ("stage", &m.id.stage)];
+            about.extend(
+                told.into_iter()
+                    .filter_map(|(name, word)| Some((name.to_owned(), word.as_deref()?.into()))),
+            );
             about.insert("map_shape".into(), m.finished.shape().to_vec().into());
             Value::Map(about)
         });
@@ -75,7 +85,7 @@ pub(in crate::run) fn item_json(
             ("map", m.map.as_str().into()),
             ("metric", metric.as_str().into()),
             ("quantity", m.name.as_str().into()),
-            ("parameter", m.parameter.as_str().into()),
+            ("parameter", parameter_value(&m.parameter)),
             ("value", m.value.into()),
         ]))
     });
@@ -92,13 +102,39 @@ pub(in crate::run) fn item_json(
     ]))
 }
 
+/// What a measurement depends on, for [`parameter_of`]: a case is its name, a point a map.
+pub(in crate::run) fn parameter_value(parameter: &Parameter) -> Value {
+    match parameter {
+        Parameter::None => Value::Null,
+        Parameter::Case(name) => name.as_str().into(),
+        Parameter::Point { axis, unit, value } => Value::Map(facts([
+            ("axis", axis.as_str().into()),
+            ("unit", unit.as_str().into()),
+            ("value", (*value).into()),
+        ])),
+    }
+}
+
+/// What [`parameter_value`] made.
+pub(in crate::run) fn parameter_of(value: &Value) -> Option<Parameter> {
+    Some(match value {
+        Value::Null => Parameter::None,
+        Value::Text(name) => Parameter::Case(name.clone()),
+        point => Parameter::at(
+            point.get("axis")?.as_str()?,
+            point.get("unit")?.as_str()?,
+            point.get("value")?.as_f64()?,
+        ),
+    })
+}
+
 /// One line for the terminal: what each explanation says of itself, or the names of its first maps.
 pub(in crate::run) fn line(explanations: &[(String, Explanation)]) -> String {
     let one = |(name, e): &(String, Explanation)| {
         if !e.summary.is_empty() {
             return format!("{name}: {}", e.summary);
         }
-        let maps: Vec<&str> = e.maps.iter().take(2).map(|m| m.name.as_str()).collect();
+        let maps: Vec<String> = e.maps.iter().take(2).map(NamedMap::name).collect();
         let more =
             if e.maps.len() > 2 { format!(", … {} maps", e.maps.len()) } else { String::new() };
         format!("{name}: {}{more}", maps.join(", "))

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::item::read_item;
+use super::item::{parameter_of, read_item};
 use crate::{
     Error, Marks, Plan, Result, Table,
     contract::MetricRow,
@@ -63,6 +63,7 @@ fn csv(rows: &[(String, MetricRow)]) -> String {
     line(&mut COLUMNS.iter().chain(&marks).map(|name| (*name).to_owned()));
     for (metric, row) in rows {
         let MetricRow { item, explainer, map, quantity, parameter, value, marks: of_row } = row;
+        let parameter = &parameter.to_string();
         let cells = [item, explainer, map, metric, quantity, parameter].map(String::clone);
         let of_row: BTreeMap<&str, &Value> = of_row.iter().collect();
         let mark = |name: &&str| of_row.get(name).map_or_else(String::new, |value| cell(value));
@@ -113,11 +114,61 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
             explainer: field("explainer"),
             map: field("map"),
             quantity: field("quantity"),
-            parameter: field("parameter"),
+            parameter: parameter_of(row.get("parameter")?)?,
             value: row.get("value").and_then(Value::as_f64)?,
             marks: marks.clone(),
         };
         Some((field("metric"), of))
     };
     rows.iter().filter_map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Mark, Parameter, Sample,
+        contract::{ItemRef, Measurement},
+        data::{facts, write_json},
+        run::{item::Measured, record::item_json},
+    };
+
+    /// The tables are made of what the records hold in fields; a fact of the same name is for
+    /// people.
+    #[test]
+    fn rows_come_back_from_fields_and_never_from_facts() {
+        let item = ItemRef { id: "item".into(), files: Vec::new(), note: String::new() };
+        let marks = Marks::default()
+            .with(&Mark::new("row"), 4usize)
+            .with(&Mark::new("fold"), "2".to_owned());
+        let sample = Sample {
+            id: "item".into(),
+            marks: marks.clone(),
+            facts: facts([("fold", "9".into()), ("row", 9usize.into())]),
+            ..Sample::default()
+        };
+        let parameters = [
+            Parameter::None,
+            Parameter::case("P=10"),
+            Parameter::at("P", "percent of the pixels", 10.0),
+        ];
+        let measured = parameters.clone().map(|parameter| Measured {
+            explainer: "cam".into(),
+            metric: "Removal".into(),
+            measurement: Measurement {
+                map: "left".into(),
+                name: "delete".into(),
+                parameter,
+                value: 0.5,
+            },
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let json = item_json(&item, "key", &sample, &[], &measured, &[]);
+        write_json(&dir.path().join("item.json"), &json).unwrap();
+        let rows = rows_of(dir.path(), "item");
+        assert!(rows.iter().all(|(metric, row)| metric == "Removal" && row.marks == marks));
+        let back: Vec<Parameter> = rows.into_iter().map(|(_, row)| row.parameter).collect();
+        assert_eq!(back, parameters);
+        assert_eq!([1, 2].map(|i| back[i].value()), [None, Some(10.0)]);
+    }
 }

@@ -1,6 +1,6 @@
 //! Why a graph, or a gradient through it, cannot be compiled, and the sentences that say so.
 
-use fame_core::{Error, Place};
+use fame_core::{Error, ErrorKind, Place};
 use tract_onnx::tract_core::internal::TractError;
 
 /// The engine that a message is about, and what it advises where it has no rule for an operator.
@@ -41,6 +41,7 @@ pub(in crate::backends) fn no_rule(node: &str, op: &str, engine: Engine) -> Erro
         format!("no gradient goes through node `{node}`: the {} backend has no rule for the operator `{op}`.", engine.name),
     )
     .with_help(engine.advice)
+    .of_kind(ErrorKind::NoGradientRule)
 }
 
 /// The error for a layer that does not depend on the place where its gradient is asked for.

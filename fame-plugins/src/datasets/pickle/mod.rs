@@ -17,6 +17,7 @@ use std::{
 };
 
 use machine::Machine;
+use serde::{Deserialize, Serialize};
 
 /// A value of a pickle, as far as lists of pictures need it.
 #[derive(Clone, Debug)]
@@ -73,7 +74,7 @@ pub(super) struct Pickle {
 }
 
 /// The bytes of a byte string in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) at: u64,
     pub(super) length: u64,

@@ -2,7 +2,7 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample, Tensor,
-    ask::{Aim, AimedRow},
+    ask::{Aim, AimedRow, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
     registry::{BuildContext, Built, Parameters, Parts, Plugin},
@@ -11,10 +11,10 @@ use fame_core::{
 
 use super::{
     super::{
-        finish::{Draft, Finish, part, plane, specs},
+        finish::{Draft, Finish, no_map, part, plane, specs},
         meter::{Meter, per_sample},
     },
-    answers::{Answer, Fill, Question, broken},
+    answers::Fill,
 };
 use crate::ask::{usual_layer, usual_loss};
 
@@ -118,7 +118,7 @@ impl Running {
             (places(input.height, window, stride), places(input.width, window, stride));
         meter.begin(rows.len() * (tops.len() * lefts.len() + 1));
         for row in rows {
-            self.row(aim, sample, row, (&tops, &lefts), meter, &mut explanation)?;
+            self.row(aim, sample, &row, (&tops, &lefts), meter, &mut explanation)?;
         }
         Ok(explanation)
     }
@@ -127,14 +127,14 @@ impl Running {
         &self,
         aim: &Aim<'_>,
         sample: &Sample,
-        row: AimedRow,
+        row: &AimedRow,
         (tops, lefts): (&[usize], &[usize]),
         meter: &mut Meter<'_>,
         into: &mut Explanation,
     ) -> Result<()> {
         let Occlusion { window, fill, answer, .. } = self.parameters;
         let input = &aim.model.manifest.input;
-        let question = Question::new(aim, sample, &row.role, &row.target, answer)?;
+        let question = Question::new(aim, sample, row, answer)?;
         let (height, width) = question.size();
         let cover = |index: usize, mut hide: Box<dyn FnMut(usize) + '_>| {
             let (top, left) = (tops[index / lefts.len()], lefts[index % lefts.len()]);
@@ -148,10 +148,10 @@ impl Running {
                 cover(index, Box::new(|pixel| plane[pixel] = value));
             }
         };
-        let clean = question.ask(1, |_, _| {}, meter)?[0];
-        let answers = question.ask(tops.len() * lefts.len(), alter, meter)?;
+        let clean = question.ask(1, |_, _| {}, |n| meter.tick(n))?[0];
+        let answers = question.ask(tops.len() * lefts.len(), alter, |n| meter.tick(n))?;
         if let Some(why) = broken(&answers) {
-            into.warnings.push(format!("{} has no map: {why}", row.name));
+            no_map(&row.id, &why, into);
             return Ok(());
         }
         let mut drops = Drops::over(height * width);
@@ -160,17 +160,12 @@ impl Running {
             cover(index, Box::new(|pixel| drops.add(pixel, drop)));
         }
         let raw = plane(&drops.means(), height, width)?;
-        let mut facts = row.target.facts.clone();
-        facts.append(&mut drops.confidence());
-        facts.append(&mut fame_core::data::facts([
-            ("value_before", clean.into()),
-            ("windows", answers.len().into()),
-        ]));
-        let shown = Some(part(&raw, 1.0)?);
-        self.finish.finish(
-            Draft { name: row.name, role: row.role, raw, shown, frame: row.target.frame, facts },
-            into,
-        )
+        let shown = part(&raw, 1.0)?;
+        let draft = Draft::of_row(row, raw)
+            .showing(shown)
+            .with_facts(drops.confidence())
+            .with_facts(facts([("value_before", clean.into()), ("windows", answers.len().into())]));
+        self.finish.finish(draft, into)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample, Tensor,
-    ask::{Aim, AimedRow},
+    ask::{Aim, AimedRow, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
     registry::{BuildContext, Built, Parameters, Parts, Plugin},
@@ -13,11 +13,11 @@ use fame_core::{
 
 use super::{
     super::{
-        finish::{Draft, Finish, plane, specs},
+        finish::{Draft, Finish, no_map, plane, specs},
         meter::{Meter, per_sample},
         random::Random,
     },
-    answers::{Answer, Fill, Question, broken},
+    answers::Fill,
 };
 use crate::ask::{usual_layer, usual_loss};
 
@@ -137,7 +137,7 @@ impl Running {
         let facts_of_all = facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]);
         let mut explanation = Explanation { facts: facts_of_all, ..Explanation::default() };
         for row in rows {
-            self.row(aim, masks, sample, row, meter, &mut explanation)?;
+            self.row(aim, masks, sample, &row, meter, &mut explanation)?;
         }
         Ok(explanation)
     }
@@ -147,13 +147,13 @@ impl Running {
         aim: &Aim<'_>,
         masks: &SoftMasks,
         sample: &Sample,
-        row: AimedRow,
+        row: &AimedRow,
         meter: &mut Meter<'_>,
         into: &mut Explanation,
     ) -> Result<()> {
         let Rise { masks: count, probability, fill, answer, .. } = self.parameters;
         let input = &aim.model.manifest.input;
-        let question = Question::new(aim, sample, &row.role, &row.target, answer)?;
+        let question = Question::new(aim, sample, row, answer)?;
         let mut mask = vec![0.0; masks.height * masks.width];
         let alter = |index: usize, copy: &mut Tensor| {
             masks.fill(index, &mut mask);
@@ -165,9 +165,9 @@ impl Running {
                     .for_each(|(x, m)| *x = behind + m * (*x - behind));
             }
         };
-        let answers = question.ask(count, alter, meter)?;
+        let answers = question.ask(count, alter, |n| meter.tick(n))?;
         if let Some(why) = broken(&answers) {
-            into.warnings.push(format!("{} has no map: {why}", row.name));
+            no_map(&row.id, &why, into);
             return Ok(());
         }
         let mut sums = Sums::over(masks.height * masks.width);
@@ -176,26 +176,14 @@ impl Running {
             sums.add(index, f64::from(*answer) / f64::from(probability), &mask);
         }
         let raw = plane(&sums.means(count), masks.height, masks.width)?;
-        let mut facts = row.target.facts.clone();
-        facts.append(&mut sums.confidence(count));
         let agreement = correlation(&sums.halves[0], &sums.halves[1]).unwrap_or(0.0);
         if agreement < AGREEMENT {
             into.warnings.push(format!(
                 "{}: the maps of the even and of the odd masks correlate by {agreement:.2} only: {count} masks are too few to trust this map.",
-                row.name
+                row.name()
             ));
         }
-        self.finish.finish(
-            Draft {
-                name: row.name,
-                role: row.role,
-                raw,
-                shown: None,
-                frame: row.target.frame,
-                facts,
-            },
-            into,
-        )
+        self.finish.finish(Draft::of_row(row, raw).with_facts(sums.confidence(count)), into)
     }
 }
 

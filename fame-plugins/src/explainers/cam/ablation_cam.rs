@@ -4,7 +4,7 @@ use fame_core::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cam, LayerMap, cam, finish::range, planes::Planes, probe::Probe};
+use super::{Cam, LayerMap, cam, normalisation::range, planes::Planes, probe::Probe};
 use crate::Preset;
 
 /// How a channel is taken away.

@@ -11,9 +11,15 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finish::{Corners, Finish, bilinear, min_max};
-use crate::ask::{usual_layer, usual_loss};
-use crate::explainers::aimed::{self, InputRow, Made, Method, Running, Scalar};
+use super::normalisation::{Normalisation, min_max};
+use crate::{
+    ask::{usual_layer, usual_loss},
+    explainers::{
+        aimed::{self, InputRow, Made, Method, Running, Scalar},
+        enlarge::{Corners, bilinear},
+        finish::{Finish, one_channel},
+    },
+};
 
 /// The two published programs that are called FullGrad. They differ in layers, normalisation and
 /// enlarging.
@@ -58,7 +64,7 @@ fame_core::parameters! {
         layer: LayerChoices = open,
         /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
         /// `PytorchGradCam` (form PytorchGradCam).
-        finish: Finish = open,
+        finish: Normalisation = open,
         /// Which pictures of a sample to explain, by role. Default: all, each against the other
         /// frozen.
         roles: Option<Vec<String>> = None,
@@ -70,8 +76,8 @@ impl Parameters for FullGrad {
 
     fn fill(typed: typed::FullGrad, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
         let finish = match typed.form {
-            FullGradForm::Idiap => Finish::MaxNorm,
-            FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
+            FullGradForm::Idiap => Normalisation::MaxNorm,
+            FullGradForm::PytorchGradCam => Normalisation::PytorchGradCam,
         };
         Some(typed.or(usual_loss(with), usual_layer(with), finish))
     }
@@ -90,7 +96,8 @@ impl Plugin<dyn Explainer> for FullGrad {
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let FullGrad { form, loss, layer, finish, roles } = self;
         let scalar = Scalar::build(&loss, layer, roles, with, parts)?;
-        Some(Box::new(Running { scalar, method: OfBiases { form, finish } }))
+        let method = OfBiases { form, normalisation: finish };
+        Some(Box::new(Running { scalar, method, finish: Finish::none() }))
     }
 }
 
@@ -99,7 +106,7 @@ fame_core::register!(Explainer: FullGrad);
 /// FullGrad with its parameters resolved.
 struct OfBiases {
     form: FullGradForm,
-    finish: Finish,
+    normalisation: Normalisation,
 }
 
 /// A bias that reaches the target.
@@ -187,14 +194,14 @@ impl OfBiases {
             ("completeness", (delta.abs() / f64::from(value.abs()).max(1e-12)).into()),
         ]);
         let raw = Tensor::new([1, height, width], map.clone())?;
-        let finished = if map.iter().any(|v| !v.is_finite()) {
+        let shown = if map.iter().any(|v| !v.is_finite()) {
             Err("a gradient is NaN or infinite.".to_owned())
-        } else if self.finish.normalise(&mut map) {
-            Ok(Tensor::new([height, width], map)?)
+        } else if self.normalisation.normalise(&mut map) {
+            Ok(one_channel(Tensor::new([1, height, width], map)?))
         } else {
             Err(format!("no pixel and no bias moves y (y = {value})."))
         };
-        Ok(Made { raw, finished, facts: about, warnings: Vec::new() })
+        Ok(Made { raw, shown, facts: about, warnings: Vec::new() })
     }
 }
 
@@ -261,7 +268,7 @@ mod tests {
         let share = Tensor::new([2, 1, 2], vec![0.0, -4.0, 1.0, 0.0]).unwrap();
         let map = |form| {
             let mut map = vec![0.0; 2];
-            OfBiases { form, finish: Finish::MaxNorm }.add(&share, &mut map, (1, 2));
+            OfBiases { form, normalisation: Normalisation::MaxNorm }.add(&share, &mut map, (1, 2));
             map
         };
         let close = |a: Vec<f32>, b: [f32; 2]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);

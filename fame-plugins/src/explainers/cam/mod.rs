@@ -15,13 +15,13 @@
 mod ablation_cam;
 mod eigen_cam;
 mod eigen_grad_cam;
-mod finish;
 mod full_grad;
 mod grad_cam;
 mod grad_cam_elementwise;
 mod grad_cam_plus_plus;
 mod hi_res_cam;
 mod layer_cam;
+mod normalisation;
 mod planes;
 mod principal;
 mod probe;
@@ -33,13 +33,13 @@ mod x_grad_cam;
 pub use ablation_cam::{Ablation, AblationCam};
 pub use eigen_cam::EigenCam;
 pub use eigen_grad_cam::EigenGradCam;
-pub use finish::Finish;
 pub use full_grad::{FullGrad, FullGradForm};
 pub use grad_cam::GradCam;
 pub use grad_cam_elementwise::GradCamElementwise;
 pub use grad_cam_plus_plus::GradCamPlusPlus;
 pub use hi_res_cam::HiResCam;
 pub use layer_cam::LayerCam;
+pub use normalisation::Normalisation;
 pub use planes::Layout;
 pub use principal::Sign;
 pub use random_cam::RandomCam;
@@ -113,7 +113,7 @@ macro_rules! cam {
                 layout: $crate::explainers::cam::Layout = $crate::explainers::cam::Layout::default(),
                 /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset
                 /// Authors).
-                finish: $crate::explainers::cam::Finish = open,
+                finish: $crate::explainers::cam::Normalisation = open,
                 /// Which pictures of a sample to explain, by role. Default: all, each against the
                 /// other frozen.
                 roles: Option<Vec<String>> = None,
@@ -128,10 +128,10 @@ macro_rules! cam {
                 with: &fame_core::registry::BuildContext<'_>,
                 _: &mut fame_core::registry::Parts,
             ) -> Option<Self> {
-                use $crate::{Preset, ask, explainers::cam::Finish};
+                use $crate::{Preset, ask, explainers::cam::Normalisation};
                 let preset = Preset::of(with);
                 let (loss, at) = (ask::usual_loss(with), ask::usual_layer(with));
-                Some(typed.or($($open(preset),)* loss, at, Finish::of(preset)))
+                Some(typed.or($($open(preset),)* loss, at, Normalisation::of(preset)))
             }
         }
 
@@ -155,14 +155,14 @@ macro_rules! cam {
                 with: &fame_core::registry::BuildContext<'_>,
                 parts: &mut fame_core::registry::Parts,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
-                use $crate::explainers::{aimed, cam::runner::OfLayers};
+                use $crate::explainers::{aimed, cam::runner::OfLayers, finish::Finish};
                 let Self { loss, loss_layer, roles, .. } = &self;
                 let (at, roles) = (loss_layer.clone(), roles.clone());
                 let scalar = aimed::Scalar::build(loss, at, roles, with, parts)?;
-                let (layer, layout, finish) =
+                let (layer, layout, normalisation) =
                     (self.layer.clone(), self.layout, self.finish);
-                let method = OfLayers { formula: self, layer, layout, finish };
-                Some(Box::new(aimed::Running { scalar, method }))
+                let method = OfLayers { formula: self, layer, layout, normalisation };
+                Some(Box::new(aimed::Running { scalar, method, finish: Finish::none() }))
             }
         }
 

@@ -1,12 +1,13 @@
 //! `ScoreCam`: channels weighted by y of the picture seen through them.
 
-use fame_core::Result;
+use fame_core::{Result, ask::softmax};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    super::enlarge::{Corners, bilinear},
     Cam, LayerMap, cam,
-    finish::{Corners, bilinear, min_max},
+    normalisation::min_max,
     planes::Planes,
     probe::Probe,
 };
@@ -56,10 +57,7 @@ impl Cam for ScoreCam {
             mask
         };
         let scores = ask.masked(a.channels, &mask)?;
-        let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let shares: Vec<f64> = scores.iter().map(|s| f64::from(s - top).exp()).collect();
-        let total: f64 = shares.iter().sum();
-        let weights: Vec<f32> = shares.iter().map(|s| (s / total) as f32).collect();
+        let weights: Vec<f32> = softmax(&scores).into_iter().map(|w| w as f32).collect();
         Ok(a.weighted_sum(&weights).into())
     }
 }

@@ -2,7 +2,7 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample,
-    ask::Aim,
+    ask::{Aim, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::facts,
     registry::{BuildContext, Built, Parameters, Parts, Plugin},
@@ -14,12 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        black_box::{
-            Answer, Fill,
-            answers::{Question, broken},
-            patches::PatchMasks,
-        },
-        finish::{Finish, plane, specs},
+        black_box::{Fill, patches::PatchMasks},
+        finish::{Draft, Finish, no_map, plane, specs},
         meter::{Meter, per_sample},
     },
     embedding::embedding_layer,
@@ -51,7 +47,7 @@ fame_core::parameters! {
     /// Correlation-based RISE. N masks hide random square patches of one picture; c_i is the
     /// similarity of the masked picture to the other, unmasked one; S(pixel) is the correlation
     /// over i of "the pixel is visible" with c_i. `similar` is S above zero, `dissimilar` what is
-    /// below.
+    /// below; of a loss that claims the opposite, such as `Dissimilarity()`, the other way round.
     ///
     /// The same masks serve every pair and both pictures, so that maps differ by pictures only. A
     /// pixel that is always or never hidden has S = 0. Masks are kept as the corners of their
@@ -172,7 +168,7 @@ impl Running {
         let mut explanation = Explanation { facts: facts_of_all, ..Explanation::default() };
         let input = &aim.model.manifest.input;
         for row in rows {
-            let question = Question::new(aim, sample, &row.role, &row.target, Answer::Value)?;
+            let question = Question::new(aim, sample, &row, Answer::Value)?;
             let (height, width) = question.size();
             let alter = |index: usize, copy: &mut fame_core::Tensor| {
                 for channel in 0..input.channels {
@@ -181,26 +177,19 @@ impl Running {
                     masks.hidden(index, |pixel| plane[pixel] = fill);
                 }
             };
-            let scores = question.ask(parameters.masks, alter, meter)?;
+            let scores = question.ask(parameters.masks, alter, |n| meter.tick(n))?;
             if let Some(why) = broken(&scores) {
-                explanation.warnings.push(format!("{} has no map: {why}", row.name));
+                no_map(&row.id, &why, &mut explanation);
                 continue;
             }
-            let mut facts = row.target.facts.clone();
-            facts.append(&mut spread(&scores));
+            let spread = spread(&scores);
             let scores = match parameters.correlation {
                 Correlation::Rank => ranks(&scores, parameters.ties),
                 _ => scores.iter().map(|s| f64::from(*s)).collect(),
             };
             let map = plane(&correlate(masks, &scores, height * width), height, width)?;
-            // The correlation's sign says which half a pixel belongs to; the loss's own word for it
-            // would stand there twice.
-            let base = if matches!(row.target.name.as_str(), "similar" | "dissimilar") {
-                &row.role
-            } else {
-                &row.name
-            };
-            self.finish.finish_both(base, &row.role, &map, &facts, &mut explanation)?;
+            let draft = Draft::of_row(&row, map).with_facts(spread);
+            self.finish.finish_both(&draft, &mut explanation)?;
         }
         Ok(explanation)
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        finish::{Finish, plane, specs},
+        finish::{Draft, Finish, plane, specs},
         meter::{Meter, per_sample},
     },
     embedding::{
@@ -127,7 +127,8 @@ impl Running {
             let (sum, facts) = self.sum(model, &layer, sample, side, meter)?;
             let input = &model.manifest.input;
             let raw = plane(&sum, input.height, input.width)?;
-            self.finish.finish_both(&side.name, &side.role, &raw, &facts, &mut explanation)?;
+            let draft = Draft::new(side.id.clone(), raw).with_facts(facts);
+            self.finish.finish_both(&draft, &mut explanation)?;
         }
         Ok(explanation)
     }
@@ -142,7 +143,7 @@ impl Running {
         meter: &mut Meter<'_>,
     ) -> Result<(Vec<f64>, Facts)> {
         let parameters = &self.parameters;
-        let input = picture_input(model, sample, &side.role)?;
+        let input = picture_input(model, sample, &side.id.role)?;
         let dimensions = side.other.len();
         let pull = Pull::new(model, layer, &input, dimensions)?;
         let (unit_phi, length) = unit(pull.embedding())?;

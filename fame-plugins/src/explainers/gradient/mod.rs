@@ -62,8 +62,33 @@ trait Gradients: Send + Sync {
     /// Takes in the gradient at the `k`-th point.
     fn add(&self, plan: &Self::Plan, k: usize, gradient: &[f32], sums: &mut Sums);
 
-    /// The attribution of every input value, and what there is to record.
-    fn end(&self, plan: &Self::Plan, sums: &Sums, at: &At<'_>) -> (Vec<f32>, Facts);
+    /// What it comes to.
+    fn end(&self, plan: &Self::Plan, sums: &Sums, at: &At<'_>) -> Ended;
+}
+
+/// What the gradients of a row come to.
+struct Ended {
+    /// The attribution of every input value.
+    attribution: Vec<f32>,
+    /// How well attributions add up, for methods whose attributions should.
+    completeness: Option<Completeness>,
+    /// What else there is to record.
+    facts: Facts,
+}
+
+/// How far attributions miss the difference of y that they should add up to.
+#[derive(Clone, Copy)]
+struct Completeness {
+    /// Their sum less the difference.
+    delta: f64,
+    /// The same as a share of the difference's size.
+    share: f64,
+}
+
+impl From<Vec<f32>> for Ended {
+    fn from(attribution: Vec<f32>) -> Self {
+        Self { attribution, completeness: None, facts: Facts::new() }
+    }
 }
 
 /// The row that is explained.
@@ -170,13 +195,13 @@ macro_rules! by_gradient {
                 with: &fame_core::registry::BuildContext<'_>,
                 parts: &mut fame_core::registry::Parts,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
-                use $crate::explainers::{aimed, gradient::runner::AtPoints};
+                use $crate::explainers::{aimed, finish::Finish, gradient::runner::AtPoints};
                 let Self { loss, layer, map, roles, .. } = &self;
                 let (at, roles) = (layer.clone(), roles.clone());
                 let scalar = aimed::Scalar::build(loss, at, roles, with, parts);
-                let steps = parts.build_all("map", map, with);
-                let method = AtPoints { method: self, steps };
-                Some(Box::new(aimed::Running { scalar: scalar?, method }))
+                let finish = Finish::build(parts, map, with);
+                let method = AtPoints(self);
+                Some(Box::new(aimed::Running { scalar: scalar?, method, finish }))
             }
         }
 
@@ -198,12 +223,12 @@ mod testing {
         testkit::parameters("()").unwrap()
     }
 
-    /// Attribution and facts of `method` at `x`, one channel and one row high.
+    /// What `method` comes to at `x`, one channel and one row high.
     pub(super) fn run<G: Gradients>(
         method: &G,
         x: &[f32],
         f: impl Fn(&[f32]) -> (f32, Vec<f32>),
-    ) -> (Vec<f32>, Facts) {
+    ) -> Ended {
         let convention = InputConvention {
             channels: 1,
             height: 1,

@@ -123,13 +123,6 @@ pub(crate) fn measure(spec: &str, model: &Model, sample: &Sample, explanation: &
 /// detections.
 pub(crate) fn map_of(value: impl Fn(usize, usize) -> f32) -> Explanation {
     let finished = Tensor::new([32, 32], (0..1024).map(|i| value(i / 32, i % 32)).collect()).unwrap();
-    let map = fame_core::NamedMap {
-        name: "image".into(),
-        role: "image".into(),
-        raw: finished.clone(),
-        finished,
-        frame: None,
-        facts: fame_core::data::Facts::new(),
-    };
+    let map = fame_core::NamedMap::new(fame_core::MapId::new("image").alone(true), finished.clone(), finished);
     Explanation { maps: vec![map], ..Explanation::default() }
 }

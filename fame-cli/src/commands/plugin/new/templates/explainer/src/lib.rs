@@ -62,7 +62,7 @@ impl Running {
         let about = [("layers", aim.layer_facts()), ("loss", self.loss.record())];
         let mut explanation = Explanation { facts: facts(about), ..Explanation::default() };
         for row in aim.rows(sample, None)? {
-            let input = aim.input(sample, &row.role)?;
+            let input = aim.input(sample, &row.id.role)?;
             let taps = aim.taps().with_gradient(Place::Input);
             let pass = with.model.network.forward(&Tensor::stack([&input])?, &taps)?;
             let loss = aim.evaluate(pass.as_ref(), &[&row.target])?;
@@ -74,7 +74,7 @@ impl Running {
                 // A picture that says nothing gets a sentence, never a black map.
                 explanation
                     .warnings
-                    .push(format!("{} has no map: its gradient is zero or not finite.", row.name));
+                    .push(format!("{} has no map: its gradient is zero or not finite.", row.name()));
                 continue;
             }
             let [_, h, w] = with.model.manifest.input.shape();
@@ -82,12 +82,10 @@ impl Running {
             let mut found = row.target.facts.clone();
             found.insert("loss".into(), value.into());
             explanation.maps.push(NamedMap {
-                name: row.name,
-                role: row.role,
-                raw,
-                finished: Tensor::new([h, w], finished)?,
                 frame: row.target.frame,
+                annotations: row.target.annotations,
                 facts: found,
+                ..NamedMap::new(row.id, raw, Tensor::new([h, w], finished)?)
             });
         }
         Ok(explanation)

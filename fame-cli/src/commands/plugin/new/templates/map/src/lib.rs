@@ -53,7 +53,7 @@ impl MapStep for Scaffold {
         // `max_abs` of a map with a NaN is NaN, which is not above 0.
         if !(largest.is_finite() && largest > 0.0) {
             let message = "the map has no finite value but zero, so there is nothing to show.";
-            return Err(Error::new("fame::map::empty", message));
+            return Err(Error::empty_map(message));
         }
         for value in map.values.data_mut() {
             *value = value.signum() * largest * (value.abs() / largest).powf(self.gamma);

@@ -1,7 +1,7 @@
 //! `Scaffold`: how spread out a map is.
 
 use fame_core::{
-    Explanation, Result, Sample,
+    Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -47,9 +47,9 @@ impl Metric for Scaffold {
             let (entropy, pixels) = entropy(map.finished.data());
             let mut add = |name: &str, value: f64| {
                 all.push(Measurement {
-                    map: map.name.clone(),
+                    map: map.name(),
                     name: name.into(),
-                    parameter: String::new(),
+                    parameter: Parameter::None,
                     value,
                 });
             };
