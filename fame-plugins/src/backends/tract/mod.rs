@@ -27,6 +27,7 @@ mod biases;
 mod fold;
 mod gradient;
 mod import;
+mod kernels;
 mod loaded;
 mod network;
 #[cfg(test)]

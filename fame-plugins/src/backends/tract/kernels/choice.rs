@@ -1,0 +1,1 @@
+//! Which algorithm a convolution gets: the one that was measured to be fastest on this machine.

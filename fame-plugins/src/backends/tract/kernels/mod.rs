@@ -1,0 +1,32 @@
+//! Convolutions of our own, forward and backward, for activations whose channels lie side by side.
+//!
+//! ```text
+//! Geometry ── candidates ──▶ Algorithm ── weights laid out once ──▶ Convolution ── run ──▶ rows
+//!                                │
+//!          ┌─────────────────────┼───────────────────┐
+//!      winograd               direct             depthwise
+//!   forms, product      stencil, product          stencil
+//!          └───────── epilogue in every store ───────┘
+//! ```
+//!
+//! * Activations are `[row][height][width][channel]`, in `f32`. A run takes one or several rows.
+//! * Each kernel is written once, over `vector::Simd`, and compiled for AVX-512, AVX2 with FMA, and
+//!   plain code; which one runs is asked of the CPU.
+//! * Nothing is allocated in a run once its scratch memory has grown to what it needs.
+//! * `unsafe` stands in `vector` (the instructions) and `product` (the innermost loop) only.
+
+#![allow(dead_code, reason = "the engine takes them up in the next change")]
+
+mod buffer;
+mod choice;
+mod convolution;
+mod depthwise;
+mod direct;
+mod epilogue;
+mod forms;
+mod geometry;
+mod product;
+#[cfg(test)]
+mod tests;
+mod vector;
+mod winograd;
