@@ -1,6 +1,7 @@
 //! One convolution, or its transposed map, by one of the algorithms.
 
 use super::buffer::Scratch;
+use super::columns::Columns;
 use super::depthwise::Depthwise;
 use super::direct::{Channels, Direct};
 use super::epilogue::Epilogue;
@@ -15,22 +16,30 @@ pub(super) enum Algorithm {
     Direct,
     /// Channel by channel.
     Depthwise,
+    /// A product into windows, which are added up.
+    Columns,
     /// Winograd's F(2×2, 3×3), at most so many tiles at once.
     Winograd2(usize),
     /// Winograd's F(4×4, 3×3), at most so many tiles at once.
     Winograd4(usize),
 }
 
+/// Input channels below which a panel of the input gradient is mostly empty.
+const FEW: usize = 16;
+
 /// All tiles at once, of all rows.
 pub(super) const ALL: usize = usize::MAX;
 
 impl Algorithm {
     /// What can compute the convolution, the one that always can first.
-    pub(super) fn candidates(geometry: &Geometry) -> Vec<Self> {
+    pub(super) fn candidates(geometry: &Geometry, direction: Direction) -> Vec<Self> {
         if geometry.is_depthwise() {
             return vec![Self::Depthwise];
         }
         let mut candidates = vec![Self::Direct];
+        if direction == Direction::Backward && geometry.groups == 1 && geometry.inputs < FEW {
+            candidates.push(Self::Columns);
+        }
         let is_plain = geometry.stride == [1, 1] && geometry.dilation == [1, 1];
         let reaches = |pads: [usize; 2]| pads.iter().all(|&pad| pad <= 2);
         if geometry.kernel == [3, 3]
@@ -61,6 +70,7 @@ pub(super) struct Convolution {
 enum Kernel {
     Direct(Direct),
     Depthwise(Depthwise),
+    Columns(Columns),
     Winograd(Winograd),
 }
 
@@ -76,7 +86,7 @@ impl Convolution {
         algorithm: Algorithm,
         weights: &[f32],
     ) -> Self {
-        let candidates = Algorithm::candidates(&geometry);
+        let candidates = Algorithm::candidates(&geometry, direction);
         let same =
             |known: &Algorithm| std::mem::discriminant(known) == std::mem::discriminant(&algorithm);
         assert!(candidates.iter().any(same), "{algorithm:?} cannot compute {geometry:?}");
@@ -93,6 +103,7 @@ impl Convolution {
                 let at = |channel, tap| at(channel, 0, tap);
                 Kernel::Depthwise(Depthwise::new(level, stencil, geometry.inputs, taps, at))
             }
+            Algorithm::Columns => Kernel::Columns(Columns::new(level, geometry, at)),
             Algorithm::Winograd2(strip) => {
                 Kernel::Winograd(winograd(level, &geometry, direction, (Size::Two, strip), at))
             }
@@ -113,6 +124,7 @@ impl Convolution {
         match &self.kernel {
             Kernel::Direct(kernel) => kernel.bytes(),
             Kernel::Depthwise(kernel) => kernel.bytes(),
+            Kernel::Columns(kernel) => kernel.bytes(),
             Kernel::Winograd(kernel) => kernel.bytes(),
         }
     }
@@ -132,7 +144,7 @@ impl Convolution {
     /// Maps `rows` pictures of `input` to as many of `output`. `border` is what pixels outside of a
     /// picture are, one value for each channel; 0 where there is none.
     ///
-    /// Panics where a length does not fit, or a depthwise convolution is given a border.
+    /// Panics where a length does not fit, or a border is given to an algorithm that takes none.
     pub(super) fn run(
         &self,
         input: &[f32],
@@ -149,13 +161,13 @@ impl Convolution {
             Direction::Backward => [self.geometry.outputs, self.geometry.inputs],
         };
         assert!(border.is_none_or(|border| border.len() == from), "a border's length");
+        let takes_border = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
+        assert!(border.is_none() || takes_border, "{:?} pads with 0", self.algorithm);
         epilogue.check(output.len(), to);
         match &self.kernel {
             Kernel::Direct(kernel) => kernel.run(input, rows, border, output, epilogue, scratch),
-            Kernel::Depthwise(kernel) => {
-                assert!(border.is_none(), "a depthwise convolution is padded with 0");
-                kernel.run(input, rows, output, epilogue);
-            }
+            Kernel::Depthwise(kernel) => kernel.run(input, rows, output, epilogue),
+            Kernel::Columns(kernel) => kernel.run(input, rows, output, epilogue, scratch),
             Kernel::Winograd(kernel) => kernel.run(input, rows, border, output, epilogue, scratch),
         }
     }

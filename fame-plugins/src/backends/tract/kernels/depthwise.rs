@@ -5,11 +5,12 @@
 //! the vectors, and a few neighbouring output pixels share each weight that is loaded. Lines and
 //! columns in which taps fall outside of the picture leave these taps out, so nothing is copied.
 
+#![allow(unsafe_code, reason = "a check for each of the many loads would cost more than the loads")]
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
 use super::epilogue::Epilogue;
 use super::geometry::{Phase, Stencil};
-use super::vector::{Level, Simd, Task};
+use super::vector::{Level, Simd, Task, each_vector};
 
 /// A depthwise convolution, or its transposed map, ready to run.
 #[derive(Debug)]
@@ -147,23 +148,37 @@ impl Pictures<'_> {
     fn pixels<S: Simd, const N: usize>(&mut self, simd: S, taps: &[Reach], x: usize, to: usize) {
         let (stencil, channels) = (&self.map.stencil, self.map.channels);
         let step = stencil.from_step[1] * channels;
+        let to_step = stencil.to_step[1] * channels;
         let to = (to + x * stencil.to_step[1]) * channels;
-        for first in (0..channels).step_by(S::LANES) {
-            let lanes = (channels - first).min(S::LANES);
+        assert!(to + (N - 1) * to_step + channels <= self.output.len());
+        for tap in taps {
+            let from = tap.from + (x * step) as isize;
+            let end = from + ((N - 1) * step + channels) as isize;
+            assert!(from >= 0 && end as usize <= self.input.len());
+            assert!(tap.weight + channels <= self.map.weights.len());
+        }
+        let input = self.input.as_ptr().wrapping_add(x * step);
+        each_vector!(S, channels, |first, lanes| {
             let mut sums = [simd.splat(0.0); N];
             for tap in taps {
-                let weight = simd.load(&self.map.weights[tap.weight + first..][..lanes]);
-                let from = (tap.from + (x * step + first) as isize) as usize;
-                let part = &self.input[from..from + (N - 1) * step + lanes];
-                for (n, sum) in sums.iter_mut().enumerate() {
-                    *sum = simd.mul_add(simd.load(&part[n * step..][..lanes]), weight, *sum);
+                // SAFETY: all values of the tap's pixels and weights lie within their slices, as
+                // asserted above; these are `lanes` of them.
+                unsafe {
+                    let weight = self.map.weights.as_ptr().add(tap.weight + first);
+                    let weight = simd.read_lanes(weight, lanes);
+                    let from = input.wrapping_offset(tap.from).wrapping_add(first);
+                    for (n, sum) in sums.iter_mut().enumerate() {
+                        let x = simd.read_lanes(from.add(n * step), lanes);
+                        *sum = simd.mul_add(x, weight, *sum);
+                    }
                 }
             }
             for (n, sum) in sums.into_iter().enumerate() {
-                let at = to + n * stencil.to_step[1] * channels + first;
+                let at = to + n * to_step + first;
                 let sum = self.epilogue.finish(simd, sum, first, at);
-                simd.store(sum, &mut self.output[at..at + lanes]);
+                // SAFETY: the pixel lies within the output, as asserted above.
+                unsafe { simd.write_lanes(sum, self.output.as_mut_ptr().add(at), lanes) }
             }
-        }
+        });
     }
 }

@@ -35,25 +35,21 @@ pub(super) enum Direction {
 impl Geometry {
     /// Pixels of the output.
     pub(super) fn output(&self) -> [usize; 2] {
-        std::array::from_fn(|a| {
-            let reach = (self.kernel[a] - 1) * self.dilation[a] + 1;
-            (self.before[a] + self.extent[a] + self.after[a] - reach) / self.stride[a] + 1
+        let padded = self.padded();
+        std::array::from_fn(|axis| {
+            let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+            (padded[axis] - reach) / self.stride[axis] + 1
         })
     }
 
-    /// Every output pixel is made of the one input pixel of the same place.
-    pub(super) fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.pads().iter().all(|&p| p == 0)
+    /// Pixels of the input with its padding, some of which no window may reach.
+    pub(super) fn padded(&self) -> [usize; 2] {
+        std::array::from_fn(|axis| self.before[axis] + self.extent[axis] + self.after[axis])
     }
 
     /// Every channel is convolved with one kernel of its own.
     pub(super) fn is_depthwise(&self) -> bool {
         self.groups == self.inputs && self.inputs == self.outputs
-    }
-
-    /// All four paddings.
-    fn pads(&self) -> [usize; 4] {
-        [self.before[0], self.before[1], self.after[0], self.after[1]]
     }
 
     /// Multiplications and additions of a direct computation of one row, without those with padding

@@ -13,12 +13,14 @@
 //! * Each kernel is written once, over `vector::Simd`, and compiled for AVX-512, AVX2 with FMA, and
 //!   plain code; which one runs is asked of the CPU.
 //! * Nothing is allocated in a run once its scratch memory has grown to what it needs.
-//! * `unsafe` stands in `vector` (the instructions) and `product` (the innermost loop) only.
+//! * `unsafe` stands in `vector` (the instructions) and in the innermost loops of `product`, `tiles`
+//!   and `depthwise` only.
 
 #![allow(dead_code, reason = "the engine takes them up in the next change")]
 
 mod buffer;
 mod choice;
+mod columns;
 mod convolution;
 mod depthwise;
 mod direct;
@@ -28,5 +30,6 @@ mod geometry;
 mod product;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod vector;
 mod winograd;

@@ -10,7 +10,7 @@
 
 use super::buffer::Buffer;
 use super::epilogue::Epilogue;
-use super::vector::{Level, Simd, Task};
+use super::vector::{Level, Simd, Task, each_vector};
 
 /// Weights `[depth][columns]` in panels: `[columns / panel][depth][panel]`, the last one filled up
 /// with zeros.
@@ -176,12 +176,13 @@ impl Product<'_> {
     #[inline(always)]
     fn finish<S: Simd>(&mut self, simd: S, sums: &[f32], first: usize, width: usize, at: usize) {
         for (row, sums) in sums.chunks_exact(2 * S::LANES).enumerate() {
-            for column in (0..width).step_by(S::LANES) {
+            each_vector!(S, width, |column, lanes| {
                 let at = at + row * self.lines.to_stride + column;
                 let channel = self.channel + first + column;
-                let v = self.epilogue.finish(simd, simd.load(&sums[column..]), channel, at);
-                simd.store(v, &mut self.to[at..at + (width - column).min(S::LANES)]);
-            }
+                let v =
+                    self.epilogue.finish(simd, simd.load(&sums[column..][..S::LANES]), channel, at);
+                simd.store(v, &mut self.to[at..at + lanes]);
+            });
         }
     }
 }

@@ -17,7 +17,7 @@ const WINOGRAD4_TOLERANCE: f64 = 2e-5;
 
 fn tolerance(algorithm: Algorithm) -> f64 {
     match algorithm {
-        Algorithm::Direct | Algorithm::Depthwise => SUM_TOLERANCE,
+        Algorithm::Direct | Algorithm::Depthwise | Algorithm::Columns => SUM_TOLERANCE,
         Algorithm::Winograd2(_) => WINOGRAD2_TOLERANCE,
         Algorithm::Winograd4(_) => WINOGRAD4_TOLERANCE,
     }
@@ -120,7 +120,7 @@ fn check_all(geometry: Geometry) {
     let mut scratch = Scratch::default();
     for direction in [Direction::Forward, Direction::Backward] {
         for rows in [1, 3] {
-            for algorithm in Algorithm::candidates(&geometry) {
+            for algorithm in Algorithm::candidates(&geometry, direction) {
                 for level in Level::available() {
                     let map = Convolution::new(level, geometry, direction, algorithm, &weights);
                     let [from, to] = map.lens().map(|len| len * rows);
@@ -229,7 +229,7 @@ fn a_border_stands_for_the_pixels_outside() {
     for geometry in [square(18, 20, 9, 3, 1), square(18, 20, 9, 5, 2)] {
         let weights = noise(18 * 20 * geometry.kernel[0] * geometry.kernel[1], 1);
         let border = noise(18, 5);
-        for algorithm in Algorithm::candidates(&geometry) {
+        for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
             for level in Level::available() {
                 let map =
                     Convolution::new(level, geometry, Direction::Forward, algorithm, &weights);
@@ -279,7 +279,7 @@ fn epilogues_do_what_they_say_in_every_kernel() {
     for geometry in [square(channels, channels, extent, 3, 1), depthwise] {
         let weights = noise(channels * channels / geometry.groups * 9, 1);
         let (slopes, bias) = (noise(channels, 3), noise(channels, 4));
-        for algorithm in Algorithm::candidates(&geometry) {
+        for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
             for level in Level::available() {
                 let map =
                     Convolution::new(level, geometry, Direction::Forward, algorithm, &weights);
@@ -313,6 +313,23 @@ fn epilogues_do_what_they_say_in_every_kernel() {
 }
 
 #[test]
+fn the_few_channels_way_finishes_too() {
+    let geometry = square(3, 20, 11, 5, 2);
+    let weights = noise(20 * 3 * 25, 1);
+    for level in Level::available() {
+        let map =
+            Convolution::new(level, geometry, Direction::Backward, Algorithm::Columns, &weights);
+        let [from, to] = map.lens();
+        let (input, of) = (noise(from, 2), noise(to, 6));
+        let epilogue = Epilogue { then: Then::ReluMask(&of), ..Epilogue::default() };
+        let mut got = vec![f32::NAN; to];
+        map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
+        let sums = reference(&geometry, Direction::Backward, 1, &weights, &input, None, to);
+        assert_close(&got, &finished(&epilogue, &sums, 3), SUM_TOLERANCE, level.name());
+    }
+}
+
+#[test]
 fn not_a_number_passes_through_activations() {
     let geometry = square(4, 4, 3, 1, 1);
     for level in Level::available() {
@@ -334,7 +351,7 @@ fn not_a_number_passes_through_activations() {
 fn rows_of_a_batch_do_not_influence_one_another() {
     let geometry = square(24, 40, 7, 3, 1);
     let weights = noise(24 * 40 * 9, 1);
-    for algorithm in Algorithm::candidates(&geometry) {
+    for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
         let map =
             Convolution::new(Level::best(), geometry, Direction::Forward, algorithm, &weights);
         let [from, to] = map.lens();
@@ -348,5 +365,7 @@ fn rows_of_a_batch_do_not_influence_one_another() {
             assert_eq!(alone, together, "{algorithm:?}");
         }
     }
-    assert!(Algorithm::candidates(&geometry).contains(&Algorithm::Winograd4(ALL)));
+    assert!(
+        Algorithm::candidates(&geometry, Direction::Forward).contains(&Algorithm::Winograd4(ALL))
+    );
 }

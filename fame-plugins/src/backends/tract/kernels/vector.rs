@@ -52,35 +52,61 @@ pub(super) trait Simd: Copy {
     /// # Safety
     /// `n` values from `to` on can be written.
     unsafe fn write_some(self, v: Self::V, to: *mut f32, n: usize);
+    /// Reads `lanes ≤ LANES` values; the other lanes are 0.
+    ///
+    /// # Safety
+    /// `lanes` values from `from` on can be read.
+    #[inline(always)]
+    unsafe fn read_lanes(self, from: *const f32, lanes: usize) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe { if lanes == Self::LANES { self.read(from) } else { self.read_some(from, lanes) } }
+    }
+    /// Writes the first `lanes ≤ LANES` values.
+    ///
+    /// # Safety
+    /// `lanes` values from `to` on can be written.
+    #[inline(always)]
+    unsafe fn write_lanes(self, v: Self::V, to: *mut f32, lanes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if lanes == Self::LANES { self.write(v, to) } else { self.write_some(v, to, lanes) }
+        }
+    }
     /// Asks for the cache line at `at`, which may lie outside of any allocation.
     fn prefetch(self, at: *const f32);
 
     /// The first values of `from`; lanes for which there are none are 0.
     #[inline(always)]
     fn load(self, from: &[f32]) -> Self::V {
-        // SAFETY: both reads stay within the slice.
-        unsafe {
-            if from.len() >= Self::LANES {
-                self.read(from.as_ptr())
-            } else {
-                self.read_some(from.as_ptr(), from.len())
-            }
-        }
+        // SAFETY: it stays within the slice.
+        unsafe { self.read_lanes(from.as_ptr(), from.len().min(Self::LANES)) }
     }
 
     /// Writes as many lanes as `to` has room for.
     #[inline(always)]
     fn store(self, v: Self::V, to: &mut [f32]) {
-        // SAFETY: both writes stay within the slice.
-        unsafe {
-            if to.len() >= Self::LANES {
-                self.write(v, to.as_mut_ptr());
-            } else {
-                self.write_some(v, to.as_mut_ptr(), to.len());
-            }
-        }
+        // SAFETY: it stays within the slice.
+        unsafe { self.write_lanes(v, to.as_mut_ptr(), to.len().min(Self::LANES)) }
     }
 }
+
+/// Does `body` for each vector of `count` values: with the index of its first value, and how many
+/// there are. A macro, so that this number is a constant where a vector is whole, and loads and
+/// stores ask nothing.
+macro_rules! each_vector {
+    ($simd:ty, $count:expr, |$first:ident, $lanes:ident| $body:block) => {{
+        let whole = $count - $count % <$simd>::LANES;
+        for $first in (0..whole).step_by(<$simd>::LANES) {
+            let $lanes = <$simd>::LANES;
+            $body
+        }
+        if whole < $count {
+            let ($first, $lanes) = (whole, $count - whole);
+            $body
+        }
+    }};
+}
+pub(super) use each_vector;
 
 /// What a [`Level`] can run: a kernel with its arguments.
 pub(super) trait Task {

@@ -6,15 +6,14 @@
 //! read once for all of them. Where the activations outweigh the weights, short strips stay in the
 //! second cache.
 
-#![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
-
 use std::marker::PhantomData;
 
 use super::buffer::{LINE, Scratch};
 use super::epilogue::Epilogue;
 use super::forms::{F2, F4, Form, TAPS, kernel};
 use super::product::{Lines, Packed, Product, Rows};
-use super::vector::{Level, Simd, Task};
+use super::tiles::{Inputs, Job, Results, Strip};
+use super::vector::Level;
 
 /// How large the tiles are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,201 +166,8 @@ fn transformed<F: Form<IN, OUT>, const IN: usize, const OUT: usize>(
     all.chunks_exact(part).map(packed).collect()
 }
 
-/// What one run is given.
-#[derive(Clone, Copy)]
-struct Job<'a> {
-    input: &'a [f32],
-    rows: usize,
-    border: Option<&'a [f32]>,
-    epilogue: &'a Epilogue<'a>,
-}
-
-/// Tiles that are worked on at once.
-#[derive(Clone, Copy)]
-struct Strip {
-    /// The first, and the one behind the last, of all pictures' tiles.
-    tiles: [usize; 2],
-    /// Tiles of a picture along its height and width.
-    lines: [usize; 2],
-}
-
-/// Neighbouring tiles of one line of a picture.
-#[derive(Clone, Copy)]
-struct Neighbours {
-    /// The row of the batch.
-    row: usize,
-    /// The first output pixel.
-    at: [usize; 2],
-    /// The index of the first in its strip.
-    index: usize,
-    /// How many.
-    count: usize,
-}
-
-impl Strip {
-    /// Its tiles of `out` pixels, cut where a line of tiles ends.
-    fn neighbours(self, out: usize) -> impl Iterator<Item = Neighbours> {
-        let ([start, end], lines) = (self.tiles, self.lines);
-        let mut next = start;
-        std::iter::from_fn(move || {
-            let (line, column) = (next / lines[1], next % lines[1]);
-            let count = (lines[1] - column).min(end - next);
-            let at = [line % lines[0] * out, column * out];
-            let found = Neighbours { row: line / lines[0], at, index: next - start, count };
-            next += count;
-            (count > 0).then_some(found)
-        })
-    }
-}
-
 /// The distance of two elements' tiles in scratch memory: an odd number of cache lines, so that the
 /// elements of one tile do not compete for the same few places of a cache.
 fn apart(values: usize) -> usize {
     (values.div_ceil(LINE) | 1) * LINE
-}
-
-/// Transforms the inputs of one strip.
-struct Inputs<'a, F, const IN: usize, const OUT: usize> {
-    shape: &'a Shape,
-    job: &'a Job<'a>,
-    strip: Strip,
-    to: &'a mut [f32],
-    /// The distances of tiles and of a tile's elements in `to`.
-    steps: [usize; 2],
-    form: PhantomData<F>,
-}
-
-impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Inputs<'_, F, IN, OUT> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for tiles in self.strip.neighbours(OUT) {
-            let to = &mut self.to[tiles.index * self.steps[0]..];
-            inputs::<S, F, IN, OUT>(simd, self.shape, self.job, tiles, to, self.steps);
-        }
-    }
-}
-
-/// Transforms neighbouring tiles. `to` begins with the first tile's first element; `steps` are the
-/// distances of tiles and of elements in it.
-#[inline(always)]
-fn inputs<S: Simd, F: Form<IN, OUT>, const IN: usize, const OUT: usize>(
-    simd: S,
-    shape: &Shape,
-    job: &Job,
-    tiles: Neighbours,
-    to: &mut [f32],
-    steps: [usize; 2],
-) {
-    let (channels, [height, width]) = (shape.inputs, shape.from);
-    let picture = &job.input[tiles.row * height * width * channels..][..height * width * channels];
-    let (top, left) = (
-        tiles.at[0] as isize - shape.before[0] as isize,
-        tiles.at[1] as isize - shape.before[1] as isize,
-    );
-    // Neighbours share `IN − OUT` columns, which are transformed along the height once.
-    const { assert!(IN - OUT == 2) }
-    for first in (0..channels).step_by(S::LANES) {
-        let lanes = (channels - first).min(S::LANES);
-        let outside = job.border.map_or(simd.splat(0.0), |border| simd.load(&border[first..]));
-        let mut columns = [[outside; IN]; IN];
-        for tile in 0..tiles.count {
-            let x = left + (tile * OUT) as isize;
-            let kept = if tile == 0 { 0 } else { IN - OUT };
-            for j in kept..IN {
-                let x = x + j as isize;
-                let mut column = [outside; IN];
-                if x >= 0 && (x as usize) < width {
-                    for (i, value) in column.iter_mut().enumerate() {
-                        let y = top + i as isize;
-                        if y >= 0 && (y as usize) < height {
-                            let at = (y as usize * width + x as usize) * channels + first;
-                            *value = simd.load(&picture[at..at + lanes]);
-                        }
-                    }
-                }
-                columns[j] = F::input(simd, &column);
-            }
-            let to = &mut to[tile * steps[0] + first..];
-            for i in 0..IN {
-                let mut line = [outside; IN];
-                for (value, column) in line.iter_mut().zip(&columns) {
-                    *value = column[i];
-                }
-                for (j, value) in F::input(simd, &line).into_iter().enumerate() {
-                    simd.store(value, &mut to[(i * IN + j) * steps[1]..][..lanes]);
-                }
-            }
-            for j in 0..IN - OUT {
-                columns[j] = columns[j + OUT];
-            }
-        }
-    }
-}
-
-/// Transforms the products of one strip back.
-struct Results<'a, F, const IN: usize, const OUT: usize> {
-    shape: &'a Shape,
-    job: &'a Job<'a>,
-    strip: Strip,
-    from: &'a [f32],
-    /// The distances of tiles and of a tile's elements in `from`.
-    steps: [usize; 2],
-    to: &'a mut [f32],
-    form: PhantomData<F>,
-}
-
-impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Results<'_, F, IN, OUT> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for tiles in self.strip.neighbours(OUT) {
-            let from = &self.from[tiles.index * self.steps[0]..];
-            results::<S, F, IN, OUT>(simd, self.shape, self.job, tiles, from, self.steps, self.to);
-        }
-    }
-}
-
-/// Transforms the products of neighbouring tiles back, and finishes and writes the output pixels.
-#[inline(always)]
-fn results<S: Simd, F: Form<IN, OUT>, const IN: usize, const OUT: usize>(
-    simd: S,
-    shape: &Shape,
-    job: &Job,
-    tiles: Neighbours,
-    from: &[f32],
-    steps: [usize; 2],
-    output: &mut [f32],
-) {
-    let (channels, [height, width]) = (shape.outputs, shape.to);
-    for tile in 0..tiles.count {
-        let [top, left] = [tiles.at[0], tiles.at[1] + tile * OUT];
-        let from = &from[tile * steps[0]..];
-        for first in (0..channels).step_by(S::LANES) {
-            let lanes = (channels - first).min(S::LANES);
-            let mut columns = [[simd.splat(0.0); OUT]; IN];
-            for (j, column) in columns.iter_mut().enumerate() {
-                let mut m = [simd.splat(0.0); IN];
-                for (i, value) in m.iter_mut().enumerate() {
-                    *value = simd.load(&from[(i * IN + j) * steps[1] + first..][..S::LANES]);
-                }
-                *column = F::output(simd, &m);
-            }
-            for i in 0..OUT.min(height - top) {
-                let mut line = [simd.splat(0.0); IN];
-                for (value, column) in line.iter_mut().zip(&columns) {
-                    *value = column[i];
-                }
-                let line = F::output(simd, &line);
-                for (j, value) in line.into_iter().enumerate().take(width - left) {
-                    let pixel = (tiles.row * height + top + i) * width + left + j;
-                    let at = pixel * channels + first;
-                    let value = job.epilogue.finish(simd, value, first, at);
-                    simd.store(value, &mut output[at..at + lanes]);
-                }
-            }
-        }
-    }
 }
