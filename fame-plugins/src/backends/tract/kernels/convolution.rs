@@ -55,6 +55,21 @@ impl Algorithm {
     }
 }
 
+impl Algorithm {
+    /// Both lay the weights out in the same way.
+    pub(super) fn shares_weights(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// At most how many tiles are worked on at once, where it works on tiles.
+    pub(super) fn strip(self) -> Option<usize> {
+        match self {
+            Self::Winograd2(strip) | Self::Winograd4(strip) => Some(strip),
+            Self::Direct | Self::Depthwise | Self::Columns => None,
+        }
+    }
+}
+
 /// A convolution or its transposed map, with its weights laid out for one algorithm.
 ///
 /// Activations are `[row][height][width][channel]`.
@@ -117,6 +132,16 @@ impl Convolution {
     /// How it is computed.
     pub(super) fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Works on at most `strip` tiles at once from now on, where it works on tiles.
+    pub(super) fn set_strip(&mut self, strip: usize) {
+        if let (Kernel::Winograd(kernel), Algorithm::Winograd2(now) | Algorithm::Winograd4(now)) =
+            (&mut self.kernel, &mut self.algorithm)
+        {
+            kernel.set_strip(strip);
+            *now = strip;
+        }
     }
 
     /// Bytes of the weights as they are laid out.

@@ -84,21 +84,33 @@ impl Form<6, 4> for F4 {
     }
 }
 
-/// `G g Gᵀ` of one kernel, row by row, computed in double precision.
-pub(super) fn kernel<F: Form<IN, OUT>, const IN: usize, const OUT: usize>(
-    g: &[[f64; TAPS]; TAPS],
-) -> [[f64; IN]; IN] {
-    let mut left = [[0.0; TAPS]; IN];
-    for (line, factors) in left.iter_mut().zip(&F::G) {
-        for (j, value) in line.iter_mut().enumerate() {
-            *value = (0..TAPS).map(|t| factors[t] * g[t][j]).sum();
+/// `G g Gᵀ` of as many kernels as a panel has columns, in double precision. `g` has the kernels'
+/// taps, row by row; `each` is called with the index and the values of each of a tile's elements.
+#[inline(always)]
+pub(super) fn kernels<F: Form<IN, OUT>, const IN: usize, const OUT: usize, const N: usize>(
+    g: &[[f64; N]; TAPS * TAPS],
+    mut each: impl FnMut(usize, &[f64; N]),
+) {
+    for (i, down) in F::G.iter().enumerate() {
+        let mut left = [[0.0; N]; TAPS];
+        for (j, left) in left.iter_mut().enumerate() {
+            for (t, factor) in down.iter().enumerate() {
+                add_scaled(left, *factor, &g[t * TAPS + j]);
+            }
+        }
+        for (j, across) in F::G.iter().enumerate() {
+            let mut both = [0.0; N];
+            for (left, factor) in left.iter().zip(across) {
+                add_scaled(&mut both, *factor, left);
+            }
+            each(i * IN + j, &both);
         }
     }
-    let mut both = [[0.0; IN]; IN];
-    for (line, left) in both.iter_mut().zip(&left) {
-        for (value, factors) in line.iter_mut().zip(&F::G) {
-            *value = (0..TAPS).map(|t| left[t] * factors[t]).sum();
-        }
+}
+
+#[inline(always)]
+fn add_scaled<const N: usize>(to: &mut [f64; N], factor: f64, from: &[f64; N]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += factor * from;
     }
-    both
 }

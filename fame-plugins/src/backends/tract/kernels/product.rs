@@ -30,15 +30,30 @@ impl Packed {
         columns: usize,
         at: impl Fn(usize, usize) -> f32,
     ) -> Self {
-        let panel = level.panel();
-        let mut values = Buffer::zeros(columns.div_ceil(panel) * depth * panel);
-        for (line, values) in values.values_mut().chunks_exact_mut(panel).enumerate() {
-            let (first, step) = (line / depth * panel, line % depth);
-            for (column, value) in (first..columns).zip(values) {
-                *value = at(step, column);
+        let mut packed = Self::zeros(level, depth, columns);
+        for panel in 0..packed.panels() {
+            let first = panel * packed.panel;
+            for step in 0..depth {
+                let line = packed.line_mut(panel, step);
+                for (column, value) in (first..columns).zip(line) {
+                    *value = at(step, column);
+                }
             }
         }
+        packed
+    }
+
+    /// Weights that are all 0.
+    pub(super) fn zeros(level: Level, depth: usize, columns: usize) -> Self {
+        let panel = level.panel();
+        let values = Buffer::zeros(columns.div_ceil(panel) * depth * panel);
         Self { values, depth, columns, panel }
+    }
+
+    /// What a panel has for one step of the sum.
+    pub(super) fn line_mut(&mut self, panel: usize, step: usize) -> &mut [f32] {
+        let at = (panel * self.depth + step) * self.panel;
+        &mut self.values.values_mut()[at..at + self.panel]
     }
 
     /// How many panels there are.

@@ -6,14 +6,16 @@
 //! read once for all of them. Where the activations outweigh the weights, short strips stay in the
 //! second cache.
 
+#![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
+
 use std::marker::PhantomData;
 
 use super::buffer::{LINE, Scratch};
 use super::epilogue::Epilogue;
-use super::forms::{F2, F4, Form, TAPS, kernel};
+use super::forms::{F2, F4, Form, TAPS, kernels};
 use super::product::{Lines, Packed, Product, Rows};
 use super::tiles::{Inputs, Job, Results, Strip};
-use super::vector::Level;
+use super::vector::{Level, Simd, Task};
 
 /// How large the tiles are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +67,11 @@ impl Winograd {
             Size::Four => transformed::<F4, 6, 4>(level, &shape, at),
         };
         Self { shape, size, level, weights, strip: strip.max(1) }
+    }
+
+    /// Works on at most `strip` tiles at once from now on.
+    pub(super) fn set_strip(&mut self, strip: usize) {
+        self.strip = strip.max(1);
     }
 
     /// Bytes of the transformed weights.
@@ -148,22 +155,55 @@ fn transformed<F: Form<IN, OUT>, const IN: usize, const OUT: usize>(
     shape: &Shape,
     at: impl Fn(usize, usize, usize) -> f32,
 ) -> Vec<Packed> {
-    let mut all = vec![0f32; IN * IN * shape.inputs * shape.outputs];
-    let part = shape.inputs * shape.outputs;
-    for input in 0..shape.inputs {
-        for output in 0..shape.outputs {
-            let tap = |i: usize, j: usize| f64::from(at(output, input, i * TAPS + j));
-            let g = [0, 1, 2].map(|i| [tap(i, 0), tap(i, 1), tap(i, 2)]);
-            let u = kernel::<F, IN, OUT>(&g);
-            for (element, &u) in u.as_flattened().iter().enumerate() {
-                all[element * part + input * shape.outputs + output] = u as f32;
+    let (inputs, outputs) = (shape.inputs, shape.outputs);
+    let mut all: Vec<Packed> =
+        (0..IN * IN).map(|_| Packed::zeros(level, inputs, outputs)).collect();
+    let weights = &mut all[..];
+    level.run(Transform::<_, F, IN, OUT> { inputs, outputs, at, weights, form: PhantomData });
+    all
+}
+
+/// Transforms all kernels into packed weights.
+struct Transform<'a, A, F, const IN: usize, const OUT: usize> {
+    inputs: usize,
+    outputs: usize,
+    at: A,
+    weights: &'a mut [Packed],
+    form: PhantomData<F>,
+}
+
+/// How many kernels are transformed at once: divides the panels of all levels.
+const KERNELS: usize = 8;
+
+impl<A, F, const IN: usize, const OUT: usize> Task for Transform<'_, A, F, IN, OUT>
+where
+    A: Fn(usize, usize, usize) -> f32,
+    F: Form<IN, OUT>,
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Self { inputs, outputs, at, weights, .. } = self;
+        for first in (0..outputs).step_by(KERNELS) {
+            let count = (outputs - first).min(KERNELS);
+            let (panel, column) = (first / (2 * S::LANES), first % (2 * S::LANES));
+            for input in 0..inputs {
+                let mut g = [[0.0; KERNELS]; TAPS * TAPS];
+                for lane in 0..count {
+                    for (tap, g) in g.iter_mut().enumerate() {
+                        g[lane] = f64::from(at(first + lane, input, tap));
+                    }
+                }
+                kernels::<F, IN, OUT, KERNELS>(&g, |element, values| {
+                    let line = &mut weights[element].line_mut(panel, input)[column..];
+                    for (weight, value) in line.iter_mut().zip(values) {
+                        *weight = *value as f32;
+                    }
+                });
             }
         }
     }
-    let packed = |of: &[f32]| {
-        Packed::new(level, shape.inputs, shape.outputs, |c, k| of[c * shape.outputs + k])
-    };
-    all.chunks_exact(part).map(packed).collect()
 }
 
 /// The distance of two elements' tiles in scratch memory: an odd number of cache lines, so that the
