@@ -48,7 +48,7 @@ impl Buffer {
 /// Memory that a convolution works in. One for each thread, used again for every layer: it grows to
 /// what the largest of them needs, and then nothing is allocated any more.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(in super::super) struct Scratch {
     /// The padded input, or the transformed tiles.
     pub(super) first: Buffer,
     /// The products of the transformed tiles.

@@ -10,26 +10,26 @@ use super::vector::Level;
 
 /// What is to be computed, and where: what a measurement depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Layer {
+pub(in super::super) struct Layer {
     /// The convolution.
-    pub(super) geometry: Geometry,
+    pub(in super::super) geometry: Geometry,
     /// Which of its maps.
-    pub(super) direction: Direction,
+    pub(in super::super) direction: Direction,
     /// Rows of a batch in one run.
-    pub(super) rows: usize,
+    pub(in super::super) rows: usize,
     /// The instructions.
-    pub(super) level: Level,
+    pub(in super::super) level: Level,
 }
 
 /// How fast one algorithm was.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Measured {
+pub(in super::super) struct Measured {
     /// The algorithm.
-    pub(super) algorithm: Algorithm,
+    pub(in super::super) algorithm: Algorithm,
     /// Of one run; the shortest of several.
-    pub(super) seconds: f64,
+    pub(in super::super) seconds: f64,
     /// Of the weights as they are laid out.
-    pub(super) bytes: usize,
+    pub(in super::super) bytes: usize,
 }
 
 /// Candidates whose time is at most so many times the shortest count as equally fast, and the one
@@ -40,7 +40,7 @@ const RUNS: usize = 3;
 
 impl Layer {
     /// Its name in the file of measurements: the same on every machine with the same instructions.
-    pub(super) fn key(&self) -> String {
+    pub(in super::super) fn key(&self) -> String {
         let Geometry { inputs, outputs, groups, extent, kernel, stride, dilation, before, after } =
             self.geometry;
         let direction = match self.direction {
@@ -63,13 +63,17 @@ impl Layer {
     }
 
     /// Lays `weights` out for `algorithm`.
-    pub(super) fn with(&self, algorithm: Algorithm, weights: &[f32]) -> Convolution {
+    pub(in super::super) fn with(&self, algorithm: Algorithm, weights: &[f32]) -> Convolution {
         Convolution::new(self.level, self.geometry, self.direction, algorithm, weights)
     }
 
     /// Measures every candidate for about `each` long, and gives the fastest, ready to run, with
     /// what was measured.
-    pub(super) fn fastest(&self, weights: &[f32], each: Duration) -> (Convolution, Vec<Measured>) {
+    pub(in super::super) fn fastest(
+        &self,
+        weights: &[f32],
+        each: Duration,
+    ) -> (Convolution, Vec<Measured>) {
         let mut scratch = Scratch::default();
         let mut all: Vec<Measured> = vec![];
         let mut last: Option<Convolution> = None;

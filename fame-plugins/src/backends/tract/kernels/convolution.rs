@@ -11,7 +11,7 @@ use super::winograd::{Shape, Size, Winograd};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Algorithm {
+pub(in super::super) enum Algorithm {
     /// A product over windows.
     Direct,
     /// Channel by channel.
@@ -32,7 +32,7 @@ pub(super) const ALL: usize = usize::MAX;
 
 impl Algorithm {
     /// What can compute the convolution, the one that always can first.
-    pub(super) fn candidates(geometry: &Geometry, direction: Direction) -> Vec<Self> {
+    pub(in super::super) fn candidates(geometry: &Geometry, direction: Direction) -> Vec<Self> {
         if geometry.is_depthwise() {
             return vec![Self::Depthwise];
         }
@@ -74,7 +74,7 @@ impl Algorithm {
 ///
 /// Activations are `[row][height][width][channel]`.
 #[derive(Debug)]
-pub(super) struct Convolution {
+pub(in super::super) struct Convolution {
     geometry: Geometry,
     direction: Direction,
     algorithm: Algorithm,
@@ -94,7 +94,7 @@ impl Convolution {
     ///
     /// Panics where the algorithm is none of the geometry's candidates, or the weights are not as
     /// many as it says.
-    pub(super) fn new(
+    pub(in super::super) fn new(
         level: Level,
         geometry: Geometry,
         direction: Direction,
@@ -130,7 +130,7 @@ impl Convolution {
     }
 
     /// How it is computed.
-    pub(super) fn algorithm(&self) -> Algorithm {
+    pub(in super::super) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
@@ -145,7 +145,7 @@ impl Convolution {
     }
 
     /// Bytes of the weights as they are laid out.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in super::super) fn bytes(&self) -> usize {
         match &self.kernel {
             Kernel::Direct(kernel) => kernel.bytes(),
             Kernel::Depthwise(kernel) => kernel.bytes(),
@@ -155,7 +155,7 @@ impl Convolution {
     }
 
     /// Values of one row of the argument and of the result.
-    pub(super) fn lens(&self) -> [usize; 2] {
+    pub(in super::super) fn lens(&self) -> [usize; 2] {
         let geometry = &self.geometry;
         let len = |[h, w]: [usize; 2], channels: usize| h * w * channels;
         let input = len(geometry.extent, geometry.inputs);
@@ -170,7 +170,7 @@ impl Convolution {
     /// picture are, one value for each channel; 0 where there is none.
     ///
     /// Panics where a length does not fit, or a border is given to an algorithm that takes none.
-    pub(super) fn run(
+    pub(in super::super) fn run(
         &self,
         input: &[f32],
         rows: usize,

@@ -76,12 +76,13 @@ impl Task for Pictures<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let map = self.map;
-        let mut taps = Vec::with_capacity(map.weights.len() / map.channels);
+        let count = map.weights.len() / map.channels;
+        let (mut taps, mut inside) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for row in 0..self.rows {
             for phase in &map.stencil.phases {
                 for y in 0..phase.extent[0] {
                     self.reaches(phase, row, y, &mut taps);
-                    self.line(simd, phase, row, y, &mut taps);
+                    self.line(simd, phase, row, y, &taps, &mut inside);
                 }
             }
         }
@@ -113,7 +114,8 @@ impl Pictures<'_> {
         phase: &Phase,
         row: usize,
         y: usize,
-        taps: &mut Vec<Reach>,
+        taps: &[Reach],
+        inside: &mut Vec<Reach>,
     ) {
         let stencil = &self.map.stencil;
         let (step, width) = (stencil.from_step[1] as isize, stencil.from[1] as isize);
@@ -126,12 +128,11 @@ impl Pictures<'_> {
         let last = ((width - 1 - most).div_euclid(step) + 1).clamp(first as isize, count as isize);
         let line = (row * stencil.to[0] + phase.origin[0] + y * stencil.to_step[0]) * stencil.to[1];
         let to = line + phase.origin[1];
-        let mut inside = Vec::with_capacity(taps.len());
         for x in (0..first).chain(last as usize..count) {
             let fits = |tap: &&Reach| (0..width).contains(&(x as isize * step + tap.across));
             inside.clear();
             inside.extend(taps.iter().filter(fits));
-            self.pixels::<S, 1>(simd, &inside, x, to);
+            self.pixels::<S, 1>(simd, inside, x, to);
         }
         let mut x = first;
         while x + BLOCK <= last as usize {

@@ -80,7 +80,7 @@ impl Direct {
             Sum { runs, run, weights: weights.collect() }
         };
         let sums = stencil.phases.iter().map(sum).collect();
-        Self { sums, stencil, level, channels, pads }
+        Self { stencil, level, channels, pads, sums }
     }
 
     /// Bytes of the packed weights.

@@ -8,18 +8,18 @@ use super::vector::Simd;
 ///
 /// Tensors are of the shape and layout of the result, vectors have one value for each channel of it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Epilogue<'a> {
+pub(in super::super) struct Epilogue<'a> {
     /// Added to every pixel.
-    pub(super) bias: Option<&'a [f32]>,
+    pub(in super::super) bias: Option<&'a [f32]>,
     /// The tensor that is added: a residual, or another cotangent of the same value.
-    pub(super) add: Option<&'a [f32]>,
+    pub(in super::super) add: Option<&'a [f32]>,
     /// What comes last.
-    pub(super) then: Then<'a>,
+    pub(in super::super) then: Then<'a>,
 }
 
 /// The last part of an [`Epilogue`].
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Then<'a> {
+pub(in super::super) enum Then<'a> {
     /// Nothing.
     #[default]
     Keep,

@@ -2,30 +2,30 @@
 
 /// The shape of a two-dimensional convolution. Pairs are `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Geometry {
+pub(in super::super) struct Geometry {
     /// Channels of the input, of all groups together.
-    pub(super) inputs: usize,
+    pub(in super::super) inputs: usize,
     /// Channels of the output, of all groups together.
-    pub(super) outputs: usize,
+    pub(in super::super) outputs: usize,
     /// How many groups the channels fall into; divides both.
-    pub(super) groups: usize,
+    pub(in super::super) groups: usize,
     /// Pixels of the input.
-    pub(super) extent: [usize; 2],
+    pub(in super::super) extent: [usize; 2],
     /// Taps of the kernel.
-    pub(super) kernel: [usize; 2],
+    pub(in super::super) kernel: [usize; 2],
     /// Pixels from one output to the next.
-    pub(super) stride: [usize; 2],
+    pub(in super::super) stride: [usize; 2],
     /// Pixels from one tap to the next.
-    pub(super) dilation: [usize; 2],
+    pub(in super::super) dilation: [usize; 2],
     /// Pixels of padding above and to the left.
-    pub(super) before: [usize; 2],
+    pub(in super::super) before: [usize; 2],
     /// Pixels of padding below and to the right.
-    pub(super) after: [usize; 2],
+    pub(in super::super) after: [usize; 2],
 }
 
 /// Which of the two linear maps of a convolution is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Direction {
+pub(in super::super) enum Direction {
     /// From the input to the output.
     Forward,
     /// From the output's cotangent to the input's: the transposed map.
@@ -34,7 +34,7 @@ pub(super) enum Direction {
 
 impl Geometry {
     /// Pixels of the output.
-    pub(super) fn output(&self) -> [usize; 2] {
+    pub(in super::super) fn output(&self) -> [usize; 2] {
         let padded = self.padded();
         std::array::from_fn(|axis| {
             let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
@@ -54,7 +54,7 @@ impl Geometry {
 
     /// Multiplications and additions of a direct computation of one row, without those with padding
     /// left out: what rates in FLOP/s are counted by.
-    pub(super) fn flops(&self) -> f64 {
+    pub(in super::super) fn flops(&self) -> f64 {
         let [h, w] = self.output();
         let taps = self.kernel[0] * self.kernel[1];
         2.0 * (h * w * taps * self.outputs) as f64 * (self.inputs / self.groups) as f64

@@ -12,11 +12,11 @@
 //! * Activations are `[row][height][width][channel]`, in `f32`. A run takes one or several rows.
 //! * Each kernel is written once, over `vector::Simd`, and compiled for AVX-512, AVX2 with FMA, and
 //!   plain code; which one runs is asked of the CPU.
-//! * Nothing is allocated in a run once its scratch memory has grown to what it needs.
+//! * No memory for values is allocated in a run once its scratch memory has grown to its needs.
 //! * `unsafe` stands in `vector` (the instructions) and in the innermost loops of `product`, `tiles`
 //!   and `depthwise` only.
 
-#![allow(dead_code, reason = "the engine takes them up in the next change")]
+#![allow(dead_code, unused_imports, reason = "the engine takes them up in the next change")]
 
 mod buffer;
 mod choice;
@@ -33,3 +33,10 @@ mod tests;
 mod tiles;
 mod vector;
 mod winograd;
+
+pub(super) use buffer::Scratch;
+pub(super) use choice::{Layer, Measured};
+pub(super) use convolution::{Algorithm, Convolution};
+pub(super) use epilogue::{Epilogue, Then};
+pub(super) use geometry::{Direction, Geometry};
+pub(super) use vector::Level;

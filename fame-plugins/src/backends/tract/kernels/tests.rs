@@ -259,7 +259,6 @@ fn finished(epilogue: &Epilogue, want: &[f64], channels: usize) -> Vec<f64> {
         let channel = i % channels;
         let v = sum + of(epilogue.bias, channel) + of(epilogue.add, i);
         match epilogue.then {
-            Then::Keep => v,
             Then::Relu => v.max(0.0),
             Then::Clamp { low, high } => v.clamp(f64::from(low), f64::from(high)),
             Then::PRelu(slopes) if v <= 0.0 => v * f64::from(slopes[channel]),

@@ -102,7 +102,7 @@ impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Inputs<'_, F, IN, OUT>
                     if x >= 0 && (x as usize) < width {
                         // SAFETY: `x` lies within the picture, and `lanes` channels from `first` on.
                         unsafe {
-                            window.read(simd, x as usize * channels + first, lanes, &mut pixels)
+                            window.read(simd, x as usize * channels + first, lanes, &mut pixels);
                         }
                     }
                     *column = F::input(simd, &pixels);

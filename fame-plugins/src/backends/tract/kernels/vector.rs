@@ -119,7 +119,7 @@ pub(super) trait Task {
 
 /// A set of vector instructions that this machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Level(Kind);
+pub(in super::super) struct Level(Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
@@ -132,7 +132,7 @@ enum Kind {
 
 impl Level {
     /// What this machine has, the widest last.
-    pub(super) fn available() -> Vec<Self> {
+    pub(in super::super) fn available() -> Vec<Self> {
         let mut levels = vec![Self(Kind::Portable)];
         #[cfg(target_arch = "x86_64")]
         {
@@ -147,12 +147,12 @@ impl Level {
     }
 
     /// The widest this machine has.
-    pub(super) fn best() -> Self {
+    pub(in super::super) fn best() -> Self {
         *Self::available().last().expect("the portable level is always there")
     }
 
     /// Its name, as part of keys and reports.
-    pub(super) fn name(self) -> &'static str {
+    pub(in super::super) fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
@@ -271,6 +271,7 @@ impl Simd for Portable {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    #[allow(clippy::wildcard_imports, reason = "dozens of instructions")]
     use std::arch::x86_64::*;
 
     use super::{Simd, Task};
