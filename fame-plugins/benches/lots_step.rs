@@ -116,7 +116,7 @@ fn bench(
     threads: usize,
 ) -> Result<()> {
     let start = Instant::now();
-    let network = engine.load(&LoadRequest { file: file.into(), input_shape: None })?;
+    let network = engine.load(&LoadRequest::new(file))?;
     let loaded = start.elapsed().as_secs_f64();
     let last = network
         .layers()

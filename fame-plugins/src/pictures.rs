@@ -12,8 +12,8 @@ use std::{
 
 use fame_core::{
     Error, Picture, Result, Tensor,
-    record::{Facts, Value, facts},
-    run::write_whole,
+    data::write_whole,
+    data::{Facts, Value, facts},
 };
 use image::{
     DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, RgbImage,

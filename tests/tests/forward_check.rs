@@ -9,10 +9,10 @@ use std::{fs, path::Path};
 use fame_core::{
     Bias, Layer, LoadRequest, Place, Plan, Result, Taps, Tensor,
     contract::{Backend, Network, Pass},
-    model::ModelStore,
     recipe::RecipeText,
     registry::{BuildContext, Parts, Plugin, Registry},
     run::{RunOptions, RunStatus, Summary, run},
+    store::ModelStore,
 };
 use fame_plugins::backends::tract::Tract;
 use fame_tests::{Quiet, root};
@@ -129,7 +129,7 @@ fn workshop(folder: &Path) {
     fs::copy(root().join("tests/golden/nets/resnet50_slim.onnx"), folder.join("net.onnx")).unwrap();
     fs::write(
         folder.join("net.ron"),
-        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)",
+        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), ask: (loss: Logit(), layer: Output))",
     )
     .unwrap();
     for (name, base) in [("dark", 40u32), ("bright", 190), ("dim", 70)] {

@@ -6,13 +6,11 @@
 use std::{collections::BTreeSet, fs};
 
 use fame_core::{
-    Preset,
-    model::Task,
-    recipe::Spec,
     registry::{BuildContext, Kind, Registry},
     run::RunStatus,
+    text::Spec,
 };
-use fame_tests::{plan, root, run_into, run_some};
+use fame_tests::{faces, plan, root, run_into, run_some};
 
 /// Every recipe, with the overrides that make it short, and how many maps each item then has.
 const SHORT: &[(&str, &[&str], usize)] = &[
@@ -174,14 +172,11 @@ fn every_recipe_runs_and_leaves_honest_maps() {
 fn every_registered_example_parses_and_builds() {
     let registry = Registry::builtin().unwrap();
     assert!(registry.iter().count() > 20, "the built-in plugins are linked");
+    assert_eq!(registry.presets(), ["Authors", "Paper"]);
     for registration in registry.iter() {
-        for preset in [Preset::Paper, Preset::Authors] {
-            let with = BuildContext {
-                registry: &registry,
-                preset,
-                task: Task::FaceRecognition,
-                folder: &root(),
-            };
+        for preset in registry.presets() {
+            let (ask, folder) = (faces(), root());
+            let with = BuildContext { preset, ask: &ask, ..BuildContext::new(&registry, &folder) };
             registry
                 .check_example(registration, &with)
                 .unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example()));

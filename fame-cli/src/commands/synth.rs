@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fame_core::{Error, recipe::suggestion};
+use fame_core::{Error, text::suggestion};
 use fame_plugins::synth::{Layout, Synthetic};
 
 use super::Failure;

@@ -6,11 +6,11 @@ use std::{
 };
 
 use fame_core::{
-    model::Progress,
     run::{Event, ItemStatus, Observer},
+    store::FetchEvent,
 };
 
-/// How often a running explanation says how far it is.
+/// Time between two reports of a running explanation.
 const EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Lines {
@@ -32,12 +32,12 @@ impl Lines {
 }
 
 /// One line about a fetch; `None` when there is nothing worth a line.
-pub(super) fn fetch_line(progress: &Progress) -> Option<String> {
+pub(super) fn fetch_line(progress: &FetchEvent) -> Option<String> {
     Some(match progress {
-        Progress::Started { what, tool } => format!("fetching {what} with {tool}"),
-        Progress::Waiting { what } => format!("waiting for another fetch of {what}"),
-        Progress::Converting { script } => format!("converting with {script}"),
-        Progress::Verifying { .. } | Progress::Extracting { .. } | Progress::Done { .. } => {
+        FetchEvent::Started { what, tool } => format!("fetching {what} with {tool}"),
+        FetchEvent::Waiting { what } => format!("waiting for another fetch of {what}"),
+        FetchEvent::Converting { script } => format!("converting with {script}"),
+        FetchEvent::Verifying { .. } | FetchEvent::Extracting { .. } | FetchEvent::Done { .. } => {
             return None;
         }
     })

@@ -5,10 +5,11 @@ use std::{env::consts, fs};
 
 use fame_core::{
     Plan,
-    model::ModelStore,
+    data::sha256_file,
     recipe::RecipeText,
     registry::Registry,
-    run::{Event, Observer, RunOptions, sha256_file},
+    run::{Event, Observer, RunOptions},
+    store::ModelStore,
 };
 // Linked, to compare with the same plugins loaded.
 use fame_fixture_good as _;

@@ -17,10 +17,10 @@ use std::{
 
 use fame_core::{
     Plan,
-    model::ModelStore,
     recipe::RecipeText,
     registry::Registry,
     run::{Event, Observer, RunOptions, RunStatus, recipe_folder, run},
+    store::ModelStore,
 };
 // Linked, beside what is built in.
 use fame_detection as _;
@@ -96,7 +96,7 @@ fn workshop() -> tempfile::TempDir {
     write("blobs.onnx", &onnx::blob_detector());
     write(
         "blobs.ron",
-        br#"(input: (size: (3, 32, 32), order: Rgb, mean: 0, std: 1), task: Detection, layers: {"heatmap": "heatmap", "wh": "wh"}, labels: List(["blob"]))"#,
+        br#"(input: (size: (3, 32, 32), order: Rgb, mean: 0, std: 1), layers: {"heatmap": "heatmap", "wh": "wh"}, labels: List(["blob"]))"#,
     );
     fs::create_dir(dir.path().join("pictures")).unwrap();
     for (name, column) in [("a", 1), ("b", 3)] {

@@ -48,13 +48,3 @@ pub trait Files {
     /// verified if need be.
     fn locate(&self, text: &str) -> Result<PathBuf>;
 }
-
-/// `text` as an item id: everything but letters, digits, `.`, `_` and `-` becomes `_`, and it never
-/// starts with a dot.
-pub fn safe_id(text: &str) -> String {
-    let id: String = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
-        .collect();
-    if id.is_empty() || id.starts_with('.') { format!("_{id}") } else { id }
-}

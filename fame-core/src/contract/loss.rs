@@ -30,7 +30,7 @@
 //! }
 //! ```
 
-use crate::{Error, Frame, Result, Sample, Tensor, record::Facts};
+use crate::{Error, Frame, Result, Sample, Tensor, data::Facts};
 
 /// A scalar to descend, per sample. See the [module docs](self).
 pub trait Loss: Send + Sync {

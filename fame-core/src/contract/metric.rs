@@ -1,6 +1,6 @@
 //! Metrics: numbers that say how good a map is.
 
-use crate::{Better, Explanation, Result, Sample, Scores, Table, contract::ExplainContext};
+use crate::{Better, Explanation, Marks, Result, Sample, Scores, Table, contract::ExplainContext};
 
 /// Measures the maps of one sample, and says what the measurements of many samples come to.
 ///
@@ -76,10 +76,8 @@ pub struct MetricRow {
     pub parameter: String,
     /// The number.
     pub value: f64,
-    /// For a pair: whether both show the same identity, if known.
-    pub genuine: Option<bool>,
-    /// The part of the list the sample belongs to, such as a fold.
-    pub fold: Option<String>,
+    /// What the dataset knows about the sample.
+    pub marks: Marks,
 }
 
 /// The rows as scores: quantities are columns, in the order they were measured; `better` says which
@@ -107,7 +105,7 @@ pub fn means(
     floors: &[String],
 ) -> Vec<Table> {
     let scores = scores(rows, better);
-    let file = crate::contract::safe_id(&name.to_lowercase());
+    let file = crate::data::safe_id(&name.to_lowercase());
     let mut table = scores.means(&file, format!("{name}: mean over items with 95 % interval"), 4);
     let missing = floors.iter().filter(|f| !scores.explainers().contains(f));
     table.notes.extend(missing.map(|f| format!("`against: {f:?}`: there is no such explainer.")));

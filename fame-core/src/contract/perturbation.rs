@@ -10,7 +10,7 @@
 //! The usual walk in pixels is there already: [`pixel_walk`](super::pixel_walk()) asks only how a
 //! gradient becomes a move.
 
-use crate::{Result, Tensor, model::InputConvention, record::Facts};
+use crate::{Result, Tensor, data::Facts, data::InputConvention};
 
 /// A way to walk. See the [module docs](self).
 pub trait Perturbation: Send + Sync {
@@ -21,12 +21,12 @@ pub trait Perturbation: Send + Sync {
     fn max_steps(&self) -> usize;
 }
 
-/// Where a walk begins.
+/// The start of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
     /// `[C, H, W]`, values in 0..=1, channels in the *model's* order.
     pub pixels: &'a Tensor,
-    /// How pixels become the network's input.
+    /// The convention by which pixels become the network's input.
     pub convention: &'a InputConvention,
     /// Seed for any randomness: derived from the item's id, never from order or thread.
     pub seed: u64,
@@ -48,13 +48,13 @@ pub trait Walk: Send {
     /// What moved since the start, `[C, H, W]`, signed, in the space the walk steps in.
     fn field(&self) -> Result<Tensor>;
 
-    /// What the record should say beyond steps and losses.
+    /// Facts for the record beyond steps and losses.
     fn facts(&self) -> Result<Facts> {
         Ok(Facts::new())
     }
 }
 
-/// Why a walk ended.
+/// The reason why a walk ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// All steps were taken.

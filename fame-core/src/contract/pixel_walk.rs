@@ -3,8 +3,8 @@
 use super::{Start, Stop, Walk};
 use crate::{
     Error, Result, Tensor,
-    model::InputConvention,
-    record::{Facts, facts},
+    data::InputConvention,
+    data::{Facts, facts},
 };
 
 /// A walk in pixels of 0..=1 that makes no stops of its own.

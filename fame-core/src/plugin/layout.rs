@@ -12,13 +12,14 @@ use std::{
 use crate::{
     AttributionMap, Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
     contract::{
-        Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start,
-        Stop, Taps, Target, TargetRequest,
+        Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LoadRequest,
+        Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Seed, Start, Stop, Taps,
+        Target, TargetRequest,
     },
-    model::ModelManifest,
-    recipe::{Problem, Spec},
-    record::Value,
+    data::{Marks, Value},
     registry::{BuildContext, Built, Registration, Registry},
+    store::{Ask, ModelManifest},
+    text::{Problem, Spec},
 };
 
 macro_rules! measured {
@@ -34,23 +35,27 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
-    Error, Tensor, Value, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, ModelManifest, Problem, Spec, Registration, Registry,
+    Error, Tensor, Value, Marks, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
+    LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
 ];
 
 const OFFSETS: &[usize] = places! {
-    Error { code, message, help }
-    Sample { id, pictures, label, genuine, facts }
+    Error { code, message, help, problems }
+    Sample { id, pictures, label, marks, facts }
     Picture { pixels, source, geometry, annotations, facts }
     AttributionMap { values, channels }
     NamedMap { name, role, raw, finished, frame, facts }
-    Explanation { maps, warnings, facts, witnesses }
+    Explanation { maps, summary, warnings, facts, witnesses }
     Evaluation { values, cotangents }
     Target { name, values, frame, facts }
     MetricRow { item, value }
     Start<'static> { pixels, convention, seed }
     Problem { code, message, label }
     Model { manifest }
+    LoadRequest { file, input_shape, operators }
+    Finding { difference, fault, facts }
+    OperatorId { domain, op_type, opsets }
 };
 
 /// FNV-1a over numbers.

@@ -51,13 +51,12 @@
 //!   `#[global_allocator]`.
 
 mod declaration;
-pub(crate) mod guard;
 mod layout;
 mod load;
 mod place;
 
 pub use declaration::{Declaration, Declared};
-pub use load::{Entry, PluginFile};
+pub use load::{Entry, PluginFile, load};
 
 use crate::{
     Error, Result,
@@ -79,7 +78,7 @@ pub fn hand_over_these(
     registrations: impl IntoIterator<Item = Registration>,
     take: &mut dyn FnMut(Registration),
 ) -> Result<()> {
-    guard::caught(|| registrations.into_iter().map(&mut *take).count())
+    crate::registry::guard::caught(|| registrations.into_iter().map(&mut *take).count())
         .map_err(|panic| panic.error(format!("plugin `{origin}`"), "in its entry"))
         .and_then(|n| if n > 0 { Ok(()) } else { Err(nothing(origin)) })
 }

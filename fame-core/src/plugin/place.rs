@@ -23,7 +23,7 @@ pub(super) fn real(path: &Path) -> Result<PathBuf> {
 fn missing(path: &Path) -> Error {
     let mut error =
         Error::new("fame::plugin::missing", format!("there is no plugin `{}`.", path.display()));
-    let near = crate::recipe::near_file(path);
+    let near = crate::text::near_file(path);
     error.help = Some(near.unwrap_or_else(|| {
         "`cargo build --release` leaves it in `target/release`. Paths of a recipe's `plugins` start from the recipe, those of --plugin from the working folder.".to_owned()
     }));

@@ -9,16 +9,9 @@
 //! `--set path=value` overrides change the text before it is parsed ([`RecipeText`]), so they get
 //! the same diagnostics as the file.
 
-mod diagnostics;
 mod file;
-pub mod scan;
-mod spec;
 mod text;
 
-pub(crate) use diagnostics::near_file;
-pub use diagnostics::{
-    Problem, Problems, SourcedProblem, line_column, nearest, offset_of, suggestion,
-};
-pub use file::{Placed, RecipeFile};
-pub use spec::{Spec, parse, ron_options};
+pub use crate::text::Placed;
+pub use file::RecipeFile;
 pub use text::RecipeText;

@@ -9,7 +9,8 @@ use std::{
 use super::{Check, fail};
 use crate::{
     Affine, Error, Model, Picture, Result, Tensor,
-    contract::{Dataset, Files, Models, PrepareContext, PrepareStep, safe_id},
+    contract::{Dataset, Files, Models, PrepareContext, PrepareStep},
+    data::safe_id,
 };
 
 /// Files of one folder: what a recipe in that folder would find. `picture:NAME` is refused: a test
@@ -56,7 +57,7 @@ pub fn check_dataset(dataset: &dyn Dataset, folder: &Path) -> Result<usize> {
     for item in &items {
         if safe_id(&item.id) != item.id {
             return Err(fail(format!(
-                "the id `{}` is not safe as a folder name; `fame_core::contract::safe_id` makes it so.",
+                "the id `{}` is not safe as a folder name; `fame_core::data::safe_id` makes it so.",
                 item.id
             )));
         }

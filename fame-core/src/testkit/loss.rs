@@ -3,7 +3,8 @@
 use super::{Check, fail};
 use crate::{
     Random, Result, Target, TargetRequest, Tensor,
-    contract::{Loss, Reference, safe_id},
+    contract::{Loss, Reference},
+    data::safe_id,
 };
 
 /// How far a cotangent may lie from the central difference, relative to the row's largest. A
@@ -20,7 +21,7 @@ pub const STEP: f32 = 1e-2;
 /// # Errors
 /// What the loss says.
 pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Result<Vec<Target>> {
-    let roles: &[&str] = if reference.is_empty() { &["image"] } else { &["probe", "gallery"] };
+    let roles: &[&str] = if reference.is_empty() { &["image"] } else { &["left", "right"] };
     let sample = super::sample("testkit", roles, super::SIZE)?;
     let layers: Vec<String> = (0..clean.len()).map(|i| format!("layer_{i}")).collect();
     loss.targets(&TargetRequest {
@@ -151,7 +152,8 @@ fn differences(
     Ok(all)
 }
 
-fn root_mean_square(values: &[f32]) -> f32 {
+/// The root mean square of `values`; 1 where it is 0.
+pub(super) fn root_mean_square(values: &[f32]) -> f32 {
     let square: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
     let size = (square / values.len().max(1) as f64).sqrt() as f32;
     if size > 0.0 { size } else { 1.0 }

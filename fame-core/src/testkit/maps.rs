@@ -3,7 +3,8 @@
 use super::{Check, fail, relative};
 use crate::{
     AttributionMap, Explanation, Model, Random, Result, Sample, Tensor,
-    contract::{ExplainContext, Explainer, MapStep, Silent, safe_id},
+    contract::{ExplainContext, Explainer, MapStep, Silent},
+    data::safe_id,
 };
 
 /// A batch against a loop: the same sums, perhaps in another order, after a walk of a few steps.

@@ -20,7 +20,7 @@ fn the_kits_own_network_conforms() {
     assert!(exact.len() > 2 && exact.iter().all(|c| c.worst < 1e-6), "{checks:#?}");
 }
 
-/// What a network may get wrong.
+/// A fault that a network may have.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     /// Gradients at the input are a tenth too long.
@@ -377,7 +377,7 @@ fn a_metric_that_measures_nothing_real_is_found() {
         ))
     };
     assert_eq!(measures("image", 0.5), "fine");
-    assert!(measures("probe", 0.5).contains("a map `probe` that does not exist"));
+    assert!(measures("elsewhere", 0.5).contains("a map `elsewhere` that does not exist"));
     assert!(measures("image", f64::NAN).contains("`mean` of map `image` is NaN"));
 }
 
@@ -447,7 +447,7 @@ fn a_recipe_runs_whole_and_its_errors_are_told() {
     let trial = Trial::run("data: FakePictures(items: 3)").unwrap();
     assert_eq!((trial.summary.done, trial.item("fake_3").exists()), (3, true));
     let record = trial.record().unwrap();
-    assert_eq!(record.get("status").and_then(crate::record::Value::as_str), Some("complete"));
+    assert_eq!(record.get("status").and_then(crate::data::Value::as_str), Some("complete"));
     let wrong = Trial::run("data: FakePicture()").err().unwrap();
     assert!(wrong.message.contains("no dataset is named `FakePicture`"), "{wrong}");
     // Pictures of another size than the model's: the item's own error comes out.

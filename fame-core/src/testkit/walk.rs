@@ -4,8 +4,8 @@ use super::{Check, SIZE, fail, relative};
 use crate::{
     Random, Result, Tensor,
     contract::{Perturbation, Start, Walk},
+    data::InputConvention,
     max_abs,
-    model::InputConvention,
 };
 
 /// The picture that a walk starts at: pixels → input → pixels, rounded twice in f32.

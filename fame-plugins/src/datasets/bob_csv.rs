@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    Error, GALLERY, PROBE, Result, Sample,
+    Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    GALLERY, PROBE,
     entry::{Entry, name_pairs, pair_notes, picture},
     list::{Faults, Table, below, check_file},
     pairs::Filter,
@@ -40,10 +41,10 @@ pub struct BobCsv {
     /// Added to every path: bob's lists mostly leave it out.
     #[serde(default)]
     pub extension: String,
-    /// Which of a template's pictures are compared.
+    /// The pictures of a template that are compared.
     #[serde(default)]
     pub enrolment: Enrolment,
-    /// Which pairs count.
+    /// The pairs that count.
     #[serde(default)]
     pub filter: Filter,
 }
@@ -325,7 +326,10 @@ fn matches(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        GENUINE,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -353,7 +357,7 @@ mod tests {
         let bob = build(&spec(rest)).unwrap();
         let samples: Vec<_> =
             bob.index(files).unwrap().iter().map(|i| bob.load(i, files).unwrap()).collect();
-        samples.iter().map(|s| (s.id.clone(), s.genuine.unwrap())).collect()
+        samples.iter().map(|s| (s.id.clone(), s.marks.get(&GENUINE).unwrap())).collect()
     }
 
     const ENROLLING: &str = "path,subject_id,template_id\na1,A,tA\na2,A,tA\nb1,B,tB\n";

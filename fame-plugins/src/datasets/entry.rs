@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    Annotation, Error, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Result, Sample,
+    Annotation, Error, Marks, Picture, Result, Sample,
     contract::{Files, ItemRef},
-    record::Facts,
 };
 use serde::{Deserialize, Serialize};
 
-use super::ids::{stem, unique, without_extension};
+use super::{
+    FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW,
+    ids::{stem, unique, without_extension},
+};
 use crate::pictures;
 
 /// The name of annotations that are rectangles: two corners.
@@ -60,11 +62,12 @@ impl Entry {
 
     /// The sample of these pictures.
     pub(super) fn sample(&self, item: &ItemRef, pictures: Vec<(String, Picture)>) -> Sample {
-        let mut facts: Facts =
-            self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
-        facts.insert(ROW.to_owned(), self.row.into());
-        facts.extend(self.fold.iter().map(|fold| (FOLD.to_owned(), fold.as_str().into())));
-        Sample { id: item.id.clone(), pictures, label: self.label, genuine: self.genuine, facts }
+        let facts = self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
+        let marks = Marks::default()
+            .with(&ROW, self.row)
+            .with(&FOLD, self.fold.clone())
+            .with(&GENUINE, self.genuine);
+        Sample { id: item.id.clone(), pictures, label: self.label, marks, facts }
     }
 
     /// The sample of a picture that has been decoded.

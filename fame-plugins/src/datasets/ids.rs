@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fame_core::contract::safe_id;
+use fame_core::data::safe_id;
 
 /// The name of a file without folders and extension: `faces/a.b.png` and `picture:a.b` give `a.b`.
 pub(crate) fn stem(file: &str) -> &str {

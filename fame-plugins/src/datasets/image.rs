@@ -2,7 +2,8 @@
 
 use fame_core::{
     Result, Sample,
-    contract::{Dataset, Files, ItemRef, safe_id},
+    contract::{Dataset, Files, ItemRef},
+    data::safe_id,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;

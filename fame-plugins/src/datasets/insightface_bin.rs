@@ -3,15 +3,16 @@
 use std::{fs::File, io::BufReader};
 
 use fame_core::{
-    Error, GALLERY, PROBE, Picture, Result, Sample,
+    Error, Picture, Result, Sample,
     contract::{Dataset, Files, ItemRef},
+    data::sha256_hex,
     registry::{BuildContext, Parts, Plugin},
-    run::sha256_hex,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    GALLERY, PROBE,
     entry::{Entry, pair_notes},
     list::Faults,
     pairs::Filter,
@@ -35,7 +36,7 @@ pub struct InsightfaceBin {
     /// Number of folds.
     #[serde(default = "ten")]
     pub folds: usize,
-    /// Which pairs count.
+    /// The pairs that count.
     #[serde(default)]
     pub filter: Filter,
 }
@@ -104,7 +105,7 @@ impl Dataset for InsightfaceBin {
             let fold = Some((1 + fold_of(row, same.len(), self.folds)).to_string());
             let entry = Entry { row, genuine: Some(*genuine), fold, facts, ..Entry::default() };
             items.push(ItemRef {
-                id: fame_core::contract::safe_id(&format!("{stem}-{row:05}")),
+                id: fame_core::data::safe_id(&format!("{stem}-{row:05}")),
                 files: Vec::new(),
                 note: entry.note(),
             });

@@ -91,7 +91,10 @@ impl Dataset for Shapes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build};
+    use super::super::{
+        ROW,
+        testing::{Beside, build},
+    };
 
     #[test]
     fn shapes_need_no_files_and_know_their_boxes() {
@@ -101,7 +104,7 @@ mod tests {
         assert_eq!((items.len(), items[6].id.as_str()), (7, "00006_disc"));
         let sample = shapes.load(&items[2], &files).unwrap();
         let drawn = crate::synth::shape(3, 2, 32, 32);
-        assert_eq!((sample.label, sample.row()), (Some(2), Some(2)));
+        assert_eq!((sample.label, sample.marks.get(&ROW)), (Some(2), Some(2)));
         let picture = &sample.pictures[0].1;
         assert_eq!(
             picture.annotations[0].points[1],

@@ -2,14 +2,13 @@
 //! time, and need no walk.
 
 use fame_core::{
-    Explanation, LayerChoice, LayerChoices, Model, NamedMap, Result, Sample, Tensor,
+    Explanation, LayerChoices, Model, NamedMap, Result, Sample, Tensor,
+    ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
-    model::Task,
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Built, Parts},
-    run::{Aim, AimedRow},
     seed_of,
+    text::Spec,
 };
 
 /// The scalar y that is explained, and for whose pictures.
@@ -19,56 +18,31 @@ use fame_core::{
 /// `Similarity()` of what makes the pair match; `Dissimilarity()` is what tells the two apart.
 pub(super) struct Scalar {
     loss: Built<dyn Loss>,
-    layer: Option<LayerChoices>,
+    layer: LayerChoices,
     roles: Option<Vec<String>>,
 }
 
-/// The scalar a task's models are asked about when the recipe names none.
-pub(super) fn default_loss(task: Task) -> Option<Spec> {
-    let text = if task == Task::FaceRecognition { "Similarity()" } else { "Logit()" };
-    Spec::from_text(text).ok()
-}
-
-/// Fills in the loss and checks the roles.
-pub(super) fn resolve(
-    loss: &mut Option<Spec>,
-    roles: Option<&Vec<String>>,
-    with: &BuildContext<'_>,
-    parts: &mut Parts,
-) {
-    if loss.is_none() {
-        *loss = default_loss(with.task);
-    }
+/// Checks that roles, where they are named, are at least one.
+pub(super) fn check_roles(roles: Option<&[String]>, parts: &mut Parts) {
     parts.check("roles", roles.is_none_or(|r| !r.is_empty()), "must name at least one role");
 }
 
 impl Scalar {
     /// Builds the loss.
     pub(super) fn build(
-        loss: Option<Spec>,
-        layer: Option<LayerChoices>,
+        loss: &Spec,
+        layer: LayerChoices,
         roles: Option<Vec<String>>,
         with: &BuildContext<'_>,
         parts: &mut Parts,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("loss", &loss?, with)?;
+        let loss = parts.build::<dyn Loss>("loss", loss, with)?;
         Some(Self { loss, layer, roles })
     }
 
-    /// The loss at its layers. Without a choice: the model's `logits` or `embedding`, whichever its
-    /// task has, else its output.
+    /// The loss at its layers.
     fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
-        let alias =
-            if model.manifest.task == Task::FaceRecognition { "embedding" } else { "logits" };
-        let known = model.manifest.layers.contains_key(alias);
-        let default = || {
-            LayerChoices(vec![if known {
-                LayerChoice::Named(alias.to_owned())
-            } else {
-                LayerChoice::Output
-            }])
-        };
-        Aim::new(model, &self.layer.clone().unwrap_or_else(default), self.loss.plugin.as_ref())
+        Aim::new(model, &self.layer, self.loss.plugin.as_ref())
     }
 }
 

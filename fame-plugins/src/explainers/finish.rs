@@ -4,9 +4,9 @@
 use fame_core::{
     AttributionMap, Explanation, Frame, NamedMap, Result, Tensor,
     contract::MapStep,
-    recipe::Spec,
-    record::{Facts, Value},
+    data::{Facts, Value},
     registry::{BuildContext, Built, Parts},
+    text::Spec,
 };
 
 /// The map steps of an explainer.
@@ -37,12 +37,8 @@ pub(super) fn specs(texts: &[&str]) -> Vec<Spec> {
 
 impl Finish {
     /// Builds the steps standing in parameter `map`.
-    pub(super) fn build(
-        parts: &mut Parts,
-        map: Option<Vec<Spec>>,
-        with: &BuildContext<'_>,
-    ) -> Self {
-        Self { steps: parts.build_all("map", &map.unwrap_or_default(), with) }
+    pub(super) fn build(parts: &mut Parts, map: &[Spec], with: &BuildContext<'_>) -> Self {
+        Self { steps: parts.build_all("map", map, with) }
     }
 
     /// No steps: for maps that come finished.

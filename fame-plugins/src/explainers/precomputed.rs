@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use fame_core::{
     Error, Explanation, Model, Result, Sample, Tensor,
-    contract::{ExplainContext, Explainer, ItemRef, safe_id},
-    model::InputConvention,
-    recipe::Spec,
-    record::facts,
+    contract::{ExplainContext, Explainer, ItemRef},
+    data::InputConvention,
+    data::facts,
+    data::safe_id,
+    data::sha256_file,
     registry::{BuildContext, Parts, Plugin},
-    run::sha256_file,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,7 +99,7 @@ impl Plugin<dyn Explainer> for Precomputed {
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, Some(self.map.clone()), with);
+        let finish = Finish::build(parts, &self.map, with);
         let folder = with.folder.join(&self.dir);
         Some(Box::new(Running { parameters: self, folder, finish }))
     }
@@ -289,7 +290,7 @@ fn row_major(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<f32> 
 
 #[cfg(test)]
 mod tests {
-    use fame_core::{Preset, model::Task, registry::Registry};
+    use fame_core::registry::Registry;
     use npyz::WriterBuilder as _;
 
     use super::*;
@@ -297,13 +298,8 @@ mod tests {
     fn running(dir: &Path, rest: &str) -> Running {
         let registry = Registry::builtin().unwrap();
         let mut parameters: Precomputed =
-            fame_core::recipe::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::Paper,
-            task: Task::Other,
-            folder: Path::new("/"),
-        };
+            fame_core::text::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
+        let with = BuildContext::new(&registry, Path::new("/"));
         let steps = std::mem::take(&mut parameters.map);
         assert!(steps.is_empty());
         Running { folder: with.folder.join(&parameters.dir), parameters, finish: Finish::none() }
@@ -339,7 +335,7 @@ mod tests {
     }
 
     fn input() -> InputConvention {
-        let order = fame_core::model::ChannelOrder::Rgb;
+        let order = fame_core::data::ChannelOrder::Rgb;
         InputConvention {
             channels: 3,
             height: 2,
@@ -428,12 +424,7 @@ mod tests {
     #[test]
     fn patterns_stay_below_their_folder_and_know_their_places() {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::Paper,
-            task: Task::Other,
-            folder: Path::new("/"),
-        };
+        let with = BuildContext::new(&registry, Path::new("/"));
         let problems = |pattern: &str| {
             let spec =
                 Spec::from_text(&format!("Precomputed(dir: \"maps\", pattern: {pattern:?})"))

@@ -3,10 +3,10 @@
 use fame_core::{
     Error, Explanation, Model, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
     seed_of,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use super::finish::{Draft, Finish};
 pub struct RandomMap {
     /// Steps from the noise to the map. Default: none; blurred as FAME's maps:
     /// `[GaussianBlur(), MinMaxNormalize()]`.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures of a sample get a map, by role. Default: all.
     pub roles: Option<Vec<String>>,
 }
@@ -41,8 +41,8 @@ impl Plugin<dyn Explainer> for RandomMap {
         );
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { finish, roles: self.roles }))
     }
 }

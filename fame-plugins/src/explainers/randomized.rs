@@ -4,16 +4,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fame_core::{
-    Error, Explanation, LoadRequest, Model, Result, Sample,
+    Error, Explanation, Model, Result, Sample,
     contract::{Backend, ExplainContext, Explainer},
-    recipe::Spec,
-    record::{Value, facts},
+    data::{Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backends::random_weights::{Layers, count, load};
+use crate::backends::{
+    random_weights::{Layers, count, load},
+    tract::Tract,
+};
 
 /// How layers forget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -47,8 +50,12 @@ pub struct Randomized {
     #[serde(default)]
     pub seed: u64,
     /// What runs the networks that forget. Default: `Tract()`.
-    #[serde(default)]
-    pub backend: Option<Spec>,
+    #[serde(default = "tract")]
+    pub backend: Spec,
+}
+
+fn tract() -> Spec {
+    Spec::named(Tract::NAME)
 }
 
 impl Plugin<dyn Explainer> for Randomized {
@@ -60,16 +67,13 @@ impl Plugin<dyn Explainer> for Randomized {
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        if self.backend.is_none() {
-            self.backend = Spec::from_text("Tract()").ok();
-        }
         let good = self.stages.as_ref().is_none_or(|s| !s.is_empty() && s.iter().all(|n| *n > 0));
         parts.check("stages", good, "must hold at least one number, each from 1");
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let of = parts.build::<dyn Explainer>("of", &self.of, with);
-        let backend = parts.build::<dyn Backend>("backend", self.backend.as_ref()?, with);
+        let backend = parts.build::<dyn Backend>("backend", &self.backend, with);
         let Self { forgetting, stages, seed, .. } = self;
         Some(Box::new(Running {
             of: of?,
@@ -165,10 +169,7 @@ impl Running {
         if let Some(stages) = &*loaded {
             return Ok(stages.clone());
         }
-        let request = LoadRequest {
-            file: model.file.clone(),
-            input_shape: Some(model.network.input_shape().to_vec()),
-        };
+        let request = model.load_request();
         let stage = |n: usize| -> Result<(String, Model)> {
             let (name, layers) = match self.forgetting {
                 Forgetting::Cascading => (format!("last_{n}"), Layers::Last(n)),
@@ -184,6 +185,7 @@ impl Running {
                     file,
                     sha256: model.sha256.clone(),
                     labels: model.labels.clone(),
+                    operators: model.operators.clone(),
                 },
             ))
         };

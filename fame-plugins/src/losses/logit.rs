@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Random, Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, per_row},
-    record::facts,
+    data::facts,
     registry::{BuildContext, Parts, Plugin},
     seed_of,
 };

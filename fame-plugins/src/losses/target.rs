@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Result, Target as Row, TargetRequest, Tensor,
     contract::{Evaluation, Loss, Reference, per_row},
-    record::facts,
+    data::facts,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;

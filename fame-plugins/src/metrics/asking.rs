@@ -3,13 +3,13 @@
 
 use fame_core::{
     Explanation, LayerChoices, NamedMap, Result, Sample,
+    ask::Aim,
     contract::{ExplainContext, Loss},
-    recipe::Spec,
     registry::{BuildContext, Built, Parts},
-    run::Aim,
+    text::Spec,
 };
 
-use crate::explainers::black_box::{Answer, Question, resolve_target};
+use crate::explainers::black_box::{Answer, Question};
 
 /// A loss at layers, and what of it is read.
 pub(super) struct Asking {
@@ -19,25 +19,16 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Fills in the usual question unless the recipe asks another.
-    pub(super) fn resolve(
-        layer: &mut Option<LayerChoices>,
-        loss: &mut Option<Spec>,
-        with: &BuildContext<'_>,
-    ) {
-        resolve_target(with.task, layer, loss);
-    }
-
     /// Builds the loss standing in parameter `loss`.
     pub(super) fn build(
-        layer: Option<LayerChoices>,
-        loss: Option<&Spec>,
+        layer: &LayerChoices,
+        loss: &Spec,
         answer: Answer,
         with: &BuildContext<'_>,
         parts: &mut Parts,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("loss", loss?, with);
-        Some(Self { layer: layer?, loss: loss?, answer })
+        let loss = parts.build::<dyn Loss>("loss", loss, with)?;
+        Some(Self { layer: layer.clone(), loss, answer })
     }
 
     /// Asks about each map of `explanation` that `wanted` takes, in turn.

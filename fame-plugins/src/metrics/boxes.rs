@@ -70,7 +70,7 @@ impl Boxes {
 
 #[cfg(test)]
 pub(super) mod testing {
-    use fame_core::{Affine, Annotation, NamedMap, Picture, Sample, Tensor, record::Facts};
+    use fame_core::{Affine, Annotation, NamedMap, Picture, Sample, Tensor, data::Facts};
 
     /// A 4×4 picture, scaled by two from one of 2×2, whose upper left quarter (and, if `two`, lower
     /// right quarter) is boxed.

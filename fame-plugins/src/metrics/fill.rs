@@ -1,6 +1,6 @@
 //! What stands where pixels were taken away.
 
-use fame_core::{Result, Tensor, model::InputConvention};
+use fame_core::{Result, Tensor, data::InputConvention};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

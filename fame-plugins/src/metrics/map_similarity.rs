@@ -169,7 +169,7 @@ fn ssim(a: &[f32], b: &[f32], shape: &[usize]) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::{Random, record::Facts};
+    use fame_core::{Random, data::Facts};
 
     use super::*;
 

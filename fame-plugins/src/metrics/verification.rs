@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fame_core::{
-    Better, Error, Explanation, LayerChoices, NamedMap, PROBE, Picture, Plot, Result, Sample,
-    Scores, Table, Tensor,
+    Better, Error, Explanation, LayerChoices, NamedMap, Picture, Plot, Result, Sample, Scores,
+    Table, Tensor,
     contract::{ExplainContext, Measurement, Metric, MetricRow},
-    recipe::Spec,
-    record::Facts,
-    registry::{BuildContext, Parts, Plugin},
+    data::Facts,
+    registry::{BuildContext, Parameters, Parts, Plugin},
+    text::Spec,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 pub use super::eer::Threshold;
 use super::{
@@ -23,61 +21,58 @@ use super::{
     masks::{Masks, ranked, top},
     measured, plane,
 };
-use crate::explainers::black_box::Answer;
+use crate::{
+    ask::{usual_layer, usual_loss},
+    datasets::{FOLD, GENUINE, PROBE},
+    explainers::black_box::Answer,
+};
 
-/// Delete and Insert for pairs (Lu et al. 2024, the paper's Table 2). For each pair the similarity
-/// is taken with the top P percent of the probe's map removed (`delete`), and with only these there
-/// (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this gives the verifier's
-/// accuracy at every P, and the areas under the two curves, times 100: a map that found what the
-/// verifier uses has a low Delete and a high Insert. `delete` at P = 0 is the clean score.
-///
-/// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps
-/// whose name ends in `dissimilar` are left out: they claim something else. A method that has no
-/// other map of a picture counts with an empty one, which takes nothing away and brings nothing.
-/// Intervals are 95 % bootstrap over pairs, genuine and impostor pairs each among themselves: a
-/// protocol fixes how many there are of either.
-///
-/// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by
-/// every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts read them), the
-/// points of the ROC, and with folds the accuracy by cross-validation.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Verification {
-    /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`, `Fixed(0.3)`,
-    /// `From("another/run")`.
-    pub threshold: Threshold,
-    /// Whether each pair is decided at the threshold of the other folds' pairs. Needs a dataset
-    /// with folds.
-    pub cross_validate: bool,
-    /// Steps from 0 to 100 percent.
-    pub steps: usize,
-    /// What stands where pixels were taken away, in both curves.
-    pub fill: Filling,
-    /// `Rank` or `Percentile` (the authors').
-    pub masks: Masks,
-    /// Whose maps are measured, by role.
-    pub roles: Vec<String>,
-    /// Explainers that every other one is tested against, pair by pair, such as random maps.
-    pub against: Vec<String>,
-    /// What is asked: a loss whose value is the score. Default: `Similarity()`.
-    pub loss: Option<Spec>,
-    /// The layer the loss reads. Default: the model's `embedding`.
-    pub layer: Option<LayerChoices>,
+fame_core::parameters! {
+    /// Delete and Insert for pairs (Lu et al. 2024, the paper's Table 2). For each pair the similarity
+    /// is taken with the top P percent of the probe's map removed (`delete`), and with only these there
+    /// (`insert`), P = 0, 10, …, 100; the gallery stays whole. Over all pairs this gives the verifier's
+    /// accuracy at every P, and the areas under the two curves, times 100: a map that found what the
+    /// verifier uses has a low Delete and a high Insert. `delete` at P = 0 is the clean score.
+    ///
+    /// The decision threshold comes from the clean scores of the same pairs, or from another set. Maps
+    /// whose name ends in `dissimilar` are left out: they claim something else. A method that has no
+    /// other map of a picture counts with an empty one, which takes nothing away and brings nothing.
+    /// Intervals are 95 % bootstrap over pairs, genuine and impostor pairs each among themselves: a
+    /// protocol fixes how many there are of either.
+    ///
+    /// Beside the areas the tables hold the curves (the paper's Fig. 4), thresholds and error rates by
+    /// every rule, the clean scores (`Sim-Score,targets`, as the authors' scripts read them), the
+    /// points of the ROC, and with folds the accuracy by cross-validation.
+    pub struct Verification {
+        /// How the threshold is found: `EerMiddle`, `Eer` (the paper's), `Fmr(0.001)`, `Fixed(0.3)`,
+        /// `From("another/run")`.
+        threshold: Threshold = Threshold::default(),
+        /// Whether each pair is decided at the threshold of the other folds' pairs. Needs a dataset
+        /// with folds.
+        cross_validate: bool = false,
+        /// Steps from 0 to 100 percent.
+        steps: usize = 10,
+        /// What stands where pixels were taken away, in both curves.
+        fill: Filling = Filling::Black,
+        /// `Rank` or `Percentile` (the authors').
+        masks: Masks = Masks::default(),
+        /// Whose maps are measured, by role.
+        roles: Vec<String> = vec![PROBE.to_owned()],
+        /// Explainers that every other one is tested against, pair by pair, such as random maps.
+        against: Vec<String> = Vec::new(),
+        /// What is asked: a loss whose value is the score. Default: what the model's manifest asks
+        /// for, else `Logit()`, the class the network sees.
+        loss: Spec = open,
+        /// The layer the loss reads. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+    }
 }
 
-impl Default for Verification {
-    fn default() -> Self {
-        Self {
-            threshold: Threshold::default(),
-            cross_validate: false,
-            steps: 10,
-            fill: Filling::Black,
-            masks: Masks::default(),
-            roles: vec![PROBE.to_owned()],
-            against: Vec::new(),
-            loss: None,
-            layer: None,
-        }
+impl Parameters for Verification {
+    type Typed = typed::Verification;
+
+    fn fill(typed: typed::Verification, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(typed.or(usual_loss(with), usual_layer(with)))
     }
 }
 
@@ -90,18 +85,16 @@ impl Plugin<dyn Metric> for Verification {
     const REFERENCE: &'static str =
         "Lu, Xu & Ebrahimi, WACV 2024, arXiv 2305.08546; Zhang & Günther, FAME (2026), Table 2";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("steps", (1..=1000).contains(&self.steps), "must be between 1 and 1000");
         parts.check("roles", !self.roles.is_empty(), "must name at least one role");
         if let Threshold::Fmr(rate) = &self.threshold {
             parts.check("threshold", (0.0..=1.0).contains(rate), "must be a rate from 0 to 1");
         }
-        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking =
-            Asking::build(self.layer.clone(), self.loss.as_ref(), Answer::Value, with, parts)?;
+        let asking = Asking::build(&self.layer, &self.loss, Answer::Value, with, parts)?;
         let threshold = self
             .threshold
             .read(with.folder)
@@ -194,7 +187,7 @@ impl Metric for Running {
         } else {
             known.all_at(at.threshold)
         };
-        let file = fame_core::contract::safe_id(&name.to_lowercase());
+        let file = fame_core::data::safe_id(&name.to_lowercase());
         let mut tables = self.areas(&file, name, &known, at, &cuts);
         tables.push(curves(&file, &known, &percents, &cuts));
         tables.push(thresholds(&file, &known, &self.parameters.threshold, at));
@@ -274,7 +267,7 @@ impl Pairs {
         };
         let mut names: BTreeMap<&str, bool> = BTreeMap::new();
         for row in rows {
-            let Some(genuine) = row.genuine else { continue };
+            let Some(genuine) = row.marks.get(&GENUINE) else { continue };
             let split = *names.entry(&row.explainer).or_insert_with(|| several(&row.explainer));
             let series = if split {
                 format!("{} {}", row.explainer, row.map)
@@ -296,7 +289,7 @@ impl Pairs {
                 clean.push(Clean {
                     item: row.item.clone(),
                     score: (row.value, genuine),
-                    fold: row.fold.clone(),
+                    fold: row.marks.get(&FOLD),
                 });
             }
         }
@@ -635,6 +628,8 @@ fn folds(file: &str, known: &Pairs, rule: &Threshold) -> Option<Table> {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::Marks;
+
     use super::*;
 
     /// Rows of one explainer on four pairs: `perfect` deletes at once and inserts at once.
@@ -649,7 +644,7 @@ mod tests {
                     let (item, parameter) = (format!("{n}"), format!("P={}", 10 * k));
                     let (explainer, map, quantity) =
                         (explainer.to_owned(), "probe".to_owned(), name.to_owned());
-                    let fold = Some(format!("{}", n % 2));
+                    let fold = format!("{}", n % 2);
                     rows.push(MetricRow {
                         item,
                         explainer,
@@ -657,8 +652,7 @@ mod tests {
                         quantity,
                         parameter,
                         value,
-                        genuine: Some(genuine),
-                        fold,
+                        marks: Marks::default().with(&GENUINE, genuine).with(&FOLD, fold),
                     });
                 }
             }
@@ -669,12 +663,7 @@ mod tests {
     fn summary(parameters: &str) -> Vec<Table> {
         let all = [rows("good", true), rows("random", false)].concat();
         let registry = fame_core::registry::Registry::builtin().unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: fame_core::Preset::Paper,
-            task: fame_core::model::Task::FaceRecognition,
-            folder: std::path::Path::new("."),
-        };
+        let with = BuildContext::new(&registry, std::path::Path::new("."));
         let spec =
             Spec::from_text(&format!("Verification({parameters}, against: [\"random\"])")).unwrap();
         registry
@@ -743,8 +732,13 @@ mod tests {
                 .contains("each pair at the threshold of the other folds")
         );
         assert!(named(&tables, "verification").rows[0][2].starts_with("52.50 ["));
-        let apart: Vec<MetricRow> =
-            rows("good", true).into_iter().map(|r| MetricRow { fold: None, ..r }).collect();
+        let apart: Vec<MetricRow> = rows("good", true)
+            .into_iter()
+            .map(|r| MetricRow {
+                marks: Marks::default().with(&GENUINE, r.marks.get(&GENUINE)),
+                ..r
+            })
+            .collect();
         let known =
             Pairs::of(&apart, &(0..=10).map(|k| 10.0 * f64::from(k)).collect::<Vec<_>>()).unwrap();
         assert_eq!(

@@ -3,7 +3,7 @@
 use fame_core::{
     Annotation, Error, Picture, Result,
     contract::{PrepareContext, PrepareStep},
-    record::{Facts, Value, facts},
+    data::{Facts, Value, facts},
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;
@@ -50,7 +50,7 @@ pub struct AlignFace {
     pub points: Option<Points>,
     /// Width and height of the result in pixels, at least 1. Default: those of the model's input.
     pub size: Option<usize>,
-    /// Where the five points go.
+    /// Template for the five points.
     pub template: Template,
 }
 
@@ -224,7 +224,7 @@ mod tests {
     use fame_core::{
         Affine, Bias, Layer, Model, Place, Seed, Taps, Tensor,
         contract::{Models, Network, Pass},
-        model::ModelManifest,
+        store::ModelManifest,
     };
 
     use super::*;
@@ -260,6 +260,7 @@ mod tests {
                 file: "none".into(),
                 sha256: String::new(),
                 labels: Vec::new(),
+                operators: fame_core::contract::Operators::default(),
             })
         }
     }

@@ -37,7 +37,7 @@ pub use similarity::Similarity;
 pub use template::Template;
 pub use warp::warp;
 
-use fame_core::{Affine, Error, Picture, Result, Tensor, record::Value};
+use fame_core::{Affine, Error, Picture, Result, Tensor, data::Value};
 
 /// A point `[x, y]`, from the outer corner of the first pixel.
 pub type Point = [f64; 2];

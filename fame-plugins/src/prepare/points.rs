@@ -98,7 +98,7 @@ impl JsonSchema for Points {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::recipe::parse;
+    use fame_core::text::parse;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use fame_core::{
     Picture, Result,
     contract::{PrepareContext, PrepareStep},
-    record::{Value, facts},
+    data::{Value, facts},
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;

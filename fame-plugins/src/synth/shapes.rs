@@ -105,7 +105,7 @@ mod tests {
         // Measured on x86-64; only operations that IEEE 754 rounds exactly are used, so any machine
         // must agree.
         assert_eq!(
-            fame_core::run::sha256_hex(&drawn),
+            fame_core::data::sha256_hex(&drawn),
             "9d94928382c9f7d6664dfe5431251ee1065bead6bc4cf70d03610442ba92d349"
         );
     }

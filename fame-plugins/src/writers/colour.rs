@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use colorous::Gradient;
-use fame_core::{Error, NamedMap, Picture, Result, Tensor, recipe::suggestion, registry::Parts};
+use fame_core::{Error, NamedMap, Picture, Result, Tensor, registry::Parts, text::suggestion};
 use image::{Rgb, RgbImage};
 
 use crate::pictures::to_byte;

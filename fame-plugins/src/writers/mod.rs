@@ -73,24 +73,18 @@ mod testing {
     use std::path::Path;
 
     use fame_core::{
-        Explanation, NamedMap, Preset, Sample, Tensor,
+        Explanation, NamedMap, Sample, Tensor,
         contract::{FinishedItem, Writer},
-        model::Task,
-        recipe::{Problem, Spec},
-        record::Facts,
+        data::Facts,
         registry::{BuildContext, Registry},
+        text::{Problem, Spec},
     };
     use image::RgbImage;
 
     /// Builds what a recipe writes, with every built-in plugin.
     pub(super) fn build(text: &str) -> Result<Box<dyn Writer>, Vec<Problem>> {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::default(),
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+        let with = BuildContext::new(&registry, Path::new("."));
         registry
             .build::<dyn Writer>(&Spec::from_text(text).map_err(|p| vec![p])?, &with)
             .map(|b| b.plugin)

@@ -5,8 +5,8 @@ use std::path::Path;
 use fame_core::{
     Error, Result, Tensor,
     contract::{FinishedItem, Writer},
+    data::write_whole,
     registry::{BuildContext, Parts, Plugin},
-    run::write_whole,
 };
 use npyz::WriterBuilder as _;
 use schemars::JsonSchema;

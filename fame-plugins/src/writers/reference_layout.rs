@@ -7,15 +7,16 @@ use std::{
 };
 
 use fame_core::{
-    Error, GALLERY, NamedMap, PROBE, Result, Sample, Tensor,
-    contract::{FinishedItem, Writer, safe_id},
-    record::Value,
+    Error, NamedMap, Result, Sample, Tensor,
+    contract::{FinishedItem, Writer},
+    data::Value,
+    data::safe_id,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::datasets::stem;
+use crate::datasets::{GALLERY, PROBE, ROW, stem};
 
 /// Every finished map as the FAME authors' evaluation reads it, float32 `[H, W]`: for pictures
 /// `<method>/<model>/<ImageId>_<class>.npy`, for pairs
@@ -127,7 +128,7 @@ impl ReferenceLayout {
                     );
                 };
                 folders.extend([dataset.clone(), protocol.clone()]);
-                let Some(row) = sample.row() else {
+                let Some(row) = sample.marks.get(&ROW) else {
                     return bad(
                         format!(
                             "sample `{}` has no row, by which the authors name maps of pairs.",
@@ -207,7 +208,7 @@ fn link_all(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::record::{Facts, facts};
+    use fame_core::data::{Facts, facts};
 
     use super::{
         super::testing::{build, explanation, map, sample, write},
@@ -341,7 +342,7 @@ mod tests {
     }
 
     fn write_into(out: &Path, sample: &Sample) -> (PathBuf, Vec<String>) {
-        let folder = out.join("items").join(sample.row().unwrap().to_string());
+        let folder = out.join("items").join(sample.marks.get(&ROW).unwrap().to_string());
         fs::create_dir_all(&folder).unwrap();
         let explanations =
             [("fame".to_owned(), explanation(vec![map("probe", "probe", values())]))];

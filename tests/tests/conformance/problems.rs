@@ -65,10 +65,8 @@ fn problems() -> Vec<Problem> {
 
 /// What is wrong, or the two distances.
 fn solve(subject: &Subject, problem: &Problem) -> Result<[f64; 2], String> {
-    let network = subject
-        .backend
-        .load(&LoadRequest { file: problem.file.clone(), input_shape: None })
-        .map_err(|e| e.to_string())?;
+    let network =
+        subject.backend.load(&LoadRequest::new(problem.file.clone())).map_err(|e| e.to_string())?;
     let network = network.as_ref();
     let x = input(&problem.input_shape, 0, problem.scale, problem.shift);
     let (output, gradient) = run(network, "y", &x).map_err(|e| e.to_string())?;

@@ -1,11 +1,6 @@
 //! Asking a network about altered copies of a picture.
 
-use fame_core::{
-    Error, LayerChoice, LayerChoices, Result, Sample, Target, Tensor,
-    model::{InputConvention, Task},
-    recipe::Spec,
-    run::Aim,
-};
+use fame_core::{Error, Result, Sample, Target, Tensor, ask::Aim, data::InputConvention};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,24 +32,6 @@ pub enum Answer {
     Value,
     /// The softmax probability of the loss's class, 0..=1. For losses about a class only.
     Probability,
-}
-
-/// Fills in what a black-box method asks about unless the recipe says: the similarity of a pair,
-/// else the predicted class.
-pub(crate) fn resolve_target(
-    task: Task,
-    layer: &mut Option<LayerChoices>,
-    loss: &mut Option<Spec>,
-) {
-    let (usual_layer, usual_loss) = match task {
-        Task::FaceRecognition => (LayerChoice::Named("embedding".into()), "Similarity()"),
-        Task::Classification => (LayerChoice::Named("logits".into()), "Logit()"),
-        Task::Detection | Task::Landmarks | Task::Other => (LayerChoice::Output, "Logit()"),
-    };
-    layer.get_or_insert(LayerChoices(vec![usual_layer]));
-    if loss.is_none() {
-        *loss = Spec::from_text(usual_loss).ok();
-    }
 }
 
 /// One picture and what is asked about it.
@@ -165,7 +142,7 @@ pub(crate) fn broken(answers: &[f32]) -> Option<String> {
 
 /// The class a target is about; losses that have one put it into their facts.
 fn class(target: &Target) -> Result<usize> {
-    let class = target.facts.get("class").and_then(fame_core::record::Value::as_f64);
+    let class = target.facts.get("class").and_then(fame_core::data::Value::as_f64);
     class.map(|c| c as usize).ok_or_else(|| {
         Error::new(
             "fame::explain::no_class",

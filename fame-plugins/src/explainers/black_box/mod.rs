@@ -6,7 +6,7 @@ mod occlusion;
 pub(super) mod patches;
 mod rise;
 
+pub(crate) use answers::Question;
 pub use answers::{Answer, Fill};
-pub(crate) use answers::{Question, resolve_target};
 pub use occlusion::Occlusion;
 pub use rise::Rise;

@@ -1,8 +1,9 @@
 //! From layer maps to a picture's map: rectifying, normalising, enlarging.
 
-use fame_core::Preset;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::Preset;
 
 /// How layer maps are normalised. Either way values end in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -2,16 +2,17 @@
 
 use fame_core::{
     Bias, LayerChoices, Place, Result, Tensor,
+    ask::Aim,
     contract::{ExplainContext, Explainer, Target},
-    recipe::Spec,
-    record::{Facts, facts},
-    registry::{BuildContext, Parts, Plugin},
-    run::Aim,
+    data::{Facts, facts},
+    registry::{BuildContext, Parameters, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::finish::{Corners, Finish, bilinear, min_max};
+use crate::ask::{usual_layer, usual_loss};
 use crate::explainers::aimed::{self, InputRow, Made, Method, Running, Scalar};
 
 /// The two published programs that are called FullGrad. They differ in layers, normalisation and
@@ -30,38 +31,49 @@ pub enum FullGradForm {
     PytorchGradCam,
 }
 
-/// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases,
-/// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value, stretched
-/// and enlarged to the picture.
-///
-/// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and
-/// `completeness` (its share of |y|): near 0 for networks of convolutions, ReLU, PReLU, pooling and
-/// linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an activation
-/// brings constants of its own, as ReLU6 does above 6, nor for GELU, sigmoid, layer normalisation
-/// or live norms.
-///
-/// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the
-/// convolution before it; then the convolution carries one bias in place of the normalisation's:
-/// the sum stays the same, and so does this pair's share of the map. A normalisation that stands on
-/// its own carries β − γμ/√(σ²+ε).
-///
-/// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FullGrad {
-    /// Whose program: `Idiap` or `PytorchGradCam`.
-    pub form: FullGradForm,
-    /// What to explain: any loss; y is its value. Default: `Logit()`, for face models
-    /// `Similarity()`.
-    pub loss: Option<Spec>,
-    /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`;
-    /// without that alias, its output.
-    pub layer: Option<LayerChoices>,
-    /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
-    /// `PytorchGradCam` (form PytorchGradCam).
-    pub finish: Option<Finish>,
-    /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
-    pub roles: Option<Vec<String>>,
+fame_core::parameters! {
+    /// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases,
+    /// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value, stretched
+    /// and enlarged to the picture.
+    ///
+    /// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and
+    /// `completeness` (its share of |y|): near 0 for networks of convolutions, ReLU, PReLU, pooling and
+    /// linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an activation
+    /// brings constants of its own, as ReLU6 does above 6, nor for GELU, sigmoid, layer normalisation
+    /// or live norms.
+    ///
+    /// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the
+    /// convolution before it; then the convolution carries one bias in place of the normalisation's:
+    /// the sum stays the same, and so does this pair's share of the map. A normalisation that stands on
+    /// its own carries β − γμ/√(σ²+ε).
+    ///
+    /// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
+    pub struct FullGrad {
+        /// Whose program: `Idiap` or `PytorchGradCam`.
+        form: FullGradForm = FullGradForm::default(),
+        /// What to explain: any loss; y is its value. Default: what the model's manifest asks for,
+        /// else `Logit()`, the class the network sees.
+        loss: Spec = open,
+        /// The layer the loss reads. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+        /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
+        /// `PytorchGradCam` (form PytorchGradCam).
+        finish: Finish = open,
+        /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
+        roles: Option<Vec<String>> = None,
+    }
+}
+
+impl Parameters for FullGrad {
+    type Typed = typed::FullGrad;
+
+    fn fill(typed: typed::FullGrad, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        let finish = match typed.form {
+            FullGradForm::Idiap => Finish::MaxNorm,
+            FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
+        };
+        Some(typed.or(usual_loss(with), usual_layer(with), finish))
+    }
 }
 
 impl Plugin<dyn Explainer> for FullGrad {
@@ -70,20 +82,14 @@ impl Plugin<dyn Explainer> for FullGrad {
     const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
     const REFERENCE: &'static str = "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
-        self.finish.get_or_insert(match self.form {
-            FullGradForm::Idiap => Finish::MaxNorm,
-            FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
-        });
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+        aimed::check_roles(self.roles.as_deref(), parts);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let scalar = Scalar::build(self.loss, self.layer, self.roles, with, parts)?;
-        Some(Box::new(Running {
-            scalar,
-            method: OfBiases { form: self.form, finish: self.finish? },
-        }))
+        let FullGrad { form, loss, layer, finish, roles } = self;
+        let scalar = Scalar::build(&loss, layer, roles, with, parts)?;
+        Some(Box::new(Running { scalar, method: OfBiases { form, finish } }))
     }
 }
 

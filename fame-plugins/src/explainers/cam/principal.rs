@@ -1,6 +1,6 @@
 //! The first principal component of a layer, for EigenCAM and EigenGradCAM.
 
-use fame_core::record::facts;
+use fame_core::data::facts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! What a formula may ask of the network beyond one pass.
 
-use fame_core::{Result, Tensor, contract::ExplainContext, run::Aim};
+use fame_core::{Result, Tensor, ask::Aim, contract::ExplainContext};
 
 use super::super::aimed::InputRow;
 use super::planes::Grid;

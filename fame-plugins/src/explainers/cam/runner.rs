@@ -2,9 +2,9 @@
 
 use fame_core::{
     Layer, LayerChoices, Place, Result, Tensor,
+    ask::Aim,
     contract::{ExplainContext, Target},
-    record::{Facts, Value, facts},
-    run::Aim,
+    data::{Facts, Value, facts},
     seed_of,
 };
 

@@ -74,7 +74,7 @@ mod tests {
         // 1/4 and 3/4.
         let ask = Formula { masked: |mask| mask[0] * 3.0f32.ln(), ..Formula::default() };
         let a = planes(&[&[1., 1., 1., 5.], &[4., 0., 0., 0.]]);
-        let map = ScoreCam::default().map(&a, &a, &ask).unwrap().values;
+        let map = usual::<ScoreCam>().map(&a, &a, &ask).unwrap().values;
         // Rounding of the exponential, and epsilon's share of the mask.
         assert!((map[0] - 3.25).abs() < 1e-5 && (map[3] - 1.25).abs() < 1e-5, "{map:?}");
     }

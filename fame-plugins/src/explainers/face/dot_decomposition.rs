@@ -3,11 +3,11 @@
 
 use fame_core::{
     Error, Explanation, LayerChoice, Model, Place, Result, Sample, Seed, Taps, Tensor,
+    ask::Aim,
     contract::{ExplainContext, Explainer},
-    recipe::Spec,
-    record::facts,
+    data::facts,
     registry::{BuildContext, Parts, Plugin},
-    run::Aim,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub struct DotDecomposition {
     /// Row and column of one cell of the *other* picture's feature map, from 0.
     pub cell: Option<(usize, usize)>,
     /// Steps from the enlarged values above zero to the map. Default: the maximum becomes 1.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -66,7 +66,7 @@ impl Default for DotDecomposition {
             embedding: embedding_layer(),
             bias: BiasTerm::default(),
             cell: None,
-            map: None,
+            map: specs(&["MaxNormalize()"]),
             roles: None,
         }
     }
@@ -85,11 +85,10 @@ impl Plugin<dyn Explainer> for DotDecomposition {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { parameters: self, finish }))
     }
 }
@@ -193,7 +192,7 @@ impl Running {
                     "fame::explain::unknown_role",
                     format!("sample `{}` has no picture in the role `{role}`.", sample.id),
                 );
-                e.help = fame_core::recipe::suggestion(role, &known, "role");
+                e.help = fame_core::text::suggestion(role, &known, "role");
                 return Err(e);
             };
             let other = find(sample.other_role(role)?)

@@ -1,7 +1,7 @@
 //! The embeddings of a pair: directions, products, and derivatives through the normalisation.
 
 use fame_core::{
-    Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, Tensor, record::Value, run::Aim,
+    Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, Tensor, ask::Aim, data::Value,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ pub(super) fn sides(
     let loss = Target { towards: Towards::OtherRole };
     let aim = Aim::new(model, &LayerChoices(vec![layer.clone()]), &loss)?;
     let rows = aim.rows(sample, roles)?;
-    let side = |row: fame_core::run::AimedRow| Side {
+    let side = |row: fame_core::ask::AimedRow| Side {
         role: row.role,
         name: row.name,
         other: row.target.values,

@@ -4,9 +4,9 @@
 use fame_core::{
     Explanation, LayerChoice, Model, Result, Sample,
     contract::{ExplainContext, Explainer},
-    recipe::Spec,
-    record::{Facts, facts},
+    data::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ pub struct Fggb {
     /// Differentiate the `Unit` embedding (the authors) or the `Raw` one.
     pub through: Through,
     /// Steps from S to the map. Default: a blur of 25 taps and σ = 5, then min-max.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -67,7 +67,7 @@ impl Default for Fggb {
             threshold: 0.0,
             threshold_form: ThresholdForm::default(),
             through: Through::default(),
-            map: None,
+            map: specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"]),
             roles: None,
         }
     }
@@ -91,13 +91,10 @@ impl Plugin<dyn Explainer> for Fggb {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| {
-            specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"])
-        });
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { parameters: self, finish }))
     }
 }

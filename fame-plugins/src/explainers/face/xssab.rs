@@ -4,10 +4,10 @@
 use fame_core::{
     Explanation, LayerChoice, Model, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
+    data::{Facts, facts},
     max_abs,
-    recipe::Spec,
-    record::{Facts, facts},
     registry::{BuildContext, Parts, Plugin},
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub struct Xssab {
     pub combined: bool,
     /// Steps from map+ and map− to the finished maps; `combined` is only scaled. Default: the
     /// maximum becomes 1, no blur.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -57,7 +57,7 @@ impl Default for Xssab {
             threshold: 0.0,
             through: Through::default(),
             combined: true,
-            map: None,
+            map: specs(&["MaxNormalize()"]),
             roles: None,
         }
     }
@@ -81,11 +81,10 @@ impl Plugin<dyn Explainer> for Xssab {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { parameters: self, finish }))
     }
 }

@@ -1,6 +1,6 @@
 //! `GradientTimesInput`: the gradient, weighted by how far each input value is from zero.
 
-use fame_core::{Result, Tensor, record::Facts};
+use fame_core::{Result, Tensor, data::Facts};
 
 use super::{At, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
@@ -37,12 +37,12 @@ impl Gradients for GradientTimesInput {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Saliency, super::testing::run, *};
+    use super::{super::Saliency, super::testing::*, *};
 
     #[test]
     fn a_linear_function_is_divided_among_its_inputs() {
         let f = |x: &[f32]| (2.0 * x[0] - x[1], vec![2.0, -1.0]);
-        assert_eq!(run(&GradientTimesInput::default(), &[3.0, 4.0], f).0, [6.0, -4.0]);
-        assert_eq!(run(&Saliency::default(), &[3.0, 4.0], f).0, [2.0, -1.0]);
+        assert_eq!(run(&usual::<GradientTimesInput>(), &[3.0, 4.0], f).0, [6.0, -4.0]);
+        assert_eq!(run(&usual::<Saliency>(), &[3.0, 4.0], f).0, [2.0, -1.0]);
     }
 }

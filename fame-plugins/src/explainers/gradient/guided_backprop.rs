@@ -3,7 +3,7 @@
 use fame_core::{
     Model, Result, Tensor,
     contract::ReluRule,
-    record::{Facts, facts},
+    data::{Facts, facts},
 };
 
 use super::{At, Gradients, Sums, by_gradient};

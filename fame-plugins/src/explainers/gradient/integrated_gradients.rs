@@ -2,8 +2,8 @@
 
 use fame_core::{
     Result, Tensor,
-    record::{Facts, facts},
-    registry::{BuildContext, Parts},
+    data::{Facts, facts},
+    registry::Parts,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ impl Gradients for IntegratedGradients {
     type Plan = Path;
     const CHANNELS: Reduce = Reduce::Sum;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn check(&self, parts: &mut Parts) {
         let least = if self.quadrature == Quadrature::Trapezoid { 2 } else { 1 };
         parts.check(
             "steps",
@@ -198,7 +198,7 @@ fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::run, *};
+    use super::{super::testing::*, *};
 
     #[test]
     fn three_gauss_nodes_are_the_known_ones_and_many_are_exact_for_high_powers() {
@@ -222,15 +222,12 @@ mod tests {
     fn attributions_of_a_cubic_add_up_from_every_baseline() {
         let f = |x: &[f32]| (x[0].powi(3) + x[0] * x[1], vec![3.0 * x[0] * x[0] + x[1], x[0]]);
         for baseline in [Baseline::Zero, Baseline::Black, Baseline::Mean] {
-            let (_, about) = run(
-                &IntegratedGradients { steps: 4, baseline, ..IntegratedGradients::default() },
-                &[1.5, -0.5],
-                f,
-            );
+            let (_, about) =
+                run(&IntegratedGradients { steps: 4, baseline, ..usual() }, &[1.5, -0.5], f);
             // Rounding of y in f32.
             assert!(about["completeness"].as_f64().unwrap() < 1e-6, "{baseline:?}: {about:?}");
         }
-        let (map, _) = run(&IntegratedGradients::default(), &[2.0, 3.0], f);
+        let (map, _) = run(&usual::<IntegratedGradients>(), &[2.0, 3.0], f);
         // Along the diagonal from 0: x² · x and half of the product each.
         assert!((map[0] - 11.0).abs() < 1e-5 && (map[1] - 3.0).abs() < 1e-5, "{map:?}");
     }
@@ -239,11 +236,8 @@ mod tests {
     fn riemann_sums_miss_by_the_end_they_leave_out() {
         let f = |x: &[f32]| (x[0] * x[0], vec![2.0 * x[0]]);
         let delta = |quadrature| {
-            let (_, about) = run(
-                &IntegratedGradients { steps: 10, quadrature, ..IntegratedGradients::default() },
-                &[1.0],
-                f,
-            );
+            let (_, about) =
+                run(&IntegratedGradients { steps: 10, quadrature, ..usual() }, &[1.0], f);
             about["completeness_delta"].as_f64().unwrap()
         };
         assert!(

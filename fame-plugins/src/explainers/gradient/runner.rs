@@ -2,10 +2,10 @@
 
 use fame_core::{
     AttributionMap, Place, Result, Taps, Tensor,
+    ask::Aim,
     contract::{ExplainContext, MapStep, Target},
-    record::{Facts, Value, facts},
+    data::{Facts, Value, facts},
     registry::Built,
-    run::Aim,
 };
 
 use super::{At, Gradients, Sums};

@@ -1,6 +1,6 @@
 //! `Saliency`: the gradient itself.
 
-use fame_core::{Result, Tensor, record::Facts};
+use fame_core::{Result, Tensor, data::Facts};
 
 use super::{At, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;

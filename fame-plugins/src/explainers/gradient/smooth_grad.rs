@@ -2,8 +2,8 @@
 
 use fame_core::{
     Result, Tensor,
-    record::{Facts, facts},
-    registry::{BuildContext, Parts},
+    data::{Facts, facts},
+    registry::Parts,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ impl Gradients for SmoothGrad {
     type Plan = f32;
     const CHANNELS: Reduce = Reduce::Max;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn check(&self, parts: &mut Parts) {
         let least = if self.form == SmoothGradForm::VarGrad { 2 } else { 1 };
         parts.check(
             "n",
@@ -107,10 +107,10 @@ impl Gradients for SmoothGrad {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::run, *};
+    use super::{super::testing::*, *};
 
     fn of(form: SmoothGradForm) -> Vec<f32> {
-        let method = SmoothGrad { form, n: 2000, noise: 0.5, ..SmoothGrad::default() };
+        let method = SmoothGrad { form, n: 2000, noise: 0.5, ..usual() };
         // y = x²: the gradient is 2x, sigma is 0.5 · 2.
         run(&method, &[-1.0, 1.0], |x| {
             (x.iter().map(|v| v * v).sum(), x.iter().map(|v| 2.0 * v).collect())

@@ -1,4 +1,4 @@
-//! Which picture goes where on a sheet.
+//! The layout of a sheet: which picture stands where.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(super) struct Cell<'a> {
     pub(super) shows: Shows<'a>,
 }
 
-/// What is at a place.
+/// The content of a cell.
 #[derive(Debug)]
 pub(super) enum Shows<'a> {
     /// A map that does not exist.

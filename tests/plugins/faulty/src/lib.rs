@@ -219,7 +219,7 @@ impl Running {
             raw: finished.clone(),
             finished,
             frame: None,
-            facts: fame_core::record::Facts::new(),
+            facts: fame_core::data::Facts::new(),
         };
         Ok(Explanation { maps: vec![map], ..Explanation::default() })
     }

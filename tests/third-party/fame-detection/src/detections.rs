@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fame_core::{Error, Picture, Result, contract::safe_id, recipe::suggestion, registry::Parts};
+use fame_core::{Error, Picture, Result, data::safe_id, registry::Parts, text::suggestion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Result, Target, TargetRequest, Tensor,
     contract::Evaluation,
-    record::{Value, facts},
+    data::{Value, facts},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,7 @@ pub(crate) fn targets(of: &Detections, matching: Matching, about: &TargetRequest
 
 /// What the record, the metrics and the writer are told about a target: its box in pixels of the
 /// network's input, its class, and everything else that was detected.
-pub(crate) fn wanted_facts(wanted: &Wanted, found: &Found, labels: &[String]) -> fame_core::record::Facts {
+pub(crate) fn wanted_facts(wanted: &Wanted, found: &Found, labels: &[String]) -> fame_core::data::Facts {
     let detections = found.detections.iter().map(|d| scored_fact(&d.rect, &label_of(d.class, labels), d.score)).collect();
     facts([
         (BOX_FACT, wanted.rect.fact()),

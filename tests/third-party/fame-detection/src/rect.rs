@@ -2,7 +2,7 @@
 
 use fame_core::{
     Frame,
-    record::{Value, facts},
+    data::{Value, facts},
 };
 
 /// A rectangle `[left, top, right, bottom]` in pixels of the network's input, measured from the

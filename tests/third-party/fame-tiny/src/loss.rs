@@ -1,4 +1,4 @@
-use fame_core::contract::{Evaluation, Loss, per_row};
+use fame_core::{contract::{Evaluation, Loss, per_row}};
 use fame_core::registry::{BuildContext, Parts, Plugin};
 use fame_core::{Error, Result, Target, TargetRequest, Tensor};
 

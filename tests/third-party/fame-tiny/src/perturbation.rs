@@ -1,5 +1,5 @@
 use fame_core::Result;
-use fame_core::contract::{Perturbation, Start, Walk, pixel_walk};
+use fame_core::{contract::{Perturbation, Start, Walk, pixel_walk}};
 use fame_core::registry::{BuildContext, Parts, Plugin};
 
 /// Each step moves the pixels with the steepest gradients by `step` against them, and leaves all

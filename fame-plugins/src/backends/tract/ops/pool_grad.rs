@@ -3,7 +3,7 @@
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::PoolSpec;
 
-use super::{fact_like, floats, floats_mut};
+use crate::backends::onnx::tensors::{fact_like, floats, floats_mut};
 
 /// Which pooling is differentiated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,9 +7,10 @@ use std::{
 
 use fame_core::{
     Error, Result, Sample,
-    contract::{Dataset, Files, ItemRef, safe_id},
-    recipe::suggestion,
+    contract::{Dataset, Files, ItemRef},
+    data::safe_id,
     registry::{BuildContext, Parts, Plugin},
+    text::suggestion,
 };
 use schemars::JsonSchema;
 use serde::{

@@ -3,10 +3,10 @@
 use fame_core::{
     AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Picture, Result, Sample, Taps, Tensor,
     contract::{ExplainContext, Explainer, MapStep},
-    recipe::Spec,
-    record::{Value, facts},
+    data::{Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
     seed_of,
+    text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -305,7 +305,7 @@ impl Sums {
     }
 
     /// How far the map may be from that of infinitely many masks.
-    fn confidence(&self, count: usize) -> fame_core::record::Facts {
+    fn confidence(&self, count: usize) -> fame_core::data::Facts {
         let n = count as f64;
         let errors: f64 =
             self.means(count).iter().zip(&self.squares).map(|(m, s)| ((s / n - f64::from(*m).powi(2)).max(0.0) / (n - 1.0)).sqrt()).sum();

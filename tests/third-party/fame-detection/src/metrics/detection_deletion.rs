@@ -4,7 +4,7 @@
 use fame_core::{
     Error, Explanation, LayerChoices, Result, Sample, Taps, Tensor,
     contract::{ExplainContext, Measurement, Metric},
-    model::InputConvention,
+    data::InputConvention,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;

@@ -6,9 +6,9 @@ use colorous::Gradient;
 use fame_core::{
     Error, NamedMap, Picture, Result,
     contract::{FinishedItem, Writer},
-    record::{Facts, Value},
+    data::write_whole,
+    data::{Facts, Value},
     registry::{BuildContext, Parts, Plugin},
-    run::write_whole,
 };
 use image::ImageFormat;
 use schemars::JsonSchema;

@@ -1,0 +1,181 @@
+//! A model in memory: its manifest, its network, and the layers that recipes name.
+
+use std::path::PathBuf;
+
+use crate::{
+    Error, Layer, Result,
+    contract::{Backend, LoadRequest, Network, Operators},
+    store::ModelManifest,
+    text::{LayerChoice, suggestion},
+};
+
+/// A loaded model with its manifest.
+pub struct Model {
+    /// Input convention, aliases, labels, licence.
+    pub manifest: ModelManifest,
+    /// The network.
+    pub network: Box<dyn Network>,
+    /// The file it was loaded from.
+    pub file: PathBuf,
+    /// SHA-256 of that file, hexadecimal.
+    pub sha256: String,
+    /// Class names in index order; empty when unknown.
+    pub labels: Vec<String>,
+    /// The operators of plugins that it was loaded with.
+    pub operators: Operators,
+}
+
+impl Model {
+    /// Loads `file` with `backend` and checks it against the manifest.
+    ///
+    /// # Errors
+    /// What the backend says, or a manifest whose input does not fit the network.
+    pub fn load(
+        manifest: ModelManifest,
+        file: PathBuf,
+        sha256: String,
+        labels: Vec<String>,
+        backend: &dyn Backend,
+    ) -> Result<Self> {
+        Self::load_with(manifest, file, sha256, labels, backend, Operators::default())
+    }
+
+    /// [`Model::load`], with operators of plugins.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_with(
+        manifest: ModelManifest,
+        file: PathBuf,
+        sha256: String,
+        labels: Vec<String>,
+        backend: &dyn Backend,
+        operators: Operators,
+    ) -> Result<Self> {
+        let input = &manifest.input;
+        let shape = vec![input.channels, input.height, input.width];
+        let request = LoadRequest::new(&file)
+            .with_input_shape(shape.clone())
+            .with_operators(operators.clone());
+        let network = backend.load(&request)?;
+        if network.input_shape() != shape {
+            return Err(Error::new(
+                "fame::model::input_mismatch",
+                format!(
+                    "manifest `{}` says the input is {shape:?}, but `{}` takes {:?}.",
+                    manifest.name,
+                    file.display(),
+                    network.input_shape()
+                ),
+            )
+            .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
+        }
+        Ok(Self { manifest, network, file, sha256, labels, operators })
+    }
+
+    /// The request that loads the same network once more: for a second backend, or with other
+    /// weights.
+    pub fn load_request(&self) -> LoadRequest {
+        LoadRequest::new(&self.file)
+            .with_input_shape(self.network.input_shape())
+            .with_operators(self.operators.clone())
+    }
+
+    /// The layer a recipe means.
+    ///
+    /// # Errors
+    /// An unknown name, with the nearest ones; a rule that fits no layer.
+    pub fn layer(&self, choice: &LayerChoice) -> Result<&Layer> {
+        let layers = self.network.layers();
+        let by_rule = |rule: &str, found: Option<&'_ Layer>| -> Result<String> {
+            found.map(|l| l.name.clone()).ok_or_else(|| {
+                Error::new(
+                    "fame::layer::rule",
+                    format!("no layer of model `{}` fits the rule {rule}.", self.manifest.name),
+                )
+                .with_help(format!(
+                    "`fame-cli inspect {}` lists its layers; name one.",
+                    self.manifest.name
+                ))
+            })
+        };
+        let spatial = |l: &&Layer| {
+            l.depends_on_input
+                && l.op != "Input"
+                && l.shape.len() == 3
+                && l.shape[1] > 1
+                && l.shape[2] > 1
+        };
+        let name = match choice {
+            LayerChoice::Named(name) => self.manifest.layers.get(name).unwrap_or(name).clone(),
+            LayerChoice::LastConv => {
+                by_rule("LastConv", layers.iter().rfind(|l| l.op == "Conv" && spatial(l)))?
+            }
+            LayerChoice::BeforePooling => {
+                self.not_tokens_only(layers, spatial)?;
+                by_rule("BeforePooling", layers.iter().rfind(spatial))?
+            }
+            LayerChoice::Output => by_rule("Output", layers.iter().find(|l| l.is_output))?,
+        };
+        layers.iter().find(|l| l.name == name).ok_or_else(|| self.unknown_layer(&name))
+    }
+
+    /// Refuses a network that never leaves its tokens again: there is nothing spatial before its
+    /// pooling, and what looks so (attention over T × T tokens, heads) is not. Its last tokens
+    /// would not do either, since of them the output reads the class token only.
+    fn not_tokens_only(&self, layers: &[Layer], spatial: impl Fn(&&Layer) -> bool) -> Result<()> {
+        let attention = |l: &Layer| {
+            l.depends_on_input
+                && l.op == "Softmax"
+                && matches!(*l.shape, [_, t, u] if t == u && t > 1)
+        };
+        let Some(last) = layers.iter().rposition(attention) else { return Ok(()) };
+        let tokens = layers[last].shape[1];
+        let (before, after) = layers.split_at(last);
+        if after
+            .iter()
+            .any(|l| spatial(&l) && (l.op == "Conv" || l.shape[1] * l.shape[2] == tokens))
+        {
+            return Ok(());
+        }
+        let text = format!(
+            "model `{}` ends in tokens, not in a layer with spatial extent, so the rule BeforePooling fits none.",
+            self.manifest.name
+        );
+        // What the last attention reads: later tokens hardly reach the output.
+        let grid =
+            |l: &&Layer| l.depends_on_input && matches!(*l.shape, [t, c] if t == tokens && c > 1);
+        let read = before
+            .iter()
+            .rfind(|l| l.op == "LayerNormalization" && grid(l))
+            .or_else(|| before.iter().rfind(|l| l.op == "Add" && grid(l)));
+        let help = read.map_or(String::new(), |l| {
+            format!("Name what the last attention reads: {:?} is a good choice. ", l.name)
+        });
+        Err(Error::new("fame::layer::tokens", text).with_help(format!(
+            "{help}`fame-cli inspect {}` lists all layers.",
+            self.manifest.name
+        )))
+    }
+
+    fn unknown_layer(&self, name: &str) -> Error {
+        let aliases = self.manifest.layers.keys().map(String::as_str);
+        let known: Vec<&str> =
+            aliases.chain(self.network.layers().iter().map(|l| l.name.as_str())).collect();
+        let near = crate::text::nearest(name, known.iter().copied());
+        let help = match near {
+            Some(_) => suggestion(name, &known, "layer"),
+            None => Some(format!(
+                "`fame-cli inspect {}` lists all {} layers.",
+                self.manifest.name,
+                self.network.layers().len()
+            )),
+        };
+        let mut error = Error::new(
+            "fame::layer::unknown",
+            format!("model `{}` has no layer called `{name}`.", self.manifest.name),
+        );
+        error.help = help;
+        error
+    }
+}

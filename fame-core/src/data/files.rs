@@ -1,0 +1,181 @@
+//! Files that are there whole or not at all.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// SHA-256 of `bytes`, hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of a file, hexadecimal, read in pieces.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    let mut file = fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let n =
+            std::io::Read::read(&mut file, &mut piece).map_err(|e| Error::io("read", path, &e))?;
+        if n == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&piece[..n]);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// Writes `bytes` to `path` under a temporary name, then renames.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole_from(
+        path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        path,
+        bytes,
+    )
+}
+
+/// [`write_whole`] with the temporary file in `folder`, which is on the same file system.
+pub(crate) fn write_whole_from(folder: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("write", path, &e);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    // A temporary file is private to its owner; results are for everyone the umask allows.
+    #[cfg(unix)]
+    set_ordinary_mode(file.as_file()).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn set_ordinary_mode(file: &fs::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+/// Writes `value` as indented JSON with a final newline, whole or not at all.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::bug(format!("a record cannot be written as JSON: {e}.")))?;
+    text.push('\n');
+    write_whole(path, text.as_bytes())
+}
+
+/// A folder under a temporary name beside its final place. Dropped without [`Draft::publish`], it
+/// disappears.
+pub(crate) struct Draft {
+    folder: tempfile::TempDir,
+    place: PathBuf,
+}
+
+impl Draft {
+    /// Starts a folder that will become `place`.
+    ///
+    /// # Errors
+    /// When the parent cannot be written.
+    pub(crate) fn new(place: &Path) -> Result<Self> {
+        let parent = place.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
+        let folder = tempfile::Builder::new()
+            .prefix(".draft-")
+            .tempdir_in(parent)
+            .map_err(|e| Error::io("create", parent, &e))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+                .map_err(|e| Error::io("write", folder.path(), &e))?;
+        }
+        Ok(Self { folder, place: place.to_owned() })
+    }
+
+    /// The folder to write into.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes the folder appear at its place, in one rename; what was there before is moved away in
+    /// one rename first, and removed at the end: a kill in between leaves no half of it.
+    ///
+    /// # Errors
+    /// When renaming fails; the old folder is then kept or gone, never mixed with the new.
+    pub(crate) fn publish(self) -> Result<()> {
+        let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
+        let mut old = None;
+        if self.place.exists() {
+            let away = tempfile::Builder::new()
+                .prefix(".draft-")
+                .tempdir_in(self.place.parent().unwrap_or(Path::new(".")))
+                .map_err(failed)?;
+            fs::rename(&self.place, away.path()).map_err(failed)?;
+            old = Some(away);
+        }
+        fs::rename(self.folder.path(), &self.place).map_err(failed)?;
+        // The folder has moved: there is nothing left to clean up.
+        let _ = self.folder.keep();
+        drop(old);
+        Ok(())
+    }
+}
+
+/// Removes drafts that a killed run left in `folder`.
+pub(crate) fn sweep_drafts(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".draft-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("items/a");
+        let draft = Draft::new(&place).unwrap();
+        fs::write(draft.path().join("x"), "1").unwrap();
+        drop(draft);
+        assert!(!place.exists());
+        assert_eq!(fs::read_dir(dir.path().join("items")).unwrap().count(), 0);
+        for text in ["1", "2"] {
+            let draft = Draft::new(&place).unwrap();
+            fs::write(draft.path().join("x"), text).unwrap();
+            draft.publish().unwrap();
+        }
+        assert_eq!(fs::read_to_string(place.join("x")).unwrap(), "2");
+    }
+
+    #[test]
+    fn hashes_agree_with_the_standard() {
+        assert_eq!(
+            sha256_hex(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

@@ -1,0 +1,30 @@
+//! The ground floor: plain data that every other room speaks of.
+//!
+//! Tensors, pictures, samples, attribution maps, facts for the record, errors and problems, names, random
+//! numbers and files that are there whole or not at all. Nothing here knows a plugin, a recipe or a
+//! network; every other room may use it.
+
+mod convention;
+mod error;
+mod facts;
+mod files;
+mod map;
+mod marks;
+mod names;
+mod problem;
+mod random;
+mod sample;
+mod tensor;
+
+pub use convention::{ChannelOrder, InputConvention};
+pub use error::{Error, Result};
+pub use facts::{Facts, Value, facts};
+pub(crate) use files::{Draft, sweep_drafts, write_whole_from};
+pub use files::{sha256_file, sha256_hex, write_json, write_whole};
+pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
+pub use marks::{Mark, MarkType, Marks};
+pub use names::{safe_id, seed_of};
+pub use problem::{Problem, Problems, SourcedProblem, line_column, offset_of};
+pub use random::Random;
+pub use sample::{Affine, Annotation, Picture, Sample};
+pub use tensor::{Tensor, max_abs};

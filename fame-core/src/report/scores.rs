@@ -1,0 +1,343 @@
+//! Scores of explainers over items: means, and whether one explainer beats another.
+
+use std::collections::BTreeMap;
+
+use crate::{Interval, Plot, Random, Table, stratified_interval};
+
+/// The direction in which a quantity is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// The higher, the better.
+    Higher,
+    /// The lower, the better.
+    Lower,
+}
+
+/// Numbers by explainer and column, each with its item. Several numbers of one item (its maps) are
+/// averaged first, so that every item weighs the same.
+#[derive(Clone, Debug, Default)]
+pub struct Scores {
+    /// Explainers in the order they came.
+    explainers: Vec<String>,
+    /// Columns in the order they came, and which way each is good, if it is.
+    columns: Vec<(String, Option<Better>)>,
+    /// Sum and count for each item, by explainer and column.
+    values: BTreeMap<(usize, usize), BTreeMap<String, (f64, f64)>>,
+    /// The kind of each item that was said to have one.
+    strata: BTreeMap<String, usize>,
+}
+
+/// Sign flips behind a p value: it is then good to about ± 0.004 at 0.05.
+const FLIPS: usize = 10_000;
+
+/// Two-sided p of a paired sign-flip permutation test (Fisher 1935): how often chance alone, giving
+/// each of `differences` either sign, takes their sum as far from zero as it is. Seeded. Never
+/// below 1/10001, for the arrangement seen is one of those possible; 1 of nothing.
+pub fn sign_flip_p(differences: &[f64]) -> f64 {
+    // Sums of the same numbers in another order differ by rounding.
+    let found = differences.iter().sum::<f64>().abs() * (1.0 - 1e-12) - 1e-12;
+    let mut random = Random::new(1);
+    let flipped = |random: &mut Random| {
+        differences.iter().map(|d| if random.below(2) == 0 { *d } else { -d }).sum::<f64>().abs()
+    };
+    let as_far = (0..FLIPS).filter(|_| flipped(&mut random) >= found).count();
+    (as_far + 1) as f64 / (FLIPS + 1) as f64
+}
+
+/// Holm's (1979) adjustment of several p values: with it, the chance of one false alarm among all
+/// of them stays below the level.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let (mut adjusted, mut least) = (vec![1.0; p.len()], 0.0f64);
+    for (rank, i) in order.into_iter().enumerate() {
+        least = least.max((p[i] * (p.len() - rank) as f64).min(1.0));
+        adjusted[i] = least;
+    }
+    adjusted
+}
+
+impl Scores {
+    /// Adds a number; `better` counts when the column is new.
+    pub fn add(
+        &mut self,
+        explainer: &str,
+        column: &str,
+        better: Option<Better>,
+        item: &str,
+        value: f64,
+    ) {
+        let e = self.explainers.iter().position(|e| e == explainer).unwrap_or_else(|| {
+            self.explainers.push(explainer.to_owned());
+            self.explainers.len() - 1
+        });
+        let c = self.columns.iter().position(|(c, _)| c == column).unwrap_or_else(|| {
+            self.columns.push((column.to_owned(), better));
+            self.columns.len() - 1
+        });
+        let items = self.values.entry((e, c)).or_default();
+        if let Some((sum, count)) = items.get_mut(item) {
+            (*sum, *count) = (*sum + value, *count + 1.0);
+        } else {
+            items.insert(item.to_owned(), (value, 1.0));
+        }
+    }
+
+    /// Says of which kind an item is. Intervals then resample within kinds: see
+    /// [`stratified_interval`]. Items of which nothing is said are of kind 0.
+    pub fn in_stratum(&mut self, item: &str, stratum: usize) {
+        self.strata.insert(item.to_owned(), stratum);
+    }
+
+    /// The explainers, in the order they came.
+    pub fn explainers(&self) -> &[String] {
+        &self.explainers
+    }
+
+    /// Each item's number, in the items' order.
+    fn of(&self, explainer: usize, column: usize) -> Option<BTreeMap<&str, f64>> {
+        let items = self.values.get(&(explainer, column))?;
+        Some(items.iter().map(|(item, (sum, count))| (item.as_str(), sum / count)).collect())
+    }
+
+    /// The mean of a column for an explainer, with its interval.
+    fn mean(&self, explainer: usize, column: usize) -> Option<Interval> {
+        let of = self.of(explainer, column)?;
+        let strata: Vec<usize> =
+            of.keys().map(|item| self.strata.get(*item).copied().unwrap_or(0)).collect();
+        let values: Vec<f64> = of.into_values().collect();
+        Some(stratified_interval(&strata, |drawn| {
+            drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64
+        }))
+    }
+
+    /// The mean of every column for every explainer with its 95 % bootstrap interval over items,
+    /// `decimals` digits after the point, and a curve over each quantity that stands in three or
+    /// more columns `quantity P=number`.
+    pub fn means(&self, name: &str, title: String, decimals: usize) -> Table {
+        let shown = |i: Interval| {
+            format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", i.mean, i.low, i.high)
+        };
+        let count = |e: usize| {
+            (0..self.columns.len())
+                .filter_map(|c| Some(self.values.get(&(e, c))?.len()))
+                .max()
+                .unwrap_or(0)
+        };
+        let means: Vec<Vec<Option<Interval>>> = (0..self.explainers.len())
+            .map(|e| (0..self.columns.len()).map(|c| self.mean(e, c)).collect())
+            .collect();
+        let row = |(e, explainer): (usize, &String)| {
+            let cells = means[e].iter().map(|m| m.map_or_else(String::new, shown));
+            [explainer.clone(), count(e).to_string()].into_iter().chain(cells).collect()
+        };
+        Table {
+            name: name.to_owned(),
+            title,
+            columns: ["explainer", "items"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(self.columns.iter().map(|(c, _)| c.clone()))
+                .collect(),
+            rows: self.explainers.iter().enumerate().map(row).collect(),
+            plots: self.plots(name, &means),
+            notes: if self.explainers.is_empty() {
+                vec!["Nothing was measured: no item has what this asks for, such as boxes or a label.".to_owned()]
+            } else {
+                Vec::new()
+            },
+            ..Table::default()
+        }
+    }
+
+    /// A plot for every quantity that was measured at several parameters.
+    fn plots(&self, name: &str, means: &[Vec<Option<Interval>>]) -> Vec<Plot> {
+        let mut quantities: Vec<(&str, Vec<(usize, f64)>)> = Vec::new();
+        for (c, (column, _)) in self.columns.iter().enumerate() {
+            let Some((quantity, p)) =
+                column.rsplit_once(" P=").and_then(|(q, p)| Some((q, p.parse().ok()?)))
+            else {
+                continue;
+            };
+            match quantities.iter_mut().find(|(q, _)| *q == quantity) {
+                Some((_, points)) => points.push((c, p)),
+                None => quantities.push((quantity, vec![(c, p)])),
+            }
+        }
+        let plot = |(quantity, points): (&str, Vec<(usize, f64)>)| Plot {
+            name: format!("{name}_{quantity}"),
+            title: format!("{quantity}, mean over items"),
+            x: "P, percent of the pixels".to_owned(),
+            y: quantity.to_owned(),
+            series: self
+                .explainers
+                .iter()
+                .zip(means)
+                .map(|(e, m)| {
+                    (
+                        e.clone(),
+                        points.iter().filter_map(|(c, p)| Some((*p, m[*c]?.mean))).collect(),
+                    )
+                })
+                .collect(),
+        };
+        quantities.into_iter().filter(|(_, points)| points.len() >= 3).map(plot).collect()
+    }
+
+    /// Every explainer against `floor`, item by item: the mean difference in each column that is
+    /// good one way, with the sign-flip test's p, Holm-adjusted over the whole table. Notes say who
+    /// does not beat it. `None` when there is no such explainer or nothing beside it.
+    pub fn against(&self, name: &str, floor: &str, decimals: usize) -> Option<Table> {
+        /// The level at which a difference counts.
+        const LEVEL: f64 = 0.05;
+        let of_floor = self.explainers.iter().position(|e| e == floor)?;
+        let columns: Vec<(usize, &str, Better)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(c, (name, better))| Some((c, name.as_str(), (*better)?)))
+            .collect();
+        let mut found = Vec::new();
+        for (e, explainer) in self.explainers.iter().enumerate().filter(|(e, _)| *e != of_floor) {
+            for (c, column, better) in &columns {
+                let (Some(mine), Some(theirs)) = (self.of(e, *c), self.of(of_floor, *c)) else {
+                    continue;
+                };
+                let differences: Vec<f64> =
+                    mine.iter().filter_map(|(item, v)| Some(v - theirs.get(item)?)).collect();
+                if !differences.is_empty() {
+                    let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+                    found.push((explainer, *column, *better, mean, sign_flip_p(&differences)));
+                }
+            }
+        }
+        if found.is_empty() {
+            return None;
+        }
+        let adjusted = holm(&found.iter().map(|f| f.4).collect::<Vec<_>>());
+        let cell = |explainer: &String, column: &str| {
+            let at = found.iter().position(|f| f.0 == explainer && f.1 == column);
+            at.map_or_else(String::new, |i| {
+                format!("{:+.decimals$} (p {:.4})", found[i].3, adjusted[i])
+            })
+        };
+        let row = |explainer: &String| {
+            [explainer.clone()]
+                .into_iter()
+                .chain(columns.iter().map(|(_, c, _)| cell(explainer, c)))
+                .collect()
+        };
+        let beats = |i: &usize| {
+            let (_, _, better, mean, _) = found[*i];
+            adjusted[*i] < LEVEL && if better == Better::Higher { mean > 0.0 } else { mean < 0.0 }
+        };
+        let losers: Vec<String> = (0..found.len())
+            .filter(|i| !beats(i))
+            .map(|i| format!("{} in {}", found[i].0, found[i].1))
+            .collect();
+        let verdict = if losers.is_empty() {
+            format!("Every explainer beats `{floor}` in every column (p < {LEVEL}).")
+        } else {
+            format!(
+                "Does NOT beat `{floor}` (p < {LEVEL} in the right direction): {}.",
+                losers.join("; ")
+            )
+        };
+        let arrow = |b: Better| if b == Better::Higher { "high is good" } else { "low is good" };
+        Some(Table {
+            name: format!("{name}_against_{}", crate::data::safe_id(floor)),
+            title: format!(
+                "Mean difference from `{floor}`, item by item (p: two-sided sign-flip test, Holm-adjusted over {} comparisons)",
+                found.len()
+            ),
+            columns: ["explainer".to_owned()]
+                .into_iter()
+                .chain(columns.iter().map(|(_, c, b)| format!("{c} ({})", arrow(*b))))
+                .collect(),
+            rows: self.explainers.iter().filter(|e| *e != floor).map(row).collect(),
+            notes: vec![verdict],
+            ..Table::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_values_are_those_of_the_exact_test() {
+        // Of 2⁸ signs two take eight equal differences as far: p = 2/256, and 10,000 flips waver by
+        // 0.001.
+        assert!((sign_flip_p(&[1.0; 8]) - 2.0 / 256.0).abs() < 0.004);
+        assert_eq!(sign_flip_p(&[1.0, -1.0]), 1.0);
+        assert_eq!(sign_flip_p(&[]), 1.0);
+        assert!((sign_flip_p(&[0.1; 40]) - 1.0 / 10_001.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn holm_is_the_textbooks() {
+        // R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") = 0.03 0.06 0.06 0.02.
+        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
+        for (a, b) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+            assert!((a - b).abs() < 1e-12, "{adjusted:?}");
+        }
+        assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
+    }
+
+    fn scores() -> Scores {
+        let mut scores = Scores::default();
+        for item in 0..20 {
+            for (explainer, drop) in [("good", 2.0), ("random", 0.0), ("bad", -1.0)] {
+                for p in [10, 30, 50] {
+                    let value = drop * f64::from(p) / 10.0 + f64::from(item % 3) * 0.01;
+                    scores.add(
+                        explainer,
+                        &format!("drop P={p}"),
+                        Some(Better::Higher),
+                        &item.to_string(),
+                        value,
+                    );
+                }
+            }
+            scores.add("good", "area", None, &item.to_string(), 0.5);
+        }
+        scores
+    }
+
+    #[test]
+    fn who_does_not_beat_chance_is_named() {
+        let table = scores().against("road", "random", 2).unwrap();
+        assert_eq!(table.name, "road_against_random");
+        assert_eq!(table.columns[1], "drop P=10 (high is good)");
+        assert_eq!(table.columns.len(), 4, "a column that is good neither way is not tested");
+        assert_eq!(table.rows[0][..2], ["good", "+2.00 (p 0.0006)"]);
+        assert!(
+            table.notes[0].contains("bad in drop P=10; bad in drop P=30")
+                && !table.notes[0].contains("good in"),
+            "{:?}",
+            table.notes
+        );
+        assert!(scores().against("road", "nobody", 2).is_none());
+    }
+
+    #[test]
+    fn an_empty_table_says_so() {
+        assert!(
+            Scores::default().means("iou", "t".into(), 4).notes[0].contains("Nothing was measured")
+        );
+        assert!(scores().means("road", "t".into(), 4).notes.is_empty());
+    }
+
+    #[test]
+    fn curves_are_made_of_columns_that_differ_in_p() {
+        let table = scores().means("road", "t".into(), 4);
+        assert_eq!(table.plots.len(), 1);
+        let plot = &table.plots[0];
+        assert_eq!(
+            (plot.name.as_str(), plot.series.len(), plot.series[0].0.as_str()),
+            ("road_drop", 3, "good")
+        );
+        assert!((plot.series[0].1[2].1 - 10.0).abs() < 0.02 && plot.series[0].1[2].0 == 50.0);
+    }
+}

@@ -1,0 +1,201 @@
+//! Tables: what many measurements come to, for people and for other programs.
+
+use std::fmt::Write as _;
+
+use crate::{Plot, Random};
+
+/// A mean with how far it can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// The mean; NaN of nothing.
+    pub mean: f64,
+    /// Lower end of the 95 % interval.
+    pub low: f64,
+    /// Upper end of the 95 % interval.
+    pub high: f64,
+}
+
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.4} [{:.4}, {:.4}]", self.mean, self.low, self.high)
+    }
+}
+
+/// Resamples behind an [`interval`]: its ends then rest on the 50 lowest and highest of them.
+const RESAMPLES: usize = 2000;
+
+/// The mean of `statistic` over `n` items with the 95 % percentile interval of a bootstrap over
+/// items (Efron 1979), seeded: the same numbers give the same interval.
+///
+/// `statistic` is given the items' numbers, drawn with replacement, and answers with what is to be
+/// averaged or counted over them.
+pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
+    stratified_interval(&vec![0; n], statistic)
+}
+
+/// The same where the items are of several kinds, `strata[i]` the kind of item i, from 0: each item
+/// is replaced by one of its own kind, so that every resample has as many of each as there are (kinds
+/// whose numbers a protocol fixes).
+pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
+    let n = strata.len();
+    let all: Vec<usize> = (0..n).collect();
+    let mean = if n == 0 { f64::NAN } else { statistic(&all) };
+    let mut members: Vec<Vec<usize>> =
+        vec![Vec::new(); strata.iter().max().map_or(0, |most| most + 1)];
+    strata.iter().enumerate().for_each(|(item, stratum)| members[*stratum].push(item));
+    let mut random = Random::new(0x00FA_3E00);
+    let mut drawn = all;
+    let mut found: Vec<f64> = (0..if n == 0 { 0 } else { RESAMPLES })
+        .map(|_| {
+            drawn.iter_mut().zip(strata).for_each(|(d, stratum)| {
+                *d = members[*stratum][random.below(members[*stratum].len())]
+            });
+            statistic(&drawn)
+        })
+        .collect();
+    found.sort_by(f64::total_cmp);
+    let at = |share: f64| {
+        found
+            .get((share * (found.len().saturating_sub(1)) as f64).round() as usize)
+            .copied()
+            .unwrap_or(f64::NAN)
+    };
+    Interval { mean, low: at(0.025), high: at(0.975) }
+}
+
+/// Rows and columns of text under a title.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Safe as a file name: `road`.
+    pub name: String,
+    /// One line above it.
+    pub title: String,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// Cells, as many in each row as there are columns.
+    pub rows: Vec<Vec<String>>,
+    /// Remarks for the reader, below the table.
+    pub notes: Vec<String>,
+    /// Curves that belong to it.
+    pub plots: Vec<Plot>,
+    /// A list for other programs, one row per item: left as CSV only, and not shown.
+    pub is_list: bool,
+}
+
+impl Table {
+    /// Comma-separated values with a header; notes are left out.
+    pub fn csv(&self) -> String {
+        let quoted = |cell: &String| {
+            if cell.contains([',', '"', '\n']) {
+                format!("\"{}\"", cell.replace('"', "\"\""))
+            } else {
+                cell.clone()
+            }
+        };
+        let line = |cells: &[String]| cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
+        line(&self.columns) + &self.rows.iter().map(|r| line(r)).collect::<String>()
+    }
+
+    /// A Markdown table, columns aligned so that it also reads well in a terminal.
+    pub fn markdown(&self) -> String {
+        let width = |c: usize| {
+            let cells = self.rows.iter().filter_map(|r| r.get(c)).chain(self.columns.get(c));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let line = |cells: &[String]| {
+            let padded: Vec<String> = cells
+                .iter()
+                .zip(&widths)
+                .map(|(c, w)| format!("{c}{}", " ".repeat(w - c.chars().count())))
+                .collect();
+            format!("| {} |\n", padded.join(" | "))
+        };
+        let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
+        let mut text = format!("### {}\n\n{}{}", self.title, line(&self.columns), line(&rule));
+        self.rows.iter().for_each(|r| text.push_str(&line(r)));
+        for note in &self.notes {
+            let _ = write!(text, "\n{note}\n");
+        }
+        text
+    }
+
+    /// A LaTeX `tabular`.
+    pub fn latex(&self) -> String {
+        let escaped = |cell: &String| {
+            cell.replace('\\', "\\textbackslash{}")
+                .replace('_', "\\_")
+                .replace('%', "\\%")
+                .replace('&', "\\&")
+                .replace('#', "\\#")
+        };
+        let line = |cells: &[String]| {
+            cells.iter().map(escaped).collect::<Vec<_>>().join(" & ") + " \\\\\n"
+        };
+        let columns = format!("l{}", "r".repeat(self.columns.len().saturating_sub(1)));
+        let rows: String = self.rows.iter().map(|r| line(r)).collect();
+        format!(
+            "% {}\n\\begin{{tabular}}{{{columns}}}\n\\hline\n{}\\hline\n{rows}\\hline\n\\end{{tabular}}\n",
+            self.title,
+            line(&self.columns)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mean(values: &[f64]) -> Interval {
+        interval(values.len(), |drawn| {
+            drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64
+        })
+    }
+
+    #[test]
+    fn an_interval_holds_its_mean_and_narrows_with_more_items() {
+        let few: Vec<f64> = (0..10).map(f64::from).collect();
+        let many: Vec<f64> = (0..1000).map(|i| f64::from(i % 10)).collect();
+        let (few, many) = (mean(&few), mean(&many));
+        assert!((few.mean - 4.5).abs() < 1e-12 && few.low < 4.5 && few.high > 4.5);
+        assert!(many.high - many.low < 0.2 * (few.high - few.low));
+        // The standard error of 1000 draws is 2.87 / √1000 = 0.091; 95 % are ± 1.96 of it. The
+        // bootstrap itself wavers by a few percent.
+        assert!((many.high - many.low - 2.0 * 1.96 * 0.0908).abs() < 0.03, "{many:?}");
+        assert_eq!(mean(&[2.0; 5]), Interval { mean: 2.0, low: 2.0, high: 2.0 });
+        assert!(mean(&[]).mean.is_nan());
+    }
+
+    #[test]
+    fn strata_keep_their_shares() {
+        // Half of the items are all 0, half all 1: drawn within their kinds nothing varies.
+        let values: Vec<f64> = (0..40).map(|i| f64::from(i % 2)).collect();
+        let strata: Vec<usize> = (0..40).map(|i| i % 2).collect();
+        let of =
+            |drawn: &[usize]| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64;
+        assert_eq!(stratified_interval(&strata, of), Interval { mean: 0.5, low: 0.5, high: 0.5 });
+        let free = interval(40, of);
+        // √(0.25 / 40) = 0.079.
+        assert!((free.high - free.low - 2.0 * 1.96 * 0.079).abs() < 0.05, "{free:?}");
+    }
+
+    #[test]
+    fn one_table_reads_in_three_forms() {
+        let table = Table {
+            name: "t".into(),
+            title: "Scores".into(),
+            columns: vec!["explainer".into(), "a_b".into()],
+            rows: vec![vec!["fame, \"x\"".into(), "50%".into()]],
+            notes: vec!["Few.".into()],
+            ..Table::default()
+        };
+        assert_eq!(table.csv(), "explainer,a_b\n\"fame, \"\"x\"\"\",50%\n");
+        assert_eq!(
+            table.markdown(),
+            "### Scores\n\n| explainer | a_b |\n| --------- | --- |\n| fame, \"x\" | 50% |\n\nFew.\n"
+        );
+        assert!(
+            table.latex().contains("explainer & a\\_b \\\\") && table.latex().contains("50\\%")
+        );
+    }
+}

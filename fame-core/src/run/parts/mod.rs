@@ -1,0 +1,167 @@
+//! Parts: what is kept of an item so that a changed recipe computes only what it touches.
+//!
+//! ```text
+//! out/parts/<id>/<explainer>.part   one explanation with everything measured of it; may be deleted at any time
+//! ```
+//!
+//! A finished item is kept or redone as a whole ([`super::run`]), but its costs are uneven: an
+//! explanation takes hundreds of passes through the network, a metric dozens, a picture on disk
+//! none. So every explanation stays here under a key of its own, a hash of what determines *it*:
+//! model, backend, picture, preparation, explainer, seed. A changed metric or writer, or another
+//! explainer beside it, leaves that key as it is. Measurements stand beside the explanation, each
+//! under its metric's key.
+
+mod encoding;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Error, Explanation, Result,
+    contract::Measurement,
+    data::{safe_id, write_whole_from},
+};
+use encoding::{decode, encode};
+
+/// An explanation and what was measured of it.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    /// Hash of all that determines the explanation.
+    pub(super) key: String,
+    /// Without witnesses: they were for the check, which has been made.
+    pub(super) explanation: Explanation,
+    /// Measurements by their metric's key.
+    pub(super) measured: BTreeMap<String, Vec<Measurement>>,
+}
+
+/// The parts of a run.
+pub(super) struct Parts {
+    /// `None`: nothing is kept.
+    folder: Option<PathBuf>,
+}
+
+impl Parts {
+    /// Parts below the run's folder `out`, or nowhere.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(super) fn new(out: &Path, keep: bool) -> Result<Self> {
+        if !keep {
+            return Ok(Self { folder: None });
+        }
+        let folder = out.join("parts");
+        fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
+        for entry in fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, &e))?.flatten() {
+            // What a killed run was about to put in place.
+            if entry.file_name().to_string_lossy().starts_with(".tmp") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(Self { folder: Some(folder) })
+    }
+
+    /// The part of `explainer` for `item` if it is there whole and has this `key`.
+    pub(super) fn read(&self, item: &str, explainer: &str, key: &str) -> Option<Part> {
+        decode(&fs::read(self.path(item, explainer)?).ok()?).filter(|part| part.key == key)
+    }
+
+    /// Keeps `part` in place of what was there.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(super) fn write(&self, item: &str, explainer: &str, part: &Part) -> Result<()> {
+        let (Some(path), Some(folder)) = (self.path(item, explainer), &self.folder) else {
+            return Ok(());
+        };
+        let parent = folder.join(item);
+        fs::create_dir_all(&parent).map_err(|e| Error::io("create", &parent, &e))?;
+        write_whole_from(folder, &path, &encode(part))
+    }
+
+    /// The file of an explainer's part for `item`.
+    fn path(&self, item: &str, explainer: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join(item).join(format!("{}.part", safe_id(explainer))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Frame, NamedMap, Tensor,
+        data::{Value, facts},
+    };
+
+    fn part() -> Part {
+        let map = NamedMap {
+            name: "left".into(),
+            role: "left".into(),
+            raw: Tensor::new([1, 1, 3], vec![0.1, -0.0, f32::MIN_POSITIVE]).unwrap(),
+            finished: Tensor::new([1, 3], vec![1.0, 1.0 / 3.0, 0.0]).unwrap(),
+            frame: Some(Frame { top: 1, left: 2, bottom: 3, right: 4 }),
+            // A number that JSON's usual parser gives back one bit off, one that it forgets, and
+            // one that is whole.
+            facts: facts([
+                ("a", 1.000_000_000_000_000_2_f64.into()),
+                ("b", f64::NAN.into()),
+                ("c", 3usize.into()),
+                ("d", true.into()),
+            ]),
+        };
+        let measurement = Measurement {
+            map: "left".into(),
+            name: "iou".into(),
+            parameter: "at=0.5".into(),
+            value: 0.1 + 0.2,
+        };
+        Part {
+            key: "k".into(),
+            explanation: Explanation {
+                maps: vec![map.clone(), NamedMap { frame: None, ..map }],
+                summary: "two maps".into(),
+                warnings: vec!["so-so".into()],
+                facts: facts([("loss", vec!["x", "y"].into()), ("none", Value::Null)]),
+                witnesses: Vec::new(),
+            },
+            measured: [("m".to_owned(), vec![measurement])].into(),
+        }
+    }
+
+    #[test]
+    fn a_part_comes_back_bit_by_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = Parts::new(dir.path(), true).unwrap();
+        parts.write("item", "fame", &part()).unwrap();
+        let back = parts.read("item", "fame", "k").unwrap();
+        // A NaN is not equal to itself, so the bytes are compared.
+        assert_eq!(encode(&back), encode(&part()));
+        assert_eq!(back.measured, part().measured);
+        assert!(
+            parts.read("item", "fame", "other").is_none()
+                && parts.read("item", "cam", "k").is_none()
+        );
+        // Nothing is left of a writer that was killed, and nothing is kept when nothing is to be.
+        fs::write(dir.path().join("parts/.tmpX"), "half").unwrap();
+        Parts::new(dir.path(), true).unwrap();
+        assert!(!dir.path().join("parts/.tmpX").exists());
+        let nowhere = Parts::new(&dir.path().join("else"), false).unwrap();
+        nowhere.write("item", "fame", &part()).unwrap();
+        assert!(nowhere.read("item", "fame", "k").is_none() && !dir.path().join("else").exists());
+    }
+
+    #[test]
+    fn damage_is_never_mistaken_for_a_part() {
+        let whole = encode(&part());
+        for cut in 0..whole.len() {
+            assert!(decode(&whole[..cut]).is_none(), "cut at {cut}");
+        }
+        assert!(decode(&[&whole[..], &[0]].concat()).is_none());
+        // Lengths that lie must not ask for memory.
+        let mut lying = whole.clone();
+        lying[9..17].fill(0xff);
+        assert!(decode(&lying).is_none());
+    }
+}

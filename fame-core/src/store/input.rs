@@ -1,0 +1,105 @@
+//! The field `input` of a manifest: a picture's way into the network, as typed.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+
+use super::checks::Checks;
+use crate::data::{ChannelOrder, InputConvention};
+
+/// Refuses everything that makes the convention unusable.
+pub(super) fn check_convention(input: &InputConvention, checks: &mut Checks<'_>) {
+    if input.shape().contains(&0) {
+        checks.refuse("input.size", format!("{:?} has an extent of 0", input.shape()));
+    }
+    if input.channels != input.order.channels() {
+        let (has, order, of) = (input.channels, input.order, input.order.channels());
+        checks.refuse("input.size", format!("has {has} channels, but order {order:?} has {of}"));
+    }
+    for (name, values) in [("input.mean", &input.mean), ("input.std", &input.std)] {
+        if values.len() != input.channels {
+            let (n, of) = (values.len(), input.channels);
+            checks.refuse(
+                name,
+                format!("has {n} values for {of} channels; give one number, or one per channel"),
+            );
+        }
+        if let Some(value) = values.iter().find(|v| !v.is_finite()) {
+            checks.refuse(name, format!("holds {value}, which is not a finite number"));
+        }
+    }
+    if let Some(value) = input.std.iter().find(|v| **v <= 0.0) {
+        checks.refuse("input.std", format!("holds {value}; it divides, so it must be positive"));
+    }
+}
+
+/// `input: (…)` as typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "Input")]
+pub(super) struct InputText {
+    size: (usize, usize, usize),
+    order: ChannelOrder,
+    mean: PerChannel,
+    std: PerChannel,
+}
+
+impl InputText {
+    /// The convention, with one number per channel.
+    pub(super) fn resolve(self) -> InputConvention {
+        let (channels, height, width) = self.size;
+        let (mean, std) = (self.mean.resolve(self.order), self.std.resolve(self.order));
+        InputConvention { channels, height, width, order: self.order, mean, std }
+    }
+}
+
+/// One number for all channels, or a list.
+enum PerChannel {
+    All(f32),
+    Each(Vec<f32>),
+}
+
+impl PerChannel {
+    /// One number per channel of `order`.
+    fn resolve(self, order: ChannelOrder) -> Vec<f32> {
+        match self {
+            Self::All(value) => vec![value; order.channels()],
+            Self::Each(values) => values,
+        }
+    }
+}
+
+// By hand, because an untagged enum would answer every mistake with "did not match any variant".
+impl<'de> Deserialize<'de> for PerChannel {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Numbers;
+        impl<'de> Visitor<'de> for Numbers {
+            type Value = PerChannel;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or one number per channel")
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<PerChannel, E> {
+                Ok(PerChannel::All(value as f32))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<PerChannel, E> {
+                Ok(PerChannel::All(value as f32))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<PerChannel, E> {
+                Ok(PerChannel::All(value as f32))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<PerChannel, A::Error> {
+                let mut all = Vec::new();
+                while let Some(value) = values.next_element()? {
+                    all.push(value);
+                }
+                Ok(PerChannel::Each(all))
+            }
+        }
+        deserializer.deserialize_any(Numbers)
+    }
+}

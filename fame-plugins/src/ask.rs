@@ -1,0 +1,28 @@
+//! The question to a model where a recipe does not say: the manifest's, else the predicted class at
+//! the output.
+
+use fame_core::{
+    LayerChoice, LayerChoices,
+    contract::{Loss, Reference},
+    registry::{BuildContext, Plugin},
+    text::Spec,
+};
+
+use crate::losses::Logit;
+
+/// The loss that is asked about.
+pub(crate) fn usual_loss(with: &BuildContext<'_>) -> Spec {
+    with.ask.loss.clone().unwrap_or_else(|| Spec::named(Logit::NAME))
+}
+
+/// The layer that the loss reads.
+pub(crate) fn usual_layer(with: &BuildContext<'_>) -> LayerChoices {
+    with.ask.layer.clone().unwrap_or_else(|| LayerChoice::Output.into())
+}
+
+/// Whether the model is one that compares two pictures: the loss its manifest asks for is measured
+/// against a sample's other picture.
+pub(crate) fn compares_pictures(with: &BuildContext<'_>) -> bool {
+    let built = with.ask.loss.as_ref().map(|loss| with.registry.build::<dyn Loss>(loss, with));
+    built.and_then(Result::ok).is_some_and(|loss| loss.plugin.reference() == Reference::OtherRole)
+}

@@ -1,0 +1,204 @@
+//! The ONNX file: reading it, checking it, and asking about its graph. Nothing here runs it.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use fame_core::{Error, Result};
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::tract_core::internal::{Framework, Tensor, TractResult, format_err};
+
+/// A model file that passed every check that needs no execution.
+pub(in crate::backends) struct OnnxFile {
+    /// The decoded file.
+    pub(in crate::backends) proto: ModelProto,
+    /// Where external weights are looked for.
+    pub(in crate::backends) folder: Option<String>,
+    /// The file's path, for messages.
+    pub(in crate::backends) path: String,
+}
+
+/// Runs a piece of tract, which trusts its input more than we can, and turns its panic into an
+/// error.
+pub(in crate::backends) fn guarded<T>(
+    what: &str,
+    run: impl FnOnce() -> TractResult<T>,
+) -> TractResult<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format_err!("{what}: {}", text.unwrap_or("tract panicked")))
+    })
+}
+
+impl OnnxFile {
+    /// Reads and checks `path`.
+    pub(in crate::backends) fn read(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+        if bytes.is_empty() {
+            return Err(
+                refusal(&shown, "it is empty").with_help("Fetch or export the model again.")
+            );
+        }
+        let decoded =
+            guarded("decoding", || tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()));
+        let proto = decoded.map_err(|_| {
+            refusal(&shown, "it is not an ONNX model, or it is cut short")
+                .with_help("Compare its size and sha256 with the model's manifest, and fetch or export it again.")
+        })?;
+        let folder = path.parent().and_then(Path::to_str).map(str::to_owned);
+        Self::check(proto, folder, shown)
+    }
+
+    /// Checks a decoded model.
+    pub(in crate::backends) fn check(
+        proto: ModelProto,
+        folder: Option<String>,
+        path: String,
+    ) -> Result<Self> {
+        let file = Self { proto, folder, path };
+        if file.proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
+            return Err(file
+                .refuse("it holds no graph")
+                .with_help("Is it an ONNX model? Fetch or export it again."));
+        }
+        file.check_weights()?;
+        file.data_input()?;
+        Ok(file)
+    }
+
+    /// The graph; [`OnnxFile::check`] made sure there is one.
+    pub(in crate::backends) fn graph(&self) -> &GraphProto {
+        static EMPTY: std::sync::LazyLock<GraphProto> =
+            std::sync::LazyLock::new(GraphProto::default);
+        self.proto.graph.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// An error about this file.
+    pub(in crate::backends) fn refuse(&self, why: impl std::fmt::Display) -> Error {
+        refusal(&self.path, why)
+    }
+
+    /// The name of the one input that is not a weight.
+    pub(in crate::backends) fn data_input(&self) -> Result<&str> {
+        let graph = self.graph();
+        let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
+        let inputs: Vec<&str> =
+            graph.input.iter().map(|i| i.name.as_str()).filter(|name| !is_weight(name)).collect();
+        match *inputs {
+            [input] => Ok(input),
+            [] => Err(self.refuse("it has no input")),
+            _ => Err(self
+                .refuse(format_args!("it has {} inputs ({})", inputs.len(), inputs.join(", ")))
+                .with_help("fame explains networks with one picture as input. Export the model with the others as constants.")),
+        }
+    }
+
+    /// Every constant of the graph by name: initializers and `Constant` nodes.
+    pub(in crate::backends) fn constants(&self) -> HashMap<&str, &TensorProto> {
+        let graph = self.graph();
+        let nodes = graph.node.iter().filter(|n| n.op_type == "Constant").filter_map(|n| {
+            let value = n.attribute.iter().find(|a| a.name == "value")?.t.as_ref()?;
+            Some((n.output.first()?.as_str(), value))
+        });
+        graph.initializer.iter().map(|t| (t.name.as_str(), t)).chain(nodes).collect()
+    }
+
+    /// The values of a constant as `f32`, row-major.
+    pub(in crate::backends) fn floats(&self, proto: &TensorProto) -> TractResult<Vec<f32>> {
+        let tensor = self.tensor(proto)?;
+        Ok(tensor.cast_to::<f32>()?.to_plain_array_view::<f32>()?.iter().copied().collect())
+    }
+
+    /// The values of a constant.
+    pub(in crate::backends) fn tensor(&self, proto: &TensorProto) -> TractResult<Tensor> {
+        tract_onnx::tensor::load_tensor(
+            &tract_onnx::data_resolver::MmapDataResolver,
+            proto,
+            self.folder.as_deref(),
+        )
+    }
+
+    /// Sizes agree with shapes (tract trusts them), and every weight is a number.
+    fn check_weights(&self) -> Result<()> {
+        let attributes =
+            self.graph().node.iter().flat_map(|n| {
+                n.attribute.iter().filter_map(|a| a.t.as_ref().map(|t| (shown(n), t)))
+            });
+        let weights = self.graph().initializer.iter().map(|t| (format!("`{}`", t.name), t));
+        for (name, tensor) in weights.chain(attributes) {
+            if !has_right_size(tensor) {
+                return Err(self
+                    .refuse(format_args!(
+                        "the weight {name} holds fewer or more values than its shape {:?} says",
+                        tensor.dims
+                    ))
+                    .with_help("The file is damaged. Fetch or export it again."));
+            }
+            if !is_finite(tensor) {
+                return Err(Error::new("fame::backend::not_finite", format!("`{}`: the weight {name} holds NaN or infinity.", self.path))
+                    .with_help("Nothing computed with it would mean anything. Fetch or export the model again."));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a node in backticks, or that of its first output where it has none.
+pub(super) fn shown(node: &NodeProto) -> String {
+    let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+    format!("`{}`", name.map_or("", String::as_str))
+}
+
+fn refusal(path: &str, why: impl std::fmt::Display) -> Error {
+    Error::new("fame::backend::bad_model", format!("cannot load `{path}`: {why}."))
+}
+
+/// Bytes of one value in `raw_data`, for the types networks use.
+fn width(kind: i32) -> Option<usize> {
+    match DataType::try_from(kind).ok()? {
+        DataType::Double | DataType::Int64 | DataType::Uint64 => Some(8),
+        DataType::Float | DataType::Int32 | DataType::Uint32 => Some(4),
+        DataType::Float16 | DataType::Bfloat16 | DataType::Int16 | DataType::Uint16 => Some(2),
+        DataType::Bool | DataType::Int8 | DataType::Uint8 => Some(1),
+        _ => None,
+    }
+}
+
+fn has_right_size(tensor: &TensorProto) -> bool {
+    let volume =
+        tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+    let Some(volume) = volume else { return false };
+    if tensor.data_location == Some(DataLocation::External as i32) {
+        return true;
+    }
+    if !tensor.raw_data.is_empty() {
+        return width(tensor.data_type).and_then(|w| w.checked_mul(volume))
+            == Some(tensor.raw_data.len());
+    }
+    let held = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Float) => tensor.float_data.len(),
+        Ok(DataType::Double) => tensor.double_data.len(),
+        Ok(DataType::Int64 | DataType::Uint64) => {
+            tensor.int64_data.len().max(tensor.uint64_data.len())
+        }
+        Ok(DataType::String) => tensor.string_data.len(),
+        _ => tensor.int32_data.len(),
+    };
+    held == volume
+}
+
+fn is_finite(tensor: &TensorProto) -> bool {
+    if tensor.data_type != DataType::Float as i32 {
+        return true;
+    }
+    let raw = tensor
+        .raw_data
+        .chunks_exact(4)
+        .all(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite());
+    raw && tensor.float_data.iter().all(|v| v.is_finite())
+}
