@@ -66,7 +66,7 @@ pub trait HostOperator: Send + Sync {
 }
 
 /// The maker of an operator from a node's attributes.
-pub(crate) type Build = Arc<dyn Fn(&Attributes) -> Result<Arc<dyn HostOperator>> + Send + Sync>;
+pub type Build = Arc<dyn Fn(&Attributes) -> Result<Arc<dyn HostOperator>> + Send + Sync>;
 
 /// An ONNX operator by domain and name, and how one of its nodes becomes a [`HostOperator`]. It
 /// takes the place of a built-in operator of the same domain and name.
