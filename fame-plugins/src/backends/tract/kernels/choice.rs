@@ -74,6 +74,13 @@ impl Layer {
         weights: &[f32],
         each: Duration,
     ) -> (Convolution, Vec<Measured>) {
+        let all = self.measure_all(weights, each);
+        // Laid out again: to keep all of them until the end would take several times the memory.
+        (self.with(pick(&all), weights), all)
+    }
+
+    /// Measures every candidate for about `each` long.
+    pub(in super::super) fn measure_all(&self, weights: &[f32], each: Duration) -> Vec<Measured> {
         let mut scratch = Scratch::default();
         let mut all: Vec<Measured> = vec![];
         let mut last: Option<Convolution> = None;
@@ -85,8 +92,7 @@ impl Layer {
             all.push(Measured { algorithm, seconds, bytes: candidate.bytes() });
             last = Some(candidate);
         }
-        // Laid out again: to keep all of them until the end would take several times the memory.
-        (self.with(pick(&all), weights), all)
+        all
     }
 
     /// Seconds of one run: the shortest of several within about `each`.
@@ -94,15 +100,22 @@ impl Layer {
         let [from, to] = candidate.lens().map(|len| len * self.rows);
         // Ones, not zeros: pages of zeros may all be one page.
         let (input, mut output) = (vec![1.0; from], vec![1.0; to]);
-        let (start, mut shortest, mut runs) = (Instant::now(), f64::INFINITY, 0);
-        while runs < RUNS || start.elapsed() < each {
-            let start = Instant::now();
+        shortest(each, || {
             candidate.run(&input, self.rows, None, &mut output, &Epilogue::default(), scratch);
-            shortest = shortest.min(start.elapsed().as_secs_f64());
-            runs += 1;
-        }
-        shortest
+        })
     }
+}
+
+/// Seconds of one call of `run`: the shortest of several within about `each`.
+pub(in super::super) fn shortest(each: Duration, mut run: impl FnMut()) -> f64 {
+    let (start, mut shortest, mut runs) = (Instant::now(), f64::INFINITY, 0);
+    while runs < RUNS || start.elapsed() < each {
+        let start = Instant::now();
+        run();
+        shortest = shortest.min(start.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    shortest
 }
 
 /// The algorithm to take: of those that are as fast as the fastest, the one of the fewest bytes, and

@@ -16,7 +16,11 @@
 //! * `unsafe` stands in `vector` (the instructions) and in the innermost loops of `product`, `tiles`
 //!   and `depthwise` only.
 
-#![allow(dead_code, unused_imports, reason = "the engine takes them up in the next change")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each of the engine, the tests and the benchmark uses a part"
+)]
 
 mod buffer;
 mod choice;
@@ -35,7 +39,7 @@ mod vector;
 mod winograd;
 
 pub(super) use buffer::Scratch;
-pub(super) use choice::{Layer, Measured};
+pub(super) use choice::{Layer, Measured, shortest};
 pub(super) use convolution::{Algorithm, Convolution};
 pub(super) use epilogue::{Epilogue, Then};
 pub(super) use geometry::{Direction, Geometry};
