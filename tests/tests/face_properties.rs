@@ -34,7 +34,7 @@ fn slim(name: &str, side: usize, threads: usize) -> Model {
         file,
         String::new(),
         Vec::new(),
-        &Tract { threads },
+        &Tract { threads, ..Tract::default() },
     )
     .unwrap()
 }

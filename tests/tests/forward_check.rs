@@ -53,7 +53,7 @@ impl Backend for Faulty {
             with_one_sign_flipped(&fs::read(&request.file).expect("the network is there")),
         )
         .expect("a writable folder");
-        let tract = Tract { threads: 1 };
+        let tract = Tract { threads: 1, ..Tract::default() };
         let wrong = tract.load(&LoadRequest { file: broken, ..request.clone() })?;
         Ok(Box::new(FaultyNetwork { right: tract.load(request)?, wrong, above: self.above }))
     }

@@ -125,6 +125,15 @@ impl OnnxFile {
         self.proto.graph.as_ref().unwrap_or(&EMPTY)
     }
 
+    /// Bytes of all weights as `f32`; what no memory can hold counts as the most there is.
+    pub(in crate::backends) fn weight_bytes(&self) -> usize {
+        let bytes = |tensor: &TensorProto| {
+            let dims = tensor.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0));
+            dims.fold(size_of::<f32>(), usize::saturating_mul)
+        };
+        self.graph().initializer.iter().map(bytes).fold(0, usize::saturating_add)
+    }
+
     /// An error about this file.
     pub(in crate::backends) fn refuse(&self, why: impl std::fmt::Display) -> Error {
         refusal(&self.path, why)

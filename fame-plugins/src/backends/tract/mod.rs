@@ -15,6 +15,8 @@
 //!   a batch is many runs in parallel on the threads asked for. One plan is shared by all of them.
 //! * A plan pair is compiled for each distinct set of taps and kept. Fusion gives way only where a
 //!   layer is tapped.
+//! * Convolutions are tract's, or where that is asked for and faster, `kernels`: `place_kernels`
+//!   replaces them in both models by what `kernel_rates` measured.
 //! * `backends::onnx` refuses broken files before tract sees them; what tract itself panics on
 //!   becomes an error too.
 
@@ -23,14 +25,17 @@
 #![allow(clippy::wildcard_imports, clippy::unnecessary_wraps)]
 
 mod gradient;
+mod kernel_rates;
+mod kernels;
 mod network;
 #[cfg(test)]
 mod network_tests;
 mod ops;
 mod pass;
+mod place_kernels;
 mod plan;
 mod plugin;
 
 #[cfg(test)]
 pub(in crate::backends) use gradient::differentiate;
-pub use plugin::Tract;
+pub use plugin::{Convolutions, Tract};

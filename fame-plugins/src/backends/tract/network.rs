@@ -9,6 +9,7 @@ use tract_onnx::prelude::{TValue, TVec, TractResult};
 use tract_onnx::tract_core::internal::TypedOp;
 
 use super::gradient::rule_for;
+use super::kernel_rates::Rating;
 use super::pass::{TractPass, failed, to_tract};
 use super::plan::{ENGINE, Plan};
 use crate::backends::onnx::biases::biases;
@@ -21,6 +22,7 @@ use crate::backends::onnx::skeleton::row_shape;
 /// A network run by tract.
 pub(super) struct TractNetwork {
     model: LoadedModel,
+    rating: Option<Rating>,
     threads: usize,
     pool: rayon::ThreadPool,
     plans: CompiledTaps<Plan>,
@@ -32,9 +34,10 @@ impl TractNetwork {
         request: &LoadRequest,
         operators: OperatorTable,
         threads: usize,
+        rating: Option<Rating>,
     ) -> Result<Self> {
         let file = OnnxFile::read(&request.file)?;
-        Self::new(file, operators, request.input_shape.clone(), threads)
+        Self::new(file, operators, request.input_shape.clone(), threads, rating)
     }
 
     /// A network of a file that is already read and checked.
@@ -43,6 +46,7 @@ impl TractNetwork {
         operators: OperatorTable,
         input_shape: Option<Vec<usize>>,
         threads: usize,
+        rating: Option<Rating>,
     ) -> Result<Self> {
         let has_rule = |op: &dyn TypedOp| rule_for(op).is_some();
         let model = LoadedModel::new(file, operators, input_shape, ENGINE, has_rule)?;
@@ -53,11 +57,12 @@ impl TractNetwork {
         let pool = pool.map_err(|e| {
             Error::new("fame::backend::threads", format!("cannot start {threads} threads: {e}."))
         })?;
-        Ok(Self { model, threads, pool, plans: CompiledTaps::default() })
+        Ok(Self { model, rating, threads, pool, plans: CompiledTaps::default() })
     }
 
     fn plan(&self, taps: &Taps, replaced: Option<&str>) -> Result<Arc<Plan>> {
-        self.plans.get(taps, replaced, || Plan::compile(&self.model, taps, replaced))
+        let compile = || Plan::compile(&self.model, self.rating, taps, replaced);
+        self.plans.get(taps, replaced, compile)
     }
 
     /// Runs every row, each with its row of every input.

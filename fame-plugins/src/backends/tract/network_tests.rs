@@ -12,7 +12,7 @@ use crate::backends::onnx::operators::OperatorTable;
 
 fn load(proto: ModelProto) -> Result<TractNetwork, Error> {
     let file = OnnxFile::check(proto, None, "net.onnx".into())?;
-    TractNetwork::new(file, OperatorTable::new(vec![]), None, 2)
+    TractNetwork::new(file, OperatorTable::new(vec![]), None, 2, None)
 }
 
 fn network() -> TractNetwork {

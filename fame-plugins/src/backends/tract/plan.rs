@@ -7,6 +7,8 @@ use fame_core::{Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
 use super::gradient::differentiate;
+use super::kernel_rates::Rating;
+use super::place_kernels::place;
 use crate::backends::onnx::file::guarded;
 use crate::backends::onnx::import::typed_model;
 use crate::backends::onnx::loaded_model::LoadedModel;
@@ -54,14 +56,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Compiles `taps`, with the value of `replaced` given from outside.
+    /// Compiles `taps`, with the value of `replaced` given from outside. Our kernels compute the
+    /// convolutions for which `rating` says so; without one, none.
     pub(super) fn compile(
         model: &LoadedModel,
+        rating: Option<Rating>,
         taps: &Taps,
         replaced: Option<&str>,
     ) -> Result<Self> {
         let resolved = ResolvedTaps::new(&model.skeleton, taps, replaced)?;
-        let compiled = guarded("compiling", || Ok(compile(model, &resolved, taps.relu)));
+        let compiled = guarded("compiling", || Ok(compile(model, rating, &resolved, taps.relu)));
         let (forward, backward) = compiled
             .map_err(Refusal::Failed)
             .flatten()
@@ -71,9 +75,28 @@ impl Plan {
     }
 }
 
+/// Weights that our kernels lay out may take so many times the model's own bytes more than plain
+/// ones, in each of the two plans: Winograd's F(4×4, 3×3) takes 3 times more, but pays most where
+/// pictures are large and weights few.
+const MORE_WEIGHTS: usize = 1;
+
+/// Replaces convolutions, where there is a rating to choose by, and optimises.
+fn finish(
+    mut plan: TypedModel,
+    model: &LoadedModel,
+    rating: Option<Rating>,
+) -> TractResult<Runner> {
+    if let Some(rating) = rating {
+        place(&mut plan, model.file.weight_bytes().saturating_mul(MORE_WEIGHTS), rating)?;
+    }
+    plan.optimize()?;
+    Runner::new(plan)
+}
+
 /// Imports, differentiates and optimises.
 fn compile(
     model: &LoadedModel,
+    rating: Option<Rating>,
     taps: &ResolvedTaps,
     relu: ReluRule,
 ) -> Result<(Runner, Option<Runner>), Refusal> {
@@ -84,13 +107,11 @@ fn compile(
     let places: Vec<OutletId> = taps.places.iter().map(outlet).collect();
     forward.select_output_outlets(&layers)?;
     if places.is_empty() {
-        forward.optimize()?;
-        return Ok((Runner::new(forward)?, None));
+        return Ok((finish(forward, model, rating)?, None));
     }
     let mut backward = differentiate(&forward, &layers, &places, relu)?;
     forward.select_output_outlets(&[layers.as_slice(), &backward.residuals].concat())?;
-    forward.optimize()?;
+    let forward = finish(forward, model, rating)?;
     backward.model.declutter()?;
-    backward.model.optimize()?;
-    Ok((Runner::new(forward)?, Some(Runner::new(backward.model)?)))
+    Ok((forward, Some(finish(backward.model, model, rating)?)))
 }

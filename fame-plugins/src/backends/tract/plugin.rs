@@ -6,6 +6,7 @@ use fame_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::kernel_rates::{Rating, rates};
 use super::network::TractNetwork;
 use crate::backends::onnx::HostOperatorKind;
 use crate::backends::onnx::operators::OperatorTable;
@@ -20,6 +21,20 @@ use crate::backends::onnx::plugin_operator::host_operators;
 pub struct Tract {
     /// How many rows run at once; 0 = one on each core.
     pub threads: usize,
+    /// The kernels that compute convolutions.
+    pub convolutions: Convolutions,
+}
+
+/// The kernels that compute convolutions and their gradients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Convolutions {
+    /// tract's: the same bytes in every run on machines with the same instructions.
+    #[default]
+    Tract,
+    /// For each convolution the fastest of tract's kernels and fame's own (Winograd's algorithms,
+    /// products over windows), measured once in each process when a network is first compiled.
+    /// Another process may measure otherwise and round otherwise.
+    Fastest,
 }
 
 impl Plugin<dyn Backend> for Tract {
@@ -51,7 +66,9 @@ impl Tract {
     ) -> Result<Box<dyn Network>> {
         self.check()?;
         let operators = OperatorTable::new(operators);
-        Ok(Box::new(TractNetwork::load(request, operators, self.resolved_threads())?))
+        let threads = self.resolved_threads();
+        let rating = (self.convolutions == Convolutions::Fastest).then_some(rates as Rating);
+        Ok(Box::new(TractNetwork::load(request, operators, threads, rating)?))
     }
 
     /// How many threads are really used.

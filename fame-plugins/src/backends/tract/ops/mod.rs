@@ -1,4 +1,5 @@
-//! Gradient operators of our own, where one pass over the data beats a composition of tract's.
+//! Operators of our own: gradients, where one pass over the data beats a composition of tract's, and
+//! convolutions by the engine's own kernels.
 //!
 //! They compute in `f32` only: every network is imported in `f32`.
 
@@ -6,6 +7,7 @@ mod axis_grad;
 mod col2im;
 mod gather_grad;
 mod interleave;
+mod laid_out_conv;
 mod lrn_grad;
 mod pointwise;
 mod pool_grad;
@@ -17,6 +19,7 @@ pub(super) use axis_grad::AxisGrad;
 pub(super) use col2im::Col2Im;
 pub(super) use gather_grad::GatherGrad;
 pub(super) use interleave::{Interleave, phase_start};
+pub(super) use laid_out_conv::{LaidOutConv, to_channels_first, to_channels_last};
 pub(super) use lrn_grad::LrnGrad;
 pub(super) use pointwise::{Pointwise, Slope};
 pub(super) use pool_grad::{PoolGrad, PoolKind};
