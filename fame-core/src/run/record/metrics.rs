@@ -126,6 +126,7 @@ fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Facts;
     use crate::{
         Mark, Parameter, Sample,
         contract::{ItemRef, Measurement},
@@ -163,7 +164,7 @@ mod tests {
             },
         });
         let dir = tempfile::tempdir().unwrap();
-        let json = item_json(&item, "key", &sample, &[], &measured, &[]);
+        let json = item_json(&item, "key", &sample, &[], &measured, &Facts::new());
         write_json(&dir.path().join("item.json"), &json).unwrap();
         let rows = rows_of(dir.path(), "item");
         assert!(rows.iter().all(|(metric, row)| metric == "Removal" && row.marks == marks));
