@@ -138,7 +138,7 @@ struct Node {
     layers: Vec<Layer>,
     notes: Vec<String>,
     operator: Arc<dyn Operator>,
-    node: Attributes,
+    attributes: Attributes,
 }
 
 impl Network for Node {
@@ -152,7 +152,7 @@ impl Network for Node {
 
     fn check_gradient(&self, layer: &str, _: &Place) -> Result<()> {
         match layer {
-            "logits" => self.operator.check_gradient(&self.node, 0),
+            "logits" => self.operator.check_gradient(&self.attributes, 0),
             _ => Err(Error::new("example::layer", format!("no layer `{layer}`."))),
         }
     }
@@ -178,7 +178,7 @@ impl Network for Node {
             return Err(Error::new("example::layer", format!("no layer `{unknown}`."))
                 .with_help("did you mean `logits`?"));
         }
-        let logits = self.operator.forward(&self.node, std::slice::from_ref(batch))?;
+        let logits = self.operator.forward(&self.attributes, std::slice::from_ref(batch))?;
         Ok(Box::new(NodePass { network: self, batch: batch.clone(), logits, taps: taps.clone() }))
     }
 
@@ -231,7 +231,12 @@ impl Pass for NodePass<'_> {
             sum.for_each(|(sum, c)| *sum += c);
         }
         let inputs = std::slice::from_ref(&self.batch);
-        self.network.operator.pull_back(&self.network.node, inputs, &self.logits, &[cotangent])
+        self.network.operator.pull_back(
+            &self.network.attributes,
+            inputs,
+            &self.logits,
+            &[cotangent],
+        )
     }
 }
 

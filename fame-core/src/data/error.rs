@@ -4,7 +4,7 @@
 //! is plain data: a stable code, one full sentence, what to do about it, and the marked places when
 //! it is about a text (see [`Problem`](super::Problem)).
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::SourcedProblem;
 
@@ -88,7 +88,7 @@ impl Error {
             let (line, column) = problem.line_column();
             let help = problem.problem().help.as_ref();
             let help = help.map_or_else(String::new, |help| format!(" ({help})"));
-            message.push_str(&format!("\n  {line}:{column}: {problem}{help}"));
+            let _ = write!(message, "\n  {line}:{column}: {problem}{help}");
         }
         Self { problems, ..Self::new(code, message) }
     }

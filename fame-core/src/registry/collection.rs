@@ -118,7 +118,8 @@ impl Registry {
 
     /// The presets that any plugin knows, sorted.
     pub fn presets(&self) -> Vec<&'static str> {
-        let all: BTreeSet<_> = self.entries.values().flat_map(|r| r.presets()).copied().collect();
+        let all: BTreeSet<_> =
+            self.entries.values().flat_map(Registration::presets).copied().collect();
         all.into_iter().collect()
     }
 

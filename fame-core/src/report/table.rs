@@ -49,7 +49,7 @@ pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64
     let mut found: Vec<f64> = (0..if n == 0 { 0 } else { RESAMPLES })
         .map(|_| {
             drawn.iter_mut().zip(strata).for_each(|(d, stratum)| {
-                *d = members[*stratum][random.below(members[*stratum].len())]
+                *d = members[*stratum][random.below(members[*stratum].len())];
             });
             statistic(&drawn)
         })

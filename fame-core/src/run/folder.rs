@@ -48,10 +48,9 @@ impl OutputFolder {
                     .with_help("Name a folder that you can write: --out FOLDER.")
             })?;
         match lock.try_lock() {
-            Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(held(out, &mut lock)),
-            // A file system without locks: the run goes on as it did before there were any.
-            Err(TryLockError::Error(_)) => {}
+            // On a file system without locks the run goes on as it did before there were any.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let holder = format!("process {} on {}", std::process::id(), host.trim());

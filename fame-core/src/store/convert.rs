@@ -73,7 +73,7 @@ impl Converter<'_> {
             return Ok(folder);
         }
         let _lock = self.cache.lock(&format!("python-{key}"), || {
-            progress(FetchEvent::Waiting { what: self.requirements.join(" ") })
+            progress(FetchEvent::Waiting { what: self.requirements.join(" ") });
         })?;
         if folder.is_dir() {
             return Ok(folder);

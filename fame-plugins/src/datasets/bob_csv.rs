@@ -145,7 +145,7 @@ impl Dataset for BobCsv {
         let mut found = Vec::new();
         match &pairs {
             Some(pairs) => {
-                pairs.iter().for_each(|(a, b)| self.compare(a, b, &enrolled, &probes, &mut found))
+                pairs.iter().for_each(|(a, b)| self.compare(a, b, &enrolled, &probes, &mut found));
             }
             None => {
                 for (a, b) in

@@ -321,7 +321,7 @@ mod tests {
             index(r#"CfpPairs(root: "c", protocol: FP, folds: ["11"])"#)
         );
         let put = |path: &str, text: &str| {
-            std::fs::write(files.path().join("c/Protocol").join(path), text).unwrap()
+            std::fs::write(files.path().join("c/Protocol").join(path), text).unwrap();
         };
         put(
             "Pair_list_F.txt",

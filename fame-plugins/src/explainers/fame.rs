@@ -1,5 +1,7 @@
 //! `Fame`: walk the picture along its own loss gradient, and read what moved.
 
+use std::fmt::Write as _;
+
 use std::collections::BTreeMap;
 
 use fame_core::{
@@ -41,7 +43,7 @@ pub struct Fame {
 
 /// The parameters as a recipe types them.
 mod typed {
-    use super::*;
+    use super::{BTreeMap, Deserialize, JsonSchema, LayerChoices, Lots, Plugin, Preset, Spec};
 
     /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
     /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
@@ -215,7 +217,8 @@ impl Running {
             }
         }
         for explanation in results.iter_mut().flatten().filter(|e| e.maps.len() > 2) {
-            explanation.summary += &format!(", … {} maps", explanation.maps.len());
+            let more = explanation.maps.len();
+            let _ = write!(explanation.summary, ", … {more} maps");
         }
         Ok(results)
     }

@@ -1,6 +1,8 @@
 //! From a raw attribution to a map a reader can trust: the map steps, and what is said when there
 //! is nothing to show. Every explainer's maps come about here.
 
+use std::fmt::Write as _;
+
 use fame_core::{
     Annotation, AttributionMap, Claim, ErrorKind, Explanation, Frame, MapId, NamedMap, Result,
     Target, Tensor,
@@ -92,7 +94,7 @@ fn note_in_summary(id: &MapId, note: &str, into: &mut Explanation) {
         return;
     }
     let comma = if into.summary.is_empty() { "" } else { ", " };
-    into.summary += &format!("{comma}{} {note}", id.name());
+    let _ = write!(into.summary, "{comma}{} {note}", id.name());
 }
 
 /// Says in `into` why a map is missing.

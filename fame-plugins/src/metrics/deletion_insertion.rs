@@ -112,7 +112,7 @@ impl Metric for Running {
                 let answers = question.ask_all(2 * count + 1, |i, copy| {
                     if i == 2 * count {
                         (0..copy.rows()).for_each(|c| {
-                            copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v)
+                            copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v);
                         });
                         return;
                     }

@@ -263,7 +263,7 @@ mod tests {
             (&both, &last, &minus, "k5_last_1"),
             (&finished, &minus_k9, &minus_k9, ""),
             (&finished, &last, &minus_k5, "last_1"),
-            (&of(&[whole.clone()]), &minus_k5, &whole, "dissimilar_k5"),
+            (&of(std::slice::from_ref(&whole)), &minus_k5, &whole, "dissimilar_k5"),
             (
                 &of(&[MapId::new("probe").about(Subject::Class(1))]),
                 &plus,

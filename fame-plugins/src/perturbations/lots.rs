@@ -49,7 +49,7 @@ mod tests {
             (Space::Normalised, [-1.0 / 3.0, 2.0 / 3.0, 0.0, -1.0 / 6.0, -1.0, 1.0 / 12.0]),
             (Space::Pixel, [-0.5, 1.0, 0.0, -0.125, -0.375, 0.03125]),
         ] {
-            let field = tests::one_step(&Lots { step: 0.25, space: space, ..usual() });
+            let field = tests::one_step(&Lots { step: 0.25, space, ..usual() });
             for (f, m) in field.data().iter().zip(moved) {
                 assert!((f - 0.25 * m).abs() < 1e-6, "{space:?}: {f} {m}");
             }
@@ -89,7 +89,7 @@ mod tests {
     fn a_clamped_walk_stays_a_picture() {
         for space in [Space::Pixel, Space::Normalised] {
             let (pixels, convention) = (tests::pixels(), tests::convention());
-            let lots = Lots { step: 3.0, space: space, clamp: Clamp::Pixels, ..usual() };
+            let lots = Lots { step: 3.0, space, clamp: Clamp::Pixels, ..usual() };
             let mut walk =
                 lots.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
             walk.step(&tests::gradient()).unwrap();

@@ -148,10 +148,10 @@ fn operators() {
                     }
                 }
                 (Err(_), Some((_, _, reason))) => {
-                    println!("ignored {} {}: {reason}", subject.spec, problem.name)
+                    println!("ignored {} {}: {reason}", subject.spec, problem.name);
                 }
                 (Err(why), None) => {
-                    faults.push(format!("{} {}: {why}", subject.spec, problem.name))
+                    faults.push(format!("{} {}: {why}", subject.spec, problem.name));
                 }
                 (Ok(_), Some(_)) => faults.push(format!(
                     "{} {}: it is ignored, but it passes",

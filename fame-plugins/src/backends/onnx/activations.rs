@@ -24,6 +24,7 @@ pub(super) fn register(known: &mut OnnxOpRegister) {
 }
 
 /// Parameters by attribute name and default; a nameless one is fixed.
+#[expect(clippy::unnecessary_wraps, reason = "the table of importers asks for results")]
 fn unit(
     node: &NodeProto,
     parameters: [(&str, f32); 3],

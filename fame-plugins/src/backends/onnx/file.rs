@@ -94,7 +94,8 @@ impl OnnxFile {
         match inline_functions(&mut self.proto) {
             Ok(0) => {}
             Ok(n) => {
-                self.notes.push(format!("{n} call(s) of the file's own functions were written out"))
+                self.notes
+                    .push(format!("{n} call(s) of the file's own functions were written out"));
             }
             Err(e) => return Err(refused(self, &e)),
         }

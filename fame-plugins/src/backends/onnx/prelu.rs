@@ -111,6 +111,7 @@ pub(in crate::backends) use natural_typed_op;
 natural_typed_op!(PRelu);
 
 /// The importer of an ONNX `PRelu` node.
+#[expect(clippy::unnecessary_wraps, reason = "the table of importers asks for results")]
 pub(super) fn import(
     _ctx: &ParsingContext,
     _node: &NodeProto,

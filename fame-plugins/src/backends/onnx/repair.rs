@@ -153,7 +153,7 @@ fn strided_slice(slice: NodeProto, fresh: &mut Fresh) -> Vec<NodeProto> {
     let begun = format!("{y}/begun");
     let count = steps.len();
     let (mut first, mut second) = (slice.clone(), slice);
-    first.name = begun.clone();
+    first.name.clone_from(&begun);
     first.output = vec![begun.clone()];
     first.input[4] = fresh.list(format!("{y}/ones"), vec![1; count]);
     second.input[0] = begun;

@@ -80,7 +80,7 @@ impl TractPass<'_> {
             match &mut sums[at] {
                 None => sums[at] = Some(seed.cotangent.clone()),
                 Some(sum) => {
-                    sum.data_mut().iter_mut().zip(seed.cotangent.data()).for_each(|(s, c)| *s += c)
+                    sum.data_mut().iter_mut().zip(seed.cotangent.data()).for_each(|(s, c)| *s += c);
                 }
             }
         }

@@ -166,8 +166,9 @@ mod tests {
         let mut linked = b"\x80\x04".to_vec();
         (0..100_000u32).for_each(|n| linked.extend([&b"]r"[..], &n.to_le_bytes(), b"0"].concat()));
         (0..99_999u32).for_each(|n| {
-            linked
-                .extend([&b"j"[..], &n.to_le_bytes(), b"j", &(n + 1).to_le_bytes(), b"a0"].concat())
+            linked.extend(
+                [&b"j"[..], &n.to_le_bytes(), b"j", &(n + 1).to_le_bytes(), b"a0"].concat(),
+            );
         });
         linked.extend(b"j\0\0\0\0.");
         for bytes in [deep, linked, b"\x80\x04]\x94h\0a.".to_vec()] {

@@ -185,7 +185,7 @@ impl Running {
             let spread = spread(&scores);
             let scores = match parameters.correlation {
                 Correlation::Rank => ranks(&scores, parameters.ties),
-                _ => scores.iter().map(|s| f64::from(*s)).collect(),
+                Correlation::Pearson => scores.iter().map(|s| f64::from(*s)).collect(),
             };
             let map = plane(&correlate(masks, &scores, height * width), height, width)?;
             let draft = Draft::of_row(&row, map).with_facts(spread);

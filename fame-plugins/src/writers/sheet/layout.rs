@@ -69,7 +69,7 @@ pub(super) fn lines<'a>(
     match compared[..] {
         [] => {}
         [(name, explanation)] => {
-            lines.extend(packed(item.sample, name, explanation, None, picture)?)
+            lines.extend(packed(item.sample, name, explanation, None, picture)?);
         }
         _ => lines.extend(comparison(item.sample, &compared, picture)?),
     }

@@ -148,7 +148,7 @@ fn clamp(pull: &mut Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     let y = pull.value(at)?;
     if is_max && bound == 0.0 && pull.relu() == ReluRule::Guided {
         let guided: Slope = |g, y, _| {
-            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { g.max(0.0) } else { 0.0 })
+            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { g.max(0.0) } else { 0.0 });
         };
         return pull.pointwise("GuidedRelu", guided, [0.0; 2], y);
     }
@@ -156,7 +156,9 @@ fn clamp(pull: &mut Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     pull.pointwise(
         "Clamp",
         |g, y, [low, high]| {
-            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > low && *y < high { *g } else { 0.0 })
+            g.iter_mut()
+                .zip(y)
+                .for_each(|(g, y)| *g = if *y > low && *y < high { *g } else { 0.0 });
         },
         [low, high],
         y,

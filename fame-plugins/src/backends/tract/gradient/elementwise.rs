@@ -155,7 +155,7 @@ fn pow_const(pull: &mut Pull) -> TractResult<Pulled> {
     let gradient = pull.pointwise(
         "PowConst",
         |g, x, [exponent, _]| {
-            g.iter_mut().zip(x).for_each(|(g, x)| *g *= exponent * x.powf(exponent - 1.0))
+            g.iter_mut().zip(x).for_each(|(g, x)| *g *= exponent * x.powf(exponent - 1.0));
         },
         [exponent, 0.0],
         x,
@@ -171,7 +171,7 @@ fn leaky_relu(pull: &mut Pull) -> TractResult<Pulled> {
     let gradient = pull.pointwise(
         "LeakyRelu",
         |g, v, [alpha, _]| {
-            g.iter_mut().zip(v).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { alpha * *g })
+            g.iter_mut().zip(v).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { alpha * *g });
         },
         [alpha, 0.0],
         sign,

@@ -135,7 +135,7 @@ impl PoolGrad {
                 match self.kind {
                     PoolKind::Max => Self::route(gradient, x, g, &rows, columns),
                     PoolKind::Sum { normalize: false, .. } => {
-                        Self::spread(gradient, g, &rows, columns)
+                        Self::spread(gradient, g, &rows, columns);
                     }
                     PoolKind::Sum { count_include_pad, .. } => {
                         let count = if count_include_pad {
