@@ -129,7 +129,7 @@ impl Backend for OneNode {
             ],
             notes: vec![format!("node 0 (example.Energy) is run by the plugin `{plugin}`")],
             operator,
-            node,
+            attributes: node,
         }))
     }
 }

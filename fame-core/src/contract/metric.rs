@@ -56,7 +56,7 @@ pub trait Metric: Send + Sync {
 pub struct Measurement {
     /// Name of the map measured.
     pub map: String,
-    /// Name of the quantity: `loss_after_removal`.
+    /// Name of the quantity: `score_after_removal`.
     pub name: String,
     /// What it depends on, such as the point of a curve.
     pub parameter: Parameter,

@@ -105,7 +105,7 @@ pub struct Explanation {
 /// backend can recompute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Witness {
-    /// Which input: `probe`, `probe after the walk`. Unique within the explanation.
+    /// Which input: `left`, `left after the walk`. Unique within the explanation.
     pub name: String,
     /// The network's input, `[C, H, W]`.
     pub input: Tensor,

@@ -123,7 +123,7 @@ impl Registration {
 
 inventory::collect!(Registration);
 
-/// Registers a plugin: `register!(Loss: Similarity);`. The first word is a variant of
+/// Registers a plugin: `register!(Loss: MyLoss);`. The first word is a variant of
 /// [`Kind`]; the type implements [`Plugin`] for that kind's contract. It serves both ways in: a
 /// binary that links the crate finds the plugin, and [`export_plugin!`](crate::export_plugin)
 /// hands it over when the crate is loaded.

@@ -335,7 +335,7 @@ mod tests {
     source: File(path: "", sha256: "ab"),
     input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 0),
     layers: { "embedding": "" },
-    prepare: [AlignFace(), "Resize"],
+    prepare: [Shrink(), "Resize"],
 )"#;
         insta::assert_snapshot!(error(text), @r#"
         [fame::model::manifest] `net.ron` has 6 errors:

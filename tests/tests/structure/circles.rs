@@ -52,7 +52,7 @@ fn way_back(arrows: &Arrows, start: &str) -> Option<Vec<String>> {
                     return Some(way.clone());
                 }
                 if seen.insert(to.clone()) {
-                    longer.push([&way[..], &[to.clone()]].concat());
+                    longer.push([&way[..], std::slice::from_ref(to)].concat());
                 }
             }
         }

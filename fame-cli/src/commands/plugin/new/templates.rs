@@ -4,6 +4,8 @@
 //! In their text `Scaffold` stands for the plugin, `scaffold-crate` and `scaffold_crate` for the
 //! crate, and words that begin with `SCAFFOLD_` for what only this program knows.
 
+use std::path::Path;
+
 use fame_core::registry::Kind;
 
 use super::core::dependency;
@@ -64,7 +66,8 @@ impl Template {
 
     /// Whether the code of the template uses `word`.
     pub(super) fn uses(&self, word: &str) -> bool {
-        let code = self.files.iter().filter(|(path, _)| path.ends_with(".rs"));
+        let is_code = |path: &str| Path::new(path).extension().is_some_and(|e| e == "rs");
+        let code = self.files.iter().filter(|(path, _)| is_code(path));
         code.filter_map(|(_, bytes)| std::str::from_utf8(bytes).ok())
             .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()))
             .any(|used| used == word)
