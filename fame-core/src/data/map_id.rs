@@ -3,13 +3,13 @@
 
 use std::fmt;
 
-/// The side a map takes on what was asked about: the class, the match of two faces.
+/// The side a map takes on what was asked about: the class, the match of two pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Claim {
-    /// High values are evidence for it: what carries the class, what makes two faces match (e+).
+    /// High values are evidence for it: what carries the class, what makes two pictures match (e+).
     #[default]
     For,
-    /// High values are evidence against it: what keeps two faces from matching better (e−).
+    /// High values are evidence against it: what keeps two pictures from matching better (e−).
     Against,
     /// Evidence for it above a neutral middle, and against it below.
     Both,
@@ -144,8 +144,8 @@ impl MapId {
         self.subject.name(self.claim)
     }
 
-    /// The name of the map, unique within its explanation: `probe_similar`, `class_281`,
-    /// `gallery_cell_3_4_k49`, `image_last_3`. The only place where one is made. The role stands
+    /// The name of the map, unique within its explanation: `left_similar`, `class_281`,
+    /// `right_cell_3_4_k49`, `image_last_3`. The only place where one is made. The role stands
     /// unless its picture is alone and there is something else to name the map by.
     pub fn name(&self) -> String {
         let says = self.says();
@@ -170,24 +170,24 @@ mod tests {
 
     #[test]
     fn names_are_made_of_fields() {
-        let probe = || MapId::new("probe");
+        let left = || MapId::new("left");
         let image = || MapId::new("image").alone(true);
-        let similar = || probe().about(Subject::Match);
+        let similar = || left().about(Subject::Match);
         let dissimilar = similar().claiming(Claim::Against);
         for (id, name) in [
-            (probe(), "probe"),
-            (similar(), "probe_similar"),
-            (dissimilar.clone(), "probe_dissimilar"),
-            (dissimilar.finished(Some("k49".into())), "probe_dissimilar_k49"),
-            (similar().claiming(Claim::Both), "probe_combined"),
-            (similar().claiming(Claim::Neither), "probe"),
+            (left(), "left"),
+            (similar(), "left_similar"),
+            (dissimilar.clone(), "left_dissimilar"),
+            (dissimilar.finished(Some("k49".into())), "left_dissimilar_k49"),
+            (similar().claiming(Claim::Both), "left_combined"),
+            (similar().claiming(Claim::Neither), "left"),
             (image(), "image"),
             (image().finished(Some("k9".into())), "image_k9"),
             (image().about(Subject::Class(281)), "class_281"),
             (image().about(Subject::Class(2)).claiming(Claim::Against), "class_2_against"),
-            (probe().about(Subject::Cell(3, 4)), "probe_cell_3_4"),
+            (left().about(Subject::Cell(3, 4)), "left_cell_3_4"),
             (image().about(Subject::Named("face_1".into())), "face_1"),
-            (MapId { stage: Some("last_3".into()), ..similar() }, "probe_similar_last_3"),
+            (MapId { stage: Some("last_3".into()), ..similar() }, "left_similar_last_3"),
         ] {
             assert_eq!(id.name(), name);
         }
