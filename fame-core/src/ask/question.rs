@@ -116,7 +116,7 @@ fn no_class() -> Error {
         "fame::explain::no_class",
         "a probability was asked for, but the loss is not about a class.",
     )
-    .with_help("Use answer: Value, or a loss about a class such as Logit().")
+    .with_help("Use answer: Value, or a loss whose target is a class.")
 }
 
 /// Why no map can be made of `answers`, if so. Ranks and sums would hide a NaN.

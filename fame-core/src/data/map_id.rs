@@ -3,13 +3,13 @@
 
 use std::fmt;
 
-/// The side a map takes on what was asked about: the class, the match of two faces.
+/// The side a map takes on what was asked about: the class, the match of two pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Claim {
-    /// High values are evidence for it: what carries the class, what makes two faces match (e+).
+    /// High values are evidence for it: what carries the class, what makes two pictures match (e+).
     #[default]
     For,
-    /// High values are evidence against it: what keeps two faces from matching better (e−).
+    /// High values are evidence against it: what keeps two pictures from matching better (e−).
     Against,
     /// Evidence for it above a neutral middle, and against it below.
     Both,
@@ -145,7 +145,7 @@ impl MapId {
     }
 
     /// The name of the map, unique within its explanation: `left_similar`, `class_281`,
-    /// `gallery_cell_3_4_k49`, `image_last_3`. The only place where one is made. The role stands
+    /// `right_cell_3_4_k49`, `image_last_3`. The only place where one is made. The role stands
     /// unless its picture is alone and there is something else to name the map by.
     pub fn name(&self) -> String {
         let says = self.says();
