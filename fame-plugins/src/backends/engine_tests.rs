@@ -1,6 +1,9 @@
 //! The two engines against one another, on the small network of the fixtures and on the slim ones
 //! of `tests/golden`.
 
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 
 use fame_core::contract::{Backend, LoadRequest, Network, ReluRule};
@@ -38,7 +41,7 @@ fn layers_are_those_of_the_other_engine() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("net.onnx");
     std::fs::copy(golden("mobilenet_v2_slim"), &file).unwrap();
-    let request = LoadRequest { file, input_shape: Some(vec![3, 64, 64]) };
+    let request = LoadRequest::new(file).with_input_shape(vec![3, 64, 64]);
     let (tract, tch) =
         (Tract::default().load(&request).unwrap(), Tch::default().load(&request).unwrap());
     assert_eq!(tract.layers(), tch.layers());
@@ -62,7 +65,7 @@ fn compare(
     relu: ReluRule,
     gradient_to: &[Place],
 ) -> (f64, f64) {
-    let request = LoadRequest { file: file.to_owned(), input_shape: Some(shape.to_vec()) };
+    let request = LoadRequest::new(file.to_owned()).with_input_shape(shape.to_vec());
     let (tract, tch) = (Tract::default().load(&request).unwrap(), options.load(&request).unwrap());
     let output = tract.layers().iter().find(|l| l.is_output).unwrap();
     let mut taps = Taps::of([output.name.clone()]);
@@ -149,7 +152,7 @@ fn guided_backpropagation_agrees_in_front_of_at_and_behind_a_relu() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("net.onnx");
     std::fs::write(&file, small().encode_to_vec()).unwrap();
-    let request = LoadRequest { file, input_shape: None };
+    let request = LoadRequest::new(file);
     let x = batch(&[2, 2, 8, 8], 0);
     let mut taps = Taps::of(["y", "act2"]);
     taps.gradients = vec![Place::Layer("act2".into()), Place::Layer("sum".into()), Place::Input];

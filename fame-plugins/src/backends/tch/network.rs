@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fame_core::contract::{Network, Pass};
-use fame_core::{Bias, Layer, LoadRequest, Place, Result, Taps, Tensor};
+use fame_core::{Bias, Layer, Place, Result, Taps, Tensor};
 
 use super::compile::{ENGINE, compile};
 use super::device;

@@ -179,7 +179,7 @@ fn the_rounding_of_tensor_cores_is_refused_without_any() {
 fn a_cuda_device_that_is_not_there_is_an_error_in_the_check_and_at_loading() {
     let options = Tch { device: Device::Cuda(99), ..Tch::default() };
     assert_eq!(options.check().unwrap_err().code, "fame::backend::no_device");
-    let request = LoadRequest { file: golden("vit_slim"), input_shape: Some(vec![3, 64, 64]) };
+    let request = LoadRequest::new(golden("vit_slim")).with_input_shape(vec![3, 64, 64]);
     assert_eq!(options.load(&request).err().unwrap().code, "fame::backend::no_device");
 }
 

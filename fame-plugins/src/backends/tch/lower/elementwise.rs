@@ -16,6 +16,7 @@ use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 use super::rule::Rule;
 use super::site::{Lower, Lowered};
 use crate::backends::onnx::prelu::PRelu;
+use crate::backends::tch::values::Layout;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::unary::<Abs>(|l| l.map(Tensor::f_abs)),
@@ -63,7 +64,7 @@ pub(super) const RULES: &[Rule] = &[
 
 fn leaky_relu(l: &mut Lower) -> TractResult<Lowered> {
     let slope = l.mini::<LeakyRelu>()?.alpha;
-    let slope = l.upload(&tensor0(slope), super::Layout::Plain)?;
+    let slope = l.upload(&tensor0(slope), Layout::Plain)?;
     let inputs = vec![l.slot(0)?, slope];
     Ok(Lowered::new(inputs, |t| t[0].f_internal_prelu_kernel(t[1])))
 }
