@@ -29,7 +29,7 @@ impl<T: ?Sized> Built<T> {
     }
 }
 
-/// A plugin's parameters, and how they become a running part. See the [module docs](self).
+/// A plugin's parameters, and how they become a running part. See the [module docs](super).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no plugin for this kind: it does not implement `Plugin<{T}>`",
     label = "this type does not implement `fame_core::registry::Plugin<{T}>`",

@@ -6,7 +6,7 @@
 //! asked where a recipe does not say. A recipe says `model: "leaves"`; the manifest `leaves.ron`
 //! says the rest.
 //!
-//! * [`ModelManifest`] is one such file, parsed and validated. Its [`InputConvention`] turns a
+//! * [`ModelManifest`] is one such file, parsed and validated. Its [`InputConvention`](crate::data::InputConvention) turns a
 //!   picture into the model's input and back.
 //! * [`ModelStore`] knows the folders that hold manifests and the cache on disk.
 //!   [`ModelStore::fetch`] answers with a path to a verified file: out of the cache, or through the
