@@ -21,7 +21,14 @@ const MARKS: [&str; 2] = ["run.json", LOCK];
 /// The output folder while a run writes there. Dropped, or at the end of the process however that
 /// comes, the folder is free again.
 pub(super) struct OutputFolder {
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for OutputFolder {
+    fn drop(&mut self) {
+        // A finished run leaves the same bytes whichever process it was.
+        let _ = self.lock.set_len(0);
+    }
 }
 
 impl OutputFolder {
@@ -58,7 +65,7 @@ impl OutputFolder {
         lock.set_len(0).map_err(failed)?;
         lock.rewind().map_err(failed)?;
         lock.write_all(holder.as_bytes()).map_err(failed)?;
-        Ok(Self { _lock: lock })
+        Ok(Self { lock })
     }
 }
 
