@@ -27,11 +27,14 @@ pub struct Ask {
     pub loss: Option<Spec>,
     /// The layer or layers that the loss reads.
     pub layer: Option<LayerChoices>,
+    /// The word that a manifest of an older form says in `task` instead. Plugins may know it.
+    #[serde(skip)]
+    pub former_task: Option<String>,
 }
 
 impl Ask {
     /// Nothing is said.
-    pub const NOTHING: &'static Self = &Self { loss: None, layer: None };
+    pub const NOTHING: &'static Self = &Self { loss: None, layer: None, former_task: None };
 }
 
 /// The names of a model's classes, in the order of its outputs.
@@ -93,15 +96,8 @@ pub struct ModelManifest {
 }
 
 /// The fields of a manifest.
-const FIELDS: [&str; 8] =
-    ["summary", "source", "licence", "ask", "input", "prepare", "layers", "labels"];
-
-/// The fields that manifests once had, each with what to write now.
-const FORMER: [(&str, &str); 1] = [(
-    "task",
-    "`task` is now `ask`: what the model is asked where a recipe does not say, as in \
-     `ask: (loss: Name(…), layer: \"alias\")`; without it, every recipe says so itself",
-)];
+const FIELDS: [&str; 9] =
+    ["summary", "source", "licence", "ask", "task", "input", "prepare", "layers", "labels"];
 
 /// The form of a manifest, for messages.
 const EXAMPLE: &str = "(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)";
@@ -123,16 +119,11 @@ impl ModelManifest {
             folder.map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
         let mut fields = Fields::cut(text, "manifest", &FIELDS, EXAMPLE)
             .map_err(|problem| unsound(&place, text, vec![problem], Vec::new()))?;
-        for problem in &mut fields.problems {
-            let former = FORMER.iter().find(|(name, _)| text[problem.span.clone()] == **name);
-            if let Some((_, way)) = former {
-                problem.help = Some((*way).to_owned());
-            }
-        }
         let summary = fields.optional::<String>("summary");
         let source = fields.optional::<Source>("source");
         let licence = fields.optional::<String>("licence");
         let ask = fields.optional::<Ask>("ask");
+        let former_task = fields.optional::<Spec>("task").map(|task| task.value.name);
         let input = fields.required::<InputText>("input").map(|input| input.value.resolve());
         let prepare = fields.list::<Spec>("prepare", "a list of steps: [Name(…), …]");
         let layers = fields.optional::<BTreeMap<String, String>>("layers");
@@ -163,7 +154,7 @@ impl ModelManifest {
                 |source| source.value,
             ),
             licence: licence.map_or_else(|| "not stated".to_owned(), |licence| licence.value),
-            ask: ask.map(|ask| ask.value).unwrap_or_default(),
+            ask: Ask { former_task, ..ask.map(|ask| ask.value).unwrap_or_default() },
             input,
             prepare: prepare
                 .unwrap_or_default()
@@ -276,15 +267,16 @@ mod tests {
     }
 
     #[test]
+    fn the_task_of_an_older_manifest_is_handed_on() {
+        let old = "(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), task: Sorting)";
+        assert_eq!(parse(old).unwrap().ask.former_task.as_deref(), Some("Sorting"));
+    }
+
+    #[test]
     fn mistakes_of_form_are_marked_and_get_the_nearest_name() {
         insta::assert_snapshot!(error("(\n  input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1),\n  labls: List([\"a\"]),\n)"), @r#"
         [fame::model::manifest] `net.ron` has 1 error:
           3:3: a manifest has no field `labls`. (did you mean `labels`?)
-        help: -
-        "#);
-        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), task: Sorting)"), @r#"
-        [fame::model::manifest] `net.ron` has 1 error:
-          1:57: a manifest has no field `task`. (`task` is now `ask`: what the model is asked where a recipe does not say, as in `ask: (loss: Name(…), layer: "alias")`; without it, every recipe says so itself)
         help: -
         "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), ask: (los: A()))"), @r#"
