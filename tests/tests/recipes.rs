@@ -207,7 +207,8 @@ fn an_interrupted_run_continues_and_ends_the_same() {
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     run_into(&plan("fr_similar.ron", &sets), whole.path()).unwrap();
     let item = "items/obama--obama2";
-    // A killed run leaves a draft, and no item.
+    // A killed run leaves its lock and a draft, and no item.
+    fs::write(broken.path().join("run.lock"), "process 1 on a machine").unwrap();
     fs::create_dir_all(broken.path().join("items/.draft-x")).unwrap();
     run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
     assert!(!broken.path().join("items/.draft-x").exists());

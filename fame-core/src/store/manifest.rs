@@ -336,7 +336,7 @@ mod tests {
           3:36: source.sha256 `ab` is not 64 lower-case hex digits.
           4:56: input.std holds 0; it divides, so it must be positive.
           5:13: layers has an empty name in `embedding`: ``.
-          6:28: a plugin is written `Name(param: value)`.
+          6:25: a plugin is written `Name(param: value)`.
         help: -
         "#);
         let marked: Vec<String> = parse(text)

@@ -254,10 +254,10 @@ fn what_nobody_brings_and_what_cannot_be_built_is_named() {
         let told = |request: &LoadRequest, kinds: Vec<HostOperatorKind>| {
             load(request, kinds).err().unwrap()
         };
-        assert_eq!(told(&request, vec![]).code, "fame::backend::unknown_operator");
+        assert_eq!(told(&request, vec![]).code, "fame::backend::unknown_domain");
         assert_eq!(
             told(&request, vec![kind("Swerve", true)]).code,
-            "fame::backend::unknown_operator"
+            "fame::backend::unknown_domain"
         );
         let error = told(&narrow, vec![kind("Weave", true)]);
         assert!(error.message.contains("a weave of"), "{error}");

@@ -1,7 +1,6 @@
 //! Repairs: nodes that the import would read wrongly, written out in operators that it reads right.
 //!
-//! Each repair says what is wrong without it; docs/upstream.md has the smallest graph that shows
-//! it, so that it can be reported and dropped one day.
+//! Each repair says what is wrong without it, so that it can be reported and dropped one day.
 
 use std::collections::HashMap;
 
@@ -17,7 +16,6 @@ pub(super) fn repair(graph: &mut GraphProto, opset: u64) {
         match node.op_type.as_str() {
             "Pow" => repaired.push(float_exponent(node, &mut fresh)),
             "LogSoftmax" if opset >= 13 => repaired.extend(log_softmax(&node, &mut fresh)),
-            "Slice" if opset >= 10 => repaired.extend(strided_slice(node, &mut fresh)),
             "Pad" if opset >= 11 => repaired.extend(negative_pad(node, &mut fresh)),
             _ => repaired.push(node),
         }
@@ -140,28 +138,6 @@ fn log_softmax(softmax: &NodeProto, fresh: &mut Fresh) -> Vec<NodeProto> {
     ]
 }
 
-/// A slice that begins inside and takes every second value loses where it begins when it is moved
-/// in front of a convolution. Split in two: first begin, then take every second.
-fn strided_slice(slice: NodeProto, fresh: &mut Fresh) -> Vec<NodeProto> {
-    let list = |i: usize| slice.input.get(i).and_then(|name| fresh.integers(name));
-    let (Some(starts), Some(steps)) = (list(1), list(4)) else { return vec![slice] };
-    let moves = starts.iter().zip(&steps).any(|(start, step)| *step > 1 && *start != 0);
-    if !moves || steps.iter().any(|step| *step < 1) || starts.len() != steps.len() {
-        return vec![slice];
-    }
-    let Some(y) = slice.output.first().cloned() else { return vec![slice] };
-    let begun = format!("{y}/begun");
-    let count = steps.len();
-    let (mut first, mut second) = (slice.clone(), slice);
-    first.name.clone_from(&begun);
-    first.output = vec![begun.clone()];
-    first.input[4] = fresh.list(format!("{y}/ones"), vec![1; count]);
-    second.input[0] = begun;
-    second.input[1] = fresh.list(format!("{y}/zeros"), vec![0; count]);
-    second.input[2] = fresh.list(format!("{y}/all"), vec![i64::MAX; count]);
-    vec![first, second]
-}
-
 /// A negative pad is a crop, which the import does not know: the crop becomes a slice behind what
 /// is left of the padding.
 fn negative_pad(mut pad: NodeProto, fresh: &mut Fresh) -> Vec<NodeProto> {
@@ -250,22 +226,6 @@ mod tests {
 
     fn operators(graph: &GraphProto) -> Vec<&str> {
         graph.node.iter().map(|n| n.op_type.as_str()).collect()
-    }
-
-    #[test]
-    fn a_strided_slice_begins_first_and_strides_then() {
-        let inputs = ["x", "starts", "ends", "axes", "steps"].map(str::to_owned).to_vec();
-        let slice = node("Slice", inputs, "y".into());
-        let given = |start| {
-            vec![weights("starts", &[start]), weights("steps", &[2]), weights("ends", &[9])]
-        };
-        let graph = repaired(slice.clone(), given(1), 13);
-        assert_eq!(operators(&graph), ["Slice", "Slice"]);
-        assert_eq!(
-            (graph.node[0].input[1].as_str(), graph.node[1].output[0].as_str()),
-            ("starts", "y")
-        );
-        assert_eq!(operators(&repaired(slice, given(0), 13)), ["Slice"]);
     }
 
     #[test]
