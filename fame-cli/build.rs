@@ -1,5 +1,5 @@
-//! Embeds the manifests of `models/`, the converters they name and the models that lie there, so
-//! that an installed binary knows its models.
+//! Embeds the manifests of `models/`, the converters they name and the models that lie there, and
+//! the templates of `plugin new`, so that an installed binary has them all.
 
 use std::{
     env, fs,
@@ -11,30 +11,9 @@ use std::{
 mod libtorch;
 
 fn main() {
-    let root =
-        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../models");
-    let mut files = Vec::new();
-    collect(&root, &root, &mut files);
-    files.sort();
-    let (models, texts): (Vec<_>, Vec<_>) = files
-        .into_iter()
-        .partition(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "onnx"));
-    let entries = |files: &[(String, PathBuf)], include: &str| -> String {
-        let entry = |(name, path): &(String, PathBuf)| {
-            format!("    ({name:?}, {include}!({:?})),\n", path.display().to_string())
-        };
-        files.iter().map(entry).collect::<Vec<_>>().concat()
-    };
-    let code = format!(
-        "/// Path below `models/`, and text.\npub(crate) const FILES: &[(&str, &str)] = &[\n{}];\n\
-         /// Path below `models/`, and bytes.\npub(crate) const MODELS: &[(&str, &[u8])] = \
-         &[\n{}];\n",
-        entries(&texts, "include_str"),
-        entries(&models, "include_bytes")
-    );
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("builtin_models.rs");
-    fs::write(out, code).expect("cargo gives a writable OUT_DIR");
-    println!("cargo::rerun-if-changed={}", root.display());
+    let crate_folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    embed_models(&crate_folder.join("../models"));
+    embed_templates(&crate_folder.join("src/commands/plugin/new/templates"));
     // Built with the feature `tch`: the program must find libtorch where it was linked.
     if let Some(folder) = env::var_os("DEP_FAME_LIBTORCH_LIB").map(PathBuf::from) {
         libtorch::link_arguments(&folder)
@@ -43,13 +22,67 @@ fn main() {
     }
 }
 
-fn collect(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) {
+fn embed_models(root: &Path) {
+    let is = |path: &Path, extensions: &[&str]| {
+        path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted))
+    };
+    let texts = files(root, |path| is(path, &["ron", "py"]));
+    let models = files(root, |path| is(path, &["onnx"]));
+    write(
+        "builtin_models.rs",
+        &format!(
+            "/// Path below `models/`, and text.\npub(crate) const FILES: &[(&str, &str)] = &[\n{}];\n\
+             /// Path below `models/`, and bytes.\npub(crate) const MODELS: &[(&str, &[u8])] = &[\n{}];\n",
+            entries(&texts, "include_str"),
+            entries(&models, "include_bytes")
+        ),
+    );
+}
+
+fn embed_templates(root: &Path) {
+    write(
+        "templates.rs",
+        &format!(
+            "/// Path below `templates/`, and bytes.\n\
+             pub(super) const TEMPLATES: &[(&str, &[u8])] = &[\n{}];\n",
+            entries(&files(root, |_| true), "include_bytes")
+        ),
+    );
+}
+
+/// Entries `(path, include!(file)),` of an array.
+fn entries(files: &[(String, PathBuf)], include: &str) -> String {
+    let entry = |(name, path): &(String, PathBuf)| {
+        format!("    ({name:?}, {include}!({:?})),\n", path.display().to_string())
+    };
+    files.iter().map(entry).collect()
+}
+
+fn write(name: &str, code: &str) {
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join(name);
+    fs::write(out, code).expect("cargo gives a writable OUT_DIR");
+}
+
+/// The wanted files below `root`, by their path there, sorted.
+fn files(root: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<(String, PathBuf)> {
+    let mut files = Vec::new();
+    collect(root, root, &wanted, &mut files);
+    files.sort();
+    files
+}
+
+fn collect(
+    root: &Path,
+    folder: &Path,
+    wanted: &dyn Fn(&Path) -> bool,
+    files: &mut Vec<(String, PathBuf)>,
+) {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for path in entries.flatten().map(|e| e.path()) {
+    let Ok(found) = fs::read_dir(folder) else { return };
+    for path in found.flatten().map(|e| e.path()) {
         if path.is_dir() {
-            collect(root, &path, files);
-        } else if path.extension().is_some_and(|e| e == "ron" || e == "py" || e == "onnx") {
+            collect(root, &path, wanted, files);
+        } else if wanted(&path) {
             let name =
                 path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
             files.push((name, fs::canonicalize(&path).unwrap_or(path)));

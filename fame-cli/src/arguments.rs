@@ -1,8 +1,12 @@
-//! What may stand on the command line.
+//! The arguments of the command line.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
+use fame_core::registry::Kind;
 
 /// Explains what a vision network looked at.
 #[derive(Parser, Debug)]
@@ -82,10 +86,14 @@ pub(crate) struct CheckArgs {
     pub(crate) recipe: RecipeArgs,
 }
 
+fn describe_help() -> String {
+    let kinds = Kind::ALL.map(Kind::word).join(", ");
+    format!("A kind ({kinds}) or a plugin's name. Default: everything, in brief")
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct DescribeArgs {
-    /// A kind (backend, dataset, prepare, explainer, loss, perturbation, map, metric, writer) or a
-    /// plugin's name. Default: everything, in brief.
+    #[arg(help = describe_help())]
     pub(crate) what: Option<String>,
 }
 
@@ -147,8 +155,12 @@ pub(crate) struct NewArgs {
     /// The plugin's name, my-loss or MyLoss: the crate becomes my-loss, the plugin MyLoss.
     pub(crate) name: String,
     /// What it is.
-    #[arg(long, value_parser = ["backend", "dataset", "prepare", "explainer", "loss", "perturbation", "map", "metric", "writer"])]
-    pub(crate) kind: String,
+    #[arg(
+        long,
+        value_parser = PossibleValuesParser::new(Kind::ALL.map(Kind::word))
+            .try_map(|word| word.parse::<Kind>())
+    )]
+    pub(crate) kind: Kind,
     /// The folder that the crate's folder is made in.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) path: PathBuf,

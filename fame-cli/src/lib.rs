@@ -20,6 +20,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use fame_core::text::Problems;
 // Naming the crate keeps the linker from leaving its registrations out.
 use fame_plugins as _;
 
@@ -62,12 +63,17 @@ pub fn main() -> ExitCode {
 fn report(failure: &Failure, json: bool) -> ExitCode {
     let (text, code) = match failure {
         Failure::Recipe(problems) => (terminal::render(problems.as_ref()), 2),
-        Failure::Error(error) => (terminal::render(error), 1),
+        Failure::Error(error) if error.problems.is_empty() => (terminal::render(error), 1),
+        // The same with the marked characters instead of a list.
+        Failure::Error(error) => {
+            let (summary, each) = (error.summary().to_owned(), error.problems.clone());
+            (terminal::render(&Problems { summary, each }), 1)
+        }
         // The reader of our output has gone away (`fame-cli describe | head`): nobody is left to
         // tell.
         Failure::ClosedPipe => return ExitCode::SUCCESS,
     };
-    eprint!("{text}");
+    terminal::say(text.trim_end_matches('\n'));
     if json {
         let (code_name, message) = match failure {
             Failure::Recipe(p) => ("fame::recipe", p.to_string()),

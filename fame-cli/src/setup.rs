@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Plan, Preset, Result,
-    contract::Backend,
+    Plan, Result,
+    contract::{Backend, Operators},
+    plugin,
     recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
     run::recipe_folder,
-    store::{ModelStore, Task},
+    store::ModelStore,
     text::{Problems, SourcedProblem, Spec},
 };
 
@@ -30,7 +31,7 @@ impl Setup {
     /// Everything built in, and what the libraries of --plugin bring.
     pub(crate) fn registry(&self) -> Result<Registry> {
         let mut registry = Registry::builtin()?.trusting(self.trust_plugin);
-        self.plugins.iter().try_for_each(|file| registry.load(file))?;
+        self.plugins.iter().try_for_each(|file| plugin::load(&mut registry, file))?;
         Ok(registry)
     }
 
@@ -52,7 +53,7 @@ impl Setup {
         &self,
         args: &RecipeArgs,
     ) -> std::result::Result<(Plan, ModelStore), Failure> {
-        let mut text = RecipeText::read(&args.recipe)?;
+        let mut text = RecipeText::read(&args.recipe)?.with_defaults(fame_plugins::RECIPE_DEFAULTS);
         let refused: Vec<SourcedProblem> = args
             .set
             .iter()
@@ -77,12 +78,7 @@ impl Setup {
         text: &str,
     ) -> std::result::Result<Built<T>, Failure> {
         let registry = self.registry()?;
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::default(),
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+        let with = BuildContext::new(&registry, Path::new("."));
         let built = Spec::from_text(text)
             .map_err(|p| vec![p])
             .and_then(|spec| registry.build::<T>(&spec, &with));
@@ -96,6 +92,12 @@ impl Setup {
                 each,
             }))
         })
+    }
+
+    /// The operators of plugins that models are loaded with.
+    pub(crate) fn operators(&self) -> Result<Operators> {
+        let registry = self.registry()?;
+        registry.operators(&BuildContext::new(&registry, Path::new(".")))
     }
 
     pub(crate) fn backend(&self, text: &str) -> std::result::Result<Built<dyn Backend>, Failure> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fame_core::contract::{Backend, LoadRequest, Network};
 use fame_core::{Place, Result, Seed, Taps, Tensor, max_abs};
-use fame_plugins::backends::tract::Tract;
+use fame_plugins::backends::tract::{Convolutions, Tract};
 
 /// Runs before timing starts.
 const WARM_UP: usize = 3;
@@ -77,8 +77,10 @@ fn peak_memory() -> Option<u64> {
 
 /// Every engine by name.
 fn engines(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
-    let tract: (&'static str, Box<dyn Backend>) = ("tract", Box::new(Tract { threads }));
-    std::iter::once(tract).chain(libtorch(threads)).collect()
+    let tract =
+        |name, convolutions| (name, Box::new(Tract { threads, convolutions }) as Box<dyn Backend>);
+    let ours = [tract("tract", Convolutions::Tract), tract("tract fastest", Convolutions::Fastest)];
+    ours.into_iter().chain(libtorch(threads)).collect()
 }
 
 #[cfg(not(feature = "tch"))]
@@ -116,7 +118,7 @@ fn bench(
     threads: usize,
 ) -> Result<()> {
     let start = Instant::now();
-    let network = engine.load(&LoadRequest { file: file.into(), input_shape: None })?;
+    let network = engine.load(&LoadRequest::new(file))?;
     let loaded = start.elapsed().as_secs_f64();
     let last = network
         .layers()
@@ -135,7 +137,7 @@ fn bench(
     let (forward, _) = median(|| network.forward(&batch, &Taps::of([layer.clone()])).map(|_| ()))?;
     let (lots, busy) = median(|| step(network.as_ref(), &mut batch, &taps, &seed))?;
     println!(
-        "{name:8} {file} `{layer}` rows {rows} threads {threads}: forward {forward:.1} ms, LOTS step {lots:.1} ms \
+        "{name:13} {file} `{layer}` rows {rows} threads {threads}: forward {forward:.1} ms, LOTS step {lots:.1} ms \
          ({:.1} per row), CPU {busy:.0} ms ({:.1} per row); load {loaded:.2} s, plan {planned:.2} s, peak {} MiB",
         lots / rows as f64,
         busy / rows as f64,

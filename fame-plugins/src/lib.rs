@@ -4,7 +4,9 @@
 //! program that wants them must name this crate (`use fame_plugins as _;`), or the linker leaves
 //! them out.
 
+mod ask;
 pub mod backends;
+pub mod checks;
 pub mod datasets;
 pub mod explainers;
 pub mod losses;
@@ -13,5 +15,13 @@ pub mod metrics;
 pub mod perturbations;
 pub mod pictures;
 pub mod prepare;
+mod presets;
 pub mod synth;
 pub mod writers;
+
+pub use presets::Preset;
+
+/// The fields that a recipe may leave out, with their values, in RON: what a program that runs
+/// recipes with these plugins hands to
+/// [`RecipeText::with_defaults`](fame_core::recipe::RecipeText::with_defaults).
+pub const RECIPE_DEFAULTS: &str = "(backend: Tract(), preset: Paper, write: [Npy(), Overlay()])";

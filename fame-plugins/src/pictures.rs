@@ -280,7 +280,7 @@ fn jpeg_has_an_end(bytes: &[u8]) -> bool {
             // Any other segment says how long it is.
             _ => match bytes.get(at + 2..at + 4) {
                 Some(length) => {
-                    at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2)
+                    at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
                 }
                 None => return false,
             },

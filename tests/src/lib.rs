@@ -7,16 +7,16 @@ use std::{
 };
 
 use fame_core::{
-    Model, Picture, Plan, Preset, Result, Sample, Tensor,
+    Model, Picture, Plan, Result, Sample, Tensor,
     contract::Backend,
     data::{ChannelOrder, InputConvention},
     recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
     run::{Event, ModelShelf, Observer, RunOptions, Summary, recipe_folder, run},
-    store::{ModelManifest, ModelStore, Task},
-    text::Spec,
+    store::{Ask, ModelManifest, ModelStore},
+    text::{Spec, parse},
 };
-use fame_plugins::backends::tract::Tract;
+use fame_plugins::{Preset, RECIPE_DEFAULTS, backends::tract::Tract};
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -34,7 +34,8 @@ pub fn store() -> ModelStore {
 /// When it has errors: the test is about something else.
 pub fn plan(recipe: &str, sets: &[&str]) -> Plan {
     let path = root().join("recipes").join(recipe);
-    let mut text = RecipeText::read(&path).expect("the recipe is there");
+    let mut text =
+        RecipeText::read(&path).expect("the recipe is there").with_defaults(RECIPE_DEFAULTS);
     for set in sets {
         text.set(set).unwrap_or_else(|p| panic!("{set}: {p}"));
     }
@@ -81,13 +82,32 @@ pub fn model(name: &str, backend: &dyn Backend) -> Arc<Model> {
     shelf.load(manifest, file).expect("it loads")
 }
 
-/// A part from its spec, for a model made for `task`.
+/// What a model is asked, as its manifest says it: `(loss: Similarity(), layer: "embedding")`.
+///
+/// # Panics
+/// When it is not written so.
+pub fn asks(text: &str) -> Ask {
+    parse(text).unwrap_or_else(|p| panic!("{text}: {p:#?}"))
+}
+
+/// What a classifier with one output is asked.
+pub fn classifier() -> Ask {
+    asks("(loss: Logit(), layer: Output)")
+}
+
+/// What a face recogniser with one output is asked.
+pub fn faces() -> Ask {
+    asks("(loss: Similarity(), layer: Output)")
+}
+
+/// A part from its spec, for a model that is asked `ask`.
 ///
 /// # Panics
 /// When the spec has errors: the test is about something else.
-pub fn build<T: ?Sized + Contract>(spec: &str, task: Task, preset: Preset) -> Built<T> {
+pub fn build<T: ?Sized + Contract>(spec: &str, ask: &Ask, preset: Preset) -> Built<T> {
     let registry = Registry::builtin().expect("no duplicate plugins");
-    let with = BuildContext { registry: &registry, preset, task, folder: Path::new(".") };
+    let with =
+        BuildContext { preset: preset.name(), ask, ..BuildContext::new(&registry, Path::new(".")) };
     let parsed = Spec::from_text(spec).unwrap_or_else(|p| panic!("{spec}: {p:#?}"));
     registry.build::<T>(&parsed, &with).unwrap_or_else(|p| panic!("{spec}: {p:#?}"))
 }
@@ -96,7 +116,7 @@ pub fn build<T: ?Sized + Contract>(spec: &str, task: Task, preset: Preset) -> Bu
 ///
 /// # Panics
 /// When it cannot be loaded.
-pub fn slim(name: &str, task: Task, size: usize) -> Model {
+pub fn slim(name: &str, ask: Ask, size: usize) -> Model {
     let file = root().join("tests/golden/nets").join(format!("{name}.onnx"));
     let convention = InputConvention {
         channels: 3,
@@ -107,7 +127,7 @@ pub fn slim(name: &str, task: Task, size: usize) -> Model {
         std: vec![1.0; 3],
     };
     let mut manifest = ModelManifest::for_file(&file, convention).expect("a possible convention");
-    manifest.task = task;
+    manifest.ask = ask;
     Model::load(manifest, file, String::new(), Vec::new(), &Tract::default()).expect("it loads")
 }
 

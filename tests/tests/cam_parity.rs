@@ -9,12 +9,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fame_core::{
-    Preset,
-    contract::{ExplainContext, Explainer, Silent},
-    store::Task,
-};
-use fame_tests::{build, noise_picture, pearson, sample_of, slim};
+use fame_core::contract::{ExplainContext, Explainer, Silent};
+use fame_plugins::Preset;
+use fame_tests::{build, classifier, noise_picture, pearson, sample_of, slim};
 
 /// Rows and columns of the slim classifiers' input.
 const SIZE: usize = 64;
@@ -54,9 +51,9 @@ fn compare(ours: &[f32], theirs: &[f32]) -> (f32, f64) {
 
 /// The first map, finished and raw; `None` when there is nothing to show.
 fn explain(network: &str, explainer: &str) -> Option<(Vec<f32>, Vec<f32>)> {
-    let model = slim(network, Task::Classification, SIZE);
+    let model = slim(network, classifier(), SIZE);
     let sample = sample_of("noise", noise_picture(0, SIZE));
-    let explainer = build::<dyn Explainer>(explainer, Task::Classification, Preset::Authors);
+    let explainer = build::<dyn Explainer>(explainer, &classifier(), Preset::Authors);
     explainer.plugin.check(&model).unwrap();
     let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
     let explanation = explainer.plugin.explain(&with, &[sample]).remove(0).unwrap();

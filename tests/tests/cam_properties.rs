@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 use fame_core::{
-    Explanation, LayerChoice, Model, NamedMap, Place, Preset, Result, Sample, Target,
-    TargetRequest, Tensor,
+    Explanation, LayerChoice, Model, NamedMap, Place, Result, Sample, Target, TargetRequest,
+    Tensor,
     contract::{Evaluation, ExplainContext, Explainer, Loss, Silent, per_row},
     data::Value,
     registry::{BuildContext, Parts, Plugin},
-    store::Task,
 };
-use fame_tests::{build, noise_picture, plan, run_into, sample_of, slim};
+use fame_plugins::Preset;
+use fame_tests::{build, classifier, faces, noise_picture, plan, run_into, sample_of, slim};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ const BEFORE_POOLING: &str = "/layer4/layer4.2/relu_2/Relu_output_0";
 const MIDDLE: &str = "/layer3/layer3.5/relu_2/Relu_output_0";
 
 fn resnet() -> Model {
-    slim("resnet50_slim", Task::Classification, CLASSIFIER)
+    slim("resnet50_slim", classifier(), CLASSIFIER)
 }
 
 fn picture(start: u32) -> Sample {
@@ -42,7 +42,7 @@ fn pair() -> Sample {
 }
 
 fn explain(model: &Model, spec: &str, samples: &[Sample]) -> Vec<Explanation> {
-    let explainer = build::<dyn Explainer>(spec, model.manifest.task, Preset::Paper);
+    let explainer = build::<dyn Explainer>(spec, &model.manifest.ask, Preset::Paper);
     explainer.plugin.check(model).unwrap_or_else(|e| panic!("{spec}: {e}"));
     let with = ExplainContext { model, seed: 3, progress: &Silent };
     explainer
@@ -81,7 +81,7 @@ fn hi_res_cam_is_grad_cam_before_global_pooling_and_not_before_flattening() {
         map(&model, &format!(r#"{method}(layer: "{BEFORE_POOLING}")"#), &picture(0)).finished
     };
     assert!(apart(&on("GradCam"), &on("HiResCam")) <= 1e-5);
-    let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
+    let faces = slim("iresnet50_slim", faces(), FACE);
     let on = |method: &str| {
         map(&faces, &format!(r#"{method}(layer: BeforePooling, roles: ["probe"])"#), &pair())
             .finished
@@ -97,7 +97,7 @@ fn elementwise_is_layer_cam_behind_a_relu_and_not_elsewhere() {
         map(&model, &format!(r#"{method}(layer: "{MIDDLE}")"#), &picture(0)).finished
     };
     assert!(apart(&on("GradCamElementwise"), &on("LayerCam")) <= 1e-6);
-    let densenet = slim("densenet_slim", Task::Classification, CLASSIFIER);
+    let densenet = slim("densenet_slim", classifier(), CLASSIFIER);
     let on = |method: &str| {
         map(
             &densenet,
@@ -115,7 +115,7 @@ fn elementwise_is_layer_cam_behind_a_relu_and_not_elsewhere() {
 #[test]
 fn integrated_gradients_are_complete() {
     let missing = |network: &str, steps: usize, baseline: &str| {
-        let model = slim(network, Task::Classification, CLASSIFIER);
+        let model = slim(network, classifier(), CLASSIFIER);
         let spec = format!(
             "IntegratedGradients(steps: {steps}, baseline: {baseline}, loss: Logit(class: Index(7)))"
         );
@@ -164,14 +164,13 @@ fn integrated_gradients_are_complete_on_photographs() {
 #[test]
 fn full_grad_is_complete_on_piecewise_linear_networks() {
     let faces = (
-        slim("iresnet50_slim", Task::FaceRecognition, FACE),
+        slim("iresnet50_slim", faces(), FACE),
         pair(),
         "roles: [\"probe\"], loss: Similarity(norms: Frozen)",
     );
     let others = ["resnet50_slim", "densenet_slim"];
-    let others = others.map(|n| {
-        (slim(n, Task::Classification, CLASSIFIER), picture(0), "loss: Logit(class: Index(7))")
-    });
+    let others = others
+        .map(|n| (slim(n, classifier(), CLASSIFIER), picture(0), "loss: Logit(class: Index(7))"));
     for (model, sample, rest) in others.into_iter().chain([faces]) {
         for form in ["Idiap", "PytorchGradCam"] {
             let share = number(
@@ -278,7 +277,7 @@ fn a_batch_is_as_good_as_a_loop() {
 fn the_cosines_frozen_norm_leaves_the_map_of_the_dot_product_and_the_live_one_turns_it() {
     // The factor 1 / (|φ|·|φ_ref|) rounds each gradient once, in single precision.
     const ROUNDING: f32 = 1e-5;
-    let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
+    let faces = slim("iresnet50_slim", faces(), FACE);
     for method in ["HiResCam", "GradCam", "GradCamElementwise", "LayerCam"] {
         let on = |loss: &str| {
             map(&faces, &format!(r#"{method}(loss: {loss}, roles: ["probe"])"#), &pair()).finished
@@ -292,7 +291,7 @@ fn the_cosines_frozen_norm_leaves_the_map_of_the_dot_product_and_the_live_one_tu
 /// Tokens become a grid by themselves, and what is said overrides it.
 #[test]
 fn vision_transformers_need_no_reshaping_by_hand() {
-    let model = slim("vit_slim", Task::Classification, CLASSIFIER);
+    let model = slim("vit_slim", classifier(), CLASSIFIER);
     let at = r#"layer: "/encoder/layers/encoder_layer_1/Add_1_output_0""#;
     let by_itself = map(&model, &format!("GradCam({at})"), &picture(0));
     let said = map(
@@ -303,7 +302,7 @@ fn vision_transformers_need_no_reshaping_by_hand() {
     assert_eq!(by_itself.finished, said.finished);
     let explainer = build::<dyn Explainer>(
         &format!("HiResCam({at}, layout: Tokens(skip: 1, rows: 7, columns: 7))"),
-        Task::Classification,
+        &classifier(),
         Preset::Paper,
     );
     assert_eq!(explainer.plugin.check(&model).unwrap_err().code, "fame::cam::no_grid");
@@ -313,7 +312,7 @@ fn vision_transformers_need_no_reshaping_by_hand() {
 /// activation is zero there, and noise must not pass for a map.
 #[test]
 fn shares_that_cancel_before_a_layer_normalisation_are_reported() {
-    let model = slim("vit_slim", Task::Classification, CLASSIFIER);
+    let model = slim("vit_slim", classifier(), CLASSIFIER);
     let spec = r#"HiResCam(layer: "/encoder/layers/encoder_layer_1/Add_1_output_0")"#;
     let explanation = explain(&model, spec, &[picture(0)]).remove(0);
     assert!(
@@ -326,7 +325,7 @@ fn shares_that_cancel_before_a_layer_normalisation_are_reported() {
 /// Guided backpropagation treats ReLU and says what it does not treat.
 #[test]
 fn guided_backpropagation_is_the_gradient_where_there_is_no_relu() {
-    let faces = slim("iresnet50_slim", Task::FaceRecognition, FACE);
+    let faces = slim("iresnet50_slim", faces(), FACE);
     let guided = explain(&faces, r#"GuidedBackprop(roles: ["probe"])"#, &[pair()]).remove(0);
     assert!(
         guided.warnings[0].contains("25 other activation(s) keep their derivative: PRelu"),
@@ -376,7 +375,7 @@ fn finished_maps_keep_their_promise() {
             "FullGrad()",
             "SmoothGrad(n: 2)",
         ] {
-            let explainer = build::<dyn Explainer>(spec, Task::Classification, preset);
+            let explainer = build::<dyn Explainer>(spec, &classifier(), preset);
             let with = ExplainContext { model: &model, seed: 1, progress: &Silent };
             let explanation = explainer.plugin.explain(&with, &[picture(0)]).remove(0).unwrap();
             let finished = &explanation.maps[0].finished;
@@ -397,7 +396,7 @@ fn a_layer_behind_the_target_is_refused() {
         &format!(
             r#"GradCam(layer: "{BEFORE_POOLING}", loss_layer: "{MIDDLE}", loss: TimesLogit(by: 1.0))"#
         ),
-        Task::Classification,
+        &classifier(),
         Preset::Paper,
     );
     assert!(explainer.plugin.check(&model).is_err());

@@ -5,12 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 use fame_core::{
-    Explanation, Model, NamedMap, Picture, Place, Preset, Result, Sample, Seed, Taps, Tensor,
+    Explanation, Model, NamedMap, Picture, Place, Result, Sample, Seed, Taps, Tensor,
     contract::{ExplainContext, Explainer, Silent},
     data::Value,
     data::{ChannelOrder, InputConvention},
     registry::{BuildContext, Registry},
-    store::{ModelManifest, Task},
+    store::{Ask, ModelManifest},
     text::Spec,
 };
 use fame_plugins::backends::tract::Tract;
@@ -34,7 +34,7 @@ fn slim(name: &str, side: usize, threads: usize) -> Model {
         file,
         String::new(),
         Vec::new(),
-        &Tract { threads },
+        &Tract { threads, ..Tract::default() },
     )
     .unwrap()
 }
@@ -71,13 +71,12 @@ fn pair(number: u32) -> Sample {
 fn try_explain(
     model: &Model,
     explainer: &str,
-    task: Task,
+    ask: &Ask,
     seed: u64,
     samples: &[Sample],
 ) -> Vec<Result<Explanation>> {
     let registry = Registry::builtin().unwrap();
-    let with =
-        BuildContext { registry: &registry, preset: Preset::Paper, task, folder: ".".as_ref() };
+    let with = BuildContext { ask, ..BuildContext::new(&registry, ".".as_ref()) };
     let built = registry
         .build::<dyn Explainer>(&Spec::from_text(explainer).unwrap(), &with)
         .unwrap_or_else(|p| panic!("{explainer}: {p:#?}"));
@@ -86,7 +85,7 @@ fn try_explain(
 }
 
 fn explain(model: &Model, explainer: &str, samples: &[Sample]) -> Vec<Explanation> {
-    try_explain(model, explainer, Task::FaceRecognition, 0, samples)
+    try_explain(model, explainer, &fame_tests::faces(), 0, samples)
         .into_iter()
         .map(|e| e.unwrap())
         .collect()
@@ -96,7 +95,7 @@ fn map<'a>(explanation: &'a Explanation, name: &str) -> &'a NamedMap {
     explanation
         .maps
         .iter()
-        .find(|m| m.name == name)
+        .find(|m| m.name() == name)
         .unwrap_or_else(|| panic!("no {name}: {:?}", explanation.warnings))
 }
 
@@ -131,8 +130,8 @@ fn a_batch_is_a_loop_and_a_seed_is_a_map() {
             assert!(!alone.maps.is_empty(), "{explainer}: {:?}", alone.warnings);
             for (a, b) in alone.maps.iter().zip(&batch.maps) {
                 assert_eq!(
-                    (&a.name, &a.raw, &a.finished, &a.facts),
-                    (&b.name, &b.raw, &b.finished, &b.facts),
+                    (&a.id, &a.raw, &a.finished, &a.facts),
+                    (&b.id, &b.raw, &b.finished, &b.facts),
                     "{explainer}"
                 );
             }
@@ -140,7 +139,7 @@ fn a_batch_is_a_loop_and_a_seed_is_a_map() {
     }
     for explainer in ["CorrRise(masks: 40, patch: 15)", "Rise(masks: 30)"] {
         let at = |seed| {
-            try_explain(&model, explainer, Task::FaceRecognition, seed, &pairs[..1])
+            try_explain(&model, explainer, &fame_tests::faces(), seed, &pairs[..1])
                 .remove(0)
                 .unwrap()
                 .maps
@@ -193,7 +192,7 @@ fn fggb_weights_sum_to_the_similarity_less_the_threshold() {
         let explanation = &explain(&model, &format!("Fggb(threshold: {threshold})"), &[pair(1)])[0];
         for found in &explanation.maps {
             let expected = number(found, "similarity") - number(found, "threshold");
-            assert!((number(found, "weight_sum") - expected).abs() < ROUNDING, "{}", found.name);
+            assert!((number(found, "weight_sum") - expected).abs() < ROUNDING, "{}", found.name());
         }
     }
 }
@@ -339,7 +338,7 @@ fn cells_of_the_other_picture_add_up_to_the_whole() {
         let one = try_explain(
             &model,
             &spec(&format!(", cell: ({}, {})", cell / columns, cell % columns)),
-            Task::FaceRecognition,
+            &fame_tests::faces(),
             0,
             &[pair(1)],
         )
@@ -395,7 +394,7 @@ fn attention_rolls_out_over_the_tokens_of_a_transformer() {
     };
     let raw = |spec: &str| {
         let explained =
-            try_explain(&model, spec, Task::Other, 0, std::slice::from_ref(&sample)).remove(0);
+            try_explain(&model, spec, &Ask::default(), 0, std::slice::from_ref(&sample)).remove(0);
         explained.unwrap_or_else(|e| panic!("{spec}: {e}")).maps.remove(0).raw
     };
     let class = |heads: &str, class: usize| {

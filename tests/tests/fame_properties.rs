@@ -6,16 +6,17 @@
 use std::sync::{Arc, OnceLock};
 
 use fame_core::{
-    Explanation, Model, NamedMap, Picture, Place, Sample, Taps, Target, TargetRequest, Tensor,
+    Explanation, Marks, Model, NamedMap, Picture, Place, Sample, Taps, Target, TargetRequest,
+    Tensor,
     contract::{
         Evaluation, ExplainContext, Explainer, Loss, PrepareContext, PrepareStep, Reference, Silent,
     },
     data::Value,
     registry::{BuildContext, Built, Contract, Parts, Plugin, Registry},
     run::ModelShelf,
-    store::{ModelStore, Task},
+    store::{Ask, ModelStore},
 };
-use fame_plugins::{backends::tract::Tract, pictures};
+use fame_plugins::{backends::tract::Tract, datasets::GENUINE, pictures};
 use fame_tests::{model, noise, store};
 
 fn faces() -> Arc<Model> {
@@ -28,14 +29,9 @@ fn classifier() -> Arc<Model> {
     MODEL.get_or_init(|| model("efficientnet_lite0", &Tract::default())).clone()
 }
 
-fn build<T: ?Sized + Contract>(spec: &str, task: Task) -> Built<T> {
+fn build<T: ?Sized + Contract>(spec: &str, ask: &Ask) -> Built<T> {
     let registry = Registry::builtin().unwrap();
-    let with = BuildContext {
-        registry: &registry,
-        preset: fame_core::Preset::Paper,
-        task,
-        folder: ".".as_ref(),
-    };
+    let with = BuildContext { ask, ..BuildContext::new(&registry, ".".as_ref()) };
     let spec = fame_core::text::Spec::from_text(spec).unwrap();
     registry.build::<T>(&spec, &with).unwrap_or_else(|p| panic!("{spec}: {p:#?}"))
 }
@@ -50,7 +46,7 @@ fn picture(store: &ModelStore, model: &Model, name: &str, steps: &[String]) -> P
         PrepareContext { models: &shelf, input_size: (input.height, input.width), role: "image" };
     let mut picture = pictures::load(&path, name).unwrap();
     for step in steps {
-        picture = build::<dyn PrepareStep>(step, model.manifest.task)
+        picture = build::<dyn PrepareStep>(step, &model.manifest.ask)
             .plugin
             .apply(picture, &with)
             .unwrap();
@@ -66,7 +62,12 @@ fn pair() -> Sample {
         let of = |name: &str| picture(&store, &model, name, &model.manifest.prepare);
         let pictures =
             vec![("gallery".to_owned(), of("obama")), ("probe".to_owned(), of("obama2"))];
-        Sample { id: "pair".into(), pictures, genuine: Some(true), ..Sample::default() }
+        Sample {
+            id: "pair".into(),
+            pictures,
+            marks: Marks::default().with(&GENUINE, true),
+            ..Sample::default()
+        }
     };
     PAIR.get_or_init(make).clone()
 }
@@ -78,7 +79,7 @@ fn cat() -> Sample {
 }
 
 fn explain(model: &Model, explainer: &str, samples: &[Sample]) -> Vec<Explanation> {
-    let explainer = build::<dyn Explainer>(explainer, model.manifest.task);
+    let explainer = build::<dyn Explainer>(explainer, &model.manifest.ask);
     explainer.plugin.check(model).unwrap();
     let with = ExplainContext { model, seed: 0, progress: &Silent };
     explainer.plugin.explain(&with, samples).into_iter().map(|e| e.unwrap()).collect()
@@ -89,7 +90,7 @@ fn number(map: &NamedMap, fact: &str) -> f64 {
 }
 
 fn probe(e: &Explanation) -> &NamedMap {
-    e.maps.iter().find(|m| m.role == "probe").unwrap()
+    e.maps.iter().find(|m| m.id.role == "probe").unwrap()
 }
 
 const STEPS: usize = 12;
@@ -179,11 +180,11 @@ impl Loss for FourfoldSimilarity {
     }
 
     fn targets(&self, about: &TargetRequest<'_>) -> fame_core::Result<Vec<Target>> {
-        build::<dyn Loss>("Similarity()", Task::FaceRecognition).plugin.targets(about)
+        build::<dyn Loss>("Similarity()", &fame_tests::faces()).plugin.targets(about)
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> fame_core::Result<Evaluation> {
-        let mut e = build::<dyn Loss>("Similarity()", Task::FaceRecognition)
+        let mut e = build::<dyn Loss>("Similarity()", &fame_tests::faces())
             .plugin
             .evaluate(outputs, targets)?;
         e.values.iter_mut().for_each(|v| *v *= 4.0);
@@ -277,7 +278,7 @@ fn random_blurred(seed: u32, side: usize) -> Tensor {
     };
     let blur = build::<dyn fame_core::contract::MapStep>(
         "GaussianBlur(kernel: 49, sigma: 7.7)",
-        Task::Other,
+        &Ask::default(),
     );
     blur.plugin.apply(map).unwrap().values.reshaped([side, side]).unwrap()
 }

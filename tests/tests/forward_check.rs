@@ -14,7 +14,7 @@ use fame_core::{
     run::{RunOptions, RunStatus, Summary, run},
     store::ModelStore,
 };
-use fame_plugins::backends::tract::Tract;
+use fame_plugins::{RECIPE_DEFAULTS, backends::tract::Tract};
 use fame_tests::{Quiet, root};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ impl Backend for Faulty {
             with_one_sign_flipped(&fs::read(&request.file).expect("the network is there")),
         )
         .expect("a writable folder");
-        let tract = Tract { threads: 1 };
+        let tract = Tract { threads: 1, ..Tract::default() };
         let wrong = tract.load(&LoadRequest { file: broken, ..request.clone() })?;
         Ok(Box::new(FaultyNetwork { right: tract.load(request)?, wrong, above: self.above }))
     }
@@ -129,7 +129,7 @@ fn workshop(folder: &Path) {
     fs::copy(root().join("tests/golden/nets/resnet50_slim.onnx"), folder.join("net.onnx")).unwrap();
     fs::write(
         folder.join("net.ron"),
-        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), task: Classification)",
+        r"(input: (size: (3, 64, 64), order: Rgb, mean: 0.0, std: 1.0), ask: (loss: Logit(), layer: Output))",
     )
     .unwrap();
     for (name, base) in [("dark", 40u32), ("bright", 190), ("dim", 70)] {
@@ -150,7 +150,7 @@ fn run_with(folder: &Path, backend: &str, check: &str, explainer: &str) -> (Summ
     fs::write(folder.join("r.ron"), recipe).unwrap();
     let registry = Registry::builtin().unwrap();
     let store = ModelStore::from_env().unwrap();
-    let text = RecipeText::read(&folder.join("r.ron")).unwrap();
+    let text = RecipeText::read(&folder.join("r.ron")).unwrap().with_defaults(RECIPE_DEFAULTS);
     let plan = Plan::resolve(text, folder, &registry, &store).unwrap_or_else(|p| {
         panic!("{:?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
     });
@@ -245,7 +245,7 @@ fn a_check_that_cannot_be_is_a_recipe_error_at_its_place() {
         );
         let path = folder.path().join("r.ron");
         fs::write(&path, recipe).unwrap();
-        let text = RecipeText::read(&path).unwrap();
+        let text = RecipeText::read(&path).unwrap().with_defaults(RECIPE_DEFAULTS);
         let registry = Registry::builtin().unwrap();
         let found = Plan::resolve(text, folder.path(), &registry, &ModelStore::from_env().unwrap())
             .err()

@@ -50,7 +50,7 @@ fn the_tiny_crate_is_tiny() {
     let folder = root().join("tests/third-party/fame-tiny/src");
     let lines = |path| fs::read_to_string(path).unwrap().lines().count();
     let all: usize = fs::read_dir(folder).unwrap().map(|file| lines(file.unwrap().path())).sum();
-    assert!(all < 80, "a loss and a perturbation in {all} lines");
+    assert!(all < 90, "a loss and a perturbation in {all} lines");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn every_refusal_is_in_the_guides_table() {
     let mut codes = BTreeSet::new();
     for file in fs::read_dir(root().join("fame-core/src/plugin"))
         .unwrap()
-        .chain(fs::read_dir(root().join("fame-core/src/plugin/guard")).unwrap())
+        .chain(fs::read_dir(root().join("fame-core/src/registry/guard")).unwrap())
     {
         let path = file.unwrap().path();
         if path.extension().is_none_or(|e| e != "rs") {

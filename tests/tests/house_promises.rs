@@ -10,14 +10,13 @@ use fame_plugins as _;
 use fame_core::{
     Tensor,
     contract::{Explainer, Loss, MapStep, Perturbation, PrepareStep, Writer},
-    store::Task,
     testkit::{
         SIZE, build, check_explainer, check_loss, check_map_step, check_network,
         check_perturbation, check_prepare, check_refuses_constant, check_writer, explanation,
         model, sample,
     },
 };
-use fame_tests::slim;
+use fame_tests::{classifier, slim};
 
 #[test]
 fn every_losss_cotangent_is_the_derivative_of_its_value() {
@@ -135,7 +134,7 @@ fn explainers_explain_a_batch_as_a_loop() {
 #[test]
 fn the_default_backend_conforms() {
     for (name, size) in [("squeezenet_slim", 64), ("branch_slim", 64)] {
-        let model = slim(name, Task::Classification, size);
+        let model = slim(name, classifier(), size);
         for check in check_network(model.network.as_ref()).unwrap_or_else(|e| panic!("{name}: {e}"))
         {
             println!("{name}: {check}");

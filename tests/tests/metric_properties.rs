@@ -7,15 +7,15 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Affine, Annotation, Bias, Explanation, Layer, Model, NamedMap, Picture, Place, Preset, Random,
-    Result, Sample, Seed, Taps, Tensor,
+    Affine, Annotation, Bias, Claim, Explanation, Layer, MapId, Marks, Model, NamedMap, Picture,
+    Place, Random, Result, Sample, Seed, Subject, Taps, Tensor,
     contract::{ExplainContext, Metric, MetricRow, Network, Pass, Silent},
-    data::Facts,
     data::{ChannelOrder, InputConvention},
     sign_flip_p,
-    store::{ModelManifest, Task},
+    store::{Ask, ModelManifest},
 };
-use fame_tests::build;
+use fame_plugins::{Preset, datasets::GENUINE};
+use fame_tests::{asks, build};
 
 /// Side of the pictures, and of the square in their middle where the evidence lies.
 const SIDE: usize = 24;
@@ -35,7 +35,7 @@ struct Square {
 }
 
 impl Square {
-    fn model(task: Task) -> Model {
+    fn model(ask: &Ask) -> Model {
         let layer = |name: &str, shape: &[usize]| Layer {
             name: name.into(),
             op: "Known".into(),
@@ -54,13 +54,14 @@ impl Square {
             std: vec![1.0; 3],
         };
         let mut manifest = ModelManifest::for_file(Path::new("square.onnx"), input).unwrap();
-        manifest.task = task;
+        manifest.ask = ask.clone();
         Model {
             manifest,
             network,
             file: PathBuf::from("square.onnx"),
             sha256: String::new(),
             labels: Vec::new(),
+            operators: fame_core::contract::Operators::default(),
         }
     }
 }
@@ -159,14 +160,7 @@ fn map(which: &str, role: &str, seed: u64) -> NamedMap {
     };
     let values = (0..SIDE * SIDE).map(|i| value(i, random.uniform() as f32)).collect();
     let values = Tensor::new([SIDE, SIDE], values).unwrap();
-    NamedMap {
-        name: role.into(),
-        role: role.into(),
-        raw: values.clone(),
-        finished: values,
-        frame: None,
-        facts: Facts::new(),
-    }
+    NamedMap::new(MapId::new(role), values.clone(), values)
 }
 
 /// Pictures with the checkerboard.
@@ -196,7 +190,7 @@ fn pairs() -> Vec<Sample> {
                 ("gallery".into(), picture(2 * n, face(n))),
                 ("probe".into(), picture(2 * n + 1, face(probe))),
             ],
-            genuine: Some(genuine),
+            marks: Marks::default().with(&GENUINE, genuine),
             ..Sample::default()
         }
     };
@@ -204,8 +198,8 @@ fn pairs() -> Vec<Sample> {
 }
 
 /// Measures the three maps of every sample.
-fn rows(metric: &dyn Metric, task: Task, samples: &[Sample], role: &str) -> Vec<MetricRow> {
-    let model = Square::model(task);
+fn rows(metric: &dyn Metric, ask: &Ask, samples: &[Sample], role: &str) -> Vec<MetricRow> {
+    let model = Square::model(ask);
     let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
     let mut all = Vec::new();
     for which in MAPS {
@@ -213,19 +207,10 @@ fn rows(metric: &dyn Metric, task: Task, samples: &[Sample], role: &str) -> Vec<
             let explanation =
                 Explanation { maps: vec![map(which, role, n as u64)], ..Explanation::default() };
             for m in metric.measure(&with, sample, &explanation).unwrap() {
-                let (item, genuine) = (sample.id.clone(), sample.genuine);
+                let (item, marks) = (sample.id.clone(), sample.marks.clone());
                 let (explainer, map, quantity, parameter, value) =
                     (which.to_owned(), m.map, m.name, m.parameter, m.value);
-                all.push(MetricRow {
-                    item,
-                    explainer,
-                    map,
-                    quantity,
-                    parameter,
-                    value,
-                    genuine,
-                    fold: None,
-                });
+                all.push(MetricRow { item, explainer, map, quantity, parameter, value, marks });
             }
         }
     }
@@ -235,7 +220,7 @@ fn rows(metric: &dyn Metric, task: Task, samples: &[Sample], role: &str) -> Vec<
 /// The numbers of one map, item by item.
 fn of<'a>(rows: &'a [MetricRow], which: &str, quantity: &str, parameter: &str) -> Vec<f64> {
     let wanted = |r: &&'a MetricRow| {
-        r.explainer == which && r.quantity == quantity && r.parameter == parameter
+        r.explainer == which && r.quantity == quantity && r.parameter.to_string() == parameter
     };
     rows.iter().filter(wanted).map(|r| r.value).collect()
 }
@@ -261,14 +246,14 @@ fn ordered(rows: &[MetricRow], quantity: &str, parameter: &str, sign: f64) {
     assert!(mean >= 0.0, "{quantity} {parameter}: random against inverted {mean}");
 }
 
-fn metric(spec: &str, task: Task) -> fame_core::registry::Built<dyn Metric> {
-    build::<dyn Metric>(spec, task, Preset::Paper)
+fn metric(spec: &str, ask: &Ask) -> fame_core::registry::Built<dyn Metric> {
+    build::<dyn Metric>(spec, ask, Preset::Paper)
 }
 
 #[test]
 fn a_perfect_map_beats_a_random_and_an_inverted_one_on_every_metric_of_pictures() {
-    let task = Task::Classification;
-    let all = |spec: &str| rows(metric(spec, task).plugin.as_ref(), task, &pictures(), "image");
+    let ask = &asks(r#"(loss: Logit(), layer: "logits")"#);
+    let all = |spec: &str| rows(metric(spec, ask).plugin.as_ref(), ask, &pictures(), "image");
     let iou = all("Iou(thresholds: [0.5])");
     ordered(&iou, "iou", "at=0.5", 1.0);
     ordered(&all("PointingGame()"), "hit", "", 1.0);
@@ -299,10 +284,10 @@ fn a_perfect_map_beats_a_random_and_an_inverted_one_on_every_metric_of_pictures(
 
 #[test]
 fn a_perfect_map_beats_a_random_and_an_inverted_one_in_verification() {
-    let task = Task::FaceRecognition;
+    let ask = &asks(r#"(loss: Similarity(), layer: "embedding")"#);
     for parameters in ["fill: Black", "fill: Mean, masks: Percentile", "fill: Blur"] {
-        let metric = metric(&format!("Verification({parameters}, against: [\"random\"])"), task);
-        let rows = rows(metric.plugin.as_ref(), task, &pairs(), "probe");
+        let metric = metric(&format!("Verification({parameters}, against: [\"random\"])"), ask);
+        let rows = rows(metric.plugin.as_ref(), ask, &pairs(), "probe");
         let tables = metric.plugin.summarise("Verification", &rows).unwrap();
         assert!(tables[0].title.contains("clean accuracy 100.00 %"), "{}", tables[0].title);
         let number = |row: usize, column: usize| -> f64 {
@@ -318,10 +303,11 @@ fn a_perfect_map_beats_a_random_and_an_inverted_one_in_verification() {
 /// Insert of methods would be over different pairs.
 #[test]
 fn a_method_that_is_silent_about_a_pair_is_counted() {
-    let task = Task::FaceRecognition;
-    let (model, metric) = (Square::model(task), metric("Verification()", task));
+    let ask = &asks(r#"(loss: Similarity(), layer: "embedding")"#);
+    let (model, metric) = (Square::model(ask), metric("Verification()", ask));
     let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
-    let against = NamedMap { name: "probe_dissimilar".into(), ..map("perfect", "probe", 0) };
+    let id = MapId::new("probe").about(Subject::Match).claiming(Claim::Against);
+    let against = NamedMap { id, ..map("perfect", "probe", 0) };
     let explanation = Explanation { maps: vec![against], ..Explanation::default() };
     for sample in pairs() {
         let rows = metric.plugin.measure(&with, &sample, &explanation).unwrap();
@@ -331,7 +317,7 @@ fn a_method_that_is_silent_about_a_pair_is_counted() {
         let (delete, insert) = (of("delete"), of("insert"));
         assert_eq!((delete.len(), insert.len()), (11, 11));
         assert!(delete.iter().all(|v| *v == delete[0]) && insert.iter().all(|v| *v == insert[0]));
-        assert_eq!(sample.genuine == Some(true), delete[0] > 0.5, "the clean score");
+        assert_eq!(sample.marks.get(&GENUINE) == Some(true), delete[0] > 0.5, "the clean score");
     }
 }
 
@@ -342,11 +328,11 @@ fn delete_and_insert_are_complements() {
     /// Single precision of sums of 64 numbers below 1.
     const ROUNDING: f64 = 1e-4;
     for masks in ["Rank", "Percentile"] {
-        let task = Task::Classification;
+        let ask = &asks(r#"(loss: Logit(), layer: "logits")"#);
         let spec = format!(
             "DeletionInsertion(steps: 10, delete_to: Black, insert_from: Black, masks: {masks}, answer: Value, curves: true)"
         );
-        let rows = rows(metric(&spec, task).plugin.as_ref(), task, &pictures(), "image");
+        let rows = rows(metric(&spec, ask).plugin.as_ref(), ask, &pictures(), "image");
         for which in MAPS {
             let clean = of(&rows, which, "deletion", "P=0");
             for percent in (0..=100).step_by(10) {

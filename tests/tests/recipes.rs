@@ -6,13 +6,11 @@
 use std::{collections::BTreeSet, fs};
 
 use fame_core::{
-    Preset,
     registry::{BuildContext, Kind, Registry},
     run::RunStatus,
-    store::Task,
     text::Spec,
 };
-use fame_tests::{plan, root, run_into, run_some};
+use fame_tests::{faces, plan, root, run_into, run_some};
 
 /// Every recipe, with the overrides that make it short, and how many maps each item then has.
 const SHORT: &[(&str, &[&str], usize)] = &[
@@ -185,14 +183,11 @@ fn every_recipe_runs_and_leaves_honest_maps() {
 fn every_registered_example_parses_and_builds() {
     let registry = Registry::builtin().unwrap();
     assert!(registry.iter().count() > 20, "the built-in plugins are linked");
+    assert_eq!(registry.presets(), ["Authors", "Paper"]);
     for registration in registry.iter() {
-        for preset in [Preset::Paper, Preset::Authors] {
-            let with = BuildContext {
-                registry: &registry,
-                preset,
-                task: Task::FaceRecognition,
-                folder: &root(),
-            };
+        for preset in registry.presets() {
+            let (ask, folder) = (faces(), root());
+            let with = BuildContext { preset, ask: &ask, ..BuildContext::new(&registry, &folder) };
             registry
                 .check_example(registration, &with)
                 .unwrap_or_else(|p| panic!("{}: {p:#?}", registration.example()));
@@ -223,7 +218,8 @@ fn an_interrupted_run_continues_and_ends_the_same() {
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     run_into(&plan("fr_similar.ron", &sets), whole.path()).unwrap();
     let item = "items/obama--obama2";
-    // A killed run leaves a draft, and no item.
+    // A killed run leaves its lock and a draft, and no item.
+    fs::write(broken.path().join("run.lock"), "process 1 on a machine").unwrap();
     fs::create_dir_all(broken.path().join("items/.draft-x")).unwrap();
     run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
     assert!(!broken.path().join("items/.draft-x").exists());

@@ -82,10 +82,11 @@ fn every_explainer_holds_its_energy_in_the_true_box() {
 #[test]
 fn the_network_knows_the_shapes() {
     use fame_core::{
-        Preset, Taps, Tensor,
+        Taps, Tensor,
         contract::{Backend, Dataset, Files, ItemRef},
-        store::Task,
+        store::Ask,
     };
+    use fame_plugins::Preset;
 
     /// Drawn pictures have no files.
     struct Nowhere;
@@ -95,12 +96,12 @@ fn the_network_knows_the_shapes() {
         }
     }
 
-    let backend = fame_tests::build::<dyn Backend>("Tract()", Task::default(), Preset::default());
+    let backend = fame_tests::build::<dyn Backend>("Tract()", &Ask::default(), Preset::default());
     let model = fame_tests::model("shapes", backend.plugin.as_ref());
     // A seed that it was neither trained nor validated on.
     let data = fame_tests::build::<dyn Dataset>(
         "Shapes(count: 300, seed: 4)",
-        Task::default(),
+        &Ask::default(),
         Preset::default(),
     )
     .plugin;

@@ -29,21 +29,22 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
     let backend = setup.backend(&args.backend)?;
     let step = setup.part::<dyn PrepareStep>(&args.step)?;
     let watcher = terminal::watcher(setup.json);
-    let on_fetch = |p: &fame_core::store::Progress| watcher.event(&Event::Fetch(p));
-    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch);
+    let on_fetch = |p: &fame_core::store::FetchEvent| watcher.event(&Event::Fetch(p));
+    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch)
+        .with_operators(setup.operators()?);
     std::fs::create_dir_all(&args.out).map_err(|e| Error::io("create", &args.out, &e))?;
     let mut failed = 0;
     for shown in &args.pictures {
         let with = PrepareContext {
             models: &shelf,
             input_size: (args.size, args.size),
-            role: fame_core::IMAGE,
+            role: fame_plugins::datasets::IMAGE,
         };
         match one(shown, &store, &on_fetch, step.plugin.as_ref(), &with, args) {
             Ok(path) => out(&path.display().to_string())?,
             Err(e) => {
                 failed += 1;
-                eprint!("{}", terminal::render(&e));
+                terminal::say(terminal::render(&e).trim_end_matches('\n'));
             }
         }
     }
@@ -54,7 +55,7 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
 fn one(
     shown: &str,
     store: &ModelStore,
-    on_fetch: &dyn Fn(&fame_core::store::Progress),
+    on_fetch: &dyn Fn(&fame_core::store::FetchEvent),
     step: &dyn PrepareStep,
     with: &PrepareContext<'_>,
     args: &AlignArgs,

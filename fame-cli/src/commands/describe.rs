@@ -26,22 +26,19 @@ pub(crate) fn describe(setup: &Setup, args: &DescribeArgs) -> Result<ExitCode, F
 
 fn choose<'a>(registry: &'a Registry, what: Option<&str>) -> Result<Vec<&'a Registration>, Error> {
     let Some(what) = what else { return Ok(registry.iter().collect()) };
-    let of_kind = |r: &&Registration| {
-        r.kind().word().eq_ignore_ascii_case(what.trim_end_matches('s')) || r.kind().word() == what
-    };
-    let chosen: Vec<_> =
-        registry.iter().filter(|r| of_kind(r) || r.name().eq_ignore_ascii_case(what)).collect();
+    let fits = |r: &&Registration| r.kind().is_called(what) || r.name().eq_ignore_ascii_case(what);
+    let chosen: Vec<_> = registry.iter().filter(fits).collect();
     if !chosen.is_empty() {
         return Ok(chosen);
     }
-    let mut known: Vec<&str> = Kind::ALL.iter().map(|k| k.word()).collect();
-    if let Some(empty) = Kind::ALL.iter().find(|k| k.word() == what) {
+    if let Ok(empty) = what.parse::<Kind>() {
         return Err(Error::new(
             "fame::describe::none",
             format!("no {} is registered.", empty.noun()),
         ));
     }
-    known.extend(registry.iter().map(Registration::name));
+    let words = Kind::ALL.into_iter().map(Kind::word);
+    let known: Vec<&str> = words.chain(registry.iter().map(Registration::name)).collect();
     let mut e = Error::new(
         "fame::describe::unknown",
         format!("there is no kind and no plugin called `{what}`."),
@@ -154,8 +151,7 @@ fn print(chosen: &[&Registration], brief: bool) -> Result<(), Failure> {
                 out("")?;
             }
             kind = Some(r.kind());
-            let noun = r.kind().noun();
-            out(&format!("{noun}{}", if noun.ends_with('s') { "es" } else { "s" }).to_uppercase())?;
+            out(&r.kind().plural().to_uppercase())?;
         }
         if brief {
             out(&format!("  {:<20} {}", r.name(), r.summary()))?;

@@ -17,8 +17,10 @@ pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Fai
     let manifest = store.resolve(&args.model, ".".as_ref())?;
     let backend = setup.backend(&args.backend)?;
     let watcher = terminal::watcher(setup.json);
-    let on_fetch = |p: &fame_core::store::Progress| watcher.event(&fame_core::run::Event::Fetch(p));
-    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch);
+    let on_fetch =
+        |p: &fame_core::store::FetchEvent| watcher.event(&fame_core::run::Event::Fetch(p));
+    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch)
+        .with_operators(setup.operators()?);
     let file = shelf.fetch(&manifest)?;
     let model = shelf.load(manifest, file)?;
     drop(watcher);

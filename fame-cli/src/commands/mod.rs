@@ -11,11 +11,11 @@ pub(crate) mod synth;
 
 use fame_core::{Error, text::Problems};
 
-/// Why a command did not do what it should.
+/// The reason why a command did not do what it should.
 pub(crate) enum Failure {
     /// The recipe, or a spec on the command line, has errors.
     Recipe(Box<Problems>),
-    /// Anything else.
+    /// Any other error.
     Error(Error),
     /// Nobody reads our output any more.
     ClosedPipe,

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fame_core::{store::ModelStore, store::Progress};
+use fame_core::store::{FetchEvent, ModelStore};
 use serde_json::json;
 
 use super::Failure;
@@ -54,7 +54,7 @@ fn list(setup: &Setup, store: &ModelStore) -> Result<(), Failure> {
 fn get(setup: &Setup, store: &ModelStore, names: &[String]) -> Result<(), Failure> {
     for name in names {
         let watcher = terminal::watcher(setup.json);
-        let mut on = |p: Progress| watcher.event(&fame_core::run::Event::Fetch(&p));
+        let mut on = |p: FetchEvent| watcher.event(&fame_core::run::Event::Fetch(&p));
         let path = match name.strip_prefix("picture:") {
             Some(picture) => store.picture(picture, &mut on)?,
             None => {
@@ -78,15 +78,19 @@ fn show(setup: &Setup, store: &ModelStore, name: &str) -> Result<(), Failure> {
     let labels = store.labels(&m, &mut |_| ()).ok().flatten().map_or(0, |l| l.len());
     if setup.json {
         let all = json!({
-            "name": m.name, "summary": m.summary, "licence": m.licence, "task": m.task, "source": format!("{:?}", m.source),
-            "input": m.input, "prepare": m.prepare, "layers": m.layers, "labels": labels,
+            "name": m.name, "summary": m.summary, "licence": m.licence, "ask": m.ask,
+            "source": format!("{:?}", m.source), "input": m.input, "prepare": m.prepare, "layers": m.layers, "labels": labels,
         });
         return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
     }
     let input = &m.input;
     out(&format!("{}: {}", m.name, m.summary))?;
     out(&format!("licence  {}", m.licence))?;
-    out(&format!("task     {:?}", m.task))?;
+    let asked = [
+        m.ask.loss.as_ref().map(|loss| format!("loss: {loss}")),
+        m.ask.layer.as_ref().map(|layer| format!("layer: {layer}")),
+    ];
+    out(&format!("ask      ({})", asked.into_iter().flatten().collect::<Vec<_>>().join(", ")))?;
     out(&format!("source   {:#?}", m.source).replace('\n', "\n         "))?;
     out(&format!(
         "input    {}×{}×{} {:?}, (pixel − {:?}) / {:?}",

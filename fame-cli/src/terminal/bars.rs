@@ -1,6 +1,9 @@
 //! Progress bars for people.
 
-use fame_core::run::{Event, ItemStatus, Observer};
+use fame_core::{
+    report::escape,
+    run::{Event, ItemStatus, Observer},
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 pub(super) struct Bars {
@@ -26,7 +29,7 @@ impl Bars {
 
     fn say(&self, line: &str) {
         // Where the terminal refuses the line, the record still has it.
-        let _ = self.all.println(line);
+        let _ = self.all.println(escape::terminal(line));
     }
 }
 

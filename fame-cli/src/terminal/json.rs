@@ -2,28 +2,30 @@
 
 use fame_core::{
     run::{Event, Observer},
-    store::Progress,
+    store::FetchEvent,
 };
 use serde_json::{Value, json};
 
 pub(super) struct JsonLines;
 
-fn fetch(p: &Progress) -> Value {
+fn fetch(p: &FetchEvent) -> Value {
     match p {
-        Progress::Started { what, tool } => {
+        FetchEvent::Started { what, tool } => {
             json!({ "event": "fetch", "step": "started", "what": what, "tool": tool.to_string() })
         }
-        Progress::Waiting { what } => json!({ "event": "fetch", "step": "waiting", "what": what }),
-        Progress::Verifying { what, bytes } => {
+        FetchEvent::Waiting { what } => {
+            json!({ "event": "fetch", "step": "waiting", "what": what })
+        }
+        FetchEvent::Verifying { what, bytes } => {
             json!({ "event": "fetch", "step": "verifying", "what": what, "bytes": bytes })
         }
-        Progress::Extracting { file } => {
+        FetchEvent::Extracting { file } => {
             json!({ "event": "fetch", "step": "extracting", "what": file })
         }
-        Progress::Converting { script } => {
+        FetchEvent::Converting { script } => {
             json!({ "event": "fetch", "step": "converting", "what": script })
         }
-        Progress::Done { path, sha256, cached } => {
+        FetchEvent::Done { path, sha256, cached } => {
             json!({ "event": "fetch", "step": "done", "path": path, "sha256": sha256, "cached": cached })
         }
     }

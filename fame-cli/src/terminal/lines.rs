@@ -7,10 +7,12 @@ use std::{
 
 use fame_core::{
     run::{Event, ItemStatus, Observer},
-    store::Progress,
+    store::FetchEvent,
 };
 
-/// How often a running explanation says how far it is.
+use super::say;
+
+/// Time between two reports of a running explanation.
 const EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Lines {
@@ -26,18 +28,18 @@ impl Lines {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.elapsed() >= EVERY {
             *last = Instant::now();
-            eprintln!("{explainer}: {done} of {total} steps");
+            say(&format!("{explainer}: {done} of {total} steps"));
         }
     }
 }
 
 /// One line about a fetch; `None` when there is nothing worth a line.
-pub(super) fn fetch_line(progress: &Progress) -> Option<String> {
+pub(super) fn fetch_line(progress: &FetchEvent) -> Option<String> {
     Some(match progress {
-        Progress::Started { what, tool } => format!("fetching {what} with {tool}"),
-        Progress::Waiting { what } => format!("waiting for another fetch of {what}"),
-        Progress::Converting { script } => format!("converting with {script}"),
-        Progress::Verifying { .. } | Progress::Extracting { .. } | Progress::Done { .. } => {
+        FetchEvent::Started { what, tool } => format!("fetching {what} with {tool}"),
+        FetchEvent::Waiting { what } => format!("waiting for another fetch of {what}"),
+        FetchEvent::Converting { script } => format!("converting with {script}"),
+        FetchEvent::Verifying { .. } | FetchEvent::Extracting { .. } | FetchEvent::Done { .. } => {
             return None;
         }
     })
@@ -48,17 +50,19 @@ impl Observer for Lines {
         match event {
             Event::Fetch(p) => {
                 if let Some(line) = fetch_line(p) {
-                    eprintln!("{line}");
+                    say(&line);
                 }
             }
             Event::Stage(_) => {}
-            Event::Items(n) => eprintln!("{n} item{} to explain", if *n == 1 { "" } else { "s" }),
+            Event::Items(n) => {
+                say(&format!("{n} item{} to explain", if *n == 1 { "" } else { "s" }));
+            }
             Event::Steps { explainer, done, total } => self.steps(explainer, *done, *total),
             Event::Item { id, status: ItemStatus::Failed, line } => {
-                eprintln!("{id}: FAILED: {line}")
+                say(&format!("{id}: FAILED: {line}"));
             }
-            Event::Item { id, line, .. } => eprintln!("{id}: {line}"),
-            Event::Warning(text) => eprintln!("warning: {text}"),
+            Event::Item { id, line, .. } => say(&format!("{id}: {line}")),
+            Event::Warning(text) => say(&format!("warning: {text}")),
         }
     }
 }

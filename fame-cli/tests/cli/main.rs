@@ -56,8 +56,7 @@ fn workshop() -> tempfile::TempDir {
     dir
 }
 
-const MANIFEST: &str =
-    "(input: (size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5), task: FaceRecognition)";
+const MANIFEST: &str = "(input: (size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5), ask: (loss: Similarity(), layer: Output))";
 
 /// A picture with structure, so that no gradient vanishes.
 fn picture(side: u32, shade: u32) -> image::RgbImage {

@@ -136,7 +136,7 @@ fn a_loaded_plugin_gives_the_bytes_of_a_linked_one() {
 
     let store = ModelStore::new(folder.join("cache"));
     let plan = Plan::resolve(
-        RecipeText::new("r.ron", RECIPE),
+        RecipeText::new("r.ron", RECIPE).with_defaults(fame_plugins::RECIPE_DEFAULTS),
         folder,
         &Registry::builtin().unwrap(),
         &store,

@@ -68,3 +68,27 @@ fn what_is_not_a_recipe_is_refused() {
     let output = fame(dir.path(), &["run", "missing.ron"]);
     assert!(stderr(&output).contains("cannot read `missing.ron`"), "{}", stderr(&output));
 }
+
+/// A manifest with three mistakes: a misspelt field, a value of the wrong kind, one that cannot be.
+const BROKEN_MANIFEST: &str = r#"// My network.
+(
+    input: (size: (3, 56, 56), order: Rgb, mean: 0.5, std: 0),
+    sumary: "mine",
+    layers: ["embedding"],
+)
+"#;
+
+#[test]
+fn a_broken_manifest_gets_a_recipes_diagnostics() {
+    let dir = workshop();
+    std::fs::write(dir.path().join("net.ron"), BROKEN_MANIFEST).unwrap();
+    std::fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", FAME)).unwrap();
+    let said = |arguments: &[&str], code: i32| {
+        let output = fame(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        // The manifest is named by its whole path.
+        stderr(&output).replace(&dir.path().display().to_string(), "…")
+    };
+    insta::assert_snapshot!(said(&["check", "r.ron"], 2));
+    insta::assert_snapshot!(said(&["models", "show", "./net.ron"], 1));
+}

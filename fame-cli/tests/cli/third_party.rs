@@ -13,19 +13,9 @@ use std::{
     sync::Mutex,
 };
 
-use super::*;
+use fame_core::registry::Kind;
 
-const KINDS: [&str; 9] = [
-    "backend",
-    "dataset",
-    "prepare",
-    "explainer",
-    "loss",
-    "perturbation",
-    "map",
-    "metric",
-    "writer",
-];
+use super::*;
 
 /// Where crates outside of the workspace are built.
 fn target() -> PathBuf {
@@ -108,7 +98,7 @@ fn run_with_plugin(crate_folder: &Path, library: &Path, out: &str) -> serde_json
 #[test]
 fn a_new_plugin_of_every_kind_builds_passes_its_tests_and_runs_from_its_recipe() {
     let dir = tempfile::tempdir().unwrap();
-    for kind in KINDS {
+    for kind in Kind::ALL.map(Kind::word) {
         let folder = scaffolded(dir.path(), kind);
         // Warnings are the author's first impression.
         let said = cargo(&folder, &["test", "--offline"]);
@@ -173,7 +163,7 @@ fn nothing_is_overwritten_and_doubtful_names_are_refused() {
     );
     refused(&["tensor", "--kind", "loss"], "uses the word `Tensor` for something else");
     refused(&["../evil", "--kind", "loss"], "`../evil` does not begin with a letter.");
-    refused(&["mine2", "--kind", "los"], "possible values: backend, dataset");
+    refused(&["mine2", "--kind", "los"], "possible values: backend, operator, dataset");
     refused(
         &["mine3", "--kind", "loss", "--fame-core", "nowhere"],
         "`nowhere` is neither a folder with fame-core's source nor a version.",

@@ -96,7 +96,7 @@ fn workshop() -> tempfile::TempDir {
     write("blobs.onnx", &onnx::blob_detector());
     write(
         "blobs.ron",
-        br#"(input: (size: (3, 32, 32), order: Rgb, mean: 0, std: 1), task: Detection, layers: {"heatmap": "heatmap", "wh": "wh"}, labels: List(["blob"]))"#,
+        br#"(input: (size: (3, 32, 32), order: Rgb, mean: 0, std: 1), layers: {"heatmap": "heatmap", "wh": "wh"}, labels: List(["blob"]))"#,
     );
     fs::create_dir(dir.path().join("pictures")).unwrap();
     for (name, column) in [("a", 1), ("b", 3)] {
@@ -270,7 +270,7 @@ const SHORT: [&str; 3] = [
 
 /// The same recipe in this process, where the crate is linked.
 fn run_linked(recipe: &Path, out: &Path) {
-    let mut text = RecipeText::read(recipe).unwrap();
+    let mut text = RecipeText::read(recipe).unwrap().with_defaults(fame_plugins::RECIPE_DEFAULTS);
     for set in SHORT {
         text.set(set).unwrap();
     }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Error, Layer, LayerChoices, Model, Result, Sample, Tensor,
+    Error, Layer, LayerChoices, MapId, Model, Result, Sample, Tensor,
     contract::{Evaluation, Loss, Pass, Reference, Seed, Taps, Target, TargetRequest},
     data::{Value, facts},
 };
@@ -27,12 +27,17 @@ pub struct Aim<'a> {
 /// One thing to explain: a picture of a sample and a frozen target.
 #[derive(Clone, Debug)]
 pub struct AimedRow {
-    /// Role of the picture.
-    pub role: String,
+    /// The picture's role, and what a map of this row is about and claims.
+    pub id: MapId,
     /// What its outputs are measured against.
     pub target: Target,
-    /// The map's name: role and target, as far as they say something.
-    pub name: String,
+}
+
+impl AimedRow {
+    /// Its name, [`MapId::name`].
+    pub fn name(&self) -> String {
+        self.id.name()
+    }
 }
 
 impl<'a> Aim<'a> {
@@ -73,8 +78,11 @@ impl<'a> Aim<'a> {
                 labels: &self.model.labels,
             };
             for target in self.loss.targets(&about)? {
-                let name = map_name(sample.pictures.len(), &role, &target.name);
-                rows.push(AimedRow { role: role.clone(), target, name });
+                let id = MapId::new(&role)
+                    .alone(sample.pictures.len() == 1)
+                    .about(target.subject.clone())
+                    .claiming(target.claim);
+                rows.push(AimedRow { id, target });
             }
         }
         Ok(rows)
@@ -164,16 +172,6 @@ fn chosen_roles(sample: &Sample, roles: Option<&[String]>) -> Result<Vec<String>
         return Err(e);
     }
     Ok(roles.to_vec())
-}
-
-/// With one picture the role adds nothing to a map's name, unless there is nothing else to name it
-/// by.
-fn map_name(pictures: usize, role: &str, target: &str) -> String {
-    match (pictures > 1 || target.is_empty(), target) {
-        (true, "") => role.to_owned(),
-        (true, target) => format!("{role}_{target}"),
-        (false, target) => target.to_owned(),
-    }
 }
 
 fn check_evaluation(evaluation: &Evaluation, outputs: &[Tensor]) -> Result<()> {

@@ -29,9 +29,9 @@ pub struct WalkedRow {
     /// What it was measured against.
     pub target: Target,
     /// Loss at the start.
-    pub loss_before: f32,
+    pub first_loss: f32,
     /// Loss at the end.
-    pub loss_after: f32,
+    pub last_loss: f32,
     /// Steps taken.
     pub steps: usize,
     /// Why it ended.
@@ -63,14 +63,14 @@ struct Active {
 impl Active {
     fn finish(self, stop: Stop, ended: Seen) -> (usize, WalkedRow) {
         let Active { index, row, steps, first, last, began } = self;
-        let (loss_before, began) = (first.unwrap_or(last), began.unwrap_or_else(|| ended.clone()));
+        let (first_loss, began) = (first.unwrap_or(last), began.unwrap_or_else(|| ended.clone()));
         (
             index,
             WalkedRow {
                 walk: row.walk,
                 target: row.target,
-                loss_before,
-                loss_after: last,
+                first_loss,
+                last_loss: last,
                 steps,
                 stop,
                 began,

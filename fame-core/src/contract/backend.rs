@@ -29,6 +29,7 @@
 
 use std::path::PathBuf;
 
+use super::Operators;
 use crate::{Result, Tensor};
 
 /// Loads model files. One value of a backend is one set of options (device, threads, precision).
@@ -47,13 +48,37 @@ pub trait Backend: Send + Sync {
 }
 
 /// Which model to load, and how it will be fed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LoadRequest {
     /// The ONNX file.
     pub file: PathBuf,
     /// The shape of one sample without the batch axis, such as `[3, 112, 112]`. `None`: what the
     /// file declares. Needed when the file leaves height or width open.
     pub input_shape: Option<Vec<usize>>,
+    /// Operators of plugins. A node that one of them serves is given to it, also where the engine
+    /// has an operator of its own for the node.
+    pub operators: Operators,
+}
+
+impl LoadRequest {
+    /// The request for `file`, fed as the file declares, without operators of plugins.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), input_shape: None, operators: Operators::default() }
+    }
+
+    /// The same, fed with samples of this shape.
+    #[must_use]
+    pub fn with_input_shape(mut self, shape: impl Into<Vec<usize>>) -> Self {
+        self.input_shape = Some(shape.into());
+        self
+    }
+
+    /// The same, with operators of plugins.
+    #[must_use]
+    pub fn with_operators(mut self, operators: Operators) -> Self {
+        self.operators = operators;
+        self
+    }
 }
 
 /// A named tensor of the graph.

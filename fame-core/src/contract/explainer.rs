@@ -27,7 +27,7 @@ pub trait Explainer: Send + Sync {
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>>;
 }
 
-/// What an explainer may use.
+/// The things that an explainer may use: the model, the seed, a listener for its progress.
 pub struct ExplainContext<'a> {
     /// The model under explanation.
     pub model: &'a Model,

@@ -30,7 +30,7 @@
 //! }
 //! ```
 
-use crate::{Error, Frame, Result, Sample, Tensor, data::Facts};
+use crate::{Annotation, Claim, Error, Frame, Result, Sample, Subject, Tensor, data::Facts};
 
 /// A scalar to descend, per sample. See the [module docs](self).
 pub trait Loss: Send + Sync {
@@ -85,12 +85,19 @@ pub struct TargetRequest<'a> {
 /// What one row is measured against. `values` means what the loss that made it says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
-    /// Part of the map's name: `class_281`, `cell_3_4`; empty when the loss has only one target.
-    pub name: String,
+    /// What it is about: a class, a cell, the match of two pictures. It tells the targets of a loss
+    /// apart, and maps have it from here.
+    pub subject: Subject,
+    /// What descending the loss shows of the subject: the evidence for it, or against it. A loss
+    /// that falls when the evidence goes claims [`Claim::For`], the default.
+    pub claim: Claim,
     /// Class index, cell, vector: the loss's own encoding.
     pub values: Vec<f32>,
     /// The pixels it is about, if it is about a part of the picture.
     pub frame: Option<Frame>,
+    /// Points and regions that show what it is about, such as a detection's box, in pixels of the
+    /// prepared picture: for writers that draw them over the map.
+    pub annotations: Vec<Annotation>,
     /// For the record.
     pub facts: Facts,
 }

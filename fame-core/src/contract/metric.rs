@@ -1,6 +1,9 @@
 //! Metrics: numbers that say how good a map is.
 
-use crate::{Better, Explanation, Result, Sample, Scores, Table, contract::ExplainContext};
+use crate::{
+    Better, Column, Explanation, Marks, Parameter, Result, Sample, Scores, Table,
+    contract::ExplainContext,
+};
 
 /// Measures the maps of one sample, and says what the measurements of many samples come to.
 ///
@@ -53,10 +56,10 @@ pub trait Metric: Send + Sync {
 pub struct Measurement {
     /// Name of the map measured.
     pub map: String,
-    /// Name of the quantity: `loss_after_removal`.
+    /// Name of the quantity: `score_after_removal`.
     pub name: String,
-    /// What it depends on, such as `top=0.2`; empty when nothing.
-    pub parameter: String,
+    /// What it depends on, such as the point of a curve.
+    pub parameter: Parameter,
     /// The number, in the unit the metric documents.
     pub value: f64,
 }
@@ -72,14 +75,12 @@ pub struct MetricRow {
     pub map: String,
     /// Name of the quantity.
     pub quantity: String,
-    /// What it depends on; empty when nothing.
-    pub parameter: String,
+    /// What it depends on.
+    pub parameter: Parameter,
     /// The number.
     pub value: f64,
-    /// For a pair: whether both show the same identity, if known.
-    pub genuine: Option<bool>,
-    /// The part of the list the sample belongs to, such as a fold.
-    pub fold: Option<String>,
+    /// What the dataset knows about the sample.
+    pub marks: Marks,
 }
 
 /// The rows as scores: quantities are columns, in the order they were measured; `better` says which
@@ -87,12 +88,12 @@ pub struct MetricRow {
 pub fn scores(rows: &[MetricRow], better: impl Fn(&str) -> Option<Better>) -> Scores {
     let mut scores = Scores::default();
     for r in rows {
-        let column = if r.parameter.is_empty() {
-            r.quantity.clone()
-        } else {
-            format!("{} {}", r.quantity, r.parameter)
+        let column = Column {
+            quantity: r.quantity.clone(),
+            parameter: r.parameter.clone(),
+            better: better(&r.quantity),
         };
-        scores.add(&r.explainer, &column, better(&r.quantity), &r.item, r.value);
+        scores.add(&r.explainer, &column, &r.item, r.value);
     }
     scores
 }
@@ -128,7 +129,7 @@ mod tests {
             explainer: "fame".into(),
             map: map.into(),
             quantity: "iou".into(),
-            parameter: "at=0.5".into(),
+            parameter: Parameter::at("at", "threshold", 0.5),
             value,
             ..MetricRow::default()
         };

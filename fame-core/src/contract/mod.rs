@@ -1,29 +1,34 @@
 //! The contracts, one file each. Read them in the order of the data: [`dataset`], [`prepare`],
-//! [`backend`], [`loss`], [`perturbation`], [`explainer`], [`map_step`], [`metric`], [`writer`].
+//! [`backend`], [`operator`], [`loss`], [`perturbation`], [`explainer`], [`map_step`], [`check`],
+//! [`metric`], [`writer`].
 //!
 //! Only plain types cross a contract: [`crate::Tensor`], strings, small structs and enums of our
 //! own. No array library, tensor library or image type appears in a signature, so a plugin that was
 //! built elsewhere with other versions of those still fits.
 
 pub mod backend;
+pub mod check;
 pub mod dataset;
 pub mod explainer;
 pub mod loss;
 pub mod map_step;
 pub mod metric;
 mod model;
+pub mod operator;
 pub mod perturbation;
 mod pixel_walk;
 pub mod prepare;
 pub mod writer;
 
 pub use backend::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, ReluRule, Seed, Taps};
+pub use check::{Check, Finding, LoadedCheck, witnesses};
 pub use dataset::{Dataset, Files, ItemRef};
 pub use explainer::{ExplainContext, Explainer, Progress, Silent};
 pub use loss::{Evaluation, Loss, Reference, Target, TargetRequest, per_row};
 pub use map_step::{MapSource, MapStep};
 pub use metric::{Measurement, Metric, MetricRow, means, scores};
-pub use model::{LayerChoice, LayerChoices, Model};
+pub use model::Model;
+pub use operator::{Attribute, Attributes, Operator, OperatorId, Operators};
 pub use perturbation::{Perturbation, Recorded, Start, Stop, Walk};
 pub use pixel_walk::pixel_walk;
 pub use prepare::{Models, PrepareContext, PrepareStep};

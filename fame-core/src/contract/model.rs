@@ -1,16 +1,12 @@
-//! A model in memory: its manifest, its network, and how recipes name its layers.
+//! A model in memory: its manifest, its network, and the layers that recipes name.
 
 use std::path::PathBuf;
 
-use ron::value::RawValue;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
 use crate::{
     Error, Layer, Result,
-    contract::{Backend, LoadRequest, Network},
+    contract::{Backend, LoadRequest, Network, Operators},
     store::ModelManifest,
-    text::suggestion,
+    text::{LayerChoice, suggestion},
 };
 
 /// A loaded model with its manifest.
@@ -25,6 +21,8 @@ pub struct Model {
     pub sha256: String,
     /// Class names in index order; empty when unknown.
     pub labels: Vec<String>,
+    /// The operators of plugins that it was loaded with.
+    pub operators: Operators,
 }
 
 impl Model {
@@ -39,10 +37,27 @@ impl Model {
         labels: Vec<String>,
         backend: &dyn Backend,
     ) -> Result<Self> {
+        Self::load_with(manifest, file, sha256, labels, backend, Operators::default())
+    }
+
+    /// [`Model::load`], with operators of plugins.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_with(
+        manifest: ModelManifest,
+        file: PathBuf,
+        sha256: String,
+        labels: Vec<String>,
+        backend: &dyn Backend,
+        operators: Operators,
+    ) -> Result<Self> {
         let input = &manifest.input;
         let shape = vec![input.channels, input.height, input.width];
-        let network =
-            backend.load(&LoadRequest { file: file.clone(), input_shape: Some(shape.clone()) })?;
+        let request = LoadRequest::new(&file)
+            .with_input_shape(shape.clone())
+            .with_operators(operators.clone());
+        let network = backend.load(&request)?;
         if network.input_shape() != shape {
             return Err(Error::new(
                 "fame::model::input_mismatch",
@@ -55,7 +70,15 @@ impl Model {
             )
             .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
         }
-        Ok(Self { manifest, network, file, sha256, labels })
+        Ok(Self { manifest, network, file, sha256, labels, operators })
+    }
+
+    /// The request that loads the same network once more: for a second backend, or with other
+    /// weights.
+    pub fn load_request(&self) -> LoadRequest {
+        LoadRequest::new(&self.file)
+            .with_input_shape(self.network.input_shape())
+            .with_operators(self.operators.clone())
     }
 
     /// The layer a recipe means.
@@ -154,123 +177,5 @@ impl Model {
         );
         error.help = help;
         error
-    }
-}
-
-/// How a recipe names a target layer: a tensor's name or an alias of the manifest in quotes, or a
-/// rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LayerChoice {
-    /// The ONNX tensor's name, or an alias such as `"embedding"`.
-    Named(String),
-    /// The last convolution with spatial extent.
-    LastConv,
-    /// The last layer with spatial extent on the way to the output: what global pooling or
-    /// flattening reads. An error in a transformer that ends in tokens; the error names a layer
-    /// that serves.
-    BeforePooling,
-    /// The graph's first output.
-    Output,
-}
-
-impl LayerChoice {
-    const RULES: [&'static str; 3] = ["LastConv", "BeforePooling", "Output"];
-}
-
-impl std::fmt::Display for LayerChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            LayerChoice::Named(n) => write!(f, "{n:?}"),
-            rule => write!(f, "{rule:?}"),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for LayerChoice {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
-        match raw {
-            "LastConv" => Ok(Self::LastConv),
-            "BeforePooling" => Ok(Self::BeforePooling),
-            "Output" => Ok(Self::Output),
-            quoted if quoted.starts_with(['"', 'r']) => {
-                crate::text::parse(quoted).map(Self::Named).map_err(|p| D::Error::custom(p.message))
-            }
-            other => {
-                let hint = suggestion(other, &Self::RULES, "rule").unwrap_or_default();
-                Err(D::Error::custom(format!(
-                    "`{other}` is neither a layer's name in quotes nor a layer rule ({hint})"
-                )))
-            }
-        }
-    }
-}
-
-impl Serialize for LayerChoice {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            LayerChoice::Named(n) => serializer.serialize_str(n),
-            rule => serializer.collect_str(rule),
-        }
-    }
-}
-
-impl JsonSchema for LayerChoice {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "LayerChoice".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "title": "\"name\" | LastConv | BeforePooling | Output" })
-    }
-}
-
-/// One target layer, or several for losses that read more than one: `"embedding"`, `LastConv`,
-/// `["scores", "boxes"]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LayerChoices(pub Vec<LayerChoice>);
-
-impl<'de> Deserialize<'de> for LayerChoices {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
-        let parsed = if raw.starts_with('[') {
-            crate::text::parse(raw)
-        } else {
-            crate::text::parse(raw).map(|one| vec![one])
-        };
-        match parsed {
-            Ok(choices) if choices.is_empty() => {
-                Err(D::Error::custom("at least one layer is needed"))
-            }
-            Ok(choices) => Ok(Self(choices)),
-            Err(problem) => Err(D::Error::custom(problem.message)),
-        }
-    }
-}
-
-impl Serialize for LayerChoices {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0.as_slice() {
-            [one] => one.serialize(serializer),
-            many => many.serialize(serializer),
-        }
-    }
-}
-
-impl JsonSchema for LayerChoices {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "LayerChoices".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "title": "\"name\" | LastConv | BeforePooling | Output | [several]" })
     }
 }

@@ -21,12 +21,12 @@ pub trait Perturbation: Send + Sync {
     fn max_steps(&self) -> usize;
 }
 
-/// Where a walk begins.
+/// The start of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
     /// `[C, H, W]`, values in 0..=1, channels in the *model's* order.
     pub pixels: &'a Tensor,
-    /// How pixels become the network's input.
+    /// The convention by which pixels become the network's input.
     pub convention: &'a InputConvention,
     /// Seed for any randomness: derived from the item's id, never from order or thread.
     pub seed: u64,
@@ -57,7 +57,7 @@ pub trait Walk: Send {
         Ok(Vec::new())
     }
 
-    /// What the record should say beyond steps and losses.
+    /// Facts for the record beyond steps and losses.
     fn facts(&self) -> Result<Facts> {
         Ok(Facts::new())
     }
@@ -72,7 +72,7 @@ pub struct Recorded {
     pub values: Tensor,
 }
 
-/// Why a walk ended.
+/// The reason why a walk ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// All steps were taken.

@@ -20,7 +20,7 @@ pub trait PrepareStep: Send + Sync {
     fn apply(&self, picture: Picture, with: &PrepareContext<'_>) -> Result<Picture>;
 }
 
-/// What a prepare step may use.
+/// The things that a prepare step may use.
 pub struct PrepareContext<'a> {
     /// Auxiliary models (a face detector), loaded once per run by the run's backend.
     pub models: &'a dyn Models,

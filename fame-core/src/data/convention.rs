@@ -1,4 +1,4 @@
-//! How a picture becomes a model's input, and back.
+//! The convention by which a picture becomes a model's input, and back.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub enum ChannelOrder {
 }
 
 impl ChannelOrder {
-    /// How many channels there are: 3, or 1 for gray.
+    /// Number of channels: 3, or 1 for gray.
     pub fn channels(self) -> usize {
         match self {
             Self::Rgb | Self::Bgr => 3,
@@ -25,7 +25,7 @@ impl ChannelOrder {
     }
 }
 
-/// What a model expects of its input.
+/// A model's expectations of its input: size, channel order, normalisation.
 ///
 /// Pictures inside fame are RGB tensors `[3, H, W]` with values in [0, 1]. Two spaces follow from
 /// one:
@@ -44,7 +44,7 @@ pub struct InputConvention {
     pub height: usize,
     /// Width in pixels.
     pub width: usize,
-    /// Which channel comes first.
+    /// The order of the channels.
     pub order: ChannelOrder,
     /// Subtracted from pixels in [0, 1]; one value per channel, in the model's channel order.
     pub mean: Vec<f32>,

@@ -16,12 +16,27 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of a file, hexadecimal, read in pieces.
+/// An ordinary file, opened to be read.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When it cannot be read, or is a folder, a pipe or a device: those may never end.
+pub fn open_ordinary(path: &Path) -> Result<fs::File> {
+    let failed = |e: std::io::Error| Error::io("read", path, &e);
+    // Asked before it is opened: opening a pipe waits for its writer.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        let message = format!("`{}` is not an ordinary file.", path.display());
+        let help = "Folders, pipes and devices cannot be read here: name a file on disk.";
+        return Err(Error::new("fame::io::not_a_file", message).with_help(help));
+    }
+    fs::File::open(path).map_err(failed)
+}
+
+/// The SHA-256 of an ordinary file, hexadecimal, read in pieces.
+///
+/// # Errors
+/// As [`open_ordinary`].
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
+    let mut file = open_ordinary(path)?;
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 1 << 16];
     loop {
@@ -57,19 +72,24 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// [`write_whole`] with the temporary file in `folder`, which is on the same file system.
 pub(crate) fn write_whole_from(folder: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", path, &e);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut file = temporary(0o666).tempfile_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
-    // A temporary file is private to its owner; results are for everyone the umask allows.
-    #[cfg(unix)]
-    set_ordinary_mode(file.as_file()).map_err(failed)?;
+    // After a power cut a name must not stand for an empty file.
+    file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
     Ok(())
 }
 
-#[cfg(unix)]
-fn set_ordinary_mode(file: &fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
+/// A maker of temporary files and folders. Such are private to their owner by default; results are
+/// for everyone the umask allows, so `mode` is asked for and the system takes the umask from it.
+fn temporary(mode: u32) -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(mode));
+    }
+    builder
 }
 
 /// Writes `value` as indented JSON with a final newline, whole or not at all.
@@ -98,20 +118,14 @@ impl Draft {
     pub(crate) fn new(place: &Path) -> Result<Self> {
         let parent = place.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
-        let folder = tempfile::Builder::new()
+        let folder = temporary(0o777)
             .prefix(".draft-")
             .tempdir_in(parent)
             .map_err(|e| Error::io("create", parent, &e))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
-                .map_err(|e| Error::io("write", folder.path(), &e))?;
-        }
         Ok(Self { folder, place: place.to_owned() })
     }
 
-    /// Where to write.
+    /// The folder to write into.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -123,6 +137,13 @@ impl Draft {
     /// When renaming fails; the old folder is then kept or gone, never mixed with the new.
     pub(crate) fn publish(self) -> Result<()> {
         let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
+        // A name that a power cut leaves must stand for whole files.
+        for entry in fs::read_dir(self.folder.path()).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.is_file() {
+                fs::File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
+            }
+        }
         let mut old = None;
         if self.place.exists() {
             let away = tempfile::Builder::new()

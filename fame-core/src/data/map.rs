@@ -1,6 +1,8 @@
 //! Attribution maps, and the explanation that carries them.
 
-use crate::{Tensor, data::Facts};
+use std::borrow::Cow;
+
+use super::{Annotation, Error, Facts, MapId, Result, Tensor};
 
 /// What map steps work on: `[C, H, W]` over the pixels of one prepared picture.
 ///
@@ -17,18 +19,57 @@ pub struct AttributionMap {
 /// One map of an explanation.
 #[derive(Clone, Debug)]
 pub struct NamedMap {
-    /// Unique within the explanation, safe in a file name: `probe`, `image_cell_3_4`.
-    pub name: String,
-    /// Role of the picture whose pixels it scores.
-    pub role: String,
+    /// Which picture it scores, what it is about, what it claims, and how it was finished. Unique
+    /// within the explanation.
+    pub id: MapId,
     /// What moved, or the unprocessed attribution: `[C, H, W]`, signed.
     pub raw: Tensor,
     /// The finished map, `[H, W]` (or `[C, H, W]` for per-channel maps).
     pub finished: Tensor,
     /// The part of the picture this map is about, if it is about a part.
     pub frame: Option<Frame>,
-    /// Everything that made it: target, value before and after, steps, why it stopped.
+    /// Points and regions that show what it is about, in pixels of the prepared picture: for
+    /// writers that draw them.
+    pub annotations: Vec<Annotation>,
+    /// Everything that made it: value before and after, steps, why it stopped. For the record
+    /// only: code looks at the fields.
     pub facts: Facts,
+}
+
+impl NamedMap {
+    /// A map of the whole picture, with nothing to record.
+    pub fn new(id: MapId, raw: Tensor, finished: Tensor) -> Self {
+        Self { id, raw, finished, frame: None, annotations: Vec::new(), facts: Facts::new() }
+    }
+
+    /// Its name, [`MapId::name`].
+    pub fn name(&self) -> String {
+        self.id.name()
+    }
+
+    /// The finished map as one plane: rows, columns and a value for each pixel, row-major. Of a
+    /// map with channels `merge` makes one value of each pixel's.
+    ///
+    /// # Errors
+    /// When the finished map is neither `[H, W]` nor `[C, H, W]` with C ≥ 1: a bug.
+    pub fn plane(
+        &self,
+        merge: impl Fn(&mut dyn Iterator<Item = f32>) -> f32,
+    ) -> Result<(usize, usize, Cow<'_, [f32]>)> {
+        let values = self.finished.data();
+        match *self.finished.shape() {
+            [h, w] | [1, h, w] => Ok((h, w, Cow::Borrowed(values))),
+            [c, h, w] if c > 0 => {
+                let area = h * w;
+                let pixel = |i| merge(&mut (0..c).map(|k| values[k * area + i]));
+                Ok((h, w, Cow::Owned((0..area).map(pixel).collect())))
+            }
+            ref other => Err(Error::bug(format!(
+                "map `{}` must be [H, W] or [C, H, W], not {other:?}.",
+                self.name()
+            ))),
+        }
+    }
 }
 
 /// A rectangle of pixels, end exclusive.
@@ -49,6 +90,8 @@ pub struct Frame {
 pub struct Explanation {
     /// The maps, in a stable order. Never an all-zero or non-finite one.
     pub maps: Vec<NamedMap>,
+    /// One line for whoever watches the run: how the maps came about. Empty: their names.
+    pub summary: String,
     /// What a reader must know: a cell that is dead, a walk that stopped at once.
     pub warnings: Vec<String>,
     /// What holds for all maps: layer, loss, parameters as resolved.
@@ -62,7 +105,7 @@ pub struct Explanation {
 /// backend can recompute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Witness {
-    /// Which input: `probe`, `probe after the walk`. Unique within the explanation.
+    /// Which input: `left`, `left after the walk`. Unique within the explanation.
     pub name: String,
     /// The network's input, `[C, H, W]`.
     pub input: Tensor,

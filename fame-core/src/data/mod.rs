@@ -1,6 +1,6 @@
 //! The ground floor: plain data that every other room speaks of.
 //!
-//! Tensors, pictures, samples, attribution maps, facts for the record, errors, names, random
+//! Tensors, pictures, samples, attribution maps, facts for the record, errors and problems, names, random
 //! numbers and files that are there whole or not at all. Nothing here knows a plugin, a recipe or a
 //! network; every other room may use it.
 
@@ -9,18 +9,24 @@ mod error;
 mod facts;
 mod files;
 mod map;
+mod map_id;
+mod marks;
 mod names;
+mod problem;
 mod random;
 mod sample;
 mod tensor;
 
 pub use convention::{ChannelOrder, InputConvention};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use facts::{Facts, Value, facts};
 pub(crate) use files::{Draft, sweep_drafts, write_whole_from};
-pub use files::{sha256_file, sha256_hex, write_json, write_whole};
+pub use files::{open_ordinary, sha256_file, sha256_hex, write_json, write_whole};
 pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
+pub use map_id::{Claim, MapId, Subject};
+pub use marks::{Mark, MarkType, Marks};
 pub use names::{safe_id, seed_of};
+pub use problem::{Problem, Problems, SourcedProblem, line_column, offset_of};
 pub use random::Random;
-pub use sample::{Affine, Annotation, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Sample};
+pub use sample::{Affine, Annotation, Picture, Sample};
 pub use tensor::{Tensor, max_abs};

@@ -2,15 +2,8 @@
 
 use crate::{
     Error, Result, Tensor,
-    data::{Facts, Value},
+    data::{Facts, Marks},
 };
-
-/// The role of the only picture of a sample that has one picture.
-pub const IMAGE: &str = "image";
-/// The role of the enrolled face of a pair.
-pub const GALLERY: &str = "gallery";
-/// The role of the presented face of a pair.
-pub const PROBE: &str = "probe";
 
 /// One decoded picture and how it came to be.
 #[derive(Clone, Debug)]
@@ -24,7 +17,7 @@ pub struct Picture {
     /// Known points and regions, in coordinates of the picture as decoded; [`Picture::map_point`]
     /// takes them along.
     pub annotations: Vec<Annotation>,
-    /// What the prepare steps found and did, for the record.
+    /// Facts for the record: findings and doings of the prepare steps.
     pub facts: Facts,
 }
 
@@ -65,11 +58,10 @@ impl Picture {
     }
 }
 
-/// A named, possibly labelled list of points: five facial landmarks, the two corners of a region,
-/// an outline.
+/// A named, possibly labelled list of points: landmarks, the two corners of a region, an outline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
-    /// What it is, such as `landmarks`.
+    /// Name of the annotation, such as `landmarks`.
     pub name: String,
     /// Its label, where there is one.
     pub label: Option<String>,
@@ -91,7 +83,7 @@ impl Affine {
         Self([sx, 0.0, dx, 0.0, sy, dy])
     }
 
-    /// Where `point` goes.
+    /// The image of `point`.
     pub fn apply(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let [a, b, c, d, e, f] = self.0;
         let (x, y) = (f64::from(x), f64::from(y));
@@ -125,45 +117,23 @@ impl Affine {
     }
 }
 
-/// The fact that holds a sample's place in the list it comes from, counted from 0; see
-/// [`Sample::row`].
-pub const ROW: &str = "row";
-/// The fact that names the part of the list a sample belongs to, such as a fold of a
-/// cross-validation; see [`Sample::fold`].
-pub const FOLD: &str = "fold";
-
 /// One unit of work: the pictures that are explained together, and what is known about them.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     /// Unique within the run, stable between runs, safe as a folder name.
     pub id: String,
-    /// Pictures by role, in the dataset's order. One picture has the role [`IMAGE`]; a face pair
-    /// has [`GALLERY`] and [`PROBE`].
+    /// Pictures by role, in the dataset's order. The dataset says what its roles are called.
     pub pictures: Vec<(String, Picture)>,
     /// The class the sample is labelled with, if it is.
     pub label: Option<usize>,
-    /// For a pair: whether both show the same identity, if known.
-    pub genuine: Option<bool>,
-    /// What else the dataset knows: [`ROW`], [`FOLD`], and whatever its documentation says. Part of
-    /// the item's record.
+    /// What the dataset knows that metrics and writers read: each [`Mark`](super::Mark) a name and
+    /// a type. Part of the item's record, and of every line of `metrics.csv`.
+    pub marks: Marks,
+    /// What else the dataset knows, for the record only.
     pub facts: Facts,
 }
 
 impl Sample {
-    /// Its place in the list it comes from, counted from 0 before any selection: the row of a
-    /// protocol.
-    pub fn row(&self) -> Option<usize> {
-        match self.facts.get(ROW) {
-            Some(Value::Integer(row)) => usize::try_from(*row).ok(),
-            _ => None,
-        }
-    }
-
-    /// The part of the list it belongs to: a fold of a cross-validation.
-    pub fn fold(&self) -> Option<&str> {
-        self.facts.get(FOLD).and_then(Value::as_str)
-    }
-
     /// The picture in `role`.
     pub fn picture(&self, role: &str) -> Option<&Picture> {
         self.pictures.iter().find(|(r, _)| r == role).map(|(_, p)| p)
@@ -190,7 +160,9 @@ impl Sample {
                     self.pictures.len()
                 ),
             )
-            .with_help("Use a dataset of pairs, such as Pair(gallery: …, probe: …), or a loss that needs one picture, such as Logit().")),
+            .with_help(
+                "Use a dataset whose samples have two pictures, or a loss that needs one.",
+            )),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Tensor {
         self.data
     }
 
-    /// How many values there are.
+    /// Number of values.
     pub fn len(&self) -> usize {
         self.data.len()
     }
@@ -87,7 +87,7 @@ impl Tensor {
         Self::new(shape, self.data)
     }
 
-    /// How many rows the outermost axis has (1 for a scalar).
+    /// Number of rows, the extent of the outermost axis (1 for a scalar).
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
     }

@@ -10,14 +10,16 @@ use std::{
 };
 
 use crate::{
-    AttributionMap, Error, Explanation, Model, NamedMap, Picture, Result, Sample, Tensor,
+    AttributionMap, Claim, Error, ErrorKind, Explanation, MapId, Model, NamedMap, Parameter,
+    Picture, Result, Sample, Subject, Tensor,
     contract::{
-        Evaluation, ExplainContext, ItemRef, Layer, Loss, Measurement, MetricRow, Seed, Start,
-        Stop, Taps, Target, TargetRequest,
+        Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LoadRequest,
+        Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Seed, Start, Stop, Taps,
+        Target, TargetRequest,
     },
-    data::Value,
+    data::{Marks, Value},
     registry::{BuildContext, Built, Registration, Registry},
-    store::ModelManifest,
+    store::{Ask, ModelManifest},
     text::{Problem, Spec},
 };
 
@@ -34,23 +36,29 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
-    Error, Tensor, Value, Sample, Picture, AttributionMap, Explanation, NamedMap, Model, ModelManifest, Problem, Spec, Registration, Registry,
+    Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
+    LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
 ];
 
 const OFFSETS: &[usize] = places! {
-    Error { code, message, help }
-    Sample { id, pictures, label, genuine, facts }
+    Error { code, kind, message, help, problems }
+    Sample { id, pictures, label, marks, facts }
     Picture { pixels, source, geometry, annotations, facts }
     AttributionMap { values, channels }
-    NamedMap { name, role, raw, finished, frame, facts }
-    Explanation { maps, warnings, facts, witnesses }
+    MapId { role, alone, subject, claim, finish, stage }
+    NamedMap { id, raw, finished, frame, annotations, facts }
+    Explanation { maps, summary, warnings, facts, witnesses }
     Evaluation { values, cotangents }
-    Target { name, values, frame, facts }
-    MetricRow { item, value }
+    Target { subject, claim, values, frame, annotations, facts }
+    Measurement { map, name, parameter, value }
+    MetricRow { item, parameter, value }
     Start<'static> { pixels, convention, seed }
     Problem { code, message, label }
     Model { manifest }
+    LoadRequest { file, input_shape, operators }
+    Finding { difference, fault, facts }
+    OperatorId { domain, op_type, opsets }
 };
 
 /// FNV-1a over numbers.

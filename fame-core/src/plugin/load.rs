@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     data::sha256_file,
     data::{Value, facts},
-    registry::Registration,
+    registry::{Library, Registration, Registry},
 };
 
 /// The entry of a plugin: hands every registration to `take`. Made by
@@ -36,6 +36,25 @@ pub struct PluginFile {
     /// What it says about itself: one declaration for each crate in it that exports plugins, at
     /// least one.
     pub declared: Vec<Declared>,
+}
+
+/// Loads the plugins in the shared library at `path` into `registry`: **runs its code.** A file
+/// that is loaded already is left alone.
+///
+/// # Errors
+/// The file cannot be trusted (unless the registry is [trusting](Registry::trusting)), is no
+/// plugin, was built by another compiler or against another fame-core, or brings a name that is
+/// taken. Nothing is added then.
+pub fn load(registry: &mut Registry, path: &Path) -> Result<()> {
+    let file = PluginFile::read(path)?;
+    if registry.libraries().iter().any(|known| known.file == file.real) {
+        return Ok(());
+    }
+    if !registry.is_trusting() {
+        file.check_place()?;
+    }
+    let brought = file.open()?;
+    registry.add_library(Library { record: file.record(), file: file.real }, brought)
 }
 
 impl PluginFile {

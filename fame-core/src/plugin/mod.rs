@@ -56,7 +56,7 @@ mod load;
 mod place;
 
 pub use declaration::{Declaration, Declared};
-pub use load::{Entry, PluginFile};
+pub use load::{Entry, PluginFile, load};
 
 use crate::{
     Error, Result,

@@ -1,32 +1,30 @@
 //! The recipe as written: fields and specs with their places, nothing resolved.
 
-use std::ops::Range;
+use ron::value::RawValue;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 
-use serde::de::DeserializeOwned;
-
-use crate::Preset;
-use crate::text::{Problem, Spec, parse, scan, suggestion};
+use crate::text::{Fields, Placed, Problem, Spec, scan};
 
 /// A recipe file, field by field. Slots for plugins are still [`Spec`]s.
 #[derive(Clone, Debug)]
 pub struct RecipeFile {
     /// Manifest name, or path of a manifest or of an ONNX file with a manifest beside it.
     pub model: Placed<String>,
-    /// What runs the network. Left out: `Tract()`.
+    /// What runs the network.
     pub backend: Placed<Spec>,
-    /// Which published form defaults follow.
-    pub preset: Preset,
-    /// Where samples come from.
+    /// The name of the published form that defaults follow; empty for none.
+    pub preset: Placed<String>,
+    /// The dataset: the source of the samples.
     pub data: Placed<Spec>,
     /// From decoded picture to network input. Left out: the model manifest's own steps.
     pub prepare: Option<Vec<Placed<Spec>>>,
     /// Explainers by name, in order.
     pub explain: Vec<(String, Placed<Spec>)>,
-    /// A second backend that recomputes what the explanations rest on: `ForwardCheck(backend: …)`.
+    /// What recomputes a part of every explanation, such as `ForwardCheck(backend: …)`.
     pub check: Option<Placed<Spec>>,
     /// Metrics, in order.
     pub metrics: Vec<Placed<Spec>>,
-    /// Writers, in order. Left out: `[Npy(), Overlay()]`.
+    /// Writers, in order.
     pub write: Vec<Placed<Spec>>,
     /// Libraries to load plugins from, relative to the recipe.
     pub plugins: Vec<Placed<String>>,
@@ -40,107 +38,71 @@ pub struct RecipeFile {
     pub out: Option<String>,
 }
 
-/// Something and the place it was written.
-#[derive(Clone, Debug)]
-pub struct Placed<T> {
-    /// The thing.
-    pub value: T,
-    /// Where it stands in the recipe text; empty at 0 for a default.
-    pub span: Range<usize>,
-}
-
+/// The fields of a recipe.
 const FIELDS: [&str; 13] = [
     "model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics",
     "write", "seed", "parts", "out",
 ];
 
+/// The form of a recipe, for messages.
+const EXAMPLE: &str = "(model: …, data: …, explain: {…})";
+
 impl RecipeFile {
-    /// Cuts `text` into fields.
+    /// Cuts `text` into fields. `defaults` is RON text of the same form, `(backend: …, write: […])`,
+    /// with the fields that a recipe may leave out; `()` for none.
     ///
     /// # Errors
     /// Every problem found: brackets, unknown, missing or repeated fields, values of the wrong
     /// type.
-    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let entries = scan::entries(text, 0).map_err(|e| {
-            let at = e.at..(e.at + 1).min(text.len());
-            vec![
-                Problem::new("fame::recipe::syntax", format!("{}.", e.message), at)
-                    .with_help(Some("a recipe is `(model: …, data: …, explain: {…})`")),
-            ]
-        })?;
-        let mut cut = Cut { text, entries, problems: Vec::new() };
-        cut.unknown_and_repeated();
-        let file = cut.file();
-        match file {
-            Some(file) if cut.problems.is_empty() => Ok(file),
-            _ => Err(cut.problems),
+    pub fn parse(text: &str, defaults: &str) -> Result<Self, Vec<Problem>> {
+        match Self::parse_partly(text, defaults) {
+            (Some(file), problems) if problems.is_empty() => Ok(file),
+            (_, problems) => Err(problems),
         }
     }
 
     /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two
     /// can report its own.
-    pub fn parse_partly(text: &str) -> (Option<Self>, Vec<Problem>) {
-        match scan::entries(text, 0) {
-            Err(_) => (None, Self::parse(text).err().unwrap_or_default()),
-            Ok(entries) => {
-                let mut cut = Cut { text, entries, problems: Vec::new() };
-                cut.unknown_and_repeated();
+    pub fn parse_partly(text: &str, defaults: &str) -> (Option<Self>, Vec<Problem>) {
+        match Fields::cut(text, "recipe", &FIELDS, EXAMPLE) {
+            Err(problem) => (None, vec![problem]),
+            Ok(fields) => {
+                let mut cut = Cut { fields: fields.with_defaults(defaults) };
                 let file = cut.file();
-                (file, cut.problems)
+                (file, cut.fields.problems)
             }
         }
     }
 }
 
+/// The fields of a recipe, while they are read.
 struct Cut<'a> {
-    text: &'a str,
-    entries: Vec<scan::Entry>,
-    problems: Vec<Problem>,
+    fields: Fields<'a>,
 }
 
 impl Cut<'_> {
-    fn unknown_and_repeated(&mut self) {
-        for (i, e) in self.entries.iter().enumerate() {
-            if !FIELDS.contains(&e.key.as_str()) {
-                self.problems.push(
-                    Problem::new(
-                        "fame::recipe::unknown_field",
-                        format!("a recipe has no field `{}`.", e.key),
-                        e.key_span.clone(),
-                    )
-                    .with_label("unknown field")
-                    .with_help(suggestion(&e.key, &FIELDS, "field")),
-                );
-            } else if self.entries[..i].iter().any(|f| f.key == e.key) {
-                self.problems.push(Problem::new(
-                    "fame::recipe::repeated_field",
-                    format!("`{}` is given twice.", e.key),
-                    e.key_span.clone(),
-                ));
-            }
-        }
-    }
-
+    /// The recipe, if all that it needs could be read.
     fn file(&mut self) -> Option<RecipeFile> {
-        let model = self.required::<String>("model");
-        let data = self.required::<Spec>("data");
+        let model = self.fields.required::<String>("model");
+        let data = self.fields.required::<Spec>("data");
         let explain = self.explainers();
-        let backend = self.optional::<Spec>("backend").or_else(|| default_spec("Tract()"));
+        let backend = self.fields.required::<Spec>("backend");
         let prepare = self.list("prepare");
-        let check = self.optional("check");
+        let check = self.fields.optional("check");
         let metrics = self.list("metrics").unwrap_or_default();
         let plugins = self.list("plugins").unwrap_or_default();
-        let write = self.list("write").unwrap_or_else(|| {
-            ["Npy()", "Overlay()"].into_iter().filter_map(default_spec).collect()
-        });
-        let preset = self.optional("preset").map(|p| p.value).unwrap_or_default();
-        let seed = self.optional("seed").map_or(0, |p| p.value);
-        let parts = self.optional("parts").is_none_or(|p| p.value);
-        let out = self.optional("out").map(|p| p.value);
+        let write = self.list("write").unwrap_or_default();
+        let preset = self.fields.optional::<Name>("preset");
+        let seed = self.fields.optional("seed").map_or(0, |p| p.value);
+        let parts = self.fields.optional("parts").is_none_or(|p| p.value);
+        let out = self.fields.optional("out").map(|p| p.value);
         Some(RecipeFile {
             model: model?,
             backend: backend?,
-            preset,
+            preset: preset.map_or_else(
+                || Placed { value: String::new(), span: 0..0 },
+                |p| Placed { value: p.value.0, span: p.span },
+            ),
             data: data?,
             prepare,
             explain: explain?,
@@ -154,75 +116,26 @@ impl Cut<'_> {
         })
     }
 
-    fn required<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
-        if !self.entries.iter().any(|e| e.key == name) {
-            let start = scan::skip_blank(self.text, 0);
-            self.problems.push(
-                Problem::new(
-                    "fame::recipe::missing_field",
-                    format!("the recipe has no `{name}`."),
-                    start..(start + 1).min(self.text.len()),
-                )
-                .with_label(format!("add `{name}: …` in here")),
-            );
-        }
-        self.optional(name)
-    }
-
-    fn optional<T: DeserializeOwned>(&mut self, name: &str) -> Option<Placed<T>> {
-        let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
-        self.value(span)
-    }
-
-    fn value<T: DeserializeOwned>(&mut self, span: Range<usize>) -> Option<Placed<T>> {
-        match parse::<T>(&self.text[span.clone()]) {
-            Ok(value) => Some(Placed { value, span }),
-            Err(p) => {
-                self.problems.push(p.shifted(span.start));
-                None
-            }
-        }
-    }
-
-    /// A bracketed field's entries. `None` when it is absent or not such a group (which is
-    /// reported).
-    fn group(&mut self, name: &str, bracket: char, what: &str) -> Option<Vec<scan::Entry>> {
-        let span = self.entries.iter().find(|e| e.key == name)?.value_span.clone();
-        match scan::entries(self.text, span.start) {
-            Ok(entries) if self.text[span.clone()].starts_with(bracket) => Some(entries),
-            Ok(_) | Err(_) => {
-                self.problems.push(
-                    Problem::new(
-                        "fame::recipe::wrong_value",
-                        format!("`{name}` must be {what}."),
-                        span,
-                    )
-                    .with_label("this value"),
-                );
-                None
-            }
-        }
-    }
-
+    /// The values of a field that is a list.
     fn list<T: DeserializeOwned>(&mut self, name: &str) -> Option<Vec<Placed<T>>> {
         let what = if name == "plugins" {
             "a list of files: [\"libmy_plugin.so\", …]"
         } else {
             "a list: [Name(…), …]"
         };
-        let entries = self.group(name, '[', what)?;
-        Some(entries.into_iter().filter_map(|e| self.value(e.value_span)).collect())
+        self.fields.list(name, what)
     }
 
+    /// The explainers by name. A name becomes part of file names, so it must be fit for one.
     fn explainers(&mut self) -> Option<Vec<(String, Placed<Spec>)>> {
-        if !self.entries.iter().any(|e| e.key == "explain") {
-            return self.required::<Spec>("explain").map(|_| Vec::new());
+        if self.fields.entry("explain").is_none() {
+            return self.fields.required::<Spec>("explain").map(|_| Vec::new());
         }
         let entries =
-            self.group("explain", '{', "a map of named explainers: {\"fame\": Fame(…)}")?;
+            self.fields.group("explain", '{', "a map of named explainers: {\"name\": Name(…)}")?;
         if entries.is_empty() {
-            let span = self.entries.iter().find(|e| e.key == "explain")?.value_span.clone();
-            self.problems.push(Problem::new(
+            let span = self.fields.entry("explain")?.value_span.clone();
+            self.fields.problems.push(Problem::new(
                 "fame::recipe::wrong_value",
                 "`explain` names no explainer.",
                 span,
@@ -236,20 +149,20 @@ impl Cut<'_> {
                     "`{}` cannot be part of a file name: use letters, digits, `.`, `_` and `-`.",
                     e.key
                 );
-                self.problems.push(Problem::new(
+                self.fields.problems.push(Problem::new(
                     "fame::recipe::wrong_value",
                     message,
                     e.key_span.clone(),
                 ));
             }
             if named.iter().any(|(n, _)| *n == e.key) {
-                self.problems.push(Problem::new(
+                self.fields.problems.push(Problem::new(
                     "fame::recipe::repeated_field",
                     format!("two explainers are called `{}`.", e.key),
                     e.key_span,
                 ));
             }
-            if let Some(spec) = self.value(e.value_span) {
+            if let Some(spec) = self.fields.value(e.value_span) {
                 named.push((e.key, spec));
             }
         }
@@ -257,9 +170,17 @@ impl Cut<'_> {
     }
 }
 
-/// A spec that the recipe did not write.
-fn default_spec(text: &str) -> Option<Placed<Spec>> {
-    Spec::from_text(text).ok().map(|value| Placed { value, span: 0..0 })
+/// A bare word, such as a preset's name.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = <&'de RawValue>::deserialize(deserializer)?.get_ron().trim();
+        if word.is_empty() || scan::identifier(word) != word.len() {
+            return Err(D::Error::custom(format!("`{word}` is no name: write one bare word")));
+        }
+        Ok(Self(word.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -271,23 +192,45 @@ mod tests {
         let text = r#"// Which pixels?
 (
     model: "net",
-    data: Pair(gallery: "a", probe: "b"),
-    explain: { "fame": Fame(layer: "x"), "other": Fame() },
+    data: Two(left: "a", right: "b"),
+    explain: { "walk": Walk(layer: "x"), "other": Walk() },
 )"#;
-        let file = RecipeFile::parse(text).unwrap();
-        assert_eq!(&text[file.data.span.clone()], "Pair(gallery: \"a\", probe: \"b\")");
+        let file = RecipeFile::parse(text, "(backend: Mine(), write: [Csv(), Png()])").unwrap();
+        assert_eq!(&text[file.data.span.clone()], "Two(left: \"a\", right: \"b\")");
         assert_eq!(
             file.explain.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>(),
-            ["fame", "other"]
+            ["walk", "other"]
         );
-        assert_eq!(file.backend.value.to_string(), "Tract()");
-        assert_eq!(file.write.len(), 2);
+        assert_eq!((file.backend.value.to_string(), file.backend.span), ("Mine()".into(), 0..0));
+        assert_eq!((file.write.len(), file.preset.value.as_str()), (2, ""));
+        // Without defaults there are none: what runs the network must be said.
+        let missing = RecipeFile::parse(text, "()").unwrap_err();
+        assert_eq!(missing[0].message, "the recipe has no `backend`.");
+        let preset = RecipeFile::parse(
+            "(model: \"m\", backend: B(), data: D(), explain: {\"e\": E()}, preset: Loud)",
+            "(preset: Quiet)",
+        )
+        .unwrap()
+        .preset;
+        assert_eq!((preset.value.as_str(), preset.span), ("Loud", 67..71));
+    }
+
+    #[test]
+    fn text_behind_the_recipe_is_not_ignored() {
+        let text = "(model: \"net\", data: Two(), explain: {\"walk\": Walk()}), seed: 7 // more";
+        let problems = RecipeFile::parse(text, "(backend: B())").unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].message, "the recipe ends before this.");
+        assert_eq!(&text[problems[0].span.clone()], ", seed: 7 // more");
+        let commented =
+            format!("/* before */ {} // after\n", &text[..text.find(", seed").unwrap()]);
+        assert!(RecipeFile::parse(&commented, "(backend: B())").is_ok());
     }
 
     #[test]
     fn every_problem_of_the_frame_is_reported() {
-        let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Fame(), "c": Fame()}, write: Npy())"#;
-        let problems = RecipeFile::parse(text).unwrap_err();
+        let text = r#"(modle: "net", data: 7, seed: "x", explain: {"a/b": Walk(), "c": Walk()}, preset: "x", write: Csv())"#;
+        let problems = RecipeFile::parse(text, "(backend: B(), seed: \"y\")").unwrap_err();
         let codes: Vec<_> = problems
             .iter()
             .map(|p| (p.code.rsplit(':').next().unwrap(), &text[p.span.clone()]))
@@ -299,7 +242,8 @@ mod tests {
                 ("missing_field", "("),
                 ("wrong_value", "7"),
                 ("wrong_value", "\"a/b\""),
-                ("wrong_value", "Npy()"),
+                ("wrong_value", "Csv()"),
+                ("wrong_value", "\"x\""),
                 ("wrong_value", "\"x\""),
             ]
         );

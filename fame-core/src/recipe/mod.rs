@@ -12,5 +12,6 @@
 mod file;
 mod text;
 
-pub use file::{Placed, RecipeFile};
+pub use crate::text::Placed;
+pub use file::RecipeFile;
 pub use text::RecipeText;

@@ -17,6 +17,7 @@ pub struct RecipeText {
     text: String,
     pieces: Vec<Piece>,
     overrides: Vec<String>,
+    defaults: String,
 }
 
 /// A run of bytes of the merged text, all from one place.
@@ -26,6 +27,7 @@ struct Piece {
     from: Origin,
 }
 
+/// The place where a piece of the merged text was written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Origin {
     /// The file, from this byte on.
@@ -41,7 +43,28 @@ impl RecipeText {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let text = text.into();
         let pieces = vec![Piece { merged: 0..text.len(), from: Origin::File(0) }];
-        Self { name: name.into(), original: text.clone(), text, pieces, overrides: Vec::new() }
+        Self {
+            name: name.into(),
+            original: text.clone(),
+            text,
+            pieces,
+            overrides: Vec::new(),
+            defaults: "()".to_owned(),
+        }
+    }
+
+    /// The same recipe, where the fields it leaves out are those of `fields`: RON text such as
+    /// `(backend: …, write: […])`. Without them nothing is left to default that a plugin would
+    /// have to be named for.
+    #[must_use]
+    pub fn with_defaults(mut self, fields: impl Into<String>) -> Self {
+        self.defaults = fields.into();
+        self
+    }
+
+    /// The fields that the recipe may leave out, as [`RecipeText::with_defaults`] was given them.
+    pub fn defaults(&self) -> &str {
+        &self.defaults
     }
 
     /// Reads a recipe file.
@@ -103,6 +126,7 @@ impl RecipeText {
         })
     }
 
+    /// [`RecipeText::set`], with problems placed in the assignment itself.
     fn try_set(&mut self, assignment: &str) -> Result<(), Problem> {
         let whole = 0..assignment.len();
         let problem =
@@ -110,7 +134,7 @@ impl RecipeText {
         let Some(equals) = assignment.find('=') else {
             return Err(problem("an override is written `path.to.parameter=value`.".into(), whole)
                 .with_help(Some(
-                    "for example: --set explain.fame.perturbation='Lots(iterations: 50)'",
+                    "for example: --set explain.mine.perturbation='Walk(iterations: 50)'",
                 )));
         };
         let (path, value) = (&assignment[..equals], assignment[equals + 1..].trim());
@@ -130,7 +154,7 @@ impl RecipeText {
             )
             .with_label("this value")
             .with_help(Some(
-                "strings need quotes inside the shell's quotes: --set 'data.gallery=\"a.jpg\"'",
+                "strings need quotes inside the shell's quotes: --set 'data.file=\"a.jpg\"'",
             )));
         }
         let index = self.overrides.len();
@@ -141,6 +165,7 @@ impl RecipeText {
         Ok(())
     }
 
+    /// Replaces the bytes `at` of the merged text by pieces, each with its origin.
     fn splice(&mut self, at: Range<usize>, new: &[(&str, Origin)]) {
         let mut pieces = self.cut(0..at.start);
         let mut text = self.text[..at.start].to_owned();
@@ -200,6 +225,7 @@ impl RecipeText {
 }
 
 impl Origin {
+    /// The origin `by` bytes later.
     fn advanced(self, by: usize) -> Self {
         match self {
             Origin::File(at) => Origin::File(at + by),
@@ -209,19 +235,20 @@ impl Origin {
     }
 }
 
-/// Where an override goes.
-struct Place {
+/// The spot in the recipe that an override replaces.
+struct Spot {
     replace: Range<usize>,
-    /// What must stand before the value when the field is new.
+    /// The text before the value, for a field that is new.
     before: String,
     /// And after it.
     after: &'static str,
 }
 
+/// Message, place in the path, and help, for a path that leads nowhere.
 type NotFound = (String, Range<usize>, Option<String>);
 
 /// Walks `path` from the top of `text`.
-fn find(text: &str, path: &str) -> Result<Place, NotFound> {
+fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
     let keys: Vec<&str> = path.split('.').collect();
     let mut at = scan::skip_blank(text, 0);
     let mut path_at = 0;
@@ -231,14 +258,14 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
         let scanned = scan::entries(text, at);
         let last = depth + 1 == keys.len();
         let Ok(entries) = scanned else {
-            // `Lots.step` on a bare `Lots`: give it its parentheses.
+            // `walk.step` on a bare `Walk`: give it its parentheses.
             let bare = scan::identifier(&text[at..]);
             if last
                 && bare > 0
                 && scan::value_end(text, at).is_ok_and(|e| e == at + bare)
                 && !key.is_empty()
             {
-                return Ok(Place {
+                return Ok(Spot {
                     replace: at + bare..at + bare,
                     before: format!("({key}: "),
                     after: ")",
@@ -253,7 +280,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
         let names: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
         match entries.iter().find(|e| e.key == *key) {
             Some(e) if last => {
-                return Ok(Place {
+                return Ok(Spot {
                     replace: e.value_span.clone(),
                     before: String::new(),
                     after: "",
@@ -268,7 +295,7 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
                 let end =
                     entries.last().map_or_else(|| open_of(text, at) + 1, |e| e.value_span.end);
                 let comma = if entries.is_empty() { "" } else { ", " };
-                return Ok(Place {
+                return Ok(Spot {
                     replace: end..end,
                     before: format!("{comma}{key}: "),
                     after: "",
@@ -286,10 +313,12 @@ fn find(text: &str, path: &str) -> Result<Place, NotFound> {
     Err(("the path is empty.".into(), 0..path.len(), None))
 }
 
+/// The offset of the bracket of the value at `at`, behind its name.
 fn open_of(text: &str, at: usize) -> usize {
     scan::skip_blank(text, at + scan::identifier(&text[at..]))
 }
 
+/// Whether the value at `at` is a struct, with or without a name: `Name(…)`.
 fn is_struct(text: &str, at: usize) -> bool {
     text[open_of(text, at)..].starts_with('(')
 }
@@ -303,34 +332,32 @@ mod tests {
         t.set(assignment).map(|()| t.merged().to_owned()).map_err(|p| p.problem().clone())
     }
 
-    const RECIPE: &str = r#"(model: "m", explain: {"fame": Fame(layer: "x", perturbation: Lots(step: 1.0))}, write: [Npy()])"#;
+    const RECIPE: &str = r#"(model: "m", explain: {"walk": Walk(layer: "x", perturbation: Steps(step: 1.0))}, write: [Csv()])"#;
 
     #[test]
     fn values_are_replaced_added_and_quoted() {
-        let p = "explain.fame.perturbation";
+        let p = "explain.walk.perturbation";
         assert!(
-            set(RECIPE, &format!("{p}=Sign(step: 2)"))
+            set(RECIPE, &format!("{p}=Jump(step: 2)"))
                 .unwrap()
-                .contains("perturbation: Sign(step: 2))")
+                .contains("perturbation: Jump(step: 2))")
         );
-        assert!(set(RECIPE, &format!("{p}.step=0.5")).unwrap().contains("Lots(step: 0.5)"));
+        assert!(set(RECIPE, &format!("{p}.step=0.5")).unwrap().contains("Steps(step: 0.5)"));
         assert!(
             set(RECIPE, &format!("{p}.iterations=50"))
                 .unwrap()
-                .contains("Lots(step: 1.0, iterations: 50)")
+                .contains("Steps(step: 1.0, iterations: 50)")
         );
-        assert!(set(RECIPE, "write.0=Overlay()").unwrap().contains("[Overlay()]"));
-        assert!(
-            set(RECIPE, "write.0.colormap=\"jet\"").unwrap().contains("Npy(colormap: \"jet\")")
-        );
+        assert!(set(RECIPE, "write.0=Png()").unwrap().contains("[Png()]"));
+        assert!(set(RECIPE, "write.0.colour=\"red\"").unwrap().contains("Csv(colour: \"red\")"));
         assert!(set(RECIPE, "model=other one").unwrap().contains("model: \"other one\""));
         assert!(set(RECIPE, "seed=7").unwrap().contains(", seed: 7)"));
-        assert_eq!(set("(p: Lots)", "p.step=2").unwrap(), "(p: Lots(step: 2))");
+        assert_eq!(set("(p: Steps)", "p.step=2").unwrap(), "(p: Steps(step: 2))");
     }
 
     #[test]
     fn wrong_paths_and_values_are_refused_with_the_place() {
-        let p = set(RECIPE, "explian.fame=1").unwrap_err();
+        let p = set(RECIPE, "explian.walk=1").unwrap_err();
         assert_eq!((p.help.as_deref(), p.span), (Some("did you mean `explain`?"), 6..13));
         assert_eq!(set(RECIPE, "seed=(1").unwrap_err().label, "this value");
         assert!(
@@ -344,15 +371,15 @@ mod tests {
     #[test]
     fn problems_are_shown_where_they_were_written() {
         let mut t = RecipeText::new("r.ron", RECIPE);
-        t.set("explain.fame.perturbation=Sign(stepp: 2)").unwrap();
+        t.set("explain.walk.perturbation=Jump(stepp: 2)").unwrap();
         let at = t.merged().find("stepp").unwrap();
         let inside = t.sourced(Problem::new("c", "m", at..at + 5));
         assert_eq!(
-            &"--set explain.fame.perturbation=Sign(stepp: 2)"[inside.problem().span.clone()],
+            &"--set explain.walk.perturbation=Jump(stepp: 2)"[inside.problem().span.clone()],
             "stepp"
         );
-        let at = t.merged().find("Npy").unwrap();
+        let at = t.merged().find("Csv").unwrap();
         let after = t.sourced(Problem::new("c", "m", at..at + 3));
-        assert_eq!(&RECIPE[after.problem().span.clone()], "Npy");
+        assert_eq!(&RECIPE[after.problem().span.clone()], "Csv");
     }
 }

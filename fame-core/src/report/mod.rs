@@ -1,9 +1,12 @@
 //! Tables, scores and curves: what the numbers of a run come to.
 
+pub mod escape;
+mod parameter;
 mod plot;
 mod scores;
 mod table;
 
+pub use parameter::Parameter;
 pub use plot::Plot;
-pub use scores::{Better, Scores, holm, sign_flip_p};
+pub use scores::{Better, Column, Scores, holm, sign_flip_p};
 pub use table::{Interval, Table, interval, stratified_interval};

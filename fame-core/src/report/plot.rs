@@ -11,9 +11,9 @@ pub struct Plot {
     pub name: String,
     /// One line above it.
     pub title: String,
-    /// What the horizontal axis shows.
+    /// Title of the horizontal axis.
     pub x: String,
-    /// What the vertical axis shows.
+    /// Title of the vertical axis.
     pub y: String,
     /// Name and points (x, y) of each curve, in the legend's order.
     pub series: Vec<(String, Vec<(f64, f64)>)>,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Interval, Plot, Random, Table, stratified_interval};
+use super::{Interval, Parameter, Plot, Table, stratified_interval};
+use crate::Random;
 
-/// Which way a quantity is good.
+/// The direction in which a quantity is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
     /// The higher, the better.
@@ -13,14 +14,40 @@ pub enum Better {
     Lower,
 }
 
+/// A column of scores: a quantity at one point of an axis, or as such.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Name of the quantity.
+    pub quantity: String,
+    /// What it depends on.
+    pub parameter: Parameter,
+    /// Which way it is good, if it is.
+    pub better: Option<Better>,
+}
+
+impl Column {
+    /// What stands above the column: `drop P=10`.
+    pub fn name(&self) -> String {
+        match &self.parameter {
+            Parameter::None => self.quantity.clone(),
+            parameter => format!("{} {parameter}", self.quantity),
+        }
+    }
+
+    /// Whether `other` is the same column; which way it is good is the first one's to say.
+    fn is(&self, other: &Column) -> bool {
+        self.quantity == other.quantity && self.parameter == other.parameter
+    }
+}
+
 /// Numbers by explainer and column, each with its item. Several numbers of one item (its maps) are
 /// averaged first, so that every item weighs the same.
 #[derive(Clone, Debug, Default)]
 pub struct Scores {
     /// Explainers in the order they came.
     explainers: Vec<String>,
-    /// Columns in the order they came, and which way each is good, if it is.
-    columns: Vec<(String, Option<Better>)>,
+    /// Columns in the order they came.
+    columns: Vec<Column>,
     /// Sum and count for each item, by explainer and column.
     values: BTreeMap<(usize, usize), BTreeMap<String, (f64, f64)>>,
     /// The kind of each item that was said to have one.
@@ -29,6 +56,15 @@ pub struct Scores {
 
 /// Sign flips behind a p value: it is then good to about ± 0.004 at 0.05.
 const FLIPS: usize = 10_000;
+
+/// The columns that hold the points of one curve.
+struct Curve<'a> {
+    quantity: &'a String,
+    axis: &'a String,
+    unit: &'a String,
+    /// Number of the column, and where on the axis.
+    points: Vec<(usize, f64)>,
+}
 
 /// Two-sided p of a paired sign-flip permutation test (Fisher 1935): how often chance alone, giving
 /// each of `differences` either sign, takes their sum as far from zero as it is. Seeded. Never
@@ -58,21 +94,14 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 }
 
 impl Scores {
-    /// Adds a number; `better` counts when the column is new.
-    pub fn add(
-        &mut self,
-        explainer: &str,
-        column: &str,
-        better: Option<Better>,
-        item: &str,
-        value: f64,
-    ) {
+    /// Adds a number. Which way a column is good counts when the column is new.
+    pub fn add(&mut self, explainer: &str, column: &Column, item: &str, value: f64) {
         let e = self.explainers.iter().position(|e| e == explainer).unwrap_or_else(|| {
             self.explainers.push(explainer.to_owned());
             self.explainers.len() - 1
         });
-        let c = self.columns.iter().position(|(c, _)| c == column).unwrap_or_else(|| {
-            self.columns.push((column.to_owned(), better));
+        let c = self.columns.iter().position(|c| c.is(column)).unwrap_or_else(|| {
+            self.columns.push(column.clone());
             self.columns.len() - 1
         });
         let items = self.values.entry((e, c)).or_default();
@@ -100,6 +129,7 @@ impl Scores {
         Some(items.iter().map(|(item, (sum, count))| (item.as_str(), sum / count)).collect())
     }
 
+    /// The mean of a column for an explainer, with its interval.
     fn mean(&self, explainer: usize, column: usize) -> Option<Interval> {
         let of = self.of(explainer, column)?;
         let strata: Vec<usize> =
@@ -111,8 +141,8 @@ impl Scores {
     }
 
     /// The mean of every column for every explainer with its 95 % bootstrap interval over items,
-    /// `decimals` digits after the point, and a curve over each quantity that stands in three or
-    /// more columns `quantity P=number`.
+    /// `decimals` digits after the point, and a curve over each quantity that was measured at three
+    /// or more points of an axis.
     pub fn means(&self, name: &str, title: String, decimals: usize) -> Table {
         let shown = |i: Interval| {
             format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", i.mean, i.low, i.high)
@@ -136,7 +166,7 @@ impl Scores {
             columns: ["explainer", "items"]
                 .map(str::to_owned)
                 .into_iter()
-                .chain(self.columns.iter().map(|(c, _)| c.clone()))
+                .chain(self.columns.iter().map(Column::name))
                 .collect(),
             rows: self.explainers.iter().enumerate().map(row).collect(),
             plots: self.plots(name, &means),
@@ -149,37 +179,33 @@ impl Scores {
         }
     }
 
+    /// A curve for each quantity and axis with three points or more.
     fn plots(&self, name: &str, means: &[Vec<Option<Interval>>]) -> Vec<Plot> {
-        let mut quantities: Vec<(&str, Vec<(usize, f64)>)> = Vec::new();
-        for (c, (column, _)) in self.columns.iter().enumerate() {
-            let Some((quantity, p)) =
-                column.rsplit_once(" P=").and_then(|(q, p)| Some((q, p.parse().ok()?)))
-            else {
-                continue;
-            };
-            match quantities.iter_mut().find(|(q, _)| *q == quantity) {
-                Some((_, points)) => points.push((c, p)),
-                None => quantities.push((quantity, vec![(c, p)])),
+        let mut curves: Vec<Curve<'_>> = Vec::new();
+        for (c, Column { quantity, parameter, .. }) in self.columns.iter().enumerate() {
+            let Parameter::Point { axis, unit, value } = parameter else { continue };
+            match curves.iter_mut().find(|k| (k.quantity, k.axis, k.unit) == (quantity, axis, unit))
+            {
+                Some(curve) => curve.points.push((c, *value)),
+                None => curves.push(Curve { quantity, axis, unit, points: vec![(c, *value)] }),
             }
         }
-        let plot = |(quantity, points): (&str, Vec<(usize, f64)>)| Plot {
+        let drawn = curves.iter().filter(|curve| curve.points.len() >= 3);
+        drawn.map(|curve| self.plot(name, curve, means)).collect()
+    }
+
+    fn plot(&self, name: &str, curve: &Curve<'_>, means: &[Vec<Option<Interval>>]) -> Plot {
+        let line = |of: &Vec<Option<Interval>>| {
+            curve.points.iter().filter_map(|(c, at)| Some((*at, of[*c]?.mean))).collect()
+        };
+        let Curve { quantity, axis, unit, .. } = curve;
+        Plot {
             name: format!("{name}_{quantity}"),
             title: format!("{quantity}, mean over items"),
-            x: "P, percent of the pixels".to_owned(),
-            y: quantity.to_owned(),
-            series: self
-                .explainers
-                .iter()
-                .zip(means)
-                .map(|(e, m)| {
-                    (
-                        e.clone(),
-                        points.iter().filter_map(|(c, p)| Some((*p, m[*c]?.mean))).collect(),
-                    )
-                })
-                .collect(),
-        };
-        quantities.into_iter().filter(|(_, points)| points.len() >= 3).map(plot).collect()
+            x: format!("{axis}, {unit}"),
+            y: (*quantity).clone(),
+            series: self.explainers.iter().cloned().zip(means.iter().map(line)).collect(),
+        }
     }
 
     /// Every explainer against `floor`, item by item: the mean difference in each column that is
@@ -189,11 +215,11 @@ impl Scores {
         /// The level at which a difference counts.
         const LEVEL: f64 = 0.05;
         let of_floor = self.explainers.iter().position(|e| e == floor)?;
-        let columns: Vec<(usize, &str, Better)> = self
+        let columns: Vec<(usize, String, Better)> = self
             .columns
             .iter()
             .enumerate()
-            .filter_map(|(c, (name, better))| Some((c, name.as_str(), (*better)?)))
+            .filter_map(|(c, column)| Some((c, column.name(), column.better?)))
             .collect();
         let mut found = Vec::new();
         for (e, explainer) in self.explainers.iter().enumerate().filter(|(e, _)| *e != of_floor) {
@@ -205,7 +231,7 @@ impl Scores {
                     mine.iter().filter_map(|(item, v)| Some(v - theirs.get(item)?)).collect();
                 if !differences.is_empty() {
                     let mean = differences.iter().sum::<f64>() / differences.len() as f64;
-                    found.push((explainer, *column, *better, mean, sign_flip_p(&differences)));
+                    found.push((explainer, column, *better, mean, sign_flip_p(&differences)));
                 }
             }
         }
@@ -213,7 +239,7 @@ impl Scores {
             return None;
         }
         let adjusted = holm(&found.iter().map(|f| f.4).collect::<Vec<_>>());
-        let cell = |explainer: &String, column: &str| {
+        let cell = |explainer: &String, column: &String| {
             let at = found.iter().position(|f| f.0 == explainer && f.1 == column);
             at.map_or_else(String::new, |i| {
                 format!("{:+.decimals$} (p {:.4})", found[i].3, adjusted[i])
@@ -283,22 +309,23 @@ mod tests {
         assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
     }
 
+    fn column(quantity: &str, parameter: Parameter, better: Option<Better>) -> Column {
+        Column { quantity: quantity.into(), parameter, better }
+    }
+
     fn scores() -> Scores {
         let mut scores = Scores::default();
         for item in 0..20 {
             for (explainer, drop) in [("good", 2.0), ("random", 0.0), ("bad", -1.0)] {
                 for p in [10, 30, 50] {
                     let value = drop * f64::from(p) / 10.0 + f64::from(item % 3) * 0.01;
-                    scores.add(
-                        explainer,
-                        &format!("drop P={p}"),
-                        Some(Better::Higher),
-                        &item.to_string(),
-                        value,
-                    );
+                    let parameter = Parameter::at("P", "percent of the pixels", f64::from(p));
+                    let column = column("drop", parameter, Some(Better::Higher));
+                    scores.add(explainer, &column, &item.to_string(), value);
                 }
             }
-            scores.add("good", "area", None, &item.to_string(), 0.5);
+            let area = column("area", Parameter::None, None);
+            scores.add("good", &area, &item.to_string(), 0.5);
         }
         scores
     }
@@ -328,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn curves_are_made_of_columns_that_differ_in_p() {
+    fn curves_are_made_of_points_of_one_axis() {
         let table = scores().means("road", "t".into(), 4);
         assert_eq!(table.plots.len(), 1);
         let plot = &table.plots[0];
@@ -337,5 +364,22 @@ mod tests {
             ("road_drop", 3, "good")
         );
         assert!((plot.series[0].1[2].1 - 10.0).abs() < 0.02 && plot.series[0].1[2].0 == 50.0);
+    }
+    /// The number is a field: a name that looks like a point, or a unit, is only a name.
+    #[test]
+    fn no_number_is_read_out_of_a_name() {
+        let mut scores = Scores::default();
+        for p in [1, 2, 3] {
+            let named = column(&format!("drop P={p}"), Parameter::None, None);
+            scores.add("fame", &named, "item", 1.0);
+            let case = column("drop", Parameter::case(format!("P={p}")), None);
+            scores.add("fame", &case, "item", 1.0);
+            let point = column("spearman", Parameter::at("layers", "drawn anew", p.into()), None);
+            scores.add("fame", &point, "item", f64::from(p));
+        }
+        let plots = scores.means("sanity", "t".into(), 4).plots;
+        assert_eq!(plots.len(), 1, "{plots:?}");
+        assert_eq!((plots[0].y.as_str(), plots[0].x.as_str()), ("spearman", "layers, drawn anew"));
+        assert_eq!(plots[0].series[0].1, [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]);
     }
 }

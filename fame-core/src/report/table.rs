@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::escape;
 use crate::{Plot, Random};
 
 /// A mean with how far it can be trusted.
@@ -34,8 +35,8 @@ pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
 }
 
 /// The same where the items are of several kinds, `strata[i]` the kind of item i, from 0: each item
-/// is replaced by one of its own kind, so that every resample has as many of each as there are
-/// (genuine and impostor pairs, say, whose numbers a protocol fixes).
+/// is replaced by one of its own kind, so that every resample has as many of each as there are (kinds
+/// whose numbers a protocol fixes).
 pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
     let n = strata.len();
     let all: Vec<usize> = (0..n).collect();
@@ -48,7 +49,7 @@ pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64
     let mut found: Vec<f64> = (0..if n == 0 { 0 } else { RESAMPLES })
         .map(|_| {
             drawn.iter_mut().zip(strata).for_each(|(d, stratum)| {
-                *d = members[*stratum][random.below(members[*stratum].len())]
+                *d = members[*stratum][random.below(members[*stratum].len())];
             });
             statistic(&drawn)
         })
@@ -74,7 +75,7 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Cells, as many in each row as there are columns.
     pub rows: Vec<Vec<String>>,
-    /// What a reader must know, below it.
+    /// Remarks for the reader, below the table.
     pub notes: Vec<String>,
     /// Curves that belong to it.
     pub plots: Vec<Plot>,
@@ -85,21 +86,20 @@ pub struct Table {
 impl Table {
     /// Comma-separated values with a header; notes are left out.
     pub fn csv(&self) -> String {
-        let quoted = |cell: &String| {
-            if cell.contains([',', '"', '\n']) {
-                format!("\"{}\"", cell.replace('"', "\"\""))
-            } else {
-                cell.clone()
-            }
-        };
-        let line = |cells: &[String]| cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
+        let cell = |cell: &String| escape::csv_cell(cell);
+        let line = |cells: &[String]| cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n";
         line(&self.columns) + &self.rows.iter().map(|r| line(r)).collect::<String>()
     }
 
     /// A Markdown table, columns aligned so that it also reads well in a terminal.
     pub fn markdown(&self) -> String {
+        let escaped = |cells: &Vec<String>| -> Vec<String> {
+            cells.iter().map(|cell| escape::markdown_cell(cell)).collect()
+        };
+        let head = escaped(&self.columns);
+        let body: Vec<Vec<String>> = self.rows.iter().map(escaped).collect();
         let width = |c: usize| {
-            let cells = self.rows.iter().filter_map(|r| r.get(c)).chain(self.columns.get(c));
+            let cells = body.iter().filter_map(|r| r.get(c)).chain(head.get(c));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
@@ -112,8 +112,8 @@ impl Table {
             format!("| {} |\n", padded.join(" | "))
         };
         let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
-        let mut text = format!("### {}\n\n{}{}", self.title, line(&self.columns), line(&rule));
-        self.rows.iter().for_each(|r| text.push_str(&line(r)));
+        let mut text = format!("### {}\n\n{}{}", self.title, line(&head), line(&rule));
+        body.iter().for_each(|r| text.push_str(&line(r)));
         for note in &self.notes {
             let _ = write!(text, "\n{note}\n");
         }
@@ -122,13 +122,7 @@ impl Table {
 
     /// A LaTeX `tabular`.
     pub fn latex(&self) -> String {
-        let escaped = |cell: &String| {
-            cell.replace('\\', "\\textbackslash{}")
-                .replace('_', "\\_")
-                .replace('%', "\\%")
-                .replace('&', "\\&")
-                .replace('#', "\\#")
-        };
+        let escaped = |cell: &String| escape::latex(cell);
         let line = |cells: &[String]| {
             cells.iter().map(escaped).collect::<Vec<_>>().join(" & ") + " \\\\\n"
         };
@@ -136,7 +130,7 @@ impl Table {
         let rows: String = self.rows.iter().map(|r| line(r)).collect();
         format!(
             "% {}\n\\begin{{tabular}}{{{columns}}}\n\\hline\n{}\\hline\n{rows}\\hline\n\\end{{tabular}}\n",
-            self.title,
+            escape::latex(&self.title),
             line(&self.columns)
         )
     }

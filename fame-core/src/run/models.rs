@@ -1,4 +1,4 @@
-//! Where files and models come from during a run.
+//! Files and models of a run: the files that a recipe names, and each model loaded once.
 
 use std::{
     collections::BTreeMap,
@@ -8,20 +8,20 @@ use std::{
 
 use crate::{
     Model, Result,
-    contract::{Backend, Files, Models},
+    contract::{Backend, Files, Models, Operators},
     data::sha256_file,
     registry::guard::caught,
-    store::{ModelManifest, ModelStore, Progress},
+    store::{FetchEvent, ModelManifest, ModelStore},
 };
 
-/// Resolves what a recipe writes: paths relative to it, and `picture:NAME`.
-pub(crate) struct Places<'a> {
-    pub(crate) folder: &'a Path,
-    pub(crate) store: &'a ModelStore,
-    pub(crate) on_fetch: &'a dyn Fn(&Progress),
+/// The files that a recipe names: paths relative to it, and `picture:NAME`.
+pub(super) struct RunFiles<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) store: &'a ModelStore,
+    pub(super) on_fetch: &'a dyn Fn(&FetchEvent),
 }
 
-impl Files for Places<'_> {
+impl Files for RunFiles<'_> {
     fn locate(&self, text: &str) -> Result<PathBuf> {
         // Plugins call this: no panic of ours may pass through them.
         let located = caught(|| match text.strip_prefix("picture:") {
@@ -36,7 +36,8 @@ impl Files for Places<'_> {
 pub struct ModelShelf<'a> {
     store: &'a ModelStore,
     backend: &'a dyn Backend,
-    on_fetch: &'a dyn Fn(&Progress),
+    operators: Operators,
+    on_fetch: &'a dyn Fn(&FetchEvent),
     loaded: Mutex<BTreeMap<String, Arc<Model>>>,
 }
 
@@ -45,9 +46,16 @@ impl<'a> ModelShelf<'a> {
     pub fn new(
         store: &'a ModelStore,
         backend: &'a dyn Backend,
-        on_fetch: &'a dyn Fn(&Progress),
+        on_fetch: &'a dyn Fn(&FetchEvent),
     ) -> Self {
-        Self { store, backend, on_fetch, loaded: Mutex::default() }
+        Self { store, backend, operators: Operators::default(), on_fetch, loaded: Mutex::default() }
+    }
+
+    /// The same shelf, whose models are loaded with operators of plugins.
+    #[must_use]
+    pub fn with_operators(mut self, operators: Operators) -> Self {
+        self.operators = operators;
+        self
     }
 
     /// The model file of `manifest`, fetched and verified if need be.
@@ -67,7 +75,14 @@ impl<'a> ModelShelf<'a> {
         let labels =
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let name = manifest.name.clone();
-        let model = Arc::new(Model::load(manifest, file, sha256, labels, self.backend)?);
+        let model = Arc::new(Model::load_with(
+            manifest,
+            file,
+            sha256,
+            labels,
+            self.backend,
+            self.operators.clone(),
+        )?);
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, model.clone());
         Ok(model)
     }
@@ -88,6 +103,7 @@ impl Models for ModelShelf<'_> {
 }
 
 impl ModelShelf<'_> {
+    /// The model called `name`: from the shelf, or loaded now.
     fn get(&self, name: &str) -> Result<Arc<Model>> {
         if let Some(model) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(model.clone());

@@ -48,6 +48,7 @@ pub(super) fn extract(archive: &Path, member: &str, to: &Path, max_bytes: u64) -
     ))
 }
 
+/// Copies `member` out of a gzipped tar archive; false when it is not in it.
 fn from_tar(reader: impl Read, member: &str, to: &Path, max_bytes: u64) -> io::Result<bool> {
     for entry in tar::Archive::new(reader).entries()? {
         let entry = entry?;
@@ -63,6 +64,7 @@ fn from_tar(reader: impl Read, member: &str, to: &Path, max_bytes: u64) -> io::R
     Ok(false)
 }
 
+/// Copies `member` out of a zip archive; false when it is not in it.
 fn from_zip(reader: impl Read + Seek, member: &str, to: &Path, max_bytes: u64) -> io::Result<bool> {
     let mut archive = zip::ZipArchive::new(reader).map_err(io::Error::other)?;
     let Some(index) = archive.index_for_name(member) else { return Ok(false) };

@@ -33,6 +33,7 @@ pub fn default_cache_dir() -> Result<PathBuf> {
     })
 }
 
+/// [`default_cache_dir`] by the values that `variable` gives.
 fn cache_dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // A relative XDG_CACHE_HOME is to be ignored, says its specification.
@@ -44,6 +45,7 @@ fn cache_dir_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf
     folder("FAME_CACHE").or_else(|| shared().map(|path| path.join("fame")))
 }
 
+/// The cache: the folders described above, below one root.
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
     root: PathBuf,
@@ -55,18 +57,22 @@ impl Cache {
         Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf()) }
     }
 
+    /// The folder that holds all of it.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
+    /// The path of the file called `name` with this checksum.
     pub(super) fn file(&self, sha256: &str, name: &str) -> PathBuf {
         self.root.join("files").join(sha256).join(name)
     }
 
+    /// The path of the archive with this checksum.
     pub(super) fn archive(&self, sha256: &str) -> PathBuf {
         self.root.join("archives").join(sha256)
     }
 
+    /// The folder of the Python packages with this key.
     pub(super) fn python(&self, key: &str) -> PathBuf {
         self.root.join("python").join(key)
     }
@@ -110,7 +116,7 @@ pub(super) fn is_intact(path: &Path, sha256: &str) -> Result<bool> {
 }
 
 /// Moves a finished file from a work folder to its place, at once or not at all.
-pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn publish(from: &Path, to: &Path) -> Result<()> {
     let synced = File::open(from).and_then(|file| file.sync_all());
     synced.map_err(|error| Error::io("write", from, &error))?;
     if let Some(parent) = to.parent() {
@@ -119,6 +125,7 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|error| Error::io("write", to, &error))
 }
 
+/// Makes a folder and those it lies in, where they are not there.
 pub(super) fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::io("create", path, &error))
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cache::{self, Cache};
-use super::fetch::{Progress, Tool, Tools};
+use super::events::FetchEvent;
+use super::tools::{Tool, Tools};
 use crate::data::sha256_hex;
 use crate::{Error, Result};
 
@@ -25,10 +26,10 @@ impl Converter<'_> {
         &self,
         input: &Path,
         output: &Path,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(FetchEvent),
     ) -> Result<()> {
         let packages = self.packages(progress)?;
-        progress(Progress::Converting { script: self.name.to_owned() });
+        progress(FetchEvent::Converting { script: self.name.to_owned() });
         let what = format!("convert `{}` with `{}`", input.display(), self.name);
         let mut command = self.tools.command(Tool::Python, &what)?;
         // Only the pinned packages count, not what this user happens to have installed.
@@ -53,7 +54,7 @@ impl Converter<'_> {
     }
 
     /// The folder with the installed requirements; installs them the first time.
-    fn packages(&self, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf> {
+    fn packages(&self, progress: &mut dyn FnMut(FetchEvent)) -> Result<PathBuf> {
         let what = format!("install {} for `{}`", self.requirements.join(" "), self.name);
         let mut version = self.tools.command(Tool::Python, &what)?;
         version.arg("--version");
@@ -72,7 +73,7 @@ impl Converter<'_> {
             return Ok(folder);
         }
         let _lock = self.cache.lock(&format!("python-{key}"), || {
-            progress(Progress::Waiting { what: self.requirements.join(" ") })
+            progress(FetchEvent::Waiting { what: self.requirements.join(" ") });
         })?;
         if folder.is_dir() {
             return Ok(folder);
@@ -81,7 +82,7 @@ impl Converter<'_> {
         let target = work.path().join("site");
         cache::make_folder(&target)?;
         if !self.requirements.is_empty() {
-            progress(Progress::Started { what: self.requirements.join(" "), tool: Tool::Pip });
+            progress(FetchEvent::Started { what: self.requirements.join(" "), tool: Tool::Pip });
             let mut install = self.tools.command(Tool::Pip, &what)?;
             // Wheels only, and nothing that is not pinned: no code of a package runs here, and the
             // result does not drift.

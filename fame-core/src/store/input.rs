@@ -5,36 +5,32 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 
-use super::text::Problems;
+use super::checks::Checks;
 use crate::data::{ChannelOrder, InputConvention};
 
-/// Notes everything that makes the convention unusable.
-pub(super) fn note_problems(input: &InputConvention, problems: &mut Problems) {
+/// Refuses everything that makes the convention unusable.
+pub(super) fn check_convention(input: &InputConvention, checks: &mut Checks<'_>) {
     if input.shape().contains(&0) {
-        problems.add(format!("input.size {:?} has an extent of 0", input.shape()));
+        checks.refuse("input.size", format!("{:?} has an extent of 0", input.shape()));
     }
     if input.channels != input.order.channels() {
-        problems.add(format!(
-            "input.size has {} channels, but order {:?} has {}",
-            input.channels,
-            input.order,
-            input.order.channels()
-        ));
+        let (has, order, of) = (input.channels, input.order, input.order.channels());
+        checks.refuse("input.size", format!("has {has} channels, but order {order:?} has {of}"));
     }
-    for (name, values) in [("mean", &input.mean), ("std", &input.std)] {
+    for (name, values) in [("input.mean", &input.mean), ("input.std", &input.std)] {
         if values.len() != input.channels {
-            problems.add(format!(
-                "input.{name} has {} values for {} channels; give one number, or one per channel",
-                values.len(),
-                input.channels
-            ));
+            let (n, of) = (values.len(), input.channels);
+            checks.refuse(
+                name,
+                format!("has {n} values for {of} channels; give one number, or one per channel"),
+            );
         }
         if let Some(value) = values.iter().find(|v| !v.is_finite()) {
-            problems.add(format!("input.{name} holds {value}, which is not a finite number"));
+            checks.refuse(name, format!("holds {value}, which is not a finite number"));
         }
     }
     if let Some(value) = input.std.iter().find(|v| **v <= 0.0) {
-        problems.add(format!("input.std holds {value}; it divides, so it must be positive"));
+        checks.refuse("input.std", format!("holds {value}; it divides, so it must be positive"));
     }
 }
 
@@ -49,6 +45,7 @@ pub(super) struct InputText {
 }
 
 impl InputText {
+    /// The convention, with one number per channel.
     pub(super) fn resolve(self) -> InputConvention {
         let (channels, height, width) = self.size;
         let (mean, std) = (self.mean.resolve(self.order), self.std.resolve(self.order));
@@ -63,6 +60,7 @@ enum PerChannel {
 }
 
 impl PerChannel {
+    /// One number per channel of `order`.
     fn resolve(self, order: ChannelOrder) -> Vec<f32> {
         match self {
             Self::All(value) => vec![value; order.channels()],

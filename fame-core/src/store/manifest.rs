@@ -1,41 +1,51 @@
 //! The manifest of one model.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use ron::value::RawValue;
 use serde::{Deserialize, Serialize};
 
-use super::input::{InputText, note_problems};
-use super::source::Source;
-use super::text::{self, Problems};
-use crate::{Result, data::InputConvention};
+use super::{
+    checks::{Checks, unsound},
+    input::{InputText, check_convention},
+    source::Source,
+};
+use crate::{
+    Result,
+    data::InputConvention,
+    text::{Fields, LayerChoices, Spec},
+};
 
-/// What a model was made for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub enum Task {
-    /// One score per class.
-    Classification,
-    /// An embedding; two of them are compared.
-    FaceRecognition,
-    /// Boxes with scores.
-    Detection,
-    /// Points of a face.
-    Landmarks,
-    /// Anything else.
-    #[default]
-    Other,
+/// The question a model is asked where a recipe does not say: the defaults of what an explainer or
+/// a metric asks about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ask {
+    /// The loss.
+    pub loss: Option<Spec>,
+    /// The layer or layers that the loss reads.
+    pub layer: Option<LayerChoices>,
+    /// The word that a manifest of an older form says in `task` instead. Plugins may know it.
+    #[serde(skip)]
+    pub former_task: Option<String>,
 }
 
-/// Where the names of a model's classes are, in the order of its outputs.
+impl Ask {
+    /// Nothing is said.
+    pub const NOTHING: &'static Self = &Self { loss: None, layer: None, former_task: None };
+}
+
+/// The names of a model's classes, in the order of its outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Labels {
-    /// In the manifest itself.
+    /// A list in the manifest itself.
     List(Vec<String>),
-    /// In a JSON file: an array of names, or an object from `"0"`, `"1"`, … to names.
+    /// A JSON file: an array of names, or an object from `"0"`, `"1"`, … to names.
     Json(Source),
-    /// In a text file, one name per line.
+    /// A text file, one name per line.
     Lines(Source),
 }
 
@@ -47,27 +57,36 @@ impl Labels {
             Self::Json(source) | Self::Lines(source) => Some(source),
         }
     }
+
+    /// Refuses names that cannot be.
+    fn check(&self, checks: &mut Checks<'_>) {
+        match self {
+            Self::List(names) if names.is_empty() => checks.refuse("labels", "is an empty list"),
+            Self::List(_) => {}
+            Self::Json(source) | Self::Lines(source) => source.check("labels", checks),
+        }
+    }
 }
 
-/// Everything fame knows about a model before it opens the file.
+/// A model's description: all that fame knows before it opens the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelManifest {
     /// The name recipes use: the stem of the manifest's file name.
     pub name: String,
     /// One line for lists.
     pub summary: String,
-    /// Where the ONNX file comes from.
+    /// Origin of the ONNX file.
     pub source: Source,
-    /// Under which terms, and what is known about the training data.
+    /// Licence of the weights, and what is known about the training data.
     pub licence: String,
-    /// What the model was made for.
-    pub task: Task,
+    /// What the model is asked where a recipe does not say.
+    pub ask: Ask,
     /// Shape, channel order and normalisation of the input.
     pub input: InputConvention,
     /// Specs of the prepare steps that bring a picture into the model's form when a recipe names
-    /// none, as RON text: `AlignFace()`.
+    /// none, as RON text: `Shrink(size: 64)`.
     pub prepare: Vec<String>,
-    /// Names that recipes may use for tensors of the graph: `embedding` → `output`.
+    /// Names that recipes may use for tensors of the graph: `scores` → `output_1`.
     pub layers: BTreeMap<String, String>,
     /// The names of the classes, where there are any.
     pub labels: Option<Labels>,
@@ -76,22 +95,12 @@ pub struct ModelManifest {
     pub(super) folder: Option<PathBuf>,
 }
 
-/// The file as typed.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename = "ModelManifest")]
-struct ManifestText {
-    summary: Option<String>,
-    source: Option<Source>,
-    licence: Option<String>,
-    #[serde(default)]
-    task: Task,
-    input: InputText,
-    #[serde(default)]
-    prepare: Vec<Box<RawValue>>,
-    #[serde(default)]
-    layers: BTreeMap<String, String>,
-    labels: Option<Labels>,
-}
+/// The fields of a manifest.
+const FIELDS: [&str; 9] =
+    ["summary", "source", "licence", "ask", "task", "input", "prepare", "layers", "labels"];
+
+/// The form of a manifest, for messages.
+const EXAMPLE: &str = "(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)";
 
 impl ModelManifest {
     /// Parses and validates the text of `name.ron`, which lies in `folder` (`None`: built into the
@@ -101,29 +110,61 @@ impl ModelManifest {
     /// folder.
     ///
     /// # Errors
-    /// `fame::model::manifest` with line and column when the text is no manifest;
-    /// `fame::model::invalid` with all values that cannot be.
+    /// Everything that is wrong with the text, each problem with the characters it marks:
+    /// `fame::model::manifest` when it is no manifest, `fame::model::invalid` when values cannot
+    /// be.
     pub fn parse(name: &str, text: &str, folder: Option<&Path>) -> Result<Self> {
         let file = format!("{name}.ron");
         let place =
             folder.map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
-        let typed: ManifestText = text::parse(&place, text)?;
-        let manifest = Self {
-            name: name.to_owned(),
-            summary: typed.summary.unwrap_or_else(|| name.to_owned()),
-            source: typed
-                .source
-                .unwrap_or_else(|| Source::File { path: format!("{name}.onnx"), sha256: None }),
-            licence: typed.licence.unwrap_or_else(|| "not stated".to_owned()),
-            task: typed.task,
-            input: typed.input.resolve(),
-            prepare: typed.prepare.iter().map(|step| step.trim().get_ron().to_owned()).collect(),
-            layers: typed.layers,
-            labels: typed.labels,
-            folder: folder.map(Path::to_path_buf),
+        let mut fields = Fields::cut(text, "manifest", &FIELDS, EXAMPLE)
+            .map_err(|problem| unsound(&place, text, vec![problem], Vec::new()))?;
+        let summary = fields.optional::<String>("summary");
+        let source = fields.optional::<Source>("source");
+        let licence = fields.optional::<String>("licence");
+        let ask = fields.optional::<Ask>("ask");
+        let former_task = fields.optional::<Spec>("task").map(|task| task.value.name);
+        let input = fields.required::<InputText>("input").map(|input| input.value.resolve());
+        let prepare = fields.list::<Spec>("prepare", "a list of steps: [Name(…), …]");
+        let layers = fields.optional::<BTreeMap<String, String>>("layers");
+        let labels = fields.optional::<Labels>("labels");
+        let mut checks = Checks::of(text);
+        if let Some(source) = &source {
+            source.value.check("source", &mut checks);
+        }
+        if let Some(input) = &input {
+            check_convention(input, &mut checks);
+        }
+        if let Some(layers) = &layers {
+            check_layers(&layers.value, &mut checks);
+        }
+        if let Some(labels) = &labels {
+            labels.value.check(&mut checks);
+        }
+        let (form, values) = (fields.problems, checks.into_problems());
+        let input = match input {
+            Some(input) if form.is_empty() && values.is_empty() => input,
+            _ => return Err(unsound(&place, text, form, values)),
         };
-        manifest.validate(&place)?;
-        Ok(manifest)
+        Ok(Self {
+            name: name.to_owned(),
+            summary: summary.map_or_else(|| name.to_owned(), |summary| summary.value),
+            source: source.map_or_else(
+                || Source::File { path: format!("{name}.onnx"), sha256: None },
+                |source| source.value,
+            ),
+            licence: licence.map_or_else(|| "not stated".to_owned(), |licence| licence.value),
+            ask: Ask { former_task, ..ask.map(|ask| ask.value).unwrap_or_default() },
+            input,
+            prepare: prepare
+                .unwrap_or_default()
+                .iter()
+                .map(|step| step.value.to_string())
+                .collect(),
+            layers: layers.map(|layers| layers.value).unwrap_or_default(),
+            labels: labels.map(|labels| labels.value),
+            folder: folder.map(Path::to_path_buf),
+        })
     }
 
     /// A manifest for a bare ONNX file whose convention is known from elsewhere.
@@ -134,52 +175,36 @@ impl ModelManifest {
         let name = path
             .file_stem()
             .map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        let manifest = Self {
+        let mut checks = Checks::of("");
+        check_convention(&input, &mut checks);
+        let values = checks.into_problems();
+        if !values.is_empty() {
+            return Err(unsound(&path.display().to_string(), "", Vec::new(), values));
+        }
+        Ok(Self {
             summary: name.clone(),
             name,
             source: Source::File { path: path.display().to_string(), sha256: None },
             licence: "not stated".to_owned(),
-            task: Task::Other,
+            ask: Ask::default(),
             input,
             prepare: Vec::new(),
             layers: BTreeMap::new(),
             labels: None,
             folder: Some(PathBuf::new()),
-        };
-        manifest.validate(&path.display().to_string())?;
-        Ok(manifest)
+        })
     }
 
     /// The tensor of the graph that `layer` means: an alias's target, or `layer` itself.
     pub fn layer<'a>(&'a self, layer: &'a str) -> &'a str {
         self.layers.get(layer).map_or(layer, String::as_str)
     }
+}
 
-    fn validate(&self, place: &str) -> Result<()> {
-        let mut problems = Problems::default();
-        self.source.problems("source", &mut problems);
-        note_problems(&self.input, &mut problems);
-        for step in
-            self.prepare.iter().filter(|step| !step.starts_with(|c: char| c.is_ascii_alphabetic()))
-        {
-            problems
-                .add(format!("prepare holds `{step}`, which is not a step such as `AlignFace()`"));
-        }
-        for (alias, tensor) in
-            self.layers.iter().filter(|(alias, tensor)| alias.is_empty() || tensor.is_empty())
-        {
-            problems.add(format!("layers has an empty name in `{alias}`: `{tensor}`"));
-        }
-        match &self.labels {
-            Some(Labels::List(names)) if names.is_empty() => {
-                problems.add("labels is an empty list")
-            }
-            Some(Labels::Json(source) | Labels::Lines(source)) => {
-                source.problems("labels", &mut problems)
-            }
-            Some(Labels::List(_)) | None => {}
-        }
-        problems.into_result(place)
+/// Refuses aliases and tensors without a name.
+fn check_layers(layers: &BTreeMap<String, String>, checks: &mut Checks<'_>) {
+    for (alias, tensor) in layers.iter().filter(|(a, t)| a.is_empty() || t.is_empty()) {
+        checks.refuse("layers", format!("has an empty name in `{alias}`: `{tensor}`"));
     }
 }
 
@@ -187,7 +212,7 @@ impl ModelManifest {
 mod tests {
     use super::super::PyPiArchive;
     use super::*;
-    use crate::data::ChannelOrder;
+    use crate::{data::ChannelOrder, text::LayerChoice};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -205,8 +230,8 @@ mod tests {
         let net = parse("(input: (size: (1, 8, 9), order: Gray, mean: 0, std: [1]))").unwrap();
         assert_eq!(net.source, Source::File { path: "net.onnx".into(), sha256: None });
         assert_eq!(
-            (net.summary.as_str(), net.licence.as_str(), net.task),
-            ("net", "not stated", Task::Other)
+            (net.summary.as_str(), net.licence.as_str(), &net.ask),
+            ("net", "not stated", Ask::NOTHING)
         );
         assert_eq!((net.input.order, net.input.shape()), (ChannelOrder::Gray, [1, 8, 9]));
         assert_eq!((net.input.mean, net.input.std), (vec![0.0], vec![1.0]));
@@ -222,17 +247,19 @@ mod tests {
                     script: "exporters/p.py", requirements: ["numpy==2.4.6"], sha256: "{A}",
                 ),
                 licence: "MIT",
-                task: Classification,
+                ask: (loss: Score(of: Best), layer: "scores"),
                 input: (size: (3, 4, 4), order: Rgb, mean: (0.485, 0.456, 0.406), std: 0.5),
-                prepare: [ResizeShorter(size: 256, filter: Bicubic), /* then */ CenterCrop(size: 224)],
-                layers: {{ "logits": "out" }},
+                prepare: [Shrink(to: 256, filter: Sharp), /* then */ Cut(to: 224)],
+                layers: {{ "scores": "out" }},
                 labels: List(["cat", "dog"]),
             )"#
         ))
         .unwrap();
+        assert_eq!(net.ask.loss.as_ref().unwrap().to_string(), "Score(of: Best)");
+        assert_eq!(net.ask.layer, Some(LayerChoices(vec![LayerChoice::Named("scores".into())])));
         assert_eq!(net.prepare.len(), 2);
-        assert_eq!(net.prepare[0], "ResizeShorter(size: 256, filter: Bicubic)");
-        assert_eq!((net.layer("logits"), net.layer("other")), ("out", "other"));
+        assert_eq!(net.prepare[0], "Shrink(to: 256, filter: Sharp)");
+        assert_eq!((net.layer("scores"), net.layer("other")), ("out", "other"));
         assert_eq!(net.labels, Some(Labels::List(vec!["cat".into(), "dog".into()])));
         assert_eq!(net.input.std, [0.5; 3]);
         let Source::Converted { from, .. } = &net.source else { panic!() };
@@ -240,35 +267,85 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_of_form_name_the_line_and_the_nearest_field() {
+    fn the_task_of_an_older_manifest_is_handed_on() {
+        let old = "(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), task: Sorting)";
+        assert_eq!(parse(old).unwrap().ask.former_task.as_deref(), Some("Sorting"));
+    }
+
+    #[test]
+    fn mistakes_of_form_are_marked_and_get_the_nearest_name() {
         insta::assert_snapshot!(error("(\n  input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1),\n  labls: List([\"a\"]),\n)"), @r#"
-        [fame::model::manifest] `net.ron`:3:3: Unexpected field named `labls` in `ModelManifest`, expected one of `summary`, `source`, `licence`, `task`, `input`, `prepare`, `layers`, or `labels` instead.
-        help: Did you mean `labels`?
+        [fame::model::manifest] `net.ron` has 1 error:
+          3:3: a manifest has no field `labls`. (did you mean `labels`?)
+        help: -
+        "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), ask: (los: A()))"), @r#"
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:63: there is no parameter `los`. (did you mean `loss`?)
+        help: -
         "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rbg, mean: 0, std: 1))"), @r#"
-        [fame::model::manifest] `net.ron`:1:34: Unexpected variant named `Rbg` in enum `ChannelOrder`, expected one of `Rgb`, `Bgr`, or `Gray` instead.
-        help: Did you mean `Rgb`?
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:34: `Rbg` is not a choice at `order`. (did you mean `Rgb`?)
+        help: -
         "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1), order: Rgb, mean: 0, std: 1))"), @r#"
-        [fame::model::manifest] `net.ron`:1:21: Expected a tuple of size 3 but found 2 elements instead.
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:16: Expected a tuple of size 3 but found 2 elements instead at `size`.
         help: -
         "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: \"half\", std: 1))"), @r#"
-        [fame::model::manifest] `net.ron`:1:46: Expected a number or one number per channel but found the string "half" instead.
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:46: Expected a number or one number per channel but found the string "half" instead at `mean`.
         help: -
         "#);
         insta::assert_snapshot!(error("(summary: \"no input\")"), @r#"
-        [fame::model::manifest] `net.ron`:1:21: the field `input` is missing.
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:1: the manifest has no `input`.
         help: -
         "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1)) and more"), @r#"
-        [fame::model::manifest] `net.ron`:1:56: Non-whitespace trailing characters.
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:57: the manifest ends before this.
         help: -
         "#);
         insta::assert_snapshot!(error(""), @r#"
-        [fame::model::manifest] `net.ron`:1:1: Expected opening `(` for struct `ModelManifest`.
+        [fame::model::manifest] `net.ron` cannot be used: expected `(`, `[` or `{`.
         help: -
         "#);
+        insta::assert_snapshot!(error("(input: (size: (3, 1, 1)"), @r#"
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:9: this bracket is never closed. (a manifest is `(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)`)
+        help: -
+        "#);
+    }
+
+    #[test]
+    fn mistakes_of_form_and_of_value_are_reported_together() {
+        let text = r#"(
+    summary: 7,
+    source: File(path: "", sha256: "ab"),
+    input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 0),
+    layers: { "embedding": "" },
+    prepare: [Shrink(), "Resize"],
+)"#;
+        insta::assert_snapshot!(error(text), @r#"
+        [fame::model::manifest] `net.ron` has 6 errors:
+          2:14: Expected string.
+          3:24: source.path is empty.
+          3:36: source.sha256 `ab` is not 64 lower-case hex digits.
+          4:56: input.std holds 0; it divides, so it must be positive.
+          5:13: layers has an empty name in `embedding`: ``.
+          6:25: a plugin is written `Name(param: value)`.
+        help: -
+        "#);
+        let marked: Vec<String> = parse(text)
+            .unwrap_err()
+            .problems
+            .iter()
+            .map(|p| text[p.problem().span.clone()].to_owned())
+            .collect();
+        assert_eq!(marked, ["7", "\"\"", "\"ab\"", "0", "{ \"embedding\": \"\" }", "\"Resize\""]);
     }
 
     #[test]
@@ -277,27 +354,25 @@ mod tests {
             r#"(
                 source: Npm(package: "user/repo", version: "--x", archive_sha256: "12", file: "../evil", sha256: "ZZ"),
                 input: (size: (3, 0, 112), order: Gray, mean: [0.5, inf], std: 0),
-                prepare: ["Resize"],
                 layers: { "": "x" },
                 labels: Json(File(path: "", sha256: "no")),
             )"#
         ), @r#"
-        [fame::model::invalid] `net.ron` has 15 problems:
-          - source.package `user/repo` is not a package name.
-          - source.version `--x` is not an exact version.
-          - source.archive_sha256 `12` is not 64 lower-case hex digits.
-          - source.file `../evil` is not a plain relative path.
-          - source.sha256 `ZZ` is not 64 lower-case hex digits.
-          - input.size [3, 0, 112] has an extent of 0.
-          - input.size has 3 channels, but order Gray has 1.
-          - input.mean has 2 values for 3 channels; give one number, or one per channel.
-          - input.mean holds inf, which is not a finite number.
-          - input.std has 1 values for 3 channels; give one number, or one per channel.
-          - input.std holds 0; it divides, so it must be positive.
-          - prepare holds `"Resize"`, which is not a step such as `AlignFace()`.
-          - layers has an empty name in ``: `x`.
-          - labels.sha256 `no` is not 64 lower-case hex digits.
-          - labels.path is empty.
+        [fame::model::invalid] `net.ron` has 14 errors:
+          2:38: source.package `user/repo` is not a package name.
+          2:60: source.version `--x` is not an exact version.
+          2:83: source.archive_sha256 `12` is not 64 lower-case hex digits.
+          2:95: source.file `../evil` is not a plain relative path.
+          2:114: source.sha256 `ZZ` is not 64 lower-case hex digits.
+          3:31: input.size [3, 0, 112] has an extent of 0.
+          3:31: input.size has 3 channels, but order Gray has 1.
+          3:63: input.mean has 2 values for 3 channels; give one number, or one per channel.
+          3:63: input.mean holds inf, which is not a finite number.
+          3:80: input.std has 1 values for 3 channels; give one number, or one per channel.
+          3:80: input.std holds 0; it divides, so it must be positive.
+          4:25: layers has an empty name in ``: `x`.
+          5:41: labels.path is empty.
+          5:53: labels.sha256 `no` is not 64 lower-case hex digits.
         help: -
         "#);
         insta::assert_snapshot!(error(
@@ -306,12 +381,12 @@ mod tests {
                 input: (size: (3, 1, 1), order: Rgb, mean: 0, std: -1),
             )"#
         ), @r#"
-        [fame::model::invalid] `net.ron` has 5 problems:
-          - source.sha256 `1` is not 64 lower-case hex digits.
-          - source.script `/bin/sh` is not a plain relative path.
-          - source.requirements holds `numpy`, which is not of the form `name==version`.
-          - source.requirements holds `x==1 --index y`, which is not of the form `name==version`.
-          - input.std holds -1; it divides, so it must be positive.
+        [fame::model::invalid] `net.ron` has 5 errors:
+          2:70: source.script `/bin/sh` is not a plain relative path.
+          2:96: source.requirements[0] `numpy` is not of the form `name==version`.
+          2:105: source.requirements[1] `x==1 --index y` is not of the form `name==version`.
+          2:132: source.sha256 `1` is not 64 lower-case hex digits.
+          3:68: input.std holds -1; it divides, so it must be positive.
         help: -
         "#);
     }

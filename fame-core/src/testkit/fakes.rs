@@ -22,9 +22,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakePictures {
-    /// How many items, at least 1.
+    /// Number of items, at least 1.
     pub items: usize,
-    /// Whether an item is a pair (gallery and probe) instead of one picture.
+    /// Whether an item is two pictures (left and right) instead of one (image).
     pub pairs: bool,
 }
 
@@ -62,7 +62,7 @@ impl Dataset for FakePictures {
     fn load(&self, item: &ItemRef, _: &dyn Files) -> Result<Sample> {
         super::sample(
             &item.id,
-            if self.pairs { &["gallery", "probe"] } else { &["image"] },
+            if self.pairs { &["left", "right"] } else { &["image"] },
             super::SIZE,
         )
     }
@@ -104,7 +104,7 @@ impl Loss for FakeLoss {
 pub struct FakeSteps {
     /// The largest move of a step, in pixels of 0..=1; above 0.
     pub step: f32,
-    /// How many steps, at least 1.
+    /// Number of steps, at least 1.
     pub iterations: usize,
 }
 
@@ -145,17 +145,28 @@ impl Perturbation for FakeSteps {
 
 /// The test kit's explainer: a walk along the loss's gradient, as FAME, with nothing around it. A
 /// field that stays several channels after the map steps is shown by its mean absolute value.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FakeWalk {
     /// The target layer. Default: the network's output.
-    pub layer: Option<LayerChoices>,
+    pub layer: LayerChoices,
     /// What to descend. Default: `FakeLoss()`.
-    pub loss: Option<Spec>,
+    pub loss: Spec,
     /// How to walk. Default: `FakeSteps()`.
-    pub perturbation: Option<Spec>,
+    pub perturbation: Spec,
     /// Steps from what moved to the map.
     pub map: Vec<Spec>,
+}
+
+impl Default for FakeWalk {
+    fn default() -> Self {
+        Self {
+            layer: LayerChoice::Output.into(),
+            loss: Spec::named(FakeLoss::NAME),
+            perturbation: Spec::named(FakeSteps::NAME),
+            map: Vec::new(),
+        }
+    }
 }
 
 impl Plugin<dyn Explainer> for FakeWalk {
@@ -163,24 +174,12 @@ impl Plugin<dyn Explainer> for FakeWalk {
     const SUMMARY: &'static str = "A walk along the loss's gradient, with nothing around it";
     const EXAMPLE: &'static str = "FakeWalk(loss: FakeLoss(), perturbation: FakeSteps())";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {
-        self.layer.get_or_insert(LayerChoices(vec![LayerChoice::Output]));
-        self.loss = self.loss.take().or_else(|| Spec::from_text(FakeLoss::EXAMPLE).ok());
-        self.perturbation =
-            self.perturbation.take().or_else(|| Spec::from_text("FakeSteps()").ok());
-    }
-
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss?, with);
-        let perturbation =
-            parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, with);
-        let map = parts.build_all::<dyn MapStep>("map", &self.map, with);
-        Some(Box::new(Walking {
-            layer: self.layer?,
-            loss: loss?,
-            perturbation: perturbation?,
-            map,
-        }))
+        let FakeWalk { layer, loss, perturbation, map } = self;
+        let loss = parts.build::<dyn Loss>("loss", &loss, with);
+        let perturbation = parts.build::<dyn Perturbation>("perturbation", &perturbation, with);
+        let map = parts.build_all::<dyn MapStep>("map", &map, with);
+        Some(Box::new(Walking { layer, loss: loss?, perturbation: perturbation?, map }))
     }
 }
 
@@ -209,8 +208,8 @@ impl Walking {
         let aimed = aim.rows(sample, None)?;
         let mut rows = Vec::new();
         for about in &aimed {
-            let pixels = clean(sample, &about.role, convention)?;
-            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
+            let pixels = clean(sample, &about.id.role, convention)?;
+            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name()));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
             rows.push(Row {
@@ -228,7 +227,7 @@ impl Walking {
             let mut map =
                 AttributionMap { values: raw.clone(), channels: channels(convention.order) };
             let recorded = row.walk.recorded()?;
-            let pixels = clean(sample, &about.role, convention)?;
+            let pixels = clean(sample, &about.id.role, convention)?;
             let source = MapSource { pixels: &pixels, convention, recorded: &recorded };
             for step in &self.map {
                 map = step
@@ -237,18 +236,15 @@ impl Walking {
                     .map_err(|e| e.at(format!("map step {}", step.name)))?;
             }
             let found = [
-                ("loss_before", row.loss_before.into()),
-                ("loss_after", row.loss_after.into()),
+                ("first_loss", row.first_loss.into()),
+                ("last_loss", row.last_loss.into()),
                 ("steps", row.steps.into()),
             ];
             let finished = flat(&map.values)?;
             explanation.maps.push(NamedMap {
-                name: about.name,
-                role: about.role,
-                raw,
-                finished,
                 frame: about.target.frame,
                 facts: facts(found),
+                ..NamedMap::new(about.id, raw, finished)
             });
         }
         Ok(explanation)

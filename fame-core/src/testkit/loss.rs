@@ -21,7 +21,7 @@ pub const STEP: f32 = 1e-2;
 /// # Errors
 /// What the loss says.
 pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Result<Vec<Target>> {
-    let roles: &[&str] = if reference.is_empty() { &["image"] } else { &["probe", "gallery"] };
+    let roles: &[&str] = if reference.is_empty() { &["image"] } else { &["left", "right"] };
     let sample = super::sample("testkit", roles, super::SIZE)?;
     let layers: Vec<String> = (0..clean.len()).map(|i| format!("layer_{i}")).collect();
     loss.targets(&TargetRequest {
@@ -53,10 +53,10 @@ pub fn check_loss(loss: &dyn Loss, clean: &[Tensor]) -> Result<Check> {
     if made.is_empty() {
         return Err(fail("the loss made no target: there would be nothing to explain."));
     }
-    if let Some(bad) = made.iter().find(|t| !t.name.is_empty() && safe_id(&t.name) != t.name) {
+    let names = made.iter().map(|t| t.subject.to_string());
+    if let Some(bad) = names.into_iter().find(|n| !n.is_empty() && safe_id(n) != *n) {
         return Err(fail(format!(
-            "the target name `{}` is not safe in a file name (letters, digits, `.`, `_`, `-`).",
-            bad.name
+            "the target name `{bad}` is not safe in a file name (letters, digits, `.`, `_`, `-`)."
         )));
     }
     let mut worst = Check::new("cotangent against central difference", GRADIENT_TOLERANCE);
@@ -152,7 +152,8 @@ fn differences(
     Ok(all)
 }
 
-fn root_mean_square(values: &[f32]) -> f32 {
+/// The root mean square of `values`; 1 where it is 0.
+pub(super) fn root_mean_square(values: &[f32]) -> f32 {
     let square: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
     let size = (square / values.len().max(1) as f64).sqrt() as f32;
     if size > 0.0 { size } else { 1.0 }

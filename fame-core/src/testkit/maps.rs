@@ -2,7 +2,7 @@
 
 use super::{Check, fail, relative};
 use crate::{
-    AttributionMap, Explanation, Model, Random, Result, Sample, Tensor,
+    AttributionMap, Explanation, Model, NamedMap, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer, MapSource, MapStep, Recorded, Silent},
     data::{ChannelOrder, InputConvention, safe_id},
 };
@@ -130,7 +130,7 @@ pub fn check_explainer(
         check_explanation(sample, &together[n])?;
         let alone = run(std::slice::from_ref(sample))?.swap_remove(0);
         for (other, what) in [(&alone, "alone"), (&again[n], "again")] {
-            let names = |e: &Explanation| e.maps.iter().map(|m| m.name.clone()).collect::<Vec<_>>();
+            let names = |e: &Explanation| e.maps.iter().map(NamedMap::name).collect::<Vec<_>>();
             if names(other) != names(&together[n]) {
                 return Err(fail(format!(
                     "sample `{}` {what} has maps {:?}, not {:?}.",
@@ -141,7 +141,7 @@ pub fn check_explainer(
             }
             for (a, b) in other.maps.iter().zip(&together[n].maps) {
                 check.see(relative(a.finished.data(), b.finished.data()), || {
-                    format!("sample `{}` {what}, map `{}`", sample.id, a.name)
+                    format!("sample `{}` {what}, map `{}`", sample.id, a.name())
                 });
             }
         }
@@ -159,16 +159,13 @@ fn check_explanation(sample: &Sample, explanation: &Explanation) -> Result<()> {
         )));
     }
     for (i, map) in explanation.maps.iter().enumerate() {
-        let at = |what: String| {
-            Err(fail(format!("sample `{}`, map `{}`: {what}.", sample.id, map.name)))
-        };
-        if safe_id(&map.name) != map.name
-            || explanation.maps[..i].iter().any(|m| m.name == map.name)
-        {
+        let name = map.name();
+        let at = |what: String| Err(fail(format!("sample `{}`, map `{name}`: {what}.", sample.id)));
+        if safe_id(&name) != name || explanation.maps[..i].iter().any(|m| m.name() == name) {
             return at("its name is not unique, or not safe in a file name (letters, digits, `.`, `_`, `-`)".into());
         }
-        let Some(picture) = sample.picture(&map.role) else {
-            return at(format!("the sample has no picture in the role `{}`", map.role));
+        let Some(picture) = sample.picture(&map.id.role) else {
+            return at(format!("the sample has no picture in the role `{}`", map.id.role));
         };
         let size = [picture.height(), picture.width()];
         let fits = |shape: &[usize]| shape.len() >= 2 && shape[shape.len() - 2..] == size;

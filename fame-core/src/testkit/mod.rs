@@ -16,6 +16,7 @@
 //! | metric | [`check_metric`] |
 //! | writer | [`check_writer`]: exactly the files it names |
 //! | backend | [`check_network`]: the conformance suite |
+//! | operator | [`check_operator`]: the same again, cotangents against central differences; [`check_operator_rows`] |
 //!
 //! To explain something, a test needs a network, pictures and a recipe: [`FakeNetwork`] is a small
 //! one with exact gradients, [`model()`] makes a [`Model`] of it, [`picture()`] and [`sample()`]
@@ -42,6 +43,7 @@ mod fakes;
 mod loss;
 mod maps;
 mod network;
+mod operator;
 mod results;
 mod trial;
 mod walk;
@@ -54,17 +56,17 @@ pub use fakes::{FakeLoss, FakePictures, FakeSteps, FakeWalk};
 pub use loss::{GRADIENT_TOLERANCE, STEP, check_loss, check_loss_gradient, targets};
 pub use maps::{check_explainer, check_map_step, check_refuses_constant};
 pub use network::{Fake, FakeNetwork};
+pub use operator::{check_operator, check_operator_rows};
 pub use results::{check_metric, check_writer};
 pub use trial::Trial;
 pub use walk::check_perturbation;
 
 use crate::{
-    Error, Explanation, Model, NamedMap, Picture, Preset, Result, Sample, Tensor,
-    contract::{Backend, Dataset, Explainer, Loss, Perturbation},
-    data::Facts,
-    registry::{BuildContext, Built, Contract, Plugin, Registration, Registry},
-    store::{ModelManifest, Task},
-    text::{Problem, Spec},
+    Error, Explanation, Model, Picture, Result, Sample, Tensor,
+    contract::{Backend, Dataset, Explainer, Loss, Operators, Perturbation},
+    registry::{BuildContext, Built, Contract, Parts, Plugin, Registration, Registry},
+    store::ModelManifest,
+    text::{Problem, Spec, parse},
 };
 
 /// Rows and columns of the kit's pictures.
@@ -72,18 +74,18 @@ pub const SIZE: usize = 8;
 /// Outputs of the kit's network.
 pub const CLASSES: usize = 5;
 
-/// What a check measured: the worst of many comparisons.
+/// The result of a check: the worst of many comparisons.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What was compared with what.
+    /// The two things that were compared.
     pub what: String,
     /// The largest difference, relative as the check says.
     pub worst: f32,
     /// The largest difference that passes.
     pub tolerance: f32,
-    /// Where the worst was.
+    /// Place of the worst comparison.
     pub place: String,
-    /// How many comparisons were made.
+    /// Number of comparisons made.
     pub compared: usize,
 }
 
@@ -159,11 +161,11 @@ pub fn registry() -> Result<Registry> {
     Ok(registry)
 }
 
-/// Where the kit's own plugins come from.
+/// The origin of the kit's own plugins.
 const ORIGIN: &str = "the test kit";
 
-/// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: preset
-/// `Paper`, relative paths from the working folder.
+/// Builds what a recipe would write, such as `MyLoss(weight: 2)`, with [`registry()`]: no
+/// preset, relative paths from the working folder.
 ///
 /// # Errors
 /// Every problem of the spec, in one sentence each.
@@ -177,16 +179,30 @@ pub fn build<T: ?Sized + Contract>(spec: &str) -> Result<Built<T>> {
 /// Every problem of the spec, in one sentence each.
 pub fn build_in<T: ?Sized + Contract>(spec: &str, folder: &Path) -> Result<Built<T>> {
     let registry = registry()?;
-    let with = BuildContext {
-        registry: &registry,
-        preset: Preset::default(),
-        task: Task::default(),
-        folder,
-    };
+    let with = BuildContext::new(&registry, folder);
     Spec::from_text(spec)
         .map_err(|p| vec![p])
         .and_then(|parsed| registry.build::<T>(&parsed, &with))
         .map_err(|p| refused(spec, &p))
+}
+
+/// The parameters that `body`, such as `(weight: 2)`, stands for, with every default filled in: no
+/// preset, and a model that says nothing about itself.
+///
+/// # Errors
+/// Every problem of the parameters.
+pub fn parameters<T: ?Sized + Contract, P: Plugin<T>>(body: &str) -> Result<P> {
+    let (registry, mut parts) = (registry()?, Parts::new(body));
+    let with = BuildContext::new(&registry, Path::new("."));
+    let typed = parse::<P::Typed>(body).map_err(|p| refused(body, &[p]))?;
+    let filled = P::fill(typed, &with, &mut parts).map(|mut parameters| {
+        parameters.resolve(&with, &mut parts);
+        parameters
+    });
+    match filled {
+        Some(parameters) if parts.problems().is_empty() => Ok(parameters),
+        _ => Err(refused(body, parts.problems())),
+    }
 }
 
 fn refused(spec: &str, problems: &[Problem]) -> Error {
@@ -195,10 +211,10 @@ fn refused(spec: &str, problems: &[Problem]) -> Error {
 }
 
 /// What every plugin promises: it is registered under its name; its example parses and builds for
-/// every preset; it has a summary; every parameter is documented and an unknown one is refused
+/// every preset known; it has a summary; every parameter is documented and an unknown one is refused
 /// (`#[serde(deny_unknown_fields)]`).
 ///
-/// A plugin named inside of the example (`Logit()` in an explainer's) may come from a crate that is
+/// A plugin named inside of the example (a loss in an explainer's) may come from a crate that is
 /// not linked into the test, as fame's own are not: such names are not looked up.
 ///
 /// ```
@@ -223,13 +239,8 @@ pub fn check_plugin<T: ?Sized + Contract, P: Plugin<T>>() -> Result<()> {
     if spec.name != P::NAME {
         return Err(fail(format!("the example of `{}` shows `{}`.", P::NAME, spec.name)));
     }
-    for preset in [Preset::Paper, Preset::Authors] {
-        let with = BuildContext {
-            registry: &registry,
-            preset,
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+    for preset in [""].into_iter().chain(registry.presets()) {
+        let with = BuildContext { preset, ..BuildContext::new(&registry, Path::new(".")) };
         let problems = registry.check_example(registered, &with).err().unwrap_or_default();
         // A plugin inside of it may be one of another crate, which is not linked into this test.
         let own: Vec<Problem> =
@@ -299,7 +310,6 @@ pub fn sample(id: &str, roles: &[&str], size: usize) -> Result<Sample> {
 /// The manifest of [`model()`].
 const MANIFEST: &str = r#"(
     summary: "The test kit's network",
-    task: Classification,
     input: (size: (3, 8, 8), order: Rgb, mean: (0.4, 0.5, 0.6), std: (0.5, 0.4, 0.3)),
     layers: {"feature_map": "pooled", "embedding": "logits"},
 )"#;
@@ -317,6 +327,7 @@ pub fn model() -> Result<Model> {
         file: PathBuf::from("fake.onnx"),
         sha256: String::new(),
         labels: (0..CLASSES).map(|k| format!("class {k}")).collect(),
+        operators: Operators::default(),
     })
 }
 
@@ -333,14 +344,7 @@ pub fn explanation(size: usize) -> Result<Explanation> {
     };
     let finished = Tensor::new([size, size], (0..size * size).map(value).collect())?;
     let raw = finished.clone().reshaped([1, size, size])?;
-    let map = NamedMap {
-        name: "image".into(),
-        role: "image".into(),
-        raw,
-        finished,
-        frame: None,
-        facts: Facts::new(),
-    };
+    let map = crate::NamedMap::new(crate::MapId::new("image").alone(true), raw, finished);
     Ok(Explanation { maps: vec![map], ..Explanation::default() })
 }
 

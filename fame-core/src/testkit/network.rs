@@ -168,7 +168,7 @@ impl FakeNetwork {
         g
     }
 
-    /// Which 2×2 window a value falls into.
+    /// The 2×2 window that a value falls into.
     fn window(&self, i: usize) -> usize {
         let side = self.input[1];
         let (c, row, column) = (i / (side * side), i / side % side, i % side);
@@ -319,7 +319,7 @@ struct FakePass<'n> {
     rows: Vec<Vec<Vec<f64>>>,
     taps: Taps,
     places: Vec<usize>,
-    /// Where the pass began: gradients go back no further.
+    /// Start of the pass: gradients go back no further.
     first: usize,
 }
 
@@ -399,7 +399,7 @@ impl Pass for FakePass<'_> {
 pub struct Fake {
     /// Outputs of the network, at least 1.
     pub classes: usize,
-    /// Which weights.
+    /// Seed of the weights.
     pub seed: u64,
 }
 

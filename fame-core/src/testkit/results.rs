@@ -26,7 +26,7 @@ pub fn check_metric(
         if m.name.is_empty() || !m.value.is_finite() {
             return Err(fail(format!("quantity `{}` of map `{}` is {}.", m.name, m.map, m.value)));
         }
-        if !explanation.maps.iter().any(|map| map.name == m.map) {
+        if !explanation.maps.iter().any(|map| map.name() == m.map) {
             return Err(fail(format!(
                 "`{}` was measured of a map `{}` that does not exist.",
                 m.name, m.map

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    AttributionMap, Bias, Layer, Place, Seed, Taps,
+    AttributionMap, Bias, Layer, Parameter, Place, Seed, Taps,
     contract::{
         Dataset, ExplainContext, Explainer, Files, FinishedItem, ItemRef, MapStep, Measurement,
         Metric, Network, Pass, Perturbation, PrepareContext, PrepareStep, Start, Stop, Walk,
@@ -20,7 +20,7 @@ fn the_kits_own_network_conforms() {
     assert!(exact.len() > 2 && exact.iter().all(|c| c.worst < 1e-6), "{checks:#?}");
 }
 
-/// What a network may get wrong.
+/// A fault that a network may have.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     /// Gradients at the input are a tenth too long.
@@ -273,7 +273,7 @@ impl<F: Fn(&Explanation) -> Vec<(&'static str, f64)> + Send + Sync> Metric for B
         let measured = |(map, value): (&str, f64)| Measurement {
             map: map.into(),
             name: "mean".into(),
-            parameter: String::new(),
+            parameter: Parameter::None,
             value,
         };
         Ok(self.0(explanation).into_iter().map(measured).collect())
@@ -377,7 +377,7 @@ fn a_metric_that_measures_nothing_real_is_found() {
         ))
     };
     assert_eq!(measures("image", 0.5), "fine");
-    assert!(measures("probe", 0.5).contains("a map `probe` that does not exist"));
+    assert!(measures("elsewhere", 0.5).contains("a map `elsewhere` that does not exist"));
     assert!(measures("image", f64::NAN).contains("`mean` of map `image` is NaN"));
 }
 

@@ -13,7 +13,7 @@ use crate::{
     text::scan,
 };
 
-/// What a recipe leaves out.
+/// The fields of a recipe that a test may leave out, with the kit's values.
 const DEFAULTS: [(&str, &str); 6] = [
     ("model", r#""fake.onnx""#),
     ("backend", "Fake()"),
@@ -25,7 +25,7 @@ const DEFAULTS: [(&str, &str); 6] = [
 
 /// A recipe that was run into a temporary folder, which disappears with it.
 pub struct Trial {
-    /// What the run came to.
+    /// Outcome of the run.
     pub summary: Summary,
     folder: tempfile::TempDir,
 }

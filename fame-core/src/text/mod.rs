@@ -1,16 +1,21 @@
 //! The RON dialect of recipes and manifests, with the place of every word.
 //!
 //! [`Spec`] is `Name(param: value)` as written; [`parse`] reads parameters and answers a mistake
-//! with a [`Problem`] that marks the right characters; [`nearest`] finds the name that was meant;
-//! [`scan`] cuts brackets into entries. Recipes and model manifests are read by the same code, so
-//! they get the same diagnostics.
+//! with a [`Problem`] that marks the right characters; [`LayerChoice`] names a layer; [`nearest`]
+//! finds the name that was meant; [`scan`] cuts brackets into entries, and [`Fields`] a whole file
+//! into its fields. Recipes and model manifests are read by the same code, so they get the same
+//! diagnostics.
 
-mod diagnostics;
+mod fields;
+mod layers;
+mod near;
 pub mod scan;
 mod spec;
 
-pub(crate) use diagnostics::near_file;
-pub use diagnostics::{
-    Problem, Problems, SourcedProblem, line_column, nearest, offset_of, suggestion,
-};
+pub use crate::data::{Problem, Problems, SourcedProblem, line_column, offset_of};
+pub use fields::{Fields, Placed};
+pub use layers::{LayerChoice, LayerChoices};
+pub(crate) use near::{near_file, quoted};
+pub use near::{near_names, nearest, suggestion};
+pub(crate) use spec::value_at;
 pub use spec::{Spec, parse, ron_options};

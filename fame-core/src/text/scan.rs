@@ -18,15 +18,16 @@ pub struct Entry {
     pub value_span: Range<usize>,
 }
 
-/// Something that is not RON, and where.
+/// A place where the text stops being RON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanError {
-    /// What was expected.
+    /// The thing that should have stood there.
     pub message: String,
     /// Byte offset.
     pub at: usize,
 }
 
+/// An error at the byte offset `at`.
 fn fail<T>(message: impl Into<String>, at: usize) -> Result<T, ScanError> {
     Err(ScanError { message: message.into(), at })
 }
@@ -101,6 +102,7 @@ pub fn value_end(text: &str, start: usize) -> Result<usize, ScanError> {
     }
 }
 
+/// Whether `rest` begins with a raw or byte string: `r#"…"#`, `b"…"`.
 fn is_raw_string(rest: &str) -> bool {
     let body = rest
         .strip_prefix("br")
@@ -109,6 +111,7 @@ fn is_raw_string(rest: &str) -> bool {
     body.is_some_and(|b| b.trim_start_matches('#').starts_with('"'))
 }
 
+/// The end of the string at `start`, of either sort.
 fn string_end(text: &str, start: usize) -> Result<usize, ScanError> {
     let rest = &text[start..];
     let Some(quote) = rest.find('"') else { return fail("expected a string", start) };
@@ -134,6 +137,7 @@ fn string_end(text: &str, start: usize) -> Result<usize, ScanError> {
     fail("this string is never closed", start)
 }
 
+/// The end of the character at `start`.
 fn char_end(text: &str, start: usize) -> Result<usize, ScanError> {
     let mut escaped = false;
     for (i, c) in text[start + 1..].char_indices() {
@@ -222,6 +226,7 @@ pub fn entries(text: &str, start: usize) -> Result<Vec<Entry>, ScanError> {
     Ok(found)
 }
 
+/// The entry at `start`, the `index`-th of a group in this `bracket`.
 fn one_entry(text: &str, start: usize, bracket: char, index: usize) -> Result<Entry, ScanError> {
     if bracket == '[' {
         let span = start..value_end(text, start)?;
@@ -271,7 +276,7 @@ mod tests {
 
     #[test]
     fn maps_and_lists_have_entries_too() {
-        assert_eq!(keys("{\"é\": Fame(), \"b\": 2}"), [("é".into(), "Fame()"), ("b".into(), "2")]);
+        assert_eq!(keys("{\"é\": Mine(), \"b\": 2}"), [("é".into(), "Mine()"), ("b".into(), "2")]);
         assert_eq!(
             keys("[Gray(), -1.5e3, None]"),
             [("0".into(), "Gray()"), ("1".into(), "-1.5e3"), ("2".into(), "None")]

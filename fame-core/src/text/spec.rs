@@ -8,12 +8,9 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _,
 };
 
-use super::{
-    diagnostics::{Problem, offset_of, suggestion},
-    scan,
-};
+use super::{Problem, offset_of, scan, suggestion};
 
-/// A plugin by name with its parameters still as text: `GaussianBlur(sigma: 7.7)`.
+/// A plugin by name with its parameters still as text: `Blur(sigma: 7.7)`.
 ///
 /// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::Parts::build`]
 /// turns it into the real thing, and errors inside it point at the right characters of the recipe.
@@ -36,7 +33,25 @@ thread_local! {
 }
 
 impl Spec {
+    /// The plugin `name` with its own defaults, `Name()`: for the default of a parameter.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            body: "()".to_owned(),
+            name_span: 0..name.len(),
+            body_at: name.len(),
+        }
+    }
+
     /// A spec from text, as if a recipe had said it.
+    ///
+    /// ```
+    /// # use fame_core::text::Spec;
+    /// let spec = Spec::from_text("Blur(sigma: 2)").unwrap();
+    /// assert_eq!((spec.name.as_str(), spec.body.as_str()), ("Blur", "(sigma: 2)"));
+    /// assert_eq!(Spec::from_text("Blur").unwrap().to_string(), "Blur()");
+    /// assert!(Spec::from_text("\"Blur\"").is_err());
+    /// ```
     ///
     /// # Errors
     /// When `text` is not `Name` or `Name(…)`.
@@ -44,6 +59,7 @@ impl Spec {
         Self::read(text, 0)
     }
 
+    /// The spec in `text`, which stands at the offset `at` of what is being parsed.
     fn read(text: &str, at: usize) -> Result<Self, Problem> {
         let start = scan::skip_blank(text, 0);
         let len = scan::identifier(&text[start..]);
@@ -131,6 +147,7 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     result
 }
 
+/// [`parse`], while the text is noted.
 fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let options = ron_options();
     let syntax = |e: ron::error::SpannedError| problem_of(text, &e, "");
@@ -144,6 +161,7 @@ fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     Ok(parsed)
 }
 
+/// The problem that RON's `error` is, at the field `path`: what it marks and what it says.
 fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Problem {
     use ron::Error as E;
     let start = offset_of(text, error.span.start.line, error.span.start.col);
@@ -187,24 +205,37 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Probl
             }
             message.push('.');
             // After reading a value RON points behind it: the path knows better.
-            let span = value_at(text, path)
-                .filter(|v| !(v.start <= span.start && span.end <= v.end && !span.is_empty()))
-                .unwrap_or(span);
+            let refused_whole = place.is_empty() && matches!(code, E::Message(_));
+            let whole = refused_whole.then(|| tidy_span(text, 0..text.len()));
+            let at_path = || {
+                value_at(text, 0, path)
+                    .filter(|v| !(v.start <= span.start && span.end <= v.end && !span.is_empty()))
+            };
+            let span = whole.or_else(at_path).unwrap_or(span);
             Problem::new("fame::recipe::wrong_value", message, span).with_label("this value")
         }
     }
 }
 
-/// Where the value at a path such as `map[1].sigma` stands.
-fn value_at(text: &str, path: &str) -> Option<Range<usize>> {
+/// Where the value at a path such as `map[1].sigma` stands, in the value that starts at `start`.
+pub(crate) fn value_at(text: &str, start: usize, path: &str) -> Option<Range<usize>> {
     let mut span = None;
-    let mut at = 0;
+    let mut at = start;
     for key in path.split(['.', '[']).map(|k| k.trim_end_matches(']')).filter(|k| !k.is_empty()) {
-        let entry = scan::entries(text, at).ok()?.into_iter().find(|e| e.key == key)?;
+        let entry = entries_within(text, at)?.into_iter().find(|e| e.key == key)?;
         at = entry.value_span.start;
         span = Some(entry.value_span);
     }
     span
+}
+
+/// The entries of the value at `at`, also where a newtype variant is around it: `Json(File(…))`.
+fn entries_within(text: &str, at: usize) -> Option<Vec<scan::Entry>> {
+    let inner = |_| {
+        let open = scan::skip_blank(text, at + scan::identifier(&text[at..]));
+        scan::entries(text, (open + 1).min(text.len()))
+    };
+    scan::entries(text, at).or_else(inner).ok()
 }
 
 /// RON's span may be empty, or cover blanks at its ends.
@@ -251,9 +282,9 @@ mod tests {
 
     #[test]
     fn nested_specs_know_where_they_stand() {
-        let text = "( /* é */ loss: Similarity(norms: Frozen), also: [Gray, Blur ( sigma: 2 )] )";
+        let text = "( /* é */ loss: Distance(norms: Frozen), also: [Gray, Blur ( sigma: 2 )] )";
         let outer: Outer = parse(text).unwrap();
-        assert_eq!(&text[outer.loss.name_span.clone()], "Similarity");
+        assert_eq!(&text[outer.loss.name_span.clone()], "Distance");
         assert_eq!(&text[outer.loss.body_at..][..6], "(norms");
         let also = outer.also.unwrap();
         assert_eq!(also[0].body, "()");

@@ -1,6 +1,13 @@
 //! Backends: the engines that run networks and pull gradients back through them.
 
+#[cfg(all(test, feature = "tch"))]
+mod engine_tests;
+#[cfg(test)]
+mod host_operator_tests;
+pub mod onnx;
 pub(crate) mod random_weights;
+#[cfg(test)]
+mod rule_check;
 #[cfg(feature = "tch")]
 pub mod tch;
 pub mod tract;

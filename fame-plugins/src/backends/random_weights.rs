@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 
-use super::tract::{onnx::OnnxFile, tensor_floats};
+use super::{onnx::file::OnnxFile, tract::Tract};
 
 /// Which layers forget, counted from the output: 1 is the last. A layer is a convolution or a
 /// matrix with constant weights, together with the biases, slopes and normalisations that follow
@@ -38,14 +38,18 @@ pub enum Layers {
 #[serde(deny_unknown_fields)]
 pub struct RandomWeights {
     /// What runs it. Default: `Tract()`.
-    #[serde(default)]
-    pub of: Option<Spec>,
+    #[serde(default = "tract")]
+    pub of: Spec,
     /// `All`, `Last(n)` or `Only(n)`.
     #[serde(default)]
     pub layers: Layers,
     /// Seed of the weights.
     #[serde(default)]
     pub seed: u64,
+}
+
+fn tract() -> Spec {
+    Spec::named(Tract::NAME)
 }
 
 impl Plugin<dyn Backend> for RandomWeights {
@@ -57,28 +61,26 @@ impl Plugin<dyn Backend> for RandomWeights {
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        if self.of.is_none() {
-            self.of = Spec::from_text("Tract()").ok();
-        }
         let counted = !matches!(self.layers, Layers::Last(0) | Layers::Only(0));
         parts.check("layers", counted, "counts from 1, the last layer");
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let of = parts.build::<dyn Backend>("of", self.of.as_ref()?, with)?;
-        Some(Box::new(Running { of, layers: self.layers, seed: self.seed }))
+        let of = parts.build::<dyn Backend>("of", &self.of, with)?;
+        Some(Box::new(RedrawingBackend { of, layers: self.layers, seed: self.seed }))
     }
 }
 
 fame_core::register!(Backend: RandomWeights);
 
-struct Running {
+/// A backend that loads every model with weights drawn anew.
+struct RedrawingBackend {
     of: Built<dyn Backend>,
     layers: Layers,
     seed: u64,
 }
 
-impl Backend for Running {
+impl Backend for RedrawingBackend {
     fn check(&self) -> Result<()> {
         self.of.plugin.check()
     }
@@ -104,7 +106,13 @@ pub(crate) fn load(
     let folder = tempfile::tempdir().map_err(|e| Error::io("create", &std::env::temp_dir(), &e))?;
     let path = folder.path().join(request.file.file_name().unwrap_or_default());
     std::fs::write(&path, redrawn.encode_to_vec()).map_err(|e| Error::io("write", &path, &e))?;
-    backend.load(&LoadRequest { file: path, input_shape: request.input_shape.clone() })
+    let copy = LoadRequest { file: path, ..request.clone() };
+    backend.load(&copy).map_err(|mut error| {
+        // Whoever reads it knows the model's file, not our copy of it.
+        let (ours, theirs) = (copy.file.display().to_string(), request.file.display().to_string());
+        error.message = error.message.replace(&ours, &theirs);
+        error
+    })
 }
 
 /// How many layers `file` has in the sense of [`Layers`].
@@ -193,7 +201,7 @@ fn redraw(file: &OnnxFile, layers: Layers, seed: u64) -> Result<ModelProto> {
             if !is_chosen && tensor.data_type != DataType::Float as i32 {
                 return Err(failed(&"it is stored in another file and is not f32"));
             }
-            let values = tensor_floats(file, tensor).map_err(|e| failed(&e))?;
+            let values = file.floats(tensor).map_err(|e| failed(&e))?;
             let values =
                 if is_chosen { drawn(&values, &mut Random::stream(seed, n)) } else { values };
             store(tensor, &values);
@@ -237,7 +245,7 @@ mod tests {
     }
 
     fn weights(proto: &ModelProto, file: &OnnxFile) -> Vec<(String, Vec<f32>)> {
-        let floats = |t: &TensorProto| (t.name.clone(), tensor_floats(file, t).unwrap());
+        let floats = |t: &TensorProto| (t.name.clone(), file.floats(t).unwrap());
         proto
             .graph
             .as_ref()
@@ -299,6 +307,20 @@ mod tests {
             redraw(&file, Layers::Last(n + 1), 7).unwrap_err().code,
             "fame::backend::no_such_layer"
         );
+    }
+
+    #[test]
+    fn an_error_names_the_file_of_the_model_and_not_the_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("strange.onnx");
+        let mut proto = file().proto;
+        proto.graph.as_mut().unwrap().node[0].op_type = "Frobnicate".into();
+        std::fs::write(&model, proto.encode_to_vec()).unwrap();
+        let request = LoadRequest::new(model.clone());
+        let backend = crate::backends::tract::Tract::default();
+        let error = load(&backend, &request, Layers::Last(1), 7).err().unwrap();
+        assert_eq!(error.code, "fame::backend::unknown_operator");
+        assert!(error.message.contains(&model.display().to_string()), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    Error, GALLERY, PROBE, Result, Sample,
+    Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    GALLERY, PROBE,
     entry::{Entry, name_pairs, pair_notes, picture},
     list::{Faults, Table, below, check_file},
     pairs::Filter,
@@ -40,10 +41,10 @@ pub struct BobCsv {
     /// Added to every path: bob's lists mostly leave it out.
     #[serde(default)]
     pub extension: String,
-    /// Which of a template's pictures are compared.
+    /// The pictures of a template that are compared.
     #[serde(default)]
     pub enrolment: Enrolment,
-    /// Which pairs count.
+    /// The pairs that count.
     #[serde(default)]
     pub filter: Filter,
 }
@@ -144,7 +145,7 @@ impl Dataset for BobCsv {
         let mut found = Vec::new();
         match &pairs {
             Some(pairs) => {
-                pairs.iter().for_each(|(a, b)| self.compare(a, b, &enrolled, &probes, &mut found))
+                pairs.iter().for_each(|(a, b)| self.compare(a, b, &enrolled, &probes, &mut found));
             }
             None => {
                 for (a, b) in
@@ -162,7 +163,7 @@ impl Dataset for BobCsv {
         let mut notes = pair_notes(items);
         let entries: Vec<Entry> = items.iter().filter_map(|i| Entry::of(i).ok()).collect();
         let templates: std::collections::BTreeSet<_> =
-            entries.iter().map(|e| (e.facts.get(TEMPLATE), e.facts.get(PROBE_TEMPLATE))).collect();
+            entries.iter().map(|e| &e.templates).collect();
         if templates.len() < items.len() {
             notes.push(format!(
                 "{} comparisons of templates became {} pairs of pictures: some templates have several, and each pair is scored by itself.",
@@ -177,9 +178,6 @@ impl Dataset for BobCsv {
         Entry::of(item)?.pair(item, |file| picture(file, files))
     }
 }
-
-const TEMPLATE: &str = "template";
-const PROBE_TEMPLATE: &str = "probe_template";
 
 impl BobCsv {
     fn place(&self, name: &str) -> String {
@@ -277,10 +275,8 @@ impl BobCsv {
                     .into_iter()
                     .filter_map(|(role, row)| Some((role.to_owned(), row.eyes.clone()?)))
                     .collect();
-                let facts = [(TEMPLATE, template), (PROBE_TEMPLATE, probe)]
-                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                    .into();
-                let entry = Entry { genuine: Some(genuine), points, facts, ..Entry::default() };
+                let templates = Some((template.to_owned(), probe.to_owned()));
+                let entry = Entry { genuine: Some(genuine), points, templates, ..Entry::default() };
                 found.push(([gallery.file.clone(), presented.file.clone()], entry));
             }
         }
@@ -325,7 +321,10 @@ fn matches(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        GENUINE,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -353,7 +352,7 @@ mod tests {
         let bob = build(&spec(rest)).unwrap();
         let samples: Vec<_> =
             bob.index(files).unwrap().iter().map(|i| bob.load(i, files).unwrap()).collect();
-        samples.iter().map(|s| (s.id.clone(), s.genuine.unwrap())).collect()
+        samples.iter().map(|s| (s.id.clone(), s.marks.get(&GENUINE).unwrap())).collect()
     }
 
     const ENROLLING: &str = "path,subject_id,template_id\na1,A,tA\na2,A,tA\nb1,B,tB\n";

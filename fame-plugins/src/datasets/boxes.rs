@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::list::Wrong;
 
-/// What the far corner of a listed box means.
+/// The meaning of the far corner of a listed box.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum BoxEnd {
     /// `x_max` and `y_max` are the first pixels outside, as the FAME authors read them.

@@ -226,7 +226,10 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        FOLD, GENUINE,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -275,8 +278,8 @@ mod tests {
                     .map(|s| {
                         (
                             s.pictures[1].1.source.clone(),
-                            s.genuine.unwrap(),
-                            s.fold().unwrap().to_owned(),
+                            s.marks.get(&GENUINE).unwrap(),
+                            s.marks.get(&FOLD).unwrap(),
                         )
                     })
                     .collect::<Vec<_>>()
@@ -318,7 +321,7 @@ mod tests {
             index(r#"CfpPairs(root: "c", protocol: FP, folds: ["11"])"#)
         );
         let put = |path: &str, text: &str| {
-            std::fs::write(files.path().join("c/Protocol").join(path), text).unwrap()
+            std::fs::write(files.path().join("c/Protocol").join(path), text).unwrap();
         };
         put(
             "Pair_list_F.txt",

@@ -4,7 +4,7 @@ use fame_core::{Picture, Result, contract::Files, registry::Parts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the files behind a list's paths are.
+/// The kind of files behind a list's paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Crops {
     /// Pictures: the path is the file.

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    Annotation, Error, FOLD, GALLERY, IMAGE, PROBE, Picture, ROW, Result, Sample,
+    Annotation, Error, Marks, Picture, Result, Sample,
     contract::{Files, ItemRef},
     data::Facts,
 };
 use serde::{Deserialize, Serialize};
 
-use super::ids::{stem, unique, without_extension};
+use super::{
+    FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW,
+    ids::{stem, unique, without_extension},
+    pickle::Place,
+};
 use crate::pictures;
 
 /// The name of annotations that are rectangles: two corners.
@@ -37,6 +41,12 @@ pub(super) struct Entry {
     /// Points of a face, by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) points: BTreeMap<String, Vec<[f32; 2]>>,
+    /// Where a picture's bytes lie in the file that holds all of them, by role.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) places: BTreeMap<String, Place>,
+    /// The templates compared: of the gallery, and of the probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) templates: Option<(String, String)>,
     /// Anything else for the record.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) facts: BTreeMap<String, String>,
@@ -62,9 +72,15 @@ impl Entry {
     pub(super) fn sample(&self, item: &ItemRef, pictures: Vec<(String, Picture)>) -> Sample {
         let mut facts: Facts =
             self.facts.iter().map(|(k, v)| (k.clone(), v.as_str().into())).collect();
-        facts.insert(ROW.to_owned(), self.row.into());
-        facts.extend(self.fold.iter().map(|fold| (FOLD.to_owned(), fold.as_str().into())));
-        Sample { id: item.id.clone(), pictures, label: self.label, genuine: self.genuine, facts }
+        if let Some((gallery, probe)) = &self.templates {
+            facts.insert("template".into(), gallery.as_str().into());
+            facts.insert("probe_template".into(), probe.as_str().into());
+        }
+        let marks = Marks::default()
+            .with(&ROW, self.row)
+            .with(&FOLD, self.fold.clone())
+            .with(&GENUINE, self.genuine);
+        Sample { id: item.id.clone(), pictures, label: self.label, marks, facts }
     }
 
     /// The sample of a picture that has been decoded.

@@ -40,6 +40,9 @@ pub(super) fn unique(names: &[(String, String)]) -> Vec<String> {
     }
     let mut taken: BTreeSet<String> =
         counts.iter().filter(|(_, n)| **n == 1).map(|(id, _)| id.clone()).collect();
+    // The last number given to each long name: counting from 2 for every one of them would take
+    // quadratic time in a list of one name.
+    let mut last_numbers: BTreeMap<String, usize> = BTreeMap::new();
     let mut ids = Vec::with_capacity(names.len());
     for (short, (_, long)) in short.into_iter().zip(names) {
         if counts[&fold(&short)] == 1 {
@@ -47,10 +50,11 @@ pub(super) fn unique(names: &[(String, String)]) -> Vec<String> {
             continue;
         }
         let long = safe_id(long);
-        let (mut id, mut n) = (long.clone(), 1);
+        let number = last_numbers.entry(fold(&long)).or_insert(1);
+        let mut id = if *number == 1 { long.clone() } else { format!("{long}-{number}") };
         while !taken.insert(fold(&id)) {
-            n += 1;
-            id = format!("{long}-{n}");
+            *number += 1;
+            id = format!("{long}-{number}");
         }
         ids.push(id);
     }
@@ -68,6 +72,15 @@ mod tests {
             ["b.c", "b", "y.z", ".hidden", "file"]
         );
         assert_eq!(["a/b.png", "a.x/b", "a/.h"].map(without_extension), ["a/b", "a.x/b", "a/.h"]);
+    }
+
+    #[test]
+    fn a_long_list_of_one_name_is_numbered_without_counting_anew() {
+        // Quadratic counting would take minutes here, and a test that hangs has failed.
+        let names = vec![("a".to_owned(), "x/a".to_owned()); 200_000];
+        let ids = unique(&names);
+        assert_eq!((ids[0].as_str(), ids[1].as_str()), ("x_a", "x_a-2"));
+        assert_eq!(ids[199_999], "x_a-200000");
     }
 
     #[test]

@@ -159,7 +159,10 @@ fn rectangles(text: &str, end: BoxEnd) -> std::result::Result<Vec<(String, [f32;
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -175,7 +178,7 @@ mod tests {
         let items = list.index(&files).unwrap();
         assert_eq!(items.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(), ["a", "d_b", "d_b-2"]);
         let sample = list.load(&items[0], &files).unwrap();
-        assert_eq!((sample.label, sample.row()), (Some(7), Some(0)));
+        assert_eq!((sample.label, sample.marks.get(&ROW)), (Some(7), Some(0)));
         let boxes: Vec<_> = sample.pictures[0]
             .1
             .annotations

@@ -412,7 +412,10 @@ fn refuse_devkit(table: &Table) -> Result<()> {
 mod tests {
     use fame_core::Sample;
 
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
     const CLASSES: &str = "n01 tench, Tinca tinca\n\nn02 goldfish\n";
@@ -469,7 +472,7 @@ mod tests {
             brief(&samples),
             [("val_v_2", Some(1), 1), ("val_v_2-2", Some(1), 1), ("v_1", Some(0), 0)]
         );
-        assert_eq!(samples[2].row(), Some(2));
+        assert_eq!(samples[2].marks.get(&ROW), Some(2));
         let set = build(LISTED).unwrap();
         let notes = set.notes(&set.index(&files).unwrap());
         assert_eq!(

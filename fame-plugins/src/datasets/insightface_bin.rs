@@ -1,9 +1,9 @@
 //! `InsightfaceBin`: the verification sets of insightface, one pickle each.
 
-use std::{fs::File, io::BufReader};
+use std::{collections::BTreeMap, fs::File, io::BufReader};
 
 use fame_core::{
-    Error, GALLERY, PROBE, Picture, Result, Sample,
+    Error, Picture, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::sha256_hex,
     registry::{BuildContext, Parts, Plugin},
@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    GALLERY, PROBE,
     entry::{Entry, pair_notes},
     list::Faults,
     pairs::Filter,
@@ -35,7 +36,7 @@ pub struct InsightfaceBin {
     /// Number of folds.
     #[serde(default = "ten")]
     pub folds: usize,
-    /// Which pairs count.
+    /// The pairs that count.
     #[serde(default)]
     pub filter: Filter,
 }
@@ -89,12 +90,12 @@ impl Dataset for InsightfaceBin {
             if !self.filter.takes(Some(*genuine)) {
                 continue;
             }
-            let mut facts = std::collections::BTreeMap::new();
+            let (mut facts, mut places) = (BTreeMap::new(), BTreeMap::new());
             for (role, place) in [GALLERY, PROBE].into_iter().zip(pair) {
                 // The file is too large to be hashed for every item; its pictures are not.
                 match pickle::bytes_at(&mut reader, *place) {
                     Ok(bytes) if image::guess_format(&bytes).is_ok() => {
-                        facts.insert(format!("{role}_bytes"), written(*place));
+                        places.insert(role.to_owned(), *place);
                         facts.insert(format!("{role}_sha256"), sha256_hex(&bytes));
                     }
                     Ok(_) => faults.add(row, "the pair's picture is no PNG, JPEG or WebP", role),
@@ -102,7 +103,8 @@ impl Dataset for InsightfaceBin {
                 }
             }
             let fold = Some((1 + fold_of(row, same.len(), self.folds)).to_string());
-            let entry = Entry { row, genuine: Some(*genuine), fold, facts, ..Entry::default() };
+            let genuine = Some(*genuine);
+            let entry = Entry { row, genuine, fold, places, facts, ..Entry::default() };
             items.push(ItemRef {
                 id: fame_core::data::safe_id(&format!("{stem}-{row:05}")),
                 files: Vec::new(),
@@ -121,8 +123,7 @@ impl Dataset for InsightfaceBin {
         let entry = Entry::of(item)?;
         let mut file = self.open(files)?;
         let mut picture = |role: &str| -> Result<(String, Picture)> {
-            let place = entry.facts.get(&format!("{role}_bytes")).and_then(|text| place(text));
-            let place = place.ok_or_else(|| {
+            let place = *entry.places.get(role).ok_or_else(|| {
                 Error::bug(format!("item `{}` came back without the place of its {role}.", item.id))
             })?;
             let bytes = pickle::bytes_at(&mut file, place).map_err(|why| self.bad(&why))?;
@@ -132,17 +133,6 @@ impl Dataset for InsightfaceBin {
         let pictures = vec![picture(GALLERY)?, picture(PROBE)?];
         Ok(entry.sample(item, pictures))
     }
-}
-
-/// A place as `offset+length`, with an `l` where it is Latin-1 text.
-fn written(place: Place) -> String {
-    format!("{}+{}{}", place.at, place.length, if place.latin1 { "l" } else { "" })
-}
-
-fn place(text: &str) -> Option<Place> {
-    let (at, length) = text.split_once('+')?;
-    let (length, latin1) = length.strip_suffix('l').map_or((length, false), |l| (l, true));
-    Some(Place { at: at.parse().ok()?, length: length.parse().ok()?, latin1 })
 }
 
 /// The part, from 0, that `row` of `rows` falls in when they are cut into `folds` in order; the

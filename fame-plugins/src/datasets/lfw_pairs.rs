@@ -165,7 +165,10 @@ impl LfwPairs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        FOLD, GENUINE, ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
     const PAIRS: &str = "2\t1\nAda\t1\t2\nAda\t1\tBob\t1\nBob 1 2\nBob 2 Ada 2\n";
@@ -200,9 +203,9 @@ mod tests {
                 .map(|s| {
                     (
                         s.id.clone(),
-                        s.genuine.unwrap(),
-                        s.row().unwrap(),
-                        s.fold().unwrap().to_owned(),
+                        s.marks.get(&GENUINE).unwrap(),
+                        s.marks.get(&ROW).unwrap(),
+                        s.marks.get(&FOLD).unwrap(),
                     )
                 })
                 .collect::<Vec<_>>()

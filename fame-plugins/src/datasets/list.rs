@@ -174,7 +174,7 @@ impl Header {
     }
 }
 
-/// What is wrong with the rows of one file.
+/// The mistakes in the rows of one file.
 pub(super) struct Faults {
     file: String,
     found: Vec<Fault>,
@@ -249,7 +249,7 @@ impl Faults {
     }
 }
 
-/// What is wrong, and the text that is meant.
+/// A mistake, and the text that it is about.
 pub(super) type Wrong = (&'static str, String);
 
 fn quoted(about: &str) -> String {

@@ -28,6 +28,7 @@ mod images;
 mod insightface_bin;
 mod lfw_pairs;
 mod list;
+mod marks;
 mod pair;
 mod pairs;
 mod pickle;
@@ -45,11 +46,12 @@ pub use image_net::ImageNet;
 pub use images::Images;
 pub use insightface_bin::InsightfaceBin;
 pub use lfw_pairs::LfwPairs;
+pub use marks::{FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW};
 pub use pair::Pair;
 pub use pairs::{Columns, Filter, Ids, Pairs};
 pub use shapes::Shapes;
 
-use fame_core::{IMAGE, Result, Sample, contract::Files, contract::ItemRef};
+use fame_core::{Result, Sample, contract::Files, contract::ItemRef};
 
 use crate::pictures;
 
@@ -67,10 +69,9 @@ mod testing {
     use std::path::{Path, PathBuf};
 
     use fame_core::{
-        Preset, Result,
+        Result,
         contract::{Dataset, Files},
         registry::{BuildContext, Registry},
-        store::Task,
         text::{Problem, Spec},
     };
     use image::{Rgb, RgbImage};
@@ -117,12 +118,7 @@ mod testing {
     /// Builds what a recipe writes, with every built-in plugin.
     pub(super) fn build(text: &str) -> std::result::Result<Box<dyn Dataset>, Vec<Problem>> {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::default(),
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+        let with = BuildContext::new(&registry, Path::new("."));
         registry
             .build::<dyn Dataset>(&Spec::from_text(text).map_err(|p| vec![p])?, &with)
             .map(|b| b.plugin)

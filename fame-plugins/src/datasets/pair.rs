@@ -1,7 +1,7 @@
 //! `Pair`: two faces to compare.
 
 use fame_core::{
-    GALLERY, PROBE, Result, Sample,
+    Marks, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::safe_id,
     registry::{BuildContext, Parts, Plugin},
@@ -9,7 +9,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::stem;
+use super::{GALLERY, GENUINE, PROBE, ids::stem};
 use crate::pictures;
 
 /// One pair of pictures: the enrolled one in the role `gallery`, the presented one in the role
@@ -81,7 +81,7 @@ impl Dataset for Pair {
         Ok(Sample {
             id: item.id.clone(),
             pictures: vec![picture(GALLERY, &self.gallery)?, picture(PROBE, &self.probe)?],
-            genuine: self.genuine,
+            marks: Marks::default().with(&GENUINE, self.genuine),
             ..Sample::default()
         })
     }
@@ -89,7 +89,10 @@ impl Dataset for Pair {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build};
+    use super::super::{
+        GENUINE,
+        testing::{Beside, build},
+    };
 
     #[test]
     fn a_pair_is_two_pictures_in_two_roles() {
@@ -105,7 +108,7 @@ mod tests {
         assert_eq!(items[0].files, pair.files());
         let sample = pair.load(&items[0], &files).unwrap();
         assert_eq!(sample.roles().collect::<Vec<_>>(), ["gallery", "probe"]);
-        assert_eq!((sample.genuine, sample.label), (Some(false), None));
+        assert_eq!((sample.marks.get(&GENUINE), sample.label), (Some(false), None));
         // As the recipe wrote it: a record must not know where this machine keeps its files.
         assert_eq!(sample.pictures[1].1.source, "picture:c.png");
         assert_eq!(sample.picture("gallery").unwrap().pixels.data()[0], 1.0);

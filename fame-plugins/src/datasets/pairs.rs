@@ -39,13 +39,13 @@ pub struct Pairs {
     /// Added to every path of the list, for lists that leave it out: `.jpg`.
     #[serde(default)]
     pub extension: String,
-    /// What the files behind the paths are.
+    /// Kind of files behind the paths.
     #[serde(default)]
     pub crops: Crops,
-    /// What items are named after.
+    /// Source of the items' names.
     #[serde(default)]
     pub ids: Ids,
-    /// Which pairs count.
+    /// The pairs that count.
     #[serde(default)]
     pub filter: Filter,
     /// How many pairs count, the first ones after `filter`. Default: all.
@@ -65,7 +65,7 @@ pub struct Columns {
     pub genuine: String,
 }
 
-/// What pairs are named after.
+/// The source of a pair's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Ids {
     /// Both files: `a--b`.
@@ -75,7 +75,7 @@ pub enum Ids {
     Rows,
 }
 
-/// Which pairs of a list count.
+/// The pairs of a list that count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Filter {
     /// Every pair.
@@ -123,7 +123,7 @@ impl Plugin<dyn Dataset> for Pairs {
 
 fame_core::register!(Dataset: Pairs);
 
-/// Where the cells of a row are.
+/// The columns of a row's cells.
 struct Places {
     gallery: usize,
     probe: usize,
@@ -240,7 +240,10 @@ fn unnamed(table: &Table) -> Places {
 mod tests {
     use fame_core::contract::Files as _;
 
-    use super::super::testing::{Beside, build, told};
+    use super::super::{
+        FOLD, GENUINE, ROW,
+        testing::{Beside, build, told},
+    };
 
     const GRAY: [u8; 3] = [128; 3];
 
@@ -255,8 +258,9 @@ mod tests {
         std::fs::write(files.path().join("p/list.txt"), list).unwrap();
         let pairs = build(spec).unwrap();
         let load = |item| pairs.load(item, files).unwrap();
-        let row =
-            |s: fame_core::Sample| (s.id.clone(), s.genuine, s.row(), s.fold().map(str::to_owned));
+        let row = |s: fame_core::Sample| {
+            (s.id.clone(), s.marks.get(&GENUINE), s.marks.get(&ROW), s.marks.get(&FOLD))
+        };
         pairs.index(files).unwrap().iter().map(|item| row(load(item))).collect()
     }
 

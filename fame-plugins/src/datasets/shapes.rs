@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use crate::synth::{CLASSES, shape};
 
+/// The most pictures: the index of a data set is held in memory, about 100 bytes for each.
+const MOST: usize = 1_000_000;
+
 /// Pictures of one shape each (disc, square, triangle, ring, cross or crescent, in turn) on
 /// textured ground, drawn when they are asked for, in the role `image`. The shape's box is exact,
 /// and nothing outside it says which shape it is: what a classifier of shapes looks at is known.
@@ -19,7 +22,7 @@ use crate::synth::{CLASSES, shape};
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shapes {
-    /// Number of pictures, at least 1.
+    /// Number of pictures, 1 to 1000000.
     pub count: usize,
     /// Decides everything that is drawn.
     pub seed: u64,
@@ -40,7 +43,7 @@ impl Plugin<dyn Dataset> for Shapes {
     const EXAMPLE: &'static str = "Shapes(count: 60, seed: 2)";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("count", self.count > 0, "must be at least 1");
+        parts.check("count", (1..=MOST).contains(&self.count), "must be in 1..=1000000");
         parts.check("size", (16..=512).contains(&self.size), "must be in 16..=512");
     }
 
@@ -91,7 +94,10 @@ impl Dataset for Shapes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Beside, build};
+    use super::super::{
+        ROW,
+        testing::{Beside, build},
+    };
 
     #[test]
     fn shapes_need_no_files_and_know_their_boxes() {
@@ -101,7 +107,7 @@ mod tests {
         assert_eq!((items.len(), items[6].id.as_str()), (7, "00006_disc"));
         let sample = shapes.load(&items[2], &files).unwrap();
         let drawn = crate::synth::shape(3, 2, 32, 32);
-        assert_eq!((sample.label, sample.row()), (Some(2), Some(2)));
+        assert_eq!((sample.label, sample.marks.get(&ROW)), (Some(2), Some(2)));
         let picture = &sample.pictures[0].1;
         assert_eq!(
             picture.annotations[0].points[1],

@@ -2,15 +2,16 @@
 //! time, and need no walk.
 
 use fame_core::{
-    Explanation, LayerChoice, LayerChoices, Model, NamedMap, Result, Sample, Tensor,
+    AttributionMap, Explanation, LayerChoices, Model, Result, Sample, Tensor,
     ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
     registry::{BuildContext, Built, Parts},
     seed_of,
-    store::Task,
     text::Spec,
 };
+
+use super::finish::{Draft, Finish, no_map};
 
 /// The scalar y that is explained, and for whose pictures.
 ///
@@ -19,56 +20,31 @@ use fame_core::{
 /// `Similarity()` of what makes the pair match; `Dissimilarity()` is what tells the two apart.
 pub(super) struct Scalar {
     loss: Built<dyn Loss>,
-    layer: Option<LayerChoices>,
+    layer: LayerChoices,
     roles: Option<Vec<String>>,
 }
 
-/// The scalar a task's models are asked about when the recipe names none.
-pub(super) fn default_loss(task: Task) -> Option<Spec> {
-    let text = if task == Task::FaceRecognition { "Similarity()" } else { "Logit()" };
-    Spec::from_text(text).ok()
-}
-
-/// Fills in the loss and checks the roles.
-pub(super) fn resolve(
-    loss: &mut Option<Spec>,
-    roles: Option<&Vec<String>>,
-    with: &BuildContext<'_>,
-    parts: &mut Parts,
-) {
-    if loss.is_none() {
-        *loss = default_loss(with.task);
-    }
+/// Checks that roles, where they are named, are at least one.
+pub(super) fn check_roles(roles: Option<&[String]>, parts: &mut Parts) {
     parts.check("roles", roles.is_none_or(|r| !r.is_empty()), "must name at least one role");
 }
 
 impl Scalar {
     /// Builds the loss.
     pub(super) fn build(
-        loss: Option<Spec>,
-        layer: Option<LayerChoices>,
+        loss: &Spec,
+        layer: LayerChoices,
         roles: Option<Vec<String>>,
         with: &BuildContext<'_>,
         parts: &mut Parts,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("loss", &loss?, with)?;
+        let loss = parts.build::<dyn Loss>("loss", loss, with)?;
         Some(Self { loss, layer, roles })
     }
 
-    /// The loss at its layers. Without a choice: the model's `logits` or `embedding`, whichever its
-    /// task has, else its output.
+    /// The loss at its layers.
     fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
-        let alias =
-            if model.manifest.task == Task::FaceRecognition { "embedding" } else { "logits" };
-        let known = model.manifest.layers.contains_key(alias);
-        let default = || {
-            LayerChoices(vec![if known {
-                LayerChoice::Named(alias.to_owned())
-            } else {
-                LayerChoice::Output
-            }])
-        };
-        Aim::new(model, &self.layer.clone().unwrap_or_else(default), self.loss.plugin.as_ref())
+        Aim::new(model, &self.layer, self.loss.plugin.as_ref())
     }
 }
 
@@ -86,8 +62,8 @@ pub(super) struct InputRow {
 pub(super) struct Made {
     /// The attribution before it was finished, `[C, H, W]`, signed.
     pub(super) raw: Tensor,
-    /// The finished map, `[H, W]` or `[C, H, W]`; or why there is none.
-    pub(super) finished: std::result::Result<Tensor, String>,
+    /// What the map steps begin with; or why there is no map.
+    pub(super) shown: std::result::Result<AttributionMap, String>,
     /// About this map.
     pub(super) facts: Facts,
     /// What a reader must know.
@@ -112,10 +88,11 @@ pub(super) trait Method: Send + Sync {
     ) -> Result<Vec<Result<Made>>>;
 }
 
-/// A method with its scalar: the explainer.
+/// A method with its scalar and its map steps: the explainer.
 pub(super) struct Running<M> {
     pub(super) scalar: Scalar,
     pub(super) method: M,
+    pub(super) finish: Finish,
 }
 
 impl<M: Method> Explainer for Running<M> {
@@ -154,40 +131,37 @@ impl<M: Method> Running<M> {
         // targets.
         for chunk in waiting.chunks(with.model.network.preferred_rows().max(1)) {
             let rows = chunk.iter().map(|(n, aimed)| {
-                let input = aim.input(&samples[*n], &aimed.role)?;
-                let seed = seed_of(with.seed, &format!("{}/{}", samples[*n].id, aimed.name));
+                let input = aim.input(&samples[*n], &aimed.id.role)?;
+                let seed = seed_of(with.seed, &format!("{}/{}", samples[*n].id, aimed.name()));
                 Ok(InputRow { aimed: aimed.clone(), input, seed })
             });
             let made = self.method.explain(with, &aim, &rows.collect::<Result<Vec<_>>>()?)?;
             for ((n, aimed), made) in chunk.iter().zip(made) {
-                match (&mut results[*n], made) {
-                    (Ok(explanation), Ok(made)) => attach(explanation, aimed, made),
-                    (result @ Ok(_), Err(e)) => *result = Err(e.at(aimed.name.clone())),
-                    (Err(_), _) => {}
+                let Ok(explanation) = &mut results[*n] else { continue };
+                let attached = made
+                    .map_err(|e| e.at(aimed.name()))
+                    .and_then(|made| self.attach(aimed, made, explanation));
+                if let Err(e) = attached {
+                    results[*n] = Err(e);
                 }
             }
         }
         Ok(results)
     }
-}
 
-/// Puts a map, or the reason why there is none, into the explanation.
-fn attach(explanation: &mut Explanation, aimed: &AimedRow, made: Made) {
-    let name = aimed.name.clone();
-    explanation.warnings.extend(made.warnings.into_iter().map(|w| format!("{name}: {w}")));
-    match made.finished {
-        Err(why) => explanation.warnings.push(format!("{name} has no map: {why}")),
-        Ok(finished) => {
-            let mut about = aimed.target.facts.clone();
-            about.extend(made.facts);
-            explanation.maps.push(NamedMap {
-                name,
-                role: aimed.role.clone(),
-                raw: made.raw,
-                finished,
-                frame: aimed.target.frame,
-                facts: about,
-            });
+    /// Puts the finished map, or the reason why there is none, into the explanation.
+    fn attach(&self, aimed: &AimedRow, made: Made, into: &mut Explanation) -> Result<()> {
+        let name = aimed.name();
+        into.warnings.extend(made.warnings.into_iter().map(|w| format!("{name}: {w}")));
+        match made.shown {
+            Err(why) => {
+                no_map(&aimed.id, &why, into);
+                Ok(())
+            }
+            Ok(shown) => {
+                let draft = Draft { shown, ..Draft::of_row(aimed, made.raw) };
+                self.finish.finish(draft.with_facts(made.facts), into)
+            }
         }
     }
 }

@@ -5,17 +5,18 @@ use fame_core::{
     ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
     data::facts,
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{BuildContext, Built, Parameters, Parts, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    black_box::answers::resolve_target,
+    enlarge::{Corners, bilinear},
     finish::{Draft, Finish, specs},
     meter::{Meter, per_sample},
 };
+use crate::ask::{usual_layer, usual_loss};
 
 /// How a layer's heads become one matrix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -29,32 +30,44 @@ pub enum Heads {
     GradientWeighted,
 }
 
-/// Attention rollout for vision transformers. Every layer's attention A (heads × tokens × tokens,
-/// rows sum to 1) is the output of a Softmax; the layers are multiplied up, and the class token's
-/// row over the picture's tokens, as a grid and enlarged, is the map. Without a class token (as
-/// many tokens as the grid has cells) the mean over rows is taken.
-///
-/// A baseline to compare with: attention says where information may flow, not what it does to the
-/// answer. `GradientWeighted` asks the loss too.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AttentionRollout {
-    /// `Mean` or `GradientWeighted`.
-    pub heads: Heads,
-    /// The attention layers from the first to the last, by name. Default: every Softmax of the
-    /// graph whose output is heads × tokens × tokens.
-    pub attention: Option<Vec<String>>,
-    /// Rows and columns of tokens. Default: a square.
-    pub grid: Option<(usize, usize)>,
-    /// The target layer or layers. Default: `"logits"` for classifiers, `"embedding"` for faces,
-    /// else `Output`.
-    pub layer: Option<LayerChoices>,
-    /// Whose value y is asked about. Default: `Logit()`, for faces `Similarity()`.
-    pub loss: Option<Spec>,
-    /// Steps from the enlarged map to the finished one. Default: min-max.
-    pub map: Option<Vec<Spec>>,
-    /// Which pictures of a sample to explain, by role. Default: all.
-    pub roles: Option<Vec<String>>,
+fame_core::parameters! {
+    /// Attention rollout for vision transformers. Every layer's attention A (heads × tokens ×
+    /// tokens, rows sum to 1) is the output of a Softmax; the layers are multiplied up, and the
+    /// class token's row over the picture's tokens, as a grid and enlarged, is the map. Without a
+    /// class token (as many tokens as the grid has cells) the mean over rows is taken.
+    ///
+    /// A baseline to compare with: attention says where information may flow, not what it does to
+    /// the answer. `GradientWeighted` asks the loss too.
+    pub struct AttentionRollout {
+        /// `Mean` or `GradientWeighted`.
+        heads: Heads = Heads::default(),
+        /// The attention layers from the first to the last, by name. Default: every Softmax of the
+        /// graph whose output is heads × tokens × tokens.
+        attention: Option<Vec<String>> = None,
+        /// Rows and columns of tokens. Default: a square.
+        grid: Option<(usize, usize)> = None,
+        /// The target layer or layers. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+        /// Whose value y is asked about. Default: what the model's manifest asks for, else
+        /// `Logit()`, the class the network sees.
+        loss: Spec = open,
+        /// Steps from the enlarged map to the finished one. Default: min-max.
+        map: Vec<Spec> = specs(&["MinMaxNormalize()"]),
+        /// Which pictures of a sample to explain, by role. Default: all.
+        roles: Option<Vec<String>> = None,
+    }
+}
+
+impl Parameters for AttentionRollout {
+    type Typed = typed::AttentionRollout;
+
+    fn fill(
+        typed: typed::AttentionRollout,
+        with: &BuildContext<'_>,
+        _: &mut Parts,
+    ) -> Option<Self> {
+        Some(typed.or(usual_layer(with), usual_loss(with)))
+    }
 }
 
 impl Plugin<dyn Explainer> for AttentionRollout {
@@ -64,9 +77,7 @@ impl Plugin<dyn Explainer> for AttentionRollout {
     const EXAMPLE: &'static str = "AttentionRollout(heads: GradientWeighted)";
     const REFERENCE: &'static str = "Abnar & Zuidema, ACL 2020, arXiv 2005.00928; Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        resolve_target(with.task, &mut self.layer, &mut self.loss);
-        self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check(
             "attention",
             self.attention.as_ref().is_none_or(|a| !a.is_empty()),
@@ -84,11 +95,10 @@ impl Plugin<dyn Explainer> for AttentionRollout {
         );
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
-        let layer = self.layer.take()?;
-        Some(Box::new(Running { parameters: self, layer, loss: loss?, finish }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(parts, &self.map, with);
+        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
     }
 }
 
@@ -96,7 +106,6 @@ fame_core::register!(Explainer: AttentionRollout);
 
 struct Running {
     parameters: AttentionRollout,
-    layer: LayerChoices,
     loss: Built<dyn Loss>,
     finish: Finish,
 }
@@ -133,7 +142,7 @@ impl Explainer for Running {
 
 impl Running {
     fn aim<'a>(&'a self, model: &'a Model) -> Result<(Aim<'a>, Attention)> {
-        let aim = Aim::new(model, &self.layer, self.loss.plugin.as_ref())?;
+        let aim = Aim::new(model, &self.parameters.layer, self.loss.plugin.as_ref())?;
         Ok((aim, self.attention(model)?))
     }
 
@@ -202,7 +211,7 @@ impl Running {
         ]);
         let mut explanation = Explanation { facts: shared, ..Explanation::default() };
         for row in rows {
-            self.row(aim, attention, sample, row, &mut explanation)?;
+            self.row(aim, attention, sample, &row, &mut explanation)?;
             meter.tick(1);
         }
         Ok(explanation)
@@ -213,10 +222,10 @@ impl Running {
         aim: &Aim<'_>,
         attention: &Attention,
         sample: &Sample,
-        row: AimedRow,
+        row: &AimedRow,
         into: &mut Explanation,
     ) -> Result<()> {
-        let input = aim.input(sample, &row.role)?;
+        let input = aim.input(sample, &row.id.role)?;
         let weighted = self.parameters.heads == Heads::GradientWeighted;
         let mut taps: Taps = aim.taps();
         taps.layers.extend(attention.layers.iter().cloned());
@@ -246,22 +255,9 @@ impl Running {
         }
         let (height, width) = (aim.model.manifest.input.height, aim.model.manifest.input.width);
         let cells = of_picture(&rollout, attention);
-        let raw = Tensor::new(
-            [1, height, width],
-            super::face::enlarge(&cells, attention.grid, (height, width)),
-        )?;
-        let facts = row.target.facts;
-        self.finish.finish(
-            Draft {
-                name: row.name,
-                role: row.role,
-                raw,
-                shown: None,
-                frame: row.target.frame,
-                facts,
-            },
-            into,
-        )
+        let enlarged = bilinear(&cells, attention.grid, (height, width), Corners::HalfPixel);
+        let raw = Tensor::new([1, height, width], enlarged)?;
+        self.finish.finish(Draft::of_row(row, raw), into)
     }
 }
 

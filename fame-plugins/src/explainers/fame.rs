@@ -1,21 +1,26 @@
 //! `Fame`: walk the picture along its own loss gradient, and read what moved.
 
+use std::fmt::Write as _;
+
 use std::collections::BTreeMap;
 
 use fame_core::{
-    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Place, Preset, Result,
-    Sample, Tensor, Witness,
+    Error, Explanation, LayerChoices, Model, Place, Result, Sample, Tensor, Witness,
     ask::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
-    contract::{ExplainContext, Explainer, Loss, MapSource, MapStep, Perturbation, Start, Stop},
-    data::{ChannelOrder, Facts, InputConvention, Value, facts},
-    registry::{BuildContext, Built, Parts, Plugin},
+    contract::{ExplainContext, Explainer, Loss, MapSource, Perturbation, Start, Stop},
+    data::{Facts, InputConvention, facts, safe_id},
+    registry::{BuildContext, Built, Parameters, Parts, Plugin},
     seed_of,
     text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::maps::through;
+use super::{
+    aimed::check_roles,
+    finish::{Draft, Finish, model_channels, no_map, specs},
+};
+use crate::{Preset, perturbations::Lots};
 
 /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
 /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
@@ -24,31 +29,86 @@ use crate::maps::through;
 /// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss cannot
 /// be moved (a dead cell, a pair below the stop rule at the start) has no map, and a warning says
 /// why.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
 pub struct Fame {
-    /// The target layer: a tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`,
-    /// `Output`; a list for losses that read several.
-    pub layer: LayerChoices,
-    /// What to descend.
-    pub loss: Spec,
-    /// How to walk. Default: `Lots()`, the paper's 500 steps of 1/255.
-    #[serde(default)]
-    pub perturbation: Option<Spec>,
-    /// Steps from what moved to the map. Default: the preset's gray, blur and normalisation.
-    #[serde(default)]
-    pub map: Option<Vec<Spec>>,
-    /// Several finishes of the same walk by name, in place of `map`: `{"sigma_2": [Gray(), …], …}`.
-    #[serde(default)]
-    pub maps: Option<BTreeMap<String, Vec<Spec>>>,
-    /// Which pictures of a sample to explain, by role (`"probe"`, `"gallery"`). Default: all, each
-    /// against the other frozen.
-    #[serde(default)]
-    pub roles: Option<Vec<String>>,
-    /// Which published form the defaults inside follow: `Paper` or `Authors`. Default: the
-    /// recipe's.
-    #[serde(default)]
-    pub preset: Option<Preset>,
+    layer: LayerChoices,
+    loss: Spec,
+    perturbation: Spec,
+    /// Every finish by name; a single one has none. The record shows them as they are built.
+    #[serde(skip)]
+    finishes: Vec<(String, Vec<Spec>)>,
+    roles: Option<Vec<String>>,
+    preset: Preset,
+}
+
+/// The parameters as a recipe types them.
+mod typed {
+    use super::{BTreeMap, Deserialize, JsonSchema, LayerChoices, Lots, Plugin, Preset, Spec};
+
+    /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
+    /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
+    /// explanation. One map per picture, target and finish.
+    ///
+    /// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss
+    /// cannot be moved (a dead cell, a pair below the stop rule at the start) has no map, and a
+    /// warning says why.
+    #[derive(Clone, Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Fame {
+        /// The target layer: a tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`,
+        /// `Output`; a list for losses that read several.
+        pub layer: LayerChoices,
+        /// What to descend.
+        pub loss: Spec,
+        /// How to walk. Default: `Lots()`, the paper's 500 steps of 1/255.
+        #[serde(default = "lots")]
+        pub perturbation: Spec,
+        /// Steps from what moved to the map. Default: the preset's gray, blur and normalisation.
+        #[serde(default)]
+        pub map: Option<Vec<Spec>>,
+        /// Several finishes of the same walk by name, in place of `map`:
+        /// `{"sigma_2": [Gray(), …], …}`.
+        #[serde(default)]
+        pub maps: Option<BTreeMap<String, Vec<Spec>>>,
+        /// Which pictures of a sample to explain, by role (`"probe"`, `"gallery"`). Default: all,
+        /// each against the other frozen.
+        #[serde(default)]
+        pub roles: Option<Vec<String>>,
+        /// Which published form the defaults inside follow: `Paper` or `Authors`. Default: the
+        /// recipe's.
+        #[serde(default)]
+        pub preset: Option<Preset>,
+    }
+
+    fn lots() -> Spec {
+        Spec::named(Lots::NAME)
+    }
+}
+
+impl Parameters for Fame {
+    type Typed = typed::Fame;
+
+    fn fill(typed: typed::Fame, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+        let preset = typed.preset.unwrap_or(Preset::of(with));
+        if typed.map.is_some() && typed.maps.is_some() {
+            parts.report(
+                "maps",
+                "`map` and `maps` exclude each other: give one finish, or several by name.",
+            );
+        }
+        let finishes = match (typed.map, typed.maps) {
+            (None, None) => vec![(String::new(), usual_map(preset))],
+            (Some(map), _) => vec![(String::new(), map)],
+            (None, Some(maps)) => {
+                let safe = |name: &String| !name.is_empty() && safe_id(name) == *name;
+                let must = "needs names of letters, digits, `.`, `_` and `-`";
+                parts.check("maps", maps.keys().all(safe), must);
+                maps.into_iter().collect()
+            }
+        };
+        let typed::Fame { layer, loss, perturbation, roles, .. } = typed;
+        Some(Self { layer, loss, perturbation, finishes, roles, preset })
+    }
 }
 
 impl Plugin<dyn Explainer> for Fame {
@@ -58,81 +118,46 @@ impl Plugin<dyn Explainer> for Fame {
     const EXAMPLE: &'static str =
         r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 100))"#;
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), arXiv 2605.12017";
+    const PRESETS: &'static [&'static str] = Preset::NAMES;
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        let preset = *self.preset.get_or_insert(with.preset);
-        let spec = |text: &str| Spec::from_text(text).ok();
-        if self.perturbation.is_none() {
-            self.perturbation = spec("Lots()");
-        }
-        if self.map.is_some() && self.maps.is_some() {
-            parts.report(
-                "maps",
-                "`map` and `maps` exclude each other: give one finish, or several by name.",
-            );
-        }
-        if self.map.is_none() && self.maps.is_none() {
-            let steps: &[&str] = match preset {
-                Preset::Paper => {
-                    &["Gray()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MaxNormalize()"]
-                }
-                // The authors divide by the maximum before blurring; after min-max it only shows
-                // next to ε.
-                Preset::Authors => &[
-                    "Gray()",
-                    "MaxNormalize()",
-                    "GaussianBlur(kernel: 49, sigma: 7.7)",
-                    "MinMaxNormalize()",
-                ],
-            };
-            self.map = Some(steps.iter().filter_map(|s| spec(s)).collect());
-        }
-        for name in self.maps.iter().flat_map(BTreeMap::keys) {
-            parts.check(
-                "maps",
-                !name.is_empty() && fame_core::data::safe_id(name) == *name,
-                "needs names of letters, digits, `.`, `_` and `-`",
-            );
-        }
-        parts.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+        check_roles(self.roles.as_deref(), parts);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let with = BuildContext { preset: self.preset.unwrap_or(with.preset), ..*with };
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, &with);
-        let perturbation =
-            parts.build::<dyn Perturbation>("perturbation", &self.perturbation?, &with);
-        let named = match (self.map, self.maps) {
-            (Some(map), _) => vec![(String::new(), parts.build_all("map", &map, &with))],
-            (None, maps) => {
-                let built = |(name, specs): (String, Vec<Spec>)| {
-                    let steps = parts.build_all(&format!("maps.{name}"), &specs, &with);
-                    (name, steps)
-                };
-                maps.unwrap_or_default().into_iter().map(built).collect()
+        let Fame { layer, loss, perturbation, finishes, roles, preset } = self;
+        let with = BuildContext { preset: preset.name(), ..*with };
+        let loss = parts.build::<dyn Loss>("loss", &loss, &with);
+        let perturbation = parts.build::<dyn Perturbation>("perturbation", &perturbation, &with);
+        let finish = |(name, specs): (String, Vec<Spec>)| {
+            if name.is_empty() {
+                Finish::build(parts, &specs, &with)
+            } else {
+                Finish::build_named(parts, name, &specs, &with)
             }
         };
-        let finishes = named.into_iter().map(|(name, steps)| Finish { name, steps }).collect();
-        Some(Box::new(Running {
-            layer: self.layer,
-            loss: loss?,
-            perturbation: perturbation?,
-            finishes,
-            roles: self.roles,
-        }))
+        let finishes = finishes.into_iter().map(finish).collect();
+        let (loss, perturbation) = (loss?, perturbation?);
+        Some(Box::new(Running { layer, loss, perturbation, finishes, roles }))
     }
 }
 
 fame_core::register!(Explainer: Fame);
 
-/// One way to finish a map.
-struct Finish {
-    name: String,
-    steps: Vec<Built<dyn MapStep>>,
+/// The map steps where the recipe names none.
+fn usual_map(preset: Preset) -> Vec<Spec> {
+    match preset {
+        Preset::Paper => {
+            specs(&["Gray()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MaxNormalize()"])
+        }
+        // The authors divide by the maximum before blurring; after min-max it only shows next to ε.
+        Preset::Authors => specs(&[
+            "Gray()",
+            "MaxNormalize()",
+            "GaussianBlur(kernel: 49, sigma: 7.7)",
+            "MinMaxNormalize()",
+        ]),
+    }
 }
 
 /// FAME with all its parts built.
@@ -191,6 +216,10 @@ impl Running {
                 *result = Err(e);
             }
         }
+        for explanation in results.iter_mut().flatten().filter(|e| e.maps.len() > 2) {
+            let more = explanation.maps.len();
+            let _ = write!(explanation.summary, ", … {more} maps");
+        }
         Ok(results)
     }
 
@@ -215,8 +244,8 @@ impl Running {
             .rows(sample, self.roles.as_deref())
             .map_err(|e| e.at(format!("loss {}", self.loss.name)))?;
         let begin = |about: AimedRow| {
-            let pixels = clean(sample, &about.role, convention)?;
-            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name));
+            let pixels = clean(sample, &about.id.role, convention)?;
+            let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name()));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
             let row = Row {
@@ -238,55 +267,29 @@ impl Running {
         row: WalkedRow,
         into: &mut Explanation,
     ) -> Result<()> {
-        let name = &aimed.name;
         let field = row.walk.field()?;
         if let Some(why) = unmoved(&row, &field) {
-            into.warnings.push(format!("{name} has no map: {why}"));
+            no_map(&aimed.id, &why, into);
             return Ok(());
         }
-        let mut about = row.target.facts.clone();
-        about.append(&mut row.walk.facts()?);
-        about.append(&mut facts([
-            ("loss_before", row.loss_before.into()),
-            ("loss_after", row.loss_after.into()),
-            ("steps", row.steps.into()),
+        let (before, after, steps) = (row.first_loss, row.last_loss, row.steps);
+        let draft = Draft {
+            shown: model_channels(field.clone(), model.manifest.input.order),
+            note: format!("loss {before:.4} → {after:.4} in {steps} steps"),
+            ..Draft::of_row(aimed, field)
+        };
+        let draft = draft.with_facts(row.walk.facts()?).with_facts(facts([
+            ("loss_before", before.into()),
+            ("loss_after", after.into()),
+            ("steps", steps.into()),
             ("stop", row.stop.to_string().into()),
         ]));
         let convention = &model.manifest.input;
-        let (pixels, recorded) = (clean(sample, &aimed.role, convention)?, row.walk.recorded()?);
+        let pixels = clean(sample, &aimed.id.role, convention)?;
+        let recorded = row.walk.recorded()?;
         let source = MapSource { pixels: &pixels, convention, recorded: &recorded };
-        for finish in &self.finishes {
-            let map =
-                AttributionMap { values: field.clone(), channels: channel_names(convention.order) };
-            let map = match through(&finish.steps, map, &source) {
-                Ok(map) => map,
-                Err(e) if e.code == "fame::map::empty" => {
-                    into.warnings.push(format!("{name} has no map: {}", e.message));
-                    continue;
-                }
-                Err(e) => return Err(e.at(name.clone())),
-            };
-            let mut facts = about.clone();
-            facts.insert(
-                "map_steps".into(),
-                Value::List(finish.steps.iter().map(Built::record).collect()),
-            );
-            let name = if finish.name.is_empty() {
-                name.clone()
-            } else {
-                format!("{name}_{}", finish.name)
-            };
-            let finished = flat(map.values)?;
-            into.maps.push(NamedMap {
-                name,
-                role: aimed.role.clone(),
-                raw: field.clone(),
-                finished,
-                frame: row.target.frame,
-                facts,
-            });
-        }
-        Ok(())
+        let mut finish = |finish: &Finish| finish.finish_walk(draft.clone(), &source, into);
+        self.finishes.iter().try_for_each(&mut finish)
     }
 }
 
@@ -305,14 +308,14 @@ fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<
     };
     if !into.iter().any(|w| w.input == row.began.input) {
         // A walk that begins beside the picture is known by its map's name.
-        let taken = into.iter().any(|w| w.name == about.role);
+        let taken = into.iter().any(|w| w.name == about.id.role);
         into.push(seen(
-            if taken { format!("{} at the start", about.name) } else { about.role.clone() },
+            if taken { format!("{} at the start", about.name()) } else { about.id.role.clone() },
             &row.began,
         ));
     }
     if row.steps > 0 {
-        into.push(seen(format!("{} after the walk", about.name), &row.ended));
+        into.push(seen(format!("{} after the walk", about.name()), &row.ended));
     }
 }
 
@@ -329,29 +332,12 @@ fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
     }
     Some(match row.stop {
         Stop::ZeroGradient => {
-            format!("no pixel moves its loss ({}): the gradient is zero.", row.loss_before)
+            format!("no pixel moves its loss ({}): the gradient is zero.", row.first_loss)
         }
         _ if row.steps > 0 => format!("its {} steps moved nothing.", row.steps),
         _ => format!(
             "the walk stopped before its first step ({}, loss {}).",
-            row.stop, row.loss_before
+            row.stop, row.first_loss
         ),
     })
-}
-
-pub(super) fn channel_names(order: ChannelOrder) -> Vec<String> {
-    let names: &[&str] = match order {
-        ChannelOrder::Rgb => &["R", "G", "B"],
-        ChannelOrder::Bgr => &["B", "G", "R"],
-        ChannelOrder::Gray => &["Y"],
-    };
-    names.iter().map(|n| (*n).to_owned()).collect()
-}
-
-/// `[1, H, W]` becomes `[H, W]`; several channels stay.
-pub(super) fn flat(values: Tensor) -> Result<Tensor> {
-    match values.shape() {
-        &[1, h, w] => values.reshaped([h, w]),
-        _ => Ok(values),
-    }
 }

@@ -1,33 +1,83 @@
 //! From a raw attribution to a map a reader can trust: the map steps, and what is said when there
-//! is nothing to show.
+//! is nothing to show. Every explainer's maps come about here.
+
+use std::fmt::Write as _;
 
 use fame_core::{
-    AttributionMap, Explanation, Frame, NamedMap, Result, Tensor,
-    contract::MapStep,
-    data::{Facts, Value},
+    Annotation, AttributionMap, Claim, ErrorKind, Explanation, Frame, MapId, NamedMap, Result,
+    Target, Tensor,
+    ask::AimedRow,
+    contract::{MapSource, MapStep},
+    data::{ChannelOrder, Facts, Value},
     registry::{BuildContext, Built, Parts},
     text::Spec,
 };
 
-/// The map steps of an explainer.
+/// One way to finish an explainer's maps: the map steps, and its name where there are several ways.
 pub(super) struct Finish {
+    name: Option<String>,
     steps: Vec<Built<dyn MapStep>>,
 }
 
 /// A map before its steps.
+#[derive(Clone)]
 pub(super) struct Draft {
-    /// Name within the explanation.
-    pub(super) name: String,
-    /// Role of the picture it scores.
-    pub(super) role: String,
+    /// Which map it will be.
+    pub(super) id: MapId,
     /// The attribution as it came out, `[C, H, W]`, signed.
     pub(super) raw: Tensor,
-    /// The part of it to show, `[1, H, W]`; `None` shows `raw` itself.
-    pub(super) shown: Option<Tensor>,
+    /// The part of it that the steps begin with.
+    pub(super) shown: AttributionMap,
     /// The part of the picture it is about.
     pub(super) frame: Option<Frame>,
+    /// What shows it.
+    pub(super) annotations: Vec<Annotation>,
+    /// A few words for the explanation's summary, such as `loss 0.71 → 0.02 in 120 steps`. May be
+    /// empty.
+    pub(super) note: String,
     /// What made it.
     pub(super) facts: Facts,
+}
+
+impl Draft {
+    /// A map of one channel, shown as it is.
+    pub(super) fn new(id: MapId, raw: Tensor) -> Self {
+        let shown = one_channel(raw.clone());
+        let (annotations, note, facts) = (Vec::new(), String::new(), Facts::new());
+        Self { id, raw, shown, frame: None, annotations, note, facts }
+    }
+
+    /// The map of an aimed row, with what its target says.
+    pub(super) fn of_row(row: &AimedRow, raw: Tensor) -> Self {
+        let Target { frame, annotations, facts, .. } = row.target.clone();
+        Self { frame, annotations, facts, ..Self::new(row.id.clone(), raw) }
+    }
+
+    /// Begins the steps with `values`, `[1, H, W]`.
+    pub(super) fn showing(self, values: Tensor) -> Self {
+        Self { shown: one_channel(values), ..self }
+    }
+
+    /// Adds to what made it.
+    pub(super) fn with_facts(mut self, facts: Facts) -> Self {
+        self.facts.extend(facts);
+        self
+    }
+}
+
+/// `values`, `[1, H, W]`, for map steps.
+pub(super) fn one_channel(values: Tensor) -> AttributionMap {
+    AttributionMap { values, channels: vec!["Y".into()] }
+}
+
+/// Values in a model's channels, `[C, H, W]`, for map steps.
+pub(super) fn model_channels(values: Tensor, order: ChannelOrder) -> AttributionMap {
+    let names: &[&str] = match order {
+        ChannelOrder::Rgb => &["R", "G", "B"],
+        ChannelOrder::Bgr => &["B", "G", "R"],
+        ChannelOrder::Gray => &["Y"],
+    };
+    AttributionMap { values, channels: names.iter().map(|n| (*n).to_owned()).collect() }
 }
 
 /// `texts` as specs, for defaults.
@@ -35,19 +85,43 @@ pub(super) fn specs(texts: &[&str]) -> Vec<Spec> {
     texts.iter().filter_map(|text| Spec::from_text(text).ok()).collect()
 }
 
+/// How many maps of an explanation its summary speaks of.
+const SUMMED_UP: usize = 2;
+
+/// Adds a map's note to the summary, if it has one and is among the first.
+fn note_in_summary(id: &MapId, note: &str, into: &mut Explanation) {
+    if note.is_empty() || into.maps.len() >= SUMMED_UP {
+        return;
+    }
+    let comma = if into.summary.is_empty() { "" } else { ", " };
+    let _ = write!(into.summary, "{comma}{} {note}", id.name());
+}
+
+/// Says in `into` why a map is missing.
+pub(super) fn no_map(id: &MapId, why: &str, into: &mut Explanation) {
+    into.warnings.push(format!("{} has no map: {why}", id.name()));
+}
+
 impl Finish {
     /// Builds the steps standing in parameter `map`.
-    pub(super) fn build(
+    pub(super) fn build(parts: &mut Parts, map: &[Spec], with: &BuildContext<'_>) -> Self {
+        Self { name: None, steps: parts.build_all("map", map, with) }
+    }
+
+    /// Builds the finish that stands under `name` in parameter `maps`.
+    pub(super) fn build_named(
         parts: &mut Parts,
-        map: Option<Vec<Spec>>,
+        name: String,
+        steps: &[Spec],
         with: &BuildContext<'_>,
     ) -> Self {
-        Self { steps: parts.build_all("map", &map.unwrap_or_default(), with) }
+        let steps = parts.build_all(&format!("maps.{name}"), steps, with);
+        Self { name: Some(name), steps }
     }
 
     /// No steps: for maps that come finished.
     pub(super) fn none() -> Self {
-        Self { steps: Vec::new() }
+        Self { name: None, steps: Vec::new() }
     }
 
     /// Finishes `draft` into a map of `into`, or into a warning when it says nothing: zero, not
@@ -56,24 +130,64 @@ impl Finish {
     /// # Errors
     /// What a step says about anything else than an empty map.
     pub(super) fn finish(&self, draft: Draft, into: &mut Explanation) -> Result<()> {
-        let Draft { name, role, raw, shown, frame, mut facts } = draft;
-        let mut empty = |why: &str| {
-            into.warnings.push(format!("{name} has no map: {why}"));
-            Ok(())
-        };
-        let values = shown.unwrap_or_else(|| raw.clone());
-        if !values.is_finite() {
-            return empty("its values are NaN or infinite.");
+        self.finish_from(draft, None, into)
+    }
+
+    /// As [`Finish::finish`], for the draft of a walk: map steps may look at where it comes from.
+    ///
+    /// # Errors
+    /// As [`Finish::finish`].
+    pub(super) fn finish_walk(
+        &self,
+        draft: Draft,
+        source: &MapSource<'_>,
+        into: &mut Explanation,
+    ) -> Result<()> {
+        self.finish_from(draft, Some(source), into)
+    }
+
+    fn finish_from(
+        &self,
+        draft: Draft,
+        source: Option<&MapSource<'_>>,
+        into: &mut Explanation,
+    ) -> Result<()> {
+        let Draft { id, raw, shown, frame, annotations, note, mut facts } = draft;
+        let id = id.finished(self.name.clone());
+        match self.finished(&id, shown, source)? {
+            Err(why) => no_map(&id, &why, into),
+            Ok(finished) => {
+                let steps = self.steps.iter().map(Built::record).collect();
+                facts.insert("map_steps".into(), Value::List(steps));
+                note_in_summary(&id, &note, into);
+                into.maps.push(NamedMap { id, raw, finished, frame, annotations, facts });
+            }
         }
-        if values.max_abs() == 0.0 {
-            return empty("no pixel speaks for it: the attribution is zero everywhere.");
+        Ok(())
+    }
+
+    /// Runs the steps: the finished map, or why it says nothing.
+    fn finished(
+        &self,
+        id: &MapId,
+        mut map: AttributionMap,
+        source: Option<&MapSource<'_>>,
+    ) -> Result<std::result::Result<Tensor, String>> {
+        if !map.values.is_finite() {
+            return Ok(Err("its values are NaN or infinite.".into()));
         }
-        let mut map = AttributionMap { values, channels: vec!["Y".into()] };
+        if map.values.max_abs() == 0.0 {
+            return Ok(Err("no pixel speaks for it: the attribution is zero everywhere.".into()));
+        }
         for step in &self.steps {
-            map = match step.plugin.apply(map) {
+            let applied = match source {
+                Some(source) => step.plugin.apply_to(map, source),
+                None => step.plugin.apply(map),
+            };
+            map = match applied {
                 Ok(map) => map,
-                Err(e) if e.code == "fame::map::empty" => return empty(&e.message),
-                Err(e) => return Err(e.at(format!("{name}: map step {}", step.name))),
+                Err(e) if e.kind == ErrorKind::EmptyMap => return Ok(Err(e.message)),
+                Err(e) => return Err(e.at(format!("{}: map step {}", id.name(), step.name))),
             };
         }
         let finished = match map.values.shape() {
@@ -81,40 +195,24 @@ impl Finish {
             _ => map.values,
         };
         if !finished.is_finite() || finished.data().iter().all(|v| *v == finished.data()[0]) {
-            return empty("its map steps leave the same value everywhere, or none that is finite.");
+            let why = "its map steps leave the same value everywhere, or none that is finite.";
+            return Ok(Err(why.into()));
         }
-        facts.insert(
-            "map_steps".into(),
-            Value::List(self.steps.iter().map(Built::record).collect()),
-        );
-        into.maps.push(NamedMap { name, role, raw, finished, frame, facts });
-        Ok(())
+        Ok(Ok(finished))
     }
 
-    /// Finishes a signed attribution `[1, H, W]` as two maps: `{name}_similar` from what is above
-    /// zero, `{name}_dissimilar` from what is below. Where one speaks the other is silent.
+    /// Finishes a draft whose raw attribution is signed, `[1, H, W]`, as two maps: what is above
+    /// zero is for the subject (or against it, if the draft claims so), what is below is the
+    /// opposite. Where one speaks the other is silent.
     ///
     /// # Errors
     /// As [`Finish::finish`].
-    pub(super) fn finish_both(
-        &self,
-        name: &str,
-        role: &str,
-        raw: &Tensor,
-        facts: &Facts,
-        into: &mut Explanation,
-    ) -> Result<()> {
-        for (suffix, sign) in [("similar", 1.0), ("dissimilar", -1.0)] {
-            let shown = Some(part(raw, sign)?);
-            let draft = Draft {
-                name: format!("{name}_{suffix}"),
-                role: role.to_owned(),
-                raw: raw.clone(),
-                shown,
-                frame: None,
-                facts: facts.clone(),
-            };
-            self.finish(draft, into)?;
+    pub(super) fn finish_both(&self, draft: &Draft, into: &mut Explanation) -> Result<()> {
+        let above = if draft.id.claim == Claim::Against { Claim::Against } else { Claim::For };
+        for (sign, claim) in [(1.0, above), (-1.0, above.opposite())] {
+            let shown = part(&draft.raw, sign)?;
+            let one = Draft { id: draft.id.clone().claiming(claim), ..draft.clone() };
+            self.finish(one.showing(shown), into)?;
         }
         Ok(())
     }
@@ -133,11 +231,12 @@ pub(super) fn plane(values: &[f64], h: usize, w: usize) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::{Error, Subject};
+
     use super::*;
 
     #[test]
     fn an_empty_map_is_a_warning_and_never_a_black_picture() {
-        let finish = Finish { steps: Vec::new() };
         for (raw, says) in [
             (vec![0.0, 0.0], "zero everywhere"),
             (vec![f32::NAN, 1.0], "NaN"),
@@ -145,30 +244,58 @@ mod tests {
         ] {
             let mut into = Explanation::default();
             let raw = Tensor::new([1, 1, 2], raw).unwrap();
-            let draft = Draft {
-                name: "probe".into(),
-                role: "probe".into(),
-                raw,
-                shown: None,
-                frame: None,
-                facts: Facts::new(),
-            };
-            finish.finish(draft, &mut into).unwrap();
+            Finish::none().finish(Draft::new(MapId::new("probe"), raw), &mut into).unwrap();
             assert!(into.maps.is_empty() && into.warnings[0].contains(says), "{:?}", into.warnings);
         }
     }
 
+    /// A step that refuses its map.
+    struct Refusing(Error);
+
+    impl MapStep for Refusing {
+        fn apply(&self, _: AttributionMap) -> Result<AttributionMap> {
+            Err(self.0.clone())
+        }
+    }
+
+    /// What decides is the error's kind: a plugin may call its refusal what it likes.
+    #[test]
+    fn a_refusal_is_known_by_its_kind_and_not_by_its_code() {
+        let finished = |error: Error| {
+            let (plugin, mut into) = (Box::new(Refusing(error)), Explanation::default());
+            let step =
+                Built { name: "Refusing".into(), plugin: plugin as _, parameters: Value::Null };
+            let raw = Tensor::new([1, 1, 2], vec![0.0, 1.0]).unwrap();
+            let finish = Finish { name: None, steps: vec![step] };
+            finish.finish(Draft::new(MapId::new("probe"), raw), &mut into).map(|()| into.warnings)
+        };
+        let mine = Error::new("mine::nothing_left", "nothing is left.");
+        assert_eq!(finished(mine.clone()).unwrap_err().code, "mine::nothing_left");
+        assert_eq!(
+            finished(mine.of_kind(ErrorKind::EmptyMap)).unwrap(),
+            ["probe has no map: nothing is left."]
+        );
+        assert!(finished(Error::new("fame::map::empty", "by code only.")).is_err());
+    }
+
     #[test]
     fn where_one_side_speaks_the_other_is_silent() {
-        let mut into = Explanation::default();
         let raw = Tensor::new([1, 1, 3], vec![0.5, -0.25, 0.0]).unwrap();
-        Finish { steps: Vec::new() }
-            .finish_both("probe", "probe", &raw, &Facts::new(), &mut into)
-            .unwrap();
-        let [similar, dissimilar] = &into.maps[..] else { panic!("{into:?}") };
+        let id = MapId::new("probe").about(Subject::Match);
+        let both = |id: MapId| {
+            let mut into = Explanation::default();
+            Finish::none().finish_both(&Draft::new(id, raw.clone()), &mut into).unwrap();
+            into.maps.iter().map(|m| (m.name(), m.finished.data().to_vec())).collect::<Vec<_>>()
+        };
+        let (above, below) = (vec![0.5, 0.0, 0.0], vec![0.0, 0.25, 0.0]);
         assert_eq!(
-            (similar.finished.data(), dissimilar.finished.data()),
-            (&[0.5, 0.0, 0.0][..], &[0.0, 0.25, 0.0][..])
+            both(id.clone()),
+            [("probe_similar".into(), above.clone()), ("probe_dissimilar".into(), below.clone())]
+        );
+        // Of an attribution to what tells the two apart, what is above zero is e−.
+        assert_eq!(
+            both(id.claiming(Claim::Against)),
+            [("probe_dissimilar".into(), above), ("probe_similar".into(), below)]
         );
         assert!(part(&Tensor::filled([1], f32::NAN), 1.0).unwrap().data()[0].is_nan());
     }

@@ -2,7 +2,7 @@
 
 use fame_core::{
     Explanation, Result, Sample,
-    contract::{ExplainContext, Progress, Silent},
+    contract::{ExplainContext, Progress},
 };
 
 /// Counts units of work within one sample and reports them as part of the batch.
@@ -12,13 +12,6 @@ pub(super) struct Meter<'a> {
     samples: usize,
     units: usize,
     done: usize,
-}
-
-impl Meter<'static> {
-    /// A meter that nobody reads.
-    pub(super) fn silent() -> Self {
-        Meter { progress: &Silent, sample: 0, samples: 1, units: 0, done: 0 }
-    }
 }
 
 impl Meter<'_> {

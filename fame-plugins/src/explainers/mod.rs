@@ -4,6 +4,7 @@ mod aimed;
 mod attention_rollout;
 pub mod black_box;
 mod cam;
+mod enlarge;
 pub mod face;
 mod fame;
 mod finish;
@@ -20,9 +21,9 @@ mod terms;
 
 pub use attention_rollout::{AttentionRollout, Heads};
 pub use cam::{
-    Ablation, AblationCam, EigenCam, EigenGradCam, Enlarge, Finish, FullGrad, FullGradForm,
-    GradCam, GradCamElementwise, GradCamPlusPlus, HiResCam, LayerCam, Layout, RandomCam, ScoreCam,
-    Sign, XGradCam,
+    Ablation, AblationCam, EigenCam, EigenGradCam, Enlarge, FullGrad, FullGradForm, GradCam,
+    GradCamElementwise, GradCamPlusPlus, HiResCam, LayerCam, Layout, Normalisation, RandomCam,
+    ScoreCam, Sign, XGradCam,
 };
 pub use fame::Fame;
 pub use gradient::{

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Error, Explanation, Model, Result, Sample, Tensor,
+    Claim, Error, Explanation, MapId, Model, Result, Sample, Subject, Tensor,
     contract::{ExplainContext, Explainer, ItemRef},
     data::InputConvention,
     data::facts,
@@ -27,10 +27,13 @@ use crate::datasets::stem;
 /// A file's name is the `pattern` with these filled in: `{id}` the sample's id; `{stem}` the name
 /// of the picture's file without its extension; `{label}` the sample's class; `{role}` the
 /// picture's role; `{side}` the role's first letter (`g`, `p`, `i`); `{map}` each name of `maps` in
-/// turn; `{sign}` the same with `pos` for `similar` and `neg` for `dissimilar`. The FAME authors'
+/// turn; `{sign}` the same with `pos` for `similar` and `neg` for `dissimilar`. What is called
+/// `similar` is taken for evidence of a match (e+), `dissimilar` for evidence against it (e−),
+/// `combined` for both; any other name takes no side. The FAME authors'
 /// layout of pairs is the default, for samples named by their row, as `Pairs(ids: Rows)` names
 /// them; that of pictures is `"{stem}_{label}.npy"`. What our own Npy writer leaves is
-/// `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture.
+/// `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture; a finish
+/// stands behind `{map}`: `"{id}/NAME.{role}_{map}_k49.npy"`.
 ///
 /// A file holds `[H, W]`, `[1, H, W]` or `[C, H, W]` of 32- or 64-bit floats or bytes, in either
 /// order, in the size of the prepared picture. A missing file is a warning as long as another is
@@ -99,7 +102,7 @@ impl Plugin<dyn Explainer> for Precomputed {
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, Some(self.map.clone()), with);
+        let finish = Finish::build(parts, &self.map, with);
         let folder = with.folder.join(&self.dir);
         Some(Box::new(Running { parameters: self, folder, finish }))
     }
@@ -145,7 +148,7 @@ impl Explainer for Running {
         let stem =
             if let [file] = item.files.as_slice() { safe_id(stem(file)) } else { ANY.to_owned() };
         for (_, file) in
-            self.named(&About { id: &item.id, stem: &stem, label: ANY, role: ANY, side: ANY })
+            self.files_of(&About { id: &item.id, stem: &stem, label: ANY, role: ANY, side: ANY })
         {
             let path = self.folder.join(file.replace(&ANY.repeat(2), ANY));
             let pattern = glob::Pattern::escape(&path.to_string_lossy()).replace(ANY, "*");
@@ -179,9 +182,13 @@ impl Running {
             let side: String = role.chars().take(1).collect();
             let stem = sample.picture(role).map_or_else(String::new, |p| safe_id(stem(&p.source)));
             let label = sample.label.map_or_else(|| "unknown".to_owned(), |l| l.to_string());
-            for (map, file) in
-                self.named(&About { id: &sample.id, stem: &stem, label: &label, role, side: &side })
-            {
+            for (map, file) in self.files_of(&About {
+                id: &sample.id,
+                stem: &stem,
+                label: &label,
+                role,
+                side: &side,
+            }) {
                 let path = self.folder.join(&file);
                 if !path.is_file() {
                     missing.push(file);
@@ -190,11 +197,8 @@ impl Running {
                 let raw = read(&path, (input.height, input.width))?;
                 let facts =
                     facts([("file", file.as_str().into()), ("sha256", sha256_file(&path)?.into())]);
-                let name = if map.is_empty() { role.to_owned() } else { format!("{role}_{map}") };
-                self.finish.finish(
-                    Draft { name, role: role.to_owned(), raw, shown: None, frame: None, facts },
-                    &mut explanation,
-                )?;
+                let draft = Draft::new(map_id(role, map), raw).with_facts(facts);
+                self.finish.finish(draft, &mut explanation)?;
             }
         }
         if explanation.maps.is_empty() && explanation.warnings.is_empty() {
@@ -217,8 +221,8 @@ impl Running {
         Ok(explanation)
     }
 
-    /// The maps of one picture, with the files they should be in.
-    fn named(&self, about: &About<'_>) -> Vec<(String, String)> {
+    /// The maps of one picture as the recipe calls them, with the files they should be in.
+    fn files_of(&self, about: &About<'_>) -> Vec<(&str, String)> {
         let pattern = &self.parameters.pattern;
         let file = |map: &str| {
             let sign = match map {
@@ -234,11 +238,23 @@ impl Running {
                 .fold(pattern.clone(), |name, (place, value)| name.replace(place, value))
         };
         if pattern.contains("{map}") || pattern.contains("{sign}") {
-            self.parameters.maps.iter().map(|map| (map.clone(), file(map))).collect()
+            self.parameters.maps.iter().map(|map| (map.as_str(), file(map))).collect()
         } else {
-            vec![(String::new(), file(""))]
+            vec![("", file(""))]
         }
     }
+}
+
+/// Which map it is that a recipe calls `map`.
+fn map_id(role: &str, map: &str) -> MapId {
+    let (subject, claim) = match map {
+        "similar" => (Subject::Match, Claim::For),
+        "dissimilar" => (Subject::Match, Claim::Against),
+        "combined" => (Subject::Match, Claim::Both),
+        "" => (Subject::Whole, Claim::Neither),
+        other => (Subject::Named(other.to_owned()), Claim::Neither),
+    };
+    MapId::new(role).about(subject).claiming(claim)
 }
 
 /// One `.npy` file as `[C, H, W]`.
@@ -290,7 +306,7 @@ fn row_major(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<f32> 
 
 #[cfg(test)]
 mod tests {
-    use fame_core::{Preset, registry::Registry, store::Task};
+    use fame_core::{NamedMap, registry::Registry};
     use npyz::WriterBuilder as _;
 
     use super::*;
@@ -299,12 +315,7 @@ mod tests {
         let registry = Registry::builtin().unwrap();
         let mut parameters: Precomputed =
             fame_core::text::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::Paper,
-            task: Task::Other,
-            folder: Path::new("/"),
-        };
+        let with = BuildContext::new(&registry, Path::new("/"));
         let steps = std::mem::take(&mut parameters.map);
         assert!(steps.is_empty());
         Running { folder: with.folder.join(&parameters.dir), parameters, finish: Finish::none() }
@@ -365,8 +376,10 @@ mod tests {
             &[0.0f32, 3.0, 1.0, 4.0, 2.0, 5.0],
         );
         let explanation = running(dir.path(), "").sample(&input(), &pair()).unwrap();
-        let names: Vec<&str> = explanation.maps.iter().map(|m| m.name.as_str()).collect();
+        let names: Vec<String> = explanation.maps.iter().map(NamedMap::name).collect();
         assert_eq!(names, ["gallery_similar", "probe_dissimilar"]);
+        let claims: Vec<Claim> = explanation.maps.iter().map(|m| m.id.claim).collect();
+        assert_eq!(claims, [Claim::For, Claim::Against]);
         assert!(
             explanation
                 .maps
@@ -384,7 +397,7 @@ mod tests {
                 .sample(&input(), &pair())
                 .unwrap();
         assert_eq!(
-            (ours.maps[0].name.as_str(), ours.maps[0].finished.data()),
+            (ours.maps[0].name().as_str(), ours.maps[0].finished.data()),
             ("probe", &VALUES[..])
         );
     }
@@ -429,12 +442,7 @@ mod tests {
     #[test]
     fn patterns_stay_below_their_folder_and_know_their_places() {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::Paper,
-            task: Task::Other,
-            folder: Path::new("/"),
-        };
+        let with = BuildContext::new(&registry, Path::new("/"));
         let problems = |pattern: &str| {
             let spec =
                 Spec::from_text(&format!("Precomputed(dir: \"maps\", pattern: {pattern:?})"))

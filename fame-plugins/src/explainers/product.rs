@@ -21,10 +21,10 @@ pub struct Product {
     pub of: Vec<Spec>,
     /// Their weights, each above 0. Default: all the same.
     #[serde(default)]
-    pub weights: Option<Vec<f32>>,
+    pub weights: Vec<f32>,
     /// Steps from the product to the map. Default: none.
     #[serde(default)]
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
 }
 
 impl Plugin<dyn Explainer> for Product {
@@ -38,7 +38,7 @@ impl Plugin<dyn Explainer> for Product {
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let terms = Terms::build(&self.of, &self.weights?, self.map, combine, with, parts);
+        let terms = Terms::build(&self.of, &self.weights, &self.map, combine, with, parts);
         Some(Box::new(terms))
     }
 }

@@ -1,9 +1,9 @@
 //! `RandomMap`: noise, the floor of every table.
 
 use fame_core::{
-    Error, Explanation, Model, Random, Result, Sample, Tensor,
+    Claim, Error, Explanation, MapId, Model, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
-    data::{Facts, facts},
+    data::facts,
     registry::{BuildContext, Parts, Plugin},
     seed_of,
     text::Spec,
@@ -22,7 +22,7 @@ use super::finish::{Draft, Finish};
 pub struct RandomMap {
     /// Steps from the noise to the map. Default: none; blurred as FAME's maps:
     /// `[GaussianBlur(), MinMaxNormalize()]`.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures of a sample get a map, by role. Default: all.
     pub roles: Option<Vec<String>>,
 }
@@ -41,8 +41,8 @@ impl Plugin<dyn Explainer> for RandomMap {
         );
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { finish, roles: self.roles }))
     }
 }
@@ -83,11 +83,9 @@ impl Running {
             let noise =
                 (0..picture.height() * picture.width()).map(|_| random.uniform() as f32).collect();
             let raw = Tensor::new([1, picture.height(), picture.width()], noise)?;
-            let facts: Facts = facts([("loss", "none: noise".into())]);
-            self.finish.finish(
-                Draft { name: role.clone(), role, raw, shown: None, frame: None, facts },
-                &mut explanation,
-            )?;
+            let id = MapId::new(role).alone(sample.pictures.len() == 1).claiming(Claim::Neither);
+            let facts = facts([("loss", "none: noise".into())]);
+            self.finish.finish(Draft::new(id, raw).with_facts(facts), &mut explanation)?;
         }
         Ok(explanation)
     }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fame_core::{
-    Error, Explanation, LoadRequest, Model, Result, Sample,
+    Error, Explanation, Model, Result, Sample,
     contract::{Backend, ExplainContext, Explainer},
     data::{Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
@@ -13,7 +13,10 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backends::random_weights::{Layers, count, load};
+use crate::backends::{
+    random_weights::{Layers, count, load},
+    tract::Tract,
+};
 
 /// How layers forget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -47,8 +50,12 @@ pub struct Randomized {
     #[serde(default)]
     pub seed: u64,
     /// What runs the networks that forget. Default: `Tract()`.
-    #[serde(default)]
-    pub backend: Option<Spec>,
+    #[serde(default = "tract")]
+    pub backend: Spec,
+}
+
+fn tract() -> Spec {
+    Spec::named(Tract::NAME)
 }
 
 impl Plugin<dyn Explainer> for Randomized {
@@ -60,16 +67,13 @@ impl Plugin<dyn Explainer> for Randomized {
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        if self.backend.is_none() {
-            self.backend = Spec::from_text("Tract()").ok();
-        }
         let good = self.stages.as_ref().is_none_or(|s| !s.is_empty() && s.iter().all(|n| *n > 0));
         parts.check("stages", good, "must hold at least one number, each from 1");
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let of = parts.build::<dyn Explainer>("of", &self.of, with);
-        let backend = parts.build::<dyn Backend>("backend", self.backend.as_ref()?, with);
+        let backend = parts.build::<dyn Backend>("backend", &self.backend, with);
         let Self { forgetting, stages, seed, .. } = self;
         Some(Box::new(Running {
             of: of?,
@@ -130,7 +134,10 @@ impl Explainer for Running {
 fn add(whole: &mut Explanation, one: Explanation, stage: &str) {
     whole.warnings.extend(one.warnings.into_iter().map(|w| format!("{stage}: {w}")));
     whole.maps.extend(one.maps.into_iter().map(|mut map| {
-        map.name = format!("{}_{stage}", map.name);
+        map.id.stage = Some(match map.id.stage {
+            Some(inner) => format!("{inner}_{stage}"),
+            None => stage.to_owned(),
+        });
         map.facts.insert("stage".into(), stage.into());
         map
     }));
@@ -165,10 +172,7 @@ impl Running {
         if let Some(stages) = &*loaded {
             return Ok(stages.clone());
         }
-        let request = LoadRequest {
-            file: model.file.clone(),
-            input_shape: Some(model.network.input_shape().to_vec()),
-        };
+        let request = model.load_request();
         let stage = |n: usize| -> Result<(String, Model)> {
             let (name, layers) = match self.forgetting {
                 Forgetting::Cascading => (format!("last_{n}"), Layers::Last(n)),
@@ -184,6 +188,7 @@ impl Running {
                     file,
                     sha256: model.sha256.clone(),
                     labels: model.labels.clone(),
+                    operators: model.operators.clone(),
                 },
             ))
         };

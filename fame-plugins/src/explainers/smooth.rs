@@ -38,7 +38,7 @@ pub struct Smooth {
     pub sigma: f32,
     /// Steps from the mean to the map. Default: none.
     #[serde(default)]
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
 }
 
 fn n() -> usize {
@@ -63,7 +63,7 @@ impl Plugin<dyn Explainer> for Smooth {
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
         let of = parts.build::<dyn Explainer>("of", &self.of, with);
-        let finish = Finish::build(parts, self.map, with);
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { of: of?, n: self.n, sigma: self.sigma, finish }))
     }
 }
@@ -130,25 +130,18 @@ impl Running {
         let Means { mut explanation, sums } = means;
         for Mean { map, sum, count } in sums {
             if count < self.n {
-                let left_out = self.n - count;
                 explanation.warnings.push(format!(
-                    "{}: {left_out} of {} noisy copies have no such map and are left out.",
-                    map.name,
+                    "{}: {} of {} noisy copies have no such map and are left out.",
+                    map.name(),
+                    self.n - count,
                     self.n - 1
                 ));
             }
             let mean = sum.iter().map(|v| (v / count as f64) as f32).collect();
-            let size = map.finished.shape();
-            let mut facts = map.facts;
-            facts.insert("pictures".into(), count.into());
-            let draft = Draft {
-                raw: Tensor::new([1, size[0], size[1]], mean)?,
-                name: map.name,
-                role: map.role,
-                shown: None,
-                frame: map.frame,
-                facts,
-            };
+            let raw = Tensor::new([&[1], map.finished.shape()].concat(), mean)?;
+            let NamedMap { id, frame, annotations, facts: about, .. } = map;
+            let draft = Draft { frame, annotations, ..Draft::new(id, raw) };
+            let draft = draft.with_facts(about).with_facts(facts([("pictures", count.into())]));
             self.finish.finish(draft, &mut explanation)?;
         }
         Ok(explanation)
@@ -182,7 +175,7 @@ impl Means {
 
     fn add(&mut self, said: &Explanation) -> Result<()> {
         for mean in &mut self.sums {
-            let same = |m: &&NamedMap| m.role == mean.map.role && m.name == mean.map.name;
+            let same = |map: &&NamedMap| map.id == mean.map.id;
             let Some(map) = said.maps.iter().find(same) else { continue };
             let values = plane(map)?;
             if values.len() != mean.sum.len() {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use fame_core::{
-    Error, Explanation, Model, NamedMap, Result, Sample, Tensor, Witness,
+    Error, Explanation, MapId, Model, NamedMap, Result, Sample, Tensor, Witness,
     contract::{ExplainContext, Explainer, ItemRef},
     data::{Facts, Value, facts},
     registry::{BuildContext, Built, Parts},
@@ -27,9 +27,11 @@ pub(super) struct Terms {
 }
 
 /// Fills in the weights and checks that there is one for each term.
-pub(super) fn resolve(of: &[Spec], weights: &mut Option<Vec<f32>>, parts: &mut Parts) {
+pub(super) fn resolve(of: &[Spec], weights: &mut Vec<f32>, parts: &mut Parts) {
     parts.check("of", !of.is_empty(), "must hold at least one explainer");
-    let weights = weights.get_or_insert_with(|| vec![1.0; of.len()]);
+    if weights.is_empty() {
+        *weights = vec![1.0; of.len()];
+    }
     let good = weights.len() == of.len() && weights.iter().all(|w| w.is_finite() && *w > 0.0);
     parts.check("weights", good, "must hold one number above 0 for each of `of`");
 }
@@ -39,7 +41,7 @@ impl Terms {
     pub(super) fn build(
         of: &[Spec],
         weights: &[f32],
-        map: Option<Vec<Spec>>,
+        map: &[Spec],
         combine: Combine,
         with: &BuildContext<'_>,
         parts: &mut Parts,
@@ -68,12 +70,10 @@ impl Terms {
             whole.warnings.extend(warnings);
             self.witness(n, &one.witnesses, &mut whole.witnesses);
         }
-        for (role, name) in self.names(&said)? {
-            let find = |one: &Explanation| {
-                one.maps.iter().find(|m| m.role == role && m.name == name).cloned()
-            };
+        for id in self.ids(&said)? {
+            let find = |one: &Explanation| one.maps.iter().find(|map| map.id == id).cloned();
             let maps: Vec<Option<NamedMap>> = said.iter().map(find).collect();
-            self.one(&role, &name, maps, &mut whole)?;
+            self.one(id, &maps, &mut whole)?;
         }
         Ok(whole)
     }
@@ -101,59 +101,51 @@ impl Terms {
         }
     }
 
-    /// Role and name of every map, in the order in which the terms name them.
+    /// Every map that a term has, in the order in which the terms name them.
     ///
     /// # Errors
     /// Two terms that explain different things of the same picture: a sum of the maps of two
     /// classes would be taken for a map of one.
-    fn names(&self, said: &[Explanation]) -> Result<Vec<(String, String)>> {
-        let mut all: Vec<(String, String)> = Vec::new();
+    fn ids(&self, said: &[Explanation]) -> Result<Vec<MapId>> {
+        let mut all: Vec<MapId> = Vec::new();
         for map in said.iter().flat_map(|one| &one.maps) {
-            let about = (map.role.clone(), map.name.clone());
-            if !all.contains(&about) {
-                all.push(about);
+            if !all.contains(&map.id) {
+                all.push(map.id.clone());
             }
         }
-        let roles: BTreeSet<&str> = all.iter().map(|(role, _)| role.as_str()).collect();
+        let roles: BTreeSet<&str> = all.iter().map(|id| id.role.as_str()).collect();
         for role in roles {
-            let of_role = |one: &Explanation| -> Vec<String> {
-                one.maps.iter().filter(|m| m.role == role).map(|m| m.name.clone()).collect()
+            let of_role = |one: &Explanation| -> Vec<MapId> {
+                one.maps.iter().filter(|m| m.id.role == role).map(|m| m.id.clone()).collect()
             };
-            let mut first: Option<(usize, Vec<String>)> = None;
-            for (n, names) in said.iter().map(of_role).enumerate().filter(|(_, n)| !n.is_empty()) {
-                let Some((m, known)) = &first else {
-                    first = Some((n, names));
-                    continue;
-                };
-                if !names.iter().any(|name| known.contains(name)) {
-                    return Err(self.differ((*m, known), (n, &names)));
-                }
+            let mut speaking = said.iter().map(of_role).enumerate().filter(|(_, i)| !i.is_empty());
+            let Some((first, known)) = speaking.next() else { continue };
+            if let Some((n, ids)) = speaking.find(|(_, ids)| !ids.iter().any(|i| known.contains(i)))
+            {
+                return Err(self.differ((first, &known), (n, &ids)));
             }
         }
         Ok(all)
     }
 
-    fn differ(&self, (m, known): (usize, &[String]), (n, names): (usize, &[String])) -> Error {
+    fn differ(&self, (m, known): (usize, &[MapId]), (n, ids): (usize, &[MapId])) -> Error {
+        let names = |ids: &[MapId]| {
+            ids.iter().map(|id| format!("`{}`", id.name())).collect::<Vec<_>>().join(", ")
+        };
         let message = format!(
-            "{} explains `{}`, but {} explains `{}`.",
+            "{} explains {}, but {} explains {}.",
             self.term(m),
-            known.join("`, `"),
+            names(known),
             self.term(n),
-            names.join("`, `")
+            names(ids)
         );
         Error::new("fame::explain::terms_differ", message)
             .with_help("Give every explainer in `of` the same loss and class.")
     }
 
-    /// Combines the maps of one name.
-    fn one(
-        &self,
-        role: &str,
-        name: &str,
-        maps: Vec<Option<NamedMap>>,
-        into: &mut Explanation,
-    ) -> Result<()> {
-        let mut values = Vec::new();
+    /// Combines the maps of the same thing, one for each term that has it.
+    fn one(&self, id: MapId, maps: &[Option<NamedMap>], into: &mut Explanation) -> Result<()> {
+        let (mut values, name) = (Vec::new(), id.name());
         for (n, map) in maps.iter().enumerate() {
             let plane = map.as_ref().map(|map| plane(map).map_err(|e| e.at(self.term(n))));
             values.push(plane.transpose()?);
@@ -171,17 +163,14 @@ impl Terms {
         };
         let combined = (0..height * width).map(|i| (self.combine)(&terms(i))).collect();
         let about = |map: &NamedMap| Value::Map(map.facts.clone());
-        let mut found = maps.iter().flatten();
-        let facts = facts([("terms", Value::List(found.clone().map(about).collect()))]);
-        let draft = Draft {
-            name: name.to_owned(),
-            role: role.to_owned(),
-            raw: Tensor::new([1, height, width], combined)?,
-            shown: None,
-            frame: found.next().and_then(|map| map.frame),
-            facts,
+        let found: Vec<&NamedMap> = maps.iter().flatten().collect();
+        let facts = facts([("terms", Value::List(found.iter().map(|map| about(map)).collect()))]);
+        let draft = Draft::new(id, Tensor::new([1, height, width], combined)?).with_facts(facts);
+        let (frame, annotations) = match found.first() {
+            Some(map) => (map.frame, map.annotations.clone()),
+            None => (None, Vec::new()),
         };
-        self.finish.finish(draft, into)
+        self.finish.finish(Draft { frame, annotations, ..draft }, into)
     }
 }
 
@@ -193,14 +182,14 @@ pub(super) fn plane(map: &NamedMap) -> Result<Tensor> {
     if map.finished.shape().len() != 2 {
         let message = format!(
             "map `{}` has the shape {:?}; only maps of one channel can be combined.",
-            map.name,
+            map.name(),
             map.finished.shape()
         );
         return Err(Error::new("fame::map::channels", message)
             .with_help("End its map steps in one channel: Gray() or Channels(…)."));
     }
     let mut values = map.finished.clone();
-    stretch(&mut values, 0.0).map_err(|e| e.at(format!("map `{}`", map.name)))?;
+    stretch(&mut values, 0.0).map_err(|e| e.at(format!("map `{}`", map.name())))?;
     Ok(values)
 }
 
@@ -260,7 +249,7 @@ pub(super) mod tests {
         let with = ExplainContext { model: &model, seed: 7, progress: &Silent };
         let sample = testkit::sample("a", &["image"], testkit::SIZE)?;
         let explanation = explainer.plugin.explain(&with, &[sample]).swap_remove(0)?;
-        let maps = explanation.maps.into_iter().map(|m| (m.name, m.finished)).collect();
+        let maps = explanation.maps.into_iter().map(|m| (m.name(), m.finished)).collect();
         Ok((maps, explanation.warnings))
     }
 
@@ -285,13 +274,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_term_that_is_silent_says_so_and_one_of_several_channels_is_refused() {
-        let map = |name: &str, finished: Tensor| NamedMap {
-            name: name.into(),
-            role: "image".into(),
-            raw: Tensor::zeros([1, 1, 2]),
-            finished,
-            frame: None,
-            facts: Facts::new(),
+        let map = |finished: Tensor| {
+            NamedMap::new(MapId::new("image"), Tensor::zeros([1, 1, 2]), finished)
         };
         let term = || testkit::build::<dyn Explainer>("RandomMap()").unwrap();
         let terms = Terms {
@@ -301,13 +285,16 @@ pub(super) mod tests {
             combine: super::super::sum::combine,
         };
         let plane = || Tensor::new([1, 2], vec![2.0, 4.0]).unwrap();
-        let one = Explanation { maps: vec![map("a", plane())], ..Explanation::default() };
+        let one = Explanation { maps: vec![map(plane())], ..Explanation::default() };
         let whole = terms.together(vec![Ok(one.clone()), Ok(Explanation::default())]).unwrap();
         assert_eq!(whole.maps[0].finished.data(), [0.0, 0.5]);
         assert!(whole.warnings[0].contains("term 2 (RandomMap) has no map"), "{whole:?}");
-        let colours = map("a", Tensor::zeros([3, 1, 2]));
+        let colours = map(Tensor::zeros([3, 1, 2]));
         let three = Explanation { maps: vec![colours], ..Explanation::default() };
         let error = terms.together(vec![Ok(one), Ok(three)]).unwrap_err();
-        assert!(error.message.starts_with("term 2 (RandomMap): map `a` has the shape"), "{error}");
+        assert!(
+            error.message.starts_with("term 2 (RandomMap): map `image` has the shape"),
+            "{error}"
+        );
     }
 }

@@ -1,8 +1,13 @@
 //! Cosine similarity and its derivative: what `Similarity` and `Dissimilarity` share.
 
-use fame_core::{Error, Preset, Result, Target, TargetRequest};
+use fame_core::{
+    Claim, Error, Result, Subject, Target, TargetRequest, Tensor,
+    contract::{Evaluation, per_row},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::Preset;
 
 /// Whether the embedding's length takes part in the derivative of the cosine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -24,6 +29,95 @@ impl Norms {
     }
 }
 
+/// Declares a loss that is a function of the cosine s: what descending it claims, its value, and
+/// the value's slope with respect to s.
+macro_rules! cosine {
+    (
+        $(#[$doc:meta])*
+        $name:ident
+        claim: $claim:ident,
+        value: $value:expr,
+        slope: $slope:expr,
+        summary: $summary:literal,
+        example: $example:literal $(,)?
+    ) => {
+        fame_core::parameters! {
+            $(#[$doc])*
+            pub struct $name {
+                /// Whether the embedding's length takes part in the derivative. Default: `Frozen`
+                /// (preset Paper), `Live` (preset Authors).
+                norms: $crate::losses::Norms = open,
+            }
+        }
+
+        impl fame_core::registry::Parameters for $name {
+            type Typed = typed::$name;
+
+            fn fill(
+                typed: typed::$name,
+                with: &fame_core::registry::BuildContext<'_>,
+                _: &mut fame_core::registry::Parts,
+            ) -> Option<Self> {
+                Some(typed.or($crate::losses::Norms::of($crate::Preset::of(with))))
+            }
+        }
+
+        impl fame_core::registry::Plugin<dyn fame_core::contract::Loss> for $name {
+            const NAME: &'static str = stringify!($name);
+            const SUMMARY: &'static str = $summary;
+            const EXAMPLE: &'static str = $example;
+            const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 6";
+            const PRESETS: &'static [&'static str] = $crate::Preset::NAMES;
+
+            fn build(
+                self,
+                _: &fame_core::registry::BuildContext<'_>,
+                _: &mut fame_core::registry::Parts,
+            ) -> Option<Box<dyn fame_core::contract::Loss>> {
+                Some(Box::new(self))
+            }
+        }
+
+        fame_core::register!(Loss: $name);
+
+        impl fame_core::contract::Loss for $name {
+            fn reference(&self) -> fame_core::contract::Reference {
+                fame_core::contract::Reference::OtherRole
+            }
+
+            fn targets(
+                &self,
+                about: &fame_core::TargetRequest<'_>,
+            ) -> fame_core::Result<Vec<fame_core::Target>> {
+                $crate::losses::cosine::reference_target(about, fame_core::Claim::$claim)
+            }
+
+            fn evaluate(
+                &self,
+                outputs: &[fame_core::Tensor],
+                targets: &[&fame_core::Target],
+            ) -> fame_core::Result<fame_core::contract::Evaluation> {
+                let value: fn(f32) -> f32 = $value;
+                $crate::losses::cosine::evaluate(outputs, targets, self.norms, value, $slope)
+            }
+        }
+    };
+}
+pub(super) use cosine;
+
+/// `value(s)` of every row and its derivative, `slope` times that of s.
+pub(super) fn evaluate(
+    outputs: &[Tensor],
+    targets: &[&Target],
+    norms: Norms,
+    value: fn(f32) -> f32,
+    slope: f64,
+) -> Result<Evaluation> {
+    per_row(outputs, targets, |phi, target, gradient| {
+        similarity_and_gradient(phi[0], &target.values, norms, slope, gradient[0]).map(value)
+    })
+}
+
 /// Below this length a vector has no direction in single precision.
 const NO_DIRECTION: f64 = 1e-12;
 
@@ -32,9 +126,9 @@ fn length(v: &[f32]) -> f64 {
     v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The frozen reference as the only target. `name` says what the map shows: what makes the two
-/// match (`similar`), or what tells them apart (`dissimilar`).
-pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<Vec<Target>> {
+/// The frozen reference as the only target. Descending the loss shows what makes the two match
+/// ([`Claim::For`]), or what tells them apart ([`Claim::Against`]).
+pub(super) fn reference_target(about: &TargetRequest<'_>, claim: Claim) -> Result<Vec<Target>> {
     let [reference] = about.reference else {
         return Err(Error::new(
             "fame::loss::one_layer",
@@ -55,9 +149,11 @@ pub(super) fn reference_target(about: &TargetRequest<'_>, name: &str) -> Result<
     let facts =
         fame_core::data::facts([("reference_role", other.into()), ("similarity_before", s.into())]);
     Ok(vec![Target {
-        name: name.to_owned(),
+        subject: Subject::Match,
+        claim,
         values: reference.data().to_vec(),
         frame: None,
+        annotations: Vec::new(),
         facts,
     }])
 }

@@ -1,7 +1,7 @@
 //! `DotProduct`: φ · φ_ref, the face similarity before its lengths are taken out.
 
 use fame_core::{
-    Result, Target, TargetRequest, Tensor,
+    Claim, Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, Reference, per_row},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -40,7 +40,7 @@ impl Loss for DotProduct {
     }
 
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
-        reference_target(about, "similar")
+        reference_target(about, Claim::For)
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {

@@ -1,7 +1,7 @@
 //! `FeatureMapCell`: what does this cell of a feature map really see?
 
 use fame_core::{
-    Error, Frame, Result, Target, TargetRequest, Tensor,
+    Claim, Error, Frame, Result, Subject, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, per_row},
     data::facts,
     registry::{BuildContext, Parts, Plugin},
@@ -82,7 +82,8 @@ impl Loss for FeatureMapCell {
         Ok(cells
             .into_iter()
             .map(|(r, c)| Target {
-                name: format!("cell_{r}_{c}"),
+                subject: Subject::Cell(r, c),
+                claim: Claim::For,
                 values: vec![r as f32, c as f32, (rows * columns) as f32, (r * columns + c) as f32],
                 frame: Some(Frame {
                     top: edge(r, rows, height),
@@ -90,6 +91,7 @@ impl Loss for FeatureMapCell {
                     bottom: edge(r + 1, rows, height),
                     right: edge(c + 1, columns, width),
                 }),
+                annotations: Vec::new(),
                 facts: facts([("cell", vec![r, c].into()), ("feature_map", shape.to_vec().into())]),
             })
             .collect())

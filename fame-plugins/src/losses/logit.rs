@@ -1,7 +1,8 @@
 //! `Logit`: a class score, descended: which pixels carry this class?
 
 use fame_core::{
-    Error, Random, Result, Target, TargetRequest, Tensor,
+    Claim, Error, Random, Result, Subject, Target, TargetRequest, Tensor,
+    ask::softmax,
     contract::{Evaluation, Loss, per_row},
     data::facts,
     registry::{BuildContext, Parts, Plugin},
@@ -100,11 +101,13 @@ impl Loss for Logit {
         if let Some(name) = about.labels.get(class) {
             about_class.insert("class_name".into(), name.as_str().into());
         }
-        about_class.insert("probability_before".into(), softmax_at(logits, class).into());
+        about_class.insert("probability_before".into(), (softmax(logits)[class] as f32).into());
         Ok(vec![Target {
-            name: format!("class_{class}"),
+            subject: Subject::Class(class),
+            claim: Claim::For,
             values: vec![class as f32],
             frame: None,
+            annotations: Vec::new(),
             facts: about_class,
         }])
     }
@@ -134,12 +137,6 @@ fn argmax(values: &[f32]) -> Option<usize> {
     values.iter().enumerate().reduce(|best, v| if v.1 > best.1 { v } else { best }).map(|(i, _)| i)
 }
 
-fn softmax_at(logits: &[f32], class: usize) -> f32 {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|z| f64::from(z - top).exp()).sum();
-    (f64::from(logits[class] - top).exp() / sum) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +160,5 @@ mod tests {
     fn the_first_of_equal_classes_wins_and_nan_has_no_class() {
         assert_eq!(argmax(&[1.0, 3.0, 3.0]), Some(1));
         assert_eq!(argmax(&[1.0, f32::NAN]), None);
-        assert!((softmax_at(&[0.0, 0.0], 1) - 0.5).abs() < 1e-7);
     }
 }

@@ -1,7 +1,7 @@
 //! `Target`: LOTS itself, towards any vector at any layer.
 
 use fame_core::{
-    Error, Result, Target as Row, TargetRequest, Tensor,
+    Claim, Error, Result, Target as Row, TargetRequest, Tensor,
     contract::{Evaluation, Loss, Reference, per_row},
     data::facts,
     registry::{BuildContext, Parts, Plugin},
@@ -79,6 +79,7 @@ impl Loss for Target {
         let distance: f64 =
             about.clean[0].data().iter().zip(&values).map(|(a, t)| f64::from(a - t).powi(2)).sum();
         Ok(vec![Row {
+            claim: Claim::Neither,
             values,
             facts: facts([("distance_before", distance.sqrt().into())]),
             ..Row::default()

@@ -8,7 +8,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How several channels become one.
+/// The reduction of several channels to one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Reduce {
     /// The largest, as in the first saliency maps.

@@ -3,23 +3,34 @@
 use fame_core::{
     AttributionMap, Error, Result,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Parameters, Parts, Plugin},
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// Separable Gaussian blur, channel by channel, as torchvision's: taps w_i = exp(−i²/2σ²) at
-/// integers, normalised to sum 1, reflect padding without repeating the edge. The paper's 49 taps
-/// and σ = 7.7 follow torchvision's rule σ = 0.15·k + 0.35, which also fills in whichever of the
-/// two is left out.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct GaussianBlur {
-    /// Number of taps k: odd, and k/2 less than the picture's smaller side. Default: 49, or what
-    /// fits `sigma`.
-    pub kernel: Option<usize>,
-    /// Standard deviation σ in pixels, above 0. Default: 7.7, or what fits `kernel`.
-    pub sigma: Option<f32>,
+fame_core::parameters! {
+    /// Separable Gaussian blur, channel by channel, as torchvision's: taps w_i = exp(−i²/2σ²) at
+    /// integers, normalised to sum 1, reflect padding without repeating the edge. The paper's 49
+    /// taps and σ = 7.7 follow torchvision's rule σ = 0.15·k + 0.35, which also fills in whichever
+    /// of the two is left out.
+    pub struct GaussianBlur {
+        /// Number of taps k: odd, and k/2 less than the picture's smaller side. Default: 49, or
+        /// what fits `sigma`.
+        kernel: usize = open,
+        /// Standard deviation σ in pixels, above 0. Default: 7.7, or what fits `kernel`.
+        sigma: f32 = open,
+    }
+}
+
+impl Parameters for GaussianBlur {
+    type Typed = typed::GaussianBlur;
+
+    fn fill(typed: typed::GaussianBlur, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        let (kernel, sigma) = match (typed.kernel, typed.sigma) {
+            (Some(kernel), _) => (kernel, 0.15 * kernel as f32 + 0.35),
+            (None, Some(sigma)) => (odd_kernel(sigma), sigma),
+            (None, None) => (49, 7.7),
+        };
+        Some(typed.or(kernel, sigma))
+    }
 }
 
 impl Plugin<dyn MapStep> for GaussianBlur {
@@ -30,23 +41,9 @@ impl Plugin<dyn MapStep> for GaussianBlur {
         "Zhang & Günther, FAME (2026), section 4; torchvision.transforms.functional.gaussian_blur";
 
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        if let Some(sigma) = self.sigma {
-            parts.check(
-                "sigma",
-                sigma.is_finite() && sigma > 0.0 && sigma < 1e4,
-                "must be above 0 and below 10000",
-            );
-        }
-        if let Some(kernel) = self.kernel {
-            parts.check("kernel", kernel % 2 == 1 && kernel < 100_000, "must be odd");
-        }
-        let (kernel, sigma) = match (self.kernel, self.sigma) {
-            (Some(k), Some(s)) => (k, s),
-            (Some(k), None) => (k, 0.15 * k as f32 + 0.35),
-            (None, Some(s)) => (odd_kernel(s), s),
-            (None, None) => (49, 7.7),
-        };
-        (self.kernel, self.sigma) = (Some(kernel), Some(sigma));
+        let good = self.sigma.is_finite() && self.sigma > 0.0 && self.sigma < 1e4;
+        parts.check("sigma", good, "must be above 0 and below 10000");
+        parts.check("kernel", self.kernel % 2 == 1 && self.kernel < 100_000, "must be odd");
     }
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
@@ -65,7 +62,7 @@ fn odd_kernel(sigma: f32) -> usize {
 impl MapStep for GaussianBlur {
     fn apply(&self, mut map: AttributionMap) -> Result<AttributionMap> {
         let [c, h, w] = shape3(&map)?;
-        let (kernel, sigma) = (self.kernel.unwrap_or(49), self.sigma.unwrap_or(7.7));
+        let (kernel, sigma) = (self.kernel, self.sigma);
         if kernel / 2 >= h.min(w) {
             return Err(Error::new(
                 "fame::map::kernel_too_large",
@@ -90,7 +87,7 @@ pub(crate) fn blur(
     kernel: usize,
     sigma: f32,
 ) -> Result<fame_core::Tensor> {
-    let step = GaussianBlur { kernel: Some(kernel), sigma: Some(sigma) };
+    let step = GaussianBlur { kernel, sigma };
     step.apply(AttributionMap { values: values.clone(), channels: Vec::new() }).map(|m| m.values)
 }
 
@@ -165,9 +162,7 @@ mod tests {
             values: Tensor::new([1, h, w], values).unwrap(),
             channels: vec!["Y".into()],
         };
-        GaussianBlur { kernel: Some(kernel), sigma: Some(sigma) }
-            .apply(map)
-            .map(|m| m.values.into_data())
+        GaussianBlur { kernel, sigma }.apply(map).map(|m| m.values.into_data())
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `Gray`: from three colour channels to one map of how much moved.
 
 use fame_core::{
-    AttributionMap, Error, Preset, Result, Tensor,
+    AttributionMap, Error, Result, Tensor,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Parameters, Parts, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What comes first.
+use crate::Preset;
+
+/// The order of absolute value and gray.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Order {
     /// gray(|x̄ − x|), as the paper's text says: any move counts.
@@ -17,7 +19,7 @@ pub enum Order {
     GrayThenAbs,
 }
 
-/// Which channel gets which weight.
+/// The weights of the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Weights {
     /// By colour, whatever the model's channel order.
@@ -26,21 +28,32 @@ pub enum Weights {
     ByPosition,
 }
 
-/// One gray channel from three, weights 0.2989 R + 0.587 G + 0.114 B (torchvision's). The result is
-/// ≥ 0.
-///
-/// The two orders differ by up to half of the full scale on real perturbations, so the choice is
-/// never silent: the record shows it.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Gray {
-    /// Default: `AbsThenGray` (preset Paper), `GrayThenAbs` (preset Authors).
-    pub order: Option<Order>,
-    /// Default: `ByColour` (preset Paper), `ByPosition` (preset Authors).
-    pub weights: Option<Weights>,
+fame_core::parameters! {
+    /// One gray channel from three, weights 0.2989 R + 0.587 G + 0.114 B (torchvision's). The
+    /// result is ≥ 0.
+    ///
+    /// The two orders differ by up to half of the full scale on real perturbations, so the choice
+    /// is never silent: the record shows it.
+    pub struct Gray {
+        /// Default: `AbsThenGray` (preset Paper), `GrayThenAbs` (preset Authors).
+        order: Order = open,
+        /// Default: `ByColour` (preset Paper), `ByPosition` (preset Authors).
+        weights: Weights = open,
+    }
 }
 
 const RGB: [(&str, f32); 3] = [("R", 0.2989), ("G", 0.587), ("B", 0.114)];
+
+impl Parameters for Gray {
+    type Typed = typed::Gray;
+
+    fn fill(typed: typed::Gray, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(match Preset::of(with) {
+            Preset::Paper => typed.or(Order::AbsThenGray, Weights::ByColour),
+            Preset::Authors => typed.or(Order::GrayThenAbs, Weights::ByPosition),
+        })
+    }
+}
 
 impl Plugin<dyn MapStep> for Gray {
     const NAME: &'static str = "Gray";
@@ -48,15 +61,7 @@ impl Plugin<dyn MapStep> for Gray {
     const EXAMPLE: &'static str = "Gray(order: AbsThenGray)";
     const REFERENCE: &'static str =
         "Zhang & Günther, FAME (2026), Eq. 4; order and weights: the authors' code";
-
-    fn resolve(&mut self, with: &BuildContext<'_>, _: &mut Parts) {
-        let (order, weights) = match with.preset {
-            Preset::Paper => (Order::AbsThenGray, Weights::ByColour),
-            Preset::Authors => (Order::GrayThenAbs, Weights::ByPosition),
-        };
-        self.order.get_or_insert(order);
-        self.weights.get_or_insert(weights);
-    }
+    const PRESETS: &'static [&'static str] = Preset::NAMES;
 
     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
@@ -70,7 +75,7 @@ impl MapStep for Gray {
         let weights = self.channel_weights(&map.channels)?;
         let [_, h, w] = super::gaussian_blur::shape3(&map)?;
         let mut gray = vec![0.0f32; h * w];
-        let abs_first = self.order != Some(Order::GrayThenAbs);
+        let abs_first = self.order == Order::AbsThenGray;
         for (c, weight) in weights.iter().enumerate() {
             for (g, v) in gray.iter_mut().zip(map.values.row(c)) {
                 *g += weight * if abs_first { v.abs() } else { *v };
@@ -90,7 +95,7 @@ impl Gray {
         }
         let by_name = |name: &String| RGB.iter().find(|(n, _)| n == name).map(|(_, w)| *w);
         let weights: Option<Vec<f32>> = match self.weights {
-            Some(Weights::ByPosition) if channels.len() == 3 => {
+            Weights::ByPosition if channels.len() == 3 => {
                 Some(RGB.iter().map(|(_, w)| *w).collect())
             }
             _ => channels.iter().map(by_name).collect(),
@@ -110,7 +115,7 @@ mod tests {
             values: Tensor::new([3, 1, 1], vec![0.5, -0.25, 1.0]).unwrap(),
             channels: names.map(String::from).to_vec(),
         };
-        Gray { order: Some(order), weights: Some(weights) }.apply(map).unwrap().values.data()[0]
+        Gray { order, weights }.apply(map).unwrap().values.data()[0]
     }
 
     #[test]

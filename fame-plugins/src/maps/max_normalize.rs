@@ -31,8 +31,7 @@ impl MapStep for MaxNormalize {
     fn apply(&self, mut map: AttributionMap) -> Result<AttributionMap> {
         let max = map.values.data().iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if !(map.values.is_finite() && max > 0.0) {
-            return Err(Error::new(
-                "fame::map::empty",
+            return Err(Error::empty_map(
                 "the map has no finite value above zero, so there is nothing to normalise.",
             ));
         }

@@ -62,8 +62,7 @@ pub(crate) fn stretch(values: &mut Tensor, epsilon: f32) -> Result<()> {
         .iter()
         .fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
     if !values.is_finite() || min >= max {
-        return Err(Error::new(
-            "fame::map::empty",
+        return Err(Error::empty_map(
             "the map is the same everywhere or not finite, so there is nothing to stretch.",
         ));
     }

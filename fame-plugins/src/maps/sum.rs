@@ -23,7 +23,7 @@ pub struct Sum {
     pub of: Vec<Vec<Spec>>,
     /// The weights of the chains, each above 0. Default: all the same.
     #[serde(default)]
-    pub weights: Option<Vec<f32>>,
+    pub weights: Vec<f32>,
 }
 
 impl Plugin<dyn MapStep> for Sum {
@@ -35,8 +35,11 @@ impl Plugin<dyn MapStep> for Sum {
     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let n = self.of.len();
         parts.check("of", n > 0, "must hold at least one list of map steps");
-        let weights = self.weights.get_or_insert_with(|| vec![1.0; n]);
-        let good = weights.len() == n && weights.iter().all(|w| w.is_finite() && *w > 0.0);
+        if self.weights.is_empty() {
+            self.weights = vec![1.0; n];
+        }
+        let positive = self.weights.iter().all(|w| w.is_finite() && *w > 0.0);
+        let good = self.weights.len() == n && positive;
         parts.check("weights", good, "must hold one number above 0 for each of `of`");
     }
 
@@ -45,7 +48,7 @@ impl Plugin<dyn MapStep> for Sum {
             self.of.iter().map(|steps| parts.build_all("of", steps, with)).collect();
         let record = |chain: &Vec<_>| Value::List(chain.iter().map(Built::record).collect());
         parts.record("of", Value::List(chains.iter().map(record).collect()));
-        Some(Box::new(Running { chains, weights: self.weights? }))
+        Some(Box::new(Running { chains, weights: self.weights }))
     }
 }
 

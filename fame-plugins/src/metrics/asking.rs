@@ -3,13 +3,11 @@
 
 use fame_core::{
     Explanation, LayerChoices, NamedMap, Result, Sample,
-    ask::Aim,
+    ask::{Aim, Answer, Question},
     contract::{ExplainContext, Loss},
     registry::{BuildContext, Built, Parts},
     text::Spec,
 };
-
-use crate::explainers::black_box::{Answer, Question, resolve_target};
 
 /// A loss at layers, and what of it is read.
 pub(super) struct Asking {
@@ -19,25 +17,16 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Fills in the usual question unless the recipe asks another.
-    pub(super) fn resolve(
-        layer: &mut Option<LayerChoices>,
-        loss: &mut Option<Spec>,
-        with: &BuildContext<'_>,
-    ) {
-        resolve_target(with.task, layer, loss);
-    }
-
     /// Builds the loss standing in parameter `loss`.
     pub(super) fn build(
-        layer: Option<LayerChoices>,
-        loss: Option<&Spec>,
+        layer: &LayerChoices,
+        loss: &Spec,
         answer: Answer,
         with: &BuildContext<'_>,
         parts: &mut Parts,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("loss", loss?, with);
-        Some(Self { layer: layer?, loss: loss?, answer })
+        let loss = parts.build::<dyn Loss>("loss", loss, with)?;
+        Some(Self { layer: layer.clone(), loss, answer })
     }
 
     /// Asks about each map of `explanation` that `wanted` takes, in turn.
@@ -54,14 +43,11 @@ impl Asking {
     ) -> Result<()> {
         let aim = Aim::new(with.model, &self.layer, self.loss.plugin.as_ref())?;
         for map in explanation.maps.iter().filter(|m| wanted(m)) {
-            let rows = aim.rows(sample, Some(std::slice::from_ref(&map.role)))?;
-            // A loss with several targets (cells) is about the map of the same name, if there is
-            // one.
-            let Some(row) = rows.iter().find(|r| r.name == map.name).or_else(|| rows.first())
-            else {
-                continue;
-            };
-            let question = Question::new(&aim, sample, &row.role, &row.target, self.answer)?;
+            let rows = aim.rows(sample, Some(std::slice::from_ref(&map.id.role)))?;
+            // A loss with several targets (cells) asks about the map's own, if it is among them.
+            let own = rows.iter().find(|r| r.id.subject == map.id.subject);
+            let Some(row) = own.or_else(|| rows.first()) else { continue };
+            let question = Question::new(&aim, sample, row, self.answer)?;
             about(map, &question)?;
         }
         Ok(())

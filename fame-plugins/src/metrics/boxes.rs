@@ -25,8 +25,8 @@ impl Boxes {
     /// # Errors
     /// When the map is not about a picture of the sample.
     pub(super) fn masks(self, sample: &Sample, map: &NamedMap) -> Result<Vec<Vec<bool>>> {
-        let picture = sample.picture(&map.role).ok_or_else(|| {
-            Error::bug(format!("sample `{}` has no role `{}`.", sample.id, map.role))
+        let picture = sample.picture(&map.id.role).ok_or_else(|| {
+            Error::bug(format!("sample `{}` has no role `{}`.", sample.id, map.id.role))
         })?;
         let (height, width) = (picture.height(), picture.width());
         let mut masks: Vec<Vec<bool>> = Vec::new();
@@ -70,7 +70,7 @@ impl Boxes {
 
 #[cfg(test)]
 pub(super) mod testing {
-    use fame_core::{Affine, Annotation, NamedMap, Picture, Sample, Tensor, data::Facts};
+    use fame_core::{Affine, Annotation, NamedMap, Picture, Sample, Tensor};
 
     /// A 4×4 picture, scaled by two from one of 2×2, whose upper left quarter (and, if `two`, lower
     /// right quarter) is boxed.
@@ -94,14 +94,7 @@ pub(super) mod testing {
         let values =
             (0..16).map(|i| if i / 4 < 2 && i % 4 < 2 { inside } else { outside }).collect();
         let values = Tensor::new([4, 4], values).unwrap();
-        NamedMap {
-            name: "image".into(),
-            role: "image".into(),
-            raw: values.clone(),
-            finished: values,
-            frame: None,
-            facts: Facts::new(),
-        }
+        NamedMap::new(fame_core::MapId::new("image").alone(true), values.clone(), values)
     }
 }
 

@@ -2,65 +2,62 @@
 //! down.
 
 use fame_core::{
-    Better, Explanation, LayerChoices, Result, Sample, Table,
+    Better, Explanation, LayerChoices, Parameter, Result, Sample, Table,
+    ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Parameters, Parts, Plugin},
     text::Spec,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::{
     area,
     asking::Asking,
+    at_percent,
     fill::{Filling, replace},
     masks::{Masks, ranked, top},
     measured, plane,
 };
-use crate::explainers::black_box::Answer;
+use crate::ask::{usual_layer, usual_loss};
 
-/// RISE's deletion and insertion for one picture. `deletion` and `insertion` are the network's
-/// answer with the top P percent of pixels taken away, or with only these there; `deletion_auc`
-/// (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the two
-/// curves over P from 0 to 100 percent, by the trapezoid rule, in the answer's unit.
-/// `average_drop`, 0..=1, is what the answer loses, as a share, when the picture is multiplied by
-/// the map, and `increase` whether it gains.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeletionInsertion {
-    /// Steps from 0 to 100 percent; the original takes 224 pixels at a time.
-    pub steps: usize,
-    /// What stands where pixels were taken away.
-    pub delete_to: Filling,
-    /// What insertion begins with.
-    pub insert_from: Filling,
-    /// `Rank` or `Percentile`.
-    pub masks: Masks,
-    /// `Probability` (after softmax, the original) or `Value`.
-    pub answer: Answer,
-    /// Whether the points of both curves are left in `metrics.csv`, and not only the areas.
-    pub curves: bool,
-    /// Explainers that every other one is tested against, item by item, such as random maps.
-    pub against: Vec<String>,
-    /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees.
-    pub loss: Option<Spec>,
-    /// The layer the loss reads. Default: the model's `logits` or `embedding`.
-    pub layer: Option<LayerChoices>,
+fame_core::parameters! {
+    /// RISE's deletion and insertion for one picture. `deletion` and `insertion` are the network's
+    /// answer with the top P percent of pixels taken away, or with only these there; `deletion_auc`
+    /// (the lower, the better) and `insertion_auc` (the higher, the better) are the areas under the
+    /// two curves over P from 0 to 100 percent, by the trapezoid rule, in the answer's unit.
+    /// `average_drop`, 0..=1, is what the answer loses, as a share, when the picture is multiplied
+    /// by the map, and `increase` whether it gains.
+    pub struct DeletionInsertion {
+        /// Steps from 0 to 100 percent; the original takes 224 pixels at a time.
+        steps: usize = 20,
+        /// What stands where pixels were taken away.
+        delete_to: Filling = Filling::Mean,
+        /// What insertion begins with.
+        insert_from: Filling = Filling::Blur,
+        /// `Rank` or `Percentile`.
+        masks: Masks = Masks::default(),
+        /// `Probability` (after softmax, the original) or `Value`.
+        answer: Answer = Answer::Probability,
+        /// Whether the points of both curves are left in `metrics.csv`, and not only the areas.
+        curves: bool = false,
+        /// Explainers that every other one is tested against, item by item, such as random maps.
+        against: Vec<String> = Vec::new(),
+        /// What is asked: any loss; its value counts. Default: what the model's manifest asks for,
+        /// else `Logit()`, the class the network sees.
+        loss: Spec = open,
+        /// The layer the loss reads. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+    }
 }
 
-impl Default for DeletionInsertion {
-    fn default() -> Self {
-        Self {
-            steps: 20,
-            delete_to: Filling::Mean,
-            insert_from: Filling::Blur,
-            masks: Masks::default(),
-            answer: Answer::Probability,
-            curves: false,
-            against: Vec::new(),
-            loss: None,
-            layer: None,
-        }
+impl Parameters for DeletionInsertion {
+    type Typed = typed::DeletionInsertion;
+
+    fn fill(
+        typed: typed::DeletionInsertion,
+        with: &BuildContext<'_>,
+        _: &mut Parts,
+    ) -> Option<Self> {
+        Some(typed.or(usual_loss(with), usual_layer(with)))
     }
 }
 
@@ -70,14 +67,12 @@ impl Plugin<dyn Metric> for DeletionInsertion {
     const EXAMPLE: &'static str = "DeletionInsertion(steps: 20, answer: Value)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421; average drop: Chattopadhyay et al., Grad-CAM++, 2018";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
-        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking =
-            Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
+        let asking = Asking::build(&self.layer, &self.loss, self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }
@@ -114,10 +109,10 @@ impl Metric for Running {
                     insert_from.picture(&question.pixels, convention)?,
                 );
                 let count = percents.len();
-                let answers = question.ask_silently(2 * count + 1, |i, copy| {
+                let answers = question.ask_all(2 * count + 1, |i, copy| {
                     if i == 2 * count {
                         (0..copy.rows()).for_each(|c| {
-                            copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v)
+                            copy.row_mut(c).iter_mut().zip(&values).for_each(|(p, v)| *p *= v);
                         });
                         return;
                     }
@@ -136,10 +131,10 @@ impl Metric for Running {
                         .collect()
                 };
                 for (name, points) in [("deletion", curve(0)), ("insertion", curve(count))] {
-                    all.push(measured(map, &format!("{name}_auc"), String::new(), area(&points)));
+                    all.push(measured(map, &format!("{name}_auc"), Parameter::None, area(&points)));
                     if curves {
                         all.extend(
-                            points.iter().map(|(p, a)| measured(map, name, format!("P={p}"), *a)),
+                            points.iter().map(|(p, a)| measured(map, name, at_percent(*p), *a)),
                         );
                     }
                 }
@@ -149,14 +144,14 @@ impl Metric for Running {
                     all.push(measured(
                         map,
                         "average_drop",
-                        String::new(),
+                        Parameter::None,
                         ((clean - seen) / clean).clamp(0.0, 1.0),
                     ));
                 }
                 all.push(measured(
                     map,
                     "increase",
-                    String::new(),
+                    Parameter::None,
                     f64::from(u8::from(seen > clean)),
                 ));
                 Ok(())

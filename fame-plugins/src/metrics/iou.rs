@@ -1,7 +1,7 @@
 //! `Iou`: how well the map, cut at a threshold, covers the true box.
 
 use fame_core::{
-    Explanation, Result, Sample,
+    Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -59,11 +59,17 @@ impl Metric for Iou {
             let values = plane(map)?;
             for t in &self.thresholds {
                 let found = self.boxes.best(sample, map, |inside| iou(&values, *t, inside))?;
-                all.extend(found.map(|v| measured(map, "iou", format!("at={t}"), v)));
+                all.extend(found.map(|v| measured(map, "iou", at_threshold(*t), v)));
             }
         }
         Ok(all)
     }
+}
+
+/// At a threshold, with the digits of the recipe: 0.3 is another number in single precision.
+fn at_threshold(threshold: f32) -> Parameter {
+    let digits = threshold.to_string().parse().unwrap_or(f64::from(threshold));
+    Parameter::at("at", "threshold on the map", digits)
 }
 
 fn iou(values: &[f32], threshold: f32, inside: &[bool]) -> f64 {

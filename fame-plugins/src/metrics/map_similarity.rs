@@ -1,7 +1,7 @@
 //! `MapSimilarity`: how alike two explanations of one picture are.
 
 use fame_core::{
-    Error, Explanation, NamedMap, Result, Sample, Tensor,
+    Error, Explanation, MapId, NamedMap, Parameter, Result, Sample, Subject, Tensor,
     contract::{ExplainContext, Measurement, Metric},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -16,8 +16,9 @@ use crate::{explainers::face::average_ranks, maps::blur};
 /// what lies behind them, where its size is the same, `raw_spearman` with signs and
 /// `raw_spearman_abs` without. All are 1 for equal maps and at most 1.
 ///
-/// A map is compared with the one of the same picture whose name begins its own name; what is left
-/// of the name stands as the parameter, such as the stage of `Randomized`. Uses: the sanity checks
+/// A map is compared with the one of the same picture that is about the same and claims the same;
+/// what it says beyond that one stands as the parameter, such as its finish, or the stage of
+/// `Randomized`. Uses: the sanity checks
 /// (is the map of a network that forgot everything another one? is that of another class?), how far
 /// a shorter walk is from the full one, which methods agree.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -90,9 +91,9 @@ impl MapSimilarity {
             if a.len() != b.len() {
                 let message = format!(
                     "map `{}` has {} pixels and `{}` of `{}` has {}.",
-                    map.name,
+                    map.name(),
                     b.len(),
-                    known.name,
+                    known.name(),
                     self.to,
                     a.len()
                 );
@@ -111,21 +112,44 @@ impl MapSimilarity {
     }
 }
 
-/// The map of `reference` that `map` is to be compared with, and what its name has beyond that
-/// one's.
-fn counterpart<'a>(reference: &'a Explanation, map: &NamedMap) -> Option<(&'a NamedMap, String)> {
-    let same_picture = || reference.maps.iter().filter(|known| known.role == map.role);
-    let begins = same_picture().filter(|known| {
-        map.name == known.name || map.name.starts_with(&format!("{}_", known.name))
-    });
-    let by_name = begins.max_by_key(|known| known.name.len());
-    let rest = |known: &NamedMap| map.name[known.name.len()..].trim_start_matches('_').to_owned();
-    match (by_name, same_picture().count()) {
-        (Some(known), _) => Some((known, rest(known))),
-        // Another method may name its only map otherwise: after the class, say.
-        (None, 1) => same_picture().next().map(|known| (known, String::new())),
-        _ => None,
+/// The map of `reference` that `map` is to be compared with, and what tells `map` from it.
+///
+/// It scores the same picture and is no more particular: its subject and claim, its finish and its
+/// stage are `map`'s own, or not said. Of several the most particular one is taken.
+fn counterpart<'a>(
+    reference: &'a Explanation,
+    map: &NamedMap,
+) -> Option<(&'a NamedMap, Parameter)> {
+    let same_picture = || reference.maps.iter().filter(|known| known.id.role == map.id.role);
+    let fits = |known: &&NamedMap| beyond(&known.id, &map.id).is_some();
+    let particular = |known: &&NamedMap| {
+        let MapId { subject, finish, stage, .. } = &known.id;
+        [*subject != Subject::Whole, finish.is_some(), stage.is_some()]
+    };
+    if let Some(known) = same_picture().filter(fits).max_by_key(particular) {
+        return Some((known, beyond(&known.id, &map.id)?));
     }
+    // Another method may be about another class, say: the only map of a picture has no rival.
+    let mut all = same_picture();
+    all.next().filter(|_| all.next().is_none()).map(|known| (known, Parameter::None))
+}
+
+/// What `id` says beyond `known`: its subject and claim, its finish, its stage. `None` when it says
+/// something else.
+fn beyond(known: &MapId, id: &MapId) -> Option<Parameter> {
+    let same_side = (&known.subject, known.claim) == (&id.subject, id.claim);
+    let more = |known: &Option<String>, own: &Option<String>| match (known, own) {
+        (known, own) if known == own => Some(None),
+        (None, own) => Some(own.clone()),
+        _ => None,
+    };
+    let subject = match known.subject {
+        _ if same_side => None,
+        Subject::Whole => Some(id.says()),
+        _ => return None,
+    };
+    let told = [subject, more(&known.finish, &id.finish)?, more(&known.stage, &id.stage)?];
+    Some(Parameter::case(told.into_iter().flatten().collect::<Vec<_>>().join("_")))
 }
 
 fn doubles(values: &[f32]) -> Vec<f64> {
@@ -169,20 +193,13 @@ fn ssim(a: &[f32], b: &[f32], shape: &[usize]) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::{Random, data::Facts};
+    use fame_core::{Claim, Random};
 
     use super::*;
 
-    fn map(name: &str, role: &str, values: Vec<f32>) -> NamedMap {
+    fn map(id: MapId, values: Vec<f32>) -> NamedMap {
         let values = Tensor::new([16, 16], values).unwrap();
-        NamedMap {
-            name: name.into(),
-            role: role.into(),
-            raw: values.clone(),
-            finished: values,
-            frame: None,
-            facts: Facts::new(),
-        }
+        NamedMap::new(id, values.clone(), values)
     }
 
     fn noise(seed: u64) -> Vec<f32> {
@@ -193,14 +210,15 @@ mod tests {
     #[test]
     fn equal_maps_are_alike_and_noise_is_not() {
         let reference = Explanation {
-            maps: vec![map("a", "a", noise(1)), map("b", "b", noise(2))],
+            maps: vec![map(MapId::new("a"), noise(1)), map(MapId::new("b"), noise(2))],
             ..Explanation::default()
         };
+        let stage = |n: &str| MapId { stage: Some(n.into()), ..MapId::new("a") };
         let maps = vec![
-            map("a_last_1", "a", noise(1)),
-            map("a_last_2", "a", noise(3)),
-            map("c", "b", noise(2)),
-            map("x", "y", noise(2)),
+            map(stage("last_1"), noise(1)),
+            map(stage("last_2"), noise(3)),
+            map(MapId::new("b").about(Subject::Class(3)), noise(2)),
+            map(MapId::new("y"), noise(2)),
         ];
         let found = MapSimilarity { to: "fame".into(), of: None }
             .compared(&reference, &Explanation { maps, ..Explanation::default() })
@@ -209,7 +227,7 @@ mod tests {
             found
                 .iter()
                 .find(|m| m.name == name && m.map == map)
-                .map(|m| (m.parameter.clone(), m.value))
+                .map(|m| (m.parameter.to_string(), m.value))
         };
         for name in ["spearman", "pearson", "ssim", "raw_spearman", "raw_spearman_abs"] {
             let (stage, value) = of(name, "a_last_1").unwrap();
@@ -218,8 +236,47 @@ mod tests {
             // Chance over 256 pixels: three standard errors are 0.19.
             assert!(of(name, "a_last_2").unwrap().1.abs() < 0.25, "{name}");
         }
-        assert_eq!(of("spearman", "c").unwrap().0, "", "the only map of a picture has no rival");
-        assert!(of("spearman", "x").is_none(), "no map of another picture will do");
+        assert_eq!(of("spearman", "b_class_3").unwrap().0, "class_3");
+        assert!(of("spearman", "y").is_none(), "no map of another picture will do");
+    }
+
+    /// With several finishes a map's name begins with no other map's, or with the wrong one's.
+    #[test]
+    fn a_map_is_compared_with_the_one_that_claims_the_same() {
+        let id = |claim, finish: Option<&str>| {
+            let id = MapId::new("probe").about(Subject::Match).claiming(claim);
+            id.finished(finish.map(Into::into))
+        };
+        let of = |ids: &[MapId]| {
+            let maps = ids.iter().map(|id| map(id.clone(), noise(1))).collect();
+            Explanation { maps, ..Explanation::default() }
+        };
+        let whole = MapId::new("probe").claiming(Claim::Neither);
+        let (plus, minus) = (id(Claim::For, None), id(Claim::Against, None));
+        let (plus_k5, minus_k5) = (id(Claim::For, Some("k5")), id(Claim::Against, Some("k5")));
+        let minus_k9 = id(Claim::Against, Some("k9"));
+        let last = MapId { stage: Some("last_1".into()), ..minus_k5.clone() };
+        let both = of(&[plus.clone(), minus.clone()]);
+        let finished = of(&[plus_k5.clone(), minus_k5.clone(), minus_k9.clone()]);
+        for (reference, other, known, told) in [
+            (&both, &minus_k5, &minus, "k5"),
+            (&both, &last, &minus, "k5_last_1"),
+            (&finished, &minus_k9, &minus_k9, ""),
+            (&finished, &last, &minus_k5, "last_1"),
+            (&of(std::slice::from_ref(&whole)), &minus_k5, &whole, "dissimilar_k5"),
+            (
+                &of(&[MapId::new("probe").about(Subject::Class(1))]),
+                &plus,
+                &MapId::new("probe").about(Subject::Class(1)),
+                "",
+            ),
+        ] {
+            let map = map(other.clone(), noise(2));
+            let (found, parameter) = counterpart(reference, &map).unwrap();
+            assert_eq!((&found.id, parameter.to_string().as_str()), (known, told));
+        }
+        // Neither of the two finishes is this map's.
+        assert!(counterpart(&finished, &map(minus, noise(2))).is_none());
     }
 
     #[test]

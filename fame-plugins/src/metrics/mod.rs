@@ -5,7 +5,6 @@
 mod asking;
 mod boxes;
 mod deletion_insertion;
-mod eer;
 mod fill;
 mod impute;
 mod iou;
@@ -27,22 +26,21 @@ pub use relevance_mass::RelevanceMass;
 pub use road::{Imputer, Order, Road};
 pub use verification::{Threshold, Verification};
 
-use fame_core::{Error, NamedMap, Result, contract::Measurement};
+use fame_core::{NamedMap, Parameter, Result, contract::Measurement};
 
 /// A measurement of `map`.
-fn measured(map: &NamedMap, name: &str, parameter: String, value: f64) -> Measurement {
-    Measurement { map: map.name.clone(), name: name.to_owned(), parameter, value }
+fn measured(map: &NamedMap, name: &str, parameter: Parameter, value: f64) -> Measurement {
+    Measurement { map: map.name(), name: name.to_owned(), parameter, value }
+}
+
+/// With the top `percent` of a map's pixels taken away, or there.
+fn at_percent(percent: f64) -> Parameter {
+    Parameter::at("P", "percent of the pixels", percent)
 }
 
 /// The map's values, one for each pixel: of a map with channels the sum of their absolute values.
 fn plane(map: &NamedMap) -> Result<Vec<f32>> {
-    match *map.finished.shape() {
-        [_, _] => Ok(map.finished.data().to_vec()),
-        [c, h, w] => Ok((0..h * w)
-            .map(|i| (0..c).map(|k| map.finished.data()[k * h * w + i].abs()).sum())
-            .collect()),
-        ref other => Err(Error::bug(format!("map `{}` has shape {other:?}.", map.name))),
-    }
+    Ok(map.plane(|channels| channels.map(f32::abs).sum())?.2.into_owned())
 }
 
 /// Area under the curve through `points` (x, y) by the trapezoid rule, divided by the width of x:

@@ -1,7 +1,7 @@
 //! `PointingGame`: does the map's highest pixel lie in the true box?
 
 use fame_core::{
-    Explanation, Result, Sample,
+    Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -48,7 +48,7 @@ impl Metric for PointingGame {
             let hit = self.boxes.best(sample, map, |inside| {
                 f64::from(u8::from(near(inside, width, highest, self.tolerance)))
             })?;
-            all.extend(hit.map(|v| measured(map, "hit", String::new(), v)));
+            all.extend(hit.map(|v| measured(map, "hit", Parameter::None, v)));
         }
         Ok(all)
     }

@@ -1,7 +1,7 @@
 //! `RelevanceMass`: how much of the map lies in the true box.
 
 use fame_core::{
-    Explanation, Result, Sample,
+    Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -50,7 +50,7 @@ impl Metric for RelevanceMass {
                 [("mass", mass as fn(&[f32], &[bool]) -> f64), ("rank", rank), ("area", area)]
             {
                 let found = self.boxes.best(sample, map, |inside| number(&values, inside))?;
-                all.extend(found.map(|v| measured(map, name, String::new(), v)));
+                all.extend(found.map(|v| measured(map, name, Parameter::None, v)));
             }
         }
         Ok(all)

@@ -3,8 +3,9 @@
 
 use fame_core::{
     Better, Explanation, LayerChoices, Random, Result, Sample, Table,
+    ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Parameters, Parts, Plugin},
     seed_of,
     text::Spec,
 };
@@ -14,12 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     asking::Asking,
+    at_percent,
     fill::{Filling, replace},
     impute::impute,
     masks::{Masks, ranked, top},
     measured, plane,
 };
-use crate::explainers::black_box::Answer;
+use crate::ask::{usual_layer, usual_loss};
 
 /// What stands where pixels were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -42,48 +44,39 @@ pub enum Order {
     LeRF,
 }
 
-/// ROAD (Rong et al. 2022): the top P percent of the map's pixels are removed and imputed, and the
-/// network is asked again. `morf_drop` is the answer before less the answer after: the higher, the
-/// more the map had found. `lerf_drop` is the same with the lowest P percent: the lower, the
-/// better. With both, `combined` is their difference halved.
-///
-/// Its table is to be read beside that of a random map: see `RandomMap`.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Road {
-    /// Percentages removed, each above 0 and at most 100.
-    pub percents: Vec<f64>,
-    /// `NoisyLinear` or `Black`.
-    pub imputer: Imputer,
-    /// `[MoRF]`, `[LeRF]` or both.
-    pub orders: Vec<Order>,
-    /// `Rank` or `Percentile` (the authors').
-    pub masks: Masks,
-    /// `Value` (a logit, as the paper) or `Probability` (after softmax).
-    pub answer: Answer,
-    /// Explainers that every other one is tested against, item by item, such as random maps.
-    pub against: Vec<String>,
-    /// What is asked: any loss; its value counts. Default: `Logit()`, the class the network sees;
-    /// `Logit(class: Label)` is the labelled one.
-    pub loss: Option<Spec>,
-    /// The layer the loss reads. Default: the model's `logits` or `embedding`.
-    pub layer: Option<LayerChoices>,
+fame_core::parameters! {
+    /// ROAD (Rong et al. 2022): the top P percent of the map's pixels are removed and imputed, and
+    /// the network is asked again. `morf_drop` is the answer before less the answer after: the
+    /// higher, the more the map had found. `lerf_drop` is the same with the lowest P percent: the
+    /// lower, the better. With both, `combined` is their difference halved.
+    ///
+    /// Its table is to be read beside that of a random map: see `RandomMap`.
+    pub struct Road {
+        /// Percentages removed, each above 0 and at most 100.
+        percents: Vec<f64> = vec![10.0, 30.0, 50.0],
+        /// `NoisyLinear` or `Black`.
+        imputer: Imputer = Imputer::default(),
+        /// `[MoRF]`, `[LeRF]` or both.
+        orders: Vec<Order> = vec![Order::MoRF],
+        /// `Rank` or `Percentile` (the authors').
+        masks: Masks = Masks::default(),
+        /// `Value` (a logit, as the paper) or `Probability` (after softmax).
+        answer: Answer = Answer::Value,
+        /// Explainers that every other one is tested against, item by item, such as random maps.
+        against: Vec<String> = Vec::new(),
+        /// What is asked: any loss; its value counts. Default: what the model's manifest asks for,
+        /// else `Logit()`, the class the network sees. `Logit(class: Label)` is the labelled class.
+        loss: Spec = open,
+        /// The layer the loss reads. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+    }
 }
 
-impl Default for Road {
-    fn default() -> Self {
-        let (percents, orders) = (vec![10.0, 30.0, 50.0], vec![Order::MoRF]);
-        let (imputer, masks) = (Imputer::default(), Masks::default());
-        Self {
-            percents,
-            imputer,
-            orders,
-            masks,
-            answer: Answer::Value,
-            against: Vec::new(),
-            loss: None,
-            layer: None,
-        }
+impl Parameters for Road {
+    type Typed = typed::Road;
+
+    fn fill(typed: typed::Road, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(typed.or(usual_loss(with), usual_layer(with)))
     }
 }
 
@@ -94,7 +87,7 @@ impl Plugin<dyn Metric> for Road {
     const EXAMPLE: &'static str = "Road(percents: [10, 30, 50], orders: [MoRF, LeRF])";
     const REFERENCE: &'static str = "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022, arXiv 2202.00449";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         let good =
             !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
         parts.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
@@ -103,12 +96,10 @@ impl Plugin<dyn Metric> for Road {
             !self.orders.is_empty() && self.orders.len() <= 2,
             "must be [MoRF], [LeRF] or both",
         );
-        Asking::resolve(&mut self.layer, &mut self.loss, with);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking =
-            Asking::build(self.layer.clone(), self.loss.as_ref(), self.answer, with, parts)?;
+        let asking = Asking::build(&self.layer, &self.loss, self.answer, with, parts)?;
         Some(Box::new(Running { parameters: self, asking }))
     }
 }
@@ -142,7 +133,7 @@ impl Metric for Running {
                 let black = Filling::Black.picture(&question.pixels, &with.model.manifest.input)?;
                 // The noise belongs to the item and the job, not to the map: methods meet the same
                 // noise.
-                let seed = seed_of(with.seed, &format!("{}/{}/road", sample.id, map.role));
+                let seed = seed_of(with.seed, &format!("{}/{}/road", sample.id, map.id.role));
                 let altered = |(n, (order, percent)): (usize, &(Order, f64))| {
                     let by = if *order == Order::MoRF { &values } else { &lowest };
                     let away = top(by, &ranked(by), *percent, *masks);
@@ -158,7 +149,7 @@ impl Metric for Running {
                     }
                 };
                 let pictures: Vec<_> = jobs.par_iter().enumerate().map(altered).collect();
-                let answers = question.ask_silently(pictures.len() + 1, |i, copy| {
+                let answers = question.ask_all(pictures.len() + 1, |i, copy| {
                     if let Some(picture) = i.checked_sub(1).and_then(|i| pictures.get(i)) {
                         *copy = picture.clone();
                     }
@@ -166,7 +157,7 @@ impl Metric for Running {
                 let drop = |n: usize| f64::from(answers[0]) - f64::from(answers[n + 1]);
                 for (n, (order, percent)) in jobs.iter().enumerate() {
                     let name = if *order == Order::MoRF { "morf_drop" } else { "lerf_drop" };
-                    all.push(measured(map, name, format!("P={percent}"), drop(n)));
+                    all.push(measured(map, name, at_percent(*percent), drop(n)));
                 }
                 if orders.len() == 2 && orders[0] != orders[1] {
                     for (n, percent) in percents.iter().enumerate() {
@@ -179,7 +170,7 @@ impl Metric for Running {
                         all.push(measured(
                             map,
                             "combined",
-                            format!("P={percent}"),
+                            at_percent(*percent),
                             (morf - lerf) / 2.0,
                         ));
                     }

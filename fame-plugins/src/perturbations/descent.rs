@@ -2,18 +2,18 @@
 //! becomes a move.
 
 use fame_core::{
-    Error, Preset, Result, Tensor,
+    Error, Result, Tensor,
     contract::{Start, Stop, Walk},
     data::InputConvention,
     data::{Facts, facts},
     max_abs,
     registry::{BuildContext, Parts},
-    store::Task,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stop::{StopRule, Watch};
+use crate::{Preset, ask::compares_pictures};
 
 /// The space a step of a given size is taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -34,25 +34,117 @@ pub enum Clamp {
     Pixels,
 }
 
-/// Fills in what the preset says and checks the numbers that all descents share.
-pub(super) fn resolve_common(
-    with: &BuildContext<'_>,
-    parts: &mut Parts,
-    step: f32,
-    space: &mut Option<Space>,
-    stop: &mut Option<Vec<StopRule>>,
-) {
-    let face = with.task == Task::FaceRecognition;
-    let authors = with.preset == Preset::Authors;
-    space.get_or_insert(if authors && !face { Space::Normalised } else { Space::Pixel });
-    let rules = stop.get_or_insert_with(|| {
-        if authors && face { vec![StopRule::LossBelow(0.01)] } else { Vec::new() }
-    });
-    parts.check("step", step.is_finite() && step > 0.0, "must be a number above 0");
-    for fault in rules.iter().filter_map(StopRule::fault) {
-        parts.report("stop", format!("a stop rule {fault}."));
+/// The early stop of the authors' code, which it makes where pictures are compared.
+const AUTHORS_STOP: StopRule = StopRule::LossBelow(0.01);
+
+/// Step space and stop rules where the recipe does not say: pixels and none, and under the preset
+/// Authors what their two programs do, one for pairs and one for classifiers.
+pub(super) fn usual(with: &BuildContext<'_>) -> (Space, Vec<StopRule>) {
+    match Preset::of(with) {
+        Preset::Paper => (Space::Pixel, Vec::new()),
+        Preset::Authors if compares_pictures(with) => (Space::Pixel, vec![AUTHORS_STOP]),
+        Preset::Authors => (Space::Normalised, Vec::new()),
     }
 }
+
+/// Checks the numbers that all descents share.
+pub(super) fn check(parts: &mut Parts, step: f32, iterations: usize, stop: &[StopRule]) {
+    parts.check("step", step.is_finite() && step > 0.0, "must be a number above 0");
+    for fault in stop.iter().filter_map(StopRule::fault) {
+        parts.report("stop", format!("a stop rule {fault}."));
+    }
+    parts.check("iterations", iterations > 0, "must be at least 1");
+}
+
+/// Declares a descent: its step size, then the parameters that all of them share, and how a
+/// gradient becomes a move.
+///
+/// A macro, because RON cannot flatten one struct into another, and every recipe shall read the
+/// same.
+macro_rules! descent {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $(#[$about:meta])* step: $step:expr $(,)? }
+        direction: $direction:path,
+        summary: $summary:literal,
+        example: $example:literal,
+        reference: $reference:literal $(,)?
+    ) => {
+        fame_core::parameters! {
+            $(#[$doc])*
+            pub struct $name {
+                $(#[$about])*
+                step: f32 = $step,
+                /// The most steps to take.
+                iterations: usize = 500,
+                /// `Pixel` or `Normalised`. Default: `Pixel`; under preset Authors `Normalised`,
+                /// except for models that compare two pictures.
+                space: $crate::perturbations::Space = open,
+                /// `Off`, or `Pixels` to keep the picture in 0..=1.
+                clamp: $crate::perturbations::Clamp = $crate::perturbations::Clamp::Off,
+                /// Reasons to end early. Default: none; under preset Authors, for models that
+                /// compare two pictures, `[LossBelow(0.01)]`.
+                stop: Vec<$crate::perturbations::StopRule> = open,
+            }
+        }
+
+        impl fame_core::registry::Parameters for $name {
+            type Typed = typed::$name;
+
+            fn fill(
+                typed: typed::$name,
+                with: &fame_core::registry::BuildContext<'_>,
+                _: &mut fame_core::registry::Parts,
+            ) -> Option<Self> {
+                let (space, stop) = $crate::perturbations::descent::usual(with);
+                Some(typed.or(space, stop))
+            }
+        }
+
+        impl fame_core::registry::Plugin<dyn fame_core::contract::Perturbation> for $name {
+            const NAME: &'static str = stringify!($name);
+            const SUMMARY: &'static str = $summary;
+            const EXAMPLE: &'static str = $example;
+            const REFERENCE: &'static str = $reference;
+            const PRESETS: &'static [&'static str] = $crate::Preset::NAMES;
+
+            fn resolve(
+                &mut self,
+                _: &fame_core::registry::BuildContext<'_>,
+                parts: &mut fame_core::registry::Parts,
+            ) {
+                let Self { step, iterations, stop, .. } = self;
+                $crate::perturbations::descent::check(parts, *step, *iterations, stop);
+            }
+
+            fn build(
+                self,
+                _: &fame_core::registry::BuildContext<'_>,
+                _: &mut fame_core::registry::Parts,
+            ) -> Option<Box<dyn fame_core::contract::Perturbation>> {
+                Some(Box::new(self))
+            }
+        }
+
+        fame_core::register!(Perturbation: $name);
+
+        impl fame_core::contract::Perturbation for $name {
+            fn start(
+                &self,
+                from: &fame_core::contract::Start<'_>,
+            ) -> fame_core::Result<Box<dyn fame_core::contract::Walk>> {
+                $crate::perturbations::descent::Descent::begin(
+                    from, $direction, self.step, self.space, self.clamp, &self.stop,
+                )
+            }
+
+            fn max_steps(&self) -> usize {
+                self.iterations
+            }
+        }
+    };
+}
+pub(super) use descent;
 
 /// How a gradient becomes a move of a given step size. `None` when it points nowhere.
 pub(super) type Direction = fn(gradient: &mut [f32], step: f32) -> Option<()>;

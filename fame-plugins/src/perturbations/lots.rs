@@ -1,74 +1,19 @@
 //! `Lots`: Steps along the gradient, its largest component scaled to the step size.
 
-use fame_core::{
-    Result,
-    contract::{Perturbation, Start, Walk},
-    registry::{BuildContext, Parts, Plugin},
-};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use super::descent::{NO_GRADIENT, descent};
 
-use super::{
-    descent::{Clamp, Descent, NO_GRADIENT, Space, resolve_common},
-    stop::StopRule,
-};
-
-/// x ← x − η·g / max|g|: the raw gradient, scaled so that its largest component moves by exactly
-/// the step size. Small components keep their proportion, so a step changes few pixels much and
-/// most a little. Invariant to the scale of the loss.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Lots {
-    /// Step size η in the units of `space`; above 0. 1/255 is the paper's.
-    pub step: f32,
-    /// The most steps to take.
-    pub iterations: usize,
-    /// `Pixel` or `Normalised`. Default: `Pixel`; for classifiers under preset Authors
-    /// `Normalised`.
-    pub space: Option<Space>,
-    /// `Off`, or `Pixels` to keep the picture in 0..=1.
-    pub clamp: Clamp,
-    /// Reasons to end early. Default: none; for faces under preset Authors `[LossBelow(0.01)]`.
-    pub stop: Option<Vec<StopRule>>,
-}
-
-impl Default for Lots {
-    fn default() -> Self {
-        Self { step: 1.0 / 255.0, iterations: 500, space: None, clamp: Clamp::Off, stop: None }
+descent! {
+    /// x ← x − η·g / max|g|: the raw gradient, scaled so that its largest component moves by
+    /// exactly the step size. Small components keep their proportion, so a step changes few pixels
+    /// much and most a little. Invariant to the scale of the loss.
+    Lots {
+        /// Step size η in the units of `space`; above 0. 1/255 is the paper's.
+        step: 1.0 / 255.0,
     }
-}
-
-impl Plugin<dyn Perturbation> for Lots {
-    const NAME: &'static str = "Lots";
-    const SUMMARY: &'static str =
-        "Steps along the gradient, its largest component scaled to the step size";
-    const EXAMPLE: &'static str =
-        "Lots(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])";
-    const REFERENCE: &'static str =
-        "Rozsa, Günther & Boult, LOTS, IJCB 2017; Zhang & Günther, FAME (2026), Eq. 3";
-
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        resolve_common(with, parts, self.step, &mut self.space, &mut self.stop);
-        parts.check("iterations", self.iterations > 0, "must be at least 1");
-    }
-
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        Some(Box::new(self))
-    }
-}
-
-fame_core::register!(Perturbation: Lots);
-
-impl Perturbation for Lots {
-    fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>> {
-        let (space, stop) =
-            (self.space.unwrap_or(Space::Pixel), self.stop.as_deref().unwrap_or_default());
-        Descent::begin(from, direction, self.step, space, self.clamp, stop)
-    }
-
-    fn max_steps(&self) -> usize {
-        self.iterations
-    }
+    direction: direction,
+    summary: "Steps along the gradient, its largest component scaled to the step size",
+    example: "Lots(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])",
+    reference: "Rozsa, Günther & Boult, LOTS, IJCB 2017; Zhang & Günther, FAME (2026), Eq. 3",
 }
 
 /// η·g / max|g|.
@@ -84,9 +29,19 @@ fn direction(gradient: &mut [f32], step: f32) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::{Tensor, contract::Stop};
+    use fame_core::{
+        Tensor,
+        contract::{Perturbation, Start, Stop},
+    };
 
-    use super::{super::descent::tests, *};
+    use super::{
+        super::descent::{Clamp, Space, tests},
+        *,
+    };
+
+    fn usual() -> Lots {
+        fame_core::testkit::parameters("()").unwrap()
+    }
 
     #[test]
     fn the_largest_component_moves_by_exactly_one_step() {
@@ -94,8 +49,7 @@ mod tests {
             (Space::Normalised, [-1.0 / 3.0, 2.0 / 3.0, 0.0, -1.0 / 6.0, -1.0, 1.0 / 12.0]),
             (Space::Pixel, [-0.5, 1.0, 0.0, -0.125, -0.375, 0.03125]),
         ] {
-            let field =
-                tests::one_step(&Lots { step: 0.25, space: Some(space), ..Lots::default() });
+            let field = tests::one_step(&Lots { step: 0.25, space, ..usual() });
             for (f, m) in field.data().iter().zip(moved) {
                 assert!((f - 0.25 * m).abs() < 1e-6, "{space:?}: {f} {m}");
             }
@@ -106,7 +60,7 @@ mod tests {
     fn the_scale_of_the_loss_does_not_matter() {
         let (pixels, convention) = (tests::pixels(), tests::convention());
         let walked = |scale: f32| {
-            let mut walk = Lots::default()
+            let mut walk = usual()
                 .start(&Start { pixels: &pixels, convention: &convention, seed: 0 })
                 .unwrap();
             let mut g = tests::gradient();
@@ -123,9 +77,8 @@ mod tests {
     #[test]
     fn nothing_moves_without_a_gradient_or_with_a_broken_one() {
         let (pixels, convention) = (tests::pixels(), tests::convention());
-        let mut walk = Lots::default()
-            .start(&Start { pixels: &pixels, convention: &convention, seed: 0 })
-            .unwrap();
+        let mut walk =
+            usual().start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
         assert_eq!(walk.step(&Tensor::zeros([3, 1, 2])).unwrap(), Some(Stop::ZeroGradient));
         assert_eq!(walk.step(&Tensor::filled([3, 1, 2], f32::NAN)).unwrap(), Some(Stop::NotFinite));
         assert_eq!(walk.field().unwrap(), Tensor::zeros([3, 1, 2]));
@@ -136,8 +89,7 @@ mod tests {
     fn a_clamped_walk_stays_a_picture() {
         for space in [Space::Pixel, Space::Normalised] {
             let (pixels, convention) = (tests::pixels(), tests::convention());
-            let lots =
-                Lots { step: 3.0, space: Some(space), clamp: Clamp::Pixels, ..Lots::default() };
+            let lots = Lots { step: 3.0, space, clamp: Clamp::Pixels, ..usual() };
             let mut walk =
                 lots.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
             walk.step(&tests::gradient()).unwrap();

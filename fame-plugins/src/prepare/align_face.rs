@@ -50,7 +50,7 @@ pub struct AlignFace {
     pub points: Option<Points>,
     /// Width and height of the result in pixels, at least 1. Default: those of the model's input.
     pub size: Option<usize>,
-    /// Where the five points go.
+    /// Template for the five points.
     pub template: Template,
 }
 
@@ -260,6 +260,7 @@ mod tests {
                 file: "none".into(),
                 sha256: String::new(),
                 labels: Vec::new(),
+                operators: fame_core::contract::Operators::default(),
             })
         }
     }

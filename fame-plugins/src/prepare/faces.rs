@@ -55,7 +55,7 @@ impl std::fmt::Display for Face {
     }
 }
 
-/// Which face to take when there are several.
+/// The choice among several faces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Choose {
     /// The only one; several are an error that lists them.
@@ -71,7 +71,7 @@ pub enum Choose {
     Index(usize),
 }
 
-/// What a detector found in one picture.
+/// The faces that a detector found in one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Faces from the highest score down.

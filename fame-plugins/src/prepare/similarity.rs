@@ -76,7 +76,7 @@ impl Similarity {
         Ok(Self { affine, residual: (apart / n as f64).sqrt(), spread: (spread / n as f64).sqrt() })
     }
 
-    /// How much larger things get.
+    /// Factor by which lengths grow.
     pub fn scale(&self) -> f64 {
         self.affine.0[0].hypot(self.affine.0[3])
     }

@@ -1,4 +1,4 @@
-//! Where the five points of an aligned face lie.
+//! Templates: the places of the five points of an aligned face.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use super::canvas::{Colour, Texture, between, colour, mix, paint};
 
-/// What makes a person.
+/// A made-up person: the measures that all pictures of one share.
 struct Identity {
     skin: Colour,
     hair: Colour,

@@ -70,16 +70,16 @@ impl Layout {
         NAMES.into_iter()
     }
 
-    /// Whether it holds shapes; else faces.
+    /// True for shapes, false for faces.
     pub fn is_shapes(self) -> bool {
         matches!(self, Self::ImagenetFlat | Self::ImagenetFolder | Self::ImageList)
     }
 }
 
-/// What to draw.
+/// An order for made-up pictures.
 #[derive(Clone, Copy, Debug)]
 pub struct Synthetic {
-    /// How it lies on disk.
+    /// The layout of files on disk.
     pub layout: Layout,
     /// Number of pictures of shapes, or of pairs of faces; 2 to 50,000. Layouts with folds round it
     /// down to what all folds can share.
@@ -435,7 +435,7 @@ fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where files go.
+/// The folder being written.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -83,20 +83,10 @@ fn jet(t: f64) -> [u8; 3] {
     [3.0, 2.0, 1.0].map(|centre| to_byte((1.5 - (4.0 * t - centre).abs()) as f32))
 }
 
-/// A finished map as one plane: `[H, W]` as it is, `[C, H, W]` as the mean of its channels.
+/// A finished map as one plane: of channels the mean.
 fn plane(map: &NamedMap) -> Result<(usize, usize, Cow<'_, [f32]>)> {
-    let values = &map.finished;
-    match *values.shape() {
-        [h, w] => Ok((h, w, Cow::Borrowed(values.data()))),
-        [c, h, w] if c > 0 => {
-            let mean = |i| (0..c).map(|k| values.data()[k * h * w + i]).sum::<f32>() / c as f32;
-            Ok((h, w, Cow::Owned((0..h * w).map(mean).collect())))
-        }
-        ref other => Err(Error::bug(format!(
-            "map `{}` must be [H, W] or [C, H, W], not {other:?}.",
-            map.name
-        ))),
-    }
+    let channels = map.finished.shape().first().map_or(1.0, |c| *c as f32);
+    map.plane(|values| values.sum::<f32>() / channels)
 }
 
 /// The map alone, in colour.
@@ -121,7 +111,7 @@ pub(super) fn overlay(
     if (h, w) != (picture.height(), picture.width()) {
         let message = format!(
             "map `{}` is {w}×{h}, but its picture is {}×{}.",
-            map.name,
+            map.name(),
             picture.width(),
             picture.height()
         );

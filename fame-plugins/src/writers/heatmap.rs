@@ -48,7 +48,7 @@ impl Writer for Built {
             .map(|(explainer, map)| {
                 super::save(
                     folder,
-                    format!("{explainer}.{}.heatmap.png", map.name),
+                    format!("{explainer}.{}.heatmap.png", map.name()),
                     &heatmap(map, &self.0)?,
                 )
             })

@@ -39,10 +39,11 @@ fn maps<'a>(item: &FinishedItem<'a>) -> impl Iterator<Item = (&'a str, &'a Named
 
 /// The prepared picture that `map` scores.
 fn picture_of<'a>(sample: &'a Sample, map: &NamedMap) -> Result<&'a fame_core::Picture> {
-    sample.picture(&map.role).ok_or_else(|| {
+    sample.picture(&map.id.role).ok_or_else(|| {
         Error::bug(format!(
             "map `{}` is about `{}`, but the sample has no such picture.",
-            map.name, map.role
+            map.name(),
+            map.id.role
         ))
     })
 }
@@ -73,11 +74,9 @@ mod testing {
     use std::path::Path;
 
     use fame_core::{
-        Explanation, NamedMap, Preset, Sample, Tensor,
+        Explanation, MapId, NamedMap, Sample, Subject, Tensor,
         contract::{FinishedItem, Writer},
-        data::Facts,
         registry::{BuildContext, Registry},
-        store::Task,
         text::{Problem, Spec},
     };
     use image::RgbImage;
@@ -85,33 +84,27 @@ mod testing {
     /// Builds what a recipe writes, with every built-in plugin.
     pub(super) fn build(text: &str) -> Result<Box<dyn Writer>, Vec<Problem>> {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext {
-            registry: &registry,
-            preset: Preset::default(),
-            task: Task::default(),
-            folder: Path::new("."),
-        };
+        let with = BuildContext::new(&registry, Path::new("."));
         registry
             .build::<dyn Writer>(&Spec::from_text(text).map_err(|p| vec![p])?, &with)
             .map(|b| b.plugin)
     }
 
-    /// A map of `role` with these finished values; its raw field is their negative with a channel
-    /// axis.
-    pub(super) fn map(name: &str, role: &str, finished: Tensor) -> NamedMap {
+    /// A map with these finished values; its raw field is their negative with a channel axis.
+    pub(super) fn map_of(id: MapId, finished: Tensor) -> NamedMap {
         let mut shape = finished.shape().to_vec();
         if shape.len() == 2 {
             shape.insert(0, 1);
         }
         let raw = Tensor::new(shape, finished.data().iter().map(|v| -v).collect()).unwrap();
-        NamedMap {
-            name: name.into(),
-            role: role.into(),
-            raw,
-            finished,
-            frame: None,
-            facts: Facts::new(),
-        }
+        NamedMap::new(id, raw, finished)
+    }
+
+    /// The map of `role` about what `name` says, or about the whole when that is the role.
+    pub(super) fn map(name: &str, role: &str, finished: Tensor) -> NamedMap {
+        let id = MapId::new(role).alone(true);
+        let named = Subject::Named(name.to_owned());
+        map_of(if name == role { id } else { id.about(named) }, finished)
     }
 
     /// A sample of gray h×w pictures (0.5 everywhere), one for each role.

@@ -38,9 +38,10 @@ impl Writer for Npy {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         let mut written = Vec::new();
         for (explainer, map) in super::maps(item) {
-            written.push(save(folder, format!("{explainer}.{}.npy", map.name), &map.finished)?);
+            let name = format!("{explainer}.{}", map.name());
+            written.push(save(folder, format!("{name}.npy"), &map.finished)?);
             if self.raw {
-                written.push(save(folder, format!("{explainer}.{}.raw.npy", map.name), &map.raw)?);
+                written.push(save(folder, format!("{name}.raw.npy"), &map.raw)?);
             }
         }
         Ok(written)

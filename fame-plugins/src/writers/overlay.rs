@@ -65,7 +65,7 @@ impl Writer for Built {
                     &self.palette,
                     self.opacity,
                 )?;
-                super::save(folder, format!("{explainer}.{}.overlay.png", map.name), &picture)
+                super::save(folder, format!("{explainer}.{}.overlay.png", map.name()), &picture)
             })
             .collect()
     }

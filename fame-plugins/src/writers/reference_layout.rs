@@ -7,16 +7,15 @@ use std::{
 };
 
 use fame_core::{
-    Error, GALLERY, NamedMap, PROBE, Result, Sample, Tensor,
+    Claim, Error, NamedMap, Result, Sample, Tensor,
     contract::{FinishedItem, Writer},
-    data::Value,
     data::safe_id,
     registry::{BuildContext, Parts, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::datasets::stem;
+use crate::datasets::{GALLERY, PROBE, ROW, stem};
 
 /// Every finished map as the FAME authors' evaluation reads it, float32 `[H, W]`: for pictures
 /// `<method>/<model>/<ImageId>_<class>.npy`, for pairs
@@ -72,13 +71,14 @@ fame_core::register!(Writer: ReferenceLayout);
 
 impl Writer for ReferenceLayout {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
-        let mut of: BTreeMap<String, &str> = BTreeMap::new();
+        let mut of: BTreeMap<String, &NamedMap> = BTreeMap::new();
         for (explainer, map) in super::maps(item) {
             let name = self.place(explainer, item.sample, map)?;
-            if let Some(other) = of.insert(name.clone(), &map.name) {
+            if let Some(other) = of.insert(name.clone(), map) {
                 let message = format!(
-                    "maps `{other}` and `{}` of explainer `{explainer}` would both be `{name}`.",
-                    map.name
+                    "maps `{}` and `{}` of explainer `{explainer}` would both be `{name}`.",
+                    other.name(),
+                    map.name()
                 );
                 return Err(Error::new("fame::writer::reference", message).with_help(
                     "The authors' layout has one map of a picture, and two of each side of a pair: explain one class, or one layer.",
@@ -119,7 +119,7 @@ impl ReferenceLayout {
             Err(Error::new("fame::writer::reference", message).with_help(help))
         };
         let mut folders = vec![ROOT.to_owned(), method, self.model.clone()];
-        let file = match map.role.as_str() {
+        let file = match map.id.role.as_str() {
             role @ (GALLERY | PROBE) => {
                 let (Some(dataset), Some(protocol)) = (&self.dataset, &self.protocol) else {
                     return bad(
@@ -128,7 +128,7 @@ impl ReferenceLayout {
                     );
                 };
                 folders.extend([dataset.clone(), protocol.clone()]);
-                let Some(row) = sample.row() else {
+                let Some(row) = sample.marks.get(&ROW) else {
                     return bad(
                         format!(
                             "sample `{}` has no row, by which the authors name maps of pairs.",
@@ -137,7 +137,7 @@ impl ReferenceLayout {
                         "Use a dataset that reads a list of pairs.",
                     );
                 };
-                let sign = if map.name.ends_with("dissimilar") { "neg" } else { "pos" };
+                let sign = if map.id.claim == Claim::Against { "neg" } else { "pos" };
                 format!("{row}_{}_{sign}.npy", &role[..1])
             }
             role => {
@@ -151,13 +151,14 @@ impl ReferenceLayout {
                     );
                 };
                 // Their scripts take the file's class for the true one.
-                if let Some(class) = map.facts.get("class").and_then(Value::as_f64)
-                    && class != label as f64
+                if let Some(class) = map.id.subject.class()
+                    && class != label
                 {
                     return bad(
                         format!(
                             "map `{}` of sample `{}` explains class {class}, not its label {label}.",
-                            map.name, sample.id
+                            map.name(),
+                            sample.id
                         ),
                         "The authors' layout holds maps of the labelled class only: use Logit(class: Label).",
                     );
@@ -175,12 +176,12 @@ impl ReferenceLayout {
 fn plane(map: &NamedMap) -> Result<Tensor> {
     match map.finished.shape() {
         [_, _] => Ok(map.finished.clone()),
-        &[1, h, w] => Tensor::new([h, w], map.finished.data().to_vec()),
+        &[1, h, w] => map.finished.clone().reshaped([h, w]),
         other => Err(Error::new(
             "fame::writer::reference",
             format!(
                 "map `{}` has shape {other:?}; the authors' layout holds maps of one channel.",
-                map.name
+                map.name()
             ),
         )
         .with_help("Add the map step Gray() or Channels(…) to the explainer.")),
@@ -208,10 +209,10 @@ fn link_all(from: &Path, to: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::data::{Facts, facts};
+    use fame_core::{MapId, Marks, Subject};
 
     use super::{
-        super::testing::{build, explanation, map, sample, write},
+        super::testing::{build, explanation, map, map_of, sample, write},
         *,
     };
 
@@ -220,7 +221,7 @@ mod tests {
     }
 
     fn pair(row: usize) -> Sample {
-        Sample { facts: facts([("row", row.into())]), ..sample(&["gallery", "probe"], 2, 3) }
+        Sample { marks: Marks::default().with(&ROW, row), ..sample(&["gallery", "probe"], 2, 3) }
     }
 
     fn image(source: &str) -> Sample {
@@ -245,11 +246,15 @@ mod tests {
 
     #[test]
     fn pairs_lie_where_the_authors_scripts_look() {
-        let maps = ["gallery_similar", "gallery_dissimilar", "probe_similar", "probe_dissimilar"]
-            .map(|n| map(n, n.split('_').next().unwrap(), values()));
+        let side = |role: &str, claim| {
+            map_of(MapId::new(role).about(Subject::Match).claiming(claim), values())
+        };
+        let maps = ["gallery", "probe"]
+            .map(|role| [side(role, Claim::For), side(role, Claim::Against)])
+            .concat();
         let folder = "reference/FAME/Adaface_ir_101/CFP/01FP";
         let wanted = ["g_neg", "g_pos", "p_neg", "p_pos"].map(|n| format!("{folder}/17_{n}.npy"));
-        assert_eq!(names(PAIRS, &pair(17), maps.to_vec()).unwrap(), wanted);
+        assert_eq!(names(PAIRS, &pair(17), maps).unwrap(), wanted);
         // A method with one map of a side: what speaks for similarity.
         assert_eq!(
             names(PAIRS, &pair(3), vec![map("probe", "probe", values())]).unwrap(),
@@ -301,7 +306,7 @@ mod tests {
         let two = vec![map("image_a", "image", values()), map("image_b", "image", values())];
         assert!(says(single, &image("a.png"), two).contains("would both be"));
         let mut other = map("image", "image", values());
-        other.facts = [("class".to_owned(), 3usize.into())].into_iter().collect::<Facts>();
+        other.id.subject = Subject::Class(3);
         assert!(
             says(single, &image("a.png"), vec![other])
                 .contains("explains class 3, not its label 7")
@@ -342,7 +347,7 @@ mod tests {
     }
 
     fn write_into(out: &Path, sample: &Sample) -> (PathBuf, Vec<String>) {
-        let folder = out.join("items").join(sample.row().unwrap().to_string());
+        let folder = out.join("items").join(sample.marks.get(&ROW).unwrap().to_string());
         fs::create_dir_all(&folder).unwrap();
         let explanations =
             [("fame".to_owned(), explanation(vec![map("probe", "probe", values())]))];

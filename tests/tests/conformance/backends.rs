@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use fame_core::Preset;
 use fame_core::contract::Backend;
 use fame_core::registry::{BuildContext, Kind, Registry};
-use fame_core::store::Task;
 use fame_core::text::Spec;
 
 /// A backend with its tolerances, all of them relative L2 distances.
@@ -161,12 +159,7 @@ fn build(spec: &str) -> Result<Box<dyn Backend>, String> {
     if !registry.names(Kind::Backend).contains(&parsed.name.as_str()) {
         return Err(format!("no backend `{}` is compiled in", parsed.name));
     }
-    let with = BuildContext {
-        registry: &registry,
-        preset: Preset::default(),
-        task: Task::default(),
-        folder: Path::new("."),
-    };
+    let with = BuildContext::new(&registry, Path::new("."));
     // It is there: that it does not understand its own options is a fault, not an absence.
     let built =
         registry.build::<dyn Backend>(&parsed, &with).unwrap_or_else(|e| panic!("{spec}: {e:#?}"));

@@ -1,7 +1,7 @@
 //! The layer rules on the slim networks.
 
 use fame_core::LayerChoice;
-use fame_core::store::Task;
+use fame_core::store::Ask;
 use fame_tests::slim;
 
 #[test]
@@ -12,7 +12,7 @@ fn before_pooling_is_the_last_map_of_features() {
         ("convnext_slim", 64, 2),
         ("vgg_slim", 64, 2),
     ] {
-        let model = slim(name, Task::default(), size);
+        let model = slim(name, Ask::default(), size);
         let layer = model.layer(&LayerChoice::BeforePooling).unwrap();
         assert!(
             layer.shape.len() == 3 && layer.shape[1] == shape && layer.shape[2] == shape,
@@ -23,7 +23,7 @@ fn before_pooling_is_the_last_map_of_features() {
 
 #[test]
 fn a_network_that_ends_in_tokens_is_told_what_to_name_instead() {
-    let model = slim("vit_slim", Task::default(), 64);
+    let model = slim("vit_slim", Ask::default(), 64);
     let error = model.layer(&LayerChoice::BeforePooling).unwrap_err();
     assert_eq!(error.code, "fame::layer::tokens");
     let help = error.help.unwrap();

@@ -133,14 +133,13 @@ fn compare(
 ) -> Vec<Tensor> {
     let question = Question::of(name);
     let folder = golden().join(name);
-    let network =
-        match subject.backend.load(&LoadRequest { file: model.to_owned(), input_shape: None }) {
-            Ok(network) => network,
-            Err(e) => {
-                faults.push(format!("{} {name}: {e}", subject.spec));
-                return vec![];
-            }
-        };
+    let network = match subject.backend.load(&LoadRequest::new(model.to_owned())) {
+        Ok(network) => network,
+        Err(e) => {
+            faults.push(format!("{} {name}: {e}", subject.spec));
+            return vec![];
+        }
+    };
     let answer = match question.answer(network.as_ref(), &question.x) {
         Ok(answer) => answer,
         Err(e) => {
@@ -178,8 +177,7 @@ fn compare(
 /// changes nothing.
 fn promises(subject: &Subject, name: &str, model: &Path, faults: &mut Vec<String>) {
     let question = Question::of(name);
-    let network =
-        subject.backend.load(&LoadRequest { file: model.to_owned(), input_shape: None }).unwrap();
+    let network = subject.backend.load(&LoadRequest::new(model.to_owned())).unwrap();
     let other = input(question.x.shape(), 777_777, 1.0, 0.0);
     let (values, gradients) = subject.in_a_batch(name);
     let mut run = || -> fame_core::Result<()> {

@@ -65,10 +65,8 @@ fn problems() -> Vec<Problem> {
 
 /// What is wrong, or the two distances.
 fn solve(subject: &Subject, problem: &Problem) -> Result<[f64; 2], String> {
-    let network = subject
-        .backend
-        .load(&LoadRequest { file: problem.file.clone(), input_shape: None })
-        .map_err(|e| e.to_string())?;
+    let network =
+        subject.backend.load(&LoadRequest::new(problem.file.clone())).map_err(|e| e.to_string())?;
     let network = network.as_ref();
     let x = input(&problem.input_shape, 0, problem.scale, problem.shift);
     let (output, gradient) = run(network, "y", &x).map_err(|e| e.to_string())?;
@@ -150,10 +148,10 @@ fn operators() {
                     }
                 }
                 (Err(_), Some((_, _, reason))) => {
-                    println!("ignored {} {}: {reason}", subject.spec, problem.name)
+                    println!("ignored {} {}: {reason}", subject.spec, problem.name);
                 }
                 (Err(why), None) => {
-                    faults.push(format!("{} {}: {why}", subject.spec, problem.name))
+                    faults.push(format!("{} {}: {why}", subject.spec, problem.name));
                 }
                 (Ok(_), Some(_)) => faults.push(format!(
                     "{} {}: it is ignored, but it passes",

@@ -87,10 +87,7 @@ fn zoo_table() {
             let start = Instant::now();
             let mut fault =
                 |why: String| faults.push(format!("{} {}: {why}", subject.spec, entry.name));
-            let network = match subject
-                .backend
-                .load(&LoadRequest { file: entry.file.clone(), input_shape: None })
-            {
+            let network = match subject.backend.load(&LoadRequest::new(entry.file.clone())) {
                 Ok(network) => network,
                 Err(e) => {
                     fault(e.to_string());

@@ -70,22 +70,22 @@ impl Explainer for GuardedExplainer {
 fn check(explanation: &Explanation, sample: &Sample) -> std::result::Result<(), String> {
     let mut seen = BTreeSet::new();
     for map in &explanation.maps {
-        file_name("a map", &map.name)?;
-        if !seen.insert(map.name.as_str()) {
-            return Err(format!("two maps called `{}`", map.name));
+        let name = map.name();
+        file_name("a map", &name)?;
+        if !seen.insert(name.clone()) {
+            return Err(format!("two maps called `{name}`"));
         }
-        let Some(picture) = sample.picture(&map.role) else {
+        let Some(picture) = sample.picture(&map.id.role) else {
             return Err(format!(
                 "a map for the role `{}`, in which the sample `{}` has no picture",
-                map.role, sample.id
+                map.id.role, sample.id
             ));
         };
         let shape = map.finished.shape();
         let over = shape.len().checked_sub(2).map(|at| &shape[at..]);
         if shape.len() > 3 || over != Some(&[picture.height(), picture.width()]) {
             return Err(format!(
-                "a map `{}` of shape {shape:?} for a picture of {} rows and {} columns",
-                map.name,
+                "a map `{name}` of shape {shape:?} for a picture of {} rows and {} columns",
                 picture.height(),
                 picture.width()
             ));

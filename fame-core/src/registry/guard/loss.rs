@@ -40,15 +40,16 @@ impl Loss for GuardedLoss {
     }
 }
 
-/// A target's name is a part of its map's name.
+/// A target's subject is a part of its map's name, and with the claim tells it from the others.
 fn check_targets(targets: &[Target]) -> std::result::Result<(), String> {
     let mut seen = BTreeSet::new();
     for target in targets {
-        if !target.name.is_empty() {
-            file_name("a target", &target.name)?;
+        let subject = target.subject.to_string();
+        if !subject.is_empty() {
+            file_name("a target", &subject)?;
         }
-        if !seen.insert(target.name.as_str()) {
-            return Err(format!("two targets called `{}`", target.name));
+        if !seen.insert((&target.subject, target.claim)) {
+            return Err(format!("two targets called `{subject}`"));
         }
     }
     Ok(())

@@ -16,11 +16,13 @@
 #![warn(clippy::missing_trait_methods)]
 
 mod backend;
+mod check;
 mod dataset;
 mod explainer;
 mod loss;
 mod map_step;
 mod metric;
+mod operator;
 mod perturbation;
 mod prepare;
 mod writer;
@@ -29,6 +31,7 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     fmt,
+    io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Once,
 };
@@ -102,7 +105,9 @@ impl<T: ?Sized> Drop for Guarded<T> {
         let inner = self.inner.take();
         if let Err(panic) = caught(|| drop(inner)) {
             // There is no caller to tell, and what it made is made: say it, and go on.
-            eprintln!("warning: {}", panic.error(self.who, "while it was dropped"));
+            let error = panic.error(self.who, "while it was dropped");
+            // Nor is there another way to tell where standard error is gone.
+            let _ = writeln!(std::io::stderr(), "warning: {error}");
         }
     }
 }

@@ -1,64 +1,25 @@
-//! The promises of the contract, on the small network that the tract backend is tested with, and
-//! the two engines against one another on that and on the slim networks of `tests/golden`.
+//! The promises of the contract, on the small network of the fixtures.
 
 use std::path::Path;
 
-use fame_core::contract::{Backend, LoadRequest, Network, ReluRule};
+use fame_core::contract::{Backend, LoadRequest, Network};
 use fame_core::{Error, Place, Taps, Tensor};
 use proptest::prelude::*;
 use tract_onnx::pb::ModelProto;
 
 use super::network::TchNetwork;
 use super::{Device, Precision, Tch};
-use crate::backends::tract::Tract;
-use crate::backends::tract::network_tests::{assert_close, batch, model, node, seed, small};
-use crate::backends::tract::shared::OnnxFile;
-
-/// Between the engines, relative L2, over a whole network in f32: measured 1e-6 to 2e-5, the larger
-/// where a ReLU's input is nearly zero.
-const RELATIVE: f64 = 1e-4;
-/// bfloat16 has 8 bits: 0.4 % for each rounding, a few of them adding up.
-const BF16: f64 = 5e-2;
-/// Gradients in bfloat16, relative L2, twice the worst measured on the networks of `SMOOTH` (0.15,
-/// IResNet): rounding pushes inputs of ReLUs over zero, and a narrow random network has few others
-/// to average over. Where kinks abound (MobileNetV2: 1.3) no bound of ours would mean anything.
-const BF16_GRADIENT: f64 = 0.3;
+use crate::backends::onnx::file::OnnxFile;
+use crate::backends::onnx::fixtures::{assert_close, batch, model, node, seed, small};
+use crate::backends::onnx::operators::OperatorTable;
 
 fn load_as(proto: ModelProto, options: Tch) -> Result<TchNetwork, Error> {
-    TchNetwork::new(OnnxFile::check(proto, None, "net.onnx".into())?, None, options)
+    let file = OnnxFile::check(proto, None, "net.onnx".into())?;
+    TchNetwork::new(file, OperatorTable::new(vec![]), None, options.settings()?)
 }
 
 fn network() -> TchNetwork {
     load_as(small(), Tch { threads: 1, ..Tch::default() }).unwrap()
-}
-
-fn relative(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!(got.shape(), want.shape());
-    let sum = |f: &dyn Fn(f64, f64) -> f64| {
-        got.data()
-            .iter()
-            .zip(want.data())
-            .map(|(g, w)| f(f64::from(*g), f64::from(*w)))
-            .sum::<f64>()
-    };
-    (sum(&|g, w| (g - w).powi(2)) / sum(&|_, w| w * w).max(1e-30)).sqrt()
-}
-
-#[test]
-fn layers_are_those_of_the_other_engine() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("net.onnx");
-    std::fs::copy(golden("mobilenet_v2_slim"), &file).unwrap();
-    let request = LoadRequest { file, input_shape: Some(vec![3, 64, 64]) };
-    let (tract, tch) =
-        (Tract::default().load(&request).unwrap(), Tch::default().load(&request).unwrap());
-    assert_eq!(tract.layers(), tch.layers());
-    assert_eq!(tract.biases().unwrap(), tch.biases().unwrap());
-    assert!(
-        tch.notes().iter().any(|note| note.contains("libtorch 2.13.0 on the CPU")),
-        "{:?}",
-        tch.notes()
-    );
 }
 
 fn golden(name: &str) -> std::path::PathBuf {
@@ -207,109 +168,6 @@ fn an_operator_that_nothing_computes_is_named() {
     assert!(error.message.contains("Det"), "{error}");
 }
 
-/// The two engines on one model: outputs and input gradients of a batch of two.
-fn compare(
-    file: &Path,
-    shape: [usize; 3],
-    options: Tch,
-    relu: ReluRule,
-    gradient_to: &[Place],
-) -> (f64, f64) {
-    let request = LoadRequest { file: file.to_owned(), input_shape: Some(shape.to_vec()) };
-    let (tract, tch) = (Tract::default().load(&request).unwrap(), options.load(&request).unwrap());
-    let output = tract.layers().iter().find(|l| l.is_output).unwrap();
-    let mut taps = Taps::of([output.name.clone()]);
-    taps.gradients = gradient_to.to_vec();
-    taps.relu = relu;
-    let x = batch(&[2, shape[0], shape[1], shape[2]], 11);
-    let cotangent = batch(&[&[2], output.shape.as_slice()].concat(), 5);
-    let run = |network: &dyn Network| {
-        let pass = network.forward(&x, &taps).unwrap();
-        (
-            pass.output(&output.name).unwrap(),
-            pass.gradient(&[seed(&output.name, cotangent.clone())]).unwrap(),
-        )
-    };
-    let (want, got) = (run(tract.as_ref()), run(tch.as_ref()));
-    let gradient = got.1.iter().zip(&want.1).map(|(g, w)| relative(g, w)).fold(0.0, f64::max);
-    (relative(&got.0, &want.0), gradient)
-}
-
-const SLIM: [(&str, usize); 6] = [
-    ("convnext_slim", 64),
-    ("densenet_slim", 64),
-    ("iresnet50_slim", 56),
-    ("mobilenet_v2_slim", 64),
-    ("resnet50_slim", 64),
-    ("vit_slim", 64),
-];
-
-#[test]
-fn the_slim_networks_agree_with_tract() {
-    for (name, size) in SLIM {
-        let (forward, gradient) = compare(
-            &golden(name),
-            [3, size, size],
-            Tch::default(),
-            ReluRule::Standard,
-            &[Place::Input],
-        );
-        println!("{name}: forward {forward:.1e}, gradient {gradient:.1e}");
-        assert!(
-            forward <= RELATIVE && gradient <= RELATIVE,
-            "{name}: forward {forward:.1e}, gradient {gradient:.1e}"
-        );
-    }
-}
-
-/// The networks whose gradients bfloat16 does not tear at kinks. On the others (MobileNetV2's
-/// clipped ReLUs, say) PyTorch's own bfloat16 is as far from its f32: the conformance suite puts
-/// theirs beside what PyTorch gives (`tests/oracles/bf16.py`).
-const SMOOTH: [&str; 3] = ["convnext_slim", "iresnet50_slim", "vit_slim"];
-
-#[test]
-fn bfloat16_is_close_to_it() {
-    for (name, size) in SLIM.into_iter().filter(|(name, _)| SMOOTH.contains(name)) {
-        let options = Tch { precision: Precision::Bf16, ..Tch::default() };
-        let (forward, gradient) =
-            compare(&golden(name), [3, size, size], options, ReluRule::Standard, &[Place::Input]);
-        println!("{name}: forward {forward:.1e}, gradient {gradient:.1e}");
-        assert!(
-            forward <= BF16 && gradient <= BF16_GRADIENT,
-            "{name}: forward {forward:.1e}, gradient {gradient:.1e}"
-        );
-        // It is another number format, and says so.
-        assert!(forward > 1e-5, "{name}");
-    }
-}
-
-#[test]
-fn guided_backpropagation_agrees_with_tract() {
-    for (name, size) in [("resnet50_slim", 64), ("mobilenet_v2_slim", 64)] {
-        let (_, guided) = compare(
-            &golden(name),
-            [3, size, size],
-            Tch::default(),
-            ReluRule::Guided,
-            &[Place::Input],
-        );
-        assert!(guided <= RELATIVE, "{name}: {guided:.1e}");
-    }
-    // With places in front of, at and behind a ReLU.
-    let folder = tempfile::tempdir().unwrap();
-    let network = network();
-    let x = batch(&[2, 2, 8, 8], 0);
-    let mut taps = Taps::of(["y", "act2"]);
-    taps.gradients = vec![Place::Layer("act2".into()), Place::Layer("sum".into()), Place::Input];
-    taps.relu = ReluRule::Guided;
-    let seeds = [seed("y", batch(&[2, 5], 1)), seed("act2", batch(&[2, 6, 8, 8], 4))];
-    let got = network.forward(&x, &taps).unwrap().gradient(&seeds).unwrap();
-    let tract = crate::backends::tract::network_tests::network();
-    let want = tract.forward(&x, &taps).unwrap().gradient(&seeds).unwrap();
-    got.iter().zip(&want).for_each(|(g, w)| assert_close(g, w));
-    drop(folder);
-}
-
 #[test]
 fn the_rounding_of_tensor_cores_is_refused_without_any() {
     let error = Tch { precision: Precision::Tf32, ..Tch::default() }.check().unwrap_err();
@@ -321,7 +179,7 @@ fn the_rounding_of_tensor_cores_is_refused_without_any() {
 fn a_cuda_device_that_is_not_there_is_an_error_in_the_check_and_at_loading() {
     let options = Tch { device: Device::Cuda(99), ..Tch::default() };
     assert_eq!(options.check().unwrap_err().code, "fame::backend::no_device");
-    let request = LoadRequest { file: golden("vit_slim"), input_shape: Some(vec![3, 64, 64]) };
+    let request = LoadRequest::new(golden("vit_slim")).with_input_shape(vec![3, 64, 64]);
     assert_eq!(options.load(&request).err().unwrap().code, "fame::backend::no_device");
 }
 

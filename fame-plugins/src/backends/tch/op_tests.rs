@@ -1,11 +1,13 @@
-//! Every operator that the tract backend differentiates, with libtorch: the tests of tract's rules
-//! call [`agrees`] with each of their models.
+//! A comparison of one operator in libtorch with its model and a known gradient; the check of
+//! gradient rules calls [`agrees`] with each of its models.
 
 use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
 
-use super::Precision;
+use super::compile::build;
+use super::lower::Slots;
 use super::program::Program;
+use super::settings::Precision;
 use super::values::{Weights, dims, download, upload};
 
 /// Two engines that sum in another order, relative to the largest value: f32 rounding over at most
@@ -27,6 +29,18 @@ fn assert_close(what: &str, got: &[f32], want: &[f32], model: &TypedModel) {
     }
 }
 
+/// The program of a model of one input and one output, differentiated at its input.
+fn program_of(model: &TypedModel, weights: &Weights) -> Program {
+    let tapped = |name: &str, outlet: OutletId| {
+        let shape = model.outlet_fact(outlet).unwrap().shape.as_concrete().unwrap().to_vec();
+        (name.to_owned(), shape, outlet)
+    };
+    let slots = Slots::new(model, weights, ReluRule::Standard, true);
+    let (layers, places) =
+        (vec![tapped("y", model.outputs[0])], vec![tapped("x", model.inputs[0])]);
+    build(model, slots, layers, places).map_err(|refusal| format!("{refusal:?}")).unwrap()
+}
+
 /// The model of one input and one output gives the same values and the same `gradient` here, for a
 /// batch of `x` and its mirror image.
 pub(in crate::backends) fn agrees(
@@ -36,7 +50,7 @@ pub(in crate::backends) fn agrees(
     gradient: &Tensor,
 ) {
     let weights = Weights::new(tch::Device::Cpu, Precision::F32);
-    let program = Program::of_model(model, &weights, ReluRule::Standard).unwrap();
+    let program = program_of(model, &weights);
     let (first, mut second) = (floats(x), floats(x));
     second.reverse();
     let mut shape = vec![2];

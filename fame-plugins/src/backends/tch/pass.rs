@@ -4,21 +4,25 @@ use fame_core::{Error, Result, Seed, Tensor};
 use std::sync::Arc;
 use tch::TchError;
 
-use super::failed;
-use super::network::TchNetwork;
+use super::failure::failed;
 use super::program::{Program, Values};
+use super::settings::Settings;
 use super::values::{dims, download, upload};
-use crate::backends::tract::shared::row_shape;
+use crate::backends::onnx::skeleton::row_shape;
 
-/// What a batch came to.
-pub(super) struct TchPass<'n> {
-    pub(super) network: &'n TchNetwork,
+/// The values of a batch, with autograd's graph behind them.
+pub(super) struct TchPass {
+    /// How to compute.
+    pub(super) settings: Settings,
+    /// The program that was run.
     pub(super) program: Arc<Program>,
+    /// How many rows the batch has.
     pub(super) rows: usize,
+    /// What the program left.
     pub(super) values: Values,
 }
 
-impl TchPass<'_> {
+impl TchPass {
     fn position(&self, layer: &str) -> Result<usize> {
         self.program.layers.iter().position(|(name, ..)| name == layer).ok_or_else(|| {
             let tapped: Vec<&str> =
@@ -55,7 +59,7 @@ impl TchPass<'_> {
             let value = &self.values.layers[at];
             // A layer that no place leads to: its cotangent says nothing.
             if value.requires_grad() {
-                let cotangent = upload(&value.size(), seed.cotangent.data(), self.network.device());
+                let cotangent = upload(&value.size(), seed.cotangent.data(), self.settings.device);
                 let scalar = cotangent
                     .and_then(|c| product(value, &c))
                     .map_err(|e| failed("the gradient", &e))?;
@@ -66,18 +70,21 @@ impl TchPass<'_> {
     }
 
     /// The gradients of the sum of `scalars` at the places; `None` where none arrives.
-    fn pull(&self, mut scalars: Vec<tch::Tensor>) -> Result<Vec<Option<tch::Tensor>>, TchError> {
-        // From the last cut to the first: what arrives behind a cut is let through by the rule, and
-        // goes on in front of it.
+    fn pull(&self, mut scalars: Vec<tch::Tensor>) -> Result<Vec<Option<tch::Tensor>>> {
+        let told = |e: TchError| failed("the gradient", &e);
+        // From the last cut to the first: what arrives behind a cut is pulled through it, and goes
+        // on in front of it.
         for cut in self.values.cuts.iter().rev() {
-            let Some(arrived) = derivative(&scalars, &[&cut.output])?.remove(0) else { continue };
-            let open = cut.output.f_detach()?.f_gt(0.0)?;
-            let passed = arrived.f_relu()?.f_mul(&open.f_to_kind(arrived.f_kind()?)?)?;
-            if cut.input.requires_grad() {
-                scalars.push(product(&cut.input, &passed)?);
+            let arrived = derivative(&scalars, &[&cut.output]).map_err(told)?.remove(0);
+            let Some(arrived) = arrived else { continue };
+            let pulled = self.program.pull_through(cut, &arrived)?;
+            for (input, cotangent) in cut.inputs.iter().zip(pulled) {
+                if let Some(cotangent) = cotangent.filter(|_| input.requires_grad()) {
+                    scalars.push(product(input, &cotangent).map_err(told)?);
+                }
             }
         }
-        derivative(&scalars, &self.values.places.iter().collect::<Vec<_>>())
+        derivative(&scalars, &self.values.places.iter().collect::<Vec<_>>()).map_err(told)
     }
 }
 
@@ -101,7 +108,7 @@ fn derivative(
     Ok(gradients.into_iter().map(|g| g.defined().then_some(g)).collect())
 }
 
-impl fame_core::contract::Pass for TchPass<'_> {
+impl fame_core::contract::Pass for TchPass {
     fn output(&self, layer: &str) -> Result<Tensor> {
         let at = self.position(layer)?;
         let shape = self.batch_shape(&self.program.layers[at].1);
@@ -123,8 +130,8 @@ impl fame_core::contract::Pass for TchPass<'_> {
             )
             .with_help("Name the places with `Taps::with_gradient`."));
         }
-        let _rounding = self.network.prepare()?;
-        let gradients = self.pull(self.scalars(seeds)?).map_err(|e| failed("the gradient", &e))?;
+        let _rounding = self.settings.prepare()?;
+        let gradients = self.pull(self.scalars(seeds)?)?;
         let read = |((shape, _), gradient): (&(Vec<usize>, usize), Option<tch::Tensor>)| {
             let shape = self.batch_shape(shape);
             match gradient {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use tch::{Kind, TchError, Tensor};
 use tract_onnx::tract_core::internal::{DatumType, Tensor as TractTensor, TractResult, format_err};
 
-use super::Precision;
+use super::settings::Precision;
 
 /// The extents as libtorch wants them.
 pub(super) fn dims(shape: &[usize]) -> Vec<i64> {

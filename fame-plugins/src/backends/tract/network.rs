@@ -6,35 +6,50 @@ use fame_core::contract::{Network, Pass};
 use fame_core::{Bias, Error, Layer, LoadRequest, Place, Result, Taps, Tensor};
 use rayon::prelude::*;
 use tract_onnx::prelude::{TValue, TVec, TractResult};
+use tract_onnx::tract_core::internal::TypedOp;
 
-use super::biases::biases;
 use super::gradient::rule_for;
-use super::loaded::{Kept, Loaded};
-use super::onnx::OnnxFile;
+use super::kernel_rates::Rating;
 use super::pass::{TractPass, failed, to_tract};
-use super::plan::Plan;
-use super::skeleton::{Skeleton, row_shape};
+use super::plan::{ENGINE, Plan};
+use crate::backends::onnx::biases::biases;
+use crate::backends::onnx::cache::CompiledTaps;
+use crate::backends::onnx::file::OnnxFile;
+use crate::backends::onnx::loaded_model::LoadedModel;
+use crate::backends::onnx::operators::OperatorTable;
+use crate::backends::onnx::skeleton::row_shape;
 
 /// A network run by tract.
 pub(super) struct TractNetwork {
-    about: Loaded,
+    model: LoadedModel,
+    rating: Option<Rating>,
     threads: usize,
     pool: rayon::ThreadPool,
-    plans: Kept<Plan>,
+    plans: CompiledTaps<Plan>,
 }
 
 impl TractNetwork {
-    pub(super) fn load(request: &LoadRequest, threads: usize) -> Result<Self> {
-        Self::new(OnnxFile::read(&request.file)?, request.input_shape.clone(), threads)
+    /// The network of `request`, on `threads` threads.
+    pub(super) fn load(
+        request: &LoadRequest,
+        operators: OperatorTable,
+        threads: usize,
+        rating: Option<Rating>,
+    ) -> Result<Self> {
+        let file = OnnxFile::read(&request.file)?;
+        Self::new(file, operators, request.input_shape.clone(), threads, rating)
     }
 
     /// A network of a file that is already read and checked.
     pub(super) fn new(
         file: OnnxFile,
+        operators: OperatorTable,
         input_shape: Option<Vec<usize>>,
         threads: usize,
+        rating: Option<Rating>,
     ) -> Result<Self> {
-        let about = Loaded::new(file, input_shape, Skeleton::TRACT, |op| rule_for(op).is_some())?;
+        let has_rule = |op: &dyn TypedOp| rule_for(op).is_some();
+        let model = LoadedModel::new(file, operators, input_shape, ENGINE, has_rule)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|ix| format!("tract-{ix}"))
@@ -42,17 +57,12 @@ impl TractNetwork {
         let pool = pool.map_err(|e| {
             Error::new("fame::backend::threads", format!("cannot start {threads} threads: {e}."))
         })?;
-        Ok(Self { about, threads, pool, plans: Kept::default() })
-    }
-
-    pub(super) fn pool(&self) -> &rayon::ThreadPool {
-        &self.pool
+        Ok(Self { model, rating, threads, pool, plans: CompiledTaps::default() })
     }
 
     fn plan(&self, taps: &Taps, replaced: Option<&str>) -> Result<Arc<Plan>> {
-        self.plans.get(taps, replaced, || {
-            Plan::compile(&self.about.file, &self.about.skeleton, taps, replaced)
-        })
+        let compile = || Plan::compile(&self.model, self.rating, taps, replaced);
+        self.plans.get(taps, replaced, compile)
     }
 
     /// Runs every row, each with its row of every input.
@@ -72,21 +82,21 @@ impl TractNetwork {
         let rows: TractResult<Vec<_>> =
             self.pool.install(|| (0..rows).into_par_iter().with_max_len(1).map(row).collect());
         let rows = rows.map_err(|e| failed("the forward pass", &e))?;
-        Ok(Box::new(TractPass { network: self, plan, rows }))
+        Ok(Box::new(TractPass { pool: &self.pool, plan, rows }))
     }
 }
 
 impl Network for TractNetwork {
     fn input_shape(&self) -> &[usize] {
-        &self.about.input_shape
+        &self.model.input_shape
     }
 
     fn layers(&self) -> &[Layer] {
-        &self.about.skeleton.layers
+        &self.model.skeleton.layers
     }
 
     fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
-        self.about.skeleton.check_gradient(layer, to)
+        self.model.skeleton.check_gradient(layer, to)
     }
 
     fn preferred_rows(&self) -> usize {
@@ -94,13 +104,13 @@ impl Network for TractNetwork {
     }
 
     fn notes(&self) -> &[String] {
-        &self.about.notes
+        &self.model.notes
     }
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        self.about.check_input(batch)?;
+        self.model.check_input(batch)?;
         let plan = self.plan(taps, None)?;
-        self.run(plan, &[(self.about.full_input()?, batch)])
+        self.run(plan, &[(self.model.full_input()?, batch)])
     }
 
     fn forward_from<'n>(
@@ -110,16 +120,16 @@ impl Network for TractNetwork {
         batch: &Tensor,
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>> {
-        let shape = self.about.skeleton.shape(layer)?;
-        self.about.check_replaced(layer, value, batch, row_shape(shape))?;
-        if layer == self.about.skeleton.layers[0].name {
+        let shape = self.model.skeleton.shape(layer)?;
+        self.model.check_replaced(layer, value, batch, row_shape(shape))?;
+        if layer == self.model.skeleton.layers[0].name {
             return self.forward(value, taps);
         }
         let plan = self.plan(taps, Some(layer))?;
-        self.run(plan, &[(self.about.full_input()?, batch), (shape, value)])
+        self.run(plan, &[(self.model.full_input()?, batch), (shape, value)])
     }
 
     fn biases(&self) -> Result<Vec<Bias>> {
-        biases(&self.about.file, &self.about.skeleton.layers)
+        biases(&self.model)
     }
 }

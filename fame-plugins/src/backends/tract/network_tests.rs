@@ -1,162 +1,22 @@
-//! The promises of the contract, on a small network written here: convolutions with batch
-//! normalisation, PReLU, a skip connection, a strided convolution, global pooling and a dense
-//! layer.
+//! The promises of the contract, on the small network of the fixtures.
 
 use fame_core::contract::Network;
 use fame_core::{Error, Place, Seed, Taps, Tensor};
 use proptest::prelude::*;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::type_proto::Value;
-use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType, type_proto,
-};
+use tract_onnx::pb::{GraphProto, ModelProto};
 
 use super::network::TractNetwork;
-use super::onnx::OnnxFile;
-
-/// Two plans of one network may sum in another order (a tapped layer is not fused), so they agree
-/// to f32 rounding over ~100 summands.
-const ROUNDING: f32 = 1e-5;
-
-pub(in crate::backends) fn noise(i: usize) -> f32 {
-    let h = (i as u32 + 1).wrapping_mul(2_246_822_519);
-    let h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
-    ((h ^ (h >> 12)) >> 8) as f32 / 8_388_608.0 - 1.0
-}
-
-pub(in crate::backends) fn batch(shape: &[usize], from: usize) -> Tensor {
-    let n: usize = shape.iter().product();
-    Tensor::new(shape, (from..from + n).map(noise).collect()).unwrap()
-}
-
-fn weight(name: &str, dims: &[i64]) -> TensorProto {
-    let n: i64 = dims.iter().product();
-    let from = name.bytes().map(usize::from).sum::<usize>() * 1000;
-    let positive = name.ends_with("var") || name.ends_with("slope");
-    let value = |i: usize| if positive { noise(i).abs() + 0.2 } else { noise(i) * 0.5 };
-    TensorProto {
-        name: name.into(),
-        dims: dims.into(),
-        data_type: DataType::Float as i32,
-        float_data: (from..from + n as usize).map(value).collect(),
-        ..TensorProto::default()
-    }
-}
-
-pub(in crate::backends) fn node(
-    op: &str,
-    inputs: &[&str],
-    output: &str,
-    ints: &[(&str, &[i64])],
-) -> NodeProto {
-    let attribute = |(name, ints): &(&str, &[i64])| AttributeProto {
-        name: (*name).into(),
-        r#type: if ints.len() == 1 && *name != "axes" {
-            AttributeType::Int as i32
-        } else {
-            AttributeType::Ints as i32
-        },
-        i: ints[0],
-        ints: ints.to_vec(),
-        ..AttributeProto::default()
-    };
-    NodeProto {
-        op_type: op.into(),
-        name: format!("{output}_node"),
-        input: inputs.iter().map(|&s| s.into()).collect(),
-        output: vec![output.into()],
-        attribute: ints.iter().map(attribute).collect(),
-        ..NodeProto::default()
-    }
-}
-
-fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
-    let dim = |&d: &i64| Dimension {
-        value: Some(if d > 0 {
-            dimension::Value::DimValue(d)
-        } else {
-            dimension::Value::DimParam("N".into())
-        }),
-        ..Dimension::default()
-    };
-    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
-    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
-    let kind = TypeProto { value: Some(Value::TensorType(tensor)), ..TypeProto::default() };
-    ValueInfoProto { name: name.into(), r#type: Some(kind), ..ValueInfoProto::default() }
-}
-
-pub(in crate::backends) fn model(
-    node: Vec<NodeProto>,
-    initializer: Vec<TensorProto>,
-    output: &str,
-) -> ModelProto {
-    let graph = GraphProto {
-        node,
-        name: "net".into(),
-        initializer,
-        input: vec![value("x", &[0, 2, 8, 8])],
-        output: vec![value(output, &[0, 5])],
-        ..GraphProto::default()
-    };
-    let opset = OperatorSetIdProto { version: 13, ..OperatorSetIdProto::default() };
-    ModelProto {
-        ir_version: 8,
-        opset_import: vec![opset],
-        graph: Some(graph),
-        ..ModelProto::default()
-    }
-}
-
-pub(in crate::backends) fn small() -> ModelProto {
-    let pads: (&str, &[i64]) = ("pads", &[1, 1, 1, 1]);
-    let nodes = vec![
-        node("Conv", &["x", "w1", "b1"], "conv1", &[pads]),
-        node("BatchNormalization", &["conv1", "gamma", "beta", "mean", "var"], "norm1", &[]),
-        node("PRelu", &["norm1", "slope"], "act1", &[]),
-        node("Conv", &["act1", "w2"], "conv2", &[pads]),
-        node("Add", &["conv2", "act1"], "sum", &[]),
-        node("Relu", &["sum"], "act2", &[]),
-        node("Conv", &["act2", "w3", "b3"], "conv3", &[pads, ("strides", &[2, 2])]),
-        node("GlobalAveragePool", &["conv3"], "pool", &[]),
-        node("Flatten", &["pool"], "flat", &[("axis", &[1])]),
-        node("Gemm", &["flat", "w4", "b4"], "y", &[("transB", &[1])]),
-    ];
-    let weights: [(&str, &[i64]); 12] = [
-        ("w1", &[6, 2, 3, 3]),
-        ("b1", &[6]),
-        ("gamma", &[6]),
-        ("beta", &[6]),
-        ("mean", &[6]),
-        ("var", &[6]),
-        ("slope", &[6, 1, 1]),
-        ("w2", &[6, 6, 3, 3]),
-        ("w3", &[4, 6, 3, 3]),
-        ("b3", &[4]),
-        ("w4", &[5, 4]),
-        ("b4", &[5]),
-    ];
-    model(nodes, weights.iter().map(|(name, dims)| weight(name, dims)).collect(), "y")
-}
+use crate::backends::onnx::file::OnnxFile;
+use crate::backends::onnx::fixtures::{ROUNDING, assert_close, batch, model, node, seed, small};
+use crate::backends::onnx::operators::OperatorTable;
 
 fn load(proto: ModelProto) -> Result<TractNetwork, Error> {
-    TractNetwork::new(OnnxFile::check(proto, None, "net.onnx".into())?, None, 2)
+    let file = OnnxFile::check(proto, None, "net.onnx".into())?;
+    TractNetwork::new(file, OperatorTable::new(vec![]), None, 2, None)
 }
 
-pub(in crate::backends) fn network() -> impl Network {
+fn network() -> TractNetwork {
     load(small()).unwrap()
-}
-
-pub(in crate::backends) fn seed(layer: &str, cotangent: Tensor) -> Seed {
-    Seed { layer: layer.into(), cotangent }
-}
-
-pub(in crate::backends) fn assert_close(a: &Tensor, b: &Tensor) {
-    assert_eq!(a.shape(), b.shape());
-    let scale = b.max_abs().max(1e-3);
-    let apart = a.data().iter().zip(b.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(apart <= ROUNDING * scale, "{apart} apart at scale {scale}");
 }
 
 #[test]
@@ -381,12 +241,11 @@ fn files_that_are_no_models_are_refused() {
     ] {
         let file = folder.path().join(name);
         std::fs::write(&file, bytes).unwrap();
-        let error =
-            super::Tract::default().load(&LoadRequest { file, input_shape: None }).err().unwrap();
+        let error = super::Tract::default().load(&LoadRequest::new(file)).err().unwrap();
         assert_eq!(error.code, "fame::backend::bad_model");
         assert!(error.message.contains(name) && error.help.is_some(), "{error}");
     }
-    let missing = LoadRequest { file: folder.path().join("missing.onnx"), input_shape: None };
+    let missing = LoadRequest::new(folder.path().join("missing.onnx"));
     assert_eq!(super::Tract::default().load(&missing).err().unwrap().code, "fame::io");
 }
 

@@ -7,18 +7,21 @@ use fame_core::{Error, Result, Seed, Tensor};
 use rayon::prelude::*;
 use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor as TractTensor, TractResult};
 
-use super::network::TractNetwork;
 use super::plan::Plan;
-use super::skeleton::{reason, row_shape};
+use crate::backends::onnx::refusal::reason;
+use crate::backends::onnx::skeleton::row_shape;
 
 /// Layers and residuals of every row.
 pub(super) struct TractPass<'n> {
-    pub(super) network: &'n TractNetwork,
+    /// The threads that rows run on.
+    pub(super) pool: &'n rayon::ThreadPool,
+    /// The plans that were, and will be, run.
     pub(super) plan: Arc<Plan>,
+    /// What the forward plan gave for each row.
     pub(super) rows: Vec<TVec<TValue>>,
 }
 
-/// A value of `values` in `shape`.
+/// A tensor of tract's over `values` in `shape`.
 pub(super) fn to_tract(shape: &[usize], values: &[f32]) -> TractResult<TValue> {
     Ok(TractTensor::from_shape(shape, values)?.into_tvalue())
 }
@@ -39,7 +42,7 @@ fn gather<'a>(shape: &[usize], rows: impl ExactSizeIterator<Item = &'a TValue>) 
     Tensor::new(full, data)
 }
 
-/// Running a plan failed, which no input should make it do.
+/// The error for a plan that failed while it ran, which no input should make it do.
 pub(super) fn failed(what: &str, error: &tract_onnx::prelude::TractError) -> Error {
     Error::new("fame::backend::run", format!("{what} failed in tract: {}.", reason(error)))
 }
@@ -77,7 +80,7 @@ impl TractPass<'_> {
             match &mut sums[at] {
                 None => sums[at] = Some(seed.cotangent.clone()),
                 Some(sum) => {
-                    sum.data_mut().iter_mut().zip(seed.cotangent.data()).for_each(|(s, c)| *s += c)
+                    sum.data_mut().iter_mut().zip(seed.cotangent.data()).for_each(|(s, c)| *s += c);
                 }
             }
         }
@@ -119,8 +122,7 @@ impl Pass for TractPass<'_> {
             backward.run(inputs)
         };
         let rows: TractResult<Vec<TVec<TValue>>> = self
-            .network
-            .pool()
+            .pool
             .install(|| self.rows.par_iter().enumerate().with_max_len(1).map(pull).collect());
         let rows = rows.map_err(|e| failed("the gradient", &e))?;
         self.plan

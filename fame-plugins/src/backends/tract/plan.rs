@@ -1,15 +1,25 @@
-//! The pair of plans for one set of taps.
+//! The pair of plans, forward and backward, for one set of taps.
 
 use std::sync::{Mutex, PoisonError};
 
 use fame_core::contract::ReluRule;
-use fame_core::{Error, Place, Result, Taps};
+use fame_core::{Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
-use super::gradient::{Refusal, differentiate};
-use super::import::{Wanted, outlets, typed_model};
-use super::onnx::{OnnxFile, guarded};
-use super::skeleton::{Skeleton, no_path, no_rule, reason};
+use super::gradient::differentiate;
+use super::kernel_rates::Rating;
+use super::place_kernels::place;
+use crate::backends::onnx::file::guarded;
+use crate::backends::onnx::import::typed_model;
+use crate::backends::onnx::loaded_model::LoadedModel;
+use crate::backends::onnx::refusal::{Engine, Refusal};
+use crate::backends::onnx::taps::ResolvedTaps;
+
+/// This engine in messages.
+pub(super) const ENGINE: Engine = Engine {
+    name: "tract",
+    advice: "Choose a target layer in front of it, or use the `Tch` backend.",
+};
 
 /// A plan and the idle states to run it with: a state is made once and used again, by one run at a
 /// time.
@@ -46,92 +56,62 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Compiles `taps`, with the value of `replaced` given from outside.
+    /// Compiles `taps`, with the value of `replaced` given from outside. Our kernels compute the
+    /// convolutions for which `rating` says so; without one, none.
     pub(super) fn compile(
-        file: &OnnxFile,
-        skeleton: &Skeleton,
+        model: &LoadedModel,
+        rating: Option<Rating>,
         taps: &Taps,
         replaced: Option<&str>,
     ) -> Result<Self> {
-        let input_name = &skeleton.layers[0].name;
-        let mut layers: Vec<(String, Vec<usize>)> = vec![];
-        for name in &taps.layers {
-            if !layers.iter().any(|(known, _)| known == name) {
-                layers.push((name.clone(), skeleton.shape(name)?.to_vec()));
-            }
-        }
-        let place_name = |place: &Place| match place {
-            Place::Input => input_name.clone(),
-            Place::Layer(name) => name.clone(),
-        };
-        let places: Vec<String> = taps.gradients.iter().map(place_name).collect();
-        let shapes = places
-            .iter()
-            .map(|name| skeleton.shape(name).map(<[usize]>::to_vec))
-            .collect::<Result<Vec<_>>>()?;
-        for (name, place) in layers
-            .iter()
-            .flat_map(|(name, _)| taps.gradients.iter().map(move |place| (name, place)))
-        {
-            // A place behind a tapped layer is fine as long as another tap lies behind the place;
-            // the transform finds out.
-            if let Err(error) = skeleton.check_gradient(name, place)
-                && error.code == "fame::backend::no_gradient_rule"
-                && replaced.is_none()
-            {
-                return Err(error);
-            }
-        }
-        let mut outputs: Vec<String> = layers.iter().map(|(name, _)| name.clone()).collect();
-        outputs.extend(
-            places.iter().filter(|name| !layers.iter().any(|(known, _)| known == *name)).cloned(),
-        );
-        outputs.dedup();
-        let replaced =
-            replaced.map(|name| skeleton.shape(name).map(|shape| (name, shape))).transpose()?;
-        let wanted =
-            Wanted { outputs: &outputs, replaced, input: skeleton.shape(input_name)?, fold: true };
-        let compiled =
-            guarded("compiling", || Ok(compile(file, &wanted, layers.len(), &places, taps.relu)));
-        let (forward, backward) =
-            compiled.map_err(Refusal::Failed).flatten().map_err(|refusal| match refusal {
-                Refusal::NoRule { node, op } => no_rule(&node, &op, Skeleton::TRACT),
-                Refusal::NoPath(ix) => no_path(&taps.layers.join("`, `"), &taps.gradients[ix]),
-                Refusal::Failed(error) => Error::new(
-                    "fame::backend::planning",
-                    format!(
-                        "`{}` cannot be compiled for layers {:?}: {}.",
-                        file.path,
-                        taps.layers,
-                        reason(&error)
-                    ),
-                ),
-            })?;
-        Ok(Self { forward, backward, layers, places: shapes })
+        let resolved = ResolvedTaps::new(&model.skeleton, taps, replaced)?;
+        let compiled = guarded("compiling", || Ok(compile(model, rating, &resolved, taps.relu)));
+        let (forward, backward) = compiled
+            .map_err(Refusal::Failed)
+            .flatten()
+            .map_err(|refusal| resolved.error(&model.file, ENGINE, refusal))?;
+        let places = resolved.places.iter().map(|(_, shape)| shape.clone()).collect();
+        Ok(Self { forward, backward, layers: resolved.layers, places })
     }
+}
+
+/// Weights that our kernels lay out may take so many times the model's own bytes more than plain
+/// ones, in each of the two plans: Winograd's F(4×4, 3×3) takes 3 times more, but pays most where
+/// pictures are large and weights few.
+const MORE_WEIGHTS: usize = 1;
+
+/// Replaces convolutions, where there is a rating to choose by, and optimises.
+fn finish(
+    mut plan: TypedModel,
+    model: &LoadedModel,
+    rating: Option<Rating>,
+) -> TractResult<Runner> {
+    if let Some(rating) = rating {
+        place(&mut plan, model.file.weight_bytes().saturating_mul(MORE_WEIGHTS), rating)?;
+    }
+    plan.optimize()?;
+    Runner::new(plan)
 }
 
 /// Imports, differentiates and optimises.
 fn compile(
-    file: &OnnxFile,
-    wanted: &Wanted,
-    layers: usize,
-    places: &[String],
+    model: &LoadedModel,
+    rating: Option<Rating>,
+    taps: &ResolvedTaps,
     relu: ReluRule,
 ) -> Result<(Runner, Option<Runner>), Refusal> {
-    let mut model = typed_model(file, wanted)?.into_decluttered()?;
-    let known = outlets(&model, wanted.outputs);
-    let taps = model.outputs[..layers].to_vec();
-    model.select_output_outlets(&taps)?;
+    let mut forward =
+        typed_model(&model.file, &model.operators, &taps.wanted())?.into_decluttered()?;
+    let outlet = |(name, _): &(String, Vec<usize>)| forward.outputs[taps.output(name)];
+    let layers: Vec<OutletId> = taps.layers.iter().map(outlet).collect();
+    let places: Vec<OutletId> = taps.places.iter().map(outlet).collect();
+    forward.select_output_outlets(&layers)?;
     if places.is_empty() {
-        model.optimize()?;
-        return Ok((Runner::new(model)?, None));
+        return Ok((finish(forward, model, rating)?, None));
     }
-    let places: Vec<OutletId> = places.iter().map(|name| known[name]).collect();
-    let mut backward = differentiate(&model, &taps, &places, relu)?;
-    model.select_output_outlets(&[taps.as_slice(), &backward.residuals].concat())?;
-    model.optimize()?;
+    let mut backward = differentiate(&forward, &layers, &places, relu)?;
+    forward.select_output_outlets(&[layers.as_slice(), &backward.residuals].concat())?;
+    let forward = finish(forward, model, rating)?;
     backward.model.declutter()?;
-    backward.model.optimize()?;
-    Ok((Runner::new(model)?, Some(Runner::new(backward.model)?)))
+    Ok((forward, Some(finish(backward.model, model, rating)?)))
 }

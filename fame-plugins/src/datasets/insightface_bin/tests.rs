@@ -1,6 +1,9 @@
 use std::path::Path;
 
-use super::super::testing::{Beside, build, told};
+use super::super::{
+    FOLD, GENUINE, ROW,
+    testing::{Beside, build, told},
+};
 
 /// Pickles that Python wrote; see `make_bins.py`.
 fn bins() -> Vec<(String, Vec<u8>)> {
@@ -23,19 +26,22 @@ fn beside(bytes: &[u8]) -> Beside {
 
 #[test]
 fn every_form_that_python_writes_gives_the_same_pairs() {
+    let fold = |n: usize| Some(n.to_string());
     for (name, bytes) in bins() {
         let files = beside(&bytes);
         let set = build(r#"InsightfaceBin(file: "set.bin", folds: 2)"#).unwrap();
         let items = set.index(&files).unwrap_or_else(|e| panic!("{name}: {e}"));
         let samples: Vec<_> = items.iter().map(|i| set.load(i, &files).unwrap()).collect();
-        let brief: Vec<_> =
-            samples.iter().map(|s| (s.id.as_str(), s.genuine, s.fold().unwrap())).collect();
+        let brief: Vec<_> = samples
+            .iter()
+            .map(|s| (s.id.as_str(), s.marks.get(&GENUINE), s.marks.get(&FOLD)))
+            .collect();
         assert_eq!(
             brief,
             [
-                ("set-00000", Some(true), "1"),
-                ("set-00001", Some(false), "1"),
-                ("set-00002", Some(true), "2")
+                ("set-00000", Some(true), fold(1)),
+                ("set-00001", Some(false), fold(1)),
+                ("set-00002", Some(true), fold(2))
             ],
             "{name}"
         );
@@ -55,7 +61,7 @@ fn impostors_may_be_left_out_and_rows_stay() {
     let files = beside(&bins()[0].1);
     let set = build(r#"InsightfaceBin(file: "set.bin", filter: ImpostorOnly)"#).unwrap();
     let items = set.index(&files).unwrap();
-    assert_eq!((items.len(), set.load(&items[0], &files).unwrap().row()), (1, Some(1)));
+    assert_eq!((items.len(), set.load(&items[0], &files).unwrap().marks.get(&ROW)), (1, Some(1)));
 }
 
 #[test]

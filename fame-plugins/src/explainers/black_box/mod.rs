@@ -6,7 +6,6 @@ mod occlusion;
 pub(super) mod patches;
 mod rise;
 
-pub use answers::{Answer, Fill};
-pub(crate) use answers::{Question, resolve_target};
+pub use answers::Fill;
 pub use occlusion::Occlusion;
 pub use rise::Rise;

@@ -2,65 +2,57 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample, Tensor,
-    ask::{Aim, AimedRow},
+    ask::{Aim, AimedRow, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{BuildContext, Built, Parameters, Parts, Plugin},
     text::Spec,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        finish::{Draft, Finish, part, plane, specs},
+        finish::{Draft, Finish, no_map, part, plane, specs},
         meter::{Meter, per_sample},
     },
-    answers::{Answer, Fill, Question, broken, resolve_target},
+    answers::Fill,
 };
+use crate::ask::{usual_layer, usual_loss};
 
-/// A window slides over the picture; where it lies, pixels are filled. A pixel's attribution is the
-/// mean drop y(x) − y(occluded) over the windows that cover it. The finished map shows drops (above
-/// zero); the raw one also where hiding raised y. Windows are moved in at the edges, so every pixel
-/// is covered.
-///
-/// Deterministic. The confidence in the facts is the standard error of that mean over the windows
-/// covering a pixel: how far they disagree.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Occlusion {
-    /// The target layer or layers. Default: `"embedding"` for faces, `"logits"` for classifiers,
-    /// else `Output`.
-    pub layer: Option<LayerChoices>,
-    /// Whose value y is watched. Default: `Similarity()` for faces, else `Logit()`.
-    pub loss: Option<Spec>,
-    /// The loss's `Value`, or the softmax `Probability` of its class.
-    pub answer: Answer,
-    /// Side of the window in pixels.
-    pub window: usize,
-    /// How far the window moves each time, in pixels; at most `window`, or pixels would be left
-    /// out.
-    pub stride: usize,
-    /// What stands in the window: `Black` before normalisation, or the model's `Mean` colour.
-    pub fill: Fill,
-    /// Steps to the map. Default: the maximum becomes 1.
-    pub map: Option<Vec<Spec>>,
-    /// Which pictures of a sample to explain, by role. Default: all.
-    pub roles: Option<Vec<String>>,
+fame_core::parameters! {
+    /// A window slides over the picture; where it lies, pixels are filled. A pixel's attribution is
+    /// the mean drop y(x) − y(occluded) over the windows that cover it. The finished map shows
+    /// drops (above zero); the raw one also where hiding raised y. Windows are moved in at the
+    /// edges, so every pixel is covered.
+    ///
+    /// Deterministic. The confidence in the facts is the standard error of that mean over the
+    /// windows covering a pixel: how far they disagree.
+    pub struct Occlusion {
+        /// The target layer or layers. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+        /// Whose value y is watched. Default: what the model's manifest asks for, else `Logit()`,
+        /// the class the network sees.
+        loss: Spec = open,
+        /// The loss's `Value`, or the softmax `Probability` of its class.
+        answer: Answer = Answer::Value,
+        /// Side of the window in pixels.
+        window: usize = 16,
+        /// How far the window moves each time, in pixels; at most `window`, or pixels would be left
+        /// out.
+        stride: usize = 8,
+        /// What stands in the window: `Black` before normalisation, or the model's `Mean` colour.
+        fill: Fill = Fill::Mean,
+        /// Steps to the map. Default: the maximum becomes 1.
+        map: Vec<Spec> = specs(&["MaxNormalize()"]),
+        /// Which pictures of a sample to explain, by role. Default: all.
+        roles: Option<Vec<String>> = None,
+    }
 }
 
-impl Default for Occlusion {
-    fn default() -> Self {
-        Self {
-            layer: None,
-            loss: None,
-            answer: Answer::Value,
-            window: 16,
-            stride: 8,
-            fill: Fill::Mean,
-            map: None,
-            roles: None,
-        }
+impl Parameters for Occlusion {
+    type Typed = typed::Occlusion;
+
+    fn fill(typed: typed::Occlusion, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(typed.or(usual_layer(with), usual_loss(with)))
     }
 }
 
@@ -71,9 +63,7 @@ impl Plugin<dyn Explainer> for Occlusion {
     const EXAMPLE: &'static str = "Occlusion(window: 16, stride: 8, fill: Mean)";
     const REFERENCE: &'static str = "Zeiler & Fergus, ECCV 2014, arXiv 1311.2901";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        resolve_target(with.task, &mut self.layer, &mut self.loss);
-        self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("window", self.window > 0, "must be at least 1 pixel");
         parts.check(
             "stride",
@@ -87,11 +77,10 @@ impl Plugin<dyn Explainer> for Occlusion {
         );
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
-        let layer = self.layer.take()?;
-        Some(Box::new(Running { parameters: self, layer, loss: loss?, finish }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(parts, &self.map, with);
+        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
     }
 }
 
@@ -99,18 +88,17 @@ fame_core::register!(Explainer: Occlusion);
 
 struct Running {
     parameters: Occlusion,
-    layer: LayerChoices,
     loss: Built<dyn Loss>,
     finish: Finish,
 }
 
 impl Explainer for Running {
     fn check(&self, model: &Model) -> Result<()> {
-        Aim::new(model, &self.layer, self.loss.plugin.as_ref()).map(|_| ())
+        Aim::new(model, &self.parameters.layer, self.loss.plugin.as_ref()).map(|_| ())
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
-        match Aim::new(with.model, &self.layer, self.loss.plugin.as_ref()) {
+        match Aim::new(with.model, &self.parameters.layer, self.loss.plugin.as_ref()) {
             Ok(aim) => per_sample(with, samples, |sample, meter| self.sample(&aim, sample, meter)),
             Err(e) => samples.iter().map(|_| Err(e.clone())).collect(),
         }
@@ -130,7 +118,7 @@ impl Running {
             (places(input.height, window, stride), places(input.width, window, stride));
         meter.begin(rows.len() * (tops.len() * lefts.len() + 1));
         for row in rows {
-            self.row(aim, sample, row, (&tops, &lefts), meter, &mut explanation)?;
+            self.row(aim, sample, &row, (&tops, &lefts), meter, &mut explanation)?;
         }
         Ok(explanation)
     }
@@ -139,14 +127,14 @@ impl Running {
         &self,
         aim: &Aim<'_>,
         sample: &Sample,
-        row: AimedRow,
+        row: &AimedRow,
         (tops, lefts): (&[usize], &[usize]),
         meter: &mut Meter<'_>,
         into: &mut Explanation,
     ) -> Result<()> {
         let Occlusion { window, fill, answer, .. } = self.parameters;
         let input = &aim.model.manifest.input;
-        let question = Question::new(aim, sample, &row.role, &row.target, answer)?;
+        let question = Question::new(aim, sample, row, answer)?;
         let (height, width) = question.size();
         let cover = |index: usize, mut hide: Box<dyn FnMut(usize) + '_>| {
             let (top, left) = (tops[index / lefts.len()], lefts[index % lefts.len()]);
@@ -160,10 +148,10 @@ impl Running {
                 cover(index, Box::new(|pixel| plane[pixel] = value));
             }
         };
-        let clean = question.ask(1, |_, _| {}, meter)?[0];
-        let answers = question.ask(tops.len() * lefts.len(), alter, meter)?;
+        let clean = question.ask(1, |_, _| {}, |n| meter.tick(n))?[0];
+        let answers = question.ask(tops.len() * lefts.len(), alter, |n| meter.tick(n))?;
         if let Some(why) = broken(&answers) {
-            into.warnings.push(format!("{} has no map: {why}", row.name));
+            no_map(&row.id, &why, into);
             return Ok(());
         }
         let mut drops = Drops::over(height * width);
@@ -172,17 +160,12 @@ impl Running {
             cover(index, Box::new(|pixel| drops.add(pixel, drop)));
         }
         let raw = plane(&drops.means(), height, width)?;
-        let mut facts = row.target.facts.clone();
-        facts.append(&mut drops.confidence());
-        facts.append(&mut fame_core::data::facts([
-            ("value_before", clean.into()),
-            ("windows", answers.len().into()),
-        ]));
-        let shown = Some(part(&raw, 1.0)?);
-        self.finish.finish(
-            Draft { name: row.name, role: row.role, raw, shown, frame: row.target.frame, facts },
-            into,
-        )
+        let shown = part(&raw, 1.0)?;
+        let draft = Draft::of_row(row, raw)
+            .showing(shown)
+            .with_facts(drops.confidence())
+            .with_facts(facts([("value_before", clean.into()), ("windows", answers.len().into())]));
+        self.finish.finish(draft, into)
     }
 }
 

@@ -3,74 +3,66 @@
 
 use fame_core::{
     Explanation, LayerChoices, Model, Result, Sample, Tensor,
-    ask::{Aim, AimedRow},
+    ask::{Aim, AimedRow, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{BuildContext, Built, Parameters, Parts, Plugin},
     seed_of,
     text::Spec,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        finish::{Draft, Finish, plane, specs},
+        finish::{Draft, Finish, no_map, plane, specs},
         meter::{Meter, per_sample},
         random::Random,
     },
-    answers::{Answer, Fill, Question, broken, resolve_target},
+    answers::Fill,
 };
+use crate::ask::{usual_layer, usual_loss};
 
-/// S(pixel) = 1/(N·p) · Σ_i y(x behind mask i) · M_i(pixel). A mask is a coarse random grid, cells
-/// open with probability p, enlarged smoothly and shifted at random. Behind closed cells stands the
-/// fill: the mean colour as in the original, which multiplies normalised pictures, or black.
-///
-/// S has a floor (every mask shows something), which the default min-max takes away. The facts hold
-/// its confidence: the standard error per pixel, and the correlation of the maps of the even and
-/// the odd masks (1: more masks would change nothing). Masks are made again when needed, never
-/// stored.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rise {
-    /// The target layer or layers. Default: `"embedding"` for faces, `"logits"` for classifiers,
-    /// else `Output`.
-    pub layer: Option<LayerChoices>,
-    /// Whose value is y. Default: `Similarity()` for faces, else `Logit()`.
-    pub loss: Option<Spec>,
-    /// The loss's `Value`, or the softmax `Probability` of its class as in the original's
-    /// notebooks.
-    pub answer: Answer,
-    /// How many masks N; at least 2.
-    pub masks: usize,
-    /// Cells of the grid along each side.
-    pub grid: usize,
-    /// Probability p that a cell is open, above 0 and below 1.
-    pub probability: f32,
-    /// What stands behind closed cells: the model's `Mean` colour, or `Black` before normalisation.
-    pub fill: Fill,
-    /// Seed of the masks. Default: the run's.
-    pub seed: Option<u64>,
-    /// Steps to the map. Default: min-max.
-    pub map: Option<Vec<Spec>>,
-    /// Which pictures of a sample to explain, by role. Default: all.
-    pub roles: Option<Vec<String>>,
+fame_core::parameters! {
+    /// S(pixel) = 1/(N·p) · Σ_i y(x behind mask i) · M_i(pixel). A mask is a coarse random grid,
+    /// cells open with probability p, enlarged smoothly and shifted at random. Behind closed cells
+    /// stands the fill: the mean colour as in the original, which multiplies normalised pictures,
+    /// or black.
+    ///
+    /// S has a floor (every mask shows something), which the default min-max takes away. The facts
+    /// hold its confidence: the standard error per pixel, and the correlation of the maps of the
+    /// even and the odd masks (1: more masks would change nothing). Masks are made again when
+    /// needed, never stored.
+    pub struct Rise {
+        /// The target layer or layers. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+        /// Whose value is y. Default: what the model's manifest asks for, else `Logit()`, the class
+        /// the network sees.
+        loss: Spec = open,
+        /// The loss's `Value`, or the softmax `Probability` of its class as in the original's
+        /// notebooks.
+        answer: Answer = Answer::Value,
+        /// How many masks N; at least 2.
+        masks: usize = 4000,
+        /// Cells of the grid along each side.
+        grid: usize = 8,
+        /// Probability p that a cell is open, above 0 and below 1.
+        probability: f32 = 0.5,
+        /// What stands behind closed cells: the model's `Mean` colour, or `Black` before
+        /// normalisation.
+        fill: Fill = Fill::Mean,
+        /// Seed of the masks. Default: the run's.
+        seed: Option<u64> = None,
+        /// Steps to the map. Default: min-max.
+        map: Vec<Spec> = specs(&["MinMaxNormalize()"]),
+        /// Which pictures of a sample to explain, by role. Default: all.
+        roles: Option<Vec<String>> = None,
+    }
 }
 
-impl Default for Rise {
-    fn default() -> Self {
-        Self {
-            layer: None,
-            loss: None,
-            answer: Answer::Value,
-            masks: 4000,
-            grid: 8,
-            probability: 0.5,
-            fill: Fill::Mean,
-            seed: None,
-            map: None,
-            roles: None,
-        }
+impl Parameters for Rise {
+    type Typed = typed::Rise;
+
+    fn fill(typed: typed::Rise, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(typed.or(usual_layer(with), usual_loss(with)))
     }
 }
 
@@ -81,9 +73,7 @@ impl Plugin<dyn Explainer> for Rise {
     const EXAMPLE: &'static str = "Rise(masks: 1000, grid: 8, probability: 0.5)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        resolve_target(with.task, &mut self.layer, &mut self.loss);
-        self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
         parts.check("grid", (1..=1000).contains(&self.grid), "must be 1 to 1000");
         parts.check(
@@ -98,11 +88,10 @@ impl Plugin<dyn Explainer> for Rise {
         );
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
-        let layer = self.layer.take()?;
-        Some(Box::new(Running { parameters: self, layer, loss: loss?, finish }))
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(parts, &self.map, with);
+        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
     }
 }
 
@@ -110,14 +99,13 @@ fame_core::register!(Explainer: Rise);
 
 struct Running {
     parameters: Rise,
-    layer: LayerChoices,
     loss: Built<dyn Loss>,
     finish: Finish,
 }
 
 impl Explainer for Running {
     fn check(&self, model: &Model) -> Result<()> {
-        Aim::new(model, &self.layer, self.loss.plugin.as_ref()).map(|_| ())
+        Aim::new(model, &self.parameters.layer, self.loss.plugin.as_ref()).map(|_| ())
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
@@ -125,7 +113,7 @@ impl Explainer for Running {
         let Rise { grid, probability, seed, .. } = self.parameters;
         let seed = seed_of(seed.unwrap_or(with.seed), Rise::NAME);
         let masks = SoftMasks { seed, grid, probability, height: input.height, width: input.width };
-        match Aim::new(with.model, &self.layer, self.loss.plugin.as_ref()) {
+        match Aim::new(with.model, &self.parameters.layer, self.loss.plugin.as_ref()) {
             Ok(aim) => {
                 per_sample(with, samples, |sample, meter| self.sample(&aim, &masks, sample, meter))
             }
@@ -149,7 +137,7 @@ impl Running {
         let facts_of_all = facts([("layers", aim.layer_facts()), ("loss", self.loss.record())]);
         let mut explanation = Explanation { facts: facts_of_all, ..Explanation::default() };
         for row in rows {
-            self.row(aim, masks, sample, row, meter, &mut explanation)?;
+            self.row(aim, masks, sample, &row, meter, &mut explanation)?;
         }
         Ok(explanation)
     }
@@ -159,13 +147,13 @@ impl Running {
         aim: &Aim<'_>,
         masks: &SoftMasks,
         sample: &Sample,
-        row: AimedRow,
+        row: &AimedRow,
         meter: &mut Meter<'_>,
         into: &mut Explanation,
     ) -> Result<()> {
         let Rise { masks: count, probability, fill, answer, .. } = self.parameters;
         let input = &aim.model.manifest.input;
-        let question = Question::new(aim, sample, &row.role, &row.target, answer)?;
+        let question = Question::new(aim, sample, row, answer)?;
         let mut mask = vec![0.0; masks.height * masks.width];
         let alter = |index: usize, copy: &mut Tensor| {
             masks.fill(index, &mut mask);
@@ -177,9 +165,9 @@ impl Running {
                     .for_each(|(x, m)| *x = behind + m * (*x - behind));
             }
         };
-        let answers = question.ask(count, alter, meter)?;
+        let answers = question.ask(count, alter, |n| meter.tick(n))?;
         if let Some(why) = broken(&answers) {
-            into.warnings.push(format!("{} has no map: {why}", row.name));
+            no_map(&row.id, &why, into);
             return Ok(());
         }
         let mut sums = Sums::over(masks.height * masks.width);
@@ -188,26 +176,14 @@ impl Running {
             sums.add(index, f64::from(*answer) / f64::from(probability), &mask);
         }
         let raw = plane(&sums.means(count), masks.height, masks.width)?;
-        let mut facts = row.target.facts.clone();
-        facts.append(&mut sums.confidence(count));
         let agreement = correlation(&sums.halves[0], &sums.halves[1]).unwrap_or(0.0);
         if agreement < AGREEMENT {
             into.warnings.push(format!(
                 "{}: the maps of the even and of the odd masks correlate by {agreement:.2} only: {count} masks are too few to trust this map.",
-                row.name
+                row.name()
             ));
         }
-        self.finish.finish(
-            Draft {
-                name: row.name,
-                role: row.role,
-                raw,
-                shown: None,
-                frame: row.target.frame,
-                facts,
-            },
-            into,
-        )
+        self.finish.finish(Draft::of_row(row, raw).with_facts(sums.confidence(count)), into)
     }
 }
 

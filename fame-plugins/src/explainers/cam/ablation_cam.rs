@@ -1,13 +1,11 @@
 //! `AblationCam`: channels weighted by what y loses without them.
 
-use fame_core::{
-    Preset, Result,
-    registry::{BuildContext, Parts},
-};
+use fame_core::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cam, LayerMap, cam, finish::range, planes::Planes, probe::Probe};
+use super::{Cam, LayerMap, cam, normalisation::range, planes::Planes, probe::Probe};
+use crate::Preset;
 
 /// How a channel is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -18,6 +16,16 @@ pub enum Ablation {
     /// As pytorch-grad-cam does: 0 if the layer's smallest value is exactly 0, else that value less
     /// 1e7 (which saturates whatever follows); w_c = (y − y_c) / y.
     PytorchGradCam,
+}
+
+impl Ablation {
+    /// The preset's choice.
+    fn of(preset: Preset) -> Self {
+        match preset {
+            Preset::Paper => Self::Zero,
+            Preset::Authors => Self::PytorchGradCam,
+        }
+    }
 }
 
 /// How far below the smallest value pytorch-grad-cam puts an ablated channel.
@@ -31,8 +39,9 @@ cam! {
     AblationCam {
         /// How a channel is taken away. Default: `Zero` (preset Paper), `PytorchGradCam` (preset
         /// Authors).
-        ablation: Option<Ablation> = None,
+        ablation: Ablation = open,
     }
+    open: Ablation::of,
     summary: "Channels weighted by what the score loses without them; no gradient",
     example: "AblationCam(layer: BeforePooling, ablation: Zero)",
     reference: "Desai & Ramaswamy, Ablation-CAM, WACV 2020",
@@ -41,20 +50,13 @@ cam! {
 impl Cam for AblationCam {
     const GRADIENT: bool = false;
 
-    fn resolve(&mut self, with: &BuildContext<'_>, _: &mut Parts) {
-        self.ablation.get_or_insert(match with.preset {
-            Preset::Paper => Ablation::Zero,
-            Preset::Authors => Ablation::PytorchGradCam,
-        });
-    }
-
     fn map(&self, a: &Planes, _: &Planes, ask: &dyn Probe) -> Result<LayerMap> {
         let y = ask.value();
         let (lowest, _) = range(&a.data);
         let (put, divisor) = match self.ablation {
-            Some(Ablation::PytorchGradCam) if lowest == 0.0 => (0.0, y),
-            Some(Ablation::PytorchGradCam) => (lowest - FAR_BELOW, y),
-            _ => (0.0, y.abs()),
+            Ablation::PytorchGradCam if lowest == 0.0 => (0.0, y),
+            Ablation::PytorchGradCam => (lowest - FAR_BELOW, y),
+            Ablation::Zero => (0.0, y.abs()),
         };
         let without = ask.ablated(a.channels, put)?;
         let weights: Vec<f32> = without.iter().map(|y_c| (y - y_c) / divisor).collect();
@@ -67,7 +69,7 @@ mod tests {
     use super::{super::testing::*, *};
 
     fn weights(ablation: Ablation, y: f32, a: &Planes, ablated: fn(usize, f32) -> f32) -> Vec<f32> {
-        let method = AblationCam { ablation: Some(ablation), ..AblationCam::default() };
+        let method = AblationCam { ablation, ..usual() };
         method.map(a, a, &Formula { value: y, ablated, ..Formula::default() }).unwrap().values
     }
 

@@ -33,14 +33,9 @@ mod tests {
 
     #[test]
     fn it_is_eigen_cam_of_the_product() {
-        let product =
-            map(&EigenCam::default(), &[&[2., 0., 1.], &[0., 3., 1.]], &[&[0.; 3], &[0.; 3]]);
+        let product = map::<EigenCam>(&[&[2., 0., 1.], &[0., 3., 1.]], &[&[0.; 3], &[0.; 3]]);
         assert_eq!(
-            map(
-                &EigenGradCam::default(),
-                &[&[1., 4., 1.], &[5., 3., 1.]],
-                &[&[2., 0., 1.], &[0., 1., 1.]]
-            ),
+            map::<EigenGradCam>(&[&[1., 4., 1.], &[5., 3., 1.]], &[&[2., 0., 1.], &[0., 1., 1.]]),
             product
         );
     }

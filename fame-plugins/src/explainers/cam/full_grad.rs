@@ -5,14 +5,21 @@ use fame_core::{
     ask::Aim,
     contract::{ExplainContext, Explainer, Target},
     data::{Facts, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Parameters, Parts, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finish::{Corners, Finish, bilinear, min_max};
-use crate::explainers::aimed::{self, InputRow, Made, Method, Running, Scalar};
+use super::normalisation::{Normalisation, min_max};
+use crate::{
+    ask::{usual_layer, usual_loss},
+    explainers::{
+        aimed::{self, InputRow, Made, Method, Running, Scalar},
+        enlarge::{Corners, bilinear},
+        finish::{Finish, one_channel},
+    },
+};
 
 /// The two published programs that are called FullGrad. They differ in layers, normalisation and
 /// enlarging.
@@ -30,38 +37,50 @@ pub enum FullGradForm {
     PytorchGradCam,
 }
 
-/// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases,
-/// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value, stretched
-/// and enlarged to the picture.
-///
-/// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and
-/// `completeness` (its share of |y|): near 0 for networks of convolutions, ReLU, PReLU, pooling and
-/// linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an activation
-/// brings constants of its own, as ReLU6 does above 6, nor for GELU, sigmoid, layer normalisation
-/// or live norms.
-///
-/// Biases are those of the graph as the file has it. Exporters fold batch normalisation into the
-/// convolution before it; then the convolution carries one bias in place of the normalisation's:
-/// the sum stays the same, and so does this pair's share of the map. A normalisation that stands on
-/// its own carries β − γμ/√(σ²+ε).
-///
-/// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FullGrad {
-    /// Whose program: `Idiap` or `PytorchGradCam`.
-    pub form: FullGradForm,
-    /// What to explain: any loss; y is its value. Default: `Logit()`, for face models
-    /// `Similarity()`.
-    pub loss: Option<Spec>,
-    /// The layer the loss reads. Default: the model's `logits` or, for face models, `embedding`;
-    /// without that alias, its output.
-    pub layer: Option<LayerChoices>,
-    /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
-    /// `PytorchGradCam` (form PytorchGradCam).
-    pub finish: Option<Finish>,
-    /// Which pictures of a sample to explain, by role. Default: all, each against the other frozen.
-    pub roles: Option<Vec<String>>,
+fame_core::parameters! {
+    /// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases,
+    /// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value,
+    /// stretched and enlarged to the picture.
+    ///
+    /// How well the sum adds up to y is recorded as `completeness_delta` (y less the sum) and
+    /// `completeness` (its share of |y|): near 0 for networks of convolutions, ReLU, PReLU, pooling
+    /// and linear layers under `Logit()` or `Similarity(norms: Frozen)`. It is not where an
+    /// activation brings constants of its own, as ReLU6 does above 6, nor for GELU, sigmoid, layer
+    /// normalisation or live norms.
+    ///
+    /// Biases are those of the graph as the file has it. Exporters fold batch normalisation into
+    /// the convolution before it; then the convolution carries one bias in place of the
+    /// normalisation's: the sum stays the same, and so does this pair's share of the map. A
+    /// normalisation that stands on its own carries β − γμ/√(σ²+ε).
+    ///
+    /// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
+    pub struct FullGrad {
+        /// Whose program: `Idiap` or `PytorchGradCam`.
+        form: FullGradForm = FullGradForm::default(),
+        /// What to explain: any loss; y is its value. Default: what the model's manifest asks for,
+        /// else `Logit()`, the class the network sees.
+        loss: Spec = open,
+        /// The layer the loss reads. Default: the one in the model's manifest, else its `Output`.
+        layer: LayerChoices = open,
+        /// How the sum is normalised. Default: `MaxNorm` (form Idiap, whose own map has no scale),
+        /// `PytorchGradCam` (form PytorchGradCam).
+        finish: Normalisation = open,
+        /// Which pictures of a sample to explain, by role. Default: all, each against the other
+        /// frozen.
+        roles: Option<Vec<String>> = None,
+    }
+}
+
+impl Parameters for FullGrad {
+    type Typed = typed::FullGrad;
+
+    fn fill(typed: typed::FullGrad, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        let finish = match typed.form {
+            FullGradForm::Idiap => Normalisation::MaxNorm,
+            FullGradForm::PytorchGradCam => Normalisation::PytorchGradCam,
+        };
+        Some(typed.or(usual_loss(with), usual_layer(with), finish))
+    }
 }
 
 impl Plugin<dyn Explainer> for FullGrad {
@@ -70,20 +89,15 @@ impl Plugin<dyn Explainer> for FullGrad {
     const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
     const REFERENCE: &'static str = "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
-        self.finish.get_or_insert(match self.form {
-            FullGradForm::Idiap => Finish::MaxNorm,
-            FullGradForm::PytorchGradCam => Finish::PytorchGradCam,
-        });
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+        aimed::check_roles(self.roles.as_deref(), parts);
     }
 
     fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let scalar = Scalar::build(self.loss, self.layer, self.roles, with, parts)?;
-        Some(Box::new(Running {
-            scalar,
-            method: OfBiases { form: self.form, finish: self.finish? },
-        }))
+        let FullGrad { form, loss, layer, finish, roles } = self;
+        let scalar = Scalar::build(&loss, layer, roles, with, parts)?;
+        let method = OfBiases { form, normalisation: finish };
+        Some(Box::new(Running { scalar, method, finish: Finish::none() }))
     }
 }
 
@@ -92,7 +106,7 @@ fame_core::register!(Explainer: FullGrad);
 /// FullGrad with its parameters resolved.
 struct OfBiases {
     form: FullGradForm,
-    finish: Finish,
+    normalisation: Normalisation,
 }
 
 /// A bias that reaches the target.
@@ -180,14 +194,14 @@ impl OfBiases {
             ("completeness", (delta.abs() / f64::from(value.abs()).max(1e-12)).into()),
         ]);
         let raw = Tensor::new([1, height, width], map.clone())?;
-        let finished = if map.iter().any(|v| !v.is_finite()) {
+        let shown = if map.iter().any(|v| !v.is_finite()) {
             Err("a gradient is NaN or infinite.".to_owned())
-        } else if self.finish.normalise(&mut map) {
-            Ok(Tensor::new([height, width], map)?)
+        } else if self.normalisation.normalise(&mut map) {
+            Ok(one_channel(Tensor::new([1, height, width], map)?))
         } else {
             Err(format!("no pixel and no bias moves y (y = {value})."))
         };
-        Ok(Made { raw, finished, facts: about, warnings: Vec::new() })
+        Ok(Made { raw, shown, facts: about, warnings: Vec::new() })
     }
 }
 
@@ -254,7 +268,7 @@ mod tests {
         let share = Tensor::new([2, 1, 2], vec![0.0, -4.0, 1.0, 0.0]).unwrap();
         let map = |form| {
             let mut map = vec![0.0; 2];
-            OfBiases { form, finish: Finish::MaxNorm }.add(&share, &mut map, (1, 2));
+            OfBiases { form, normalisation: Normalisation::MaxNorm }.add(&share, &mut map, (1, 2));
             map
         };
         let close = |a: Vec<f32>, b: [f32; 2]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);

@@ -32,9 +32,6 @@ mod tests {
     #[test]
     fn weights_are_means_of_the_gradient() {
         // Means 2 and -1.
-        assert_eq!(
-            map(&GradCam::default(), &[&[1., 0.], &[3., 1.]], &[&[4., 0.], &[-1., -1.]]),
-            [-1., -1.]
-        );
+        assert_eq!(map::<GradCam>(&[&[1., 0.], &[3., 1.]], &[&[4., 0.], &[-1., -1.]]), [-1., -1.]);
     }
 }

@@ -29,10 +29,10 @@ mod tests {
     fn it_is_layer_cam_where_activations_are_positive_and_only_there() {
         let g: [&[f32]; 2] = [&[4., 0.], &[-1., 2.]];
         let positive: [&[f32]; 2] = [&[1., 2.], &[3., 1.]];
-        assert_eq!(map(&GradCamElementwise::default(), &positive, &g), [4., 2.]);
-        assert_eq!(map(&LayerCam::default(), &positive, &g), [4., 2.]);
+        assert_eq!(map::<GradCamElementwise>(&positive, &g), [4., 2.]);
+        assert_eq!(map::<LayerCam>(&positive, &g), [4., 2.]);
         let signed: [&[f32]; 2] = [&[1., 2.], &[-3., -1.]];
-        assert_eq!(map(&GradCamElementwise::default(), &signed, &g), [7., 0.]);
-        assert_eq!(map(&LayerCam::default(), &signed, &g), [4., -2.]);
+        assert_eq!(map::<GradCamElementwise>(&signed, &g), [7., 0.]);
+        assert_eq!(map::<LayerCam>(&signed, &g), [4., -2.]);
     }
 }

@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn alpha_is_the_formula_and_zero_gradients_weigh_nothing() {
         // sum a = 3; G = 1: alpha = 1 / (2 + 3), weight 1/5.
-        let out = map(&GradCamPlusPlus::default(), &[&[1., 2.]], &[&[1., 0.]]);
+        let out = map::<GradCamPlusPlus>(&[&[1., 2.]], &[&[1., 0.]]);
         // The tolerance is epsilon's share.
         assert!((out[0] - 0.2).abs() < 1e-6 && (out[1] - 0.4).abs() < 1e-6, "{out:?}");
     }

@@ -43,16 +43,13 @@ mod tests {
 
     #[test]
     fn places_keep_their_own_gradient() {
-        assert_eq!(
-            map(&HiResCam::default(), &[&[1., 2.], &[3., 1.]], &[&[4., 0.], &[-1., -2.]]),
-            [1., -2.]
-        );
+        assert_eq!(map::<HiResCam>(&[&[1., 2.], &[3., 1.]], &[&[4., 0.], &[-1., -2.]]), [1., -2.]);
     }
 
     #[test]
     fn shares_that_cancel_everywhere_are_reported() {
         let (a, g) = (planes(&[&[1.0], &[2.0]]), planes(&[&[-2.000_01], &[1.0]]));
-        assert!(HiResCam::default().map(&a, &g, &Formula::default()).unwrap().warning.is_some());
-        assert!(HiResCam::default().map(&a, &a, &Formula::default()).unwrap().warning.is_none());
+        assert!(usual::<HiResCam>().map(&a, &g, &Formula::default()).unwrap().warning.is_some());
+        assert!(usual::<HiResCam>().map(&a, &a, &Formula::default()).unwrap().warning.is_none());
     }
 }

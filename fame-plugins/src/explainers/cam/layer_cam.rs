@@ -25,6 +25,6 @@ mod tests {
 
     #[test]
     fn negative_gradients_count_for_nothing() {
-        assert_eq!(map(&LayerCam::default(), &[&[1., -2.]], &[&[-4., 3.]]), [0., -6.]);
+        assert_eq!(map::<LayerCam>(&[&[1., -2.]], &[&[-4., 3.]]), [0., -6.]);
     }
 }

@@ -15,13 +15,13 @@
 mod ablation_cam;
 mod eigen_cam;
 mod eigen_grad_cam;
-mod finish;
 mod full_grad;
 mod grad_cam;
 mod grad_cam_elementwise;
 mod grad_cam_plus_plus;
 mod hi_res_cam;
 mod layer_cam;
+mod normalisation;
 mod planes;
 mod principal;
 mod probe;
@@ -33,24 +33,20 @@ mod x_grad_cam;
 pub use ablation_cam::{Ablation, AblationCam};
 pub use eigen_cam::EigenCam;
 pub use eigen_grad_cam::EigenGradCam;
-pub use finish::Finish;
 pub use full_grad::{FullGrad, FullGradForm};
 pub use grad_cam::GradCam;
 pub use grad_cam_elementwise::GradCamElementwise;
 pub use grad_cam_plus_plus::GradCamPlusPlus;
 pub use hi_res_cam::HiResCam;
 pub use layer_cam::LayerCam;
+pub use normalisation::Normalisation;
 pub use planes::Layout;
 pub use principal::Sign;
 pub use random_cam::RandomCam;
 pub use score_cam::{Enlarge, ScoreCam};
 pub use x_grad_cam::XGradCam;
 
-use fame_core::{
-    Result,
-    data::Facts,
-    registry::{BuildContext, Parts},
-};
+use fame_core::{Result, data::Facts};
 use planes::Planes;
 use probe::Probe;
 
@@ -59,9 +55,6 @@ trait Cam: Send + Sync {
     /// Whether it reads the gradient. If not, only the forward plan runs, and the gradient it is
     /// given is zero.
     const GRADIENT: bool = true;
-
-    /// Fills in defaults of the method's own parameters and checks them.
-    fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {}
 
     /// The map of one layer of one row, before ReLU: activation `a` and gradient G = dy/da of the
     /// same size, one value for each cell.
@@ -86,57 +79,59 @@ impl From<Vec<f32>> for LayerMap {
 }
 
 /// Declares a CAM: its own parameters, then those that all CAMs share. The struct's [`Cam`] is the
-/// formula.
+/// formula. `open` names a function for each parameter of its own that the preset decides.
 ///
 /// A macro, because RON cannot flatten one struct into another, and every recipe shall read the
 /// same.
 macro_rules! cam {
     (
         $(#[$doc:meta])*
-        $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty = $default:expr),* $(,)? }
+        $name:ident { $($own:tt)* }
+        $(open: $open:path,)*
         summary: $summary:literal,
         example: $example:literal,
         reference: $reference:literal $(,)?
     ) => {
-        $(#[$doc])*
-        ///
-        /// y is the loss's value as it is: the map shows what raises it. It ends in 0..=1 over the
-        /// pixels of the picture.
-        #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $name {
-            $($(#[$about])* pub $field: $kind,)*
-            /// The layer or layers to look at; maps of several are averaged. A tensor's name or an
-            /// alias in quotes, or `LastConv`, `BeforePooling`.
-            pub layer: fame_core::LayerChoices,
-            /// What to explain: any loss; y is its value, and the map shows what raises it.
-            /// Default: `Logit()`, for face models `Similarity()`.
-            pub loss: Option<fame_core::text::Spec>,
-            /// The layer the loss reads. Default: the model's `logits` or, for face models,
-            /// `embedding`; without that alias, its output.
-            pub loss_layer: Option<fame_core::LayerChoices>,
-            /// How the layer's values lie over the picture. `Auto` knows `[C, H, W]` and tokens
-            /// with and without a class token.
-            pub layout: $crate::explainers::cam::Layout,
-            /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset
-            /// Authors).
-            pub finish: Option<$crate::explainers::cam::Finish>,
-            /// Which pictures of a sample to explain, by role. Default: all, each against the other
-            /// frozen.
-            pub roles: Option<Vec<String>>,
+        fame_core::parameters! {
+            $(#[$doc])*
+            ///
+            /// y is the loss's value as it is: the map shows what raises it. It ends in 0..=1 over
+            /// the pixels of the picture.
+            pub struct $name {
+                $($own)*
+                /// The layer or layers to look at; maps of several are averaged. A tensor's name or
+                /// an alias in quotes, or `LastConv`, `BeforePooling`.
+                layer: fame_core::LayerChoices = fame_core::LayerChoice::BeforePooling.into(),
+                /// What to explain: any loss; y is its value, and the map shows what raises it.
+                /// Default: what the model's manifest asks for, else `Logit()`.
+                loss: fame_core::text::Spec = open,
+                /// The layer the loss reads. Default: the one in the model's manifest, else its
+                /// `Output`.
+                loss_layer: fame_core::LayerChoices = open,
+                /// How the layer's values lie over the picture. `Auto` knows `[C, H, W]` and tokens
+                /// with and without a class token.
+                layout: $crate::explainers::cam::Layout = $crate::explainers::cam::Layout::default(),
+                /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset
+                /// Authors).
+                finish: $crate::explainers::cam::Normalisation = open,
+                /// Which pictures of a sample to explain, by role. Default: all, each against the
+                /// other frozen.
+                roles: Option<Vec<String>> = None,
+            }
         }
 
-        impl Default for $name {
-            fn default() -> Self {
-                Self {
-                    $($field: $default,)*
-                    layer: fame_core::LayerChoices(vec![fame_core::LayerChoice::BeforePooling]),
-                    loss: None,
-                    loss_layer: None,
-                    layout: $crate::explainers::cam::Layout::default(),
-                    finish: None,
-                    roles: None,
-                }
+        impl fame_core::registry::Parameters for $name {
+            type Typed = typed::$name;
+
+            fn fill(
+                typed: typed::$name,
+                with: &fame_core::registry::BuildContext<'_>,
+                _: &mut fame_core::registry::Parts,
+            ) -> Option<Self> {
+                use $crate::{Preset, ask, explainers::cam::Normalisation};
+                let preset = Preset::of(with);
+                let (loss, at) = (ask::usual_loss(with), ask::usual_layer(with));
+                Some(typed.or($($open(preset),)* loss, at, Normalisation::of(preset)))
             }
         }
 
@@ -145,23 +140,29 @@ macro_rules! cam {
             const SUMMARY: &'static str = $summary;
             const EXAMPLE: &'static str = $example;
             const REFERENCE: &'static str = $reference;
+            const PRESETS: &'static [&'static str] = $crate::Preset::NAMES;
 
-            fn resolve(&mut self, with: &fame_core::registry::BuildContext<'_>, parts: &mut fame_core::registry::Parts) {
-                $crate::explainers::aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
-                self.finish.get_or_insert($crate::explainers::cam::Finish::of(with.preset));
-                $crate::explainers::cam::Cam::resolve(self, with, parts);
+            fn resolve(
+                &mut self,
+                _: &fame_core::registry::BuildContext<'_>,
+                parts: &mut fame_core::registry::Parts,
+            ) {
+                $crate::explainers::aimed::check_roles(self.roles.as_deref(), parts);
             }
 
             fn build(
-                mut self,
+                self,
                 with: &fame_core::registry::BuildContext<'_>,
                 parts: &mut fame_core::registry::Parts,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
-                let (loss, at, roles) = (self.loss.take(), self.loss_layer.take(), self.roles.take());
-                let scalar = $crate::explainers::aimed::Scalar::build(loss, at, roles, with, parts)?;
-                let (layer, layout, finish) = (self.layer.clone(), self.layout, self.finish?);
-                let method = $crate::explainers::cam::runner::OfLayers { formula: self, layer, layout, finish };
-                Some(Box::new($crate::explainers::aimed::Running { scalar, method }))
+                use $crate::explainers::{aimed, cam::runner::OfLayers, finish::Finish};
+                let Self { loss, loss_layer, roles, .. } = &self;
+                let (at, roles) = (loss_layer.clone(), roles.clone());
+                let scalar = aimed::Scalar::build(loss, at, roles, with, parts)?;
+                let (layer, layout, normalisation) =
+                    (self.layer.clone(), self.layout, self.finish);
+                let method = OfLayers { formula: self, layer, layout, normalisation };
+                Some(Box::new(aimed::Running { scalar, method, finish: Finish::none() }))
             }
         }
 
@@ -173,6 +174,8 @@ use cam;
 #[cfg(test)]
 mod testing {
     //! Small layers and a probe that answers from a formula, for the tests beside the methods.
+
+    use fame_core::{contract::Explainer, registry::Plugin, testkit};
 
     use super::*;
 
@@ -217,8 +220,13 @@ mod testing {
         }
     }
 
-    /// The map of `method` on a layer.
-    pub(super) fn map(method: &impl Cam, a: &[&[f32]], g: &[&[f32]]) -> Vec<f32> {
-        method.map(&planes(a), &planes(g), &Formula::default()).unwrap().values
+    /// A CAM with its own defaults.
+    pub(super) fn usual<P: Plugin<dyn Explainer>>() -> P {
+        testkit::parameters("()").unwrap()
+    }
+
+    /// The map of the CAM `P` on a layer.
+    pub(super) fn map<P: Plugin<dyn Explainer> + Cam>(a: &[&[f32]], g: &[&[f32]]) -> Vec<f32> {
+        usual::<P>().map(&planes(a), &planes(g), &Formula::default()).unwrap().values
     }
 }

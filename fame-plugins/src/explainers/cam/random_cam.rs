@@ -34,8 +34,8 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_map() {
         let a: [&[f32]; 2] = [&[1., 0.], &[0., 1.]];
-        let out = map(&RandomCam::default(), &a, &a);
-        assert_eq!(out, map(&RandomCam::default(), &a, &a));
+        let out = map::<RandomCam>(&a, &a);
+        assert_eq!(out, map::<RandomCam>(&a, &a));
         assert!(out[0] != out[1] && out.iter().all(|v| v.abs() <= 1.0));
     }
 }

@@ -10,18 +10,22 @@ use fame_core::{
 
 use super::{
     Cam, LayerMap,
-    finish::{Corners, Finish, bilinear, relu},
+    normalisation::{Normalisation, relu},
     planes::{Grid, Layout, Planes},
     probe::Live,
 };
-use crate::explainers::aimed::{InputRow, Made, Method};
+use crate::explainers::{
+    aimed::{InputRow, Made, Method},
+    enlarge::{Corners, bilinear},
+    finish::one_channel,
+};
 
 /// A formula at its layers.
 pub(crate) struct OfLayers<C> {
     pub(super) formula: C,
     pub(super) layer: LayerChoices,
     pub(super) layout: Layout,
-    pub(super) finish: Finish,
+    pub(super) normalisation: Normalisation,
 }
 
 /// A row of a pass at one layer, taken out of it.
@@ -113,7 +117,7 @@ impl<C: Cam> OfLayers<C> {
         self.layer.0.iter().map(resolve).collect()
     }
 
-    /// The finished map of one row.
+    /// The normalised map of one row.
     fn made(
         &self,
         with: &ExplainContext<'_>,
@@ -139,7 +143,7 @@ impl<C: Cam> OfLayers<C> {
             raw.iter_mut().zip(enlarged(&values)).for_each(|(r, v)| *r += v / layers.len() as f32);
             let reason = empty(&layer.name, value, &values);
             relu(&mut values);
-            if !self.finish.normalise(&mut values) || reason.is_some() {
+            if !self.normalisation.normalise(&mut values) || reason.is_some() {
                 let reason = reason.unwrap_or_else(|| {
                     format!("its map of layer `{}` is the same everywhere.", layer.name)
                 });
@@ -153,13 +157,13 @@ impl<C: Cam> OfLayers<C> {
             }
             sum.iter_mut().zip(enlarged(&values)).for_each(|(s, v)| *s += v / layers.len() as f32);
         }
-        let seen = self.finish.normalise(&mut sum);
-        let finished = match why {
-            _ if seen => Ok(Tensor::new([size.0, size.1], sum)?),
+        let seen = self.normalisation.normalise(&mut sum);
+        let shown = match why {
+            _ if seen => Ok(one_channel(Tensor::new([1, size.0, size.1], sum)?)),
             why => Err(why.unwrap_or_else(|| "it is the same everywhere.".into())),
         };
         let about = facts([("value", value.into()), ("of_layers", Value::List(of_layers))]);
-        Ok(Made { raw: Tensor::new([1, size.0, size.1], raw)?, finished, facts: about, warnings })
+        Ok(Made { raw: Tensor::new([1, size.0, size.1], raw)?, shown, facts: about, warnings })
     }
 
     /// The formula's map of one layer.

@@ -1,12 +1,13 @@
 //! `ScoreCam`: channels weighted by y of the picture seen through them.
 
-use fame_core::Result;
+use fame_core::{Result, ask::softmax};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    super::enlarge::{Corners, bilinear},
     Cam, LayerMap, cam,
-    finish::{Corners, bilinear, min_max},
+    normalisation::min_max,
     planes::Planes,
     probe::Probe,
 };
@@ -56,10 +57,7 @@ impl Cam for ScoreCam {
             mask
         };
         let scores = ask.masked(a.channels, &mask)?;
-        let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let shares: Vec<f64> = scores.iter().map(|s| f64::from(s - top).exp()).collect();
-        let total: f64 = shares.iter().sum();
-        let weights: Vec<f32> = shares.iter().map(|s| (s / total) as f32).collect();
+        let weights: Vec<f32> = softmax(&scores).into_iter().map(|w| w as f32).collect();
         Ok(a.weighted_sum(&weights).into())
     }
 }
@@ -74,7 +72,7 @@ mod tests {
         // 1/4 and 3/4.
         let ask = Formula { masked: |mask| mask[0] * 3.0f32.ln(), ..Formula::default() };
         let a = planes(&[&[1., 1., 1., 5.], &[4., 0., 0., 0.]]);
-        let map = ScoreCam::default().map(&a, &a, &ask).unwrap().values;
+        let map = usual::<ScoreCam>().map(&a, &a, &ask).unwrap().values;
         // Rounding of the exponential, and epsilon's share of the mask.
         assert!((map[0] - 3.25).abs() < 1e-5 && (map[3] - 1.25).abs() < 1e-5, "{map:?}");
     }

@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn weights_are_gradients_averaged_over_the_activation() {
-        let out = map(&XGradCam::default(), &[&[1., 3.], &[0., 0.]], &[&[4., 0.], &[5., 5.]]);
+        let out = map::<XGradCam>(&[&[1., 3.], &[0., 0.]], &[&[4., 0.], &[5., 5.]]);
         // (1·4 + 3·0) / 4 = 1, less epsilon's share.
         assert!((out[0] - 1.0).abs() < 1e-6 && (out[1] - 3.0).abs() < 1e-6, "{out:?}");
     }
@@ -50,7 +50,7 @@ mod tests {
     fn a_cancelling_channel_is_reported() {
         let signed = planes(&[&[1.0, -1.0]]);
         assert!(
-            XGradCam::default()
+            usual::<XGradCam>()
                 .map(&signed, &signed, &Formula::default())
                 .unwrap()
                 .warning

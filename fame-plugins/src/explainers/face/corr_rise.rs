@@ -1,11 +1,11 @@
 //! `CorrRise`: which pixels' absence goes along with a lower similarity?
 
 use fame_core::{
-    Explanation, LayerChoices, Model, Preset, Result, Sample,
-    ask::Aim,
+    Explanation, LayerChoices, Model, Result, Sample,
+    ask::{Aim, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::facts,
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{BuildContext, Built, Parameters, Parts, Plugin},
     seed_of,
     text::Spec,
 };
@@ -14,16 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        black_box::{
-            Answer, Fill,
-            answers::{Question, broken, resolve_target},
-            patches::PatchMasks,
-        },
-        finish::{Finish, plane, specs},
+        black_box::{Fill, patches::PatchMasks},
+        finish::{Draft, Finish, no_map, plane, specs},
         meter::{Meter, per_sample},
     },
     embedding::embedding_layer,
 };
+use crate::{Preset, losses::Similarity};
 
 /// How scores enter the correlation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -46,56 +43,51 @@ pub enum Ties {
     Ordinal,
 }
 
-/// Correlation-based RISE. N masks hide random square patches of one picture; c_i is the similarity
-/// of the masked picture to the other, unmasked one; S(pixel) is the correlation over i of "the
-/// pixel is visible" with c_i. `similar` is S above zero, `dissimilar` what is below.
-///
-/// The same masks serve every pair and both pictures, so that maps differ by pictures only. A pixel
-/// that is always or never hidden has S = 0. Masks are kept as the corners of their patches and
-/// scores as N numbers; no mask is stored.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CorrRise {
-    /// The embedding: a tensor's name or an alias in quotes, or `Output`.
-    pub layer: LayerChoices,
-    /// Whose value is the score. Default: `Similarity()`.
-    pub loss: Option<Spec>,
-    /// How many masks; at least 2.
-    pub masks: usize,
-    /// Patches of each mask. Default: 10 (preset Paper), 3 (preset Authors).
-    pub patches: Option<usize>,
-    /// Side of a patch in pixels of the network's input, whatever its size. 30 is meant for faces
-    /// of 112 × 112.
-    pub patch: usize,
-    /// `Pearson` (preset Paper) or `Rank` (preset Authors).
-    pub correlation: Option<Correlation>,
-    /// For `Rank`: `Average` (preset Paper) or `Ordinal` (preset Authors).
-    pub ties: Option<Ties>,
-    /// What stands in hidden pixels: `Black` before normalisation, or the model's `Mean` colour.
-    pub fill: Fill,
-    /// Seed of the mask set. Default: the run's.
-    pub seed: Option<u64>,
-    /// Steps from S to the map. Default: min-max, no blur.
-    pub map: Option<Vec<Spec>>,
-    /// Which pictures to explain, by role. Default: both, each against the other.
-    pub roles: Option<Vec<String>>,
+fame_core::parameters! {
+    /// Correlation-based RISE. N masks hide random square patches of one picture; c_i is the
+    /// similarity of the masked picture to the other, unmasked one; S(pixel) is the correlation
+    /// over i of "the pixel is visible" with c_i. `similar` is S above zero, `dissimilar` what is
+    /// below; of a loss that claims the opposite, such as `Dissimilarity()`, the other way round.
+    ///
+    /// The same masks serve every pair and both pictures, so that maps differ by pictures only. A
+    /// pixel that is always or never hidden has S = 0. Masks are kept as the corners of their
+    /// patches and scores as N numbers; no mask is stored.
+    pub struct CorrRise {
+        /// The embedding: a tensor's name or an alias in quotes, or `Output`.
+        layer: LayerChoices = LayerChoices(vec![embedding_layer()]),
+        /// Whose value is the score. Default: `Similarity()`.
+        loss: Spec = Spec::named(Similarity::NAME),
+        /// How many masks; at least 2.
+        masks: usize = 500,
+        /// Patches of each mask. Default: 10 (preset Paper), 3 (preset Authors).
+        patches: usize = open,
+        /// Side of a patch in pixels of the network's input, whatever its size. 30 is meant for
+        /// faces of 112 × 112.
+        patch: usize = 30,
+        /// `Pearson` (preset Paper) or `Rank` (preset Authors).
+        correlation: Correlation = open,
+        /// For `Rank`: `Average` (preset Paper) or `Ordinal` (preset Authors).
+        ties: Ties = open,
+        /// What stands in hidden pixels: `Black` before normalisation, or the model's `Mean`
+        /// colour.
+        fill: Fill = Fill::Black,
+        /// Seed of the mask set. Default: the run's.
+        seed: Option<u64> = None,
+        /// Steps from S to the map. Default: min-max, no blur.
+        map: Vec<Spec> = specs(&["MinMaxNormalize()"]),
+        /// Which pictures to explain, by role. Default: both, each against the other.
+        roles: Option<Vec<String>> = None,
+    }
 }
 
-impl Default for CorrRise {
-    fn default() -> Self {
-        Self {
-            layer: LayerChoices(vec![embedding_layer()]),
-            loss: None,
-            masks: 500,
-            patches: None,
-            patch: 30,
-            correlation: None,
-            ties: None,
-            fill: Fill::Black,
-            seed: None,
-            map: None,
-            roles: None,
-        }
+impl Parameters for CorrRise {
+    type Typed = typed::CorrRise;
+
+    fn fill(typed: typed::CorrRise, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+        Some(match Preset::of(with) {
+            Preset::Paper => typed.or(10, Correlation::Pearson, Ties::Average),
+            Preset::Authors => typed.or(3, Correlation::Rank, Ties::Ordinal),
+        })
     }
 }
 
@@ -106,30 +98,22 @@ impl Plugin<dyn Explainer> for CorrRise {
     const EXAMPLE: &'static str = "CorrRise(masks: 500, patches: 10, correlation: Pearson)";
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, CorrRISE, WACV 2024, arXiv 2305.08546; masks and ranks: the FAME authors' code";
 
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        let (patches, correlation, ties) = match with.preset {
-            Preset::Paper => (10, Correlation::Pearson, Ties::Average),
-            Preset::Authors => (3, Correlation::Rank, Ties::Ordinal),
-        };
-        let patches = *self.patches.get_or_insert(patches);
-        self.correlation.get_or_insert(correlation);
-        self.ties.get_or_insert(ties);
-        let mut layer = Some(self.layer.clone());
-        resolve_target(fame_core::store::Task::FaceRecognition, &mut layer, &mut self.loss);
-        self.map.get_or_insert_with(|| specs(&["MinMaxNormalize()"]));
+    const PRESETS: &'static [&'static str] = Preset::NAMES;
+
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
         parts.check("masks", (2..=1_000_000).contains(&self.masks), "must be 2 to 1000000");
-        parts.check("patches", (1..=1000).contains(&patches), "must be 1 to 1000");
         parts.check("patch", self.patch > 0, "must be at least 1 pixel");
         parts.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
+        parts.check("patches", (1..=1000).contains(&self.patches), "must be 1 to 1000");
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", self.loss.as_ref()?, with);
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { parameters: self, loss: loss?, finish }))
     }
 }
@@ -165,7 +149,7 @@ impl Running {
         let input = &with.model.manifest.input;
         // No sample takes part: the set is the same for every pair.
         let seed = seed_of(seed.unwrap_or(with.seed), CorrRise::NAME);
-        PatchMasks::draw(seed, masks, patches.unwrap_or(10), patch, (input.height, input.width))
+        PatchMasks::draw(seed, masks, patches, patch, (input.height, input.width))
     }
 
     fn sample(
@@ -184,7 +168,7 @@ impl Running {
         let mut explanation = Explanation { facts: facts_of_all, ..Explanation::default() };
         let input = &aim.model.manifest.input;
         for row in rows {
-            let question = Question::new(aim, sample, &row.role, &row.target, Answer::Value)?;
+            let question = Question::new(aim, sample, &row, Answer::Value)?;
             let (height, width) = question.size();
             let alter = |index: usize, copy: &mut fame_core::Tensor| {
                 for channel in 0..input.channels {
@@ -193,26 +177,19 @@ impl Running {
                     masks.hidden(index, |pixel| plane[pixel] = fill);
                 }
             };
-            let scores = question.ask(parameters.masks, alter, meter)?;
+            let scores = question.ask(parameters.masks, alter, |n| meter.tick(n))?;
             if let Some(why) = broken(&scores) {
-                explanation.warnings.push(format!("{} has no map: {why}", row.name));
+                no_map(&row.id, &why, &mut explanation);
                 continue;
             }
-            let mut facts = row.target.facts.clone();
-            facts.append(&mut spread(&scores));
+            let spread = spread(&scores);
             let scores = match parameters.correlation {
-                Some(Correlation::Rank) => ranks(&scores, parameters.ties.unwrap_or(Ties::Average)),
-                _ => scores.iter().map(|s| f64::from(*s)).collect(),
+                Correlation::Rank => ranks(&scores, parameters.ties),
+                Correlation::Pearson => scores.iter().map(|s| f64::from(*s)).collect(),
             };
             let map = plane(&correlate(masks, &scores, height * width), height, width)?;
-            // The correlation's sign says which half a pixel belongs to; the loss's own word for it
-            // would stand there twice.
-            let base = if matches!(row.target.name.as_str(), "similar" | "dissimilar") {
-                &row.role
-            } else {
-                &row.name
-            };
-            self.finish.finish_both(base, &row.role, &map, &facts, &mut explanation)?;
+            let draft = Draft::of_row(&row, map).with_facts(spread);
+            self.finish.finish_both(&draft, &mut explanation)?;
         }
         Ok(explanation)
     }

@@ -2,7 +2,8 @@
 //! it comes from.
 
 use fame_core::{
-    Error, Explanation, LayerChoice, Model, Place, Result, Sample, Seed, Taps, Tensor,
+    Error, Explanation, LayerChoice, MapId, Model, Place, Result, Sample, Seed, Subject, Taps,
+    Tensor,
     ask::Aim,
     contract::{ExplainContext, Explainer},
     data::facts,
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
+        enlarge::{Corners, bilinear},
         finish::{Draft, Finish, part, specs},
         meter::{Meter, per_sample},
     },
@@ -54,7 +56,7 @@ pub struct DotDecomposition {
     /// Row and column of one cell of the *other* picture's feature map, from 0.
     pub cell: Option<(usize, usize)>,
     /// Steps from the enlarged values above zero to the map. Default: the maximum becomes 1.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -66,7 +68,7 @@ impl Default for DotDecomposition {
             embedding: embedding_layer(),
             bias: BiasTerm::default(),
             cell: None,
-            map: None,
+            map: specs(&["MaxNormalize()"]),
             roles: None,
         }
     }
@@ -85,11 +87,10 @@ impl Plugin<dyn Explainer> for DotDecomposition {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { parameters: self, finish }))
     }
 }
@@ -223,10 +224,9 @@ impl Running {
         let gap = (cells.iter().sum::<f64>() + constant - whole).abs() / scale;
         let input = &model.manifest.input;
         let grid: Vec<f32> = cells.iter().map(|c| *c as f32).collect();
-        let raw = Tensor::new(
-            [1, input.height, input.width],
-            enlarge(&grid, head.grid, (input.height, input.width)),
-        )?;
+        let size = (input.height, input.width);
+        let raw =
+            Tensor::new([1, size.0, size.1], bilinear(&grid, head.grid, size, Corners::HalfPixel))?;
         let mut about = facts([
             ("dot_product", whole.into()),
             ("from_cells", cells.iter().sum::<f64>().into()),
@@ -234,25 +234,24 @@ impl Running {
             ("linear_gap", gap.into()),
             ("grid", vec![head.grid.0, head.grid.1].into()),
         ]);
-        let name = match self.parameters.cell {
+        let subject = match self.parameters.cell {
             Some((row, column)) => {
                 about.insert("cell_of_other".into(), vec![row, column].into());
-                format!("{}_for_{}_cell_{row}_{column}", this.role, other.role)
+                Subject::Named(format!("for_{}_cell_{row}_{column}", other.role))
             }
-            None => format!("{}_similar", this.role),
+            None => Subject::Match,
         };
+        let id = MapId::new(&this.role).about(subject);
         if gap.is_nan() || gap > LINEAR_ENOUGH {
             into.warnings.push(format!(
-                "{name}: the embedding is not linear in layer `{}` (the cells miss {:.1} % of it), so they are a first-order estimate.",
+                "{}: the embedding is not linear in layer `{}` (the cells miss {:.1} % of it), so they are a first-order estimate.",
+                id.name(),
                 head.map,
                 100.0 * gap
             ));
         }
-        let shown = Some(part(&raw, 1.0)?);
-        self.finish.finish(
-            Draft { name, role: this.role.clone(), raw, shown, frame: None, facts: about },
-            into,
-        )
+        let shown = part(&raw, 1.0)?;
+        self.finish.finish(Draft::new(id, raw).showing(shown).with_facts(about), into)
     }
 
     /// The vector u that this picture's cells are multiplied with.
@@ -316,41 +315,4 @@ fn cell_products(model: &Model, head: &Head, of: &Half, towards: &[f64]) -> Resu
             .for_each(|(cell, (a, g))| *cell += f64::from(*a) * f64::from(*g));
     }
     Ok(cells)
-}
-
-/// Bilinear enlargement with half-pixel centres; the edge is continued.
-pub(in crate::explainers) fn enlarge(
-    grid: &[f32],
-    (rows, columns): (usize, usize),
-    (height, width): (usize, usize),
-) -> Vec<f32> {
-    let place = |pixel: usize, from: usize, to: usize| {
-        let at =
-            (((pixel as f32 + 0.5) * from as f32 / to as f32) - 0.5).clamp(0.0, (from - 1) as f32);
-        let low = at as usize;
-        (low, (low + 1).min(from - 1), at - low as f32)
-    };
-    let mut out = Vec::with_capacity(height * width);
-    for y in 0..height {
-        let (a, b, t) = place(y, rows, height);
-        for x in 0..width {
-            let (l, r, u) = place(x, columns, width);
-            let line = |row: usize| {
-                grid[row * columns + l] + u * (grid[row * columns + r] - grid[row * columns + l])
-            };
-            out.push(line(a) + t * (line(b) - line(a)));
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn enlarging_keeps_edges_and_interpolates_between_centres() {
-        assert_eq!(enlarge(&[0.0, 1.0], (1, 2), (1, 4)), [0.0, 0.25, 0.75, 1.0]);
-        assert_eq!(enlarge(&[3.0], (1, 1), (2, 2)), [3.0; 4]);
-    }
 }

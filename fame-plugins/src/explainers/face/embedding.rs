@@ -1,7 +1,8 @@
 //! The embeddings of a pair: directions, products, and derivatives through the normalisation.
 
 use fame_core::{
-    Error, LayerChoice, LayerChoices, Model, Place, Result, Sample, Tensor, ask::Aim, data::Value,
+    Claim, Error, LayerChoice, LayerChoices, MapId, Model, Place, Result, Sample, Subject, Tensor,
+    ask::Aim, data::Value,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,8 @@ pub(super) fn embedding_layer() -> LayerChoice {
 
 /// One picture of a pair and the other one's embedding.
 pub(super) struct Side {
-    /// The picture's role.
-    pub(super) role: String,
-    /// The stem of its maps' names.
-    pub(super) name: String,
+    /// The picture's map of what speaks for the match.
+    pub(super) id: MapId,
     /// φ of the other picture, as the network gives it.
     pub(super) other: Vec<f32>,
 }
@@ -59,8 +58,7 @@ pub(super) fn sides(
     let aim = Aim::new(model, &LayerChoices(vec![layer.clone()]), &loss)?;
     let rows = aim.rows(sample, roles)?;
     let side = |row: fame_core::ask::AimedRow| Side {
-        role: row.role,
-        name: row.name,
+        id: row.id.about(Subject::Match).claiming(Claim::For),
         other: row.target.values,
     };
     let sides = rows.into_iter().map(side).collect();

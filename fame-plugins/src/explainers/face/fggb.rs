@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        finish::{Finish, plane, specs},
+        finish::{Draft, Finish, plane, specs},
         meter::{Meter, per_sample},
     },
     embedding::{
@@ -55,7 +55,7 @@ pub struct Fggb {
     /// Differentiate the `Unit` embedding (the authors) or the `Raw` one.
     pub through: Through,
     /// Steps from S to the map. Default: a blur of 25 taps and σ = 5, then min-max.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -67,7 +67,7 @@ impl Default for Fggb {
             threshold: 0.0,
             threshold_form: ThresholdForm::default(),
             through: Through::default(),
-            map: None,
+            map: specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"]),
             roles: None,
         }
     }
@@ -91,13 +91,10 @@ impl Plugin<dyn Explainer> for Fggb {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| {
-            specs(&["GaussianBlur(kernel: 25, sigma: 5.0)", "MinMaxNormalize()"])
-        });
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { parameters: self, finish }))
     }
 }
@@ -130,7 +127,8 @@ impl Running {
             let (sum, facts) = self.sum(model, &layer, sample, side, meter)?;
             let input = &model.manifest.input;
             let raw = plane(&sum, input.height, input.width)?;
-            self.finish.finish_both(&side.name, &side.role, &raw, &facts, &mut explanation)?;
+            let draft = Draft::new(side.id.clone(), raw).with_facts(facts);
+            self.finish.finish_both(&draft, &mut explanation)?;
         }
         Ok(explanation)
     }
@@ -145,7 +143,7 @@ impl Running {
         meter: &mut Meter<'_>,
     ) -> Result<(Vec<f64>, Facts)> {
         let parameters = &self.parameters;
-        let input = picture_input(model, sample, &side.role)?;
+        let input = picture_input(model, sample, &side.id.role)?;
         let dimensions = side.other.len();
         let pull = Pull::new(model, layer, &input, dimensions)?;
         let (unit_phi, length) = unit(pull.embedding())?;

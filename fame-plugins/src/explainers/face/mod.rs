@@ -12,7 +12,6 @@ mod xssab;
 
 pub(crate) use corr_rise::average_ranks;
 pub use corr_rise::{CorrRise, Correlation, Ties};
-pub(super) use dot_decomposition::enlarge;
 pub use dot_decomposition::{BiasTerm, DotDecomposition};
 pub use embedding::Through;
 pub use fggb::{Fggb, ThresholdForm};

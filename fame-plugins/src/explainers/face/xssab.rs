@@ -2,9 +2,9 @@
 //! another.
 
 use fame_core::{
-    Explanation, LayerChoice, Model, Result, Sample, Tensor,
+    Claim, Explanation, LayerChoice, Model, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
-    data::{Facts, facts},
+    data::facts,
     max_abs,
     registry::{BuildContext, Parts, Plugin},
     text::Spec,
@@ -45,7 +45,7 @@ pub struct Xssab {
     pub combined: bool,
     /// Steps from map+ and map− to the finished maps; `combined` is only scaled. Default: the
     /// maximum becomes 1, no blur.
-    pub map: Option<Vec<Spec>>,
+    pub map: Vec<Spec>,
     /// Which pictures to explain, by role. Default: both, each against the other.
     pub roles: Option<Vec<String>>,
 }
@@ -57,7 +57,7 @@ impl Default for Xssab {
             threshold: 0.0,
             through: Through::default(),
             combined: true,
-            map: None,
+            map: specs(&["MaxNormalize()"]),
             roles: None,
         }
     }
@@ -81,11 +81,10 @@ impl Plugin<dyn Explainer> for Xssab {
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        self.map.get_or_insert_with(|| specs(&["MaxNormalize()"]));
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, self.map.take(), with);
+    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(parts, &self.map, with);
         Some(Box::new(Running { parameters: self, finish }))
     }
 }
@@ -129,7 +128,7 @@ impl Running {
         side: &Side,
         into: &mut Explanation,
     ) -> Result<()> {
-        let input = picture_input(model, sample, &side.role)?;
+        let input = picture_input(model, sample, &side.id.role)?;
         let pull = Pull::new(model, layer, &input, 2)?;
         let (unit_phi, length) = unit(pull.embedding())?;
         let other = unit(&side.other)?.0;
@@ -164,29 +163,21 @@ impl Running {
             ),
             ("dimensions", shares.len().into()),
         ]);
-        for (suffix, raw) in ["similar", "dissimilar"].into_iter().zip(&maps) {
-            self.finish.finish(draft(side, suffix, raw.clone(), None, facts.clone()), into)?;
+        let draft = |claim, raw: &Tensor| {
+            Draft::new(side.id.clone().claiming(claim), raw.clone()).with_facts(facts.clone())
+        };
+        for (claim, raw) in [Claim::For, Claim::Against].into_iter().zip(&maps) {
+            self.finish.finish(draft(claim, raw), into)?;
         }
         if self.parameters.combined
             && let [plus, minus] = &maps[..]
         {
             let (raw, shown) = combined(plus, minus)?;
-            let mut facts = facts;
-            facts.insert("neutral".into(), 0.5f32.into());
-            Finish::none().finish(draft(side, "combined", raw, Some(shown), facts), into)?;
+            let neutral = fame_core::data::facts([("neutral", 0.5f32.into())]);
+            let both = draft(Claim::Both, &raw).showing(shown).with_facts(neutral);
+            Finish::none().finish(both, into)?;
         }
         Ok(())
-    }
-}
-
-fn draft(side: &Side, suffix: &str, raw: Tensor, shown: Option<Tensor>, facts: Facts) -> Draft {
-    Draft {
-        name: format!("{}_{suffix}", side.name),
-        role: side.role.clone(),
-        raw,
-        shown,
-        frame: None,
-        facts,
     }
 }
 

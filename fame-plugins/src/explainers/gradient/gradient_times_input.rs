@@ -1,8 +1,8 @@
 //! `GradientTimesInput`: the gradient, weighted by how far each input value is from zero.
 
-use fame_core::{Result, Tensor, data::Facts};
+use fame_core::{Result, Tensor};
 
-use super::{At, Gradients, Sums, by_gradient};
+use super::{At, Ended, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
@@ -30,19 +30,20 @@ impl Gradients for GradientTimesInput {
         sums.first.iter_mut().zip(gradient).for_each(|(s, g)| *s += f64::from(*g));
     }
 
-    fn end(&self, (): &(), sums: &Sums, at: &At<'_>) -> (Vec<f32>, Facts) {
-        (sums.first.iter().zip(at.input.data()).map(|(s, x)| *s as f32 * x).collect(), Facts::new())
+    fn end(&self, (): &(), sums: &Sums, at: &At<'_>) -> Ended {
+        let products = sums.first.iter().zip(at.input.data()).map(|(s, x)| *s as f32 * x);
+        products.collect::<Vec<_>>().into()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Saliency, super::testing::run, *};
+    use super::{super::Saliency, super::testing::*, *};
 
     #[test]
     fn a_linear_function_is_divided_among_its_inputs() {
         let f = |x: &[f32]| (2.0 * x[0] - x[1], vec![2.0, -1.0]);
-        assert_eq!(run(&GradientTimesInput::default(), &[3.0, 4.0], f).0, [6.0, -4.0]);
-        assert_eq!(run(&Saliency::default(), &[3.0, 4.0], f).0, [2.0, -1.0]);
+        assert_eq!(run(&usual::<GradientTimesInput>(), &[3.0, 4.0], f).attribution, [6.0, -4.0]);
+        assert_eq!(run(&usual::<Saliency>(), &[3.0, 4.0], f).attribution, [2.0, -1.0]);
     }
 }

@@ -1,12 +1,8 @@
 //! `GuidedBackprop`: the gradient, with everything negative cut off at every ReLU.
 
-use fame_core::{
-    Model, Result, Tensor,
-    contract::ReluRule,
-    data::{Facts, facts},
-};
+use fame_core::{Model, Result, Tensor, contract::ReluRule, data::facts};
 
-use super::{At, Gradients, Sums, by_gradient};
+use super::{At, Ended, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
@@ -77,7 +73,8 @@ impl Gradients for GuidedBackprop {
         sums.first.iter_mut().zip(gradient).for_each(|(s, g)| *s += f64::from(*g));
     }
 
-    fn end(&self, (): &(), sums: &Sums, _: &At<'_>) -> (Vec<f32>, Facts) {
-        (sums.first.iter().map(|s| *s as f32).collect(), facts([("relu", "Guided".into())]))
+    fn end(&self, (): &(), sums: &Sums, _: &At<'_>) -> Ended {
+        let attribution: Vec<f32> = sums.first.iter().map(|s| *s as f32).collect();
+        Ended { facts: facts([("relu", "Guided".into())]), ..attribution.into() }
     }
 }

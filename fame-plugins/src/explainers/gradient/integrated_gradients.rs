@@ -1,14 +1,10 @@
 //! `IntegratedGradients`: the gradient, averaged on the way from a baseline.
 
-use fame_core::{
-    Result, Tensor,
-    data::{Facts, facts},
-    registry::{BuildContext, Parts},
-};
+use fame_core::{Result, Tensor, data::facts, registry::Parts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Gradients, Sums, by_gradient};
+use super::{At, Completeness, Ended, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 /// Where the way begins.
@@ -74,7 +70,7 @@ impl Gradients for IntegratedGradients {
     type Plan = Path;
     const CHANNELS: Reduce = Reduce::Sum;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn check(&self, parts: &mut Parts) {
         let least = if self.quadrature == Quadrature::Trapezoid { 2 } else { 1 };
         parts.check(
             "steps",
@@ -128,18 +124,18 @@ impl Gradients for IntegratedGradients {
         }
     }
 
-    fn end(&self, path: &Path, sums: &Sums, at: &At<'_>) -> (Vec<f32>, Facts) {
+    fn end(&self, path: &Path, sums: &Sums, at: &At<'_>) -> Ended {
         let way =
             at.input.data().iter().zip(&path.baseline).map(|(x, b)| f64::from(*x) - f64::from(*b));
         let attribution: Vec<f64> = way.zip(&sums.first).map(|(d, g)| d * g).collect();
         let difference = f64::from(sums.values[0]) - f64::from(sums.values[1]);
         let delta = attribution.iter().sum::<f64>() - difference;
-        let about = facts([
-            ("value_at_baseline", sums.values[1].into()),
-            ("completeness_delta", delta.into()),
-            ("completeness", (delta.abs() / difference.abs().max(1e-12)).into()),
-        ]);
-        (attribution.iter().map(|a| *a as f32).collect(), about)
+        let share = delta.abs() / difference.abs().max(1e-12);
+        Ended {
+            attribution: attribution.iter().map(|a| *a as f32).collect(),
+            completeness: Some(Completeness { delta, share }),
+            facts: facts([("value_at_baseline", sums.values[1].into())]),
+        }
     }
 }
 
@@ -198,7 +194,7 @@ fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::run, *};
+    use super::{super::testing::*, *};
 
     #[test]
     fn three_gauss_nodes_are_the_known_ones_and_many_are_exact_for_high_powers() {
@@ -222,15 +218,13 @@ mod tests {
     fn attributions_of_a_cubic_add_up_from_every_baseline() {
         let f = |x: &[f32]| (x[0].powi(3) + x[0] * x[1], vec![3.0 * x[0] * x[0] + x[1], x[0]]);
         for baseline in [Baseline::Zero, Baseline::Black, Baseline::Mean] {
-            let (_, about) = run(
-                &IntegratedGradients { steps: 4, baseline, ..IntegratedGradients::default() },
-                &[1.5, -0.5],
-                f,
-            );
+            let about =
+                run(&IntegratedGradients { steps: 4, baseline, ..usual() }, &[1.5, -0.5], f);
             // Rounding of y in f32.
-            assert!(about["completeness"].as_f64().unwrap() < 1e-6, "{baseline:?}: {about:?}");
+            let share = about.completeness.unwrap().share;
+            assert!(share < 1e-6, "{baseline:?}: {share}");
         }
-        let (map, _) = run(&IntegratedGradients::default(), &[2.0, 3.0], f);
+        let map = run(&usual::<IntegratedGradients>(), &[2.0, 3.0], f).attribution;
         // Along the diagonal from 0: x² · x and half of the product each.
         assert!((map[0] - 11.0).abs() < 1e-5 && (map[1] - 3.0).abs() < 1e-5, "{map:?}");
     }
@@ -239,12 +233,8 @@ mod tests {
     fn riemann_sums_miss_by_the_end_they_leave_out() {
         let f = |x: &[f32]| (x[0] * x[0], vec![2.0 * x[0]]);
         let delta = |quadrature| {
-            let (_, about) = run(
-                &IntegratedGradients { steps: 10, quadrature, ..IntegratedGradients::default() },
-                &[1.0],
-                f,
-            );
-            about["completeness_delta"].as_f64().unwrap()
+            let about = run(&IntegratedGradients { steps: 10, quadrature, ..usual() }, &[1.0], f);
+            about.completeness.unwrap().delta
         };
         assert!(
             (delta(Quadrature::RiemannLeft) + 0.1).abs() < 1e-6

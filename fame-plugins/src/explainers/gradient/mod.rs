@@ -20,14 +20,11 @@ pub use saliency::Saliency;
 pub use smooth_grad::{SmoothGrad, SmoothGradForm};
 
 use fame_core::{
-    Model, Result, Tensor,
-    contract::ReluRule,
-    data::Facts,
-    data::InputConvention,
-    registry::{BuildContext, Parts},
+    Model, Result, Tensor, contract::ReluRule, data::Facts, data::InputConvention, registry::Parts,
     text::Spec,
 };
 
+use super::finish::specs;
 use crate::maps::Reduce;
 
 /// Where gradients are wanted, and what becomes of them.
@@ -39,7 +36,7 @@ trait Gradients: Send + Sync {
     const CHANNELS: Reduce;
 
     /// Checks the method's own parameters.
-    fn resolve(&mut self, _: &BuildContext<'_>, _: &mut Parts) {}
+    fn check(&self, _: &mut Parts) {}
 
     /// How many gradients a map takes; at least 1.
     fn points(&self) -> usize {
@@ -65,8 +62,33 @@ trait Gradients: Send + Sync {
     /// Takes in the gradient at the `k`-th point.
     fn add(&self, plan: &Self::Plan, k: usize, gradient: &[f32], sums: &mut Sums);
 
-    /// The attribution of every input value, and what there is to record.
-    fn end(&self, plan: &Self::Plan, sums: &Sums, at: &At<'_>) -> (Vec<f32>, Facts);
+    /// What it comes to.
+    fn end(&self, plan: &Self::Plan, sums: &Sums, at: &At<'_>) -> Ended;
+}
+
+/// What the gradients of a row come to.
+struct Ended {
+    /// The attribution of every input value.
+    attribution: Vec<f32>,
+    /// How well attributions add up, for methods whose attributions should.
+    completeness: Option<Completeness>,
+    /// What else there is to record.
+    facts: Facts,
+}
+
+/// How far attributions miss the difference of y that they should add up to.
+#[derive(Clone, Copy)]
+struct Completeness {
+    /// Their sum less the difference.
+    delta: f64,
+    /// The same as a share of the difference's size.
+    share: f64,
+}
+
+impl From<Vec<f32>> for Ended {
+    fn from(attribution: Vec<f32>) -> Self {
+        Self { attribution, completeness: None, facts: Facts::new() }
+    }
 }
 
 /// The row that is explained.
@@ -91,24 +113,8 @@ struct Sums {
 
 /// The map steps of a gradient method when the recipe names none: absolute values, one channel,
 /// maximum 1.
-fn default_map(
-    map: &mut Option<Vec<Spec>>,
-    channels: &mut Option<Reduce>,
-    default: Reduce,
-    parts: &mut Parts,
-) {
-    if map.is_some() {
-        parts.check(
-            "channels",
-            channels.is_none(),
-            "belongs to the default `map`; in a map of your own write Channels(reduce: …)",
-        );
-        return;
-    }
-    let reduce = channels.get_or_insert(default);
-    let steps =
-        ["Abs()".to_owned(), format!("Channels(reduce: {reduce:?})"), "MaxNormalize()".to_owned()];
-    *map = Some(steps.iter().filter_map(|s| Spec::from_text(s).ok()).collect());
+fn default_map(reduce: Reduce) -> Vec<Spec> {
+    specs(&["Abs()", &format!("Channels(reduce: {reduce:?})"), "MaxNormalize()"])
 }
 
 /// Declares a gradient method: its own parameters, then those that all of them share.
@@ -118,39 +124,54 @@ fn default_map(
 macro_rules! by_gradient {
     (
         $(#[$doc:meta])*
-        $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty = $default:expr),* $(,)? }
+        $name:ident { $($own:tt)* }
         summary: $summary:literal,
         example: $example:literal,
         reference: $reference:literal $(,)?
     ) => {
-        $(#[$doc])*
-        ///
-        /// y is the loss's value as it is. The attribution before the map steps is signed,
-        /// `[C, H, W]` in the model's channels; above zero, more of the channel raises y.
-        #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $name {
-            $($(#[$about])* pub $field: $kind,)*
-            /// What to explain: any loss; y is its value. Default: `Logit()`, for face models
-            /// `Similarity()`.
-            pub loss: Option<fame_core::text::Spec>,
-            /// The layer the loss reads. Default: the model's `logits` or, for face models,
-            /// `embedding`; without that alias, its output.
-            pub layer: Option<fame_core::LayerChoices>,
-            /// How the default `map` makes one channel of three: `Max`, `Mean` or `Sum` of absolute
-            /// values.
-            pub channels: Option<$crate::maps::Reduce>,
-            /// Steps from the attribution to the map. Default:
-            /// `[Abs(), Channels(…), MaxNormalize()]`.
-            pub map: Option<Vec<fame_core::text::Spec>>,
-            /// Which pictures of a sample to explain, by role. Default: all, each against the other
-            /// frozen.
-            pub roles: Option<Vec<String>>,
+        fame_core::parameters! {
+            $(#[$doc])*
+            ///
+            /// y is the loss's value as it is. The attribution before the map steps is signed,
+            /// `[C, H, W]` in the model's channels; above zero, more of the channel raises y.
+            pub struct $name {
+                $($own)*
+                /// What to explain: any loss; y is its value. Default: what the model's manifest
+                /// asks for, else `Logit()`.
+                loss: fame_core::text::Spec = open,
+                /// The layer the loss reads. Default: the one in the model's manifest, else its
+                /// `Output`.
+                layer: fame_core::LayerChoices = open,
+                /// How the default `map` makes one channel of three: `Max`, `Mean` or `Sum` of
+                /// absolute values.
+                channels: $crate::maps::Reduce = hint,
+                /// Steps from the attribution to the map. Default:
+                /// `[Abs(), Channels(…), MaxNormalize()]`.
+                map: Vec<fame_core::text::Spec> = open,
+                /// Which pictures of a sample to explain, by role. Default: all, each against the
+                /// other frozen.
+                roles: Option<Vec<String>> = None,
+            }
         }
 
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($field: $default,)* loss: None, layer: None, channels: None, map: None, roles: None }
+        impl fame_core::registry::Parameters for $name {
+            type Typed = typed::$name;
+
+            fn fill(
+                typed: typed::$name,
+                with: &fame_core::registry::BuildContext<'_>,
+                parts: &mut fame_core::registry::Parts,
+            ) -> Option<Self> {
+                use $crate::{ask, explainers::gradient::{Gradients, default_map}};
+                if typed.map.is_some() {
+                    parts.check(
+                        "channels",
+                        typed.channels.is_none(),
+                        "belongs to the default `map`; in a map of your own write Channels(reduce: …)",
+                    );
+                }
+                let map = default_map(typed.channels.unwrap_or(<Self as Gradients>::CHANNELS));
+                Some(typed.or(ask::usual_loss(with), ask::usual_layer(with), map))
             }
         }
 
@@ -160,23 +181,27 @@ macro_rules! by_gradient {
             const EXAMPLE: &'static str = $example;
             const REFERENCE: &'static str = $reference;
 
-            fn resolve(&mut self, with: &fame_core::registry::BuildContext<'_>, parts: &mut fame_core::registry::Parts) {
-                use $crate::explainers::{aimed, gradient::{default_map, Gradients}};
-                aimed::resolve(&mut self.loss, self.roles.as_ref(), with, parts);
-                default_map(&mut self.map, &mut self.channels, <Self as Gradients>::CHANNELS, parts);
-                Gradients::resolve(self, with, parts);
+            fn resolve(
+                &mut self,
+                _: &fame_core::registry::BuildContext<'_>,
+                parts: &mut fame_core::registry::Parts,
+            ) {
+                $crate::explainers::aimed::check_roles(self.roles.as_deref(), parts);
+                $crate::explainers::gradient::Gradients::check(self, parts);
             }
 
             fn build(
-                mut self,
+                self,
                 with: &fame_core::registry::BuildContext<'_>,
                 parts: &mut fame_core::registry::Parts,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
-                use $crate::explainers::{aimed, gradient::runner::AtPoints};
-                let (loss, at, roles) = (self.loss.take(), self.layer.take(), self.roles.take());
+                use $crate::explainers::{aimed, finish::Finish, gradient::runner::AtPoints};
+                let Self { loss, layer, map, roles, .. } = &self;
+                let (at, roles) = (layer.clone(), roles.clone());
                 let scalar = aimed::Scalar::build(loss, at, roles, with, parts);
-                let steps = parts.build_all("map", &self.map.take()?, with);
-                Some(Box::new(aimed::Running { scalar: scalar?, method: AtPoints { method: self, steps } }))
+                let finish = Finish::build(parts, map, with);
+                let method = AtPoints(self);
+                Some(Box::new(aimed::Running { scalar: scalar?, method, finish }))
             }
         }
 
@@ -189,16 +214,21 @@ use by_gradient;
 mod testing {
     //! Runs a method on a function given by its value and gradient.
 
-    use fame_core::data::ChannelOrder;
+    use fame_core::{contract::Explainer, data::ChannelOrder, registry::Plugin, testkit};
 
     use super::*;
 
-    /// Attribution and facts of `method` at `x`, one channel and one row high.
+    /// A method with its own defaults.
+    pub(super) fn usual<P: Plugin<dyn Explainer>>() -> P {
+        testkit::parameters("()").unwrap()
+    }
+
+    /// What `method` comes to at `x`, one channel and one row high.
     pub(super) fn run<G: Gradients>(
         method: &G,
         x: &[f32],
         f: impl Fn(&[f32]) -> (f32, Vec<f32>),
-    ) -> (Vec<f32>, Facts) {
+    ) -> Ended {
         let convention = InputConvention {
             channels: 1,
             height: 1,

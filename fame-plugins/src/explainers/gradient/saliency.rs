@@ -1,8 +1,8 @@
 //! `Saliency`: the gradient itself.
 
-use fame_core::{Result, Tensor, data::Facts};
+use fame_core::{Result, Tensor};
 
-use super::{At, Gradients, Sums, by_gradient};
+use super::{At, Ended, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
@@ -30,7 +30,7 @@ impl Gradients for Saliency {
         sums.first.iter_mut().zip(gradient).for_each(|(s, g)| *s += f64::from(*g));
     }
 
-    fn end(&self, (): &(), sums: &Sums, _: &At<'_>) -> (Vec<f32>, Facts) {
-        (sums.first.iter().map(|s| *s as f32).collect(), Facts::new())
+    fn end(&self, (): &(), sums: &Sums, _: &At<'_>) -> Ended {
+        sums.first.iter().map(|s| *s as f32).collect::<Vec<_>>().into()
     }
 }

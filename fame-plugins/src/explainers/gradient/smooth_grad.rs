@@ -1,14 +1,10 @@
 //! `SmoothGrad`: the gradient, averaged over noisy copies of the picture.
 
-use fame_core::{
-    Result, Tensor,
-    data::{Facts, facts},
-    registry::{BuildContext, Parts},
-};
+use fame_core::{Result, Tensor, data::facts, registry::Parts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Gradients, Sums, by_gradient};
+use super::{At, Ended, Gradients, Sums, by_gradient};
 use crate::{explainers::random::Random, maps::Reduce};
 
 /// What is made of the gradients at the noisy copies.
@@ -46,7 +42,7 @@ impl Gradients for SmoothGrad {
     type Plan = f32;
     const CHANNELS: Reduce = Reduce::Max;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn check(&self, parts: &mut Parts) {
         let least = if self.form == SmoothGradForm::VarGrad { 2 } else { 1 };
         parts.check(
             "n",
@@ -92,7 +88,7 @@ impl Gradients for SmoothGrad {
         }
     }
 
-    fn end(&self, sigma: &f32, sums: &Sums, _: &At<'_>) -> (Vec<f32>, Facts) {
+    fn end(&self, sigma: &f32, sums: &Sums, _: &At<'_>) -> Ended {
         let n = self.n as f64;
         let of = |(first, second): (&f64, &f64)| match self.form {
             SmoothGradForm::Mean => first / n,
@@ -100,22 +96,23 @@ impl Gradients for SmoothGrad {
             // In f64 the difference of two sums of f32 squares keeps at least half of its digits.
             SmoothGradForm::VarGrad => (second / n - (first / n).powi(2)).max(0.0),
         };
-        let map = sums.first.iter().zip(&sums.second).map(|sums| of(sums) as f32).collect();
-        (map, facts([("sigma", (*sigma).into())]))
+        let map: Vec<f32> =
+            sums.first.iter().zip(&sums.second).map(|sums| of(sums) as f32).collect();
+        Ended { facts: facts([("sigma", (*sigma).into())]), ..map.into() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::run, *};
+    use super::{super::testing::*, *};
 
     fn of(form: SmoothGradForm) -> Vec<f32> {
-        let method = SmoothGrad { form, n: 2000, noise: 0.5, ..SmoothGrad::default() };
+        let method = SmoothGrad { form, n: 2000, noise: 0.5, ..usual() };
         // y = x²: the gradient is 2x, sigma is 0.5 · 2.
         run(&method, &[-1.0, 1.0], |x| {
             (x.iter().map(|v| v * v).sum(), x.iter().map(|v| 2.0 * v).collect())
         })
-        .0
+        .attribution
     }
 
     #[test]

@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 
+use super::*;
+use crate::datasets::{FOLD, GENUINE};
 use fame_core::{
-    Preset, Sample,
+    Sample,
     contract::{Dataset, Files},
     registry::{BuildContext, Registry},
-    store::Task,
     text::Spec,
 };
-
-use super::*;
 
 struct Here;
 
@@ -20,12 +19,7 @@ impl Files for Here {
 
 fn dataset(spec: &str) -> Box<dyn Dataset> {
     let registry = Registry::builtin().unwrap();
-    let with = BuildContext {
-        registry: &registry,
-        preset: Preset::default(),
-        task: Task::default(),
-        folder: Path::new("."),
-    };
+    let with = BuildContext::new(&registry, Path::new("."));
     registry
         .build::<dyn Dataset>(&Spec::from_text(spec).unwrap(), &with)
         .unwrap_or_else(|p| panic!("{spec}: {}", p[0].message))
@@ -103,7 +97,7 @@ fn check_shapes(spec: &str, drawn: &Synthetic, samples: &[Sample]) {
 }
 
 fn check_pairs(spec: &str, drawn: &Synthetic, samples: &[Sample]) {
-    let genuine = samples.iter().filter(|s| s.genuine == Some(true)).count();
+    let genuine = samples.iter().filter(|s| s.marks.get(&GENUINE) == Some(true)).count();
     // Twelve people against twelve; else two of each kind in ten folds, or twelve of each kind.
     let expected = match drawn.layout {
         Layout::BobOld => (144, 12),
@@ -125,9 +119,10 @@ fn check_pairs(spec: &str, drawn: &Synthetic, samples: &[Sample]) {
     };
     for sample in samples {
         let same = person(&sample.pictures[0].1) == person(&sample.pictures[1].1);
-        assert_eq!(sample.genuine, Some(same), "{spec}: {}", sample.id);
+        assert_eq!(sample.marks.get(&GENUINE), Some(same), "{spec}: {}", sample.id);
     }
-    let folds: std::collections::BTreeSet<_> = samples.iter().filter_map(|s| s.fold()).collect();
+    let folds: std::collections::BTreeSet<_> =
+        samples.iter().filter_map(|s| s.marks.get(&FOLD)).collect();
     let expected = if matches!(drawn.layout, Layout::Lfw | Layout::Cfp | Layout::InsightfaceBin) {
         10
     } else {

@@ -31,7 +31,7 @@ const LABEL: usize = 13;
 /// Captions of this many characters are not broken, however narrow the pictures.
 const CAPTION: usize = 9;
 
-/// How a sheet looks; see [`super::Sheet`].
+/// The look of a sheet; see [`super::Sheet`].
 pub(super) struct Style {
     pub(super) palette: Palette,
     pub(super) opacity: f32,

@@ -1,4 +1,4 @@
-//! Which picture goes where on a sheet.
+//! The layout of a sheet: which picture stands where.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(super) struct Cell<'a> {
     pub(super) shows: Shows<'a>,
 }
 
-/// What is at a place.
+/// The content of a cell.
 #[derive(Debug)]
 pub(super) enum Shows<'a> {
     /// A map that does not exist.
@@ -69,7 +69,7 @@ pub(super) fn lines<'a>(
     match compared[..] {
         [] => {}
         [(name, explanation)] => {
-            lines.extend(packed(item.sample, name, explanation, None, picture)?)
+            lines.extend(packed(item.sample, name, explanation, None, picture)?);
         }
         _ => lines.extend(comparison(item.sample, &compared, picture)?),
     }
@@ -101,11 +101,11 @@ fn packed<'a>(
     let mut cells = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
     for map in &explanation.maps {
-        if picture.unwrap_or(true) && !seen.contains(&map.role.as_str()) {
-            seen.push(&map.role);
-            cells.push(picture_cell(sample, &map.role)?);
+        if picture.unwrap_or(true) && !seen.contains(&map.id.role.as_str()) {
+            seen.push(&map.id.role);
+            cells.push(picture_cell(sample, &map.id.role)?);
         }
-        cells.push(map_cell(sample, map, &map.name)?);
+        cells.push(map_cell(sample, map, &map.name())?);
     }
     Ok(wrapped(cells, name, columns))
 }
@@ -142,19 +142,21 @@ fn comparison<'a>(
     compared: &[(&'a String, &'a Explanation)],
     picture: Option<bool>,
 ) -> Result<Vec<Line<'a>>> {
-    let mut columns: Vec<(&str, &str)> = Vec::new();
+    let mut columns: Vec<(&str, String)> = Vec::new();
     for role in sample.roles() {
-        for map in compared.iter().flat_map(|(_, e)| &e.maps).filter(|m| m.role == role) {
-            if !columns.contains(&(role, map.name.as_str())) {
-                columns.push((role, map.name.as_str()));
+        for map in compared.iter().flat_map(|(_, e)| &e.maps).filter(|m| m.id.role == role) {
+            let column = (role, map.name());
+            if !columns.contains(&column) {
+                columns.push(column);
             }
         }
     }
-    if let &[(role, column)] = columns.as_slice() {
+    if let [(role, column)] = columns.as_slice() {
         let mut cells =
             if picture.unwrap_or(true) { vec![picture_cell(sample, role)?] } else { Vec::new() };
         for (name, explanation) in compared {
-            let maps = explanation.maps.iter().filter(|m| m.role == role && m.name == column);
+            let maps =
+                explanation.maps.iter().filter(|m| m.id.role == *role && m.name() == *column);
             cells.extend(maps.map(|m| map_cell(sample, m, name)).collect::<Result<Vec<_>>>()?);
         }
         return Ok(wrapped(cells, "", None));
@@ -163,15 +165,15 @@ fn comparison<'a>(
     for (i, (name, explanation)) in compared.iter().enumerate() {
         let mut line = Line { label: (*name).clone(), ..Line::default() };
         let mut last_role = "";
-        for &(role, column) in &columns {
-            if picture.unwrap_or(true) && role != last_role {
+        for (role, column) in &columns {
+            if picture.unwrap_or(true) && *role != last_role {
                 line.cells.push(picture_cell(sample, role)?);
                 last_role = role;
             }
             line.cells.push(
-                match explanation.maps.iter().find(|m| m.role == role && m.name == column) {
+                match explanation.maps.iter().find(|m| m.id.role == *role && m.name() == *column) {
                     Some(map) => map_cell(sample, map, column)?,
-                    None => Cell { caption: column.to_owned(), shows: Shows::Blank },
+                    None => Cell { caption: column.clone(), shows: Shows::Blank },
                 },
             );
         }
@@ -228,9 +230,9 @@ impl<'a> Grid<'a> {
 /// for each of these. `None` when they form none.
 fn grids<'a>(sample: &'a Sample, explanation: &'a Explanation) -> Result<Option<Vec<Grid<'a>>>> {
     let mut grids: Vec<Grid<'a>> = Vec::new();
-    let several_roles = explanation.maps.iter().any(|m| m.role != explanation.maps[0].role);
+    let several_roles = explanation.maps.iter().any(|m| m.id.role != explanation.maps[0].id.role);
     for role in sample.roles() {
-        let maps: Vec<&NamedMap> = explanation.maps.iter().filter(|m| m.role == role).collect();
+        let maps: Vec<&NamedMap> = explanation.maps.iter().filter(|m| m.id.role == role).collect();
         let Some(first) = maps.first() else { continue };
         let picture = super::super::picture_of(sample, first)?;
         let Some(frames) = maps.iter().map(|m| m.frame).collect::<Option<Vec<Frame>>>() else {
@@ -248,10 +250,8 @@ fn grids<'a>(sample: &'a Sample, explanation: &'a Explanation) -> Result<Option<
                 .position(|g| !g.cells.contains_key(&place))
                 .map(|i| start + i);
             let grid = free.unwrap_or_else(|| {
-                let parts = [
-                    if several_roles { role } else { "" },
-                    if grids.len() > start { &map.name } else { "" },
-                ];
+                let own = if grids.len() > start { map.name() } else { String::new() };
+                let parts = [if several_roles { role } else { "" }, &own];
                 let title =
                     parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(", ");
                 grids.push(Grid { title, role, rows, columns, cells: BTreeMap::new() });

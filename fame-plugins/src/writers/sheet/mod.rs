@@ -32,7 +32,7 @@ pub struct Sheet {
     /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
     /// `magma`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
-    /// How much a map covers its picture, from 0 to 1.
+    /// Opacity of a map over its picture, from 0 to 1.
     pub opacity: f32,
     /// Packs each explainer's maps into this many columns, in order. Default: as said above.
     pub columns: Option<usize>,

@@ -106,8 +106,12 @@ impl Loss for Running {
     }
 
     fn targets(&self, _: &TargetRequest<'_>) -> Result<Vec<Target>> {
-        let name = if self.has(Fault::Name) { "../../etc" } else { "" };
-        Ok(vec![Target { name: name.to_owned(), ..Target::default() }])
+        let subject = if self.has(Fault::Name) {
+            fame_core::Subject::Named("../../etc".to_owned())
+        } else {
+            fame_core::Subject::Whole
+        };
+        Ok(vec![Target { subject, ..Target::default() }])
     }
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {
@@ -212,15 +216,10 @@ impl Running {
             values[0] = f32::NAN;
         }
         let finished = Tensor::new([h, w], values)?;
-        let name = if self.has(Fault::Name) { "a/b" } else { role };
-        let map = fame_core::NamedMap {
-            name: name.to_owned(),
-            role: role.clone(),
-            raw: finished.clone(),
-            finished,
-            frame: None,
-            facts: fame_core::data::Facts::new(),
-        };
+        let id = fame_core::MapId::new(role).alone(true);
+        let bad = fame_core::Subject::Named("a/b".to_owned());
+        let id = if self.has(Fault::Name) { id.about(bad) } else { id };
+        let map = fame_core::NamedMap::new(id, finished.clone(), finished);
         Ok(Explanation { maps: vec![map], ..Explanation::default() })
     }
 }
@@ -268,9 +267,9 @@ impl Metric for Running {
         self.call();
         let value = if self.has(Fault::NotANumber) { f64::NAN } else { 1.0 };
         let of = |map: &fame_core::NamedMap| Measurement {
-            map: map.name.clone(),
+            map: map.name(),
             name: "one".into(),
-            parameter: String::new(),
+            parameter: fame_core::Parameter::None,
             value,
         };
         Ok(explanation.maps.iter().map(of).collect())

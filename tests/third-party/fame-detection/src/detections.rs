@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fame_core::{Error, Picture, Result, data::safe_id, registry::Parts, text::suggestion};
+use fame_core::{Error, Picture, Result, Subject, data::safe_id, registry::Parts, text::suggestion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,13 @@ pub struct Wanted {
     pub score: f32,
     /// The candidate's overlap with the box.
     pub overlap: f64,
+}
+
+impl Wanted {
+    /// What a map of it is about.
+    pub fn subject(&self) -> Subject {
+        Subject::Named(self.name.clone())
+    }
 }
 
 /// What a detector says of a clean picture.

@@ -57,9 +57,7 @@ fame_core::export_plugin!();
 #[cfg(test)]
 mod tests {
     use fame_core::{
-        Preset,
         registry::{BuildContext, Registry},
-        store::Task,
         text::Spec,
     };
 
@@ -67,7 +65,7 @@ mod tests {
     #[test]
     fn every_registered_example_parses_and_builds() {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Detection, folder: std::path::Path::new(".") };
+        let with = BuildContext::new(&registry, std::path::Path::new("."));
         assert_eq!(registry.iter().count(), 10);
         for registration in registry.iter() {
             registry.check_example(registration, &with).unwrap_or_else(|p| panic!("{}: {p:?}", registration.example()));
@@ -78,7 +76,7 @@ mod tests {
     #[test]
     fn parameters_out_of_range_are_reported() {
         let registry = Registry::builtin().unwrap();
-        let with = BuildContext { registry: &registry, preset: Preset::Paper, task: Task::Detection, folder: std::path::Path::new(".") };
+        let with = BuildContext::new(&registry, std::path::Path::new("."));
         let says = |spec: &str| {
             let problems = registry.build::<dyn fame_core::contract::Loss>(&Spec::from_text(spec).unwrap(), &with).err().unwrap();
             problems.iter().map(|p| p.message.clone()).collect::<Vec<_>>().join(" ")

@@ -1,7 +1,7 @@
 //! The matched candidate: who speaks for a target while the picture changes.
 
 use fame_core::{
-    Error, Result, Target, TargetRequest, Tensor,
+    Annotation, Error, Result, Target, TargetRequest, Tensor,
     contract::Evaluation,
     data::{Value, facts},
 };
@@ -57,7 +57,7 @@ impl Aimed {
     /// When the values are not those of a target made here.
     pub(crate) fn decode(target: &Target) -> Result<Self> {
         let [height, width, class, left, top, right, bottom, candidates @ ..] = &target.values[..] else {
-            return Err(Error::bug(format!("target `{}` was not made by a loss about detections.", target.name)));
+            return Err(Error::bug(format!("target `{}` was not made by a loss about detections.", target.subject)));
         };
         Ok(Self {
             size: (*height as usize, *width as usize),
@@ -91,30 +91,46 @@ pub(crate) fn targets(of: &Detections, matching: Matching, about: &TargetRequest
         let aimed = Aimed { size: about.input_size, class: wanted.class, rect, candidates };
         let mut facts = wanted_facts(wanted, &found, about.labels);
         facts.insert("candidates".into(), aimed.candidates.len().into());
-        Target { name: wanted.name.clone(), values: aimed.encode(), frame: rect.frame(about.input_size.0, about.input_size.1), facts }
+        Target {
+            subject: wanted.subject(),
+            values: aimed.encode(),
+            frame: rect.frame(about.input_size.0, about.input_size.1),
+            annotations: wanted_annotations(wanted, &found, about.labels),
+            facts,
+            ..Target::default()
+        }
     };
     Ok(found.wanted.iter().map(target).collect())
 }
 
-/// What the record, the metrics and the writer are told about a target: its box in pixels of the
-/// network's input, its class, and everything else that was detected.
+/// What the writer draws over a target's map, in pixels of the network's input: its box, with class
+/// and score, and the boxes of everything that was detected.
+pub(crate) fn wanted_annotations(wanted: &Wanted, found: &Found, labels: &[String]) -> Vec<Annotation> {
+    let label = format!("{} {:.3}", label_of(wanted.class, labels), wanted.score);
+    let target = wanted.rect.annotation(TARGET_BOX, Some(label));
+    let detections = found.detections.iter().map(|d| d.rect.annotation(DETECTED_BOX, Some(label_of(d.class, labels))));
+    [target].into_iter().chain(detections).collect()
+}
+
+/// What the record is told about a target: its box in pixels of the network's input, its class, and
+/// everything else that was detected.
 pub(crate) fn wanted_facts(wanted: &Wanted, found: &Found, labels: &[String]) -> fame_core::data::Facts {
     let detections = found.detections.iter().map(|d| scored_fact(&d.rect, &label_of(d.class, labels), d.score)).collect();
     facts([
-        (BOX_FACT, wanted.rect.fact()),
+        ("box", wanted.rect.fact()),
         ("class", wanted.class.into()),
         ("label", label_of(wanted.class, labels).into()),
         ("score_before", wanted.score.into()),
         ("overlap_before", wanted.overlap.into()),
         ("candidate", wanted.candidate.into()),
-        (DETECTIONS_FACT, Value::List(detections)),
+        ("detections", Value::List(detections)),
     ])
 }
 
-/// The fact that holds the box a map is about.
-pub(crate) const BOX_FACT: &str = "box";
-/// The fact that lists all detections of the clean picture.
-pub(crate) const DETECTIONS_FACT: &str = "detections";
+/// The annotation that is the box a map is about.
+pub(crate) const TARGET_BOX: &str = "target";
+/// The annotations that are the detections of the clean picture.
+pub(crate) const DETECTED_BOX: &str = "detection";
 
 /// Evaluates a loss row by row: `one(layout, outputs, target, weight-carrying gradients) -> value`.
 pub(crate) fn evaluate(
@@ -128,7 +144,7 @@ pub(crate) fn evaluate(
         let aimed = Aimed::decode(target)?;
         let layout = of.head.layout(&shapes, aimed.size)?;
         if aimed.class >= layout.classes || aimed.candidates.iter().any(|c| *c >= layout.candidates) {
-            return Err(Error::bug(format!("target `{}` was made for other outputs.", target.name)));
+            return Err(Error::bug(format!("target `{}` was made for other outputs.", target.subject)));
         }
         Ok(one(&layout, values, &aimed, gradients) as f32)
     })

@@ -1,7 +1,7 @@
 //! Rectangles of pixels, and how much two of them overlap.
 
 use fame_core::{
-    Frame,
+    Annotation, Frame,
     data::{Value, facts},
 };
 
@@ -81,11 +81,16 @@ impl Rect {
         self.0.map(|v| (v * 100.0).round() / 100.0).to_vec().into()
     }
 
-    /// What [`Rect::fact`] wrote.
-    pub fn from_fact(value: &Value) -> Option<Self> {
-        let Value::List(sides) = value else { return None };
-        let sides: Vec<f64> = sides.iter().filter_map(Value::as_f64).collect();
-        sides.try_into().ok().map(Self)
+    /// Its two corners as an annotation.
+    pub fn annotation(&self, name: &str, label: Option<String>) -> Annotation {
+        let [left, top, right, bottom] = self.0.map(|v| v as f32);
+        Annotation { name: name.to_owned(), label, points: vec![[left, top], [right, bottom]] }
+    }
+
+    /// The rectangle between the two corners of an annotation.
+    pub fn between(annotation: &Annotation) -> Option<Self> {
+        let &[[left, top], [right, bottom]] = annotation.points.as_slice() else { return None };
+        Some(Self([left, top, right, bottom].map(f64::from)))
     }
 }
 
@@ -141,8 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_comes_back() {
-        assert_eq!(Rect::from_fact(&Rect([1.234, 2.0, 3.0, 4.0]).fact()), Some(Rect([1.23, 2.0, 3.0, 4.0])));
-        assert_eq!(Rect::from_fact(&"no".into()), None);
+    fn an_annotation_comes_back() {
+        let rect = Rect([1.25, 2.0, 3.0, 4.0]);
+        assert_eq!(Rect::between(&rect.annotation("target", None)), Some(rect));
+        assert_eq!(Rect::between(&Annotation { name: "point".into(), label: None, points: vec![[0.0, 0.0]] }), None);
     }
 }

@@ -1,11 +1,11 @@
 //! A detector whose evidence is known, for tests: no file, no weights.
 
 use fame_core::{
-    Error, Explanation, Layer, LoadRequest, Model, Picture, Place, Preset, Result, Sample, Seed, Taps, Tensor,
+    Error, Explanation, Layer, LoadRequest, Model, Picture, Place, Result, Sample, Seed, Taps, Tensor,
     contract::{Backend, Bias, ExplainContext, Explainer, Measurement, Metric, Network, Pass, Silent},
     data::{ChannelOrder, InputConvention},
     registry::{BuildContext, Registry},
-    store::{ModelManifest, Task},
+    store::ModelManifest,
     text::Spec,
 };
 
@@ -85,8 +85,7 @@ impl Backend for Loads {
 pub(crate) fn blob_model() -> Model {
     let convention =
         InputConvention { channels: 3, height: 32, width: 32, order: ChannelOrder::Rgb, mean: vec![0.0; 3], std: vec![1.0; 3] };
-    let mut manifest = ModelManifest::for_file(std::path::Path::new("blobs.onnx"), convention).unwrap();
-    manifest.task = Task::Detection;
+    let manifest = ModelManifest::for_file(std::path::Path::new("blobs.onnx"), convention).unwrap();
     Model::load(manifest, "blobs.onnx".into(), String::new(), vec!["blob".into()], &Loads).unwrap()
 }
 
@@ -104,7 +103,7 @@ pub(crate) fn blob_sample() -> Sample {
 
 fn build<T: ?Sized + fame_core::registry::Contract>(spec: &str) -> Box<T> {
     let registry = Registry::builtin().unwrap();
-    let with = BuildContext { registry: &registry, preset: Preset::default(), task: Task::Detection, folder: std::path::Path::new(".") };
+    let with = BuildContext::new(&registry, std::path::Path::new("."));
     registry.build::<T>(&Spec::from_text(spec).unwrap(), &with).unwrap_or_else(|p| panic!("{spec}: {p:?}")).plugin
 }
 
@@ -124,13 +123,6 @@ pub(crate) fn measure(spec: &str, model: &Model, sample: &Sample, explanation: &
 /// detections.
 pub(crate) fn map_of(value: impl Fn(usize, usize) -> f32) -> Explanation {
     let finished = Tensor::new([32, 32], (0..1024).map(|i| value(i / 32, i % 32)).collect()).unwrap();
-    let map = fame_core::NamedMap {
-        name: "image".into(),
-        role: "image".into(),
-        raw: finished.clone(),
-        finished,
-        frame: None,
-        facts: fame_core::data::Facts::new(),
-    };
+    let map = fame_core::NamedMap::new(fame_core::MapId::new("image").alone(true), finished.clone(), finished);
     Explanation { maps: vec![map], ..Explanation::default() }
 }

@@ -1,4 +1,4 @@
-//! Where a new crate finds fame-core.
+//! The source of fame-core for a new crate.
 
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ impl Core {
         }
     }
 
-    /// Where it comes from, in words.
+    /// Its origin, in words.
     pub(super) fn told(&self) -> String {
         match self {
             Self::Source(folder) => format!("the source in `{}`", folder.display()),

@@ -4,13 +4,17 @@
 //! it, as in the tract backend: libtorch's own `clamp` and `maximum` decide otherwise, and a ReLU's
 //! input is exactly zero more often than chance would have it.
 
+use fame_core::Result;
 use fame_core::contract::ReluRule;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Pow, Rem, Sub, SubF};
 
-use super::{Lower, Lowered, Rule};
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
+use crate::backends::tch::failure::failed;
+use crate::backends::tch::program::{CustomFunction, Work};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::binary::<Add>(add),
@@ -68,9 +72,11 @@ fn max(l: &mut Lower) -> TractResult<Lowered> {
         return l.zip(|a, b| a.f_where_self(&a.f_gt_tensor(b)?, b));
     };
     if bound == 0.0 {
-        let guided = l.builder.relu == ReluRule::Guided && l.builder.gradients;
-        let relu = l.on(&[ix], |t| t[0].f_relu())?;
-        return Ok(Lowered { guided, ..relu });
+        if l.slots.relu == ReluRule::Guided && l.slots.gradients {
+            let inputs = vec![l.slot(ix)?];
+            return Ok(Lowered { inputs, work: Work::Custom(Box::new(GuidedRelu)) });
+        }
+        return l.on(&[ix], |t| t[0].f_relu());
     }
     l.on(&[ix], move |t| t[0].f_threshold(bound, bound))
 }
@@ -90,13 +96,35 @@ fn min(l: &mut Lower) -> TractResult<Lowered> {
 fn relu6(l: &mut Lower) -> TractResult<Option<Lowered>> {
     let Some((ix, 6.0)) = with_number(l)? else { return Ok(None) };
     let below = l.node.inputs[ix];
-    let inner = l.builder.model.node(below.node);
+    let inner = l.slots.model.node(below.node);
     let is_max = inner.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Max>());
-    if !is_max || l.builder.relu == ReluRule::Guided || l.builder.model.outputs.contains(&below) {
+    if !is_max || l.slots.relu == ReluRule::Guided || l.slots.model.outputs.contains(&below) {
         return Ok(None);
     }
-    let inner = Lower { builder: l.builder, node: inner };
+    let inner = Lower { slots: l.slots, node: inner };
     let Some((ix, 0.0)) = with_number(&inner)? else { return Ok(None) };
-    let slot = inner.builder.slot_of(inner.node.inputs[ix])?;
-    Ok(Some(Lowered { inputs: vec![slot], kernel: Box::new(|t| t[0].f_relu6()), guided: false }))
+    let slot = inner.slots.slot_of(inner.node.inputs[ix])?;
+    Ok(Some(Lowered::new(vec![slot], |t| t[0].f_relu6())))
+}
+
+/// A ReLU under guided backpropagation: only what is positive, where the output is, goes on.
+struct GuidedRelu;
+
+impl CustomFunction for GuidedRelu {
+    fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor> {
+        inputs[0].f_relu().map_err(|e| failed("a ReLU", &e))
+    }
+
+    fn pull_back(
+        &self,
+        _inputs: &[&Tensor],
+        output: &Tensor,
+        cotangent: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
+        let pull = || -> Result<Tensor, TchError> {
+            let open = output.f_gt(0.0)?.f_to_kind(cotangent.f_kind()?)?;
+            cotangent.f_relu()?.f_mul(&open)
+        };
+        Ok(vec![Some(pull().map_err(|e| failed("a ReLU", &e))?)])
+    }
 }

@@ -5,7 +5,8 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, Deconv};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::{Lower, Lowered, Rule};
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
 use crate::backends::tch::values::{Layout, dims};
 
 pub(super) const RULES: &[Rule] = &[
@@ -35,8 +36,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// For input 0; pooling (`planar`) wants at least two spatial axes.
-    pub(super) fn of(l: &mut Lower, format: DataFormat, rank: usize) -> TractResult<Self> {
+    /// The window over input 0; pooling (`planar`) wants at least two spatial axes.
+    pub(super) fn for_input(l: &mut Lower, format: DataFormat, rank: usize) -> TractResult<Self> {
         let batched = l.lead(0)? == 1;
         let inner = if format.has_n() { Some(l.input_shape(0)?[0] as i64) } else { None };
         Ok(Self { inner, batched, channels_last: format.c_is_last(), widened: rank == 1, rank })
@@ -120,7 +121,7 @@ fn conv(l: &mut Lower) -> TractResult<Lowered> {
     let padding = pool.computed_padding(shape.hw_dims());
     let weight =
         kernel(op.kernel_fmt, l.constant(1)?.as_ref(), op.group, &pool.kernel_shape, false)?;
-    let window = Window::of(l, pool.data_format, pool.rank())?;
+    let window = Window::for_input(l, pool.data_format, pool.rank())?;
     let mut inputs = vec![l.slot(0)?, l.upload(&weight, Layout::ChannelsLast)?];
     inputs.extend(bias(l, 2, op.output_channels())?);
     let stride = dims(&widened(&pool.strides(), 1));
@@ -155,7 +156,7 @@ fn conv(l: &mut Lower) -> TractResult<Lowered> {
         )?;
         window.restored(&y)
     };
-    Ok(Lowered { inputs, kernel: Box::new(kernel), guided: false })
+    Ok(Lowered::new(inputs, kernel))
 }
 
 fn deconv(l: &mut Lower) -> TractResult<Lowered> {
@@ -172,7 +173,7 @@ fn deconv(l: &mut Lower) -> TractResult<Lowered> {
     )?;
     let weight =
         kernel(op.kernel_format, l.constant(1)?.as_ref(), op.group, &pool.kernel_shape, true)?;
-    let window = Window::of(l, pool.data_format, pool.rank())?;
+    let window = Window::for_input(l, pool.data_format, pool.rank())?;
     let mut inputs = vec![l.slot(0)?, l.upload(&weight, Layout::ChannelsLast)?];
     inputs.extend(bias(l, 2, pool.output_channels)?);
     let stride = dims(&widened(&strides, 1));
@@ -215,5 +216,5 @@ fn deconv(l: &mut Lower) -> TractResult<Lowered> {
         };
         window.restored(&y)
     };
-    Ok(Lowered { inputs, kernel: Box::new(kernel), guided: false })
+    Ok(Lowered::new(inputs, kernel))
 }

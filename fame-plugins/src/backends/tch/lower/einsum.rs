@@ -8,7 +8,8 @@ use tch::Tensor;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
-use super::{Lower, Lowered, Rule};
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
 use crate::backends::tch::values::{Layout, dims};
 
 pub(super) const RULES: &[Rule] = &[Rule {
@@ -17,7 +18,7 @@ pub(super) const RULES: &[Rule] = &[Rule {
 }];
 
 fn einsum(l: &mut Lower) -> TractResult<Lowered> {
-    if let Some(dense) = Dense::of(l)? {
+    if let Some(dense) = Dense::find(l)? {
         return dense.lower(l, None);
     }
     let op = l.op::<EinSum>()?;
@@ -81,7 +82,7 @@ struct Dense {
 }
 
 impl Dense {
-    fn of(l: &mut Lower) -> TractResult<Option<Self>> {
+    fn find(l: &mut Lower) -> TractResult<Option<Self>> {
         let op = l.op::<EinSum>()?;
         if l.arity() != 2 {
             return Ok(None);
@@ -152,7 +153,7 @@ impl Dense {
             let run = move |t: &[&Tensor]| {
                 t[0].f_reshape(&from[..])?.f_linear(t[1], t.get(2).copied())?.f_reshape(&to[..])
             };
-            return Ok(Lowered { inputs, kernel: Box::new(run), guided: false });
+            return Ok(Lowered::new(inputs, run));
         }
         kernel.set_shape(&[outputs, channels, 1, 1])?;
         inputs.push(l.upload(&kernel, Layout::ChannelsLast)?);
@@ -162,7 +163,7 @@ impl Dense {
             let x = t[0].f_reshape(&from[..])?;
             x.f_conv2d(t[1], t.get(2).copied(), [1, 1], [0, 0], [1, 1], 1)?.f_reshape(&to[..])
         };
-        Ok(Lowered { inputs, kernel: Box::new(run), guided: false })
+        Ok(Lowered::new(inputs, run))
     }
 }
 
@@ -175,15 +176,15 @@ pub(super) fn with_bias(l: &mut Lower) -> TractResult<Option<Lowered>> {
             continue;
         };
         let below = l.node.inputs[product];
-        let model = l.builder.model;
+        let model = l.slots.model;
         let inner = model.node(below.node);
         let alone = inner.outputs[0].successors.len() == 1 && !model.outputs.contains(&below);
         if !alone || !inner.op_is::<EinSum>() {
             continue;
         }
         let shape = l.output_shape()?;
-        let mut inner = Lower { builder: l.builder, node: inner };
-        let Some(dense) = Dense::of(&mut inner)? else { continue };
+        let mut inner = Lower { slots: l.slots, node: inner };
+        let Some(dense) = Dense::find(&mut inner)? else { continue };
         let is_bias = constant.rank() == shape.len()
             && shape == inner.output_shape()?
             && (0..shape.len())

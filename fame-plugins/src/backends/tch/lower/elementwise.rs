@@ -13,8 +13,10 @@ use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::silu::Silu;
 use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 
-use super::{Lower, Lowered, Rule};
-use crate::backends::tract::shared::PRelu;
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
+use crate::backends::onnx::prelu::PRelu;
+use crate::backends::tch::values::Layout;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::unary::<Abs>(|l| l.map(Tensor::f_abs)),
@@ -55,16 +57,16 @@ pub(super) const RULES: &[Rule] = &[
     Rule::unary::<Tan>(|l| l.map(Tensor::f_tan)),
     Rule::unary::<Tanh>(|l| l.map(Tensor::f_tanh)),
     // `x` where x > 0, else `slope · x`, in one pass.
-    Rule::of::<PRelu>(|l| l.zip(Tensor::f_internal_prelu_kernel)),
-    Rule::of::<Identity>(|l| l.map(|x| Ok(x.shallow_clone()))),
-    Rule::of::<Cast>(cast),
+    Rule::operator::<PRelu>(|l| l.zip(Tensor::f_internal_prelu_kernel)),
+    Rule::operator::<Identity>(|l| l.map(|x| Ok(x.shallow_clone()))),
+    Rule::operator::<Cast>(cast),
 ];
 
 fn leaky_relu(l: &mut Lower) -> TractResult<Lowered> {
     let slope = l.mini::<LeakyRelu>()?.alpha;
-    let slope = l.upload(&tensor0(slope), super::Layout::Plain)?;
+    let slope = l.upload(&tensor0(slope), Layout::Plain)?;
     let inputs = vec![l.slot(0)?, slope];
-    Ok(Lowered { inputs, kernel: Box::new(|t| t[0].f_internal_prelu_kernel(t[1])), guided: false })
+    Ok(Lowered::new(inputs, |t| t[0].f_internal_prelu_kernel(t[1])))
 }
 
 fn pow_const(l: &mut Lower) -> TractResult<Lowered> {
@@ -73,6 +75,6 @@ fn pow_const(l: &mut Lower) -> TractResult<Lowered> {
 }
 
 fn cast(l: &mut Lower) -> TractResult<Lowered> {
-    let kind = l.builder.weights.kind(l.op::<Cast>()?.to)?;
+    let kind = l.slots.weights.kind(l.op::<Cast>()?.to)?;
     l.map(move |x| x.f_to_kind(kind))
 }

@@ -6,7 +6,7 @@ use tract_onnx::tract_core::ops::logic::{
     And, CompEq, CompGT, CompGTE, CompLT, CompLTE, CompNE, Iff, Not, Or, Xor,
 };
 
-use super::Rule;
+use super::rule::Rule;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::binary::<CompEq>(|l| l.zip(Tensor::f_eq_tensor)),
@@ -19,5 +19,5 @@ pub(super) const RULES: &[Rule] = &[
     Rule::binary::<Or>(|l| l.zip(Tensor::f_logical_or)),
     Rule::binary::<Xor>(|l| l.zip(Tensor::f_logical_xor)),
     Rule::unary::<Not>(|l| l.map(Tensor::f_logical_not)),
-    Rule::of::<Iff>(|l| l.on(&[0, 1, 2], |t| t[1].f_where_self(t[0], t[2]))),
+    Rule::operator::<Iff>(|l| l.on(&[0, 1, 2], |t| t[1].f_where_self(t[0], t[2]))),
 ];

@@ -7,10 +7,14 @@ use tract_onnx::tract_core::ops::nn::{RmsNorm, Softmax, SoftmaxKind};
 
 use tract_onnx_opl::lrn::Lrn;
 
-use super::{Lower, Lowered, Rule};
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
 
-pub(super) const RULES: &[Rule] =
-    &[Rule::of::<Softmax>(softmax), Rule::of::<RmsNorm>(rms_norm), Rule::of::<Lrn>(lrn)];
+pub(super) const RULES: &[Rule] = &[
+    Rule::operator::<Softmax>(softmax),
+    Rule::operator::<RmsNorm>(rms_norm),
+    Rule::operator::<Lrn>(lrn),
+];
 
 fn softmax(l: &mut Lower) -> TractResult<Lowered> {
     let (op, lead) = (l.op::<Softmax>()?, l.lead(0)?);

@@ -5,7 +5,8 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 
 use super::conv::Window;
-use super::{Lower, Lowered, Rule};
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
 use crate::backends::tch::values::Layout;
 
 pub(super) const RULES: &[Rule] = &[
@@ -37,7 +38,7 @@ struct Windows {
 }
 
 impl Windows {
-    fn of(pool: &PoolSpec, input: &[usize]) -> TractResult<Self> {
+    fn for_input(pool: &PoolSpec, input: &[usize]) -> TractResult<Self> {
         let shape = pool.data_format.shape(input.to_vec())?;
         let mut windows = Self { kernel: vec![], stride: vec![], dilation: vec![], pads: vec![] };
         if pool.rank() == 1 {
@@ -88,8 +89,8 @@ impl Windows {
 
 fn max_pool(l: &mut Lower) -> TractResult<Lowered> {
     let pool = &l.op::<MaxPool>()?.pool_spec;
-    let windows = Windows::of(pool, l.input_shape(0)?)?;
-    let window = Window::of(l, pool.data_format, pool.rank())?;
+    let windows = Windows::for_input(pool, l.input_shape(0)?)?;
+    let window = Window::for_input(l, pool.data_format, pool.rank())?;
     let own = windows.own_padding();
     l.map(move |x| {
         let x = window.planes(x)?;
@@ -113,8 +114,8 @@ fn max_pool(l: &mut Lower) -> TractResult<Lowered> {
 fn sum_pool(l: &mut Lower) -> TractResult<Lowered> {
     let op = l.op::<SumPool>()?;
     let pool = &op.pool_spec;
-    let windows = Windows::of(pool, l.input_shape(0)?)?;
-    let window = Window::of(l, pool.data_format, pool.rank())?;
+    let windows = Windows::for_input(pool, l.input_shape(0)?)?;
+    let window = Window::for_input(l, pool.data_format, pool.rank())?;
     ensure!(windows.dilation.iter().all(|d| *d == 1), "average pooling with dilation");
     let weights = if op.normalize { Some(shares(op, l.input_shape(0)?)?) } else { None };
     let mut inputs = vec![l.slot(0)?];
@@ -128,7 +129,7 @@ fn sum_pool(l: &mut Lower) -> TractResult<Lowered> {
             x.f_avg_pool2d(&windows.kernel[..], &windows.stride[..], [0, 0], false, true, 1)?;
         window.restored(&if let [_, shares] = t { sum.f_mul(shares)? } else { sum })
     };
-    Ok(Lowered { inputs, kernel: Box::new(kernel), guided: false })
+    Ok(Lowered::new(inputs, kernel))
 }
 
 /// One over the number of elements that count in each window, `[1, 1, H, W]`.

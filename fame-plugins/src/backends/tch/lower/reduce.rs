@@ -4,7 +4,8 @@ use tch::Kind;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
-use super::{Lower, Lowered, Rule};
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     applies: |op| {

@@ -7,22 +7,23 @@ use tract_onnx::tract_core::ops::array::{
     Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat,
 };
 
-use super::{Lower, Lowered, Rule};
+use super::rule::Rule;
+use super::site::{Lower, Lowered};
 use crate::backends::tch::values::{Layout, dims};
 
 pub(super) const RULES: &[Rule] = &[
-    Rule::of::<AxisOp>(axis_op),
-    Rule::of::<MultiBroadcastTo>(broadcast),
-    Rule::of::<Slice>(slice),
+    Rule::operator::<AxisOp>(axis_op),
+    Rule::operator::<MultiBroadcastTo>(broadcast),
+    Rule::operator::<Slice>(slice),
     Rule {
         applies: |op| {
             op.downcast_ref::<Pad>().is_some_and(|op| matches!(op.mode, PadMode::Constant(_)))
         },
         lower: pad,
     },
-    Rule::of::<TypedConcat>(concat),
-    Rule::of::<Downsample>(downsample),
-    Rule::of::<Gather>(gather),
+    Rule::operator::<TypedConcat>(concat),
+    Rule::operator::<Downsample>(downsample),
+    Rule::operator::<Gather>(gather),
 ];
 
 fn axis_op(l: &mut Lower) -> TractResult<Lowered> {
@@ -134,9 +135,5 @@ fn gather(l: &mut Lower) -> TractResult<Lowered> {
     let indices = l.upload(&tensor1(&picked), Layout::Plain)?;
     let inputs = vec![l.slot(0)?, indices];
     // Indices of any rank are one list; the shape says what they stand for.
-    Ok(Lowered {
-        inputs,
-        kernel: Box::new(move |t| t[0].f_index_select(axis, t[1])?.f_reshape(&shape[..])),
-        guided: false,
-    })
+    Ok(Lowered::new(inputs, move |t| t[0].f_index_select(axis, t[1])?.f_reshape(&shape[..])))
 }

@@ -6,8 +6,9 @@ use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::logic::{Iff, comp_eq, comp_gt};
 use tract_onnx::tract_core::ops::math::{self, Add, Div, Max, Min, Mul, Pow, Sub, SubF};
 
-use super::super::ops::Slope;
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
+use crate::backends::tract::ops::Slope;
 
 pub(super) const RULES: &[Rule] = &[
     Rule::binary::<Add>(add),
@@ -18,7 +19,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::binary::<Pow>(pow),
     Rule::binary::<Max>(max),
     Rule::binary::<Min>(min),
-    Rule::of::<Iff>(iff),
+    Rule::operator::<Iff>(iff),
 ];
 
 /// The gradient for both inputs, each computed only if it is needed and summed over broadcast axes.
@@ -147,7 +148,7 @@ fn clamp(pull: &mut Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     let y = pull.value(at)?;
     if is_max && bound == 0.0 && pull.relu() == ReluRule::Guided {
         let guided: Slope = |g, y, _| {
-            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { g.max(0.0) } else { 0.0 })
+            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > 0.0 { g.max(0.0) } else { 0.0 });
         };
         return pull.pointwise("GuidedRelu", guided, [0.0; 2], y);
     }
@@ -155,7 +156,9 @@ fn clamp(pull: &mut Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     pull.pointwise(
         "Clamp",
         |g, y, [low, high]| {
-            g.iter_mut().zip(y).for_each(|(g, y)| *g = if *y > low && *y < high { *g } else { 0.0 })
+            g.iter_mut()
+                .zip(y)
+                .for_each(|(g, y)| *g = if *y > low && *y < high { *g } else { 0.0 });
         },
         [low, high],
         y,
@@ -205,4 +208,74 @@ fn iff(pull: &mut Pull) -> TractResult<Pulled> {
 pub(super) fn equality(pull: &mut Pull, a: OutletId, b: OutletId) -> TractResult<OutletId> {
     let same = pull.wire(TypedBinOp(comp_eq(), None), &[a, b])?;
     pull.wire(tract_onnx::tract_core::ops::cast::cast(f32::datum_type()), &[same])
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::tract_core::ops::binary::TypedBinOp;
+    use tract_onnx::tract_core::ops::{logic, math};
+
+    use super::*;
+    use crate::backends::rule_check::{CURVED, Inputs, KINKED, POSITIVE, check};
+
+    #[test]
+    fn arithmetic_broadcasts() {
+        for op in [math::add(), math::sub(), math::mul(), math::div(), math::pow()] {
+            for shape in [&[2usize, 3, 4], &[1, 3, 1], &[2, 1, 4]] {
+                for flip in [false, true] {
+                    check(shape, &POSITIVE, |m, x| {
+                        let full = Inputs::Positive.make(&[2, 3, 4]);
+                        let k = m.add_const("k", Tensor::from_shape(&[2, 3, 4], &full)?)?;
+                        Ok(m.wire_node("o", op.clone(), &if flip { [k, x] } else { [x, k] })?[0])
+                    });
+                }
+            }
+        }
+        // A value used twice gets both gradients.
+        check(&[2, 3], &CURVED, |m, x| {
+            let y = m.wire_node("sin", math::sin(), &[x])?[0];
+            Ok(m.wire_node("mul", math::mul(), &[y, x])?[0])
+        });
+    }
+
+    #[test]
+    fn clamps_and_extrema() {
+        for op in [math::max(), math::min()] {
+            check(&[2, 9], &KINKED, |m, x| {
+                let k = m.add_const("k", tensor2(&[[0f32]]))?;
+                Ok(m.wire_node("o", op.clone(), &[x, k])?[0])
+            });
+            check(&[2, 9], &KINKED, |m, x| {
+                let k = m.add_const(
+                    "k",
+                    Tensor::from_shape(
+                        &[1, 9],
+                        &[0f32, 0.1, 0.2, 0.3, 0.4, -0.1, -0.2, -0.3, 9.0],
+                    )?,
+                )?;
+                Ok(m.wire_node("o", op.clone(), &[k, x])?[0])
+            });
+        }
+        // ReLU6-like: both masks come from the last output.
+        for order in [[0, 1], [1, 0]] {
+            check(&[1, 20], &KINKED, |m, x| {
+                let bounds = [
+                    m.add_const("low", tensor2(&[[-0.3f32]]))?,
+                    m.add_const("high", tensor2(&[[0.6f32]]))?,
+                ];
+                let mut wire = x;
+                for which in order {
+                    let op = if which == 0 { math::max() } else { math::min() };
+                    wire = m.wire_node(format!("clamp{which}"), op, &[wire, bounds[which]])?[0];
+                }
+                Ok(wire)
+            });
+        }
+        check(&[1, 20], &KINKED, |m, x| {
+            let zero = m.add_const("zero", tensor2(&[[0f32]]))?;
+            let positive = m.wire_node("gt", TypedBinOp(logic::comp_gt(), None), &[x, zero])?[0];
+            let double = m.wire_node("double", math::add(), &[x, x])?[0];
+            Ok(m.wire_node("iff", logic::Iff, &[positive, double, x])?[0])
+        });
+    }
 }

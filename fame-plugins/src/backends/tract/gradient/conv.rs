@@ -21,8 +21,9 @@ use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::super::ops::{Col2Im, Interleave};
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
+use crate::backends::tract::ops::{Col2Im, Interleave};
 
 pub(super) const RULES: &[Rule] =
     &[Rule { applies: |op| op.downcast_ref::<Conv>().is_some_and(is_covered), pull: conv }];
@@ -39,7 +40,7 @@ fn is_covered(conv: &Conv) -> bool {
 
 fn conv(pull: &mut Pull) -> TractResult<Pulled> {
     ensure!(!pull.needs(1) && !pull.needs(2), "the kernel depends on the input");
-    let geometry = Geometry::of(pull)?;
+    let geometry = Geometry::read(pull)?;
     let gradient = if geometry.takes_columns() {
         by_columns(pull, &geometry)?
     } else if geometry.stride.iter().all(|&s| s == 1) {
@@ -73,7 +74,7 @@ struct Geometry {
 }
 
 impl Geometry {
-    fn of(pull: &Pull) -> TractResult<Self> {
+    fn read(pull: &Pull) -> TractResult<Self> {
         let op = pull.op::<Conv>()?;
         let pool = &op.pool_spec;
         let shape = pool.data_format.shape(pull.input_shape(0)?.to_vec())?;
@@ -266,7 +267,7 @@ fn one_phase(
             NdSlice::new(phase[k] as isize, None, stride as isize),
         );
         let reach = (kernel.shape()[k + 2] - 1) * geometry.dilation[k];
-        let start = super::super::ops::phase_start(phase[k], stride, geometry.before[k]);
+        let start = crate::backends::tract::ops::phase_start(phase[k], stride, geometry.before[k]);
         let end = start + interleave.phase_extent(k, phase[k]);
         padding
             .push((reach as isize - start as isize, end as isize - geometry.columns[k] as isize));
@@ -304,3 +305,6 @@ fn by_columns(pull: &mut Pull, geometry: &Geometry) -> TractResult<OutletId> {
     };
     pull.wire(op, &[columns])
 }
+
+#[cfg(test)]
+mod tests;

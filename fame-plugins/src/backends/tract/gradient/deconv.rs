@@ -4,7 +4,8 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::Slice;
 use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, KernelFormat, PaddingSpec, PoolSpec};
 
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
 
 pub(super) const RULES: &[Rule] = &[Rule {
     applies: |op| op.downcast_ref::<Deconv>().is_some_and(|op| op.pool_spec.rank() <= 2),
@@ -65,4 +66,49 @@ fn kernel(op: &Deconv, kernel: &Tensor) -> TractResult<Tensor> {
     let mut shape = vec![group * inputs, outputs];
     shape.extend(&op.pool_spec.kernel_shape);
     Tensor::from_shape(&shape, &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::tract_core::ops::nn::DataFormat;
+
+    use super::*;
+    use crate::backends::rule_check::{LINEAR, check, tensor};
+
+    #[test]
+    fn transposed_convolutions() {
+        let cases = [
+            // group, stride, dilation, padding before and after, adjustment, layout
+            (1, 2, 1, [0, 0], 0, DataFormat::NCHW),
+            (1, 2, 1, [1, 1], 1, DataFormat::NCHW),
+            (2, 3, 1, [1, 0], 0, DataFormat::NCHW),
+            (1, 1, 2, [2, 1], 0, DataFormat::NCHW),
+            (4, 2, 1, [1, 1], 0, DataFormat::NCHW),
+            (1, 2, 1, [1, 0], 0, DataFormat::NHWC),
+        ];
+        for (group, stride, dilation, [before, after], adjustment, format) in cases {
+            let (inputs, outputs) = (4, 4 * group);
+            let shape = format.from_n_c_hw(1, inputs, [3, 4]).unwrap().shape.to_vec();
+            check(&shape, &LINEAR, |m, x| {
+                let kernel = m.add_const("kernel", tensor(&[outputs, inputs / group, 3, 3], 77))?;
+                let bias = m.add_const("bias", tensor(&[outputs], 500))?;
+                let pool_spec = PoolSpec {
+                    data_format: format,
+                    kernel_shape: tvec!(3, 3),
+                    padding: PaddingSpec::Explicit(tvec!(before, before), tvec!(after, after)),
+                    dilations: Some(tvec!(dilation, dilation)),
+                    strides: Some(tvec!(stride, stride)),
+                    input_channels: inputs,
+                    output_channels: outputs,
+                };
+                let op = Deconv {
+                    pool_spec,
+                    kernel_format: KernelFormat::OIHW,
+                    adjustments: tvec!(adjustment, adjustment),
+                    group,
+                };
+                Ok(m.wire_node("deconv", op, &[x, kernel, bias])?[0])
+            });
+        }
+    }
 }

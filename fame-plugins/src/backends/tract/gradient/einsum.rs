@@ -4,9 +4,10 @@
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
 
-pub(super) const RULES: &[Rule] = &[Rule::of::<EinSum>(einsum)];
+pub(super) const RULES: &[Rule] = &[Rule::operator::<EinSum>(einsum)];
 
 fn einsum(pull: &mut Pull) -> TractResult<Pulled> {
     ensure!(pull.op::<EinSum>()?.q_params.is_none(), "quantized products have no gradient");
@@ -78,4 +79,37 @@ fn for_input(pull: &mut Pull, ix: usize) -> TractResult<OutletId> {
 fn operand_has(axis: &Axis, ix: usize) -> bool {
     !axis.outputs[0].is_empty()
         || axis.inputs.iter().enumerate().any(|(other, slot)| other != ix && !slot.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::rule_check::{CURVED, LINEAR, check, tensor};
+
+    #[test]
+    fn products() {
+        let cases = [
+            ("mk,kn->mn", [3usize, 4].as_slice(), [4usize, 2].as_slice()),
+            ("bmk,bkn->bmn", &[2, 3, 4], &[2, 4, 2]),
+            ("mk,nk->nm", &[3, 4], &[2, 4]),
+            ("mk,k->m", &[3, 4], &[4]),
+            // An axis that is summed alone, and one that is broadcast.
+            ("mkj,kn->mn", &[3, 4, 2], &[4, 2]),
+            ("bmk,bkn->bmn", &[1, 3, 4], &[2, 4, 2]),
+        ];
+        for (expression, left, right) in cases {
+            let product = || EinSum::new(expression.parse().unwrap(), f32::datum_type());
+            check(left, &LINEAR, |m, x| {
+                let k = m.add_const("k", tensor(right, 9))?;
+                Ok(m.wire_node("e", product(), &[x, k])?[0])
+            });
+            check(right, &LINEAR, |m, x| {
+                let k = m.add_const("k", tensor(left, 9))?;
+                Ok(m.wire_node("e", product(), &[k, x])?[0])
+            });
+        }
+        // Both operands depend on the input, as in attention.
+        let square = EinSum::new("mk,nk->mn".parse().unwrap(), f32::datum_type());
+        check(&[3, 4], &CURVED, |m, x| Ok(m.wire_node("e", square.clone(), &[x, x])?[0]));
+    }
 }

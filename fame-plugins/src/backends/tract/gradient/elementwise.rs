@@ -14,8 +14,10 @@ use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
 use tract_onnx::tract_core::ops::nn::silu::Silu;
 use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 
-use super::super::ops::{PRelu, PReluGrad};
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
+use crate::backends::onnx::prelu::PRelu;
+use crate::backends::tract::ops::PReluGrad;
 
 /// A rule `cotangent · derivative(v)`, where `v` is the function's `input` or `output`. The
 /// derivative is inlined into a loop over slices, so that it vectorises.
@@ -83,9 +85,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule::unary::<Round>(flat),
     Rule::unary::<RoundHalfToEven>(flat),
     Rule::unary::<Sign>(flat),
-    Rule::of::<PRelu>(prelu),
-    Rule::of::<Identity>(same),
-    Rule::of::<Cast>(cast),
+    Rule::operator::<PRelu>(prelu),
+    Rule::operator::<Identity>(same),
+    Rule::operator::<Cast>(cast),
 ];
 
 /// `exp` to 2e-7, relative. The library's is a call for each element; this is arithmetic only, so
@@ -153,7 +155,7 @@ fn pow_const(pull: &mut Pull) -> TractResult<Pulled> {
     let gradient = pull.pointwise(
         "PowConst",
         |g, x, [exponent, _]| {
-            g.iter_mut().zip(x).for_each(|(g, x)| *g *= exponent * x.powf(exponent - 1.0))
+            g.iter_mut().zip(x).for_each(|(g, x)| *g *= exponent * x.powf(exponent - 1.0));
         },
         [exponent, 0.0],
         x,
@@ -169,7 +171,7 @@ fn leaky_relu(pull: &mut Pull) -> TractResult<Pulled> {
     let gradient = pull.pointwise(
         "LeakyRelu",
         |g, v, [alpha, _]| {
-            g.iter_mut().zip(v).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { alpha * *g })
+            g.iter_mut().zip(v).for_each(|(g, v)| *g = if *v > 0.0 { *g } else { alpha * *g });
         },
         [alpha, 0.0],
         sign,
@@ -197,4 +199,54 @@ fn same(pull: &mut Pull) -> TractResult<Pulled> {
 fn cast(pull: &mut Pull) -> TractResult<Pulled> {
     let (from, to) = (pull.input_fact(0)?.datum_type, pull.output_fact()?.datum_type);
     Ok(tvec!((from == to && from.is_float()).then_some(pull.cotangent)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::tract_core::ops::{math, nn};
+
+    use super::*;
+    use crate::backends::rule_check::{CURVED, KINKED, POSITIVE, check};
+
+    #[test]
+    fn prelu_with_slopes_of_either_sign() {
+        for slopes in [[0.25f32, 0.1, 0.0], [0.25, -0.5, 1.5]] {
+            check(&[1, 3, 2, 2], &KINKED, |m, x| {
+                let slope = m.add_const("slope", Tensor::from_shape(&[1, 3, 1, 1], &slopes)?)?;
+                Ok(m.wire_node("prelu", PRelu, &[x, slope])?[0])
+            });
+            check(&[1, 2, 3], &KINKED, |m, x| {
+                let slope = m.add_const("slope", Tensor::from_shape(&[1, 1, 3], &slopes)?)?;
+                Ok(m.wire_node("prelu", PRelu, &[x, slope])?[0])
+            });
+        }
+    }
+
+    #[test]
+    fn functions_of_one_variable() {
+        let smooth = [
+            math::exp(),
+            math::square(),
+            math::sin(),
+            math::cos(),
+            math::atan(),
+            math::tanh(),
+            math::neg(),
+            math::erf(),
+            nn::sigmoid(),
+            nn::silu::silu(),
+            nn::gelu_exact::gelu_exact(),
+            nn::gelu_approximate::gelu_approximate(false),
+            nn::hard_swish(),
+        ];
+        for op in smooth {
+            check(&[3, 7], &CURVED, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));
+        }
+        for op in [math::ln(), math::sqrt(), math::recip(), math::rsqrt(), math::pow_const(1.7)] {
+            check(&[3, 7], &POSITIVE, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));
+        }
+        for op in [math::abs(), nn::leaky_relu(0.1), nn::leaky_relu(-0.3)] {
+            check(&[1, 16], &KINKED, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));
+        }
+    }
 }

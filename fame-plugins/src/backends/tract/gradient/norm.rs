@@ -5,11 +5,15 @@ use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, RmsNorm, Softmax, SoftmaxKind};
 use tract_onnx_opl::lrn::Lrn;
 
-use super::super::ops::{LrnGrad, RmsNormGrad};
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
+use crate::backends::tract::ops::{LrnGrad, RmsNormGrad};
 
-pub(super) const RULES: &[Rule] =
-    &[Rule::of::<Softmax>(softmax), Rule::of::<RmsNorm>(rms_norm), Rule::of::<Lrn>(lrn)];
+pub(super) const RULES: &[Rule] = &[
+    Rule::operator::<Softmax>(softmax),
+    Rule::operator::<RmsNorm>(rms_norm),
+    Rule::operator::<Lrn>(lrn),
+];
 
 /// `y · (g − Σ g·y)`, or for the logarithm `g − exp(y) · Σ g`.
 fn softmax(pull: &mut Pull) -> TractResult<Pulled> {
@@ -43,4 +47,33 @@ fn lrn(pull: &mut Pull) -> TractResult<Pulled> {
     let &Lrn { alpha, beta, bias, size } = pull.op::<Lrn>()?;
     let (g, x) = (pull.cotangent, pull.input(0)?);
     Ok(tvec!(Some(pull.wire(LrnGrad { alpha, beta, bias, size }, &[g, x])?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::rule_check::{CURVED, check};
+
+    #[test]
+    fn softmax_and_root_mean_square() {
+        for axes in [tvec!(1), tvec!(0, 2)] {
+            for kind in [SoftmaxKind::Softmax, SoftmaxKind::LogSoftmax] {
+                check(&[2, 3, 4], &CURVED, |m, x| {
+                    Ok(m.wire_node("s", Softmax::new(axes.clone(), None, kind), &[x])?[0])
+                });
+            }
+        }
+        for axis in 0..3 {
+            let norm = RmsNorm { axis, eps: tensor0(1e-3f32).into_arc_tensor() };
+            check(&[2, 3, 4], &CURVED, |m, x| Ok(m.wire_node("n", norm.clone(), &[x])?[0]));
+        }
+    }
+
+    #[test]
+    fn local_response_normalisation() {
+        for size in [1, 2, 3, 5] {
+            let op = Lrn { alpha: 0.8, beta: 0.75, bias: 1.5, size };
+            check(&[1, 6, 2, 2], &CURVED, |m, x| Ok(m.wire_node("n", op.clone(), &[x])?[0]));
+        }
+    }
 }

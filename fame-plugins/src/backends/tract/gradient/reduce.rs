@@ -5,7 +5,9 @@ use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
 use super::arithmetic::equality;
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
+use crate::backends::tract::ops::Spread;
 
 pub(super) const RULES: &[Rule] = &[Rule {
     applies: |op| {
@@ -24,7 +26,7 @@ fn reduce(pull: &mut Pull) -> TractResult<Pulled> {
     let shape = pull.input_shape(0)?.to_vec();
     let g = pull.cotangent;
     let gradient = match op.reducer {
-        Reducer::Sum => pull.broadcast(g, &shape)?,
+        Reducer::Sum => pull.wire(Spread { shape: shape.into() }, &[g])?,
         Reducer::MeanOfSquares => {
             let count: usize = op.axes.iter().map(|&axis| shape[axis]).product();
             let (x, factor) = (pull.input(0)?, pull.scalar(2.0 / count as f32, shape.len())?);
@@ -41,4 +43,27 @@ fn reduce(pull: &mut Pull) -> TractResult<Pulled> {
         }
     };
     Ok(tvec!(Some(gradient)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::rule_check::{CURVED, KINKED, LINEAR, check};
+
+    #[test]
+    fn reductions() {
+        for axes in [tvec!(1), tvec!(0, 2)] {
+            check(&[2, 3, 4], &LINEAR, |m, x| {
+                Ok(m.wire_node("r", Reduce::new(axes.clone(), Reducer::Sum), &[x])?[0])
+            });
+            check(&[2, 3, 4], &CURVED, |m, x| {
+                Ok(m.wire_node("r", Reduce::new(axes.clone(), Reducer::MeanOfSquares), &[x])?[0])
+            });
+            for reducer in [Reducer::Max, Reducer::Min] {
+                check(&[2, 3, 4], &KINKED, |m, x| {
+                    Ok(m.wire_node("r", Reduce::new(axes.clone(), reducer), &[x])?[0])
+                });
+            }
+        }
+    }
 }

@@ -6,22 +6,23 @@ use tract_onnx::tract_core::ops::array::{
     Gather, MultiBroadcastTo, Pad, PadMode, Slice, TypedConcat,
 };
 
-use super::super::ops::{GatherGrad, Interleave};
-use super::{Pull, Pulled, Rule};
+use super::rule::Rule;
+use super::tape::{Pull, Pulled};
+use crate::backends::tract::ops::{GatherGrad, Interleave};
 
 pub(super) const RULES: &[Rule] = &[
-    Rule::of::<AxisOp>(axis_op),
-    Rule::of::<MultiBroadcastTo>(broadcast),
-    Rule::of::<Slice>(slice),
+    Rule::operator::<AxisOp>(axis_op),
+    Rule::operator::<MultiBroadcastTo>(broadcast),
+    Rule::operator::<Slice>(slice),
     Rule {
         applies: |op| {
             op.downcast_ref::<Pad>().is_some_and(|op| matches!(op.mode, PadMode::Constant(_)))
         },
         pull: pad,
     },
-    Rule::of::<TypedConcat>(concat),
-    Rule::of::<Downsample>(downsample),
-    Rule::of::<Gather>(gather),
+    Rule::operator::<TypedConcat>(concat),
+    Rule::operator::<Downsample>(downsample),
+    Rule::operator::<Gather>(gather),
 ];
 
 fn axis_op(pull: &mut Pull) -> TractResult<Pulled> {
@@ -118,4 +119,50 @@ fn gather(pull: &mut Pull) -> TractResult<Pulled> {
         g = pull.wire(AxisOp::Reshape(axis, from, tvec!(picked.len().to_dim())), &[g])?;
     }
     Ok(tvec!(Some(pull.wire(GatherGrad { axis, indices: picked, extent }, &[g])?), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::tract_core::ops::math;
+
+    use super::*;
+    use crate::backends::rule_check::{LINEAR, check, tensor};
+
+    #[test]
+    fn movements() {
+        let shape = &[2, 3, 4];
+        let reshape =
+            AxisOp::Reshape(1, tvec!(3.to_dim(), 4.to_dim()), tvec!(2.to_dim(), 6.to_dim()));
+        for op in [AxisOp::Add(1), AxisOp::Move(0, 2), AxisOp::Move(2, 1), reshape] {
+            check(shape, &LINEAR, |m, x| Ok(m.wire_node("a", op.clone(), &[x])?[0]));
+        }
+        check(&[2, 1, 4], &LINEAR, |m, x| Ok(m.wire_node("a", AxisOp::Rm(1), &[x])?[0]));
+        check(&[2, 1, 4], &LINEAR, |m, x| {
+            Ok(m.wire_node("b", MultiBroadcastTo::new(dims!(2, 3, 4)), &[x])?[0])
+        });
+        check(shape, &LINEAR, |m, x| Ok(m.wire_node("s", Slice::new(2, 1, 3), &[x])?[0]));
+        let pad = Pad::new(vec![(0, 0), (1, 2), (0, 1)], PadMode::default());
+        check(shape, &LINEAR, |m, x| Ok(m.wire_node("p", pad.clone(), &[x])?[0]));
+        for (stride, modulo) in [(2, 0), (2, 1), (3, 2)] {
+            check(shape, &LINEAR, |m, x| {
+                Ok(m.wire_node("d", Downsample::new(2, stride, modulo), &[x])?[0])
+            });
+        }
+        for stride in [-1, -2, -3] {
+            check(shape, &LINEAR, |m, x| {
+                Ok(m.wire_node("d", Downsample::new(2, stride, 0), &[x])?[0])
+            });
+        }
+        check(shape, &LINEAR, |m, x| {
+            let k = m.add_const("k", tensor(&[2, 2, 4], 3))?;
+            let twice = m.wire_node("twice", math::add(), &[x, x])?[0];
+            Ok(m.wire_node("c", TypedConcat::new(1), &[x, k, twice])?[0])
+        });
+        for indices in [tensor0(1i64), tensor1(&[2i64, 0, 2]), tensor2(&[[1i64, 2], [0, 1]])] {
+            check(shape, &LINEAR, |m, x| {
+                let indices = m.add_const("indices", indices.clone())?;
+                Ok(m.wire_node("g", Gather::new(1), &[x, indices])?[0])
+            });
+        }
+    }
 }

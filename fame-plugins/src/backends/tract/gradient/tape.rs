@@ -1,4 +1,4 @@
-//! What rules write with.
+//! The tape: the backward model while it is written, and the view of a node that rules write with.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,15 +8,23 @@ use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
-use super::super::ops::{Pointwise, Slope};
-use super::Backward;
+use crate::backends::tract::ops::{Pointwise, Slope};
 
-/// What a rule gives back: for each input of the node its gradient, or `None` where it has none or
+/// The backward model and what it is fed with.
+pub(in crate::backends) struct Backward {
+    /// Inputs: one for each of `residuals`, then one for each of `seeds`. Outputs: the gradients,
+    /// in the order of the places.
+    pub(in crate::backends) model: TypedModel,
+    /// Outlets of the forward model whose values the backward model needs.
+    pub(in crate::backends) residuals: Vec<OutletId>,
+}
+
+/// The result of a rule: for each input of the node its gradient, or `None` where it has none or
 /// none is needed.
-pub(in super::super) type Pulled = TVec<Option<OutletId>>;
+pub(super) type Pulled = TVec<Option<OutletId>>;
 
 /// The backward model while it is written.
-pub(in super::super) struct Tape<'m> {
+pub(super) struct Tape<'m> {
     forward: &'m TypedModel,
     model: TypedModel,
     wanted: HashSet<OutletId>,
@@ -80,9 +88,18 @@ impl<'m> Tape<'m> {
         op: impl Into<Box<dyn TypedOp>>,
         inputs: &[OutletId],
     ) -> TractResult<OutletId> {
+        Ok(self.wire_all(op, inputs)?[0])
+    }
+
+    /// Adds an operator with any number of outputs.
+    pub(super) fn wire_all(
+        &mut self,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         let op = op.into();
         let name = self.name(&op.name());
-        Ok(self.model.wire_node(name, op, inputs)?[0])
+        self.model.wire_node(name, op, inputs)
     }
 
     pub(super) fn fact(&self, wire: OutletId) -> TractResult<&TypedFact> {
@@ -119,7 +136,7 @@ impl<'m> Tape<'m> {
 }
 
 /// One node to be differentiated, as its rule sees it.
-pub(in super::super) struct Pull<'t, 'm, 'n> {
+pub(super) struct Pull<'t, 'm, 'n> {
     tape: &'t mut Tape<'m>,
     node: &'n TypedNode,
     /// The derivative with respect to the node's output.
@@ -203,6 +220,15 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
         inputs: &[OutletId],
     ) -> TractResult<OutletId> {
         self.tape.wire(op, inputs)
+    }
+
+    /// Adds an operator with any number of outputs.
+    pub(super) fn wire_all(
+        &mut self,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        self.tape.wire_all(op, inputs)
     }
 
     /// Adds an unshared constant.

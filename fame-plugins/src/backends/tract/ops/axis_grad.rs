@@ -2,18 +2,8 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{around, floats, floats_mut};
-
-/// One entry of the matrix: the input position `from` counts `weight` in the output position `to`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::backends) struct Tap {
-    /// Position along the axis of the operator's input.
-    pub(in crate::backends) from: usize,
-    /// Position along the axis of its output.
-    pub(in crate::backends) to: usize,
-    /// The entry.
-    pub(in crate::backends) weight: f32,
-}
+use crate::backends::onnx::axis_matrices::Entry;
+use crate::backends::onnx::tensors::{around, floats, floats_mut};
 
 /// Multiplies by the transposed matrix along `axis`: the cotangent, which has the output's extent
 /// there, comes out with the input's.
@@ -26,7 +16,7 @@ pub(in super::super) struct AxisGrad {
     /// Extent of its output along it.
     pub(in super::super) to: usize,
     /// The entries that are not zero.
-    pub(in super::super) taps: Vec<Tap>,
+    pub(in super::super) entries: Vec<Entry>,
 }
 
 // Weights come from finite arithmetic on extents; none is NaN.
@@ -53,12 +43,12 @@ impl EvalOp for AxisGrad {
         for o in 0..outer {
             let from = &cotangent[o * self.to * inner..][..self.to * inner];
             let to = &mut gradient[o * self.from * inner..][..self.from * inner];
-            for tap in &self.taps {
-                let source = &from[tap.to * inner..][..inner];
-                to[tap.from * inner..][..inner]
+            for entry in &self.entries {
+                let source = &from[entry.to * inner..][..inner];
+                to[entry.from * inner..][..inner]
                     .iter_mut()
                     .zip(source)
-                    .for_each(|(t, s)| *t += tap.weight * s);
+                    .for_each(|(t, s)| *t += entry.weight * s);
             }
         }
         Ok(tvec!(output.into_tvalue()))

@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{floats, floats_mut};
+use crate::backends::onnx::tensors::{floats, floats_mut};
 
 /// Input `[…, channels · kh · kw, oh · ow]`, output `[…, channels, h, w]`: every column is added
 /// where the convolution read it.

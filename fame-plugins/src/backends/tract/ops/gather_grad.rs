@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{around, floats, floats_mut};
+use crate::backends::onnx::tensors::{around, floats, floats_mut};
 
 /// Adds slice `i` of the input along `axis` to slice `indices[i]` of an otherwise zero output of
 /// the given extent.

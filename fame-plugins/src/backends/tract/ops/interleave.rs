@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{floats, floats_mut};
+use crate::backends::onnx::tensors::{floats, floats_mut};
 
 /// The adjoint of taking every `stride`-th row and column.
 ///

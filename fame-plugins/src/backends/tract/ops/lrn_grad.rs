@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{around, fact_like, floats, floats_mut};
+use crate::backends::onnx::tensors::{around, fact_like, floats, floats_mut};
 
 /// Inputs: the cotangent and the normalisation's input, channels on axis 1.
 ///

@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{fact_like, floats, floats_mut};
+use crate::backends::onnx::tensors::{fact_like, floats, floats_mut};
 
 /// Multiplies cotangents by a derivative, given the values it is written in and up to two
 /// parameters. It works on whole slices so that each derivative is compiled into a vectorised loop

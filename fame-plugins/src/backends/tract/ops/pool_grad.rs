@@ -3,7 +3,7 @@
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::PoolSpec;
 
-use super::{fact_like, floats, floats_mut};
+use crate::backends::onnx::tensors::{fact_like, floats, floats_mut};
 
 /// Which pooling is differentiated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -135,7 +135,7 @@ impl PoolGrad {
                 match self.kind {
                     PoolKind::Max => Self::route(gradient, x, g, &rows, columns),
                     PoolKind::Sum { normalize: false, .. } => {
-                        Self::spread(gradient, g, &rows, columns)
+                        Self::spread(gradient, g, &rows, columns);
                     }
                     PoolKind::Sum { count_include_pad, .. } => {
                         let count = if count_include_pad {

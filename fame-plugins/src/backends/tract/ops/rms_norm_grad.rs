@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use super::{around, fact_like, floats, floats_mut};
+use crate::backends::onnx::tensors::{around, fact_like, floats, floats_mut};
 
 /// Inputs: the cotangent and `x`. With `r = 1 / sqrt(mean(x²) + eps)` the gradient is
 /// `r · (g − x · r² · mean(g · x))`. In place.

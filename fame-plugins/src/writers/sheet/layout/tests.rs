@@ -38,7 +38,7 @@ fn outline(
     let cell = |c: &Cell<'_>| match c.shows {
         Shows::Blank => format!("{}=-", c.caption),
         Shows::Picture(_) => format!("{}=P", c.caption),
-        Shows::Map(_, m) => format!("{}={}", c.caption, m.name),
+        Shows::Map(_, m) => format!("{}={}", c.caption, m.name()),
     };
     lines
         .iter()
@@ -88,7 +88,7 @@ fn a_few_chosen_cells_are_packed() {
 #[test]
 fn roles_and_finishes_have_grids_of_their_own() {
     let finished =
-        |m: NamedMap, finish: &str| NamedMap { name: format!("{}_{finish}", m.name), ..m };
+        |m: NamedMap, finish: &str| NamedMap { id: m.id.finished(Some(finish.to_owned())), ..m };
     let cells: Vec<(usize, usize)> = vec![(0, 0), (0, 1), (1, 0), (1, 1)];
     let mut maps = Vec::new();
     for &(r, c) in &cells {

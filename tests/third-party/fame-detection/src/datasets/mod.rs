@@ -7,7 +7,7 @@ mod voc;
 pub use coco::Coco;
 pub use voc::{Origin, Voc};
 
-use fame_core::{Annotation, Error, IMAGE, Result, Sample, contract::Files, contract::ItemRef, data::facts};
+use fame_core::{Annotation, Error, Result, Sample, contract::Files, contract::ItemRef, data::facts};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -54,7 +54,7 @@ impl Boxed {
             "boxes".into(),
             fame_core::data::Value::Map(facts([("count", boxed.boxes.len().into()), ("reaching_beyond", beyond.into())])),
         );
-        Ok(Sample { id: item.id.clone(), pictures: vec![(IMAGE.to_owned(), picture)], ..Sample::default() })
+        Ok(Sample { id: item.id.clone(), pictures: vec![("image".to_owned(), picture)], ..Sample::default() })
     }
 }
 
@@ -96,10 +96,9 @@ mod testing {
     use std::path::PathBuf;
 
     use fame_core::{
-        Preset, Result,
+        Result,
         contract::{Dataset, Files},
         registry::{BuildContext, Registry},
-        store::Task,
         text::Spec,
     };
 
@@ -131,8 +130,7 @@ mod testing {
     /// Builds what a recipe writes.
     pub(super) fn build(text: &str) -> Box<dyn Dataset> {
         let registry = Registry::builtin().unwrap();
-        let with =
-            BuildContext { registry: &registry, preset: Preset::default(), task: Task::Detection, folder: std::path::Path::new(".") };
+        let with = BuildContext::new(&registry, std::path::Path::new("."));
         registry.build::<dyn Dataset>(&Spec::from_text(text).unwrap(), &with).unwrap_or_else(|p| panic!("{p:?}")).plugin
     }
 }

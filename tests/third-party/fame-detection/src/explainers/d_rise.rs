@@ -1,7 +1,7 @@
 //! `DRise`: many soft random masks, each weighted by how much of the detection is left behind it.
 
 use fame_core::{
-    AttributionMap, Error, Explanation, LayerChoices, Model, NamedMap, Picture, Result, Sample, Taps, Tensor,
+    AttributionMap, Error, Explanation, LayerChoices, MapId, Model, NamedMap, Picture, Result, Sample, Taps, Tensor,
     contract::{ExplainContext, Explainer, MapStep},
     data::{Value, facts},
     registry::{BuildContext, Built, Parts, Plugin},
@@ -15,7 +15,7 @@ use super::masks::SoftMasks;
 use crate::{
     detections::{Detections, Wanted},
     head::Layout,
-    matched::wanted_facts,
+    matched::{wanted_annotations, wanted_facts},
     probe::Probe,
 };
 
@@ -132,10 +132,9 @@ impl Explainer for Running {
 impl Running {
     fn sample(&self, with: &ExplainContext<'_>, sample: &Sample, number: usize, of: usize) -> Result<Explanation> {
         let mut explanation = Explanation { facts: facts([("detections", Value::of(&self.parameters.of))]), ..Explanation::default() };
-        let several = sample.pictures.len() > 1;
         for (role, picture) in &sample.pictures {
-            let prefix = if several { format!("{role}_") } else { String::new() };
-            self.picture(with, picture, role, &prefix, [number, of], &mut explanation)?;
+            let id = MapId::new(role).alone(sample.pictures.len() == 1);
+            self.picture(with, picture, &id, [number, of], &mut explanation)?;
         }
         Ok(explanation)
     }
@@ -144,8 +143,7 @@ impl Running {
         &self,
         with: &ExplainContext<'_>,
         picture: &Picture,
-        role: &str,
-        prefix: &str,
+        id: &MapId,
         progress: [usize; 2],
         into: &mut Explanation,
     ) -> Result<()> {
@@ -156,16 +154,17 @@ impl Running {
         self.collect(with, picture, layout, &found.wanted, &mut sums, progress)?;
         let (height, width) = layout.size();
         for (wanted, sums) in found.wanted.iter().zip(sums) {
-            let name = format!("{prefix}{}", wanted.name);
+            let id = id.clone().about(wanted.subject());
             let mut about = wanted_facts(wanted, found, &with.model.labels);
             about.append(&mut sums.confidence(self.parameters.masks));
             let raw = Tensor::new([1, height, width], sums.means(self.parameters.masks))?;
             match self.finish(raw.clone())? {
                 Ok(finished) => {
                     let frame = wanted.rect.frame(height, width);
-                    into.maps.push(NamedMap { name, role: role.to_owned(), raw, finished, frame, facts: about });
+                    let annotations = wanted_annotations(wanted, found, &with.model.labels);
+                    into.maps.push(NamedMap { frame, annotations, facts: about, ..NamedMap::new(id, raw, finished) });
                 }
-                Err(why) => into.warnings.push(format!("{name} has no map: {why}")),
+                Err(why) => into.warnings.push(format!("{} has no map: {why}", id.name())),
             }
         }
         Ok(())
@@ -371,7 +370,7 @@ mod tests {
             };
             // The floor of a random map is equality; soft masks smear over about a cell of 8
             // pixels.
-            assert!(mean(&inside) > 2.0 * mean(&|i| !inside(i)), "{}: {} {}", map.name, mean(&inside), mean(&|i| !inside(i)));
+            assert!(mean(&inside) > 2.0 * mean(&|i| !inside(i)), "{}: {} {}", map.name(), mean(&inside), mean(&|i| !inside(i)));
             assert!(map.facts["split_half_correlation"].as_f64().unwrap() > 0.5);
         }
         let again = of(text);

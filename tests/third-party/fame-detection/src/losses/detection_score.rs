@@ -220,9 +220,9 @@ mod tests {
     #[test]
     fn targets_say_what_they_are_about() {
         let targets = targets_of(&loss(Which::All, Matching::Frozen, Form::Product)).unwrap();
-        assert_eq!(targets.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["face_0", "face_1"]);
+        assert_eq!(targets.iter().map(|t| t.subject.to_string()).collect::<Vec<_>>(), ["face_0", "face_1"]);
         let facts = &targets[0].facts;
-        assert_eq!(Rect::from_fact(&facts["box"]), Some(Rect([10.0, 10.0, 50.0, 50.0])));
+        assert_eq!(Rect::between(&targets[0].annotations[0]), Some(Rect([10.0, 10.0, 50.0, 50.0])));
         assert_eq!((facts["label"].as_str(), facts["candidate"].as_f64()), (Some("face"), Some(0.0)));
         assert_eq!(targets[0].frame.map(|f| [f.left, f.top, f.right, f.bottom]), Some([10, 10, 50, 50]));
     }

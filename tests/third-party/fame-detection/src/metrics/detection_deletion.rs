@@ -2,7 +2,7 @@
 //! from the map's top down.
 
 use fame_core::{
-    Error, Explanation, LayerChoices, Result, Sample, Taps, Tensor,
+    Error, Explanation, LayerChoices, Parameter, Result, Sample, Taps, Tensor,
     contract::{ExplainContext, Measurement, Metric},
     data::InputConvention,
     registry::{BuildContext, Parts, Plugin},
@@ -86,13 +86,15 @@ impl Metric for DetectionDeletion {
         let mut all = Vec::new();
         each_map(&probe, with, sample, &explanation.maps, |aimed| {
             let [deletion, insertion] = self.curves_of(with, &probe, aimed, &percents)?;
-            all.push(aimed.measured("deletion_auc", String::new(), area(&percents, &deletion)));
-            all.push(aimed.measured("insertion_auc", String::new(), area(&percents, &insertion)));
+            all.push(aimed.measured("deletion_auc", Parameter::None, area(&percents, &deletion)));
+            all.push(aimed.measured("insertion_auc", Parameter::None, area(&percents, &insertion)));
             let lost = percents.iter().zip(&deletion).find(|(_, v)| **v < deletion[0] / 2.0).map_or(100.0, |(p, _)| *p);
-            all.push(aimed.measured("lost_at", String::new(), lost));
+            all.push(aimed.measured("lost_at", Parameter::None, lost));
             if self.curves {
                 for (name, curve) in [("deletion", &deletion), ("insertion", &insertion)] {
-                    all.extend(percents.iter().zip(curve).map(|(p, v)| aimed.measured(name, format!("P={p}"), *v)));
+                    all.extend(
+                        percents.iter().zip(curve).map(|(p, v)| aimed.measured(name, Parameter::at("P", "percent of the pixels", *p), *v)),
+                    );
                 }
             }
             Ok(())

@@ -1,7 +1,7 @@
 //! `DetectionEnergy`: how much of the map lies in the detection's box.
 
 use fame_core::{
-    Explanation, LayerChoices, Result, Sample,
+    Explanation, LayerChoices, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -53,8 +53,8 @@ impl Metric for DetectionEnergy {
             let whole: f64 = values.iter().map(|v| f64::from(v.abs())).sum();
             let part: f64 = values.iter().enumerate().filter(|(i, _)| inside(frame, *i, width)).map(|(_, v)| f64::from(v.abs())).sum();
             let area = ((frame.bottom - frame.top) * (frame.right - frame.left)) as f64 / values.len() as f64;
-            all.push(aimed.measured("energy", String::new(), if whole > 0.0 { part / whole } else { 0.0 }));
-            all.push(aimed.measured("area", String::new(), area));
+            all.push(aimed.measured("energy", Parameter::None, if whole > 0.0 { part / whole } else { 0.0 }));
+            all.push(aimed.measured("area", Parameter::None, area));
             Ok(())
         })?;
         Ok(all)
@@ -63,7 +63,7 @@ impl Metric for DetectionEnergy {
 
 #[cfg(test)]
 mod tests {
-    use fame_core::Random;
+    use fame_core::{MapId, Random, Subject};
 
     use crate::testing::*;
 
@@ -91,11 +91,19 @@ mod tests {
     fn a_map_is_measured_against_the_detection_it_names() {
         let (model, sample) = (blob_model(), blob_sample());
         let mut map = map_of(|y, x| if y >= 24 && x < 8 { 1.0 } else { 0.0 });
-        for (name, energy) in
-            [("image", 0.0), ("blob_0", 0.0), ("blob_1", 1.0), ("blob_1_sigma", 1.0), ("image_blob_1", 1.0), ("blob_10", 0.0)]
-        {
-            map.maps[0].name = name.into();
-            assert_eq!(measure(SPEC, &model, &sample, &map).unwrap()[0].value, energy, "{name}");
+        let id = || MapId::new("image");
+        let about = |id: MapId, name: &str| id.about(Subject::Named(name.into()));
+        for (id, energy) in [
+            (id(), 0.0),
+            (about(id(), "blob_0"), 0.0),
+            (about(id().alone(true), "blob_1"), 1.0),
+            (about(id(), "blob_1").finished(Some("sigma".into())), 1.0),
+            (about(id(), "blob_10"), 0.0),
+            // A finish may be called what it likes.
+            (about(id(), "blob_0").finished(Some("blob_1".into())), 0.0),
+        ] {
+            map.maps[0].id = id.clone();
+            assert_eq!(measure(SPEC, &model, &sample, &map).unwrap()[0].value, energy, "{}", id.name());
         }
     }
 }

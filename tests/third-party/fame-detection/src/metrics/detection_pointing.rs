@@ -1,7 +1,7 @@
 //! `DetectionPointing`: does the map's highest pixel lie in the detection's box?
 
 use fame_core::{
-    Explanation, LayerChoices, Result, Sample,
+    Explanation, LayerChoices, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
     registry::{BuildContext, Parts, Plugin},
 };
@@ -50,7 +50,7 @@ impl Metric for DetectionPointing {
         each_map(&probe(&self.of, self.layer.as_ref()), with, sample, &explanation.maps, |aimed| {
             if let (Some(frame), Some(highest)) = (aimed.frame(self.truth), ranked(&aimed.plane()?).first()) {
                 let hit = inside(frame, *highest, aimed.picture.width());
-                all.push(aimed.measured("hit", String::new(), f64::from(u8::from(hit))));
+                all.push(aimed.measured("hit", Parameter::None, f64::from(u8::from(hit))));
             }
             Ok(())
         })?;

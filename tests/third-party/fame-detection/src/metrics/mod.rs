@@ -10,7 +10,7 @@ pub use detection_energy::DetectionEnergy;
 pub use detection_pointing::DetectionPointing;
 
 use fame_core::{
-    Error, Frame, LayerChoices, NamedMap, Picture, Result, Sample,
+    Error, Frame, LayerChoices, NamedMap, Parameter, Picture, Result, Sample,
     contract::{ExplainContext, Measurement},
 };
 
@@ -32,8 +32,8 @@ fn probe(of: &Detections, layer: Option<&LayerChoices>) -> Probe {
     Probe { of: of.clone(), layer: layer.cloned().unwrap_or_else(|| of.head.usual_layers()) }
 }
 
-/// Detects on the clean pictures and hands every map with its target to `about`. A map that names
-/// one of the targets (`face_1`) is about that; any other map (noise, a method that knows nothing
+/// Detects on the clean pictures and hands every map with its target to `about`. A map whose subject
+/// is one of the targets (`face_1`) is about that; any other map (noise, a method that knows nothing
 /// of detections) is measured against the first.
 fn each_map(
     probe: &Probe,
@@ -43,25 +43,18 @@ fn each_map(
     mut about: impl FnMut(&Aimed<'_>) -> Result<()>,
 ) -> Result<()> {
     for (role, picture) in &sample.pictures {
-        let of_role: Vec<&NamedMap> = maps.iter().filter(|m| m.role == *role).collect();
+        let of_role: Vec<&NamedMap> = maps.iter().filter(|m| m.id.role == *role).collect();
         if of_role.is_empty() {
             continue;
         }
         let clean = probe.ask(with.model, picture)?;
         for map in of_role {
-            let named = clean.found.wanted.iter().find(|w| names(map, &w.name));
+            let named = clean.found.wanted.iter().find(|w| map.id.subject == w.subject());
             let Some(wanted) = named.or(clean.found.wanted.first()) else { continue };
             about(&Aimed { map, picture, clean: &clean, wanted })?;
         }
     }
     Ok(())
-}
-
-/// Whether `map` is about the target called `target`: that is its name, with a role before or a
-/// finish behind.
-fn names(map: &NamedMap, target: &str) -> bool {
-    let rest = map.name.strip_prefix(&format!("{}_", map.role)).unwrap_or(&map.name);
-    rest.strip_prefix(target).is_some_and(|behind| behind.is_empty() || behind.starts_with('_'))
 }
 
 impl Aimed<'_> {
@@ -80,19 +73,16 @@ impl Aimed<'_> {
 
     /// One value for each pixel: of a map with channels the sum of their absolute values.
     fn plane(&self) -> Result<Vec<f32>> {
-        let values = self.map.finished.data();
-        let area = self.picture.height() * self.picture.width();
-        match *self.map.finished.shape() {
-            [_, _] if values.len() == area => Ok(values.to_vec()),
-            [c, _, _] if values.len() == c * area => Ok((0..area).map(|i| (0..c).map(|k| values[k * area + i].abs()).sum()).collect()),
-            ref other => {
-                Err(Error::bug(format!("map `{}` has shape {other:?}, its picture {:?}.", self.map.name, self.picture.pixels.shape())))
-            }
+        let (height, width, values) = self.map.plane(|channels| channels.map(f32::abs).sum())?;
+        if (height, width) != (self.picture.height(), self.picture.width()) {
+            let (map, picture) = (self.map.name(), self.picture.pixels.shape());
+            return Err(Error::bug(format!("map `{map}` has {height} × {width} pixels, its picture {picture:?}.")));
         }
+        Ok(values.into_owned())
     }
 
-    fn measured(&self, name: &str, parameter: String, value: f64) -> Measurement {
-        Measurement { map: self.map.name.clone(), name: name.to_owned(), parameter, value }
+    fn measured(&self, name: &str, parameter: Parameter, value: f64) -> Measurement {
+        Measurement { map: self.map.name(), name: name.to_owned(), parameter, value }
     }
 }
 

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use colorous::Gradient;
 use fame_core::{
-    Error, NamedMap, Picture, Result,
+    Annotation, Error, NamedMap, Picture, Result,
     contract::{FinishedItem, Writer},
     data::write_whole,
-    data::{Facts, Value},
     registry::{BuildContext, Parts, Plugin},
 };
 use image::ImageFormat;
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::canvas::Canvas;
 use crate::{
     detections::annotated_boxes,
-    matched::{BOX_FACT, DETECTIONS_FACT},
+    matched::{DETECTED_BOX, TARGET_BOX},
     rect::Rect,
 };
 
@@ -83,15 +82,13 @@ impl Writer for DetectionOverlay {
         let all = || item.explanations.iter().flat_map(|(name, e)| e.maps.iter().map(move |m| (name, m)));
         let mut names = Vec::new();
         for (explainer, map) in all() {
-            let about = if map.facts.contains_key(BOX_FACT) {
-                Some(&map.facts)
-            } else {
-                all().find(|(_, m)| m.role == map.role && m.facts.contains_key(BOX_FACT)).map(|(_, m)| &m.facts)
-            };
-            let picture =
-                item.sample.picture(&map.role).ok_or_else(|| Error::bug(format!("map `{}` has no picture `{}`.", map.name, map.role)))?;
-            let drawn = self.draw(picture, map, about)?;
-            let name = format!("{explainer}.{}.detection.png", map.name);
+            let aimed = |m: &NamedMap| m.annotations.iter().any(|a| a.name == TARGET_BOX);
+            // A map that knows nothing of detections is drawn with those of another one.
+            let about = if aimed(map) { Some(map) } else { all().map(|(_, m)| m).find(|m| m.id.role == map.id.role && aimed(m)) };
+            let role = &map.id.role;
+            let picture = item.sample.picture(role).ok_or_else(|| Error::bug(format!("map `{}` has no picture `{role}`.", map.name())))?;
+            let drawn = self.draw(picture, map, about.map_or(&[][..], |m| &m.annotations))?;
+            let name = format!("{explainer}.{}.detection.png", map.name());
             let mut png = Vec::new();
             drawn
                 .write_to(&mut std::io::Cursor::new(&mut png), ImageFormat::Png)
@@ -104,7 +101,7 @@ impl Writer for DetectionOverlay {
 }
 
 impl DetectionOverlay {
-    fn draw(&self, picture: &Picture, map: &NamedMap, about: Option<&Facts>) -> Result<image::RgbImage> {
+    fn draw(&self, picture: &Picture, map: &NamedMap, about: &[Annotation]) -> Result<image::RgbImage> {
         let (height, width) = (picture.height(), picture.width());
         let area = height * width;
         // A map with channels is shown by their mean.
@@ -112,7 +109,7 @@ impl DetectionOverlay {
         if channels * area != map.finished.len() || channels == 0 {
             return Err(Error::bug(format!(
                 "map `{}` has shape {:?}, its picture {:?}.",
-                map.name,
+                map.name(),
                 map.finished.shape(),
                 picture.pixels.shape()
             )));
@@ -134,15 +131,12 @@ impl DetectionOverlay {
         if self.annotations {
             annotated_boxes(picture).for_each(|(_, rect)| canvas.outline(&rect, ANNOTATED, 1));
         }
-        let Some(about) = about else { return Ok(canvas.finish()) };
-        if let Some(Value::List(detections)) = about.get(DETECTIONS_FACT) {
-            detections.iter().filter_map(|d| Rect::from_fact(d.get("box")?)).for_each(|rect| canvas.outline(&rect, DETECTED, 1));
-        }
-        if let Some(rect) = about.get(BOX_FACT).and_then(Rect::from_fact) {
+        let called =
+            |name: &'static str| about.iter().filter(move |a| a.name == name).filter_map(|a| Some((Rect::between(a)?, a.label.as_deref())));
+        called(DETECTED_BOX).for_each(|(rect, _)| canvas.outline(&rect, DETECTED, 1));
+        for (rect, label) in called(TARGET_BOX) {
             canvas.outline(&rect, TARGET, 2);
-            let label = about.get("label").and_then(Value::as_str).unwrap_or_default();
-            let score = about.get("score_before").and_then(Value::as_f64).map_or(String::new(), |s| format!(" {s:.3}"));
-            canvas.caption(&rect, &format!("{label}{score}"), TARGET);
+            canvas.caption(&rect, label.unwrap_or_default(), TARGET);
         }
         Ok(canvas.finish())
     }

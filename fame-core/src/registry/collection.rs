@@ -1,0 +1,204 @@
+//! The registry itself: every known plugin by kind and name.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use super::{Absent, BuildContext, Built, Contract, Kind, Registration, inventory};
+use crate::{
+    Error, Result,
+    contract::{Operator, Operators},
+    data::Value,
+    text::{Problem, Spec, suggestion},
+};
+
+/// The code of a name that no plugin has.
+pub(crate) const UNKNOWN_PLUGIN: &str = "fame::recipe::unknown_plugin";
+
+/// A shared library that plugins were loaded from.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// The file itself, with all links followed.
+    pub file: PathBuf,
+    /// Name, version and hash of what it brought, for the record of a run.
+    pub record: Value,
+}
+
+/// All known plugins, by kind and name.
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: BTreeMap<(Kind, &'static str), Registration>,
+    absent: BTreeMap<(Kind, &'static str), &'static str>,
+    libraries: Vec<Library>,
+    trusting: bool,
+}
+
+impl Registry {
+    /// The plugins linked into this program.
+    ///
+    /// # Errors
+    /// When two of a kind share a name; both origins are named.
+    pub fn builtin() -> Result<Self> {
+        let mut registry = Self::default();
+        for registration in inventory::iter::<Registration> {
+            registry.add(*registration)?;
+        }
+        registry.absent =
+            inventory::iter::<Absent>.into_iter().map(|a| ((a.kind, a.name), a.way)).collect();
+        Ok(registry)
+    }
+
+    /// Whether plugins may be loaded from anywhere: whoever they belong to, and whoever can write
+    /// them. [`plugin::load`](crate::plugin::load) asks.
+    #[must_use]
+    pub fn trusting(mut self, trusting: bool) -> Self {
+        self.trusting = trusting;
+        self
+    }
+
+    /// See [`Registry::trusting`].
+    pub fn is_trusting(&self) -> bool {
+        self.trusting
+    }
+
+    /// Adds everything that `library` brings, or nothing.
+    ///
+    /// # Errors
+    /// When it brings a name that is taken.
+    pub fn add_library(
+        &mut self,
+        library: Library,
+        brought: impl IntoIterator<Item = Registration>,
+    ) -> Result<()> {
+        let mut with_new = self.clone();
+        brought.into_iter().try_for_each(|registration| with_new.add(registration))?;
+        with_new.libraries.push(library);
+        *self = with_new;
+        Ok(())
+    }
+
+    /// The libraries that plugins were loaded from, in the order of loading.
+    pub fn libraries(&self) -> &[Library] {
+        &self.libraries
+    }
+
+    /// Adds one plugin.
+    ///
+    /// # Errors
+    /// When its kind already has one of that name.
+    pub fn add(&mut self, new: Registration) -> Result<()> {
+        let key = (new.kind(), new.name());
+        if let Some(old) = self.entries.get(&key) {
+            return Err(Error::new(
+                "fame::registry::duplicate",
+                format!(
+                    "two plugins are called {} `{}`: one from {}, one from {}.",
+                    key.0.noun(),
+                    new.name(),
+                    old.origin(),
+                    new.origin()
+                ),
+            )
+            .with_help("Rename one of them, or load only one."));
+        }
+        self.entries.insert(key, new);
+        Ok(())
+    }
+
+    /// Every registration, sorted by kind and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Registration> {
+        self.entries.values()
+    }
+
+    /// The names of one kind, sorted.
+    pub fn names(&self, kind: Kind) -> Vec<&'static str> {
+        self.entries.keys().filter(|(k, _)| *k == kind).map(|(_, n)| *n).collect()
+    }
+
+    /// The presets that any plugin knows, sorted.
+    pub fn presets(&self) -> Vec<&'static str> {
+        let all: BTreeSet<_> =
+            self.entries.values().flat_map(Registration::presets).copied().collect();
+        all.into_iter().collect()
+    }
+
+    /// The plugin of `kind` called `name`.
+    pub fn get(&self, kind: Kind, name: &str) -> Option<&Registration> {
+        self.entries.iter().find(|((k, n), _)| *k == kind && *n == name).map(|(_, r)| r)
+    }
+
+    /// Builds what `spec` names. Problems are placed in the text the spec was parsed from.
+    pub fn build<T: ?Sized + Contract>(
+        &self,
+        spec: &Spec,
+        with: &BuildContext<'_>,
+    ) -> std::result::Result<Built<T>, Vec<Problem>> {
+        let found =
+            self.get(T::KIND, &spec.name).and_then(|r| Some((r.origin(), T::of(&r.factory)?)));
+        let Some((origin, factory)) = found else { return Err(vec![self.unknown(T::KIND, spec)]) };
+        factory(origin, &spec.body, with)
+            .map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
+    }
+
+    /// Every registered operator, built with the defaults of its parameters: what models are loaded
+    /// with.
+    ///
+    /// # Errors
+    /// An operator that cannot be built without parameters, or two that serve the same nodes.
+    pub fn operators(&self, with: &BuildContext<'_>) -> Result<Operators> {
+        let mut operators = Operators::default();
+        for registration in self.iter().filter(|r| r.kind() == Kind::Operator) {
+            let name = registration.name();
+            let built = Spec::from_text(&format!("{name}()"))
+                .map_err(|p| vec![p])
+                .and_then(|spec| self.build::<dyn Operator>(&spec, with))
+                .map_err(|problems| not_built(registration, &problems))?;
+            operators.add(name, built.plugin)?;
+        }
+        Ok(operators)
+    }
+
+    /// Whether the example of `registration` parses and builds.
+    pub fn check_example(
+        &self,
+        registration: &Registration,
+        with: &BuildContext<'_>,
+    ) -> std::result::Result<(), Vec<Problem>> {
+        let spec = Spec::from_text(registration.example()).map_err(|p| vec![p])?;
+        registration.factory.try_build(registration.origin(), &spec.body, with)
+    }
+
+    fn unknown(&self, kind: Kind, spec: &Spec) -> Problem {
+        let absent = self.absent.iter().find(|((k, name), _)| *k == kind && *name == spec.name);
+        let elsewhere =
+            Kind::ALL.into_iter().find(|k| *k != kind && self.get(*k, &spec.name).is_some());
+        let help = match elsewhere {
+            _ if absent.is_some() => absent.map(|(_, way)| (*way).to_owned()),
+            Some(other) => Some(format!(
+                "`{}` is {}, and {} is wanted here",
+                spec.name,
+                other.a_noun(),
+                kind.a_noun()
+            )),
+            None => suggestion(&spec.name, &self.names(kind), kind.noun()),
+        };
+        Problem::new(
+            UNKNOWN_PLUGIN,
+            format!("no {} is named `{}`.", kind.noun(), spec.name),
+            spec.name_span.clone(),
+        )
+        .with_label("not registered")
+        .with_help(help)
+    }
+}
+
+fn not_built(operator: &Registration, problems: &[Problem]) -> Error {
+    let told: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
+    let (name, origin) = (operator.name(), operator.origin());
+    Error::new(
+        "fame::operator::not_built",
+        format!("operator `{name}` ({origin}) cannot be built as `{name}()`: {}", told.join(" ")),
+    )
+    .with_help("A recipe does not name operators: each of their parameters needs a default.")
+}

@@ -1,0 +1,169 @@
+//! The items of a run, a batch at a time: load and prepare, explain, measure, write.
+//!
+//! ```text
+//! ItemRef ─▶ open ─▶ OpenItem ─▶ explain (by each explainer, whole batch) ─▶ close ─▶ items/<id>/
+//!             │                    │ restored from a part, or new                │
+//!             └▶ kept: the folder  └▶ measure: what no part holds                └▶ compare, write
+//! ```
+//!
+//! An item that fails anywhere leaves the batch; the others go on.
+
+mod explain;
+mod measure;
+mod sample;
+mod write;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use super::{
+    Event, ItemStatus, ModelShelf, Observer, RunOptions,
+    check::Checker,
+    keys::{Inputs, Keys},
+    models::RunFiles,
+    parts::Parts,
+    record::{RunRecord, is_done},
+};
+use crate::{
+    Error, Explanation, Model, Plan, Result, Sample,
+    contract::{ItemRef, Measurement},
+};
+
+/// The loop over the items, with all that they share.
+pub(super) struct Items<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) options: &'a RunOptions,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) files: &'a RunFiles<'a>,
+    pub(super) shelf: &'a ModelShelf<'a>,
+    pub(super) model: Arc<Model>,
+    pub(super) check: Option<Checker<'a>>,
+    pub(super) keys: Keys,
+    pub(super) parts: Parts,
+}
+
+/// An item between its loading and its writing.
+struct OpenItem {
+    item: ItemRef,
+    inputs: Inputs,
+    clock: Instant,
+    sample: Sample,
+    /// Explanations so far, by the recipe's names of the explainers.
+    explanations: Vec<(String, Explanation)>,
+    measurements: Vec<Measured>,
+    /// Names of what was computed now, and not restored: `mine`, `mine/Deletion`.
+    computed: Vec<String>,
+}
+
+/// A measurement with the explainer it judges and the metric it came from.
+pub(super) struct Measured {
+    /// The recipe's name of the explainer.
+    pub(super) explainer: String,
+    /// The metric's name; see [`Plan::metric_names`].
+    pub(super) metric: String,
+    pub(super) measurement: Measurement,
+}
+
+impl Items<'_> {
+    /// Takes `items` from their files to their folders, in batches as large as the network prefers,
+    /// and notes how each of them ended.
+    ///
+    /// # Errors
+    /// What ends the whole run; an item that fails does not.
+    pub(super) fn run(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
+        for batch in items.chunks(self.model.network.preferred_rows().max(1)) {
+            self.batch(batch, record)?;
+        }
+        self.gather(items)
+    }
+
+    /// Takes one batch through all stages: every explainer sees the whole batch at once, because a
+    /// network runs many rows faster than the same rows one by one.
+    fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
+        let mut open = Vec::new();
+        for item in items {
+            let clock = Instant::now();
+            match self.open(item, clock) {
+                Ok(Some(item)) => open.push(item),
+                Ok(None) => {
+                    self.ended(item, ItemStatus::Kept, "kept from an earlier run");
+                    record.item(&item.id, ItemStatus::Kept, clock.elapsed(), Vec::new(), None);
+                }
+                Err(e) => self.failed(item, clock, &e, record),
+            }
+        }
+        for n in 0..self.plan.explain.len() {
+            open = self.explain(n, open, record)?;
+        }
+        for mut item in open {
+            match self.close(&mut item) {
+                Ok(line) => {
+                    self.ended(&item.item, ItemStatus::Done, &line);
+                    let (id, time) = (&item.item.id, item.clock.elapsed());
+                    record.item(id, ItemStatus::Done, time, item.computed, None);
+                }
+                Err(e) => self.failed(&item.item, item.clock, &e, record),
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads and prepares `item`; `None` when its folder is there already, whole and of this key.
+    fn open(&self, item: &ItemRef, clock: Instant) -> Result<Option<OpenItem>> {
+        let inputs = Inputs::read(self.plan, self.files, item)?;
+        if !self.options.force && is_done(&self.folder(item), &self.keys.item(&inputs)) {
+            return Ok(None);
+        }
+        Ok(Some(OpenItem {
+            item: item.clone(),
+            inputs,
+            clock,
+            sample: self.sample(item)?,
+            explanations: Vec::new(),
+            measurements: Vec::new(),
+            computed: Vec::new(),
+        }))
+    }
+
+    /// Compares and writes an item that every explainer has seen, and returns one line about it.
+    fn close(&self, item: &mut OpenItem) -> Result<String> {
+        item.require_a_map()?;
+        self.compare(item)?;
+        self.write(item)
+    }
+
+    /// The folder of an item's files.
+    fn folder(&self, item: &ItemRef) -> PathBuf {
+        self.options.out.join("items").join(&item.id)
+    }
+
+    /// Tells the observer how `item` ended.
+    fn ended(&self, item: &ItemRef, status: ItemStatus, line: &str) {
+        self.observer.event(&Event::Item { id: &item.id, status, line });
+    }
+
+    /// Notes that `item` failed, and removes what an earlier run has left of it.
+    fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) {
+        // A folder of an earlier recipe must not pass for this run's result.
+        let _ = std::fs::remove_dir_all(self.folder(item));
+        let line = match &error.help {
+            Some(help) => format!("{error} ({help})"),
+            None => error.to_string(),
+        };
+        self.ended(item, ItemStatus::Failed, &line);
+        record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Vec::new(), Some(error));
+    }
+}
+
+impl OpenItem {
+    /// Refuses an item for which no explainer has a map. Where one of several is silent, that is a
+    /// finding: a method without evidence for a match has no e+ of two strangers.
+    fn require_a_map(&self) -> Result<()> {
+        if self.explanations.iter().any(|(_, e)| !e.maps.is_empty()) {
+            return Ok(());
+        }
+        let Some((name, silent)) = self.explanations.first() else { return Ok(()) };
+        let why = silent.warnings.join(" ");
+        Err(Error::new("fame::map::none", format!("no map came out. {why}"))
+            .at(format!("explainer `{name}`")))
+    }
+}

@@ -1,0 +1,247 @@
+//! The record of a run, `run.json`: what was asked, with what, and what came out.
+//!
+//! ```text
+//! fame_version, recipe, plan    what was asked: the recipe's text, its overrides, all resolved
+//! machine, model, data          with what: system, the model file's hash, the dataset's remarks
+//! status                        running, complete, incomplete or failed
+//! error                         why a failed run ended
+//! timings_seconds               by stage, and in all
+//! peak_memory_bytes             the most that this process has held, where the system says
+//! items                         each item's record without its measurements, status and seconds
+//! ```
+//!
+//! It is written at the beginning, when the model is loaded and at the end, each time whole or not
+//! at all: a run that was killed leaves the status `running`.
+
+mod item;
+mod machine;
+mod metrics;
+mod summary;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+pub(super) use item::{LAYOUT, is_done, item_json, line, parameter_of, parameter_value};
+pub use summary::{ItemStatus, RunStatus, Summary};
+
+use super::RunOptions;
+use crate::{
+    Error, Model, Plan, Result,
+    contract::ItemRef,
+    data::{Facts, Value, facts},
+    data::{sha256_hex, write_json},
+};
+use item::read_item;
+use machine::{machine, peak_memory};
+
+/// The line of an item in the record.
+struct ItemLine {
+    id: String,
+    status: ItemStatus,
+    seconds: f64,
+    computed: Vec<String>,
+    error: Option<Error>,
+}
+
+/// The record of a run while it grows.
+pub(super) struct RunRecord {
+    out: PathBuf,
+    head: Facts,
+    clocks: Facts,
+    items: Vec<ItemLine>,
+    /// The name of the recipe's check among the facts of an explanation.
+    check: Option<String>,
+    /// Findings of checks that failed, by item and explainer: the items themselves are not written.
+    differing: BTreeMap<String, Facts>,
+    /// Every item's place in the data: items end in another order than they begin in.
+    order: BTreeMap<String, usize>,
+    began: Instant,
+}
+
+impl RunRecord {
+    /// Begins the record of `plan` and writes it for the first time: a run that is killed leaves
+    /// the status `running`.
+    ///
+    /// # Errors
+    /// When `run.json` cannot be written.
+    pub(super) fn begin(plan: &Plan, options: &RunOptions) -> Result<Self> {
+        let recipe = facts([
+            ("file", plan.text.name().into()),
+            ("text", plan.text.original().into()),
+            ("sha256", sha256_hex(plan.text.original().as_bytes()).into()),
+            ("overrides", plan.text.overrides().to_vec().into()),
+        ]);
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let head = facts([
+            ("fame_version", env!("CARGO_PKG_VERSION").into()),
+            ("recipe", Value::Map(recipe)),
+            ("plan", plan.record()),
+            ("machine", machine()),
+            ("started_unix_seconds", Value::Integer(started as i64)),
+        ]);
+        let record = Self {
+            out: options.out.clone(),
+            head,
+            clocks: Facts::new(),
+            items: Vec::new(),
+            check: super::check::name(plan),
+            differing: BTreeMap::new(),
+            order: BTreeMap::new(),
+            began: Instant::now(),
+        };
+        record.save("running", None)?;
+        Ok(record)
+    }
+
+    /// Notes the model that was loaded, with the hash of its file.
+    pub(super) fn model(&mut self, model: &Model) -> Result<()> {
+        let m = &model.manifest;
+        let about = facts([
+            ("name", m.name.as_str().into()),
+            (
+                "file",
+                model.file.file_name().unwrap_or_default().to_string_lossy().into_owned().into(),
+            ),
+            ("sha256", model.sha256.as_str().into()),
+            ("licence", m.licence.as_str().into()),
+            ("input", Value::of(&m.input)),
+            ("notes", model.network.notes().to_vec().into()),
+        ]);
+        self.head.insert("model".into(), Value::Map(about));
+        self.save("running", None)
+    }
+
+    /// Notes the number of items and the dataset's remarks on its list as a whole.
+    pub(super) fn data(&mut self, items: usize, notes: &[String]) {
+        let about = facts([("items", items.into()), ("notes", notes.to_vec().into())]);
+        self.head.insert("data".into(), Value::Map(about));
+    }
+
+    /// Notes the seconds of each stage so far.
+    pub(super) fn clocks(&mut self, clocks: Facts) {
+        self.clocks = clocks;
+    }
+
+    /// Notes the order of the items in the data, which is that of the record.
+    pub(super) fn order(&mut self, items: &[ItemRef]) {
+        self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
+    }
+
+    /// Notes how an item ended; `computed` names the explanations and measurements that were made
+    /// now and not restored.
+    pub(super) fn item(
+        &mut self,
+        id: &str,
+        status: ItemStatus,
+        time: Duration,
+        computed: Vec<String>,
+        error: Option<&Error>,
+    ) {
+        self.items.push(ItemLine {
+            id: id.to_owned(),
+            status,
+            seconds: time.as_secs_f64(),
+            computed,
+            error: error.cloned(),
+        });
+    }
+
+    /// Notes the findings of a forward check that failed: its explanation is not written.
+    pub(super) fn check_failed(&mut self, id: &str, explainer: &str, found: Facts) {
+        self.differing
+            .entry(id.to_owned())
+            .or_default()
+            .insert(explainer.to_owned(), Value::Map(found));
+    }
+
+    /// Writes the record of a run that went through, and all tables.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or a plot cannot be drawn.
+    pub(super) fn finish(&mut self, plan: &Plan) -> Result<Summary> {
+        let order = std::mem::take(&mut self.order);
+        self.items.sort_by_key(|i| order.get(&i.id).copied());
+        let count = |s| self.items.iter().filter(|i| i.status == s).count();
+        let (done, kept, failed) =
+            (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
+        let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
+        let there = self.items.iter().filter(|i| i.status != ItemStatus::Failed);
+        let ids: Vec<&str> = there.map(|i| i.id.as_str()).collect();
+        let tables = metrics::write(&self.out, &ids, plan)?;
+        self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
+        Ok(Summary {
+            status,
+            done,
+            kept,
+            failed,
+            seconds: self.began.elapsed().as_secs_f64(),
+            out: self.out.clone(),
+            tables,
+        })
+    }
+
+    /// Writes the record of a run that `error` ended.
+    pub(super) fn fail(&self, error: &Error) -> Result<()> {
+        self.save("failed", Some(error))
+    }
+
+    /// Writes `run.json` as it is by now.
+    fn save(&self, status: &str, error: Option<&Error>) -> Result<()> {
+        let mut all = self.head.clone();
+        all.insert("status".into(), status.into());
+        if let Some(e) = error {
+            all.insert("error".into(), error_value(e));
+        }
+        let mut timings = self.clocks.clone();
+        timings.insert("total".into(), self.began.elapsed().as_secs_f64().into());
+        all.insert("timings_seconds".into(), Value::Map(timings));
+        all.insert("peak_memory_bytes".into(), peak_memory().into());
+        if status != "running" {
+            let items: Vec<Value> = self.items.iter().map(|i| self.item_value(i)).collect();
+            if let Some(name) = &self.check {
+                all.extend(super::check::tally(name, &items).map(|tally| (name.clone(), tally)));
+            }
+            all.insert("items".into(), Value::List(items));
+        }
+        write_json(&self.out.join("run.json"), &Value::Map(all))
+    }
+
+    /// An item's entry: its `item.json` without the measurements, how it ended, and its time.
+    fn item_value(&self, line: &ItemLine) -> Value {
+        let mut about = match read_item(&self.out.join("items").join(&line.id)) {
+            Some(Value::Map(m)) if line.status != ItemStatus::Failed => m,
+            _ => facts([("id", line.id.as_str().into())]),
+        };
+        about.remove("measurements");
+        about.insert("status".into(), line.status.word().into());
+        about.insert(
+            "seconds".into(),
+            if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() },
+        );
+        about.insert("computed".into(), line.computed.clone().into());
+        if let Some(e) = &line.error {
+            about.insert("error".into(), error_value(e));
+        }
+        if let (Some(check), Some(found)) = (&self.check, self.differing.get(&line.id))
+            && line.status == ItemStatus::Failed
+        {
+            let explained = found.iter().map(|(name, finding)| {
+                (name.clone(), Value::Map([(check.clone(), finding.clone())].into()))
+            });
+            about.insert("explanations".into(), Value::Map(explained.collect()));
+        }
+        Value::Map(about)
+    }
+}
+
+/// An error as the record has it.
+fn error_value(e: &Error) -> Value {
+    Value::Map(facts([
+        ("code", e.code.as_str().into()),
+        ("message", e.message.as_str().into()),
+        ("help", e.help.clone().into()),
+    ]))
+}

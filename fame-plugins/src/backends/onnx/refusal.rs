@@ -1,0 +1,66 @@
+//! Why a graph, or a gradient through it, cannot be compiled, and the sentences that say so.
+
+use fame_core::{Error, ErrorKind, Place};
+use tract_onnx::tract_core::internal::TractError;
+
+/// The engine that a message is about, and what it advises where it has no rule for an operator.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::backends) struct Engine {
+    /// The engine's name.
+    pub(in crate::backends) name: &'static str,
+    /// The way out where the gradient cannot pass an operator.
+    pub(in crate::backends) advice: &'static str,
+}
+
+/// Why taps cannot be compiled.
+#[derive(Debug)]
+pub(in crate::backends) enum Refusal {
+    /// The engine has no rule for a node's operator.
+    NoRule {
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: String,
+    },
+    /// No path leads from the place with this index to a tapped layer.
+    NoPath(usize),
+    /// A rule failed.
+    Failed(TractError),
+}
+
+impl From<TractError> for Refusal {
+    fn from(error: TractError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The error for a gradient that an operator without a rule stops.
+pub(in crate::backends) fn no_rule(node: &str, op: &str, engine: Engine) -> Error {
+    Error::new(
+        "fame::backend::no_gradient_rule",
+        format!("no gradient goes through node `{node}`: the {} backend has no rule for the operator `{op}`.", engine.name),
+    )
+    .with_help(engine.advice)
+    .of_kind(ErrorKind::NoGradientRule)
+}
+
+/// The error for a layer that does not depend on the place where its gradient is asked for.
+pub(in crate::backends) fn no_path(layer: &str, to: &Place) -> Error {
+    let place = match to {
+        Place::Input => "the input".to_owned(),
+        Place::Layer(name) => format!("layer `{name}`"),
+    };
+    Error::new(
+        "fame::backend::no_gradient_path",
+        format!("layer `{layer}` does not depend on {place}, so no gradient reaches it."),
+    )
+}
+
+/// The innermost cause of an error of tract's, which is what says something, in one line.
+pub(in crate::backends) fn reason(error: &TractError) -> String {
+    let outer = error.to_string();
+    let inner = error.root_cause().to_string();
+    let line =
+        |text: &str| text.lines().next().unwrap_or_default().chars().take(300).collect::<String>();
+    if outer == inner { line(&outer) } else { format!("{} ({})", line(&inner), line(&outer)) }
+}

@@ -1,0 +1,211 @@
+//! The skeleton of a network: its layers, and where gradients can go. It is learnt without
+//! compiling anything.
+
+use std::collections::{HashMap, HashSet};
+
+use fame_core::{Error, Layer, Place, Result};
+use tract_onnx::tract_core::internal::*;
+
+use super::file::OnnxFile;
+use super::import::{Wanted, typed_model};
+use super::operators::OperatorTable;
+use super::refusal::{Engine, no_path, no_rule, reason};
+
+/// The graph of the typed model with nothing in it but names and shapes.
+pub(in crate::backends) struct Skeleton {
+    /// Every named tensor, the input first.
+    pub(in crate::backends) layers: Vec<Layer>,
+    /// The full shape of each layer with N = 1.
+    pub(in crate::backends) shapes: HashMap<String, Vec<usize>>,
+    nodes: Vec<SkeletonNode>,
+    /// The node that computes each layer.
+    places: HashMap<String, usize>,
+    /// The engine that runs the network.
+    pub(super) engine: Engine,
+}
+
+/// What stands in the way of a gradient.
+pub(super) enum Obstacle {
+    /// The layer does not depend on the place.
+    NoPath,
+    /// The engine has no rule for an operator between the two.
+    NoRule {
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: String,
+    },
+}
+
+/// A node of the typed model: what it is called, what feeds it, and what a gradient does there.
+struct SkeletonNode {
+    name: String,
+    op: String,
+    inputs: Vec<usize>,
+    has_rule: bool,
+    /// Whether its value is made of real numbers. No gradient flows through comparisons and
+    /// indices, and none is missed.
+    is_real: bool,
+}
+
+/// Operators of tract's that are replaced by others before anything is differentiated.
+const VANISHING: [&str; 2] = ["Dropout", "StridedSlice"];
+
+/// The shape of one row: the batch axis, which is 1 in every plan, is dropped.
+pub(in crate::backends) fn row_shape(full: &[usize]) -> &[usize] {
+    match full {
+        [1, row @ ..] => row,
+        _ => full,
+    }
+}
+
+impl Skeleton {
+    /// Types the whole graph with every tensor as an output. `has_rule` says through which
+    /// operators a gradient of `engine` goes.
+    pub(super) fn learn(
+        file: &OnnxFile,
+        operators: &OperatorTable,
+        input: &[usize],
+        engine: Engine,
+        has_rule: fn(&dyn TypedOp) -> bool,
+    ) -> Result<Self> {
+        let graph = file.graph();
+        let data = file.data_input()?;
+        let named = graph.node.iter().flat_map(|n| {
+            n.output.iter().filter(|o| !o.is_empty()).map(|o| (o, n.op_type.as_str()))
+        });
+        let mut ops: Vec<(String, String)> = vec![(data.to_owned(), "Input".to_owned())];
+        ops.extend(named.map(|(name, op)| (name.clone(), op.to_owned())));
+        let outputs: Vec<String> = ops.iter().map(|(name, _)| name.clone()).collect();
+        let wanted = Wanted { outputs: &outputs, replaced: None, input, fold: false };
+        let model = typed_model(file, operators, &wanted).map_err(|e| {
+            file.refuse(format_args!("tract cannot import it for input shape {:?}: {}", &input[1..], reason(&e)))
+                .with_help("Give `input_shape` if the file leaves it open, or export the model with another opset.")
+        })?;
+        let declared = graph.output.iter().map(|o| o.name.as_str()).collect();
+        Self::read(&model, ops, &declared, engine, has_rule).map_err(|e| file.refuse(reason(&e)))
+    }
+
+    fn read(
+        model: &TypedModel,
+        ops: Vec<(String, String)>,
+        declared: &HashSet<&str>,
+        engine: Engine,
+        has_rule: fn(&dyn TypedOp) -> bool,
+    ) -> TractResult<Self> {
+        let mut depends: HashSet<usize> = model.inputs.iter().map(|outlet| outlet.node).collect();
+        for id in model.eval_order()? {
+            if model.node(id).inputs.iter().any(|input| depends.contains(&input.node)) {
+                depends.insert(id);
+            }
+        }
+        let (mut layers, mut shapes, mut places) = (vec![], HashMap::new(), HashMap::new());
+        for ((name, op), outlet) in ops.into_iter().zip(&model.outputs) {
+            let fact = model.outlet_fact(*outlet)?;
+            let Some(shape) =
+                fact.shape.as_concrete().filter(|_| fact.datum_type == f32::datum_type())
+            else {
+                continue;
+            };
+            layers.push(Layer {
+                op,
+                shape: row_shape(shape).to_vec(),
+                is_output: declared.contains(name.as_str()),
+                depends_on_input: depends.contains(&outlet.node),
+                name: name.clone(),
+            });
+            places.insert(name.clone(), outlet.node);
+            shapes.insert(name, shape.to_vec());
+        }
+        let skeleton_node = |node: &TypedNode| SkeletonNode {
+            name: node.name.clone(),
+            op: node.op.name().into_owned(),
+            inputs: node.inputs.iter().map(|input| input.node).collect(),
+            has_rule: (has_rule(node.op.as_ref()) && node.outputs.len() == 1)
+                || VANISHING.contains(&node.op.name().as_ref()),
+            is_real: node.outputs.iter().any(|output| output.fact.datum_type.is_float()),
+        };
+        Ok(Self {
+            layers,
+            shapes,
+            nodes: model.nodes.iter().map(skeleton_node).collect(),
+            places,
+            engine,
+        })
+    }
+
+    /// The full shape of a layer, or an error that names the nearest layers.
+    pub(in crate::backends) fn shape(&self, name: &str) -> Result<&[usize]> {
+        self.shapes.get(name).map(Vec::as_slice).ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let mut near: Vec<(usize, &str)> = self
+            .layers
+            .iter()
+            .map(|l| (strsim::levenshtein(name, &l.name), l.name.as_str()))
+            .collect();
+        near.sort_unstable();
+        let near: Vec<String> = near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
+        Error::new("fame::backend::unknown_layer", format!("the network has no layer `{name}`."))
+            .with_help(format!(
+                "The nearest names are {}. `fame-cli inspect` lists all layers.",
+                near.join(", ")
+            ))
+    }
+
+    fn node_of(&self, place: &Place) -> Result<usize> {
+        match place {
+            Place::Input => Ok(self
+                .layers
+                .first()
+                .and_then(|l| self.places.get(&l.name))
+                .copied()
+                .unwrap_or_default()),
+            Place::Layer(name) => self.places.get(name).copied().ok_or_else(|| self.unknown(name)),
+        }
+    }
+
+    /// Refuses a gradient of `layer` that does not reach `to`.
+    pub(in crate::backends) fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+        match self.obstacle(layer, to)? {
+            None => Ok(()),
+            Some(Obstacle::NoPath) => Err(no_path(layer, to)),
+            Some(Obstacle::NoRule { node, op }) => Err(no_rule(&node, &op, self.engine)),
+        }
+    }
+
+    /// What stands in the way of a gradient from `layer` to `to`.
+    pub(super) fn obstacle(&self, layer: &str, to: &Place) -> Result<Option<Obstacle>> {
+        let (from, to) = (self.node_of(&Place::Layer(layer.to_owned()))?, self.node_of(to)?);
+        if from == to {
+            return Ok(None);
+        }
+        // Nodes are not stored in order, so both directions are closed over by searching.
+        let up = Self::closure(from, |id| {
+            if self.nodes[id].is_real { self.nodes[id].inputs.clone() } else { vec![] }
+        });
+        let mut users = vec![vec![]; self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&input| users[input].push(id));
+        }
+        let down = Self::closure(to, |id| users[id].clone());
+        if !up.contains(&to) {
+            return Ok(Some(Obstacle::NoPath));
+        }
+        let on_path = |id: usize| {
+            id != to && up.contains(&id) && down.contains(&id) && self.nodes[id].is_real
+        };
+        let stop = self.nodes.iter().enumerate().find(|(id, node)| on_path(*id) && !node.has_rule);
+        Ok(stop.map(|(_, node)| Obstacle::NoRule { node: node.name.clone(), op: node.op.clone() }))
+    }
+
+    /// Every node that `next` leads to from `start`, itself included.
+    fn closure(start: usize, next: impl Fn(usize) -> Vec<usize>) -> HashSet<usize> {
+        let (mut found, mut open) = (HashSet::from([start]), vec![start]);
+        while let Some(id) = open.pop() {
+            open.extend(next(id).into_iter().filter(|&id| found.insert(id)));
+        }
+        found
+    }
+}

@@ -1,0 +1,35 @@
+//! Plain `f32` access to tract's tensors and their shapes, and the way between them and fame's.
+
+use fame_core::Tensor as HostTensor;
+use tract_onnx::tract_core::internal::*;
+
+/// The values of a plain `f32` tensor.
+pub(in crate::backends) fn floats(tensor: &Tensor) -> TractResult<&[f32]> {
+    tensor.try_as_plain_ram()?.as_slice::<f32>()
+}
+
+/// The values of a plain `f32` tensor, to change in place.
+pub(in crate::backends) fn floats_mut(tensor: &mut Tensor) -> TractResult<&mut [f32]> {
+    tensor.to_plain_array_view_mut::<f32>()?.into_slice().context("the tensor is not contiguous")
+}
+
+/// The fact of a plain `f32` tensor of the shape of `like`.
+pub(in crate::backends) fn fact_like(like: &TypedFact) -> TVec<TypedFact> {
+    tvec!(f32::fact(like.shape.to_tvec()))
+}
+
+/// Splits `shape` around `at`: the product before it, its extent, the product after it.
+pub(in crate::backends) fn around(shape: &[usize], at: usize) -> (usize, usize, usize) {
+    (shape[..at].iter().product(), shape[at], shape[at + 1..].iter().product())
+}
+
+/// A copy of a plain `f32` tensor as fame's own, in the same shape.
+pub(super) fn to_host(tensor: &Tensor) -> TractResult<HostTensor> {
+    HostTensor::new(tensor.shape(), floats(tensor)?.to_vec())
+        .map_err(|e| format_err!("{}", e.message))
+}
+
+/// A copy of fame's tensor as tract's, in the same shape.
+pub(super) fn from_host(tensor: &HostTensor) -> TractResult<Tensor> {
+    Tensor::from_shape(tensor.shape(), tensor.data())
+}

@@ -1,0 +1,245 @@
+//! One convolution, or its transposed map, by one of the algorithms.
+
+use super::buffer::Scratch;
+use super::columns::Columns;
+use super::depthwise::Depthwise;
+use super::direct::{Channels, Direct};
+use super::epilogue::Epilogue;
+use super::geometry::{Direction, Geometry};
+use super::vector::Level;
+use super::winograd::{Shape, Size, Winograd};
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in super::super) enum Algorithm {
+    /// A product over windows.
+    Direct,
+    /// Channel by channel.
+    Depthwise,
+    /// A product into windows, which are added up.
+    Columns,
+    /// Winograd's F(2×2, 3×3), at most so many tiles at once.
+    Winograd2(usize),
+    /// Winograd's F(4×4, 3×3), at most so many tiles at once.
+    Winograd4(usize),
+}
+
+/// Input channels below which a panel of the input gradient is mostly empty.
+const FEW: usize = 16;
+
+/// All tiles at once, of all rows.
+pub(super) const ALL: usize = usize::MAX;
+
+impl Algorithm {
+    /// What can compute the convolution, the one that always can first.
+    pub(in super::super) fn candidates(geometry: &Geometry, direction: Direction) -> Vec<Self> {
+        if geometry.is_depthwise() {
+            return vec![Self::Depthwise];
+        }
+        let mut candidates = vec![Self::Direct];
+        if direction == Direction::Backward && geometry.groups == 1 && geometry.inputs < FEW {
+            candidates.push(Self::Columns);
+        }
+        let is_plain = geometry.stride == [1, 1] && geometry.dilation == [1, 1];
+        let reaches = |pads: [usize; 2]| pads.iter().all(|&pad| pad <= 2);
+        if geometry.kernel == [3, 3]
+            && is_plain
+            && geometry.groups == 1
+            && reaches(geometry.before)
+            && reaches(geometry.after)
+        {
+            candidates.extend([24, 48, 96, ALL].map(Self::Winograd4));
+            candidates.extend([96, ALL].map(Self::Winograd2));
+        }
+        candidates
+    }
+}
+
+impl Algorithm {
+    /// Both lay the weights out in the same way.
+    pub(super) fn shares_weights(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// At most how many tiles are worked on at once, where it works on tiles.
+    pub(super) fn strip(self) -> Option<usize> {
+        match self {
+            Self::Winograd2(strip) | Self::Winograd4(strip) => Some(strip),
+            Self::Direct | Self::Depthwise | Self::Columns => None,
+        }
+    }
+}
+
+/// A convolution or its transposed map, with its weights laid out for one algorithm.
+///
+/// Activations are `[row][height][width][channel]`.
+#[derive(Debug)]
+pub(in super::super) struct Convolution {
+    geometry: Geometry,
+    direction: Direction,
+    algorithm: Algorithm,
+    kernel: Kernel,
+}
+
+#[derive(Debug)]
+enum Kernel {
+    Direct(Direct),
+    Depthwise(Depthwise),
+    Columns(Columns),
+    Winograd(Winograd),
+}
+
+impl Convolution {
+    /// Lays out `weights` of `[output][input / groups][height][width]`.
+    ///
+    /// Panics where the algorithm is none of the geometry's candidates, or the weights are not as
+    /// many as it says.
+    pub(in super::super) fn new(
+        level: Level,
+        geometry: Geometry,
+        direction: Direction,
+        algorithm: Algorithm,
+        weights: &[f32],
+    ) -> Self {
+        let candidates = Algorithm::candidates(&geometry, direction);
+        let same =
+            |known: &Algorithm| std::mem::discriminant(known) == std::mem::discriminant(&algorithm);
+        assert!(candidates.iter().any(same), "{algorithm:?} cannot compute {geometry:?}");
+        let taps = geometry.kernel[0] * geometry.kernel[1];
+        let inside = geometry.inputs / geometry.groups;
+        assert_eq!(weights.len(), geometry.outputs * inside * taps, "the number of weights");
+        let at = |output: usize, input: usize, tap: usize| {
+            weights[(output * inside + input) * taps + tap]
+        };
+        let kernel = match algorithm {
+            Algorithm::Direct => Kernel::Direct(direct(level, &geometry, direction, at)),
+            Algorithm::Depthwise => {
+                let stencil = geometry.stencil(direction);
+                let at = |channel, tap| at(channel, 0, tap);
+                Kernel::Depthwise(Depthwise::new(level, stencil, geometry.inputs, taps, at))
+            }
+            Algorithm::Columns => Kernel::Columns(Columns::new(level, geometry, at)),
+            Algorithm::Winograd2(strip) => {
+                Kernel::Winograd(winograd(level, &geometry, direction, (Size::Two, strip), at))
+            }
+            Algorithm::Winograd4(strip) => {
+                Kernel::Winograd(winograd(level, &geometry, direction, (Size::Four, strip), at))
+            }
+        };
+        Self { geometry, direction, algorithm, kernel }
+    }
+
+    /// How it is computed.
+    pub(in super::super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Works on at most `strip` tiles at once from now on, where it works on tiles.
+    pub(super) fn set_strip(&mut self, strip: usize) {
+        if let (Kernel::Winograd(kernel), Algorithm::Winograd2(now) | Algorithm::Winograd4(now)) =
+            (&mut self.kernel, &mut self.algorithm)
+        {
+            kernel.set_strip(strip);
+            *now = strip;
+        }
+    }
+
+    /// Bytes of the weights as they are laid out.
+    pub(in super::super) fn bytes(&self) -> usize {
+        match &self.kernel {
+            Kernel::Direct(kernel) => kernel.bytes(),
+            Kernel::Depthwise(kernel) => kernel.bytes(),
+            Kernel::Columns(kernel) => kernel.bytes(),
+            Kernel::Winograd(kernel) => kernel.bytes(),
+        }
+    }
+
+    /// Values of one row of the argument and of the result.
+    pub(in super::super) fn lens(&self) -> [usize; 2] {
+        let geometry = &self.geometry;
+        let len = |[h, w]: [usize; 2], channels: usize| h * w * channels;
+        let input = len(geometry.extent, geometry.inputs);
+        let output = len(geometry.output(), geometry.outputs);
+        match self.direction {
+            Direction::Forward => [input, output],
+            Direction::Backward => [output, input],
+        }
+    }
+
+    /// Maps `rows` pictures of `input` to as many of `output`. `border` is what pixels outside of a
+    /// picture are, one value for each channel; 0 where there is none.
+    ///
+    /// Panics where a length does not fit, or a border is given to an algorithm that takes none.
+    pub(in super::super) fn run(
+        &self,
+        input: &[f32],
+        rows: usize,
+        border: Option<&[f32]>,
+        output: &mut [f32],
+        epilogue: &Epilogue,
+        scratch: &mut Scratch,
+    ) {
+        let lens = self.lens();
+        assert_eq!([input.len(), output.len()], lens.map(|len| len * rows), "lengths of pictures");
+        let [from, to] = match self.direction {
+            Direction::Forward => [self.geometry.inputs, self.geometry.outputs],
+            Direction::Backward => [self.geometry.outputs, self.geometry.inputs],
+        };
+        assert!(border.is_none_or(|border| border.len() == from), "a border's length");
+        let takes_border = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
+        assert!(border.is_none() || takes_border, "{:?} pads with 0", self.algorithm);
+        epilogue.check(output.len(), to);
+        match &self.kernel {
+            Kernel::Direct(kernel) => kernel.run(input, rows, border, output, epilogue, scratch),
+            Kernel::Depthwise(kernel) => kernel.run(input, rows, output, epilogue),
+            Kernel::Columns(kernel) => kernel.run(input, rows, output, epilogue, scratch),
+            Kernel::Winograd(kernel) => kernel.run(input, rows, border, output, epilogue, scratch),
+        }
+    }
+}
+
+fn direct(
+    level: Level,
+    geometry: &Geometry,
+    direction: Direction,
+    at: impl Fn(usize, usize, usize) -> f32,
+) -> Direct {
+    let (inputs, outputs, groups) = (geometry.inputs, geometry.outputs, geometry.groups);
+    let group = outputs / groups;
+    let stencil = geometry.stencil(direction);
+    match direction {
+        Direction::Forward => {
+            let channels = Channels { from: inputs, to: outputs, groups };
+            Direct::new(level, stencil, channels, |g, to, from, tap| at(g * group + to, from, tap))
+        }
+        Direction::Backward => {
+            let channels = Channels { from: outputs, to: inputs, groups };
+            Direct::new(level, stencil, channels, |g, to, from, tap| at(g * group + from, to, tap))
+        }
+    }
+}
+
+fn winograd(
+    level: Level,
+    geometry: &Geometry,
+    direction: Direction,
+    (size, strip): (Size, usize),
+    at: impl Fn(usize, usize, usize) -> f32,
+) -> Winograd {
+    let (extent, output, before) = (geometry.extent, geometry.output(), geometry.before);
+    let (inputs, outputs) = (geometry.inputs, geometry.outputs);
+    match direction {
+        Direction::Forward => {
+            let shape = Shape { inputs, outputs, from: extent, to: output, before };
+            Winograd::new(level, size, strip, shape, at)
+        }
+        // The transposed map is the convolution with the kernel turned by 180°, outputs and inputs
+        // exchanged.
+        Direction::Backward => {
+            let before = before.map(|pad| 2 - pad);
+            let (from, to) = (output, extent);
+            let shape = Shape { inputs: outputs, outputs: inputs, from, to, before };
+            Winograd::new(level, size, strip, shape, |to, from, tap| at(from, to, 8 - tap))
+        }
+    }
+}

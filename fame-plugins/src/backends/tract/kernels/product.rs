@@ -1,0 +1,285 @@
+//! The product of rows of activations with packed weights: the heart of all dense convolutions.
+//!
+//! The weights lie in *panels* of two vectors' width, one line for each step of the sum, so that
+//! they are read once from front to back. A register tile of [`Simd::ROWS`] rows and one panel is
+//! summed at a time; a row of the left factor is one or several *runs* of consecutive values, which
+//! makes a convolution's window a row without copying it together.
+
+#![allow(unsafe_code, reason = "the innermost loop reads through pointers, checked outside of it")]
+#![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
+
+use super::buffer::Buffer;
+use super::epilogue::Epilogue;
+use super::vector::{Level, Simd, Task, each_vector};
+
+/// Weights `[depth][columns]` in panels: `[columns / panel][depth][panel]`, the last one filled up
+/// with zeros.
+#[derive(Debug)]
+pub(super) struct Packed {
+    values: Buffer,
+    depth: usize,
+    columns: usize,
+    panel: usize,
+}
+
+impl Packed {
+    /// Packs the weight `at(step, column)` for `level`.
+    pub(super) fn new(
+        level: Level,
+        depth: usize,
+        columns: usize,
+        at: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let mut packed = Self::zeros(level, depth, columns);
+        for panel in 0..packed.panels() {
+            let first = panel * packed.panel;
+            for step in 0..depth {
+                let line = packed.line_mut(panel, step);
+                for (column, value) in (first..columns).zip(line) {
+                    *value = at(step, column);
+                }
+            }
+        }
+        packed
+    }
+
+    /// Weights that are all 0.
+    pub(super) fn zeros(level: Level, depth: usize, columns: usize) -> Self {
+        let panel = level.panel();
+        let values = Buffer::zeros(columns.div_ceil(panel) * depth * panel);
+        Self { values, depth, columns, panel }
+    }
+
+    /// What a panel has for one step of the sum.
+    pub(super) fn line_mut(&mut self, panel: usize, step: usize) -> &mut [f32] {
+        let at = (panel * self.depth + step) * self.panel;
+        &mut self.values.values_mut()[at..at + self.panel]
+    }
+
+    /// How many panels there are.
+    pub(super) fn panels(&self) -> usize {
+        self.columns.div_ceil(self.panel)
+    }
+
+    /// How many columns there are with those that fill up the last panel.
+    pub(super) fn padded_columns(&self) -> usize {
+        self.panels() * self.panel
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.values.values())
+    }
+}
+
+/// The left factor: rows that start `stride` values apart, each a sequence of runs.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// What they are read from.
+    pub(super) values: &'a [f32],
+    /// From one row to the next.
+    pub(super) stride: usize,
+    /// Where the runs of a row begin, from its start.
+    pub(super) runs: &'a [usize],
+    /// How long each run is.
+    pub(super) run: usize,
+}
+
+/// Lines of rows of the left factor, and where their results go: indices of values, and distances.
+#[derive(Clone, Copy)]
+pub(super) struct Lines {
+    /// How many rows a line has.
+    pub(super) rows: usize,
+    /// How many lines: pictures, and lines in each.
+    pub(super) counts: [usize; 2],
+    /// Where the first line begins in the left factor, and the result of its first column.
+    pub(super) start: [usize; 2],
+    /// From one picture to the next, in the left factor and in the result.
+    pub(super) picture: [usize; 2],
+    /// From one line to the next.
+    pub(super) line: [usize; 2],
+    /// From one row's result to the next.
+    pub(super) to_stride: usize,
+}
+
+impl Lines {
+    /// One line that begins where its values do.
+    pub(super) fn one(rows: usize, to_stride: usize) -> Self {
+        Self { rows, counts: [1, 1], start: [0; 2], picture: [0; 2], line: [0; 2], to_stride }
+    }
+
+    /// Where line `y` of picture `row` begins, in the left factor and in the result.
+    #[inline(always)]
+    fn at(&self, row: usize, y: usize) -> [usize; 2] {
+        let at = |side: usize| self.start[side] + row * self.picture[side] + y * self.line[side];
+        [at(0), at(1)]
+    }
+}
+
+/// A product of lines of rows with packed weights.
+pub(super) struct Product<'a> {
+    /// The left factor.
+    pub(super) rows: Rows<'a>,
+    /// Its lines.
+    pub(super) lines: Lines,
+    /// The right factor.
+    pub(super) weights: &'a Packed,
+    /// Where the result is written.
+    pub(super) to: &'a mut [f32],
+    /// The channel of the weights' first column in the epilogue's vectors: not 0 in a later group.
+    pub(super) channel: usize,
+    /// What is done to it before.
+    pub(super) epilogue: &'a Epilogue<'a>,
+}
+
+impl Task for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        assert_eq!(self.weights.panel, 2 * S::LANES, "weights packed for this level");
+        assert_eq!(self.rows.runs.len() * self.rows.run, self.weights.depth, "the sum's length");
+        if self.lines.rows == 0 {
+            return;
+        }
+        let [pictures, lines] = self.lines.counts;
+        for panel in 0..self.weights.panels() {
+            for row in 0..pictures {
+                for y in 0..lines {
+                    self.line(simd, panel, self.lines.at(row, y));
+                }
+            }
+        }
+    }
+}
+
+impl Product<'_> {
+    /// One panel's columns of one line of rows.
+    #[inline(always)]
+    fn line<S: Simd>(&mut self, simd: S, panel: usize, [from, to]: [usize; 2]) {
+        let (rows, weights, count) = (self.rows, self.weights, self.lines.rows);
+        let reach = rows.runs.iter().max().map_or(0, |last| last + rows.run);
+        assert!(from + (count - 1) * rows.stride + reach <= rows.values.len(), "rows within");
+        let size = weights.depth * weights.panel;
+        let first = panel * weights.panel;
+        let panel = &weights.values.values()[panel * size..][..size];
+        let width = (weights.columns - first).min(weights.panel);
+        let whole = width == weights.panel && self.epilogue.is_empty();
+        let stride = self.lines.to_stride;
+        let blocks = count.div_ceil(S::ROWS);
+        for block in 0..blocks {
+            // Blocks of nearly equal height: a last one of a few rows would wait for its weights.
+            let (start, end) = (block * count / blocks, (block + 1) * count / blocks);
+            let at = to + start * stride + first;
+            let to = &mut self.to[at..at + (end - start - 1) * stride + width];
+            let mut sums = [0f32; MOST_ROWS * MOST_COLUMNS];
+            let (tile_to, tile_stride) =
+                if whole { (to.as_mut_ptr(), stride) } else { (sums.as_mut_ptr(), 2 * S::LANES) };
+            // SAFETY: all rows of the line lie within `rows`, as asserted above; `to` has room for
+            // a tile of whole width, `sums` for the largest tile of any level.
+            unsafe {
+                let from = from + start * rows.stride;
+                tile(simd, end - start, &rows, from, panel, tile_to, tile_stride);
+            }
+            if !whole {
+                self.finish(simd, &sums[..(end - start) * 2 * S::LANES], first, width, at);
+            }
+        }
+    }
+
+    /// Finishes and writes `width` columns of a tile, whose first is `first`, from index `at` on.
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, simd: S, sums: &[f32], first: usize, width: usize, at: usize) {
+        for (row, sums) in sums.chunks_exact(2 * S::LANES).enumerate() {
+            each_vector!(S, width, |column, lanes| {
+                let at = at + row * self.lines.to_stride + column;
+                let channel = self.channel + first + column;
+                let v =
+                    self.epilogue.finish(simd, simd.load(&sums[column..][..S::LANES]), channel, at);
+                simd.store(v, &mut self.to[at..at + lanes]);
+            });
+        }
+    }
+}
+
+/// The most rows of a tile at any level.
+const MOST_ROWS: usize = 12;
+/// The most columns of a tile at any level.
+const MOST_COLUMNS: usize = 32;
+
+/// Sums a tile of `height` rows, at most [`Simd::ROWS`].
+///
+/// # Safety
+/// `height` rows from index `from` on lie within `rows`, `panel` has one line for each step of
+/// their sum, and `to` has room for them.
+#[inline(always)]
+unsafe fn tile<S: Simd>(
+    simd: S,
+    height: usize,
+    rows: &Rows,
+    from: usize,
+    panel: &[f32],
+    to: *mut f32,
+    to_stride: usize,
+) {
+    macro_rules! by_height {
+        ($($n:literal)*) => {
+            match height {
+                $($n if $n <= S::ROWS => {
+                    // SAFETY: the caller's promise.
+                    unsafe { sum::<S, $n>(simd, rows, from, panel.as_ptr(), to, to_stride) }
+                })*
+                _ => unreachable!("a tile of {height} rows"),
+            }
+        };
+    }
+    by_height!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+
+/// How many lines of a panel ahead are asked for.
+const AHEAD: usize = 16;
+
+/// Sums a tile of `R` rows.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn sum<S: Simd, const R: usize>(
+    simd: S,
+    rows: &Rows,
+    from: usize,
+    panel: *const f32,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    let (lanes, stride) = (S::LANES, rows.stride);
+    let mut sums = [[simd.splat(0.0); 2]; R];
+    let mut line = panel;
+    for &run in rows.runs {
+        // SAFETY: the caller's promise for all reads and writes: every row has every run, and the
+        // panel a line for each of their values. What is only asked for may lie outside.
+        unsafe {
+            let row = rows.values.as_ptr().add(from + run);
+            for step in 0..rows.run {
+                let weights = [simd.read(line), simd.read(line.add(lanes))];
+                simd.prefetch(line.wrapping_add(AHEAD * 2 * lanes));
+                if lanes == 16 {
+                    simd.prefetch(line.wrapping_add((2 * AHEAD + 1) * lanes));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let x = simd.splat(*row.add(r * stride + step));
+                    sums[0] = simd.mul_add(x, weights[0], sums[0]);
+                    sums[1] = simd.mul_add(x, weights[1], sums[1]);
+                }
+                line = line.add(2 * lanes);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            simd.write(sums[0], to.add(r * to_stride));
+            simd.write(sums[1], to.add(r * to_stride + lanes));
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Every kernel, at every level of this machine, against a convolution in double precision.
+
+use super::buffer::Scratch;
+use super::convolution::{ALL, Algorithm, Convolution};
+use super::epilogue::{Epilogue, Then};
+use super::geometry::{Direction, Geometry};
+use super::vector::Level;
+
+/// The largest difference of a sum in single precision from one in double precision, relative to the
+/// largest output: a few hundred terms, each rounded to 6e-8, of random sign.
+const SUM_TOLERANCE: f64 = 2e-6;
+/// The same for F(2×2, 3×3), whose transforms add a few roundings of values up to four times as
+/// large.
+const WINOGRAD2_TOLERANCE: f64 = 4e-6;
+/// The same for F(4×4, 3×3), whose factors go up to 8 · 8 on the way out and 1 / 24² for weights.
+const WINOGRAD4_TOLERANCE: f64 = 2e-5;
+
+fn tolerance(algorithm: Algorithm) -> f64 {
+    match algorithm {
+        Algorithm::Direct | Algorithm::Depthwise | Algorithm::Columns => SUM_TOLERANCE,
+        Algorithm::Winograd2(_) => WINOGRAD2_TOLERANCE,
+        Algorithm::Winograd4(_) => WINOGRAD4_TOLERANCE,
+    }
+}
+
+/// Values from −½ to ½, the same for the same seed.
+fn noise(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// Calls `f(output index, input index if inside, weight index, input channel)` for every product of
+/// the convolution of `rows` pictures.
+fn each_product(g: &Geometry, rows: usize, mut f: impl FnMut(usize, Option<usize>, usize, usize)) {
+    let [oh, ow] = g.output();
+    let (inside, outside) = (g.inputs / g.groups, g.outputs / g.groups);
+    let within = |at: usize, tap: usize, axis: usize| {
+        let at = at * g.stride[axis] + tap * g.dilation[axis];
+        at.checked_sub(g.before[axis]).filter(|&at| at < g.extent[axis])
+    };
+    for row in 0..rows {
+        for (y, x) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
+            for k in 0..g.outputs {
+                let output = ((row * oh + y) * ow + x) * g.outputs + k;
+                for (i, j) in (0..g.kernel[0]).flat_map(|i| (0..g.kernel[1]).map(move |j| (i, j))) {
+                    let pixel = within(y, i, 0).zip(within(x, j, 1));
+                    for c in 0..inside {
+                        let channel = k / outside * inside + c;
+                        let input = pixel.map(|(y, x)| {
+                            ((row * g.extent[0] + y) * g.extent[1] + x) * g.inputs + channel
+                        });
+                        let weight = ((k * inside + c) * g.kernel[0] + i) * g.kernel[1] + j;
+                        f(output, input, weight, channel);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The map in double precision.
+fn reference(
+    g: &Geometry,
+    direction: Direction,
+    rows: usize,
+    weights: &[f32],
+    from: &[f32],
+    border: Option<&[f32]>,
+    len: usize,
+) -> Vec<f64> {
+    let mut to = vec![0f64; len];
+    let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
+    each_product(g, rows, |output, input, weight, channel| match (direction, input) {
+        (Direction::Forward, Some(input)) => to[output] += product(from[input], weights[weight]),
+        (Direction::Forward, None) => {
+            to[output] += border.map_or(0.0, |b| product(b[channel], weights[weight]));
+        }
+        (Direction::Backward, Some(input)) => to[input] += product(from[output], weights[weight]),
+        (Direction::Backward, None) => {}
+    });
+    to
+}
+
+/// Panics where `got` differs from `want` by more than `tolerance` of the largest of `want`.
+fn assert_close(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
+    let largest = want.iter().fold(0f64, |m, w| m.max(w.abs()));
+    let worst = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
+    assert!(largest > 0.0, "{what}: nothing to compare");
+    assert!(worst <= tolerance * largest, "{what}: {worst:e} of {largest:e}");
+    assert!(got.iter().all(|g| g.is_finite()), "{what}: not finite");
+}
+
+/// A square geometry.
+fn square(inputs: usize, outputs: usize, extent: usize, kernel: usize, stride: usize) -> Geometry {
+    let pad = [kernel / 2; 2];
+    Geometry {
+        inputs,
+        outputs,
+        groups: 1,
+        extent: [extent; 2],
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        before: pad,
+        after: pad,
+    }
+}
+
+/// Every algorithm that can, in both directions, at every level, for 1 and 3 rows.
+fn check_all(geometry: Geometry) {
+    let weights_len = geometry.outputs * geometry.inputs / geometry.groups
+        * geometry.kernel[0]
+        * geometry.kernel[1];
+    let weights = noise(weights_len, 1);
+    let mut scratch = Scratch::default();
+    for direction in [Direction::Forward, Direction::Backward] {
+        for rows in [1, 3] {
+            for algorithm in Algorithm::candidates(&geometry, direction) {
+                for level in Level::available() {
+                    let map = Convolution::new(level, geometry, direction, algorithm, &weights);
+                    let [from, to] = map.lens().map(|len| len * rows);
+                    let input = noise(from, 2);
+                    let want = reference(&geometry, direction, rows, &weights, &input, None, to);
+                    // What an earlier layer left behind must not show.
+                    for buffer in [&mut scratch.first, &mut scratch.second] {
+                        buffer.values_mut().fill(f32::NAN);
+                    }
+                    let mut got = vec![f32::NAN; to];
+                    let plain = Epilogue::default();
+                    map.run(&input, rows, None, &mut got, &plain, &mut scratch);
+                    let what = format!("{geometry:?} {direction:?} {algorithm:?} {}", level.name());
+                    assert_close(&got, &want, tolerance(algorithm), &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn three_by_three_agrees_with_double_precision() {
+    for (inputs, outputs, extent) in
+        [(16, 32, [7, 7]), (5, 19, [13, 17]), (40, 33, [14, 6]), (3, 8, [1, 2])]
+    {
+        for pad in [0, 1, 2] {
+            let g = Geometry {
+                extent,
+                before: [pad; 2],
+                after: [pad; 2],
+                ..square(inputs, outputs, 0, 3, 1)
+            };
+            if extent.iter().all(|e| e + 2 * pad >= 3) {
+                check_all(g);
+            }
+        }
+    }
+}
+
+#[test]
+fn uneven_padding_agrees_with_double_precision() {
+    check_all(Geometry { before: [0, 1], after: [2, 0], ..square(6, 7, 9, 3, 1) });
+    check_all(Geometry { before: [0, 1], after: [1, 0], ..square(6, 7, 9, 3, 2) });
+}
+
+#[test]
+fn pointwise_agrees_with_double_precision() {
+    for (inputs, outputs, extent) in [(64, 96, 7), (17, 5, 13), (1, 1, 3), (33, 64, 1)] {
+        check_all(square(inputs, outputs, extent, 1, 1));
+        check_all(square(inputs, outputs, extent, 1, 2));
+    }
+}
+
+#[test]
+fn larger_kernels_and_strides_agree_with_double_precision() {
+    check_all(square(3, 20, 23, 7, 2));
+    check_all(square(10, 6, 12, 5, 1));
+    check_all(square(16, 24, 14, 3, 2));
+    check_all(square(4, 4, 11, 3, 3));
+    check_all(Geometry { stride: [2, 1], kernel: [3, 5], ..square(4, 6, 9, 3, 1) });
+    check_all(Geometry {
+        dilation: [2, 3],
+        before: [2, 3],
+        after: [2, 3],
+        ..square(4, 6, 11, 3, 1)
+    });
+    check_all(Geometry {
+        dilation: [2, 2],
+        before: [2, 2],
+        after: [2, 2],
+        ..square(4, 6, 11, 3, 2)
+    });
+    check_all(square(4, 5, 9, 2, 4));
+}
+
+#[test]
+fn groups_agree_with_double_precision() {
+    check_all(Geometry { groups: 4, ..square(12, 20, 9, 3, 1) });
+    check_all(Geometry { groups: 2, ..square(64, 72, 8, 3, 2) });
+    check_all(Geometry { groups: 3, ..square(3, 12, 8, 3, 1) });
+}
+
+#[test]
+fn depthwise_agrees_with_double_precision() {
+    for kernel in [3, 5, 7] {
+        for stride in [1, 2] {
+            for (channels, extent) in [(16, 14), (21, 13), (3, 2)] {
+                check_all(Geometry {
+                    groups: channels,
+                    ..square(channels, channels, extent, kernel, stride)
+                });
+            }
+        }
+    }
+    check_all(Geometry {
+        groups: 5,
+        dilation: [2, 2],
+        before: [2, 2],
+        after: [2, 2],
+        ..square(5, 5, 9, 3, 1)
+    });
+}
+
+#[test]
+fn a_border_stands_for_the_pixels_outside() {
+    for geometry in [square(18, 20, 9, 3, 1), square(18, 20, 9, 5, 2)] {
+        let weights = noise(18 * 20 * geometry.kernel[0] * geometry.kernel[1], 1);
+        let border = noise(18, 5);
+        for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
+            for level in Level::available() {
+                let map =
+                    Convolution::new(level, geometry, Direction::Forward, algorithm, &weights);
+                let [from, to] = map.lens();
+                let (input, mut got) = (noise(from, 2), vec![0.0; to]);
+                let plain = Epilogue::default();
+                map.run(&input, 1, Some(&border), &mut got, &plain, &mut Scratch::default());
+                let want = reference(
+                    &geometry,
+                    Direction::Forward,
+                    1,
+                    &weights,
+                    &input,
+                    Some(&border),
+                    to,
+                );
+                assert_close(&got, &want, tolerance(algorithm), &format!("{algorithm:?}"));
+            }
+        }
+    }
+}
+
+/// What [`Epilogue`] says, in double precision.
+fn finished(epilogue: &Epilogue, want: &[f64], channels: usize) -> Vec<f64> {
+    let of = |v: Option<&[f32]>, i: usize| v.map_or(0.0, |v| f64::from(v[i]));
+    let one = |(i, &sum): (usize, &f64)| {
+        let channel = i % channels;
+        let v = sum + of(epilogue.bias, channel) + of(epilogue.add, i);
+        match epilogue.then {
+            Then::Relu => v.max(0.0),
+            Then::Clamp { low, high } => v.clamp(f64::from(low), f64::from(high)),
+            Then::PRelu(slopes) if v <= 0.0 => v * f64::from(slopes[channel]),
+            Then::ReluMask(of) if of[i] <= 0.0 => 0.0,
+            Then::ClampMask { of, low, high } if of[i] <= low || of[i] >= high => 0.0,
+            Then::PReluMask { of, slopes } if of[i] <= 0.0 => v * f64::from(slopes[channel]),
+            _ => v,
+        }
+    };
+    want.iter().enumerate().map(one).collect()
+}
+
+#[test]
+fn epilogues_do_what_they_say_in_every_kernel() {
+    let (channels, extent) = (21, 9);
+    let depthwise = Geometry { groups: channels, ..square(channels, channels, extent, 3, 1) };
+    for geometry in [square(channels, channels, extent, 3, 1), depthwise] {
+        let weights = noise(channels * channels / geometry.groups * 9, 1);
+        let (slopes, bias) = (noise(channels, 3), noise(channels, 4));
+        for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
+            for level in Level::available() {
+                let map =
+                    Convolution::new(level, geometry, Direction::Forward, algorithm, &weights);
+                let [from, to] = map.lens();
+                let (input, add, of) = (noise(from, 2), noise(to, 5), noise(to, 6));
+                let sums = reference(&geometry, Direction::Forward, 1, &weights, &input, None, to);
+                let thens = [
+                    Then::Keep,
+                    Then::Relu,
+                    Then::Clamp { low: -0.25, high: 0.5 },
+                    Then::PRelu(&slopes),
+                    Then::ReluMask(&of),
+                    Then::ClampMask { of: &of, low: -0.25, high: 0.25 },
+                    Then::PReluMask { of: &of, slopes: &slopes },
+                ];
+                for then in thens {
+                    let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), then };
+                    let mut got = vec![f32::NAN; to];
+                    map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
+                    let want = finished(&epilogue, &sums, channels);
+                    assert_close(
+                        &got,
+                        &want,
+                        tolerance(algorithm),
+                        &format!("{algorithm:?} {then:?}"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_few_channels_way_finishes_too() {
+    let geometry = square(3, 20, 11, 5, 2);
+    let weights = noise(20 * 3 * 25, 1);
+    for level in Level::available() {
+        let map =
+            Convolution::new(level, geometry, Direction::Backward, Algorithm::Columns, &weights);
+        let [from, to] = map.lens();
+        let (input, of) = (noise(from, 2), noise(to, 6));
+        let epilogue = Epilogue { then: Then::ReluMask(&of), ..Epilogue::default() };
+        let mut got = vec![f32::NAN; to];
+        map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
+        let sums = reference(&geometry, Direction::Backward, 1, &weights, &input, None, to);
+        assert_close(&got, &finished(&epilogue, &sums, 3), SUM_TOLERANCE, level.name());
+    }
+}
+
+#[test]
+fn not_a_number_passes_through_activations() {
+    let geometry = square(4, 4, 3, 1, 1);
+    for level in Level::available() {
+        let map =
+            Convolution::new(level, geometry, Direction::Forward, Algorithm::Direct, &noise(16, 1));
+        let mut input = noise(36, 2);
+        input[0] = f32::NAN;
+        for then in [Then::Relu, Then::Clamp { low: 0.0, high: 6.0 }] {
+            let mut got = vec![0.0; 36];
+            let epilogue = Epilogue { then, ..Epilogue::default() };
+            map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
+            assert!(got[..4].iter().all(|v| v.is_nan()), "{} {then:?}", level.name());
+            assert!(got[4..].iter().all(|v| v.is_finite()), "{} {then:?}", level.name());
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_batch_do_not_influence_one_another() {
+    let geometry = square(24, 40, 7, 3, 1);
+    let weights = noise(24 * 40 * 9, 1);
+    for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
+        let map =
+            Convolution::new(Level::best(), geometry, Direction::Forward, algorithm, &weights);
+        let [from, to] = map.lens();
+        let (input, plain) = (noise(from * 5, 2), Epilogue::default());
+        let mut scratch = Scratch::default();
+        let mut together = vec![0.0; to * 5];
+        map.run(&input, 5, None, &mut together, &plain, &mut scratch);
+        for (input, together) in input.chunks_exact(from).zip(together.chunks_exact(to)) {
+            let mut alone = vec![0.0; to];
+            map.run(input, 1, None, &mut alone, &plain, &mut scratch);
+            assert_eq!(alone, together, "{algorithm:?}");
+        }
+    }
+    assert!(
+        Algorithm::candidates(&geometry, Direction::Forward).contains(&Algorithm::Winograd4(ALL))
+    );
+}

@@ -1,0 +1,137 @@
+//! Networks with kernels of our own against the same networks with tract's.
+
+use fame_core::contract::Network;
+use fame_core::{Place, Taps, Tensor as HostTensor};
+
+use super::*;
+use crate::backends::onnx::file::OnnxFile;
+use crate::backends::onnx::fixtures::{batch, seed};
+use crate::backends::onnx::operators::OperatorTable;
+use crate::backends::tract::kernel_rates::rates;
+use crate::backends::tract::kernels::Algorithm;
+use crate::backends::tract::network::TractNetwork;
+
+/// Outputs and gradients, relative L2: rounding of F(4×4, 3×3), about ten times that of a plain sum,
+/// over a whole network, and the ReLUs whose inputs it moves over zero.
+const RELATIVE: f64 = 1e-4;
+
+/// The fastest is the last candidate that `wanted` allows, tract's kernel by far the slowest.
+fn prefer(layer: &Layer, wanted: impl Fn(Algorithm) -> bool) -> Arc<Rates> {
+    let candidates = Algorithm::candidates(&layer.geometry, layer.direction);
+    let ours = candidates.into_iter().filter(|&way| wanted(way)).enumerate();
+    let rate =
+        |(index, algorithm)| Measured { algorithm, seconds: 1.0 / (index + 1) as f64, bytes: 0 };
+    Arc::new(Rates { tract: 9.0, ours: ours.map(rate).collect() })
+}
+
+fn no_winograd(layer: &Layer, _: &Conv, _: &Tensor) -> TractResult<Arc<Rates>> {
+    let wanted = |way| !matches!(way, Algorithm::Winograd2(_) | Algorithm::Winograd4(_));
+    Ok(prefer(layer, wanted))
+}
+
+fn winograd2(layer: &Layer, _: &Conv, _: &Tensor) -> TractResult<Arc<Rates>> {
+    Ok(prefer(layer, |way| !matches!(way, Algorithm::Winograd4(_))))
+}
+
+fn winograd4(layer: &Layer, _: &Conv, _: &Tensor) -> TractResult<Arc<Rates>> {
+    Ok(prefer(layer, |way| !matches!(way, Algorithm::Winograd2(_))))
+}
+
+fn golden(name: &str) -> OnnxFile {
+    let nets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nets");
+    OnnxFile::read(&nets.join(format!("{name}.onnx"))).unwrap()
+}
+
+fn load(name: &str, side: usize, rating: Option<Rating>) -> TractNetwork {
+    let shape = Some(vec![3, side, side]);
+    TractNetwork::new(golden(name), OperatorTable::new(vec![]), shape, 2, rating).unwrap()
+}
+
+/// The output of the network and its input gradient, for `x`.
+fn results(network: &dyn Network, x: &HostTensor) -> [HostTensor; 2] {
+    let layer = network.layers().iter().rev().find(|l| l.is_output).unwrap().name.clone();
+    let taps = Taps::of([layer.clone()]).with_gradient(Place::Input);
+    let pass = network.forward(x, &taps).unwrap();
+    let output = pass.output(&layer).unwrap();
+    // Every row has the same cotangent, as it would have alone.
+    let one = batch(output.row_shape(), 5);
+    let rows: Vec<_> = (0..x.rows()).map(|_| &one).collect();
+    let gradient = pass.gradient(&[seed(&layer, HostTensor::stack(rows).unwrap())]).unwrap();
+    [output, gradient.into_iter().next().unwrap()]
+}
+
+fn relative(got: &HostTensor, want: &HostTensor) -> f64 {
+    assert_eq!(got.shape(), want.shape());
+    let pairs = || got.data().iter().zip(want.data()).map(|(g, w)| (f64::from(*g), f64::from(*w)));
+    let apart: f64 = pairs().map(|(g, w)| (g - w).powi(2)).sum();
+    (apart / pairs().map(|(_, w)| w * w).sum::<f64>()).sqrt()
+}
+
+#[test]
+fn outputs_and_gradients_are_those_of_tracts_kernels() {
+    for (name, side) in [("resnet50_slim", 64), ("iresnet50_slim", 56), ("mobilenet_v2_slim", 64)] {
+        let x = batch(&[2, 3, side, side], 11);
+        let want = results(&load(name, side, None), &x);
+        for (ways, rating) in
+            [("no Winograd", no_winograd as Rating), ("F2", winograd2), ("F4", winograd4)]
+        {
+            let got = results(&load(name, side, Some(rating)), &x);
+            for (what, (got, want)) in ["output", "gradient"].iter().zip(got.iter().zip(&want)) {
+                let apart = relative(got, want);
+                assert!(apart > 0.0, "{name}, {ways}, {what}: no kernel of ours ran");
+                assert!(apart <= RELATIVE, "{name}, {ways}, {what}: {apart:e} apart");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_gives_the_same_bytes_in_every_batch_and_in_every_network_of_a_process() {
+    let x = batch(&[3, 3, 56, 56], 11);
+    let network = load("iresnet50_slim", 56, Some(rates));
+    let together = results(&network, &x);
+    assert_eq!(results(&load("iresnet50_slim", 56, Some(rates)), &x), together);
+    for row in 0..3 {
+        let one = HostTensor::stack([&x.row_tensor(row)]).unwrap();
+        for (alone, together) in results(&network, &one).iter().zip(&together) {
+            assert_eq!(alone.row(0), together.row(row), "row {row}");
+        }
+    }
+}
+
+fn site(bytes: usize) -> Site {
+    let geometry = Geometry {
+        inputs: 2,
+        outputs: 2,
+        groups: 1,
+        extent: [4, 4],
+        kernel: [3, 3],
+        stride: [1, 1],
+        dilation: [1, 1],
+        before: [1, 1],
+        after: [1, 1],
+    };
+    let way = |algorithm, seconds, bytes| Measured { algorithm, seconds, bytes };
+    let ours = vec![
+        way(Algorithm::Direct, 0.95, bytes),
+        way(Algorithm::Winograd2(24), 0.5, 2 * bytes),
+        way(Algorithm::Winograd4(24), 0.4, 4 * bytes),
+    ];
+    Site {
+        node: 0,
+        layer: Layer { geometry, direction: Direction::Forward, rows: 1, level: Level::best() },
+        weights: Tensor::zero::<f32>(&[bytes / size_of::<f32>()]).unwrap().into(),
+        bias: None,
+        rates: Arc::new(Rates { tract: 1.0, ours }),
+    }
+}
+
+#[test]
+fn a_way_is_taken_where_it_is_clearly_faster_and_its_weights_fit() {
+    let way = |budget| site(400).best(budget).map(|way| way.algorithm);
+    assert_eq!(way(1200), Some(Algorithm::Winograd4(24)));
+    assert_eq!(way(1199), Some(Algorithm::Winograd2(24)));
+    // What is left is a hair faster than tract, which is not enough.
+    assert_eq!(way(399), None);
+    assert!(site(100).worth() > site(400).worth());
+}

@@ -1,0 +1,102 @@
+//! `Tract`: the embedded default backend.
+
+use fame_core::contract::{Backend, LoadRequest, Network};
+use fame_core::registry::{BuildContext, Parts, Plugin};
+use fame_core::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kernel_rates::{Rating, rates};
+use super::network::TractNetwork;
+use crate::backends::onnx::HostOperatorKind;
+use crate::backends::onnx::operators::OperatorTable;
+use crate::backends::onnx::plugin_operator::host_operators;
+
+/// Runs ONNX networks on the CPU with tract, forward and gradient, without any library to install.
+///
+/// Rows of a batch run in parallel, one per thread, and give the same bits whatever batch they are
+/// in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tract {
+    /// How many rows run at once; 0 = one on each core.
+    pub threads: usize,
+    /// The kernels that compute convolutions.
+    pub convolutions: Convolutions,
+}
+
+/// The kernels that compute convolutions and their gradients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Convolutions {
+    /// tract's: the same bytes in every run on machines with the same instructions.
+    #[default]
+    Tract,
+    /// For each convolution the fastest of tract's kernels and fame's own (Winograd's algorithms,
+    /// products over windows), measured once in each process when a network is first compiled.
+    /// Another process may measure otherwise and round otherwise.
+    Fastest,
+}
+
+impl Plugin<dyn Backend> for Tract {
+    const NAME: &'static str = "Tract";
+    const SUMMARY: &'static str = "Pure Rust on the CPU, forward and gradient";
+    const EXAMPLE: &'static str = "Tract(threads: 2)";
+    const REFERENCE: &'static str = "tract (sonos); the gradient is a graph transform of ours";
+
+    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+        parts.check("threads", self.threads <= 1024, "must be at most 1024");
+    }
+
+    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+        Some(Box::new(self))
+    }
+}
+
+fame_core::register!(Backend: Tract);
+
+impl Tract {
+    /// Loads the network of `request`, with operators of third parties.
+    ///
+    /// # Errors
+    /// As [`Backend::load`], and what an operator says of its node.
+    pub fn load_with(
+        &self,
+        request: &LoadRequest,
+        operators: Vec<HostOperatorKind>,
+    ) -> Result<Box<dyn Network>> {
+        self.check()?;
+        let operators = OperatorTable::new(operators);
+        let threads = self.resolved_threads();
+        let rating = (self.convolutions == Convolutions::Fastest).then_some(rates as Rating);
+        Ok(Box::new(TractNetwork::load(request, operators, threads, rating)?))
+    }
+
+    /// How many threads are really used.
+    fn resolved_threads(self) -> usize {
+        if self.threads > 0 {
+            self.threads
+        } else {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        }
+    }
+}
+
+impl Backend for Tract {
+    fn check(&self) -> Result<()> {
+        /// More than any machine has; a typing error, or a way to exhaust memory.
+        const MOST_THREADS: usize = 4096;
+        if self.threads > MOST_THREADS {
+            let text = format!(
+                "`threads: {}` is more than the {MOST_THREADS} the tract backend starts.",
+                self.threads
+            );
+            return Err(Error::new("fame::backend::threads", text)
+                .with_help("Use 0 for one thread on each core."));
+        }
+        Ok(())
+    }
+
+    fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
+        self.load_with(request, host_operators(&request.operators))
+    }
+}

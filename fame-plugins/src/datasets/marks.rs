@@ -1,0 +1,18 @@
+//! Roles and marks: what the pictures of a sample are called, and what lists say about it.
+
+use fame_core::Mark;
+
+/// The role of the only picture of a sample that has one.
+pub const IMAGE: &str = "image";
+/// The role of the enrolled face of a pair.
+pub const GALLERY: &str = "gallery";
+/// The role of the presented face of a pair.
+pub const PROBE: &str = "probe";
+
+/// Whether both pictures of a pair show the same identity.
+pub const GENUINE: Mark<bool> = Mark::new("genuine");
+/// A sample's place in the list it comes from, counted from 0 before any selection: the row of a
+/// protocol.
+pub const ROW: Mark<usize> = Mark::new("row");
+/// The part of the list that a sample belongs to: a fold of a cross-validation.
+pub const FOLD: Mark<String> = Mark::new("fold");

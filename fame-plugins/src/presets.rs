@@ -1,0 +1,38 @@
+//! The presets: published forms that the defaults of many plugins follow.
+
+use fame_core::registry::BuildContext;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A published form of FAME. The paper's text and its authors' code differ in a dozen choices
+/// (norms, gray, normalisation, step space, early stop). A preset fixes all of them; any single
+/// parameter can still be set by hand, and the record shows every choice as resolved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Preset {
+    /// What the paper says: steps in pixels, frozen norms, |difference| then gray, maximum
+    /// normalisation, no early stop.
+    #[default]
+    Paper,
+    /// What the public code does: steps in normalised space for classifiers and in pixels for
+    /// pairs, live norms, gray then |difference| with weights in stored channel order, min-max
+    /// normalisation, early stop at 0.01 for pairs.
+    Authors,
+}
+
+impl Preset {
+    /// Every preset by name: what a plugin that follows them says it knows.
+    pub const NAMES: &'static [&'static str] = &["Paper", "Authors"];
+
+    /// The preset that a part is built for; the paper's where it is another's, or none.
+    pub fn of(with: &BuildContext<'_>) -> Self {
+        if with.preset == Self::Authors.name() { Self::Authors } else { Self::Paper }
+    }
+
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Paper => Self::NAMES[0],
+            Self::Authors => Self::NAMES[1],
+        }
+    }
+}
