@@ -115,7 +115,9 @@ pub mod store;
 pub mod testkit;
 pub mod text;
 
-pub use contract::{Bias, Layer, LoadRequest, Model, Place, Seed, Taps, Target, TargetRequest};
+pub use contract::{
+    Bias, GradientPlace, Layer, LayerCotangent, LoadRequest, Model, Taps, Target, TargetRequest,
+};
 pub use data::{
     Affine, Annotation, AttributionMap, Claim, Error, ErrorKind, Explanation, Frame, MapId, Mark,
     MarkType, Marks, NamedMap, Picture, Random, Result, Sample, Subject, Tensor, Witness, max_abs,

@@ -15,14 +15,14 @@
 //! every CAM; outputs alone are the black-box methods.
 //!
 //! ```
-//! use fame_core::{Place, Result, Seed, Taps, Tensor, contract::Network};
+//! use fame_core::{GradientPlace, Result, LayerCotangent, Taps, Tensor, contract::Network};
 //!
 //! /// d(sum of the embedding) / d(input) for one batch.
 //! fn input_gradient(network: &dyn Network, batch: &Tensor) -> Result<Tensor> {
-//!     let pass = network.forward(batch, &Taps::of(["embedding"]).with_gradient(Place::Input))?;
+//!     let pass = network.forward(batch, &Taps::of(["embedding"]).with_gradient(GradientPlace::Input))?;
 //!     let embedding = pass.output("embedding")?;
 //!     let ones = Tensor::filled(embedding.shape(), 1.0);
-//!     let mut gradients = pass.gradient(&[Seed { layer: "embedding".into(), cotangent: ones }])?;
+//!     let mut gradients = pass.gradient(&[LayerCotangent { layer: "embedding".into(), cotangent: ones }])?;
 //!     Ok(gradients.remove(0))
 //! }
 //! ```
@@ -108,7 +108,7 @@ pub struct Bias {
 
 /// Where a gradient is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum GradientPlace {
     /// The network's input.
     Input,
     /// The output of the named layer.
@@ -138,7 +138,7 @@ pub struct Taps {
     /// Layers whose outputs will be read, and which may be seeded with cotangents.
     pub layers: Vec<String>,
     /// Places that [`Pass::gradient`] answers for, in this order.
-    pub gradients: Vec<Place>,
+    pub gradients: Vec<GradientPlace>,
     /// How those gradients pass a ReLU.
     pub relu: ReluRule,
 }
@@ -155,7 +155,7 @@ impl Taps {
 
     /// Also asks for the gradient at `place`.
     #[must_use]
-    pub fn with_gradient(mut self, place: Place) -> Self {
+    pub fn with_gradient(mut self, place: GradientPlace) -> Self {
         self.gradients.push(place);
         self
     }
@@ -163,7 +163,7 @@ impl Taps {
 
 /// A derivative to pull back: d(scalar)/d(output of `layer`), one row for each row of the batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seed {
+pub struct LayerCotangent {
     /// A tapped layer.
     pub layer: String,
     /// Same shape as that layer's output, `[N, …]`.
@@ -186,7 +186,7 @@ pub trait Network: Send + Sync {
     ///
     /// It may be asked of every layer of a graph (`fame-cli inspect` does), so it must not compile
     /// anything.
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()>;
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()>;
 
     /// How many rows keep this backend busy: the number of worker threads on a CPU, more on a GPU.
     /// Callers batch up to this many.
@@ -234,5 +234,5 @@ pub trait Pass {
     /// # Errors
     /// When a seed's layer was not tapped or its cotangent has another shape than the layer's
     /// output, or no gradient was asked for.
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>>;
+    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>>;
 }

@@ -6,7 +6,7 @@ use fame_core::{
     Error, Explanation, Model, NamedMap, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer, ItemRef},
     data::{Value, facts},
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     seed_of,
     text::Spec,
 };
@@ -56,28 +56,28 @@ impl Plugin<dyn Explainer> for Smooth {
     const REFERENCE: &'static str =
         "After Smilkov et al., SmoothGrad, 2017, arXiv 1706.03825, of finished maps";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("n", (2..=10_000).contains(&self.n), "must be between 2 and 10000");
-        parts.check("sigma", self.sigma.is_finite() && self.sigma > 0.0, "must be above 0");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("n", (2..=10_000).contains(&self.n), "must be between 2 and 10000");
+        assembly.check("sigma", self.sigma.is_finite() && self.sigma > 0.0, "must be above 0");
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let of = parts.build::<dyn Explainer>("of", &self.of, with);
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { of: of?, n: self.n, sigma: self.sigma, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let of = assembly.build::<dyn Explainer>("of", &self.of, with);
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(AimedExplainer { of: of?, n: self.n, sigma: self.sigma, finish }))
     }
 }
 
 fame_core::register!(Explainer: Smooth);
 
-struct Running {
+struct AimedExplainer {
     of: Built<dyn Explainer>,
     n: usize,
     sigma: f32,
     finish: Finish,
 }
 
-impl Explainer for Running {
+impl Explainer for AimedExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         self.of.plugin.check(model)
     }
@@ -111,7 +111,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl AimedExplainer {
     /// A copy of `sample` with noise on all its pictures.
     fn noisy(&self, run: u64, copy: usize, sample: &Sample) -> Sample {
         let mut noisy = sample.clone();

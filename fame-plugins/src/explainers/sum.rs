@@ -2,7 +2,7 @@
 
 use fame_core::{
     contract::Explainer,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -33,12 +33,12 @@ impl Plugin<dyn Explainer> for Sum {
     const EXAMPLE: &'static str = "Sum(of: [Saliency(), GradientTimesInput()], weights: [2, 1])";
     const REFERENCE: &'static str = "Our own";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        terms::resolve(&self.of, &mut self.weights, parts);
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        terms::resolve(&self.of, &mut self.weights, assembly);
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let terms = Terms::build(&self.of, &self.weights, &self.map, combine, with, parts);
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let terms = Terms::build(&self.of, &self.weights, &self.map, combine, with, assembly);
         Some(Box::new(terms))
     }
 }

@@ -6,7 +6,7 @@ use fame_core::{
     Error, Explanation, MapId, Model, NamedMap, Result, Sample, Tensor, Witness,
     contract::{ExplainContext, Explainer, ItemRef},
     data::{Facts, Value, facts},
-    registry::{BuildContext, Built, Parts},
+    registry::{Assembly, BuildContext, Built},
     text::Spec,
 };
 
@@ -27,13 +27,13 @@ pub(super) struct Terms {
 }
 
 /// Fills in the weights and checks that there is one for each term.
-pub(super) fn resolve(of: &[Spec], weights: &mut Vec<f32>, parts: &mut Parts) {
-    parts.check("of", !of.is_empty(), "must hold at least one explainer");
+pub(super) fn resolve(of: &[Spec], weights: &mut Vec<f32>, assembly: &mut Assembly) {
+    assembly.check("of", !of.is_empty(), "must hold at least one explainer");
     if weights.is_empty() {
         *weights = vec![1.0; of.len()];
     }
     let good = weights.len() == of.len() && weights.iter().all(|w| w.is_finite() && *w > 0.0);
-    parts.check("weights", good, "must hold one number above 0 for each of `of`");
+    assembly.check("weights", good, "must hold one number above 0 for each of `of`");
 }
 
 impl Terms {
@@ -44,12 +44,12 @@ impl Terms {
         map: &[Spec],
         combine: Combine,
         with: &BuildContext<'_>,
-        parts: &mut Parts,
+        assembly: &mut Assembly,
     ) -> Self {
-        let of = parts.build_all("of", of, with);
+        let of = assembly.build_all("of", of, with);
         let total: f32 = weights.iter().sum();
         let weights = weights.iter().map(|w| w / total).collect();
-        Self { of, weights, finish: Finish::build(parts, map, with), combine }
+        Self { of, weights, finish: Finish::build(assembly, map, with), combine }
     }
 
     /// The term as messages call it: "term 2 (GradCam)".

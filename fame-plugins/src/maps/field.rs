@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Error, Result,
     contract::{MapSource, MapStep},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::suggestion,
 };
 use schemars::JsonSchema;
@@ -24,11 +24,11 @@ impl Plugin<dyn MapStep> for Field {
     const SUMMARY: &'static str = "A field the walk recorded along the way, by name";
     const EXAMPLE: &'static str = r#"Field(name: "moves_times_gradients")"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("name", !self.name.is_empty(), "must name a field");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("name", !self.name.is_empty(), "must name a field");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Error, Result, Tensor,
     contract::{MapSource, MapStep},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,11 +27,11 @@ impl Plugin<dyn MapStep> for Project {
     const SUMMARY: &'static str = "How far every pixel moved towards a plainer picture";
     const EXAMPLE: &'static str = "Project(towards: Blur(sigma: 10))";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("towards", self.towards.good(), "needs a sigma above 0 and below 10000");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("towards", self.towards.good(), "needs a sigma above 0 and below 10000");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

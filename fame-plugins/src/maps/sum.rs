@@ -4,7 +4,7 @@ use fame_core::{
     AttributionMap, Error, Result,
     contract::{MapSource, MapStep},
     data::Value,
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -32,22 +32,22 @@ impl Plugin<dyn MapStep> for Sum {
     const EXAMPLE: &'static str =
         "Sum(of: [[Gray(), GaussianBlur(sigma: 12)], [Project(), GaussianBlur(sigma: 7.7)]])";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let n = self.of.len();
-        parts.check("of", n > 0, "must hold at least one list of map steps");
+        assembly.check("of", n > 0, "must hold at least one list of map steps");
         if self.weights.is_empty() {
             self.weights = vec![1.0; n];
         }
         let positive = self.weights.iter().all(|w| w.is_finite() && *w > 0.0);
         let good = self.weights.len() == n && positive;
-        parts.check("weights", good, "must hold one number above 0 for each of `of`");
+        assembly.check("weights", good, "must hold one number above 0 for each of `of`");
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn MapStep>> {
         let chains: Vec<_> =
-            self.of.iter().map(|steps| parts.build_all("of", steps, with)).collect();
+            self.of.iter().map(|steps| assembly.build_all("of", steps, with)).collect();
         let record = |chain: &Vec<_>| Value::List(chain.iter().map(Built::record).collect());
-        parts.record("of", Value::List(chains.iter().map(record).collect()));
+        assembly.record("of", Value::List(chains.iter().map(record).collect()));
         Some(Box::new(Running { chains, weights: self.weights }))
     }
 }

@@ -4,7 +4,7 @@ use fame_core::{
     Error, Result, Tensor,
     contract::{Perturbation, Recorded, Start, Stop, Walk},
     data::{Facts, InputConvention, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,15 +47,23 @@ impl Plugin<dyn Perturbation> for MaskWalk {
     const SUMMARY: &'static str = "A walk in a mask between the picture and a plainer one";
     const EXAMPLE: &'static str = "MaskWalk(towards: Blur(sigma: 10), iterations: 25)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("towards", self.towards.good(), "needs a sigma above 0 and below 10000");
-        parts.check("step", self.step > 0.0 && self.step <= 1.0, "must be above 0 and at most 1");
-        parts.check("iterations", self.iterations > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("towards", self.towards.good(), "needs a sigma above 0 and below 10000");
+        assembly.check(
+            "step",
+            self.step > 0.0 && self.step <= 1.0,
+            "must be above 0 and at most 1",
+        );
+        assembly.check("iterations", self.iterations > 0, "must be at least 1");
         let blur = self.gradient_blur;
-        parts.check("gradient_blur", (0.0..1e4).contains(&blur), "must be 0 or above, below 10000");
+        assembly.check(
+            "gradient_blur",
+            (0.0..1e4).contains(&blur),
+            "must be 0 or above, below 10000",
+        );
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Perturbation>> {
         Some(Box::new(self))
     }
 }

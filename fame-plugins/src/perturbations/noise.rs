@@ -4,7 +4,7 @@ use fame_core::{
     Random, Result, Tensor,
     contract::{Perturbation, Recorded, Start, Stop, Walk},
     data::{Facts, InputConvention},
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     seed_of,
     text::Spec,
 };
@@ -39,12 +39,16 @@ impl Plugin<dyn Perturbation> for Noise {
     const REFERENCE: &'static str =
         "The noise is that of Smilkov et al., SmoothGrad, 2017, arXiv 1706.03825, along a walk";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("sigma", self.sigma.is_finite() && self.sigma >= 0.0, "must be at least 0");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("sigma", self.sigma.is_finite() && self.sigma >= 0.0, "must be at least 0");
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        let of = parts.build::<dyn Perturbation>("of", &self.of, with)?;
+    fn build(
+        self,
+        with: &BuildContext<'_>,
+        assembly: &mut Assembly,
+    ) -> Option<Box<dyn Perturbation>> {
+        let of = assembly.build::<dyn Perturbation>("of", &self.of, with)?;
         Some(Box::new(Running { of, sigma: self.sigma }))
     }
 }

@@ -5,7 +5,7 @@ use fame_core::Result;
 use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
 
 cam! {
-    /// LayerCAM: Σ_c ReLU(G_c) ⊙ a_c with G = dy/da, then ReLU. Made for early layers as well as
+    /// LayerCAM: Σ_c ReLU(G_c) ⊙ a_c with G = dy/da, then ReLU. MethodOutcome for early layers as well as
     /// late ones.
     LayerCam {}
     summary: "Activation weighted by the positive gradient, place by place",
