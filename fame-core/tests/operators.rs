@@ -6,9 +6,9 @@
 use std::{path::Path, sync::Arc};
 
 use fame_core::{
-    Bias, Error, Layer, LoadRequest, Place, Result, Seed, Taps, Tensor,
+    Bias, Error, GradientPlace, Layer, LayerCotangent, LoadRequest, Result, Taps, Tensor,
     contract::{Attribute, Attributes, Backend, Network, Operator, OperatorId, Pass},
-    registry::{BuildContext, Parts, Plugin, Registry},
+    registry::{Assembly, BuildContext, Plugin, Registry},
     testkit::{
         Trial, build, check_network, check_operator, check_operator_rows, check_plugin, registry,
     },
@@ -35,7 +35,7 @@ impl Plugin<dyn Operator> for Energy {
     const SUMMARY: &'static str = "The mean square of each channel";
     const EXAMPLE: &'static str = "Energy(scale: 1.0)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Operator>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Operator>> {
         Some(Box::new(self))
     }
 }
@@ -96,7 +96,7 @@ impl Plugin<dyn Backend> for OneNode {
     const SUMMARY: &'static str = "A network of one node";
     const EXAMPLE: &'static str = "OneNode()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Backend>> {
         Some(Box::new(self))
     }
 }
@@ -150,7 +150,7 @@ impl Network for Node {
         &self.layers
     }
 
-    fn check_gradient(&self, layer: &str, _: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, _: &GradientPlace) -> Result<()> {
         match layer {
             "logits" => self.operator.check_gradient(&self.attributes, 0),
             _ => Err(Error::new("example::layer", format!("no layer `{layer}`."))),
@@ -171,8 +171,8 @@ impl Network for Node {
         }
         let known = |name: &String| self.layers.iter().any(|l| l.name == *name);
         let places = taps.gradients.iter().filter_map(|place| match place {
-            Place::Layer(name) => Some(name),
-            Place::Input => None,
+            GradientPlace::Layer(name) => Some(name),
+            GradientPlace::Input => None,
         });
         if let Some(unknown) = taps.layers.iter().chain(places).find(|name| !known(name)) {
             return Err(Error::new("example::layer", format!("no layer `{unknown}`."))
@@ -218,7 +218,7 @@ impl Pass for NodePass<'_> {
         self.tapped(layer).cloned()
     }
 
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         if self.taps.gradients.is_empty() {
             return Err(Error::new("example::gradient", "no gradient was asked for."));
         }
@@ -299,7 +299,7 @@ impl Plugin<dyn Operator> for Demanding {
     const SUMMARY: &'static str = "An operator with a parameter that has no default";
     const EXAMPLE: &'static str = "Demanding(count: 1)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Operator>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Operator>> {
         Some(Box::new(Energy { scale: self.count as f32 }))
     }
 }

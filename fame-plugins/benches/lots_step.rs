@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use fame_core::contract::{Backend, LoadRequest, Network};
-use fame_core::{Place, Result, Seed, Taps, Tensor, max_abs};
+use fame_core::{GradientPlace, LayerCotangent, Result, Taps, Tensor, max_abs};
 use fame_plugins::backends::tract::{Convolutions, Tract};
 
 /// Runs before timing starts.
@@ -57,7 +57,12 @@ fn picture(rows: usize, shape: &[usize]) -> Result<Tensor> {
     Tensor::new(full, data)
 }
 
-fn step(network: &dyn Network, batch: &mut Tensor, taps: &Taps, seed: &Seed) -> Result<()> {
+fn step(
+    network: &dyn Network,
+    batch: &mut Tensor,
+    taps: &Taps,
+    seed: &LayerCotangent,
+) -> Result<()> {
     let pass = network.forward(batch, taps)?;
     let gradient = pass.gradient(std::slice::from_ref(seed))?.remove(0);
     for row in 0..batch.rows() {
@@ -129,11 +134,11 @@ fn bench(
         .unwrap_or_default();
     let layer = layer.map_or(last, str::to_owned);
     let mut batch = picture(rows, network.input_shape())?;
-    let taps = Taps::of([layer.clone()]).with_gradient(Place::Input);
+    let taps = Taps::of([layer.clone()]).with_gradient(GradientPlace::Input);
     let start = Instant::now();
     let shape = network.forward(&batch, &taps)?.output(&layer)?.shape().to_vec();
     let planned = start.elapsed().as_secs_f64();
-    let seed = Seed { layer: layer.clone(), cotangent: picture(shape[0], &shape[1..])? };
+    let seed = LayerCotangent { layer: layer.clone(), cotangent: picture(shape[0], &shape[1..])? };
     let (forward, _) = median(|| network.forward(&batch, &Taps::of([layer.clone()])).map(|_| ()))?;
     let (lots, busy) = median(|| step(network.as_ref(), &mut batch, &taps, &seed))?;
     println!(

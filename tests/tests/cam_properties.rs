@@ -4,11 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 use fame_core::{
-    Explanation, LayerChoice, Model, NamedMap, Place, Result, Sample, Target, TargetRequest,
-    Tensor,
+    Explanation, GradientPlace, LayerChoice, Model, NamedMap, Result, Sample, Target,
+    TargetRequest, Tensor,
     contract::{Evaluation, ExplainContext, Explainer, Loss, Silent, per_row},
     data::Value,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use fame_plugins::Preset;
 use fame_tests::{build, classifier, faces, noise_picture, plan, run_into, sample_of, slim};
@@ -196,7 +196,7 @@ impl Plugin<dyn Loss> for TimesLogit {
     const SUMMARY: &'static str = "A logit times something";
     const EXAMPLE: &'static str = "TimesLogit(by: 2.0)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }
@@ -401,5 +401,5 @@ fn a_layer_behind_the_target_is_refused() {
     );
     assert!(explainer.plugin.check(&model).is_err());
     let output = model.layer(&LayerChoice::Output).unwrap().name.clone();
-    assert!(model.network.check_gradient(&output, &Place::Layer(MIDDLE.into())).is_ok());
+    assert!(model.network.check_gradient(&output, &GradientPlace::Layer(MIDDLE.into())).is_ok());
 }

@@ -5,7 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 use fame_core::{
-    Explanation, Model, NamedMap, Picture, Place, Result, Sample, Seed, Taps, Tensor,
+    Explanation, GradientPlace, LayerCotangent, Model, NamedMap, Picture, Result, Sample, Taps,
+    Tensor,
     contract::{ExplainContext, Explainer, Silent},
     data::Value,
     data::{ChannelOrder, InputConvention},
@@ -217,12 +218,14 @@ fn length(v: &[f64]) -> f64 {
 fn pulled(model: &Model, pair: &Sample, cotangent: &[f64]) -> Vec<f32> {
     let convention = &model.manifest.input;
     let input = convention.to_input(&pair.picture("probe").unwrap().pixels).unwrap();
-    let taps = Taps::of(["embedding"]).with_gradient(Place::Input);
+    let taps = Taps::of(["embedding"]).with_gradient(GradientPlace::Input);
     let pass = model.network.forward(&Tensor::stack([&input]).unwrap(), &taps).unwrap();
     let cotangent =
         Tensor::new([1, cotangent.len()], cotangent.iter().map(|c| *c as f32).collect()).unwrap();
-    let gradient =
-        pass.gradient(&[Seed { layer: "embedding".into(), cotangent }]).unwrap().remove(0);
+    let gradient = pass
+        .gradient(&[LayerCotangent { layer: "embedding".into(), cotangent }])
+        .unwrap()
+        .remove(0);
     let area = convention.height * convention.width;
     gradient.data().iter().enumerate().map(|(i, g)| g / convention.std[i / area]).collect()
 }

@@ -6,13 +6,13 @@
 use std::sync::{Arc, OnceLock};
 
 use fame_core::{
-    Explanation, Marks, Model, NamedMap, Picture, Place, Sample, Taps, Target, TargetRequest,
-    Tensor,
+    Explanation, GradientPlace, Marks, Model, NamedMap, Picture, Sample, Taps, Target,
+    TargetRequest, Tensor,
     contract::{
         Evaluation, ExplainContext, Explainer, Loss, PrepareContext, PrepareStep, Reference, Silent,
     },
     data::Value,
-    registry::{BuildContext, Built, Contract, Parts, Plugin, Registry},
+    registry::{Assembly, BuildContext, Built, Contract, Plugin, Registry},
     run::ModelShelf,
     store::{Ask, ModelStore},
 };
@@ -167,7 +167,7 @@ impl Plugin<dyn Loss> for FourfoldSimilarity {
     const SUMMARY: &'static str = "Four times the similarity";
     const EXAMPLE: &'static str = "FourfoldSimilarity()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }
@@ -300,7 +300,7 @@ fn whole_network_gradients_agree_with_finite_differences() {
         let layer = model.layer(&fame_core::LayerChoice::Named(layer.into())).unwrap().name.clone();
         let x = model.manifest.input.to_input(&sample.picture(role).unwrap().pixels).unwrap();
         let value = |x: &Tensor| -> (f64, Tensor) {
-            let taps = Taps::of([layer.as_str()]).with_gradient(Place::Input);
+            let taps = Taps::of([layer.as_str()]).with_gradient(GradientPlace::Input);
             let pass = model.network.forward(&Tensor::stack([x]).unwrap(), &taps).unwrap();
             let out = pass.output(&layer).unwrap();
             let mut cotangent = out.clone();
@@ -313,7 +313,7 @@ fn whole_network_gradients_agree_with_finite_differences() {
                 .map(|(a, b)| f64::from(*a) * f64::from(*b))
                 .sum();
             let g = pass
-                .gradient(&[fame_core::Seed { layer: layer.clone(), cotangent }])
+                .gradient(&[fame_core::LayerCotangent { layer: layer.clone(), cotangent }])
                 .unwrap()
                 .remove(0);
             (y, g.row_tensor(0))

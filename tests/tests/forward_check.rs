@@ -7,10 +7,10 @@
 use std::{fs, path::Path};
 
 use fame_core::{
-    Bias, Layer, LoadRequest, Place, Plan, Result, Taps, Tensor,
+    Bias, GradientPlace, Layer, LoadRequest, Plan, Result, Taps, Tensor,
     contract::{Backend, Network, Pass},
     recipe::RecipeText,
-    registry::{BuildContext, Parts, Plugin, Registry},
+    registry::{Assembly, BuildContext, Plugin, Registry},
     run::{RunOptions, RunStatus, Summary, run},
     store::ModelStore,
 };
@@ -34,7 +34,7 @@ impl Plugin<dyn Backend> for Faulty {
     const SUMMARY: &'static str = "tract with one weight's sign flipped for bright pictures";
     const EXAMPLE: &'static str = "Faulty(above: 0.5)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Backend>> {
         Some(Box::new(self))
     }
 }
@@ -91,7 +91,7 @@ impl Network for FaultyNetwork {
         self.right.layers()
     }
 
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.right.check_gradient(layer, to)
     }
 

@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Affine, Annotation, Bias, Claim, Explanation, Layer, MapId, Marks, Model, NamedMap, Picture,
-    Place, Random, Result, Sample, Seed, Subject, Taps, Tensor,
+    Affine, Annotation, Bias, Claim, Explanation, GradientPlace, Layer, LayerCotangent, MapId,
+    Marks, Model, NamedMap, Picture, Random, Result, Sample, Subject, Taps, Tensor,
     contract::{ExplainContext, Metric, MetricRow, Network, Pass, Silent},
     data::{ChannelOrder, InputConvention},
     sign_flip_p,
@@ -73,7 +73,7 @@ impl Network for Square {
     fn layers(&self) -> &[Layer] {
         &self.layers
     }
-    fn check_gradient(&self, _: &str, _: &Place) -> Result<()> {
+    fn check_gradient(&self, _: &str, _: &GradientPlace) -> Result<()> {
         Ok(())
     }
     fn preferred_rows(&self) -> usize {
@@ -83,7 +83,7 @@ impl Network for Square {
         &[]
     }
     fn forward<'n>(&'n self, batch: &Tensor, _: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        Ok(Box::new(Seen(batch.clone())))
+        Ok(Box::new(FixedPass(batch.clone())))
     }
     fn forward_from<'n>(
         &'n self,
@@ -99,9 +99,9 @@ impl Network for Square {
     }
 }
 
-struct Seen(Tensor);
+struct FixedPass(Tensor);
 
-impl Pass for Seen {
+impl Pass for FixedPass {
     fn output(&self, layer: &str) -> Result<Tensor> {
         let mut all = Vec::new();
         for row in 0..self.0.rows() {
@@ -117,7 +117,7 @@ impl Pass for Seen {
         }
         Tensor::new([self.0.rows(), if layer == "logits" { 2 } else { 65 }], all)
     }
-    fn gradient(&self, _: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, _: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         unreachable!("metrics read outputs")
     }
 }

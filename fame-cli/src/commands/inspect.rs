@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fame_core::{Layer, Model, Place, contract::Network, run::ModelShelf};
+use fame_core::{GradientPlace, Layer, Model, contract::Network, run::ModelShelf};
 use serde_json::json;
 
 use super::Failure;
@@ -37,7 +37,7 @@ fn stopped(network: &dyn Network, layer: &Layer) -> Option<String> {
     if !layer.depends_on_input {
         return Some("does not depend on the input".to_owned());
     }
-    network.check_gradient(&layer.name, &Place::Input).err().map(|e| e.to_string())
+    network.check_gradient(&layer.name, &GradientPlace::Input).err().map(|e| e.to_string())
 }
 
 fn aliases(model: &Model, layer: &Layer) -> Vec<String> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Error, Layer, LayerChoices, MapId, Model, Result, Sample, Tensor,
-    contract::{Evaluation, Loss, Pass, Reference, Seed, Taps, Target, TargetRequest},
+    contract::{Evaluation, LayerCotangent, Loss, Pass, Reference, Taps, Target, TargetRequest},
     data::{Value, facts},
 };
 
@@ -116,11 +116,11 @@ impl<'a> Aim<'a> {
     }
 
     /// The cotangents of an evaluation as seeds for [`Pass::gradient`].
-    pub fn seeds(&self, cotangents: Vec<Tensor>) -> Vec<Seed> {
+    pub fn layer_cotangents(&self, cotangents: Vec<Tensor>) -> Vec<LayerCotangent> {
         self.layers
             .iter()
             .zip(cotangents)
-            .map(|(layer, cotangent)| Seed { layer: layer.clone(), cotangent })
+            .map(|(layer, cotangent)| LayerCotangent { layer: layer.clone(), cotangent })
             .collect()
     }
 

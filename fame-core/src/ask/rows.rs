@@ -9,7 +9,7 @@ use std::{cell::OnceCell, collections::VecDeque};
 use super::Aim;
 use crate::{
     Error, Result, Tensor,
-    contract::{Pass, Place, Progress, Stop, Target, Walk},
+    contract::{GradientPlace, Pass, Progress, Stop, Target, Walk},
 };
 
 /// A row that waits to be walked.
@@ -37,14 +37,14 @@ pub struct WalkedRow {
     /// Why it ended.
     pub stop: Stop,
     /// Where the walk began: the clean picture, and what the target layers gave for it.
-    pub began: Seen,
+    pub began: Observation,
     /// Where the walk ended.
-    pub ended: Seen,
+    pub ended: Observation,
 }
 
 /// A network input and the outputs of the aimed layers for it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Observation {
     /// `[C, H, W]`.
     pub input: Tensor,
     /// One for each aimed layer, without batch axis.
@@ -57,11 +57,11 @@ struct Active {
     steps: usize,
     first: Option<f32>,
     last: f32,
-    began: Option<Seen>,
+    began: Option<Observation>,
 }
 
 impl Active {
-    fn finish(self, stop: Stop, ended: Seen) -> (usize, WalkedRow) {
+    fn finish(self, stop: Stop, ended: Observation) -> (usize, WalkedRow) {
         let Active { index, row, steps, first, last, began } = self;
         let (first_loss, began) = (first.unwrap_or(last), began.unwrap_or_else(|| ended.clone()));
         (
@@ -89,7 +89,7 @@ struct Views<'p> {
 }
 
 impl Views<'_> {
-    fn of(&self, n: usize) -> Result<Seen> {
+    fn of(&self, n: usize) -> Result<Observation> {
         if self.outputs.get().is_none() {
             let read =
                 self.layers.iter().map(|layer| self.pass.output(layer)).collect::<Result<_>>()?;
@@ -100,7 +100,7 @@ impl Views<'_> {
             .get()
             .map(|all| all.iter().map(|o| o.row_tensor(n)).collect())
             .unwrap_or_default();
-        Ok(Seen { input: self.images[n].clone(), outputs })
+        Ok(Observation { input: self.images[n].clone(), outputs })
     }
 }
 
@@ -114,7 +114,7 @@ impl Views<'_> {
 pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Result<Vec<WalkedRow>> {
     let network = aim.model.network.as_ref();
     let readings = aim.taps();
-    let taps = aim.taps().with_gradient(Place::Input);
+    let taps = aim.taps().with_gradient(GradientPlace::Input);
     let total: usize = rows.iter().map(|r| r.max_steps).sum();
     let mut done_steps = 0;
     let mut walked: Vec<Option<WalkedRow>> = rows.iter().map(|_| None).collect();
@@ -144,7 +144,7 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
             .map(|(a, v)| observe(a, *v))
             .collect::<Result<_>>()?;
         let gradient = if stops.iter().any(Option::is_none) {
-            Some(pass.gradient(&aim.seeds(evaluation.cotangents))?.swap_remove(0))
+            Some(pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?.swap_remove(0))
         } else {
             None
         };

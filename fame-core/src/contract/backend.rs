@@ -15,14 +15,16 @@
 //! every CAM; outputs alone are the black-box methods.
 //!
 //! ```
-//! use fame_core::{Place, Result, Seed, Taps, Tensor, contract::Network};
+//! use fame_core::{GradientPlace, LayerCotangent, Result, Taps, Tensor, contract::Network};
 //!
 //! /// d(sum of the embedding) / d(input) for one batch.
 //! fn input_gradient(network: &dyn Network, batch: &Tensor) -> Result<Tensor> {
-//!     let pass = network.forward(batch, &Taps::of(["embedding"]).with_gradient(Place::Input))?;
+//!     let taps = Taps::of(["embedding"]).with_gradient(GradientPlace::Input);
+//!     let pass = network.forward(batch, &taps)?;
 //!     let embedding = pass.output("embedding")?;
 //!     let ones = Tensor::filled(embedding.shape(), 1.0);
-//!     let mut gradients = pass.gradient(&[Seed { layer: "embedding".into(), cotangent: ones }])?;
+//!     let cotangent = LayerCotangent { layer: "embedding".into(), cotangent: ones };
+//!     let mut gradients = pass.gradient(&[cotangent])?;
 //!     Ok(gradients.remove(0))
 //! }
 //! ```
@@ -108,7 +110,7 @@ pub struct Bias {
 
 /// Where a gradient is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum GradientPlace {
     /// The network's input.
     Input,
     /// The output of the named layer.
@@ -127,18 +129,18 @@ pub enum ReluRule {
     Guided,
 }
 
-/// What a forward pass must keep: layers to read and seed, and places to differentiate with respect
-/// to.
+/// The list of what a forward pass must keep: layers to read and to pull back from, and places to
+/// differentiate with respect to.
 ///
 /// Say everything you will need: a backend compiles one plan for each distinct `Taps` and caches
 /// it, and it stores nothing that was not asked for. With no gradient places the forward-only plan
 /// runs, which is faster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Taps {
-    /// Layers whose outputs will be read, and which may be seeded with cotangents.
+    /// Layers whose outputs will be read, and which may get cotangents.
     pub layers: Vec<String>,
     /// Places that [`Pass::gradient`] answers for, in this order.
-    pub gradients: Vec<Place>,
+    pub gradients: Vec<GradientPlace>,
     /// How those gradients pass a ReLU.
     pub relu: ReluRule,
 }
@@ -155,7 +157,7 @@ impl Taps {
 
     /// Also asks for the gradient at `place`.
     #[must_use]
-    pub fn with_gradient(mut self, place: Place) -> Self {
+    pub fn with_gradient(mut self, place: GradientPlace) -> Self {
         self.gradients.push(place);
         self
     }
@@ -163,7 +165,7 @@ impl Taps {
 
 /// A derivative to pull back: d(scalar)/d(output of `layer`), one row for each row of the batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seed {
+pub struct LayerCotangent {
     /// A tapped layer.
     pub layer: String,
     /// Same shape as that layer's output, `[N, …]`.
@@ -186,7 +188,7 @@ pub trait Network: Send + Sync {
     ///
     /// It may be asked of every layer of a graph (`fame-cli inspect` does), so it must not compile
     /// anything.
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()>;
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()>;
 
     /// How many rows keep this backend busy: the number of worker threads on a CPU, more on a GPU.
     /// Callers batch up to this many.
@@ -227,12 +229,13 @@ pub trait Pass {
     /// When `layer` was not in the [`Taps`].
     fn output(&self, layer: &str) -> Result<Tensor>;
 
-    /// Pulls the seeds back to every place of [`Taps::gradients`], in that order: each `[N, …]` in
-    /// the shape of the place's value. Seeds are summed; a tapped layer without a seed has
-    /// cotangent zero. May be called any number of times on one pass.
+    /// Gradients at every place of [`Taps::gradients`], in that order: each `[N, …]` in the shape
+    /// of the place's value. What is pulled back from several layers is summed; a tapped layer
+    /// that `cotangents` does not name has cotangent zero. May be called any number of times on
+    /// one pass.
     ///
     /// # Errors
-    /// When a seed's layer was not tapped or its cotangent has another shape than the layer's
-    /// output, or no gradient was asked for.
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>>;
+    /// When a layer was not tapped, its cotangent has another shape than its output, or no
+    /// gradient was asked for.
+    fn gradient(&self, cotangents: &[LayerCotangent]) -> Result<Vec<Tensor>>;
 }

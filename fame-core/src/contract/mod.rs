@@ -20,7 +20,9 @@ mod pixel_walk;
 pub mod prepare;
 pub mod writer;
 
-pub use backend::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, ReluRule, Seed, Taps};
+pub use backend::{
+    Backend, Bias, GradientPlace, Layer, LayerCotangent, LoadRequest, Network, Pass, ReluRule, Taps,
+};
 pub use check::{Check, Finding, LoadedCheck, witnesses};
 pub use dataset::{Dataset, Files, ItemRef};
 pub use explainer::{ExplainContext, Explainer, Progress, Silent};

@@ -13,9 +13,9 @@ use crate::{
     AttributionMap, Claim, Error, ErrorKind, Explanation, MapId, Model, NamedMap, Parameter,
     Picture, Result, Sample, Subject, Tensor,
     contract::{
-        Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LoadRequest,
-        Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Seed, Start, Stop, Taps,
-        Target, TargetRequest,
+        Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LayerCotangent,
+        LoadRequest, Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Start, Stop,
+        Taps, Target, TargetRequest,
     },
     data::{Marks, Value},
     registry::{BuildContext, Built, Registration, Registry},
@@ -37,7 +37,7 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
     Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
-    Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, Seed, Measurement,
+    Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, LayerCotangent, Measurement,
     LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
 ];
 

@@ -4,7 +4,7 @@
 //! contract it serves and is registered with one line:
 //!
 //! ```
-//! use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Parts, Plugin, Registry}, text::Problem};
+//! use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row}, registry::{BuildContext, Assembly, Plugin, Registry}, text::Problem};
 //! use schemars::JsonSchema;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -27,11 +27,11 @@
 //!     const SUMMARY: &'static str = "The mean of the target layer";
 //!     const EXAMPLE: &'static str = "Mean(weight: 2.0)";
 //!
-//!     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-//!         parts.check("weight", self.weight > 0.0, "must be above 0");
+//!     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+//!         assembly.check("weight", self.weight > 0.0, "must be above 0");
 //!     }
 //!
-//!     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+//!     fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
 //!         Some(Box::new(self))
 //!     }
 //! }
@@ -76,5 +76,5 @@ pub use inventory;
 pub use kind::{Contract, Kind};
 #[doc(hidden)]
 pub use kind::{Factory, FactoryOf, contracts};
-pub use part::{BuildContext, Built, Parameters, Parts, Plugin};
+pub use part::{Assembly, BuildContext, Built, Parameters, Plugin};
 pub use registration::{Absent, Registration};

@@ -5,7 +5,7 @@
 ///
 /// ```
 /// use fame_core::{Result, Target, TargetRequest, Tensor, contract::{Evaluation, Loss, per_row},
-/// registry::{BuildContext, Parameters, Parts, Plugin}};
+/// registry::{BuildContext, Parameters, Assembly, Plugin}};
 ///
 /// fame_core::parameters! {
 ///     /// Descends the sum of the target layer, or of its absolute values.
@@ -20,7 +20,7 @@
 /// impl Parameters for Total {
 ///     type Typed = typed::Total;
 ///
-///     fn fill(typed: typed::Total, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+///     fn fill(typed: typed::Total, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
 ///         Some(typed.or(with.preset == "Loud"))
 ///     }
 /// }
@@ -31,11 +31,11 @@
 ///     const EXAMPLE: &'static str = "Total(weight: 2.0)";
 ///     const PRESETS: &'static [&'static str] = &["Loud"];
 ///
-///     fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-///         parts.check("weight", self.weight > 0.0, "must be above 0");
+///     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+///         assembly.check("weight", self.weight > 0.0, "must be above 0");
 ///     }
 ///
-///     fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+///     fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
 ///         Some(Box::new(self))
 ///     }
 /// }

@@ -49,15 +49,15 @@ pub trait Plugin<T: ?Sized>: Parameters {
     /// plugin knows.
     const PRESETS: &'static [&'static str] = &[];
 
-    /// Reports parameters out of range through `parts`. What stands in `self` afterwards is what
+    /// Reports parameters out of range through `assembly`. What stands in `self` afterwards is what
     /// the record shows and what is built.
-    fn resolve(&mut self, with: &BuildContext<'_>, parts: &mut Parts) {
-        let _ = (with, parts);
+    fn resolve(&mut self, with: &BuildContext<'_>, assembly: &mut Assembly) {
+        let _ = (with, assembly);
     }
 
-    /// Makes the running part. Nested specs are built with [`Parts::build`], which also records
+    /// Makes the running part. Nested specs are built with [`Assembly::build`], which also records
     /// them. `None` when something was reported that makes building pointless.
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<T>>;
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<T>>;
 }
 
 /// A plugin's parameters with nothing left open: what the record shows, and what is built.
@@ -69,15 +69,15 @@ pub trait Parameters: Serialize + Sized {
     /// The parameters as a recipe types them.
     type Typed: DeserializeOwned + JsonSchema;
 
-    /// Fills in what the recipe left open. `None` when something was reported through `parts`
+    /// Fills in what the recipe left open. `None` when something was reported through `assembly`
     /// without which there is nothing to fill in.
-    fn fill(typed: Self::Typed, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self>;
+    fn fill(typed: Self::Typed, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Self>;
 }
 
 impl<P: DeserializeOwned + JsonSchema + Serialize> Parameters for P {
     type Typed = Self;
 
-    fn fill(typed: Self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: Self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(typed)
     }
 }
@@ -104,13 +104,13 @@ impl<'a> BuildContext<'a> {
 }
 
 /// The assembly of one plugin: collects its problems and its nested plugins while it is built.
-pub struct Parts {
+pub struct Assembly {
     body: String,
     problems: Vec<Problem>,
     nested: Vec<(String, Value)>,
 }
 
-impl Parts {
+impl Assembly {
     /// An assembly with nothing in it yet, for a plugin whose parameters stand in `body`.
     pub(crate) fn new(body: &str) -> Self {
         Self { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() }
@@ -193,25 +193,25 @@ pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(
     with: &BuildContext<'_>,
 ) -> std::result::Result<Built<T>, Vec<Problem>> {
     let typed: P::Typed = parse(body).map_err(|p| vec![p])?;
-    let mut parts = Parts::new(body);
+    let mut assembly = Assembly::new(body);
     // Building on top of reported problems would only repeat them, but nested specs have news of
     // their own.
-    let made = P::fill(typed, with, &mut parts).and_then(|mut parameters| {
-        parameters.resolve(with, &mut parts);
+    let made = P::fill(typed, with, &mut assembly).and_then(|mut parameters| {
+        parameters.resolve(with, &mut assembly);
         let record = Value::of(&parameters);
-        Some((record, parameters.build(with, &mut parts)?))
+        Some((record, parameters.build(with, &mut assembly)?))
     });
-    let (true, Some((mut record, plugin))) = (parts.problems.is_empty(), made) else {
-        if parts.problems.is_empty() {
-            parts.report(
+    let (true, Some((mut record, plugin))) = (assembly.problems.is_empty(), made) else {
+        if assembly.problems.is_empty() {
+            assembly.report(
                 "",
                 format!("`{}` was not built and did not say why: a bug in the plugin.", P::NAME),
             );
         }
-        return Err(parts.problems);
+        return Err(assembly.problems);
     };
     if let Value::Map(map) = &mut record {
-        map.extend(parts.nested);
+        map.extend(assembly.nested);
     }
     Ok(Built { name: P::NAME.to_owned(), plugin, parameters: record })
 }

@@ -1,7 +1,9 @@
 //! Conformance of a network: every sentence of its contract that can be measured.
 
 use super::{Check, fail, relative};
-use crate::{Layer, Place, Random, Result, Seed, Taps, Tensor, contract::Network};
+use crate::{
+    GradientPlace, Layer, LayerCotangent, Random, Result, Taps, Tensor, contract::Network,
+};
 
 /// A batch against a loop, and a pass restarted at a layer against the whole: the same sums,
 /// perhaps in another order.
@@ -73,11 +75,11 @@ impl<'a> Suite<'a> {
         if network.preferred_rows() == 0 {
             return Err(fail("preferred_rows is 0: nothing would ever be computed."));
         }
-        let explained = |l: &&Layer, to: &Place| {
+        let explained = |l: &&Layer, to: &GradientPlace| {
             l.depends_on_input && network.check_gradient(&l.name, to).is_ok()
         };
         let seeded: Vec<&Layer> =
-            rest.iter().filter(|l| l.is_output && explained(l, &Place::Input)).collect();
+            rest.iter().filter(|l| l.is_output && explained(l, &GradientPlace::Input)).collect();
         let Some(top) = seeded.first() else {
             return Err(fail("no output's gradient reaches the input."));
         };
@@ -86,7 +88,9 @@ impl<'a> Suite<'a> {
             .filter(|l| {
                 !l.is_output
                     && l.depends_on_input
-                    && network.check_gradient(&top.name, &Place::Layer(l.name.clone())).is_ok()
+                    && network
+                        .check_gradient(&top.name, &GradientPlace::Layer(l.name.clone()))
+                        .is_ok()
             })
             .collect();
         let step = inner.len().div_ceil(MOST_LAYERS).max(1);
@@ -104,11 +108,11 @@ impl<'a> Suite<'a> {
         let forward = |batch: &Tensor, taps: &Taps| self.network.forward(batch, taps).map(|_| ());
         let name = "no such layer, surely";
         refused("tapping an unknown layer", forward(&self.batch, &Taps::of([name])).is_err())?;
-        let elsewhere = Taps::of([&top.name]).with_gradient(Place::Layer(name.into()));
+        let elsewhere = Taps::of([&top.name]).with_gradient(GradientPlace::Layer(name.into()));
         refused("a gradient at an unknown layer", forward(&self.batch, &elsewhere).is_err())?;
         refused(
             "check_gradient of an unknown layer",
-            self.network.check_gradient(name, &Place::Input).is_err(),
+            self.network.check_gradient(name, &GradientPlace::Input).is_err(),
         )?;
         let mut shape = self.batch.shape().to_vec();
         if let Some(last) = shape.last_mut() {
@@ -124,9 +128,9 @@ impl<'a> Suite<'a> {
         )?;
         let pass = self
             .network
-            .forward(&self.batch, &Taps::of([&top.name]).with_gradient(Place::Input))?;
+            .forward(&self.batch, &Taps::of([&top.name]).with_gradient(GradientPlace::Input))?;
         refused("reading a layer that was not tapped", pass.output(name).is_err())?;
-        let seed = |layer: &str, shape: &[usize]| Seed {
+        let seed = |layer: &str, shape: &[usize]| LayerCotangent {
             layer: layer.into(),
             cotangent: Tensor::zeros(shape),
         };
@@ -169,7 +173,8 @@ impl<'a> Suite<'a> {
     /// All layers that are looked at, in one forward pass, and row by row.
     fn batch_is_loop(&self) -> Result<Check> {
         let layers: Vec<&&Layer> = self.inner.iter().chain(&self.seeded).collect();
-        let taps = Taps::of(layers.iter().map(|l| l.name.clone())).with_gradient(Place::Input);
+        let taps =
+            Taps::of(layers.iter().map(|l| l.name.clone())).with_gradient(GradientPlace::Input);
         let seed = random_seed(self.seeded[0], 3)?;
         let whole = self.network.forward(&self.batch, &taps)?;
         let gradient = only(whole.gradient(std::slice::from_ref(&seed))?)?;
@@ -192,7 +197,7 @@ impl<'a> Suite<'a> {
                     format!("layer `{}`, row {n}", layer.name)
                 });
             }
-            let one = Seed {
+            let one = LayerCotangent {
                 layer: seed.layer.clone(),
                 cotangent: Tensor::stack([&seed.cotangent.row_tensor(n)])?,
             };
@@ -208,16 +213,16 @@ impl<'a> Suite<'a> {
     fn linear(&self, layer: &Layer) -> Result<Check> {
         let pass = self
             .network
-            .forward(&self.batch, &Taps::of([&layer.name]).with_gradient(Place::Input))?;
+            .forward(&self.batch, &Taps::of([&layer.name]).with_gradient(GradientPlace::Input))?;
         let (a, b) = (random_seed(layer, 4)?, random_seed(layer, 5)?);
         let mix = |a: &Tensor, b: &Tensor| {
             a.data().iter().zip(b.data()).map(|(a, b)| 2.0 * a - 3.0 * b).collect::<Vec<_>>()
         };
-        let both = Seed {
+        let both = LayerCotangent {
             layer: layer.name.clone(),
             cotangent: Tensor::new(a.cotangent.shape(), mix(&a.cotangent, &b.cotangent))?,
         };
-        let pull = |seed: &Seed| only(pass.gradient(std::slice::from_ref(seed))?);
+        let pull = |seed: &LayerCotangent| only(pass.gradient(std::slice::from_ref(seed))?);
         let (ga, gb, together) = (pull(&a)?, pull(&b)?, pull(&both)?);
         let mut check = Check::new("linearity of pull-backs", LINEARITY_TOLERANCE);
         check.see(relative(together.data(), &mix(&ga, &gb)), || {
@@ -232,7 +237,8 @@ impl<'a> Suite<'a> {
     fn slope_at_input(&self, layer: &Layer) -> Result<Check> {
         let taps = Taps::of([&layer.name]);
         let seed = random_seed(layer, 6)?;
-        let pass = self.network.forward(&self.batch, &taps.clone().with_gradient(Place::Input))?;
+        let pass =
+            self.network.forward(&self.batch, &taps.clone().with_gradient(GradientPlace::Input))?;
         let gradient = only(pass.gradient(std::slice::from_ref(&seed))?)?;
         let value = |batch: &Tensor| self.network.forward(batch, &taps)?.output(&layer.name);
         slope(
@@ -247,7 +253,7 @@ impl<'a> Suite<'a> {
     /// Nothing for a layer that holds exact zeros, as after a ReLU: a max pooling of equal values
     /// has no slope there, whatever a backend answers.
     fn slope_at_layer(&self, layer: &Layer) -> Result<Option<Check>> {
-        let (top, at) = (self.seeded[0], Place::Layer(layer.name.clone()));
+        let (top, at) = (self.seeded[0], GradientPlace::Layer(layer.name.clone()));
         let taps = Taps::of([&top.name]);
         let seed = random_seed(top, 7)?;
         let mut with_layer = Taps::of([&top.name, &layer.name]);
@@ -286,13 +292,13 @@ impl<'a> Suite<'a> {
 }
 
 /// A random cotangent for `layer`.
-fn random_seed(layer: &Layer, stream: usize) -> Result<Seed> {
+fn random_seed(layer: &Layer, stream: usize) -> Result<LayerCotangent> {
     let mut shape = vec![ROWS];
     shape.extend(&layer.shape);
     if layer.shape.contains(&0) {
         return Err(fail(format!("layer `{}` is empty: shape {:?}.", layer.name, layer.shape)));
     }
-    Ok(Seed { layer: layer.name.clone(), cotangent: normal(&shape, stream) })
+    Ok(LayerCotangent { layer: layer.name.clone(), cotangent: normal(&shape, stream) })
 }
 
 /// Compares ⟨gradient, d⟩ with (⟨cotangent, y(x + h·d)⟩ − ⟨cotangent, y(x − h·d)⟩) / 2h, d random

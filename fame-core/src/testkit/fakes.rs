@@ -2,8 +2,8 @@
 //! plugin can be run in a whole one.
 
 use crate::{
-    AttributionMap, Error, Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result,
-    Sample, Target, TargetRequest, Tensor,
+    AttributionMap, Error, Explanation, GradientPlace, LayerChoice, LayerChoices, Model, NamedMap,
+    Result, Sample, Target, TargetRequest, Tensor,
     ask::{Aim, Row, walk_rows},
     contract::{
         Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep,
@@ -12,7 +12,7 @@ use crate::{
     data::ChannelOrder,
     data::facts,
     max_abs,
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     seed_of,
     text::Spec,
 };
@@ -40,11 +40,11 @@ impl Plugin<dyn Dataset> for FakePictures {
     const SUMMARY: &'static str = "Made-up pictures of the test kit";
     const EXAMPLE: &'static str = "FakePictures(items: 2, pairs: false)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("items", self.items > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("items", self.items > 0, "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }
@@ -79,7 +79,7 @@ impl Plugin<dyn Loss> for FakeLoss {
     const SUMMARY: &'static str = "Half the mean of the layer's squares";
     const EXAMPLE: &'static str = "FakeLoss()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }
@@ -120,12 +120,16 @@ impl Plugin<dyn Perturbation> for FakeSteps {
     const SUMMARY: &'static str = "Plain steps against the gradient";
     const EXAMPLE: &'static str = "FakeSteps(step: 0.02, iterations: 4)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("step", self.step.is_finite() && self.step > 0.0, "must be a number above 0");
-        parts.check("iterations", self.iterations > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
+            "step",
+            self.step.is_finite() && self.step > 0.0,
+            "must be a number above 0",
+        );
+        assembly.check("iterations", self.iterations > 0, "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Perturbation>> {
         Some(Box::new(self))
     }
 }
@@ -175,11 +179,11 @@ impl Plugin<dyn Explainer> for FakeWalk {
     const SUMMARY: &'static str = "A walk along the loss's gradient, with nothing around it";
     const EXAMPLE: &'static str = "FakeWalk(loss: FakeLoss(), perturbation: FakeSteps())";
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
         let FakeWalk { layer, loss, perturbation, map } = self;
-        let loss = parts.build::<dyn Loss>("loss", &loss, with);
-        let perturbation = parts.build::<dyn Perturbation>("perturbation", &perturbation, with);
-        let map = parts.build_all::<dyn MapStep>("map", &map, with);
+        let loss = assembly.build::<dyn Loss>("loss", &loss, with);
+        let perturbation = assembly.build::<dyn Perturbation>("perturbation", &perturbation, with);
+        let map = assembly.build_all::<dyn MapStep>("map", &map, with);
         Some(Box::new(Walking { layer, loss: loss?, perturbation: perturbation?, map }))
     }
 }
@@ -194,7 +198,9 @@ struct Walking {
 impl Explainer for Walking {
     fn check(&self, model: &Model) -> Result<()> {
         let aim = Aim::new(model, &self.layer, self.loss.plugin.as_ref())?;
-        aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &Place::Input))
+        aim.layers
+            .iter()
+            .try_for_each(|layer| model.network.check_gradient(layer, &GradientPlace::Input))
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {

@@ -64,7 +64,7 @@ pub use walk::check_perturbation;
 use crate::{
     Error, Explanation, Model, Picture, Result, Sample, Tensor,
     contract::{Backend, Dataset, Explainer, Loss, Operators, Perturbation},
-    registry::{BuildContext, Built, Contract, Parts, Plugin, Registration, Registry},
+    registry::{Assembly, BuildContext, Built, Contract, Plugin, Registration, Registry},
     store::ModelManifest,
     text::{Problem, Spec, parse},
 };
@@ -192,16 +192,16 @@ pub fn build_in<T: ?Sized + Contract>(spec: &str, folder: &Path) -> Result<Built
 /// # Errors
 /// Every problem of the parameters.
 pub fn parameters<T: ?Sized + Contract, P: Plugin<T>>(body: &str) -> Result<P> {
-    let (registry, mut parts) = (registry()?, Parts::new(body));
+    let (registry, mut assembly) = (registry()?, Assembly::new(body));
     let with = BuildContext::new(&registry, Path::new("."));
     let typed = parse::<P::Typed>(body).map_err(|p| refused(body, &[p]))?;
-    let filled = P::fill(typed, &with, &mut parts).map(|mut parameters| {
-        parameters.resolve(&with, &mut parts);
+    let filled = P::fill(typed, &with, &mut assembly).map(|mut parameters| {
+        parameters.resolve(&with, &mut assembly);
         parameters
     });
     match filled {
-        Some(parameters) if parts.problems().is_empty() => Ok(parameters),
-        _ => Err(refused(body, parts.problems())),
+        Some(parameters) if assembly.problems().is_empty() => Ok(parameters),
+        _ => Err(refused(body, assembly.problems())),
     }
 }
 

@@ -1,9 +1,9 @@
 //! A small network without a file, with exact gradients.
 
 use crate::{
-    Bias, Error, Layer, LoadRequest, Place, Random, Result, Seed, Taps, Tensor,
+    Bias, Error, GradientPlace, Layer, LayerCotangent, LoadRequest, Random, Result, Taps, Tensor,
     contract::{Backend, Network, Pass, ReluRule},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::suggestion,
 };
 use schemars::JsonSchema;
@@ -220,10 +220,10 @@ impl FakeNetwork {
         })
     }
 
-    fn place(&self, place: &Place) -> Result<usize> {
+    fn place(&self, place: &GradientPlace) -> Result<usize> {
         match place {
-            Place::Input => Ok(0),
-            Place::Layer(name) => self.index(name),
+            GradientPlace::Input => Ok(0),
+            GradientPlace::Layer(name) => self.index(name),
         }
     }
 
@@ -265,7 +265,7 @@ impl Network for FakeNetwork {
         &self.layers
     }
 
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         let (from, to) = (self.index(layer)?, self.place(to)?);
         if to <= from {
             return Ok(());
@@ -363,7 +363,7 @@ impl Pass for FakePass<'_> {
         self.batch(layer, self.rows.iter().map(|row| row[layer].as_slice()))
     }
 
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         if self.places.is_empty() {
             return Err(Error::new(
                 "fame::backend::no_gradient",
@@ -414,11 +414,11 @@ impl Plugin<dyn Backend> for Fake {
     const SUMMARY: &'static str = "A small network of the test kit, whatever the file holds";
     const EXAMPLE: &'static str = "Fake(classes: 5)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("classes", self.classes > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("classes", self.classes > 0, "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Backend>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::{
-    AttributionMap, Bias, Layer, Parameter, Place, Seed, Taps,
+    AttributionMap, Bias, GradientPlace, Layer, LayerCotangent, Parameter, Taps,
     contract::{
         Dataset, ExplainContext, Explainer, Files, FinishedItem, ItemRef, MapStep, Measurement,
         Metric, Network, Pass, Perturbation, PrepareContext, PrepareStep, Start, Stop, Walk,
@@ -67,7 +67,7 @@ impl Faulty {
         right: Result<Box<dyn Pass + 'n>>,
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>> {
-        let inner = taps.gradients.iter().any(|p| *p != Place::Input);
+        let inner = taps.gradients.iter().any(|p| *p != GradientPlace::Input);
         Ok(Box::new(FaultyPass {
             right: right?,
             fault: self.fault,
@@ -84,7 +84,7 @@ impl Network for Faulty {
     fn layers(&self) -> &[Layer] {
         &self.layers
     }
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.right.check_gradient(layer, to)
     }
     fn preferred_rows(&self) -> usize {
@@ -126,7 +126,7 @@ impl Pass for FaultyPass<'_> {
         }
         Ok(out)
     }
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         let mut gradients = self.right.gradient(seeds)?;
         self.calls.set(self.calls.get() + 1.0);
         let scale = match self.fault {

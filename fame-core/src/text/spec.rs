@@ -12,7 +12,7 @@ use super::{Problem, offset_of, scan, suggestion};
 
 /// A plugin by name with its parameters still as text: `Blur(sigma: 7.7)`.
 ///
-/// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::Parts::build`]
+/// Use it as a field of a plugin's parameters to nest plugins; [`crate::registry::Assembly::build`]
 /// turns it into the real thing, and errors inside it point at the right characters of the recipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {

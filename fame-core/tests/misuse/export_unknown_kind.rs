@@ -2,7 +2,7 @@
 
 use fame_core::{
     contract::Loss,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 
 /// A loss.
@@ -14,7 +14,7 @@ impl Plugin<dyn Loss> for Mine {
     const SUMMARY: &'static str = "Mine";
     const EXAMPLE: &'static str = "Mine()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         None
     }
 }

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use fame_core::contract::{Backend, LoadRequest, Network, ReluRule};
-use fame_core::{Place, Taps, Tensor};
+use fame_core::{GradientPlace, Taps, Tensor};
 use prost::Message as _;
 
 use super::onnx::fixtures::{assert_close, batch, seed, small};
@@ -63,7 +63,7 @@ fn compare(
     shape: [usize; 3],
     options: Tch,
     relu: ReluRule,
-    gradient_to: &[Place],
+    gradient_to: &[GradientPlace],
 ) -> (f64, f64) {
     let request = LoadRequest::new(file.to_owned()).with_input_shape(shape.to_vec());
     let (tract, tch) = (Tract::default().load(&request).unwrap(), options.load(&request).unwrap());
@@ -102,7 +102,7 @@ fn the_slim_networks_agree_with_tract() {
             [3, size, size],
             Tch::default(),
             ReluRule::Standard,
-            &[Place::Input],
+            &[GradientPlace::Input],
         );
         println!("{name}: forward {forward:.1e}, gradient {gradient:.1e}");
         assert!(
@@ -121,8 +121,13 @@ const SMOOTH: [&str; 3] = ["convnext_slim", "iresnet50_slim", "vit_slim"];
 fn bfloat16_is_close_to_it() {
     for (name, size) in SLIM.into_iter().filter(|(name, _)| SMOOTH.contains(name)) {
         let options = Tch { precision: Precision::Bf16, ..Tch::default() };
-        let (forward, gradient) =
-            compare(&golden(name), [3, size, size], options, ReluRule::Standard, &[Place::Input]);
+        let (forward, gradient) = compare(
+            &golden(name),
+            [3, size, size],
+            options,
+            ReluRule::Standard,
+            &[GradientPlace::Input],
+        );
         println!("{name}: forward {forward:.1e}, gradient {gradient:.1e}");
         assert!(
             forward <= BF16 && gradient <= BF16_GRADIENT,
@@ -141,7 +146,7 @@ fn guided_backpropagation_agrees_with_tract() {
             [3, size, size],
             Tch::default(),
             ReluRule::Guided,
-            &[Place::Input],
+            &[GradientPlace::Input],
         );
         assert!(guided <= RELATIVE, "{name}: {guided:.1e}");
     }
@@ -155,7 +160,11 @@ fn guided_backpropagation_agrees_in_front_of_at_and_behind_a_relu() {
     let request = LoadRequest::new(file);
     let x = batch(&[2, 2, 8, 8], 0);
     let mut taps = Taps::of(["y", "act2"]);
-    taps.gradients = vec![Place::Layer("act2".into()), Place::Layer("sum".into()), Place::Input];
+    taps.gradients = vec![
+        GradientPlace::Layer("act2".into()),
+        GradientPlace::Layer("sum".into()),
+        GradientPlace::Input,
+    ];
     taps.relu = ReluRule::Guided;
     let seeds = [seed("y", batch(&[2, 5], 1)), seed("act2", batch(&[2, 6, 8, 8], 4))];
     let pull = |backend: &dyn Backend| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fame_core::contract::{LoadRequest, Network, ReluRule};
-use fame_core::{Error, Place, Result, Taps, Tensor};
+use fame_core::{Error, GradientPlace, Result, Taps, Tensor};
 use prost::Message as _;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto};
@@ -166,8 +166,8 @@ fn probe(network: &dyn Network, relu: ReluRule) -> Vec<Tensor> {
     let x = batch(&[3, 2, 8, 8], 0);
     let mut taps = Taps::of(["y", "mid"]);
     taps.relu = relu;
-    let places = ["mid", "act1", "conv1"].map(|name| Place::Layer(name.into()));
-    taps.gradients = places.into_iter().chain([Place::Input]).collect();
+    let places = ["mid", "act1", "conv1"].map(|name| GradientPlace::Layer(name.into()));
+    taps.gradients = places.into_iter().chain([GradientPlace::Input]).collect();
     let pass = network.forward(&x, &taps).unwrap();
     let seeds = [seed("y", batch(&[3, 5], 1)), seed("mid", batch(&[3, 6, 8, 8], 4))];
     let mut found = vec![pass.output("y").unwrap(), pass.output("mid").unwrap()];
@@ -210,7 +210,7 @@ fn a_layer_in_front_of_the_operator_can_be_replaced() {
     for load in ENGINES {
         let network = load(&request, vec![kind("Weave", true)]).unwrap();
         let act1 = network.forward(&x, &Taps::of(["act1"])).unwrap().output("act1").unwrap();
-        let taps = Taps::of(["y"]).with_gradient(Place::Layer("act1".into()));
+        let taps = Taps::of(["y"]).with_gradient(GradientPlace::Layer("act1".into()));
         let usual = network.forward(&x, &taps).unwrap();
         let same = network.forward_from("act1", &act1, &x, &taps).unwrap();
         assert_close(&same.output("y").unwrap(), &usual.output("y").unwrap());
@@ -227,11 +227,11 @@ fn without_a_pull_back_the_gradient_is_refused_but_not_the_network() {
     for load in ENGINES {
         let network = load(&request, vec![kind("Weave", false)]).unwrap();
         network.forward(&x, &Taps::of(["y"])).unwrap();
-        let behind = Taps::of(["y"]).with_gradient(Place::Layer("mid".into()));
+        let behind = Taps::of(["y"]).with_gradient(GradientPlace::Layer("mid".into()));
         network.forward(&x, &behind).unwrap().gradient(&[seed("y", batch(&[1, 5], 1))]).unwrap();
         let told = [
-            network.check_gradient("y", &Place::Input).err(),
-            network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).err(),
+            network.check_gradient("y", &GradientPlace::Input).err(),
+            network.forward(&x, &Taps::of(["y"]).with_gradient(GradientPlace::Input)).err(),
         ];
         for error in told.map(Option::unwrap) {
             assert_eq!(error.code, "fame::backend::no_gradient_rule");

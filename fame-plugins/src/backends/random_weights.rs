@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fame_core::{
     Error, LoadRequest, Random, Result,
     contract::{Backend, Network},
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     text::Spec,
 };
 use prost::Message as _;
@@ -60,13 +60,13 @@ impl Plugin<dyn Backend> for RandomWeights {
     const REFERENCE: &'static str =
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let counted = !matches!(self.layers, Layers::Last(0) | Layers::Only(0));
-        parts.check("layers", counted, "counts from 1, the last layer");
+        assembly.check("layers", counted, "counts from 1, the last layer");
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let of = parts.build::<dyn Backend>("of", &self.of, with)?;
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Backend>> {
+        let of = assembly.build::<dyn Backend>("of", &self.of, with)?;
         Some(Box::new(RedrawingBackend { of, layers: self.layers, seed: self.seed }))
     }
 }

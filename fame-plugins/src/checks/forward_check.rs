@@ -14,7 +14,7 @@ use fame_core::{
     Error, Explanation, Model, Result, Sample, Taps, Tensor, Witness,
     contract::{Backend, Check, Finding, LoadedCheck, Network, witnesses},
     data::facts,
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -46,16 +46,16 @@ impl Plugin<dyn Check> for ForwardCheck {
     const SUMMARY: &'static str = "Recomputes the target layers with a second backend";
     const EXAMPLE: &'static str = "ForwardCheck(backend: Tract(), tolerance: 1e-3)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "tolerance",
             self.tolerance.is_finite() && self.tolerance >= 0.0,
             "must be a number of at least 0",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Check>> {
-        let backend = parts.build::<dyn Backend>("backend", &self.backend, with)?;
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Check>> {
+        let backend = assembly.build::<dyn Backend>("backend", &self.backend, with)?;
         Some(Box::new(SecondBackend { backend, tolerance: self.tolerance }))
     }
 }

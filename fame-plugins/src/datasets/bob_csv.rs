@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,12 +71,12 @@ impl Plugin<dyn Dataset> for BobCsv {
         r#"BobCsv(protocol: "scface/close", group: "eval", root: "images", extension: ".jpg")"#;
     const REFERENCE: &'static str = "bob.bio.base, CSVDatabase";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("protocol", !self.protocol.is_empty(), "must name a folder");
-        parts.check("group", !self.group.is_empty(), "must name a folder");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("protocol", !self.protocol.is_empty(), "must name a folder");
+        assembly.check("group", !self.group.is_empty(), "must name a folder");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

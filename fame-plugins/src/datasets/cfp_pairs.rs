@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,11 +57,11 @@ impl Plugin<dyn Dataset> for CfpPairs {
     const EXAMPLE: &'static str = r#"CfpPairs(root: "cfp-dataset", protocol: FP, folds: ["01"])"#;
     const REFERENCE: &'static str = "Sengupta et al., WACV 2016";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("root", !self.root.is_empty(), "must name a folder");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("root", !self.root.is_empty(), "must name a folder");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

@@ -1,6 +1,6 @@
 //! Faces that are kept as HDF5 files: the FAME authors' aligned crops.
 
-use fame_core::{Picture, Result, contract::Files, registry::Parts};
+use fame_core::{Picture, Result, contract::Files, registry::Assembly};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +29,9 @@ impl Crops {
     }
 
     /// Reports, under the parameter `crops`, what this program cannot read.
-    pub(super) fn check(self, parts: &mut Parts) {
+    pub(super) fn check(self, assembly: &mut Assembly) {
         if self == Self::Hdf5 && !cfg!(feature = "hdf5") {
-            parts.report("crops", "`crops` asks for HDF5 files, and this program was built without them: build it with `--features hdf5`.");
+            assembly.report("crops", "`crops` asks for HDF5 files, and this program was built without them: build it with `--features hdf5`.");
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,15 +31,15 @@ impl Plugin<dyn Dataset> for Folder {
     const SUMMARY: &'static str = "Every picture of a folder, one item each: role image";
     const EXAMPLE: &'static str = r#"Folder(path: "faces", recursive: true)"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "path",
             !self.path.is_empty() && !self.path.starts_with("picture:"),
             "must name a folder",
         );
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

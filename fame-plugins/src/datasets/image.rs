@@ -4,7 +4,7 @@ use fame_core::{
     Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::safe_id,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,17 +31,17 @@ impl Plugin<dyn Dataset> for Image {
     const SUMMARY: &'static str = "One picture: role image";
     const EXAMPLE: &'static str = r#"Image(file: "picture:chelsea", label: 285)"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("file", !self.file.is_empty(), "must name a file");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("file", !self.file.is_empty(), "must name a file");
         let id = self.id.get_or_insert_with(|| safe_id(stem(&self.file)));
-        parts.check(
+        assembly.check(
             "id",
             safe_id(id) == *id,
             "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot",
         );
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,14 +51,14 @@ impl Plugin<dyn Dataset> for ImageList {
     const EXAMPLE: &'static str =
         r#"ImageList(list: "imagenet/classes.txt", columns: ["path", "wnid", "label"])"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("list", !self.list.is_empty(), "must name a file");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("list", !self.list.is_empty(), "must name a file");
         let named = self.columns.is_empty()
             || self.columns.iter().any(|c| PATH.iter().any(|p| p.eq_ignore_ascii_case(c)));
-        parts.check("columns", named, "must name one of them `path`");
+        assembly.check("columns", named, "must name one of them `path`");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,11 +65,11 @@ impl Plugin<dyn Dataset> for ImageNet {
     const REFERENCE: &'static str =
         "Russakovsky et al., IJCV 2015; lists: Kaggle, and the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("root", !self.root.is_empty(), "must name a folder");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("root", !self.root.is_empty(), "must name a folder");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

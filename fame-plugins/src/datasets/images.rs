@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,8 @@ impl Plugin<dyn Dataset> for Images {
     const EXAMPLE: &'static str =
         r#"Images(files: ["picture:chelsea", "picture:coffee"], labels: [285, 967])"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "files",
             !self.files.is_empty() && self.files.iter().all(|f| !f.is_empty()),
             "must name at least one file, and no empty one",
@@ -41,11 +41,11 @@ impl Plugin<dyn Dataset> for Images {
                 self.files.len(),
                 labels.len()
             );
-            parts.check("labels", labels.len() == self.files.len(), &must);
+            assembly.check("labels", labels.len() == self.files.len(), &must);
         }
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

@@ -6,7 +6,7 @@ use fame_core::{
     Error, Picture, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::sha256_hex,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::{
     entry::{Entry, pair_notes},
     list::Faults,
     pairs::Filter,
-    pickle::{self, Place, Value},
+    pickle::{self, ByteRange, Value},
 };
 use crate::pictures;
 
@@ -52,12 +52,12 @@ impl Plugin<dyn Dataset> for InsightfaceBin {
     const EXAMPLE: &'static str = r#"InsightfaceBin(file: "lfw.bin")"#;
     const REFERENCE: &'static str = "insightface, recognition/arcface_torch/eval/verification.py";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("file", !self.file.is_empty(), "must name a file");
-        parts.check("folds", self.folds > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("file", !self.file.is_empty(), "must name a file");
+        assembly.check("folds", self.folds > 0, "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }
@@ -159,7 +159,7 @@ impl InsightfaceBin {
     }
 
     /// Places of the pictures, and whether each pair shows one person.
-    fn parts(&self, value: &Value, file: &mut File) -> Result<(Vec<Place>, Vec<bool>)> {
+    fn parts(&self, value: &Value, file: &mut File) -> Result<(Vec<ByteRange>, Vec<bool>)> {
         let two = match value {
             Value::Tuple(items) | Value::List(items) => items.borrow().clone(),
             _ => Vec::new(),
@@ -181,7 +181,8 @@ impl InsightfaceBin {
     }
 
     fn truths(&self, same: &Value, file: &mut File) -> Result<Vec<bool>> {
-        let mut read = |place: Place| pickle::bytes_at(file, place).map_err(|why| self.bad(&why));
+        let mut read =
+            |place: ByteRange| pickle::bytes_at(file, place).map_err(|why| self.bad(&why));
         if let Value::List(list) = same {
             let of = |value: &Value| match value {
                 Value::Bool(b) => Ok(*b),
@@ -209,7 +210,7 @@ impl InsightfaceBin {
 }
 
 /// Where the bytes of an encoded picture lie: a byte string, or an array of `uint8`.
-fn bytes_of(value: &Value) -> Option<Place> {
+fn bytes_of(value: &Value) -> Option<ByteRange> {
     match value {
         Value::Bytes(place) => Some(*place),
         other => array(other).filter(|(kind, _)| &**kind == "u1").map(|(_, place)| place),
@@ -217,7 +218,7 @@ fn bytes_of(value: &Value) -> Option<Place> {
 }
 
 /// The element type of a numpy array and where its values lie.
-fn array(value: &Value) -> Option<(std::rc::Rc<str>, Place)> {
+fn array(value: &Value) -> Option<(std::rc::Rc<str>, ByteRange)> {
     let Value::Call(call) = value else { return None };
     // `_reconstruct(ndarray, …)`, then the state (version, shape, dtype, order, values).
     if !call.name.ends_with("multiarray _reconstruct") {

@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,12 +43,12 @@ impl Plugin<dyn Dataset> for LfwPairs {
     const EXAMPLE: &'static str = r#"LfwPairs(pairs: "lfw/pairs.txt", root: "lfw/images")"#;
     const REFERENCE: &'static str = "Huang, Ramesh, Berg & Learned-Miller, UMass TR 07-49 (2007)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("pairs", !self.pairs.is_empty(), "must name a file");
-        parts.check("folds", !self.folds.contains(&0), "counts from 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("pairs", !self.pairs.is_empty(), "must name a file");
+        assembly.check("folds", !self.folds.contains(&0), "counts from 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

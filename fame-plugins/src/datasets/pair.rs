@@ -4,7 +4,7 @@ use fame_core::{
     Marks, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::safe_id,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,20 +36,20 @@ impl Plugin<dyn Dataset> for Pair {
     const EXAMPLE: &'static str =
         r#"Pair(gallery: "picture:obama", probe: "picture:obama2", genuine: true)"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("gallery", !self.gallery.is_empty(), "must name a file");
-        parts.check("probe", !self.probe.is_empty(), "must name a file");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("gallery", !self.gallery.is_empty(), "must name a file");
+        assembly.check("probe", !self.probe.is_empty(), "must name a file");
         let id = self.id.get_or_insert_with(|| {
             safe_id(&format!("{}--{}", stem(&self.gallery), stem(&self.probe)))
         });
-        parts.check(
+        assembly.check(
             "id",
             safe_id(id) == *id,
             "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot",
         );
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

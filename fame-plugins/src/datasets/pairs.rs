@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,13 +110,13 @@ impl Plugin<dyn Dataset> for Pairs {
         r#"Pairs(list: "protocols/01FP.csv", root: "crops", filter: GenuineOnly)"#;
     const REFERENCE: &'static str = "G,P,T: the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("list", !self.list.is_empty(), "must name a file");
-        parts.check("limit", self.limit != Some(0), "must be at least 1");
-        self.crops.check(parts);
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("list", !self.list.is_empty(), "must name a file");
+        assembly.check("limit", self.limit != Some(0), "must be at least 1");
+        self.crops.check(assembly);
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

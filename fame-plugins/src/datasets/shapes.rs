@@ -3,7 +3,7 @@
 use fame_core::{
     Picture, Result, Sample, Tensor,
     contract::{Dataset, Files, ItemRef},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,12 +42,12 @@ impl Plugin<dyn Dataset> for Shapes {
         "Drawn shapes on textured ground with labels and exact boxes, without any file: role image";
     const EXAMPLE: &'static str = "Shapes(count: 60, seed: 2)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("count", (1..=MOST).contains(&self.count), "must be in 1..=1000000");
-        parts.check("size", (16..=512).contains(&self.size), "must be in 16..=512");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("count", (1..=MOST).contains(&self.count), "must be in 1..=1000000");
+        assembly.check("size", (16..=512).contains(&self.size), "must be in 16..=512");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

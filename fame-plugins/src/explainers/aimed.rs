@@ -6,7 +6,7 @@ use fame_core::{
     ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
-    registry::{BuildContext, Built, Parts},
+    registry::{Assembly, BuildContext, Built},
     seed_of,
     text::Spec,
 };
@@ -25,8 +25,8 @@ pub(super) struct Scalar {
 }
 
 /// Checks that roles, where they are named, are at least one.
-pub(super) fn check_roles(roles: Option<&[String]>, parts: &mut Parts) {
-    parts.check("roles", roles.is_none_or(|r| !r.is_empty()), "must name at least one role");
+pub(super) fn check_roles(roles: Option<&[String]>, assembly: &mut Assembly) {
+    assembly.check("roles", roles.is_none_or(|r| !r.is_empty()), "must name at least one role");
 }
 
 impl Scalar {
@@ -36,9 +36,9 @@ impl Scalar {
         layer: LayerChoices,
         roles: Option<Vec<String>>,
         with: &BuildContext<'_>,
-        parts: &mut Parts,
+        assembly: &mut Assembly,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("loss", loss, with)?;
+        let loss = assembly.build::<dyn Loss>("loss", loss, with)?;
         Some(Self { loss, layer, roles })
     }
 
@@ -59,7 +59,7 @@ pub(super) struct InputRow {
 }
 
 /// What a method has to say about a row.
-pub(super) struct Made {
+pub(super) struct MethodOutcome {
     /// The attribution before it was finished, `[C, H, W]`, signed.
     pub(super) raw: Tensor,
     /// What the map steps begin with; or why there is no map.
@@ -85,17 +85,17 @@ pub(super) trait Method: Send + Sync {
         with: &ExplainContext<'_>,
         aim: &Aim<'_>,
         rows: &[InputRow],
-    ) -> Result<Vec<Result<Made>>>;
+    ) -> Result<Vec<Result<MethodOutcome>>>;
 }
 
 /// A method with its scalar and its map steps: the explainer.
-pub(super) struct Running<M> {
+pub(super) struct AimedExplainer<M> {
     pub(super) scalar: Scalar,
     pub(super) method: M,
     pub(super) finish: Finish,
 }
 
-impl<M: Method> Explainer for Running<M> {
+impl<M: Method> Explainer for AimedExplainer<M> {
     fn check(&self, model: &Model) -> Result<()> {
         self.method.check(&self.scalar.aim(model)?)
     }
@@ -107,7 +107,7 @@ impl<M: Method> Explainer for Running<M> {
     }
 }
 
-impl<M: Method> Running<M> {
+impl<M: Method> AimedExplainer<M> {
     fn explain_batch(
         &self,
         with: &ExplainContext<'_>,
@@ -150,7 +150,7 @@ impl<M: Method> Running<M> {
     }
 
     /// Puts the finished map, or the reason why there is none, into the explanation.
-    fn attach(&self, aimed: &AimedRow, made: Made, into: &mut Explanation) -> Result<()> {
+    fn attach(&self, aimed: &AimedRow, made: MethodOutcome, into: &mut Explanation) -> Result<()> {
         let name = aimed.name();
         into.warnings.extend(made.warnings.into_iter().map(|w| format!("{name}: {w}")));
         match made.shown {

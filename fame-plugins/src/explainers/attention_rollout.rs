@@ -1,11 +1,11 @@
 //! `AttentionRollout`: what a transformer's class token attends to, through all its layers.
 
 use fame_core::{
-    Error, Explanation, LayerChoices, Model, Place, Result, Sample, Taps, Tensor,
+    Error, Explanation, GradientPlace, LayerChoices, Model, Result, Sample, Taps, Tensor,
     ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
     data::facts,
-    registry::{BuildContext, Built, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -64,7 +64,7 @@ impl Parameters for AttentionRollout {
     fn fill(
         typed: typed::AttentionRollout,
         with: &BuildContext<'_>,
-        _: &mut Parts,
+        _: &mut Assembly,
     ) -> Option<Self> {
         Some(typed.or(usual_layer(with), usual_loss(with)))
     }
@@ -77,34 +77,34 @@ impl Plugin<dyn Explainer> for AttentionRollout {
     const EXAMPLE: &'static str = "AttentionRollout(heads: GradientWeighted)";
     const REFERENCE: &'static str = "Abnar & Zuidema, ACL 2020, arXiv 2005.00928; Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "attention",
             self.attention.as_ref().is_none_or(|a| !a.is_empty()),
             "must name at least one layer",
         );
-        parts.check(
+        assembly.check(
             "grid",
             self.grid.is_none_or(|(r, c)| r > 0 && c > 0),
             "must have rows and columns",
         );
-        parts.check(
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let loss = assembly.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(AttentionRolloutExplainer { parameters: self, loss: loss?, finish }))
     }
 }
 
 fame_core::register!(Explainer: AttentionRollout);
 
-struct Running {
+struct AttentionRolloutExplainer {
     parameters: AttentionRollout,
     loss: Built<dyn Loss>,
     finish: Finish,
@@ -117,13 +117,13 @@ struct Attention {
     grid: (usize, usize),
 }
 
-impl Explainer for Running {
+impl Explainer for AttentionRolloutExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         let (aim, attention) = self.aim(model)?;
         if self.parameters.heads == Heads::GradientWeighted {
             for layer in &attention.layers {
                 aim.layers.iter().try_for_each(|target| {
-                    model.network.check_gradient(target, &Place::Layer(layer.clone()))
+                    model.network.check_gradient(target, &GradientPlace::Layer(layer.clone()))
                 })?;
             }
         }
@@ -140,7 +140,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl AttentionRolloutExplainer {
     fn aim<'a>(&'a self, model: &'a Model) -> Result<(Aim<'a>, Attention)> {
         let aim = Aim::new(model, &self.parameters.layer, self.loss.plugin.as_ref())?;
         Ok((aim, self.attention(model)?))
@@ -230,12 +230,12 @@ impl Running {
         let mut taps: Taps = aim.taps();
         taps.layers.extend(attention.layers.iter().cloned());
         if weighted {
-            taps.gradients = attention.layers.iter().cloned().map(Place::Layer).collect();
+            taps.gradients = attention.layers.iter().cloned().map(GradientPlace::Layer).collect();
         }
         let pass = aim.model.network.forward(&Tensor::stack([&input])?, &taps)?;
         let gradients = if weighted {
             let evaluation = aim.evaluate(pass.as_ref(), &[&row.target])?;
-            pass.gradient(&aim.seeds(evaluation.cotangents))?
+            pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?
         } else {
             Vec::new()
         };

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::collections::BTreeMap;
 
 use fame_core::{
-    Error, Explanation, LayerChoices, Model, Place, Result, Sample, Tensor, Witness,
-    ask::{Aim, AimedRow, Row, Seen, WalkedRow, walk_rows},
+    Error, Explanation, GradientPlace, LayerChoices, Model, Result, Sample, Tensor, Witness,
+    ask::{Aim, AimedRow, Observation, Row, WalkedRow, walk_rows},
     contract::{ExplainContext, Explainer, Loss, Perturbation, Start, Stop},
     data::{Facts, facts, safe_id},
-    registry::{BuildContext, Built, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     seed_of,
     text::Spec,
 };
@@ -88,10 +88,10 @@ mod typed {
 impl Parameters for Fame {
     type Typed = typed::Fame;
 
-    fn fill(typed: typed::Fame, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::Fame, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Self> {
         let preset = typed.preset.unwrap_or(Preset::of(with));
         if typed.map.is_some() && typed.maps.is_some() {
-            parts.report(
+            assembly.report(
                 "maps",
                 "`map` and `maps` exclude each other: give one finish, or several by name.",
             );
@@ -102,7 +102,7 @@ impl Parameters for Fame {
             (None, Some(maps)) => {
                 let safe = |name: &String| !name.is_empty() && safe_id(name) == *name;
                 let must = "needs names of letters, digits, `.`, `_` and `-`";
-                parts.check("maps", maps.keys().all(safe), must);
+                assembly.check("maps", maps.keys().all(safe), must);
                 maps.into_iter().collect()
             }
         };
@@ -120,25 +120,25 @@ impl Plugin<dyn Explainer> for Fame {
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), arXiv 2605.12017";
     const PRESETS: &'static [&'static str] = Preset::NAMES;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        check_roles(self.roles.as_deref(), parts);
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        check_roles(self.roles.as_deref(), assembly);
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
         let Fame { layer, loss, perturbation, finishes, roles, preset } = self;
         let with = BuildContext { preset: preset.name(), ..*with };
-        let loss = parts.build::<dyn Loss>("loss", &loss, &with);
-        let perturbation = parts.build::<dyn Perturbation>("perturbation", &perturbation, &with);
+        let loss = assembly.build::<dyn Loss>("loss", &loss, &with);
+        let perturbation = assembly.build::<dyn Perturbation>("perturbation", &perturbation, &with);
         let finish = |(name, specs): (String, Vec<Spec>)| {
             if name.is_empty() {
-                Finish::build(parts, &specs, &with)
+                Finish::build(assembly, &specs, &with)
             } else {
-                Finish::build_named(parts, name, &specs, &with)
+                Finish::build_named(assembly, name, &specs, &with)
             }
         };
         let finishes = finishes.into_iter().map(finish).collect();
         let (loss, perturbation) = (loss?, perturbation?);
-        Some(Box::new(Running { layer, loss, perturbation, finishes, roles }))
+        Some(Box::new(FameExplainer { layer, loss, perturbation, finishes, roles }))
     }
 }
 
@@ -161,7 +161,7 @@ fn usual_map(preset: Preset) -> Vec<Spec> {
 }
 
 /// FAME with all its parts built.
-struct Running {
+struct FameExplainer {
     layer: LayerChoices,
     loss: Built<dyn Loss>,
     perturbation: Built<dyn Perturbation>,
@@ -169,10 +169,12 @@ struct Running {
     roles: Option<Vec<String>>,
 }
 
-impl Explainer for Running {
+impl Explainer for FameExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         let aim = self.aim(model)?;
-        aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &Place::Input))
+        aim.layers
+            .iter()
+            .try_for_each(|layer| model.network.check_gradient(layer, &GradientPlace::Input))
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
@@ -182,7 +184,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl FameExplainer {
     fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
         Aim::new(model, &self.layer, self.loss.plugin.as_ref())
     }
@@ -292,7 +294,7 @@ impl Running {
 
 /// Remembers where a walk began, once for each picture, and where it ended.
 fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<Witness>) {
-    let seen = |name: String, seen: &Seen| {
+    let seen = |name: String, seen: &Observation| {
         let outputs = layers.iter().cloned().zip(seen.outputs.iter().cloned()).collect();
         Witness { name, input: seen.input.clone(), outputs }
     };

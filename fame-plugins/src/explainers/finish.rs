@@ -9,7 +9,7 @@ use fame_core::{
     ask::AimedRow,
     contract::MapStep,
     data::{ChannelOrder, Facts, Value},
-    registry::{BuildContext, Built, Parts},
+    registry::{Assembly, BuildContext, Built},
     text::Spec,
 };
 
@@ -104,18 +104,18 @@ pub(super) fn no_map(id: &MapId, why: &str, into: &mut Explanation) {
 
 impl Finish {
     /// Builds the steps standing in parameter `map`.
-    pub(super) fn build(parts: &mut Parts, map: &[Spec], with: &BuildContext<'_>) -> Self {
-        Self { name: None, steps: parts.build_all("map", map, with) }
+    pub(super) fn build(assembly: &mut Assembly, map: &[Spec], with: &BuildContext<'_>) -> Self {
+        Self { name: None, steps: assembly.build_all("map", map, with) }
     }
 
     /// Builds the finish that stands under `name` in parameter `maps`.
     pub(super) fn build_named(
-        parts: &mut Parts,
+        assembly: &mut Assembly,
         name: String,
         steps: &[Spec],
         with: &BuildContext<'_>,
     ) -> Self {
-        let steps = parts.build_all(&format!("maps.{name}"), steps, with);
+        let steps = assembly.build_all(&format!("maps.{name}"), steps, with);
         Self { name: Some(name), steps }
     }
 

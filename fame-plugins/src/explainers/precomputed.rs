@@ -9,7 +9,7 @@ use fame_core::{
     data::facts,
     data::safe_id,
     data::sha256_file,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -72,7 +72,7 @@ impl Plugin<dyn Explainer> for Precomputed {
     const EXAMPLE: &'static str = r#"Precomputed(dir: "maps", pattern: "{id}_{side}_{sign}.npy")"#;
     const REFERENCE: &'static str = "Default file layout: the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let mut rest = self.pattern.clone();
         for known in PLACES {
             // Something stands there: `{id}/map.npy` does not begin at the root.
@@ -81,30 +81,30 @@ impl Plugin<dyn Explainer> for Precomputed {
         let outside = Path::new(&rest)
             .components()
             .any(|c| !matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
-        parts.check(
+        assembly.check(
             "pattern",
             !rest.contains(['{', '}']),
             "knows {id}, {stem}, {label}, {role}, {side}, {map} and {sign} only",
         );
         let tells = self.pattern.contains("{id}") || self.pattern.contains("{stem}");
-        parts.check(
+        assembly.check(
             "pattern",
             tells,
             "must contain {id} or {stem}, or all samples would share one map",
         );
-        parts.check("pattern", !outside, "must stay below `dir`");
-        parts.check("maps", !self.maps.is_empty(), "must name at least one map");
-        parts.check(
+        assembly.check("pattern", !outside, "must stay below `dir`");
+        assembly.check("maps", !self.maps.is_empty(), "must name at least one map");
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, &self.map, with);
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(assembly, &self.map, with);
         let folder = with.folder.join(&self.dir);
-        Some(Box::new(Running { parameters: self, folder, finish }))
+        Some(Box::new(PrecomputedExplainer { parameters: self, folder, finish }))
     }
 }
 
@@ -113,7 +113,7 @@ fame_core::register!(Explainer: Precomputed);
 const PLACES: [&str; 7] = ["{id}", "{stem}", "{label}", "{role}", "{side}", "{map}", "{sign}"];
 
 /// What a pattern's places stand for, but for the map.
-struct About<'a> {
+struct PatternValues<'a> {
     id: &'a str,
     stem: &'a str,
     label: &'a str,
@@ -124,13 +124,13 @@ struct About<'a> {
 /// Stands for whatever a name may hold, in no name itself.
 const ANY: &str = "\0";
 
-struct Running {
+struct PrecomputedExplainer {
     parameters: Precomputed,
     folder: PathBuf,
     finish: Finish,
 }
 
-impl Explainer for Running {
+impl Explainer for PrecomputedExplainer {
     fn check(&self, _: &Model) -> Result<()> {
         if self.folder.is_dir() {
             return Ok(());
@@ -147,9 +147,13 @@ impl Explainer for Running {
         let mut found = Vec::new();
         let stem =
             if let [file] = item.files.as_slice() { safe_id(stem(file)) } else { ANY.to_owned() };
-        for (_, file) in
-            self.files_of(&About { id: &item.id, stem: &stem, label: ANY, role: ANY, side: ANY })
-        {
+        for (_, file) in self.files_of(&PatternValues {
+            id: &item.id,
+            stem: &stem,
+            label: ANY,
+            role: ANY,
+            side: ANY,
+        }) {
             let path = self.folder.join(file.replace(&ANY.repeat(2), ANY));
             let pattern = glob::Pattern::escape(&path.to_string_lossy()).replace(ANY, "*");
             let bad = |e: &dyn std::fmt::Display| {
@@ -172,7 +176,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl PrecomputedExplainer {
     fn sample(&self, input: &InputConvention, sample: &Sample) -> Result<Explanation> {
         let mut explanation = Explanation::default();
         let mut missing = Vec::new();
@@ -182,7 +186,7 @@ impl Running {
             let side: String = role.chars().take(1).collect();
             let stem = sample.picture(role).map_or_else(String::new, |p| safe_id(stem(&p.source)));
             let label = sample.label.map_or_else(|| "unknown".to_owned(), |l| l.to_string());
-            for (map, file) in self.files_of(&About {
+            for (map, file) in self.files_of(&PatternValues {
                 id: &sample.id,
                 stem: &stem,
                 label: &label,
@@ -222,7 +226,7 @@ impl Running {
     }
 
     /// The maps of one picture as the recipe calls them, with the files they should be in.
-    fn files_of(&self, about: &About<'_>) -> Vec<(&str, String)> {
+    fn files_of(&self, about: &PatternValues<'_>) -> Vec<(&str, String)> {
         let pattern = &self.parameters.pattern;
         let file = |map: &str| {
             let sign = match map {
@@ -230,7 +234,7 @@ impl Running {
                 "dissimilar" => "neg",
                 other => other,
             };
-            let About { id, stem, label, role, side } = *about;
+            let PatternValues { id, stem, label, role, side } = *about;
             let values = [id, stem, label, role, side, map, sign];
             PLACES
                 .iter()
@@ -311,14 +315,18 @@ mod tests {
 
     use super::*;
 
-    fn running(dir: &Path, rest: &str) -> Running {
+    fn running(dir: &Path, rest: &str) -> PrecomputedExplainer {
         let registry = Registry::builtin().unwrap();
         let mut parameters: Precomputed =
             fame_core::text::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
         let with = BuildContext::new(&registry, Path::new("/"));
         let steps = std::mem::take(&mut parameters.map);
         assert!(steps.is_empty());
-        Running { folder: with.folder.join(&parameters.dir), parameters, finish: Finish::none() }
+        PrecomputedExplainer {
+            folder: with.folder.join(&parameters.dir),
+            parameters,
+            finish: Finish::none(),
+        }
     }
 
     fn save<T: npyz::AutoSerialize + Copy>(

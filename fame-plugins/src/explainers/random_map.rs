@@ -4,7 +4,7 @@ use fame_core::{
     Claim, Error, Explanation, MapId, Model, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer},
     data::facts,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     seed_of,
     text::Spec,
 };
@@ -33,28 +33,28 @@ impl Plugin<dyn Explainer> for RandomMap {
     const EXAMPLE: &'static str = "RandomMap(map: [GaussianBlur(), MinMaxNormalize()])";
     const REFERENCE: &'static str = "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { finish, roles: self.roles }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(RandomMapExplainer { finish, roles: self.roles }))
     }
 }
 
 fame_core::register!(Explainer: RandomMap);
 
-struct Running {
+struct RandomMapExplainer {
     finish: Finish,
     roles: Option<Vec<String>>,
 }
 
-impl Explainer for Running {
+impl Explainer for RandomMapExplainer {
     fn check(&self, _: &Model) -> Result<()> {
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl RandomMapExplainer {
     fn sample(&self, run: u64, sample: &Sample) -> Result<Explanation> {
         let roles: Vec<String> = match &self.roles {
             Some(roles) => roles.clone(),
@@ -104,7 +104,7 @@ mod tests {
             Sample { id: id.into(), pictures: vec![("image".into(), picture)], ..Sample::default() }
         };
         let map = |seed, id: &str| {
-            Running { finish: Finish::none(), roles: None }
+            RandomMapExplainer { finish: Finish::none(), roles: None }
                 .sample(seed, &sample(id))
                 .unwrap()
                 .maps
@@ -114,7 +114,8 @@ mod tests {
         assert_eq!(map(0, "a"), map(0, "a"));
         assert!(map(0, "a") != map(0, "b") && map(0, "a") != map(1, "a"));
         assert_eq!(map(0, "a").shape(), [4, 5]);
-        let nobody = Running { finish: Finish::none(), roles: Some(vec!["probe".into()]) };
+        let nobody =
+            RandomMapExplainer { finish: Finish::none(), roles: Some(vec!["probe".into()]) };
         assert_eq!(nobody.sample(0, &sample("a")).unwrap_err().code, "fame::data::unknown_role");
     }
 }

@@ -7,7 +7,7 @@ use fame_core::{
     Error, Explanation, Model, Result, Sample,
     contract::{Backend, ExplainContext, Explainer},
     data::{Value, facts},
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -66,16 +66,16 @@ impl Plugin<dyn Explainer> for Randomized {
     const REFERENCE: &'static str =
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let good = self.stages.as_ref().is_none_or(|s| !s.is_empty() && s.iter().all(|n| *n > 0));
-        parts.check("stages", good, "must hold at least one number, each from 1");
+        assembly.check("stages", good, "must hold at least one number, each from 1");
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let of = parts.build::<dyn Explainer>("of", &self.of, with);
-        let backend = parts.build::<dyn Backend>("backend", &self.backend, with);
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let of = assembly.build::<dyn Explainer>("of", &self.of, with);
+        let backend = assembly.build::<dyn Backend>("backend", &self.backend, with);
         let Self { forgetting, stages, seed, .. } = self;
-        Some(Box::new(Running {
+        Some(Box::new(RandomizedExplainer {
             of: of?,
             backend: backend?,
             forgetting,
@@ -88,7 +88,7 @@ impl Plugin<dyn Explainer> for Randomized {
 
 fame_core::register!(Explainer: Randomized);
 
-struct Running {
+struct RandomizedExplainer {
     of: Built<dyn Explainer>,
     backend: Built<dyn Backend>,
     forgetting: Forgetting,
@@ -101,7 +101,7 @@ struct Running {
 
 type Stages = Arc<Vec<(String, Model)>>;
 
-impl Explainer for Running {
+impl Explainer for RandomizedExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         self.of.plugin.check(model)?;
         self.stages_of(model).map(|_| ())
@@ -146,7 +146,7 @@ fn add(whole: &mut Explanation, one: Explanation, stage: &str) {
     }
 }
 
-impl Running {
+impl RandomizedExplainer {
     /// The stages by layers from the output.
     fn stages_of(&self, model: &Model) -> Result<Vec<usize>> {
         let layers = count(&model.file)?;

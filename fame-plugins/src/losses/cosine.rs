@@ -56,7 +56,7 @@ macro_rules! cosine {
             fn fill(
                 typed: typed::$name,
                 with: &fame_core::registry::BuildContext<'_>,
-                _: &mut fame_core::registry::Parts,
+                _: &mut fame_core::registry::Assembly,
             ) -> Option<Self> {
                 Some(typed.or($crate::losses::Norms::of($crate::Preset::of(with))))
             }
@@ -72,7 +72,7 @@ macro_rules! cosine {
             fn build(
                 self,
                 _: &fame_core::registry::BuildContext<'_>,
-                _: &mut fame_core::registry::Parts,
+                _: &mut fame_core::registry::Assembly,
             ) -> Option<Box<dyn fame_core::contract::Loss>> {
                 Some(Box::new(self))
             }

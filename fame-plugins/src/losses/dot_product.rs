@@ -3,7 +3,7 @@
 use fame_core::{
     Claim, Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, Reference, per_row},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl Plugin<dyn Loss> for DotProduct {
     const REFERENCE: &'static str =
         "Zhu, Yang & Chen, Visual Explanation for Deep Metric Learning, TIP 2021, arXiv 1909.12977";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

@@ -4,7 +4,7 @@ use fame_core::{
     Claim, Error, Frame, Result, Subject, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, per_row},
     data::facts,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,13 +36,13 @@ impl Plugin<dyn Loss> for FeatureMapCell {
     const EXAMPLE: &'static str = "FeatureMapCell(cells: Only([(0, 0), (3, 3)]))";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 5";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         if let Cells::Only(cells) = &self.cells {
-            parts.check("cells", !cells.is_empty(), "must name at least one cell");
+            assembly.check("cells", !cells.is_empty(), "must name at least one cell");
         }
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

@@ -5,7 +5,7 @@ use fame_core::{
     ask::softmax,
     contract::{Evaluation, Loss, per_row},
     data::facts,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     seed_of,
 };
 use schemars::JsonSchema;
@@ -45,7 +45,7 @@ impl Plugin<dyn Loss> for Logit {
     const REFERENCE: &'static str =
         "Zhang & Günther, FAME (2026), section 3.2; |z_o|: the authors' code";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

@@ -4,7 +4,7 @@ use fame_core::{
     Claim, Error, Result, Target as Row, TargetRequest, Tensor,
     contract::{Evaluation, Loss, Reference, per_row},
     data::facts,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,9 +37,9 @@ impl Plugin<dyn Loss> for Target {
     const EXAMPLE: &'static str = "Target(towards: OtherRole)";
     const REFERENCE: &'static str = "Rozsa, Günther & Boult, LOTS, IJCB 2017, arXiv 1611.06179";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         if let Towards::Values(v) = &self.towards {
-            parts.check(
+            assembly.check(
                 "towards",
                 !v.is_empty() && v.iter().all(|x| x.is_finite()),
                 "must have finite values",
@@ -47,7 +47,7 @@ impl Plugin<dyn Loss> for Target {
         }
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

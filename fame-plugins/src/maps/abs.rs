@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Result,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ impl Plugin<dyn MapStep> for Abs {
     const EXAMPLE: &'static str = "Abs()";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), footnote 3";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

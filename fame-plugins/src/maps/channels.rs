@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Result, Tensor,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ impl Plugin<dyn MapStep> for Channels {
     const REFERENCE: &'static str =
         "Max: Simonyan et al., Deep Inside Convolutional Networks, 2013, arXiv 1312.6034";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Error, Result,
     contract::MapStep,
-    registry::{BuildContext, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Parameters, Plugin},
 };
 
 fame_core::parameters! {
@@ -23,7 +23,7 @@ fame_core::parameters! {
 impl Parameters for GaussianBlur {
     type Typed = typed::GaussianBlur;
 
-    fn fill(typed: typed::GaussianBlur, _: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::GaussianBlur, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         let (kernel, sigma) = match (typed.kernel, typed.sigma) {
             (Some(kernel), _) => (kernel, 0.15 * kernel as f32 + 0.35),
             (None, Some(sigma)) => (odd_kernel(sigma), sigma),
@@ -40,13 +40,13 @@ impl Plugin<dyn MapStep> for GaussianBlur {
     const REFERENCE: &'static str =
         "Zhang & Günther, FAME (2026), section 4; torchvision.transforms.functional.gaussian_blur";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let good = self.sigma.is_finite() && self.sigma > 0.0 && self.sigma < 1e4;
-        parts.check("sigma", good, "must be above 0 and below 10000");
-        parts.check("kernel", self.kernel % 2 == 1 && self.kernel < 100_000, "must be odd");
+        assembly.check("sigma", good, "must be above 0 and below 10000");
+        assembly.check("kernel", self.kernel % 2 == 1 && self.kernel < 100_000, "must be odd");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

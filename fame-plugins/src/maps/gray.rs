@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Error, Result, Tensor,
     contract::MapStep,
-    registry::{BuildContext, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Parameters, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ const RGB: [(&str, f32); 3] = [("R", 0.2989), ("G", 0.587), ("B", 0.114)];
 impl Parameters for Gray {
     type Typed = typed::Gray;
 
-    fn fill(typed: typed::Gray, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::Gray, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(match Preset::of(with) {
             Preset::Paper => typed.or(Order::AbsThenGray, Weights::ByColour),
             Preset::Authors => typed.or(Order::GrayThenAbs, Weights::ByPosition),
@@ -63,7 +63,7 @@ impl Plugin<dyn MapStep> for Gray {
         "Zhang & Günther, FAME (2026), Eq. 4; order and weights: the authors' code";
     const PRESETS: &'static [&'static str] = Preset::NAMES;
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

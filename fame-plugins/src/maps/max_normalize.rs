@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Error, Result,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ impl Plugin<dyn MapStep> for MaxNormalize {
     const EXAMPLE: &'static str = "MaxNormalize()";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 4";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

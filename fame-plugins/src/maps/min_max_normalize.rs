@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Error, Result,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,15 +30,15 @@ impl Plugin<dyn MapStep> for MinMaxNormalize {
     const EXAMPLE: &'static str = "MinMaxNormalize(epsilon: 1e-8)";
     const REFERENCE: &'static str = "The FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "epsilon",
             self.epsilon.is_finite() && self.epsilon >= 0.0,
             "must be at least 0",
         );
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

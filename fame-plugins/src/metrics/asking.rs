@@ -5,7 +5,7 @@ use fame_core::{
     Explanation, LayerChoices, NamedMap, Result, Sample,
     ask::{Aim, Answer, Question},
     contract::{ExplainContext, Loss},
-    registry::{BuildContext, Built, Parts},
+    registry::{Assembly, BuildContext, Built},
     text::Spec,
 };
 
@@ -23,9 +23,9 @@ impl Asking {
         loss: &Spec,
         answer: Answer,
         with: &BuildContext<'_>,
-        parts: &mut Parts,
+        assembly: &mut Assembly,
     ) -> Option<Self> {
-        let loss = parts.build::<dyn Loss>("loss", loss, with)?;
+        let loss = assembly.build::<dyn Loss>("loss", loss, with)?;
         Some(Self { layer: layer.clone(), loss, answer })
     }
 

@@ -5,7 +5,7 @@ use fame_core::{
     Better, Explanation, LayerChoices, Parameter, Result, Sample, Table,
     ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
-    registry::{BuildContext, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
 
@@ -55,7 +55,7 @@ impl Parameters for DeletionInsertion {
     fn fill(
         typed: typed::DeletionInsertion,
         with: &BuildContext<'_>,
-        _: &mut Parts,
+        _: &mut Assembly,
     ) -> Option<Self> {
         Some(typed.or(usual_loss(with), usual_layer(with)))
     }
@@ -67,24 +67,24 @@ impl Plugin<dyn Metric> for DeletionInsertion {
     const EXAMPLE: &'static str = "DeletionInsertion(steps: 20, answer: Value)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421; average drop: Chattopadhyay et al., Grad-CAM++, 2018";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("steps", (1..=10_000).contains(&self.steps), "must be between 1 and 10000");
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(&self.layer, &self.loss, self.answer, with, parts)?;
-        Some(Box::new(Running { parameters: self, asking }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Metric>> {
+        let asking = Asking::build(&self.layer, &self.loss, self.answer, with, assembly)?;
+        Some(Box::new(DeletionInsertionMetric { parameters: self, asking }))
     }
 }
 
 fame_core::register!(Metric: DeletionInsertion);
 
-struct Running {
+struct DeletionInsertionMetric {
     parameters: DeletionInsertion,
     asking: Asking,
 }
 
-impl Metric for Running {
+impl Metric for DeletionInsertionMetric {
     fn measure(
         &self,
         with: &ExplainContext<'_>,

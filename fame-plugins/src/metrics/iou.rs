@@ -3,7 +3,7 @@
 use fame_core::{
     Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,13 +34,13 @@ impl Plugin<dyn Metric> for Iou {
     const EXAMPLE: &'static str = "Iou(thresholds: [0.3, 0.5, 0.7], boxes: First)";
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Table 1";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let good =
             !self.thresholds.is_empty() && self.thresholds.iter().all(|t| (0.0..=1.0).contains(t));
-        parts.check("thresholds", good, "must hold numbers from 0 to 1, at least one");
+        assembly.check("thresholds", good, "must hold numbers from 0 to 1, at least one");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
     }
 }

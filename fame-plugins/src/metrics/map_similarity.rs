@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Explanation, MapId, NamedMap, Parameter, Result, Sample, Subject, Tensor,
     contract::{ExplainContext, Measurement, Metric},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ impl Plugin<dyn Metric> for MapSimilarity {
     const EXAMPLE: &'static str = r#"MapSimilarity(to: "fame")"#;
     const REFERENCE: &'static str = "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292; SSIM: Wang et al., IEEE TIP 2004";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl Plugin<dyn Metric> for PointingGame {
     const EXAMPLE: &'static str = "PointingGame(tolerance: 15)";
     const REFERENCE: &'static str = "Zhang et al., Top-down Neural Attention by Excitation Backprop, IJCV 2018, arXiv 1608.00507";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ impl Plugin<dyn Metric> for RelevanceMass {
     const REFERENCE: &'static str =
         "Arras, Osman & Samek, CLEVR-XAI, Information Fusion 2022, arXiv 2003.07258";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
     }
 }

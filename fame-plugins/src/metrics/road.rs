@@ -5,7 +5,7 @@ use fame_core::{
     Better, Explanation, LayerChoices, Random, Result, Sample, Table,
     ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow, means},
-    registry::{BuildContext, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Parameters, Plugin},
     seed_of,
     text::Spec,
 };
@@ -75,7 +75,7 @@ fame_core::parameters! {
 impl Parameters for Road {
     type Typed = typed::Road;
 
-    fn fill(typed: typed::Road, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::Road, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(typed.or(usual_loss(with), usual_layer(with)))
     }
 }
@@ -87,31 +87,31 @@ impl Plugin<dyn Metric> for Road {
     const EXAMPLE: &'static str = "Road(percents: [10, 30, 50], orders: [MoRF, LeRF])";
     const REFERENCE: &'static str = "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022, arXiv 2202.00449";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let good =
             !self.percents.is_empty() && self.percents.iter().all(|p| *p > 0.0 && *p <= 100.0);
-        parts.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
-        parts.check(
+        assembly.check("percents", good, "must hold numbers above 0 and at most 100, at least one");
+        assembly.check(
             "orders",
             !self.orders.is_empty() && self.orders.len() <= 2,
             "must be [MoRF], [LeRF] or both",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(&self.layer, &self.loss, self.answer, with, parts)?;
-        Some(Box::new(Running { parameters: self, asking }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Metric>> {
+        let asking = Asking::build(&self.layer, &self.loss, self.answer, with, assembly)?;
+        Some(Box::new(RoadMetric { parameters: self, asking }))
     }
 }
 
 fame_core::register!(Metric: Road);
 
-struct Running {
+struct RoadMetric {
     parameters: Road,
     asking: Asking,
 }
 
-impl Metric for Running {
+impl Metric for RoadMetric {
     fn measure(
         &self,
         with: &ExplainContext<'_>,

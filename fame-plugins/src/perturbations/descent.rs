@@ -7,7 +7,7 @@ use fame_core::{
     data::InputConvention,
     data::{Facts, facts},
     max_abs,
-    registry::{BuildContext, Parts},
+    registry::{Assembly, BuildContext},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,12 +48,12 @@ pub(super) fn usual(with: &BuildContext<'_>) -> (Space, Vec<StopRule>) {
 }
 
 /// Checks the numbers that all descents share.
-pub(super) fn check(parts: &mut Parts, step: f32, iterations: usize, stop: &[StopRule]) {
-    parts.check("step", step.is_finite() && step > 0.0, "must be a number above 0");
+pub(super) fn check(assembly: &mut Assembly, step: f32, iterations: usize, stop: &[StopRule]) {
+    assembly.check("step", step.is_finite() && step > 0.0, "must be a number above 0");
     for fault in stop.iter().filter_map(StopRule::fault) {
-        parts.report("stop", format!("a stop rule {fault}."));
+        assembly.report("stop", format!("a stop rule {fault}."));
     }
-    parts.check("iterations", iterations > 0, "must be at least 1");
+    assembly.check("iterations", iterations > 0, "must be at least 1");
 }
 
 /// Declares a descent: its step size, then the parameters that all of them share, and how a
@@ -94,7 +94,7 @@ macro_rules! descent {
             fn fill(
                 typed: typed::$name,
                 with: &fame_core::registry::BuildContext<'_>,
-                _: &mut fame_core::registry::Parts,
+                _: &mut fame_core::registry::Assembly,
             ) -> Option<Self> {
                 let (space, stop) = $crate::perturbations::descent::usual(with);
                 Some(typed.or(space, stop))
@@ -111,16 +111,16 @@ macro_rules! descent {
             fn resolve(
                 &mut self,
                 _: &fame_core::registry::BuildContext<'_>,
-                parts: &mut fame_core::registry::Parts,
+                assembly: &mut fame_core::registry::Assembly,
             ) {
                 let Self { step, iterations, stop, .. } = self;
-                $crate::perturbations::descent::check(parts, *step, *iterations, stop);
+                $crate::perturbations::descent::check(assembly, *step, *iterations, stop);
             }
 
             fn build(
                 self,
                 _: &fame_core::registry::BuildContext<'_>,
-                _: &mut fame_core::registry::Parts,
+                _: &mut fame_core::registry::Assembly,
             ) -> Option<Box<dyn fame_core::contract::Perturbation>> {
                 Some(Box::new(self))
             }

@@ -4,7 +4,7 @@ use fame_core::{
     Annotation, Error, Picture, Result,
     contract::{PrepareContext, PrepareStep},
     data::{Facts, Value, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,18 +76,18 @@ impl Plugin<dyn PrepareStep> for AlignFace {
     const REFERENCE: &'static str =
         "Umeyama, PAMI 13 (1991); template: Deng et al., ArcFace (2019), insightface face_align.py";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("min_score", (0.0..=1.0).contains(&self.min_score), "must be in 0..=1");
-        parts.check("max_overlap", (0.0..=1.0).contains(&self.max_overlap), "must be in 0..=1");
-        parts.check("size", self.size != Some(0), "must be at least 1");
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("min_score", (0.0..=1.0).contains(&self.min_score), "must be in 0..=1");
+        assembly.check("max_overlap", (0.0..=1.0).contains(&self.max_overlap), "must be in 0..=1");
+        assembly.check("size", self.size != Some(0), "must be at least 1");
+        assembly.check(
             "points",
             self.points.as_ref().is_none_or(Points::are_five),
             "must be five points with finite coordinates, for each role named",
         );
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn PrepareStep>> {
         Some(Box::new(self))
     }
 }
@@ -222,7 +222,7 @@ mod tests {
     use std::{collections::BTreeMap, path::Path, sync::Arc};
 
     use fame_core::{
-        Affine, Bias, Layer, Model, Place, Seed, Taps, Tensor,
+        Affine, Bias, GradientPlace, Layer, LayerCotangent, Model, Taps, Tensor,
         contract::{Models, Network, Pass},
         store::ModelManifest,
     };
@@ -271,7 +271,7 @@ mod tests {
         fn output(&self, layer: &str) -> Result<Tensor> {
             Ok(self.0.outputs[layer].clone())
         }
-        fn gradient(&self, _: &[Seed]) -> Result<Vec<Tensor>> {
+        fn gradient(&self, _: &[LayerCotangent]) -> Result<Vec<Tensor>> {
             unreachable!()
         }
     }
@@ -283,7 +283,7 @@ mod tests {
         fn layers(&self) -> &[Layer] {
             &self.layers
         }
-        fn check_gradient(&self, _: &str, _: &Place) -> Result<()> {
+        fn check_gradient(&self, _: &str, _: &GradientPlace) -> Result<()> {
             Ok(())
         }
         fn preferred_rows(&self) -> usize {

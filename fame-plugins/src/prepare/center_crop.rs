@@ -4,7 +4,7 @@ use fame_core::{
     Affine, Error, Picture, Result, Tensor,
     contract::{PrepareContext, PrepareStep},
     data::{Value, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,20 +32,20 @@ impl Plugin<dyn PrepareStep> for CenterCrop {
     const EXAMPLE: &'static str = "CenterCrop(size: 224)";
     const REFERENCE: &'static str = "torchvision.transforms.CenterCrop";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         for (name, value) in [("size", self.size), ("width", self.width), ("height", self.height)] {
-            parts.check(name, value != Some(0), "must be at least 1");
+            assembly.check(name, value != Some(0), "must be at least 1");
         }
         if self.size.is_some() {
-            parts.check("width", self.width.is_none(), "goes with `height`, not with `size`");
-            parts.check("height", self.height.is_none(), "goes with `width`, not with `size`");
+            assembly.check("width", self.width.is_none(), "goes with `height`, not with `size`");
+            assembly.check("height", self.height.is_none(), "goes with `width`, not with `size`");
         } else {
-            parts.check(
+            assembly.check(
                 "width",
                 self.width.is_none() || self.height.is_some(),
                 "needs `height` beside it; a square is `size: …`",
             );
-            parts.check(
+            assembly.check(
                 "height",
                 self.height.is_none() || self.width.is_some(),
                 "needs `width` beside it; a square is `size: …`",
@@ -53,7 +53,7 @@ impl Plugin<dyn PrepareStep> for CenterCrop {
         }
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn PrepareStep>> {
         Some(Box::new(self))
     }
 }

@@ -4,7 +4,7 @@ use fame_core::{
     Picture, Result,
     contract::{PrepareContext, PrepareStep},
     data::{Value, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,12 +38,12 @@ impl Plugin<dyn PrepareStep> for Resize {
     const EXAMPLE: &'static str = "Resize(width: 320, height: 240, filter: Bilinear)";
     const REFERENCE: &'static str = "Pillow Image.resize; torchvision.transforms.Resize";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("width", self.width != Some(0), "must be at least 1");
-        parts.check("height", self.height != Some(0), "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("width", self.width != Some(0), "must be at least 1");
+        assembly.check("height", self.height != Some(0), "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn PrepareStep>> {
         Some(Box::new(self))
     }
 }

@@ -4,7 +4,7 @@ use fame_core::{
     Picture, Result,
     contract::{PrepareContext, PrepareStep},
     data::{Value, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,11 +38,11 @@ impl Plugin<dyn PrepareStep> for ResizeShorter {
     const EXAMPLE: &'static str = "ResizeShorter(size: 256, filter: Bilinear, antialias: true)";
     const REFERENCE: &'static str = "torchvision.transforms.Resize";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("size", self.size > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("size", self.size > 0, "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn PrepareStep>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use colorous::Gradient;
-use fame_core::{Error, NamedMap, Picture, Result, Tensor, registry::Parts, text::suggestion};
+use fame_core::{Error, NamedMap, Picture, Result, Tensor, registry::Assembly, text::suggestion};
 use image::{Rgb, RgbImage};
 
 use crate::pictures::to_byte;
@@ -61,13 +61,13 @@ impl Palette {
     }
 
     /// The colour map that parameter `colormap` names; an unknown name is reported.
-    pub(super) fn parameter(name: &str, parts: &mut Parts) -> Option<Self> {
+    pub(super) fn parameter(name: &str, assembly: &mut Assembly) -> Option<Self> {
         let palette = Self::named(name);
         if palette.is_none() {
             let known: Vec<&str> =
                 ["jet", "gray"].into_iter().chain(GRADIENTS.map(|(n, _)| n)).collect();
             let help = suggestion(name, &known, "colour map").unwrap_or_default();
-            parts.report("colormap", format!("no colour map is named `{name}`: {help}"));
+            assembly.report("colormap", format!("no colour map is named `{name}`: {help}"));
         }
         palette
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use fame_core::{
     Result,
     contract::{FinishedItem, Writer},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,8 @@ impl Plugin<dyn Writer> for Heatmap {
     const SUMMARY: &'static str = "Maps in colour, as PNG";
     const EXAMPLE: &'static str = r#"Heatmap(colormap: "viridis")"#;
 
-    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
-        Some(Box::new(Built(Palette::parameter(&self.colormap, parts)?)))
+    fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
+        Some(Box::new(Built(Palette::parameter(&self.colormap, assembly)?)))
     }
 }
 

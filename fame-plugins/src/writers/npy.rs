@@ -6,7 +6,7 @@ use fame_core::{
     Error, Result, Tensor,
     contract::{FinishedItem, Writer},
     data::write_whole,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use npyz::WriterBuilder as _;
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ impl Plugin<dyn Writer> for Npy {
     const SUMMARY: &'static str = "Maps as float32 .npy files";
     const EXAMPLE: &'static str = "Npy(raw: true)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(self))
     }
 }

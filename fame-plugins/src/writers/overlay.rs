@@ -5,7 +5,7 @@ use std::path::Path;
 use fame_core::{
     Result,
     contract::{FinishedItem, Writer},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,13 +36,13 @@ impl Plugin<dyn Writer> for Overlay {
     const SUMMARY: &'static str = "Maps in colour over the prepared picture, as PNG";
     const EXAMPLE: &'static str = r#"Overlay(colormap: "jet", opacity: 0.4)"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
+    fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(Built {
-            palette: Palette::parameter(&self.colormap, parts)?,
+            palette: Palette::parameter(&self.colormap, assembly)?,
             opacity: self.opacity,
         }))
     }

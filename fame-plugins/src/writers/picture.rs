@@ -5,7 +5,7 @@ use std::path::Path;
 use fame_core::{
     Result,
     contract::{FinishedItem, Writer},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ impl Plugin<dyn Writer> for Picture {
     const SUMMARY: &'static str = "The prepared pictures, as PNG";
     const EXAMPLE: &'static str = "Picture()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(self))
     }
 }

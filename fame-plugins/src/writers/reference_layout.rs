@@ -10,7 +10,7 @@ use fame_core::{
     Claim, Error, NamedMap, Result, Sample, Tensor,
     contract::{FinishedItem, Writer},
     data::safe_id,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,16 +53,16 @@ impl Plugin<dyn Writer> for ReferenceLayout {
         r#"ReferenceLayout(model: "ResNet50", methods: {"fame": "FAME"})"#;
     const REFERENCE: &'static str = "The FAME authors' code, AIML-IfI/fame";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let must = "must be a plain name: letters, digits, `.`, `_` and `-`";
         let plain = |name: &String| safe_id(name) == *name;
-        parts.check("model", plain(&self.model), must);
-        parts.check("methods", self.methods.values().all(plain), must);
-        parts.check("dataset", self.dataset.as_ref().is_none_or(plain), must);
-        parts.check("protocol", self.protocol.as_ref().is_none_or(plain), must);
+        assembly.check("model", plain(&self.model), must);
+        assembly.check("methods", self.methods.values().all(plain), must);
+        assembly.check("dataset", self.dataset.as_ref().is_none_or(plain), must);
+        assembly.check("protocol", self.protocol.as_ref().is_none_or(plain), must);
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(self))
     }
 }

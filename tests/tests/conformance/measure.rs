@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fame_core::contract::Network;
-use fame_core::{Place, Result, Seed, Taps, Tensor};
+use fame_core::{GradientPlace, LayerCotangent, Result, Taps, Tensor};
 use fame_tests::{COTANGENT, INPUT, noise};
 
 /// A distance between vectors shorter than this is measured against this: what should be zero has
@@ -38,9 +38,9 @@ pub(crate) fn cotangent(shape: &[usize]) -> Tensor {
 
 /// Output `layer` and the gradient of `Σ cotangent · output` at the input.
 pub(crate) fn run(network: &dyn Network, layer: &str, batch: &Tensor) -> Result<(Tensor, Tensor)> {
-    let pass = network.forward(batch, &Taps::of([layer]).with_gradient(Place::Input))?;
+    let pass = network.forward(batch, &Taps::of([layer]).with_gradient(GradientPlace::Input))?;
     let output = pass.output(layer)?;
-    let seed = Seed { layer: layer.to_owned(), cotangent: cotangent(output.shape()) };
+    let seed = LayerCotangent { layer: layer.to_owned(), cotangent: cotangent(output.shape()) };
     let gradient = pass.gradient(&[seed])?.remove(0);
     Ok((output, gradient))
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use fame_core::contract::{LoadRequest, Network};
-use fame_core::{Place, Seed, Taps, Tensor};
+use fame_core::{GradientPlace, LayerCotangent, Taps, Tensor};
 
 use super::backends::{Subject, present};
 use super::measure::{cotangent, facts, input, read, relative, stacked};
@@ -95,10 +95,10 @@ impl Question {
         let (scale, shift) =
             if facts["input_in_unit_range"].as_bool().unwrap() { (0.5, 0.5) } else { (1.0, 0.0) };
         let x = input(&super::measure::shape(&facts["input_shape"]), start, scale, shift);
-        let mut taps = Taps::of([output.clone()]).with_gradient(Place::Input);
+        let mut taps = Taps::of([output.clone()]).with_gradient(GradientPlace::Input);
         if let Some(layer) = &layer {
             taps.layers.push(layer.clone());
-            taps = taps.with_gradient(Place::Layer(layer.clone()));
+            taps = taps.with_gradient(GradientPlace::Layer(layer.clone()));
         }
         Self { facts, output, layer, x, taps }
     }
@@ -109,7 +109,7 @@ impl Question {
         let output = pass.output(&self.output)?;
         let mut one = output.shape().to_vec();
         one[0] = 1;
-        let seed = Seed {
+        let seed = LayerCotangent {
             layer: self.output.clone(),
             cotangent: stacked(output.rows(), |_| cotangent(&one)),
         };

@@ -95,9 +95,11 @@ fn batch_is_loop(
         |i: usize| input(&problem.input_shape, 10_000 * i as u32, problem.scale, problem.shift);
     let together = stacked(3, row);
     let pass = |batch: &fame_core::Tensor, seed: &fame_core::Tensor| -> fame_core::Result<_> {
-        let pass = network
-            .forward(batch, &fame_core::Taps::of(["y"]).with_gradient(fame_core::Place::Input))?;
-        let seed = fame_core::Seed { layer: "y".to_owned(), cotangent: seed.clone() };
+        let pass = network.forward(
+            batch,
+            &fame_core::Taps::of(["y"]).with_gradient(fame_core::GradientPlace::Input),
+        )?;
+        let seed = fame_core::LayerCotangent { layer: "y".to_owned(), cotangent: seed.clone() };
         Ok((pass.output("y")?, pass.gradient(&[seed])?.remove(0)))
     };
     let mut shape = network

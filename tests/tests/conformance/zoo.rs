@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fame_core::contract::LoadRequest;
-use fame_core::{Place, Tensor};
+use fame_core::{GradientPlace, Tensor};
 
 use super::backends::present;
 use super::measure::{facts, input, read, relative, run, shape};
@@ -98,7 +98,7 @@ fn zoo_table() {
             let depend: Vec<_> = network.layers().iter().filter(|l| l.depends_on_input).collect();
             let explainable = depend
                 .iter()
-                .filter(|l| network.check_gradient(&l.name, &Place::Input).is_ok())
+                .filter(|l| network.check_gradient(&l.name, &GradientPlace::Input).is_ok())
                 .count();
             let x = input(&shape(&entry.facts["input_shape"]), 0, 1.0, 0.0);
             let (output, gradient) =

@@ -3,7 +3,9 @@
 use super::{Guard, Guarded, Who, shaped};
 use crate::{
     Result, Tensor,
-    contract::{Backend, Bias, Layer, LoadRequest, Network, Pass, Place, Seed, Taps},
+    contract::{
+        Backend, Bias, GradientPlace, Layer, LayerCotangent, LoadRequest, Network, Pass, Taps,
+    },
 };
 
 impl Guard for dyn Backend {
@@ -68,7 +70,7 @@ impl Network for GuardedNetwork {
         &self.layers
     }
 
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.inner.call("check_gradient", |n| n.check_gradient(layer, to))?
     }
 
@@ -107,7 +109,7 @@ struct GuardedPass<'n> {
     /// Shape of the batch.
     input: Vec<usize>,
     /// Where a gradient was asked for.
-    places: Vec<Place>,
+    places: Vec<GradientPlace>,
 }
 
 impl GuardedPass<'_> {
@@ -122,14 +124,14 @@ impl GuardedPass<'_> {
         let rows = self.input.first().copied().unwrap_or(1);
         for (place, gradient) in self.places.iter().zip(gradients) {
             match place {
-                Place::Input => shaped("a gradient at the input", gradient, &self.input)?,
-                Place::Layer(name) if gradient.rows() != rows => {
+                GradientPlace::Input => shaped("a gradient at the input", gradient, &self.input)?,
+                GradientPlace::Layer(name) if gradient.rows() != rows => {
                     return Err(format!(
                         "a gradient at layer `{name}` of shape {:?} for {rows} rows",
                         gradient.shape()
                     ));
                 }
-                Place::Layer(_) => {}
+                GradientPlace::Layer(_) => {}
             }
         }
         Ok(())
@@ -149,7 +151,7 @@ impl Pass for GuardedPass<'_> {
         Ok(output)
     }
 
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         let gradients = self.inner.call("gradient", |p| p.gradient(seeds))??;
         self.check_gradients(&gradients).map_err(|what| self.inner.wrong("gradient", what))?;
         Ok(gradients)

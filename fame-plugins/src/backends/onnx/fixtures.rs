@@ -1,7 +1,7 @@
 //! Test fixtures of every engine: a small network with convolutions, batch normalisation, PReLU, a
 //! skip connection, a strided convolution, global pooling and a dense layer.
 
-use fame_core::{Seed, Tensor};
+use fame_core::{LayerCotangent, Tensor};
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::type_proto::Value;
@@ -142,8 +142,8 @@ pub(in crate::backends) fn small() -> ModelProto {
 }
 
 /// A seed at `layer`.
-pub(in crate::backends) fn seed(layer: &str, cotangent: Tensor) -> Seed {
-    Seed { layer: layer.into(), cotangent }
+pub(in crate::backends) fn seed(layer: &str, cotangent: Tensor) -> LayerCotangent {
+    LayerCotangent { layer: layer.into(), cotangent }
 }
 
 /// Fails unless `a` is `b` to rounding.

@@ -1,6 +1,6 @@
 //! Why a graph, or a gradient through it, cannot be compiled, and the sentences that say so.
 
-use fame_core::{Error, ErrorKind, Place};
+use fame_core::{Error, ErrorKind, GradientPlace};
 use tract_onnx::tract_core::internal::TractError;
 
 /// The engine that a message is about, and what it advises where it has no rule for an operator.
@@ -45,10 +45,10 @@ pub(in crate::backends) fn no_rule(node: &str, op: &str, engine: Engine) -> Erro
 }
 
 /// The error for a layer that does not depend on the place where its gradient is asked for.
-pub(in crate::backends) fn no_path(layer: &str, to: &Place) -> Error {
+pub(in crate::backends) fn no_path(layer: &str, to: &GradientPlace) -> Error {
     let place = match to {
-        Place::Input => "the input".to_owned(),
-        Place::Layer(name) => format!("layer `{name}`"),
+        GradientPlace::Input => "the input".to_owned(),
+        GradientPlace::Layer(name) => format!("layer `{name}`"),
     };
     Error::new(
         "fame::backend::no_gradient_path",

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fame_core::{Error, Layer, Place, Result};
+use fame_core::{Error, GradientPlace, Layer, Result};
 use tract_onnx::tract_core::internal::*;
 
 use super::file::OnnxFile;
@@ -154,20 +154,26 @@ impl Skeleton {
             ))
     }
 
-    fn node_of(&self, place: &Place) -> Result<usize> {
+    fn node_of(&self, place: &GradientPlace) -> Result<usize> {
         match place {
-            Place::Input => Ok(self
+            GradientPlace::Input => Ok(self
                 .layers
                 .first()
                 .and_then(|l| self.places.get(&l.name))
                 .copied()
                 .unwrap_or_default()),
-            Place::Layer(name) => self.places.get(name).copied().ok_or_else(|| self.unknown(name)),
+            GradientPlace::Layer(name) => {
+                self.places.get(name).copied().ok_or_else(|| self.unknown(name))
+            }
         }
     }
 
     /// Refuses a gradient of `layer` that does not reach `to`.
-    pub(in crate::backends) fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    pub(in crate::backends) fn check_gradient(
+        &self,
+        layer: &str,
+        to: &GradientPlace,
+    ) -> Result<()> {
         match self.obstacle(layer, to)? {
             None => Ok(()),
             Some(Obstacle::NoPath) => Err(no_path(layer, to)),
@@ -176,8 +182,9 @@ impl Skeleton {
     }
 
     /// What stands in the way of a gradient from `layer` to `to`.
-    pub(super) fn obstacle(&self, layer: &str, to: &Place) -> Result<Option<Obstacle>> {
-        let (from, to) = (self.node_of(&Place::Layer(layer.to_owned()))?, self.node_of(to)?);
+    pub(super) fn obstacle(&self, layer: &str, to: &GradientPlace) -> Result<Option<Obstacle>> {
+        let (from, to) =
+            (self.node_of(&GradientPlace::Layer(layer.to_owned()))?, self.node_of(to)?);
         if from == to {
             return Ok(None);
         }

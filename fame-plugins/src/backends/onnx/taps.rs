@@ -1,6 +1,6 @@
 //! Resolution of taps: from the names that a pass asks for to what an engine compiles.
 
-use fame_core::{Error, Place, Result, Taps};
+use fame_core::{Error, GradientPlace, Result, Taps};
 
 use super::file::OnnxFile;
 use super::import::Wanted;
@@ -39,10 +39,10 @@ impl<'a> ResolvedTaps<'a> {
                 layers.push((name.clone(), skeleton.shape(name)?.to_vec()));
             }
         }
-        let place = |place: &Place| -> Result<(String, Vec<usize>)> {
+        let place = |place: &GradientPlace| -> Result<(String, Vec<usize>)> {
             let name = match place {
-                Place::Input => input_name,
-                Place::Layer(name) => name,
+                GradientPlace::Input => input_name,
+                GradientPlace::Layer(name) => name,
             };
             Ok((name.clone(), skeleton.shape(name)?.to_vec()))
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fame_core::contract::{Network, Pass};
-use fame_core::{Bias, Layer, Place, Result, Taps, Tensor};
+use fame_core::{Bias, GradientPlace, Layer, Result, Taps, Tensor};
 
 use super::compile::{ENGINE, compile};
 use super::device;
@@ -96,7 +96,7 @@ impl Network for TchNetwork {
         &self.model.skeleton.layers
     }
 
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.model.skeleton.check_gradient(layer, to)
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fame_core::contract::{Backend, LoadRequest, Network};
-use fame_core::{Error, Place, Taps, Tensor};
+use fame_core::{Error, GradientPlace, Taps, Tensor};
 use proptest::prelude::*;
 use tract_onnx::pb::ModelProto;
 
@@ -31,8 +31,8 @@ fn a_batch_gives_what_a_loop_gives() {
     let network = network();
     let x = batch(&[5, 2, 8, 8], 0);
     let taps = Taps::of(["y", "act1"])
-        .with_gradient(Place::Input)
-        .with_gradient(Place::Layer("act2".into()));
+        .with_gradient(GradientPlace::Input)
+        .with_gradient(GradientPlace::Layer("act2".into()));
     let pass = network.forward(&x, &taps).unwrap();
     let cotangent = batch(&[5, 5], 7);
     let together = pass.gradient(&[seed("y", cotangent.clone())]).unwrap();
@@ -61,7 +61,7 @@ fn gradients_agree_with_central_differences() {
     let x = batch(&[1, 2, 8, 8], 3);
     let w = batch(&[1, 5], 1);
     let taps = Taps::of(["y"]);
-    let pass = network.forward(&x, &taps.clone().with_gradient(Place::Input)).unwrap();
+    let pass = network.forward(&x, &taps.clone().with_gradient(GradientPlace::Input)).unwrap();
     let gradient = pass.gradient(&[seed("y", w.clone())]).unwrap().remove(0);
     for i in (0..x.len()).step_by(7) {
         let at = |by: f32| {
@@ -83,11 +83,13 @@ fn gradients_agree_with_central_differences() {
 fn inner_gradients_chain_to_the_input() {
     let network = network();
     let x = batch(&[2, 2, 8, 8], 0);
-    let taps =
-        Taps::of(["y"]).with_gradient(Place::Layer("sum".into())).with_gradient(Place::Input);
+    let taps = Taps::of(["y"])
+        .with_gradient(GradientPlace::Layer("sum".into()))
+        .with_gradient(GradientPlace::Input);
     let both =
         network.forward(&x, &taps).unwrap().gradient(&[seed("y", batch(&[2, 5], 2))]).unwrap();
-    let below = network.forward(&x, &Taps::of(["sum"]).with_gradient(Place::Input)).unwrap();
+    let below =
+        network.forward(&x, &Taps::of(["sum"]).with_gradient(GradientPlace::Input)).unwrap();
     assert_close(&below.gradient(&[seed("sum", both[0].clone())]).unwrap()[0], &both[1]);
 }
 
@@ -95,9 +97,10 @@ fn inner_gradients_chain_to_the_input() {
 fn seeds_add_up_and_a_pass_can_be_pulled_back_again() {
     let network = network();
     let x = batch(&[2, 2, 8, 8], 0);
-    let pass = network.forward(&x, &Taps::of(["y", "conv3"]).with_gradient(Place::Input)).unwrap();
+    let pass =
+        network.forward(&x, &Taps::of(["y", "conv3"]).with_gradient(GradientPlace::Input)).unwrap();
     let (a, b) = (seed("y", batch(&[2, 5], 1)), seed("conv3", batch(&[2, 4, 4, 4], 2)));
-    let pull = |seeds: &[fame_core::Seed]| pass.gradient(seeds).unwrap().remove(0);
+    let pull = |seeds: &[fame_core::LayerCotangent]| pass.gradient(seeds).unwrap().remove(0);
     let (only_a, only_b, both) =
         (pull(std::slice::from_ref(&a)), pull(std::slice::from_ref(&b)), pull(&[a.clone(), b]));
     let sum = only_a.data().iter().zip(only_b.data()).map(|(a, b)| a + b).collect();
@@ -114,8 +117,9 @@ fn seeds_add_up_and_a_pass_can_be_pulled_back_again() {
 fn a_replaced_layer_is_used_and_skip_connections_keep_their_meaning() {
     let network = network();
     let x = batch(&[2, 2, 8, 8], 0);
-    let taps =
-        Taps::of(["y"]).with_gradient(Place::Layer("conv2".into())).with_gradient(Place::Input);
+    let taps = Taps::of(["y"])
+        .with_gradient(GradientPlace::Layer("conv2".into()))
+        .with_gradient(GradientPlace::Input);
     let usual = network.forward(&x, &Taps::of(["conv2", "act1", "sum", "y"])).unwrap();
     let conv2 = usual.output("conv2").unwrap();
     let same = network.forward_from("conv2", &conv2, &x, &taps).unwrap();
@@ -125,8 +129,9 @@ fn a_replaced_layer_is_used_and_skip_connections_keep_their_meaning() {
         .unwrap();
     assert_close(&without.output("sum").unwrap(), &usual.output("act1").unwrap());
     let gradients = same.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap();
-    let whole =
-        network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Layer("conv2".into()))).unwrap();
+    let whole = network
+        .forward(&x, &Taps::of(["y"]).with_gradient(GradientPlace::Layer("conv2".into())))
+        .unwrap();
     assert_close(&gradients[0], &whole.gradient(&[seed("y", batch(&[2, 5], 1))]).unwrap()[0]);
     // The input is reached around the replaced layer.
     assert!(gradients[1].max_abs() > 0.0);
@@ -146,14 +151,14 @@ fn mistakes_are_told_apart() {
     let pass = network.forward(&x, &Taps::of(["y"])).unwrap();
     assert_eq!(code(pass.output("conv3").err()), "fame::backend::not_tapped");
     assert_eq!(code(pass.gradient(&[]).err()), "fame::backend::no_places");
-    let pass = network.forward(&x, &Taps::of(["y"]).with_gradient(Place::Input)).unwrap();
+    let pass = network.forward(&x, &Taps::of(["y"]).with_gradient(GradientPlace::Input)).unwrap();
     assert_eq!(
         code(pass.gradient(&[seed("y", batch(&[1, 4], 0))]).err()),
         "fame::backend::cotangent_shape"
     );
-    let ahead = Taps::of(["act1"]).with_gradient(Place::Layer("conv3".into()));
+    let ahead = Taps::of(["act1"]).with_gradient(GradientPlace::Layer("conv3".into()));
     assert_eq!(code(network.forward(&x, &ahead).err()), "fame::backend::no_gradient_path");
-    network.check_gradient("y", &Place::Input).unwrap();
+    network.check_gradient("y", &GradientPlace::Input).unwrap();
 }
 
 #[test]
@@ -190,7 +195,7 @@ proptest! {
     #[test]
     fn pulling_back_is_linear(a in -2f32..2.0, b in -2f32..2.0, from in 0usize..1000) {
         let network = network();
-        let pass = network.forward(&batch(&[1, 2, 8, 8], from), &Taps::of(["y"]).with_gradient(Place::Input)).unwrap();
+        let pass = network.forward(&batch(&[1, 2, 8, 8], from), &Taps::of(["y"]).with_gradient(GradientPlace::Input)).unwrap();
         let (u, v) = (batch(&[1, 5], from + 1), batch(&[1, 5], from + 50));
         let mix = |u: &Tensor, v: &Tensor| Tensor::new(u.shape(), u.data().iter().zip(v.data()).map(|(u, v)| a * u + b * v).collect()).unwrap();
         let pull = |cotangent: Tensor| pass.gradient(&[seed("y", cotangent)]).unwrap().remove(0);

@@ -1,6 +1,6 @@
 //! One forward pass over a batch, ready to be read and differentiated.
 
-use fame_core::{Error, Result, Seed, Tensor};
+use fame_core::{Error, LayerCotangent, Result, Tensor};
 use std::sync::Arc;
 use tch::TchError;
 
@@ -41,7 +41,7 @@ impl TchPass {
     }
 
     /// Each seed as a scalar whose derivative with respect to its layer is the cotangent.
-    fn scalars(&self, seeds: &[Seed]) -> Result<Vec<tch::Tensor>> {
+    fn scalars(&self, seeds: &[LayerCotangent]) -> Result<Vec<tch::Tensor>> {
         let mut scalars = vec![];
         for seed in seeds {
             let at = self.position(&seed.layer)?;
@@ -122,7 +122,7 @@ impl fame_core::contract::Pass for TchPass {
         Tensor::new(shape, values)
     }
 
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         if self.program.places.is_empty() {
             return Err(Error::new(
                 "fame::backend::no_places",

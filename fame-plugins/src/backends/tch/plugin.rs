@@ -1,7 +1,7 @@
 //! `Tch`: the backend on libtorch.
 
 use fame_core::contract::{Backend, LoadRequest, Network};
-use fame_core::registry::{BuildContext, Parts, Plugin};
+use fame_core::registry::{Assembly, BuildContext, Plugin};
 use fame_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,12 +41,12 @@ impl Plugin<dyn Backend> for Tch {
     const EXAMPLE: &'static str = "Tch(device: Cpu, precision: F32, threads: 2)";
     const REFERENCE: &'static str = "libtorch (PyTorch 2.13) through tch 0.26";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("threads", self.threads <= 1024, "must be at most 1024");
-        parts.check("rows", self.rows <= 4096, "must be at most 4096");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("threads", self.threads <= 1024, "must be at most 1024");
+        assembly.check("rows", self.rows <= 4096, "must be at most 4096");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Backend>> {
         Some(Box::new(self))
     }
 }

@@ -25,7 +25,7 @@ pub(super) trait CustomFunction: Send + Sync {
 }
 
 /// How a step's value is computed.
-pub(super) enum Work {
+pub(super) enum Computation {
     /// By libtorch, which differentiates it too.
     Kernel(Kernel),
     /// By a function that cuts autograd's graph.
@@ -41,14 +41,14 @@ pub(super) struct Step {
     /// Slot of its value.
     pub(super) output: usize,
     /// How the value is computed.
-    pub(super) work: Work,
+    pub(super) work: Computation,
     /// Slots whose value nobody needs any more.
     drops: Vec<usize>,
 }
 
 impl Step {
     /// A step of the node that messages call `node`.
-    pub(super) fn new(node: String, inputs: Vec<usize>, output: usize, work: Work) -> Self {
+    pub(super) fn new(node: String, inputs: Vec<usize>, output: usize, work: Computation) -> Self {
         Self { node, inputs, output, work, drops: vec![] }
     }
 }
@@ -178,8 +178,8 @@ impl Program {
             .map(|&slot| values[slot].as_ref().ok_or_else(missing))
             .collect::<Result<Vec<_>>>()?;
         let value = match &step.work {
-            Work::Kernel(kernel) => kernel(&inputs).map_err(told)?,
-            Work::Custom(function) => {
+            Computation::Kernel(kernel) => kernel(&inputs).map_err(told)?,
+            Computation::Custom(function) => {
                 let value = tch::no_grad(|| function.forward(&inputs))?;
                 if inputs.iter().any(|input| input.requires_grad()) {
                     let start = |value: Tensor| value.f_detach()?.f_set_requires_grad(true);
@@ -198,7 +198,7 @@ impl Program {
     /// For each input of `cut` the cotangent that goes on in front of it, of the one that `arrived`
     /// behind it.
     pub(super) fn pull_through(&self, cut: &Cut, arrived: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let Work::Custom(function) = &self.steps[cut.step].work else {
+        let Computation::Custom(function) = &self.steps[cut.step].work else {
             return Err(Error::bug("a cut at a step that autograd sees."));
         };
         let inputs: Vec<&Tensor> = cut.inputs.iter().collect();

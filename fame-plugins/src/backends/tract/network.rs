@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fame_core::contract::{Network, Pass};
-use fame_core::{Bias, Error, Layer, LoadRequest, Place, Result, Taps, Tensor};
+use fame_core::{Bias, Error, GradientPlace, Layer, LoadRequest, Result, Taps, Tensor};
 use rayon::prelude::*;
 use tract_onnx::prelude::{TValue, TVec, TractResult};
 use tract_onnx::tract_core::internal::TypedOp;
@@ -95,7 +95,7 @@ impl Network for TractNetwork {
         &self.model.skeleton.layers
     }
 
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.model.skeleton.check_gradient(layer, to)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fame_core::contract::Pass;
-use fame_core::{Error, Result, Seed, Tensor};
+use fame_core::{Error, LayerCotangent, Result, Tensor};
 use rayon::prelude::*;
 use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor as TractTensor, TractResult};
 
@@ -61,7 +61,7 @@ impl TractPass<'_> {
     }
 
     /// The sum of the seeds of each tapped layer, `None` where there are none.
-    fn cotangents(&self, seeds: &[Seed]) -> Result<Vec<Option<Tensor>>> {
+    fn cotangents(&self, seeds: &[LayerCotangent]) -> Result<Vec<Option<Tensor>>> {
         let mut sums: Vec<Option<Tensor>> = vec![None; self.plan.layers.len()];
         for seed in seeds {
             let at = self.position(&seed.layer)?;
@@ -94,7 +94,7 @@ impl Pass for TractPass<'_> {
         gather(&self.plan.layers[at].1, self.rows.iter().map(|row| &row[at]))
     }
 
-    fn gradient(&self, seeds: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         let Some(backward) = &self.plan.backward else {
             return Err(Error::new(
                 "fame::backend::no_places",

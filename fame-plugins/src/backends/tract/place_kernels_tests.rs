@@ -1,7 +1,7 @@
 //! Networks with kernels of our own against the same networks with tract's.
 
 use fame_core::contract::Network;
-use fame_core::{Place, Taps, Tensor as HostTensor};
+use fame_core::{GradientPlace, Taps, Tensor as HostTensor};
 
 use super::*;
 use crate::backends::onnx::file::OnnxFile;
@@ -50,7 +50,7 @@ fn load(name: &str, side: usize, rating: Option<Rating>) -> TractNetwork {
 /// The output of the network and its input gradient, for `x`.
 fn results(network: &dyn Network, x: &HostTensor) -> [HostTensor; 2] {
     let layer = network.layers().iter().rev().find(|l| l.is_output).unwrap().name.clone();
-    let taps = Taps::of([layer.clone()]).with_gradient(Place::Input);
+    let taps = Taps::of([layer.clone()]).with_gradient(GradientPlace::Input);
     let pass = network.forward(x, &taps).unwrap();
     let output = pass.output(&layer).unwrap();
     // Every row has the same cotangent, as it would have alone.

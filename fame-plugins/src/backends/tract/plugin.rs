@@ -1,7 +1,7 @@
 //! `Tract`: the embedded default backend.
 
 use fame_core::contract::{Backend, LoadRequest, Network};
-use fame_core::registry::{BuildContext, Parts, Plugin};
+use fame_core::registry::{Assembly, BuildContext, Plugin};
 use fame_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,11 +43,11 @@ impl Plugin<dyn Backend> for Tract {
     const EXAMPLE: &'static str = "Tract(threads: 2)";
     const REFERENCE: &'static str = "tract (sonos); the gradient is a graph transform of ours";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("threads", self.threads <= 1024, "must be at most 1024");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("threads", self.threads <= 1024, "must be at most 1024");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Backend>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Backend>> {
         Some(Box::new(self))
     }
 }

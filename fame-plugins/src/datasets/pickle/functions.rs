@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{Broken, Call, Items, Place, Value, machine::Machine};
+use super::{Broken, ByteRange, Call, Items, Value, machine::Machine};
 
 impl<R: Read + Seek> Machine<R> {
     /// A function whose module and name follow, a line each.
@@ -50,7 +50,7 @@ impl<R: Read + Seek> Machine<R> {
             ("_codecs encode", [Value::Text(_, place), Value::Text(coding, _)])
                 if &**coding == "latin1" =>
             {
-                Value::Bytes(Place { latin1: true, ..*place })
+                Value::Bytes(ByteRange { latin1: true, ..*place })
             }
             (
                 "__builtin__ bytes"

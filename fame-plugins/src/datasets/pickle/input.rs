@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek};
 
-use super::{Broken, Place, Value, machine::Machine};
+use super::{Broken, ByteRange, Value, machine::Machine};
 
 /// Names and text of more bytes than this are places, not text.
 const MAX_TEXT: u64 = 4096;
@@ -39,9 +39,9 @@ impl<R: Read + Seek> Machine<R> {
     }
 
     /// The place of a byte string whose length stands before it; the bytes are passed over.
-    fn place(&mut self, width: usize) -> Result<Place, Broken> {
+    fn place(&mut self, width: usize) -> Result<ByteRange, Broken> {
         let length = self.number(width)?;
-        let place = Place { at: self.at, length, latin1: false };
+        let place = ByteRange { at: self.at, length, latin1: false };
         if length > self.size.saturating_sub(self.at) {
             return Err(format!("promises {length} bytes at byte {}, and ends before", self.at));
         }
@@ -49,7 +49,7 @@ impl<R: Read + Seek> Machine<R> {
     }
 
     /// Goes on behind `place`.
-    fn pass(&mut self, place: Place) -> Result<(), Broken> {
+    fn pass(&mut self, place: ByteRange) -> Result<(), Broken> {
         let length = i64::try_from(place.length).map_err(|_| "is too large".to_owned())?;
         self.from.seek_relative(length).map_err(|e| self.cut(&e))?;
         self.at += place.length;

@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// The place of a byte string.
-    Bytes(Place),
+    Bytes(ByteRange),
     /// Text, and its place.
-    Text(Rc<str>, Place),
+    Text(Rc<str>, ByteRange),
     Integer(i64),
     Bool(bool),
     /// A list that may still grow where the pickle refers to it again.
@@ -75,7 +75,7 @@ pub(super) struct Pickle {
 
 /// The bytes of a byte string in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct ByteRange {
     pub(super) at: u64,
     pub(super) length: u64,
     /// Whether it is text in which each character up to U+00FF stands for a byte: how Python 3
@@ -98,7 +98,7 @@ pub(super) fn read<R: Read + Seek>(from: R, size: u64) -> Result<Pickle, Broken>
 ///
 /// # Errors
 /// When they cannot be read, or are no bytes.
-pub(super) fn bytes_at<R: Read + Seek>(from: &mut R, place: Place) -> Result<Vec<u8>, Broken> {
+pub(super) fn bytes_at<R: Read + Seek>(from: &mut R, place: ByteRange) -> Result<Vec<u8>, Broken> {
     let mut bytes = Vec::new();
     from.seek(SeekFrom::Start(place.at))
         .and_then(|_| from.take(place.length).read_to_end(&mut bytes))

@@ -5,7 +5,7 @@ use fame_core::{
     ask::{Aim, AimedRow, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
-    registry::{BuildContext, Built, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     text::Spec,
 };
 
@@ -51,7 +51,7 @@ fame_core::parameters! {
 impl Parameters for Occlusion {
     type Typed = typed::Occlusion;
 
-    fn fill(typed: typed::Occlusion, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::Occlusion, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(typed.or(usual_layer(with), usual_loss(with)))
     }
 }
@@ -63,36 +63,36 @@ impl Plugin<dyn Explainer> for Occlusion {
     const EXAMPLE: &'static str = "Occlusion(window: 16, stride: 8, fill: Mean)";
     const REFERENCE: &'static str = "Zeiler & Fergus, ECCV 2014, arXiv 1311.2901";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("window", self.window > 0, "must be at least 1 pixel");
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("window", self.window > 0, "must be at least 1 pixel");
+        assembly.check(
             "stride",
             (1..=self.window).contains(&self.stride),
             "must be 1 pixel to the window's side",
         );
-        parts.check(
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let loss = assembly.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(OcclusionExplainer { parameters: self, loss: loss?, finish }))
     }
 }
 
 fame_core::register!(Explainer: Occlusion);
 
-struct Running {
+struct OcclusionExplainer {
     parameters: Occlusion,
     loss: Built<dyn Loss>,
     finish: Finish,
 }
 
-impl Explainer for Running {
+impl Explainer for OcclusionExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         Aim::new(model, &self.parameters.layer, self.loss.plugin.as_ref()).map(|_| ())
     }
@@ -105,7 +105,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl OcclusionExplainer {
     fn sample(&self, aim: &Aim<'_>, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
         let rows = aim
             .rows(sample, self.parameters.roles.as_deref())

@@ -6,7 +6,7 @@ use fame_core::{
     ask::{Aim, AimedRow, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::{Facts, facts},
-    registry::{BuildContext, Built, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     seed_of,
     text::Spec,
 };
@@ -61,7 +61,7 @@ fame_core::parameters! {
 impl Parameters for Rise {
     type Typed = typed::Rise;
 
-    fn fill(typed: typed::Rise, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::Rise, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(typed.or(usual_layer(with), usual_loss(with)))
     }
 }
@@ -73,37 +73,37 @@ impl Plugin<dyn Explainer> for Rise {
     const EXAMPLE: &'static str = "Rise(masks: 1000, grid: 8, probability: 0.5)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
-        parts.check("grid", (1..=1000).contains(&self.grid), "must be 1 to 1000");
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
+        assembly.check("grid", (1..=1000).contains(&self.grid), "must be 1 to 1000");
+        assembly.check(
             "probability",
             self.probability > 0.0 && self.probability < 1.0,
             "must be above 0 and below 1",
         );
-        parts.check(
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let loss = assembly.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(RiseExplainer { parameters: self, loss: loss?, finish }))
     }
 }
 
 fame_core::register!(Explainer: Rise);
 
-struct Running {
+struct RiseExplainer {
     parameters: Rise,
     loss: Built<dyn Loss>,
     finish: Finish,
 }
 
-impl Explainer for Running {
+impl Explainer for RiseExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         Aim::new(model, &self.parameters.layer, self.loss.plugin.as_ref()).map(|_| ())
     }
@@ -122,7 +122,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl RiseExplainer {
     fn sample(
         &self,
         aim: &Aim<'_>,

@@ -1,11 +1,11 @@
 //! `FullGrad`: the input's and every bias's share of y, put together.
 
 use fame_core::{
-    Bias, LayerChoices, Place, Result, Tensor,
+    Bias, GradientPlace, LayerChoices, Result, Tensor,
     ask::Aim,
     contract::{ExplainContext, Explainer, Target},
     data::{Facts, facts},
-    registry::{BuildContext, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use super::normalisation::{Normalisation, min_max};
 use crate::{
     ask::{usual_layer, usual_loss},
     explainers::{
-        aimed::{self, InputRow, Made, Method, Running, Scalar},
+        aimed::{self, AimedExplainer, InputRow, Method, MethodOutcome, Scalar},
         enlarge::{Corners, bilinear},
         finish::{Finish, one_channel},
     },
@@ -74,7 +74,7 @@ fame_core::parameters! {
 impl Parameters for FullGrad {
     type Typed = typed::FullGrad;
 
-    fn fill(typed: typed::FullGrad, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::FullGrad, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         let finish = match typed.form {
             FullGradForm::Idiap => Normalisation::MaxNorm,
             FullGradForm::PytorchGradCam => Normalisation::PytorchGradCam,
@@ -89,15 +89,15 @@ impl Plugin<dyn Explainer> for FullGrad {
     const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
     const REFERENCE: &'static str = "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        aimed::check_roles(self.roles.as_deref(), parts);
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        aimed::check_roles(self.roles.as_deref(), assembly);
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
         let FullGrad { form, loss, layer, finish, roles } = self;
-        let scalar = Scalar::build(&loss, layer, roles, with, parts)?;
+        let scalar = Scalar::build(&loss, layer, roles, with, assembly)?;
         let method = OfBiases { form, normalisation: finish };
-        Some(Box::new(Running { scalar, method, finish: Finish::none() }))
+        Some(Box::new(AimedExplainer { scalar, method, finish: Finish::none() }))
     }
 }
 
@@ -122,7 +122,7 @@ impl OfBiases {
         let network = aim.model.network.as_ref();
         let reaches = |b: &Bias| {
             aim.layers.iter().any(|target| {
-                network.check_gradient(target, &Place::Layer(b.layer.clone())).is_ok()
+                network.check_gradient(target, &GradientPlace::Layer(b.layer.clone())).is_ok()
             })
         };
         let term = |bias: Bias| {
@@ -167,7 +167,7 @@ impl OfBiases {
         terms: &[Term],
         gradients: &[Tensor],
         n: usize,
-    ) -> Result<Made> {
+    ) -> Result<MethodOutcome> {
         let &[_, height, width] = row.input.shape() else {
             return Err(fame_core::Error::bug("a picture without three axes."));
         };
@@ -201,7 +201,7 @@ impl OfBiases {
         } else {
             Err(format!("no pixel and no bias moves y (y = {value})."))
         };
-        Ok(Made { raw, shown, facts: about, warnings: Vec::new() })
+        Ok(MethodOutcome { raw, shown, facts: about, warnings: Vec::new() })
     }
 }
 
@@ -222,7 +222,7 @@ impl Method for OfBiases {
     fn check(&self, aim: &Aim<'_>) -> Result<()> {
         aim.layers
             .iter()
-            .try_for_each(|target| aim.model.network.check_gradient(target, &Place::Input))
+            .try_for_each(|target| aim.model.network.check_gradient(target, &GradientPlace::Input))
     }
 
     fn facts(&self, aim: &Aim<'_>) -> Result<Facts> {
@@ -236,15 +236,15 @@ impl Method for OfBiases {
         _: &ExplainContext<'_>,
         aim: &Aim<'_>,
         rows: &[InputRow],
-    ) -> Result<Vec<Result<Made>>> {
+    ) -> Result<Vec<Result<MethodOutcome>>> {
         let terms = self.terms(aim)?;
-        let mut taps = aim.taps().with_gradient(Place::Input);
-        taps.gradients.extend(terms.iter().map(|t| Place::Layer(t.bias.layer.clone())));
+        let mut taps = aim.taps().with_gradient(GradientPlace::Input);
+        taps.gradients.extend(terms.iter().map(|t| GradientPlace::Layer(t.bias.layer.clone())));
         let batch = Tensor::stack(rows.iter().map(|r| &r.input))?;
         let pass = aim.model.network.forward(&batch, &taps)?;
         let targets: Vec<&Target> = rows.iter().map(|r| &r.aimed.target).collect();
         let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
-        let gradients = pass.gradient(&aim.seeds(evaluation.cotangents))?;
+        let gradients = pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?;
         let made = rows.iter().zip(&evaluation.values).enumerate();
         Ok(made.map(|(n, (row, value))| self.made(row, *value, &terms, &gradients, n)).collect())
     }

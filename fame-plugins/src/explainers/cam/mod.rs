@@ -126,7 +126,7 @@ macro_rules! cam {
             fn fill(
                 typed: typed::$name,
                 with: &fame_core::registry::BuildContext<'_>,
-                _: &mut fame_core::registry::Parts,
+                _: &mut fame_core::registry::Assembly,
             ) -> Option<Self> {
                 use $crate::{Preset, ask, explainers::cam::Normalisation};
                 let preset = Preset::of(with);
@@ -145,24 +145,24 @@ macro_rules! cam {
             fn resolve(
                 &mut self,
                 _: &fame_core::registry::BuildContext<'_>,
-                parts: &mut fame_core::registry::Parts,
+                assembly: &mut fame_core::registry::Assembly,
             ) {
-                $crate::explainers::aimed::check_roles(self.roles.as_deref(), parts);
+                $crate::explainers::aimed::check_roles(self.roles.as_deref(), assembly);
             }
 
             fn build(
                 self,
                 with: &fame_core::registry::BuildContext<'_>,
-                parts: &mut fame_core::registry::Parts,
+                assembly: &mut fame_core::registry::Assembly,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
                 use $crate::explainers::{aimed, cam::runner::OfLayers, finish::Finish};
                 let Self { loss, loss_layer, roles, .. } = &self;
                 let (at, roles) = (loss_layer.clone(), roles.clone());
-                let scalar = aimed::Scalar::build(loss, at, roles, with, parts)?;
+                let scalar = aimed::Scalar::build(loss, at, roles, with, assembly)?;
                 let (layer, layout, normalisation) =
                     (self.layer.clone(), self.layout, self.finish);
                 let method = OfLayers { formula: self, layer, layout, normalisation };
-                Some(Box::new(aimed::Running { scalar, method, finish: Finish::none() }))
+                Some(Box::new(aimed::AimedExplainer { scalar, method, finish: Finish::none() }))
             }
         }
 

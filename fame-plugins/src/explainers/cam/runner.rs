@@ -1,7 +1,7 @@
 //! From rows to finished maps, for every formula alike.
 
 use fame_core::{
-    Layer, LayerChoices, Place, Result, Tensor,
+    GradientPlace, Layer, LayerChoices, Result, Tensor,
     ask::Aim,
     contract::{ExplainContext, Target},
     data::{Facts, Value, facts},
@@ -15,7 +15,7 @@ use super::{
     probe::Live,
 };
 use crate::explainers::{
-    aimed::{InputRow, Made, Method},
+    aimed::{InputRow, Method, MethodOutcome},
     enlarge::{Corners, bilinear},
     finish::one_channel,
 };
@@ -29,7 +29,7 @@ pub(crate) struct OfLayers<C> {
 }
 
 /// A row of a pass at one layer, taken out of it.
-struct Seen {
+struct LayerReading {
     output: Tensor,
     gradient: Option<Tensor>,
 }
@@ -38,7 +38,7 @@ impl<C: Cam> Method for OfLayers<C> {
     fn check(&self, aim: &Aim<'_>) -> Result<()> {
         for (layer, _) in self.layers(aim)? {
             if C::GRADIENT {
-                let to = Place::Layer(layer.name.clone());
+                let to = GradientPlace::Layer(layer.name.clone());
                 aim.layers
                     .iter()
                     .try_for_each(|target| aim.model.network.check_gradient(target, &to))?;
@@ -64,7 +64,7 @@ impl<C: Cam> Method for OfLayers<C> {
         with: &ExplainContext<'_>,
         aim: &Aim<'_>,
         rows: &[InputRow],
-    ) -> Result<Vec<Result<Made>>> {
+    ) -> Result<Vec<Result<MethodOutcome>>> {
         let layers = self.layers(aim)?;
         let (values, seen) = look::<C>(aim, rows, &layers)?;
         let made = rows
@@ -81,14 +81,14 @@ fn look<C: Cam>(
     aim: &Aim<'_>,
     rows: &[InputRow],
     layers: &[(&Layer, Grid)],
-) -> Result<(Vec<f32>, Vec<Vec<Seen>>)> {
+) -> Result<(Vec<f32>, Vec<Vec<LayerReading>>)> {
     let mut taps = aim.taps();
     for (layer, _) in layers {
         if !taps.layers.contains(&layer.name) {
             taps.layers.push(layer.name.clone());
         }
         if C::GRADIENT {
-            taps = taps.with_gradient(Place::Layer(layer.name.clone()));
+            taps = taps.with_gradient(GradientPlace::Layer(layer.name.clone()));
         }
     }
     let batch = Tensor::stack(rows.iter().map(|r| &r.input))?;
@@ -97,10 +97,13 @@ fn look<C: Cam>(
     let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
     let outputs =
         layers.iter().map(|(layer, _)| pass.output(&layer.name)).collect::<Result<Vec<_>>>()?;
-    let gradients =
-        if C::GRADIENT { pass.gradient(&aim.seeds(evaluation.cotangents))? } else { Vec::new() };
+    let gradients = if C::GRADIENT {
+        pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?
+    } else {
+        Vec::new()
+    };
     let row = |n: usize| {
-        let at = |(l, output): (usize, &Tensor)| Seen {
+        let at = |(l, output): (usize, &Tensor)| LayerReading {
             output: output.row_tensor(n),
             gradient: gradients.get(l).map(|g| g.row_tensor(n)),
         };
@@ -125,8 +128,8 @@ impl<C: Cam> OfLayers<C> {
         row: &InputRow,
         value: f32,
         layers: &[(&Layer, Grid)],
-        seen: Vec<Seen>,
-    ) -> Result<Made> {
+        seen: Vec<LayerReading>,
+    ) -> Result<MethodOutcome> {
         let input = &aim.model.manifest.input;
         let size = (input.height, input.width);
         let mut raw = vec![0.0f32; size.0 * size.1];
@@ -163,7 +166,12 @@ impl<C: Cam> OfLayers<C> {
             why => Err(why.unwrap_or_else(|| "it is the same everywhere.".into())),
         };
         let about = facts([("value", value.into()), ("of_layers", Value::List(of_layers))]);
-        Ok(Made { raw: Tensor::new([1, size.0, size.1], raw)?, shown, facts: about, warnings })
+        Ok(MethodOutcome {
+            raw: Tensor::new([1, size.0, size.1], raw)?,
+            shown,
+            facts: about,
+            warnings,
+        })
     }
 
     /// The formula's map of one layer.
@@ -174,7 +182,7 @@ impl<C: Cam> OfLayers<C> {
         row: &InputRow,
         value: f32,
         (layer, grid): (&Layer, Grid),
-        seen: Seen,
+        seen: LayerReading,
     ) -> Result<LayerMap> {
         let a = grid.read(seen.output.data());
         let g = match &seen.gradient {

@@ -5,7 +5,7 @@ use fame_core::{
     ask::{Aim, Answer, Question, broken},
     contract::{ExplainContext, Explainer, Loss},
     data::facts,
-    registry::{BuildContext, Built, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     seed_of,
     text::Spec,
 };
@@ -83,7 +83,7 @@ fame_core::parameters! {
 impl Parameters for CorrRise {
     type Typed = typed::CorrRise;
 
-    fn fill(typed: typed::CorrRise, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::CorrRise, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(match Preset::of(with) {
             Preset::Paper => typed.or(10, Correlation::Pearson, Ties::Average),
             Preset::Authors => typed.or(3, Correlation::Rank, Ties::Ordinal),
@@ -100,33 +100,33 @@ impl Plugin<dyn Explainer> for CorrRise {
 
     const PRESETS: &'static [&'static str] = Preset::NAMES;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("masks", (2..=1_000_000).contains(&self.masks), "must be 2 to 1000000");
-        parts.check("patch", self.patch > 0, "must be at least 1 pixel");
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("masks", (2..=1_000_000).contains(&self.masks), "must be 2 to 1000000");
+        assembly.check("patch", self.patch > 0, "must be at least 1 pixel");
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
-        parts.check("patches", (1..=1000).contains(&self.patches), "must be 1 to 1000");
+        assembly.check("patches", (1..=1000).contains(&self.patches), "must be 1 to 1000");
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, with);
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { parameters: self, loss: loss?, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let loss = assembly.build::<dyn Loss>("loss", &self.loss, with);
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(CorrRiseExplainer { parameters: self, loss: loss?, finish }))
     }
 }
 
 fame_core::register!(Explainer: CorrRise);
 
-struct Running {
+struct CorrRiseExplainer {
     parameters: CorrRise,
     loss: Built<dyn Loss>,
     finish: Finish,
 }
 
-impl Explainer for Running {
+impl Explainer for CorrRiseExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         Aim::new(model, &self.parameters.layer, self.loss.plugin.as_ref()).map(|_| ())
     }
@@ -143,7 +143,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl CorrRiseExplainer {
     fn masks(&self, with: &ExplainContext<'_>) -> Result<PatchMasks> {
         let CorrRise { masks, patches, patch, seed, .. } = self.parameters;
         let input = &with.model.manifest.input;

@@ -2,12 +2,12 @@
 //! it comes from.
 
 use fame_core::{
-    Error, Explanation, LayerChoice, MapId, Model, Place, Result, Sample, Seed, Subject, Taps,
-    Tensor,
+    Error, Explanation, GradientPlace, LayerChoice, LayerCotangent, MapId, Model, Result, Sample,
+    Subject, Taps, Tensor,
     ask::Aim,
     contract::{ExplainContext, Explainer},
     data::facts,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -81,23 +81,23 @@ impl Plugin<dyn Explainer> for DotDecomposition {
     const REFERENCE: &'static str =
         "Zhu, Yang & Chen, IEEE TIP 30, 2021, p. 7593: activation decomposition";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { parameters: self, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(DotDecompositionExplainer { parameters: self, finish }))
     }
 }
 
 fame_core::register!(Explainer: DotDecomposition);
 
-struct Running {
+struct DotDecompositionExplainer {
     parameters: DotDecomposition,
     finish: Finish,
 }
@@ -122,10 +122,10 @@ struct Half {
     phi: Vec<f64>,
 }
 
-impl Explainer for Running {
+impl Explainer for DotDecompositionExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         let head = self.head(model)?;
-        model.network.check_gradient(&head.embedding, &Place::Layer(head.map))
+        model.network.check_gradient(&head.embedding, &GradientPlace::Layer(head.map))
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
@@ -138,7 +138,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl DotDecompositionExplainer {
     fn head(&self, model: &Model) -> Result<Head> {
         let layer = model.layer(&self.parameters.layer)?;
         let &[_, height, width] = layer.shape.as_slice() else {
@@ -299,10 +299,10 @@ fn embedding_of(model: &Model, head: &Head, of: &Half, map: &Tensor) -> Result<V
 
 /// Σ_c a[c, i] · d(φ·u)/da[c, i] for every cell i, row-major.
 fn cell_products(model: &Model, head: &Head, of: &Half, towards: &[f64]) -> Result<Vec<f64>> {
-    let taps = Taps::of([&head.embedding]).with_gradient(Place::Layer(head.map.clone()));
+    let taps = Taps::of([&head.embedding]).with_gradient(GradientPlace::Layer(head.map.clone()));
     let pass = model.network.forward(&Tensor::stack([&of.input])?, &taps)?;
     let cotangent = Tensor::new([1, towards.len()], towards.iter().map(|u| *u as f32).collect())?;
-    let gradient = pass.gradient(&[Seed { layer: head.embedding.clone(), cotangent }])?;
+    let gradient = pass.gradient(&[LayerCotangent { layer: head.embedding.clone(), cotangent }])?;
     let gradient =
         gradient.first().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
     let mut cells = vec![0.0; head.grid.0 * head.grid.1];

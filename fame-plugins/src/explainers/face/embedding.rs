@@ -1,8 +1,8 @@
 //! The embeddings of a pair: directions, products, and derivatives through the normalisation.
 
 use fame_core::{
-    Claim, Error, LayerChoice, LayerChoices, MapId, Model, Place, Result, Sample, Subject, Tensor,
-    ask::Aim, data::Value,
+    Claim, Error, GradientPlace, LayerChoice, LayerChoices, MapId, Model, Result, Sample, Subject,
+    Tensor, ask::Aim, data::Value,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ pub(super) fn picture_input(model: &Model, sample: &Sample, role: &str) -> Resul
 
 /// Refuses a model whose embedding cannot be pulled back to the pixels.
 pub(super) fn check(model: &Model, layer: &LayerChoice) -> Result<()> {
-    model.network.check_gradient(&model.layer(layer)?.name, &Place::Input)
+    model.network.check_gradient(&model.layer(layer)?.name, &GradientPlace::Input)
 }
 
 /// φ̂ and ‖φ‖, in double precision.

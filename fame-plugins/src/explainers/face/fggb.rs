@@ -5,7 +5,7 @@ use fame_core::{
     Explanation, LayerChoice, Model, Result, Sample,
     contract::{ExplainContext, Explainer},
     data::{Facts, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -80,33 +80,33 @@ impl Plugin<dyn Explainer> for Fggb {
     const EXAMPLE: &'static str = r#"Fggb(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, FGGB, FG 2024, arXiv 2403.04549; normalisation and blur: the FAME authors' code";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "threshold",
             (-1.0..=1.0).contains(&self.threshold),
             "must be a cosine, -1 to 1",
         );
-        parts.check(
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { parameters: self, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(FggbExplainer { parameters: self, finish }))
     }
 }
 
 fame_core::register!(Explainer: Fggb);
 
-struct Running {
+struct FggbExplainer {
     parameters: Fggb,
     finish: Finish,
 }
 
-impl Explainer for Running {
+impl Explainer for FggbExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         embedding::check(model, &self.parameters.layer)
     }
@@ -116,7 +116,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl FggbExplainer {
     fn sample(&self, model: &Model, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
         let Chosen { layer, layer_facts, sides } =
             sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;

@@ -1,6 +1,8 @@
 //! Many pull-backs from one forward pass, never more than a batch of gradients at a time.
 
-use fame_core::{Error, Model, Place, Result, Seed, Taps, Tensor, contract::Pass};
+use fame_core::{
+    Error, GradientPlace, LayerCotangent, Model, Result, Taps, Tensor, contract::Pass,
+};
 
 /// One picture passed forward once, ready to be asked for d(anything of its embedding) / d(pixels).
 ///
@@ -20,7 +22,9 @@ impl<'n> Pull<'n> {
     pub(super) fn new(model: &'n Model, layer: &str, input: &Tensor, count: usize) -> Result<Self> {
         let copies = model.network.preferred_rows().clamp(1, count.max(1));
         let batch = Tensor::stack(std::iter::repeat_n(input, copies))?;
-        let pass = model.network.forward(&batch, &Taps::of([layer]).with_gradient(Place::Input))?;
+        let pass = model
+            .network
+            .forward(&batch, &Taps::of([layer]).with_gradient(GradientPlace::Input))?;
         let embedding = pass.output(layer)?.row(0).to_vec();
         Ok(Self {
             pass,
@@ -53,8 +57,9 @@ impl<'n> Pull<'n> {
                     *to = from as f32;
                 }
             }
-            let mut gradient =
-                self.pass.gradient(&[Seed { layer: self.layer.clone(), cotangent: seeds }])?;
+            let mut gradient = self
+                .pass
+                .gradient(&[LayerCotangent { layer: self.layer.clone(), cotangent: seeds }])?;
             let mut gradient =
                 gradient.pop().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
             for (row, k) in these.enumerate() {

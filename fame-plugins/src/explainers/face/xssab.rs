@@ -6,7 +6,7 @@ use fame_core::{
     contract::{ExplainContext, Explainer},
     data::facts,
     max_abs,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -70,33 +70,33 @@ impl Plugin<dyn Explainer> for Xssab {
     const EXAMPLE: &'static str = r#"Xssab(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Huber, Luu, Terhörst & Damer, WACV 2024, arXiv 2304.13409";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "threshold",
             (-1.0..=1.0).contains(&self.threshold),
             "must be a cosine, -1 to 1",
         );
-        parts.check(
+        assembly.check(
             "roles",
             self.roles.as_ref().is_none_or(|r| !r.is_empty()),
             "must name at least one role",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let finish = Finish::build(parts, &self.map, with);
-        Some(Box::new(Running { parameters: self, finish }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let finish = Finish::build(assembly, &self.map, with);
+        Some(Box::new(XssabExplainer { parameters: self, finish }))
     }
 }
 
 fame_core::register!(Explainer: Xssab);
 
-struct Running {
+struct XssabExplainer {
     parameters: Xssab,
     finish: Finish,
 }
 
-impl Explainer for Running {
+impl Explainer for XssabExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         embedding::check(model, &self.parameters.layer)
     }
@@ -106,7 +106,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl XssabExplainer {
     fn sample(&self, model: &Model, sample: &Sample, meter: &mut Meter<'_>) -> Result<Explanation> {
         let Chosen { layer, layer_facts, sides } =
             sides(model, &self.parameters.layer, sample, self.parameters.roles.as_deref())?;

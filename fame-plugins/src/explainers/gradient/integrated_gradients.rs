@@ -1,6 +1,6 @@
 //! `IntegratedGradients`: the gradient, averaged on the way from a baseline.
 
-use fame_core::{Result, Tensor, data::facts, registry::Parts};
+use fame_core::{Result, Tensor, data::facts, registry::Assembly};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -70,9 +70,9 @@ impl Gradients for IntegratedGradients {
     type Plan = Path;
     const CHANNELS: Reduce = Reduce::Sum;
 
-    fn check(&self, parts: &mut Parts) {
+    fn check(&self, assembly: &mut Assembly) {
         let least = if self.quadrature == Quadrature::Trapezoid { 2 } else { 1 };
-        parts.check(
+        assembly.check(
             "steps",
             (least..=100_000).contains(&self.steps),
             "must be at least 1 (2 for Trapezoid) and at most 100000",

@@ -20,8 +20,8 @@ pub use saliency::Saliency;
 pub use smooth_grad::{SmoothGrad, SmoothGradForm};
 
 use fame_core::{
-    Model, Result, Tensor, contract::ReluRule, data::Facts, data::InputConvention, registry::Parts,
-    text::Spec,
+    Model, Result, Tensor, contract::ReluRule, data::Facts, data::InputConvention,
+    registry::Assembly, text::Spec,
 };
 
 use super::finish::specs;
@@ -36,7 +36,7 @@ trait Gradients: Send + Sync {
     const CHANNELS: Reduce;
 
     /// Checks the method's own parameters.
-    fn check(&self, _: &mut Parts) {}
+    fn check(&self, _: &mut Assembly) {}
 
     /// How many gradients a map takes; at least 1.
     fn points(&self) -> usize {
@@ -160,11 +160,11 @@ macro_rules! by_gradient {
             fn fill(
                 typed: typed::$name,
                 with: &fame_core::registry::BuildContext<'_>,
-                parts: &mut fame_core::registry::Parts,
+                assembly: &mut fame_core::registry::Assembly,
             ) -> Option<Self> {
                 use $crate::{ask, explainers::gradient::{Gradients, default_map}};
                 if typed.map.is_some() {
-                    parts.check(
+                    assembly.check(
                         "channels",
                         typed.channels.is_none(),
                         "belongs to the default `map`; in a map of your own write Channels(reduce: …)",
@@ -184,24 +184,24 @@ macro_rules! by_gradient {
             fn resolve(
                 &mut self,
                 _: &fame_core::registry::BuildContext<'_>,
-                parts: &mut fame_core::registry::Parts,
+                assembly: &mut fame_core::registry::Assembly,
             ) {
-                $crate::explainers::aimed::check_roles(self.roles.as_deref(), parts);
-                $crate::explainers::gradient::Gradients::check(self, parts);
+                $crate::explainers::aimed::check_roles(self.roles.as_deref(), assembly);
+                $crate::explainers::gradient::Gradients::check(self, assembly);
             }
 
             fn build(
                 self,
                 with: &fame_core::registry::BuildContext<'_>,
-                parts: &mut fame_core::registry::Parts,
+                assembly: &mut fame_core::registry::Assembly,
             ) -> Option<Box<dyn fame_core::contract::Explainer>> {
                 use $crate::explainers::{aimed, finish::Finish, gradient::runner::AtPoints};
                 let Self { loss, layer, map, roles, .. } = &self;
                 let (at, roles) = (layer.clone(), roles.clone());
-                let scalar = aimed::Scalar::build(loss, at, roles, with, parts);
-                let finish = Finish::build(parts, map, with);
+                let scalar = aimed::Scalar::build(loss, at, roles, with, assembly);
+                let finish = Finish::build(assembly, map, with);
                 let method = AtPoints(self);
-                Some(Box::new(aimed::Running { scalar: scalar?, method, finish }))
+                Some(Box::new(aimed::AimedExplainer { scalar: scalar?, method, finish }))
             }
         }
 

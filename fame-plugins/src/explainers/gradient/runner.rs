@@ -1,7 +1,7 @@
 //! From rows to finished maps, for every gradient method alike.
 
 use fame_core::{
-    Place, Result, Taps, Tensor,
+    GradientPlace, Result, Taps, Tensor,
     ask::Aim,
     contract::{ExplainContext, Target},
     data::Facts,
@@ -9,7 +9,7 @@ use fame_core::{
 
 use super::{At, Completeness, Ended, Gradients, Sums};
 use crate::explainers::{
-    aimed::{InputRow, Made, Method},
+    aimed::{InputRow, Method, MethodOutcome},
     finish::model_channels,
 };
 
@@ -23,7 +23,7 @@ impl<G: Gradients> Method for AtPoints<G> {
     fn check(&self, aim: &Aim<'_>) -> Result<()> {
         aim.layers
             .iter()
-            .try_for_each(|target| aim.model.network.check_gradient(target, &Place::Input))
+            .try_for_each(|target| aim.model.network.check_gradient(target, &GradientPlace::Input))
     }
 
     fn facts(&self, _: &Aim<'_>) -> Result<Facts> {
@@ -35,7 +35,7 @@ impl<G: Gradients> Method for AtPoints<G> {
         with: &ExplainContext<'_>,
         aim: &Aim<'_>,
         rows: &[InputRow],
-    ) -> Result<Vec<Result<Made>>> {
+    ) -> Result<Vec<Result<MethodOutcome>>> {
         let plans =
             rows.iter().map(|row| self.0.plan(&at_of(row, aim))).collect::<Result<Vec<_>>>()?;
         let mut sums: Vec<Sums> = rows
@@ -48,7 +48,7 @@ impl<G: Gradients> Method for AtPoints<G> {
             .collect();
         let jobs: Vec<(usize, usize)> =
             (0..rows.len()).flat_map(|n| (0..self.0.points()).map(move |k| (n, k))).collect();
-        let taps = Taps { relu: self.0.relu(), ..aim.taps().with_gradient(Place::Input) };
+        let taps = Taps { relu: self.0.relu(), ..aim.taps().with_gradient(GradientPlace::Input) };
         let network = aim.model.network.as_ref();
         let mut done = 0;
         for some in jobs.chunks(network.preferred_rows().max(1)) {
@@ -59,7 +59,8 @@ impl<G: Gradients> Method for AtPoints<G> {
             let pass = network.forward(&Tensor::stack(&points)?, &taps)?;
             let targets: Vec<&Target> = some.iter().map(|&(n, _)| &rows[n].aimed.target).collect();
             let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
-            let gradient = pass.gradient(&aim.seeds(evaluation.cotangents))?.swap_remove(0);
+            let gradient =
+                pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?.swap_remove(0);
             for (i, &(n, k)) in some.iter().enumerate() {
                 sums[n].values.push(evaluation.values[i]);
                 self.0.add(&plans[n], k, gradient.row(i), &mut sums[n]);
@@ -81,7 +82,13 @@ fn at_of<'a>(row: &'a InputRow, aim: &Aim<'a>) -> At<'a> {
 }
 
 impl<G: Gradients> AtPoints<G> {
-    fn made(&self, aim: &Aim<'_>, row: &InputRow, plan: &G::Plan, sums: &Sums) -> Result<Made> {
+    fn made(
+        &self,
+        aim: &Aim<'_>,
+        row: &InputRow,
+        plan: &G::Plan,
+        sums: &Sums,
+    ) -> Result<MethodOutcome> {
         let Ended { attribution, completeness, facts: mut about } =
             self.0.end(plan, sums, &at_of(row, aim));
         about.insert("value".into(), sums.values.first().copied().into());
@@ -105,6 +112,6 @@ impl<G: Gradients> AtPoints<G> {
             )
         });
         let warnings = self.0.warning(aim.model).into_iter().chain(incomplete).collect();
-        Ok(Made { raw, shown, facts: about, warnings })
+        Ok(MethodOutcome { raw, shown, facts: about, warnings })
     }
 }

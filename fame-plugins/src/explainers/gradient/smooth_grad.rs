@@ -1,6 +1,6 @@
 //! `SmoothGrad`: the gradient, averaged over noisy copies of the picture.
 
-use fame_core::{Result, Tensor, data::facts, registry::Parts};
+use fame_core::{Result, Tensor, data::facts, registry::Assembly};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,14 +42,14 @@ impl Gradients for SmoothGrad {
     type Plan = f32;
     const CHANNELS: Reduce = Reduce::Max;
 
-    fn check(&self, parts: &mut Parts) {
+    fn check(&self, assembly: &mut Assembly) {
         let least = if self.form == SmoothGradForm::VarGrad { 2 } else { 1 };
-        parts.check(
+        assembly.check(
             "n",
             (least..=100_000).contains(&self.n),
             "must be at least 1 (2 for VarGrad) and at most 100000",
         );
-        parts.check("noise", self.noise.is_finite() && self.noise > 0.0, "must be above 0");
+        assembly.check("noise", self.noise.is_finite() && self.noise > 0.0, "must be above 0");
     }
 
     /// The picture itself, for its value, and the copies.

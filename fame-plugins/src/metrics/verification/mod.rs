@@ -10,7 +10,7 @@ use fame_core::{
     Table, Tensor,
     ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow},
-    registry::{BuildContext, Parameters, Parts, Plugin},
+    registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
 
@@ -73,7 +73,7 @@ fame_core::parameters! {
 impl Parameters for Verification {
     type Typed = typed::Verification;
 
-    fn fill(typed: typed::Verification, with: &BuildContext<'_>, _: &mut Parts) -> Option<Self> {
+    fn fill(typed: typed::Verification, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(typed.or(usual_loss(with), usual_layer(with)))
     }
 }
@@ -87,35 +87,35 @@ impl Plugin<dyn Metric> for Verification {
     const REFERENCE: &'static str =
         "Lu, Xu & Ebrahimi, WACV 2024, arXiv 2305.08546; Zhang & Günther, FAME (2026), Table 2";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("steps", (1..=1000).contains(&self.steps), "must be between 1 and 1000");
-        parts.check("roles", !self.roles.is_empty(), "must name at least one role");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("steps", (1..=1000).contains(&self.steps), "must be between 1 and 1000");
+        assembly.check("roles", !self.roles.is_empty(), "must name at least one role");
         if let Threshold::Fmr(rate) = &self.threshold {
-            parts.check("threshold", (0.0..=1.0).contains(rate), "must be a rate from 0 to 1");
+            assembly.check("threshold", (0.0..=1.0).contains(rate), "must be a rate from 0 to 1");
         }
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Metric>> {
-        let asking = Asking::build(&self.layer, &self.loss, Answer::Value, with, parts)?;
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Metric>> {
+        let asking = Asking::build(&self.layer, &self.loss, Answer::Value, with, assembly)?;
         let threshold = self
             .threshold
             .read(with.folder)
-            .map_err(|e| parts.report("threshold", e.to_string()))
+            .map_err(|e| assembly.report("threshold", e.to_string()))
             .ok()?;
-        Some(Box::new(Running { parameters: self, threshold, asking }))
+        Some(Box::new(VerificationMetric { parameters: self, threshold, asking }))
     }
 }
 
 fame_core::register!(Metric: Verification);
 
-struct Running {
+struct VerificationMetric {
     parameters: Verification,
     /// As in the parameters, with files read.
     threshold: Threshold,
     asking: Asking,
 }
 
-impl Running {
+impl VerificationMetric {
     fn percents(&self) -> Vec<f64> {
         (0..=self.parameters.steps)
             .map(|k| 100.0 * k as f64 / self.parameters.steps as f64)
@@ -123,7 +123,7 @@ impl Running {
     }
 }
 
-impl Metric for Running {
+impl Metric for VerificationMetric {
     fn measure(
         &self,
         with: &ExplainContext<'_>,

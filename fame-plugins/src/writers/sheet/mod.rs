@@ -8,7 +8,7 @@ use std::path::Path;
 use fame_core::{
     Result,
     contract::{FinishedItem, Writer},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,18 +68,18 @@ impl Plugin<dyn Writer> for Sheet {
     const REFERENCE: &'static str =
         "The layout of Figs. 1, 2, 3 and 5 of Zhang & Günther, FAME (2026)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
+        assembly.check(
             "columns",
             self.columns.is_none_or(|c| (1..=1000).contains(&c)),
             "must be between 1 and 1000",
         );
-        parts.check("gap", self.gap <= 200, "must be at most 200");
+        assembly.check("gap", self.gap <= 200, "must be at most 200");
     }
 
-    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Writer>> {
-        let palette = Palette::parameter(&self.colormap, parts)?;
+    fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
+        let palette = Palette::parameter(&self.colormap, assembly)?;
         let style = Style { palette, opacity: self.opacity, frames: self.frames, gap: self.gap };
         Some(Box::new(Built {
             style,

@@ -8,7 +8,7 @@ use fame_core::{
         Dataset, Evaluation, ExplainContext, Explainer, Files, ItemRef, Loss, MapStep, Measurement,
         Metric, Perturbation, Start, Stop, Walk, per_row,
     },
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,9 +49,9 @@ pub struct Faulty {
 }
 
 /// The running part. Its drop panics if that is its fault.
-struct Running(Fault);
+struct FaultyExplainer(Fault);
 
-impl Running {
+impl FaultyExplainer {
     fn new(fault: Fault) -> Self {
         assert!(fault != Fault::Factory, "there is no factory here");
         Self(fault)
@@ -70,7 +70,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for FaultyExplainer {
     fn drop(&mut self) {
         assert!(!self.has(Fault::Drop), "it would not go");
     }
@@ -83,8 +83,8 @@ macro_rules! faulty {
             const SUMMARY: &'static str = "Goes wrong as asked";
             const EXAMPLE: &'static str = "Faulty(fault: None)";
 
-            fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn $contract>> {
-                Some(Box::new(Running::new(self.fault)))
+            fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn $contract>> {
+                Some(Box::new(FaultyExplainer::new(self.fault)))
             }
         }
 
@@ -99,7 +99,7 @@ faulty!(Explainer, Explainer);
 faulty!(Dataset, Dataset);
 faulty!(Metric, Metric);
 
-impl Loss for Running {
+impl Loss for FaultyExplainer {
     fn reference(&self) -> fame_core::contract::Reference {
         assert!(!self.has(Fault::Asked), "do not ask");
         fame_core::contract::Reference::None
@@ -130,7 +130,7 @@ impl Loss for Running {
     }
 }
 
-impl Perturbation for Running {
+impl Perturbation for FaultyExplainer {
     fn start(&self, from: &Start<'_>) -> Result<Box<dyn Walk>> {
         Ok(Box::new(Standing { fault: self.0, pixels: from.pixels.clone() }))
     }
@@ -177,7 +177,7 @@ impl Drop for Standing {
     }
 }
 
-impl MapStep for Running {
+impl MapStep for FaultyExplainer {
     fn apply(&self, mut map: AttributionMap) -> Result<AttributionMap> {
         self.call();
         match self.0 {
@@ -190,7 +190,7 @@ impl MapStep for Running {
     }
 }
 
-impl Explainer for Running {
+impl Explainer for FaultyExplainer {
     fn check(&self, _: &Model) -> Result<()> {
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl FaultyExplainer {
     /// A map that grows from the first pixel to the last.
     fn ramp(&self, sample: &Sample) -> Result<Explanation> {
         let (role, picture) = sample.pictures.first().ok_or_else(|| Error::bug("no picture."))?;
@@ -224,7 +224,7 @@ impl Running {
     }
 }
 
-impl Dataset for Running {
+impl Dataset for FaultyExplainer {
     fn files(&self) -> Vec<String> {
         assert!(!self.has(Fault::Asked), "do not ask");
         Vec::new()
@@ -257,7 +257,7 @@ impl Dataset for Running {
     }
 }
 
-impl Metric for Running {
+impl Metric for FaultyExplainer {
     fn measure(
         &self,
         _: &ExplainContext<'_>,

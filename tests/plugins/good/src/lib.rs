@@ -6,7 +6,7 @@
 use fame_core::{
     Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, per_row},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,11 @@ impl Plugin<dyn Loss> for FixtureLength {
     const SUMMARY: &'static str = "Half the squared length of the target layer";
     const EXAMPLE: &'static str = "FixtureLength(weight: 2.0)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("weight", self.weight > 0.0, "must be above 0");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("weight", self.weight > 0.0, "must be above 0");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

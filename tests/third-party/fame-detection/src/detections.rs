@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fame_core::{Error, Picture, Result, Subject, data::safe_id, registry::Parts, text::suggestion};
+use fame_core::{Error, Picture, Result, Subject, data::safe_id, registry::Assembly, text::suggestion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -125,17 +125,17 @@ pub struct Found {
 
 impl Detections {
     /// Reports what is out of range, in parameter `field`.
-    pub(crate) fn check(&self, field: &str, parts: &mut Parts) {
+    pub(crate) fn check(&self, field: &str, assembly: &mut Assembly) {
         let unit = |v: f32| (0.0..=1.0).contains(&v);
-        parts.check(field, self.min_score.is_finite(), "needs a finite `min_score`");
-        parts.check(field, unit(self.max_overlap), "needs a `max_overlap` of 0 to 1");
-        parts.check(field, self.limit > 0, "needs a `limit` of at least 1");
+        assembly.check(field, self.min_score.is_finite(), "needs a finite `min_score`");
+        assembly.check(field, unit(self.max_overlap), "needs a `max_overlap` of 0 to 1");
+        assembly.check(field, self.limit > 0, "needs a `limit` of at least 1");
         if let Which::Box(left, top, right, bottom) = self.which {
             let rect = Rect([left, top, right, bottom].map(f64::from));
-            parts.check(field, rect.is_proper(), "needs a box of (left, top, right, bottom) with left < right and top < bottom");
+            assembly.check(field, rect.is_proper(), "needs a box of (left, top, right, bottom) with left < right and top < bottom");
         }
         if let Some(fault) = self.head.fault() {
-            parts.check(field, false, fault);
+            assembly.check(field, false, fault);
         }
     }
 

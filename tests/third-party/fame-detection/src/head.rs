@@ -60,7 +60,7 @@ fn four() -> f32 {
 
 /// One value of the outputs: which target layer, and which of its values, row-major.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct OutputValue {
     /// Number of the target layer.
     pub layer: usize,
     /// Number of the value within one sample's output.
@@ -73,7 +73,7 @@ pub struct Side {
     /// In input pixels.
     pub constant: f64,
     /// Where, and input pixels for each unit; a weight of 0 says there is only one.
-    pub terms: [(Place, f64); 2],
+    pub terms: [(OutputValue, f64); 2],
 }
 
 /// A head fitted to a model: see the [module docs](self).
@@ -169,10 +169,10 @@ impl Layout {
     }
 
     /// The output values whose product is the score of `candidate` for `class`.
-    pub fn factors(&self, candidate: usize, class: usize) -> (Place, Option<Place>) {
+    pub fn factors(&self, candidate: usize, class: usize) -> (OutputValue, Option<OutputValue>) {
         match self.head {
-            Head::UltraFace { .. } => (Place { layer: 0, index: candidate * self.classes + class }, None),
-            Head::CenterNet { .. } => (Place { layer: 0, index: class * self.candidates + candidate }, None),
+            Head::UltraFace { .. } => (OutputValue { layer: 0, index: candidate * self.classes + class }, None),
+            Head::CenterNet { .. } => (OutputValue { layer: 0, index: class * self.candidates + candidate }, None),
             Head::Yolo { objectness, .. } => {
                 let first = 4 + usize::from(objectness);
                 (self.yolo(candidate, first + class), objectness.then(|| self.yolo(candidate, 4)))
@@ -180,25 +180,25 @@ impl Layout {
         }
     }
 
-    fn yolo(&self, candidate: usize, row: usize) -> Place {
-        let Head::Yolo { objectness, anchors_first } = self.head else { return Place { layer: 0, index: 0 } };
+    fn yolo(&self, candidate: usize, row: usize) -> OutputValue {
+        let Head::Yolo { objectness, anchors_first } = self.head else { return OutputValue { layer: 0, index: 0 } };
         let rows = 4 + usize::from(objectness) + self.classes;
-        Place { layer: 0, index: if anchors_first { candidate * rows + row } else { row * self.candidates + candidate } }
+        OutputValue { layer: 0, index: if anchors_first { candidate * rows + row } else { row * self.candidates + candidate } }
     }
 
     /// Side 0 left, 1 top, 2 right, 3 bottom of the box of `candidate`.
     pub fn side(&self, candidate: usize, side: usize) -> Side {
-        let one = |constant: f64, place: Place, weight: f64| Side { constant, terms: [(place, weight), (place, 0.0)] };
+        let one = |constant: f64, place: OutputValue, weight: f64| Side { constant, terms: [(place, weight), (place, 0.0)] };
         let outwards = if side < 2 { -1.0 } else { 1.0 };
         match self.head {
             Head::UltraFace { .. } => {
                 let extent = if side % 2 == 0 { self.size.1 } else { self.size.0 };
-                one(0.0, Place { layer: 1, index: candidate * 4 + side }, extent as f64)
+                one(0.0, OutputValue { layer: 1, index: candidate * 4 + side }, extent as f64)
             }
             Head::CenterNet { stride, offset } => {
                 let cell = if side % 2 == 0 { candidate % self.columns } else { candidate / self.columns };
                 let at = (cell as f64 + f64::from(offset)) * f64::from(stride);
-                one(at, Place { layer: 1, index: side * self.candidates + candidate }, outwards)
+                one(at, OutputValue { layer: 1, index: side * self.candidates + candidate }, outwards)
             }
             Head::Yolo { .. } => {
                 let (centre, length) = (self.yolo(candidate, side % 2), self.yolo(candidate, 2 + side % 2));
@@ -209,7 +209,7 @@ impl Layout {
 
     /// The score of `candidate` for `class`, as the outputs say it.
     pub fn score(&self, outputs: &[&[f32]], candidate: usize, class: usize) -> f32 {
-        let read = |p: Place| outputs[p.layer][p.index];
+        let read = |p: OutputValue| outputs[p.layer][p.index];
         let (first, second) = self.factors(candidate, class);
         read(first) * second.map_or(1.0, read)
     }
@@ -247,7 +247,7 @@ impl Layout {
     /// target layer.
     pub fn add_score_slope(&self, outputs: &[&[f32]], candidate: usize, class: usize, weight: f64, gradients: &mut [&mut [f32]]) {
         let (first, second) = self.factors(candidate, class);
-        let read = |p: Place| f64::from(outputs[p.layer][p.index]);
+        let read = |p: OutputValue| f64::from(outputs[p.layer][p.index]);
         gradients[first.layer][first.index] += (weight * second.map_or(1.0, read)) as f32;
         if let Some(second) = second {
             gradients[second.layer][second.index] += (weight * read(first)) as f32;

@@ -43,7 +43,7 @@ mod writers;
 pub use datasets::{Coco, Origin, Voc};
 pub use detections::{BOX, Class, Detection, Detections, Found, Wanted, Which};
 pub use explainers::{DRise, Fill, Objectness};
-pub use head::{Head, Layout, Place, Side};
+pub use head::{Head, Layout, OutputValue, Side};
 pub use losses::{BoxCoordinate, Coordinate, DetectionScore, Direction, Form};
 pub use maps::Power;
 pub use matched::Matching;

@@ -1,7 +1,7 @@
 //! A detector whose evidence is known, for tests: no file, no weights.
 
 use fame_core::{
-    Error, Explanation, Layer, LoadRequest, Model, Picture, Place, Result, Sample, Seed, Taps, Tensor,
+    Error, Explanation, GradientPlace, Layer, LayerCotangent, LoadRequest, Model, Picture, Result, Sample, Taps, Tensor,
     contract::{Backend, Bias, ExplainContext, Explainer, Measurement, Metric, Network, Pass, Silent},
     data::{ChannelOrder, InputConvention},
     registry::{BuildContext, Registry},
@@ -13,7 +13,7 @@ use fame_core::{
 /// a cell is its mean brightness to the fourth, its box reaches 4 pixels each way.
 struct Blobs(Vec<Layer>);
 
-struct Seen {
+struct HeadOutputs {
     heat: Tensor,
     wh: Tensor,
 }
@@ -25,7 +25,7 @@ impl Network for Blobs {
     fn layers(&self) -> &[Layer] {
         &self.0
     }
-    fn check_gradient(&self, _: &str, _: &Place) -> Result<()> {
+    fn check_gradient(&self, _: &str, _: &GradientPlace) -> Result<()> {
         Err(Error::bug("no gradient here."))
     }
     fn preferred_rows(&self) -> usize {
@@ -44,7 +44,7 @@ impl Network for Blobs {
             }
         }
         let wh = Tensor::filled([batch.rows(), 4, 4, 4], 4.0);
-        Ok(Box::new(Seen { heat, wh }))
+        Ok(Box::new(HeadOutputs { heat, wh }))
     }
     fn forward_from<'n>(&'n self, _: &str, _: &Tensor, _: &Tensor, _: &Taps) -> Result<Box<dyn Pass + 'n>> {
         Err(Error::bug("not here."))
@@ -54,11 +54,11 @@ impl Network for Blobs {
     }
 }
 
-impl Pass for Seen {
+impl Pass for HeadOutputs {
     fn output(&self, layer: &str) -> Result<Tensor> {
         Ok(if layer == "heatmap" { self.heat.clone() } else { self.wh.clone() })
     }
-    fn gradient(&self, _: &[Seed]) -> Result<Vec<Tensor>> {
+    fn gradient(&self, _: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         Err(Error::bug("no gradient here."))
     }
 }

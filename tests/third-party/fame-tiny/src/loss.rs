@@ -1,5 +1,5 @@
-use fame_core::{contract::{Evaluation, Loss, per_row}};
-use fame_core::registry::{BuildContext, Parts, Plugin};
+use fame_core::contract::{Evaluation, Loss, per_row};
+use fame_core::registry::{Assembly, BuildContext, Plugin};
 use fame_core::{Error, Result, Target, TargetRequest, Tensor};
 
 /// Descends z_this − z_that: which pixels speak for one class rather than for another?
@@ -13,7 +13,7 @@ impl Plugin<dyn Loss> for Rather {
     const NAME: &'static str = "Rather";
     const SUMMARY: &'static str = "One class score minus another, descended";
     const EXAMPLE: &'static str = "Rather(classes: (281, 282))";
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

@@ -1,6 +1,6 @@
 use fame_core::Result;
-use fame_core::{contract::{Perturbation, Start, Walk, pixel_walk}};
-use fame_core::registry::{BuildContext, Parts, Plugin};
+use fame_core::contract::{Perturbation, Start, Walk, pixel_walk};
+use fame_core::registry::{Assembly, BuildContext, Plugin};
 
 /// Each step moves the pixels with the steepest gradients by `step` against them, and leaves all
 /// others alone.
@@ -16,8 +16,8 @@ impl Plugin<dyn Perturbation> for Steepest {
     const NAME: &'static str = "Steepest";
     const SUMMARY: &'static str = "Only the steepest values move";
     const EXAMPLE: &'static str = "Steepest(step: 0.01, iterations: 100)";
-    fn build(self, _: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Perturbation>> {
-        parts.check("step", self.step > 0.0, "must be above 0");
+    fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Perturbation>> {
+        assembly.check("step", self.step > 0.0, "must be above 0");
         Some(Box::new(self))
     }
 }

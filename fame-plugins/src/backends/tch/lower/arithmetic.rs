@@ -14,7 +14,7 @@ use tract_onnx::tract_core::ops::math::{Add, Div, Max, Min, Mul, Pow, Rem, Sub, 
 use super::rule::Rule;
 use super::site::{Lower, Lowered};
 use crate::backends::tch::failure::failed;
-use crate::backends::tch::program::{CustomFunction, Work};
+use crate::backends::tch::program::{Computation, CustomFunction};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::binary::<Add>(add),
@@ -74,7 +74,7 @@ fn max(l: &mut Lower) -> TractResult<Lowered> {
     if bound == 0.0 {
         if l.slots.relu == ReluRule::Guided && l.slots.gradients {
             let inputs = vec![l.slot(ix)?];
-            return Ok(Lowered { inputs, work: Work::Custom(Box::new(GuidedRelu)) });
+            return Ok(Lowered { inputs, work: Computation::Custom(Box::new(GuidedRelu)) });
         }
         return l.on(&[ix], |t| t[0].f_relu());
     }

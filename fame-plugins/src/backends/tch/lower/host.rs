@@ -9,7 +9,7 @@ use super::site::{Lower, Lowered};
 use crate::backends::onnx::host_op::HostOp;
 use crate::backends::onnx::host_operator::CheckedOperator;
 use crate::backends::tch::failure::failed;
-use crate::backends::tch::program::{CustomFunction, Work};
+use crate::backends::tch::program::{Computation, CustomFunction};
 use crate::backends::tch::values::{dims, download, upload};
 
 pub(super) const RULES: &[Rule] = &[Rule::operator::<HostOp>(host)];
@@ -28,7 +28,7 @@ fn host(l: &mut Lower) -> TractResult<Lowered> {
         output: l.output_shape()?.to_vec(),
         kind: l.slots.weights.kind(f32::datum_type())?,
     };
-    Ok(Lowered { inputs: slots, work: Work::Custom(Box::new(function)) })
+    Ok(Lowered { inputs: slots, work: Computation::Custom(Box::new(function)) })
 }
 
 /// What is known of an input: the graph's shape, and whether the batch axis is in front of it.

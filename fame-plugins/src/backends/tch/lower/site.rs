@@ -5,7 +5,7 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 
 use super::slots::Slots;
-use crate::backends::tch::program::Work;
+use crate::backends::tch::program::Computation;
 use crate::backends::tch::values::Layout;
 
 /// A node's work and what it is fed.
@@ -13,7 +13,7 @@ pub(in crate::backends::tch) struct Lowered {
     /// Slots of the inputs.
     pub(in crate::backends::tch) inputs: Vec<usize>,
     /// What to do with them.
-    pub(in crate::backends::tch) work: Work,
+    pub(in crate::backends::tch) work: Computation,
 }
 
 impl Lowered {
@@ -22,7 +22,7 @@ impl Lowered {
         inputs: Vec<usize>,
         kernel: impl Fn(&[&Tensor]) -> Result<Tensor, TchError> + Send + Sync + 'static,
     ) -> Self {
-        Self { inputs, work: Work::Kernel(Box::new(kernel)) }
+        Self { inputs, work: Computation::Kernel(Box::new(kernel)) }
     }
 }
 

@@ -9,7 +9,7 @@ use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::safe_id,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
     text::suggestion,
 };
 use schemars::JsonSchema;
@@ -53,13 +53,13 @@ impl Plugin<dyn Dataset> for Coco {
         r#"Coco(annotations: "coco/annotations/instances_val2017.json", images: "coco/val2017", categories: ["dog"])"#;
     const REFERENCE: &'static str = "Lin et al., Microsoft COCO, ECCV 2014; its data format page";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("annotations", !self.annotations.is_empty(), "must name a file");
-        parts.check("images", !self.images.is_empty(), "must name a folder");
-        parts.check("categories", self.categories.as_ref().is_none_or(|c| !c.is_empty()), "must name at least one category");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("annotations", !self.annotations.is_empty(), "must name a file");
+        assembly.check("images", !self.images.is_empty(), "must name a folder");
+        assembly.check("categories", self.categories.as_ref().is_none_or(|c| !c.is_empty()), "must name at least one category");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

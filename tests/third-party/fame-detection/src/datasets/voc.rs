@@ -4,7 +4,7 @@ use fame_core::{
     Error, Result, Sample,
     contract::{Dataset, Files, ItemRef},
     data::safe_id,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use roxmltree::{Document, Node};
 use schemars::JsonSchema;
@@ -65,14 +65,14 @@ impl Plugin<dyn Dataset> for Voc {
         r#"Voc(annotations: "VOC2012/Annotations", images: "VOC2012/JPEGImages", list: "VOC2012/ImageSets/Main/val.txt")"#;
     const REFERENCE: &'static str = "Everingham et al., The Pascal Visual Object Classes Challenge, IJCV 2010";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         for (field, value) in [("annotations", &self.annotations), ("images", &self.images)] {
-            parts.check(field, !value.is_empty(), "must name a folder");
+            assembly.check(field, !value.is_empty(), "must name a folder");
         }
-        parts.check("list", self.list.as_ref().is_none_or(|l| !l.is_empty()), "must name a file");
+        assembly.check("list", self.list.as_ref().is_none_or(|l| !l.is_empty()), "must name a file");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

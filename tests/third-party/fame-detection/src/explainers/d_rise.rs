@@ -4,7 +4,7 @@ use fame_core::{
     AttributionMap, Error, Explanation, LayerChoices, MapId, Model, NamedMap, Picture, Result, Sample, Taps, Tensor,
     contract::{ExplainContext, Explainer, MapStep},
     data::{Value, facts},
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{Assembly, BuildContext, Built, Plugin},
     seed_of,
     text::Spec,
 };
@@ -96,30 +96,30 @@ impl Plugin<dyn Explainer> for DRise {
     const EXAMPLE: &'static str = "DRise(of: Detections(head: UltraFace(), which: All), masks: 1000, grid: 16)";
     const REFERENCE: &'static str = "Petsiuk et al., D-RISE, CVPR 2021, arXiv 2006.03204";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        self.of.check("of", parts);
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        self.of.check("of", assembly);
         self.layer.get_or_insert_with(|| self.of.head.usual_layers());
-        parts.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
-        parts.check("grid", (1..=1000).contains(&self.grid), "must be 1 to 1000");
-        parts.check("probability", self.probability > 0.0 && self.probability < 1.0, "must be above 0 and below 1");
+        assembly.check("masks", (2..=10_000_000).contains(&self.masks), "must be 2 to 10000000");
+        assembly.check("grid", (1..=1000).contains(&self.grid), "must be 1 to 1000");
+        assembly.check("probability", self.probability > 0.0 && self.probability < 1.0, "must be above 0 and below 1");
     }
 
-    fn build(mut self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let steps = self.map.take().map(|specs| parts.build_all::<dyn MapStep>("map", &specs, with));
+    fn build(mut self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let steps = self.map.take().map(|specs| assembly.build_all::<dyn MapStep>("map", &specs, with));
         let probe = Probe { of: self.of.clone(), layer: self.layer.take()? };
-        Some(Box::new(Running { parameters: self, probe, steps }))
+        Some(Box::new(DRiseExplainer { parameters: self, probe, steps }))
     }
 }
 
 fame_core::register!(Explainer: DRise);
 
-struct Running {
+struct DRiseExplainer {
     parameters: DRise,
     probe: Probe,
     steps: Option<Vec<Built<dyn MapStep>>>,
 }
 
-impl Explainer for Running {
+impl Explainer for DRiseExplainer {
     fn check(&self, model: &Model) -> Result<()> {
         self.probe.fit(model).map(|_| ())
     }
@@ -129,7 +129,7 @@ impl Explainer for Running {
     }
 }
 
-impl Running {
+impl DRiseExplainer {
     fn sample(&self, with: &ExplainContext<'_>, sample: &Sample, number: usize, of: usize) -> Result<Explanation> {
         let mut explanation = Explanation { facts: facts([("detections", Value::of(&self.parameters.of))]), ..Explanation::default() };
         for (role, picture) in &sample.pictures {

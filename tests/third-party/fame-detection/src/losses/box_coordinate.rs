@@ -3,7 +3,7 @@
 use fame_core::{
     Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -86,12 +86,12 @@ impl Plugin<dyn Loss> for BoxCoordinate {
     const SUMMARY: &'static str = "A side of a detection's box, descended: which pixels hold it where it is?";
     const EXAMPLE: &'static str = "BoxCoordinate(of: Detections(head: CenterNet(stride: 4)), coordinate: Left, direction: Increase)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        self.of.check("of", parts);
-        check_matching(self.matching, parts);
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        self.of.check("of", assembly);
+        check_matching(self.matching, assembly);
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,21 +60,21 @@ impl Plugin<dyn Loss> for DetectionScore {
     const EXAMPLE: &'static str = "DetectionScore(of: Detections(head: UltraFace(), which: Best))";
     const REFERENCE: &'static str = "Petsiuk et al., D-RISE, CVPR 2021, arXiv 2006.03204; pytorch-grad-cam, FasterRCNNBoxScoreTarget";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        self.of.check("of", parts);
-        check_matching(self.matching, parts);
-        parts.check("min_overlap", self.min_overlap > 0.0 && self.min_overlap <= 1.0, "must be above 0 and at most 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        self.of.check("of", assembly);
+        check_matching(self.matching, assembly);
+        assembly.check("min_overlap", self.min_overlap > 0.0 && self.min_overlap <= 1.0, "must be above 0 and at most 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }
 
 /// Reports a cluster without bounds.
-pub(super) fn check_matching(matching: Matching, parts: &mut Parts) {
+pub(super) fn check_matching(matching: Matching, assembly: &mut Assembly) {
     if let Matching::Cluster(overlap) = matching {
-        parts.check("matching", overlap > 0.0 && overlap <= 1.0, "needs an overlap above 0 and at most 1");
+        assembly.check("matching", overlap > 0.0 && overlap <= 1.0, "needs an overlap above 0 and at most 1");
     }
 }
 

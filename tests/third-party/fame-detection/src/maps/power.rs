@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Result,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,11 @@ impl Plugin<dyn MapStep> for Power {
     const SUMMARY: &'static str = "Values to a power, signs kept: the energy of what moved instead of its amplitude";
     const EXAMPLE: &'static str = "Power(exponent: 2)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("exponent", self.exponent.is_finite() && self.exponent > 0.0, "must be above 0");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("exponent", self.exponent.is_finite() && self.exponent > 0.0, "must be above 0");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

@@ -5,7 +5,7 @@ use fame_core::{
     Error, Explanation, LayerChoices, Parameter, Result, Sample, Taps, Tensor,
     contract::{ExplainContext, Measurement, Metric},
     data::InputConvention,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,12 +67,12 @@ impl Plugin<dyn Metric> for DetectionDeletion {
     const EXAMPLE: &'static str = "DetectionDeletion(of: Detections(head: UltraFace()), steps: 20)";
     const REFERENCE: &'static str = "Petsiuk et al., RISE, BMVC 2018, and D-RISE, CVPR 2021";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        self.of.check("of", parts);
-        parts.check("steps", (1..=10_000).contains(&self.steps), "must be 1 to 10000");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        self.of.check("of", assembly);
+        assembly.check("steps", (1..=10_000).contains(&self.steps), "must be 1 to 10000");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     Explanation, LayerChoices, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,11 +33,11 @@ impl Plugin<dyn Metric> for DetectionPointing {
     const EXAMPLE: &'static str = "DetectionPointing(of: Detections(head: UltraFace()))";
     const REFERENCE: &'static str = "Zhang et al., Excitation Backprop, IJCV 2018; for detections: Petsiuk et al., D-RISE, CVPR 2021";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        self.of.check("of", parts);
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        self.of.check("of", assembly);
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
     }
 }

@@ -7,7 +7,7 @@ use fame_core::{
     Annotation, Error, NamedMap, Picture, Result,
     contract::{FinishedItem, Writer},
     data::write_whole,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{Assembly, BuildContext, Plugin},
 };
 use image::ImageFormat;
 use schemars::JsonSchema;
@@ -61,12 +61,12 @@ impl Plugin<dyn Writer> for DetectionOverlay {
     const SUMMARY: &'static str = "Maps over the picture with the boxes of all detections and of the one explained, as PNG";
     const EXAMPLE: &'static str = "DetectionOverlay(opacity: 0.4, scale: 3)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
-        parts.check("scale", (1..=16).contains(&self.scale), "must be 1 to 16");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
+        assembly.check("scale", (1..=16).contains(&self.scale), "must be 1 to 16");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(self))
     }
 }

@@ -1,10 +1,10 @@
 //! `Scaffold`: any backend behind a noisy camera.
 
 use fame_core::{
-    Bias, Layer, LoadRequest, Place, Random, Result, Taps, Tensor,
+    Bias, Layer, LoadRequest, GradientPlace, Random, Result, Taps, Tensor,
     contract::{Backend, Network, Pass},
     text::Spec,
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{BuildContext, Built, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,16 +38,16 @@ impl Plugin<dyn Backend> for Scaffold {
     const EXAMPLE: &'static str = "Scaffold(inner: Tract(), noise: 0.05)";
 
     // What the record shows, and what `build` is given.
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "noise",
             self.noise.is_finite() && self.noise >= 0.0,
             "must be a number of at least 0",
         );
     }
 
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Backend>> {
-        let inner = parts.build::<dyn Backend>("inner", &self.inner, with)?;
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Backend>> {
+        let inner = assembly.build::<dyn Backend>("inner", &self.inner, with)?;
         Some(Box::new(Noisy { inner, noise: self.noise, seed: self.seed }))
     }
 }
@@ -107,7 +107,7 @@ impl Network for NoisyNetwork {
         self.inner.layers()
     }
 
-    fn check_gradient(&self, layer: &str, to: &Place) -> Result<()> {
+    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.inner.check_gradient(layer, to)
     }
 

@@ -4,7 +4,7 @@ use fame_core::{
     Error, Explanation, Model, Result, Sample, Taps, Tensor, Witness,
     contract::{Check, Finding, LoadedCheck, witnesses},
     data::facts,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,13 +38,13 @@ impl Plugin<dyn Check> for Scaffold {
     const SUMMARY: &'static str = "Does the network answer the same when it is asked again?";
     const EXAMPLE: &'static str = "Scaffold(times: 2)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("times", self.times > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("times", self.times > 0, "must be at least 1");
         let good = self.tolerance.is_finite() && self.tolerance >= 0.0;
-        parts.check("tolerance", good, "must be a number of at least 0");
+        assembly.check("tolerance", good, "must be a number of at least 0");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Check>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Check>> {
         Some(Box::new(self))
     }
 }

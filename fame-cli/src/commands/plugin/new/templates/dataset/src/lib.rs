@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Picture, Result, Sample, Tensor,
     contract::{Dataset, Files, ItemRef}, data::safe_id,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,11 @@ impl Plugin<dyn Dataset> for Scaffold {
     const SUMMARY: &'static str = "Pictures named by a list file, with their classes";
     const EXAMPLE: &'static str = r#"Scaffold(list: "pictures/list.csv")"#;
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("list", !self.list.is_empty(), "must name a file");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("list", !self.list.is_empty(), "must name a file");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Dataset>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
         Some(Box::new(self))
     }
 }

@@ -1,11 +1,11 @@
 //! `Scaffold`: gradient × input, for any loss at any layer.
 
 use fame_core::{
-    Explanation, LayerChoice, LayerChoices, Model, NamedMap, Place, Result, Sample, Tensor,
+    Explanation, LayerChoice, LayerChoices, Model, NamedMap, GradientPlace, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer, Loss},
     text::Spec,
     data::facts,
-    registry::{BuildContext, Built, Parts, Plugin},
+    registry::{BuildContext, Built, Assembly, Plugin},
     ask::Aim,
 };
 use schemars::JsonSchema;
@@ -38,21 +38,21 @@ impl Plugin<dyn Explainer> for Scaffold {
         "Shrikumar et al., Not just a black box, 2016, arXiv 1605.01713";
 
     // What the record shows, and what `build` is given.
-    fn build(self, with: &BuildContext<'_>, parts: &mut Parts) -> Option<Box<dyn Explainer>> {
-        let loss = parts.build::<dyn Loss>("loss", &self.loss, with)?;
-        Some(Box::new(Running { loss, layer: self.layer }))
+    fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        let loss = assembly.build::<dyn Loss>("loss", &self.loss, with)?;
+        Some(Box::new(BuiltExplainer { loss, layer: self.layer }))
     }
 }
 
 fame_core::register!(Explainer: Scaffold);
 
 /// The explainer with its loss built.
-struct Running {
+struct BuiltExplainer {
     loss: Built<dyn Loss>,
     layer: LayerChoices,
 }
 
-impl Running {
+impl BuiltExplainer {
     fn aim<'a>(&'a self, model: &'a Model) -> Result<Aim<'a>> {
         Aim::new(model, &self.layer, self.loss.plugin.as_ref())
     }
@@ -63,11 +63,12 @@ impl Running {
         let mut explanation = Explanation { facts: facts(about), ..Explanation::default() };
         for row in aim.rows(sample, None)? {
             let input = aim.input(sample, &row.id.role)?;
-            let taps = aim.taps().with_gradient(Place::Input);
+            let taps = aim.taps().with_gradient(GradientPlace::Input);
             let pass = with.model.network.forward(&Tensor::stack([&input])?, &taps)?;
             let loss = aim.evaluate(pass.as_ref(), &[&row.target])?;
             let value = loss.values[0];
-            let gradient = pass.gradient(&aim.seeds(loss.cotangents))?.swap_remove(0).row_tensor(0);
+            let cotangents = aim.layer_cotangents(loss.cotangents);
+            let gradient = pass.gradient(&cotangents)?.swap_remove(0).row_tensor(0);
             let raw = contributions(&input, &gradient)?;
             let largest = raw.max_abs();
             if !(largest.is_finite() && largest > 0.0) {
@@ -104,11 +105,12 @@ fn contributions(input: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     Ok(sums)
 }
 
-impl Explainer for Running {
+impl Explainer for BuiltExplainer {
     // Before anything is computed: is there such a layer, and does a gradient reach the input?
     fn check(&self, model: &Model) -> Result<()> {
         let aim = self.aim(model)?;
-        aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &Place::Input))
+        let to = GradientPlace::Input;
+        aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &to))
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {

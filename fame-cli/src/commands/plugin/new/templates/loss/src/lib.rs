@@ -3,7 +3,7 @@
 use fame_core::{
     Result, Target, TargetRequest, Tensor,
     contract::{Evaluation, Loss, per_row},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,12 +34,12 @@ impl Plugin<dyn Loss> for Scaffold {
     const REFERENCE: &'static str =
         "Liu et al., Energy-based out-of-distribution detection, NeurIPS 2020";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let good = self.temperature.is_finite() && self.temperature > 0.0;
-        parts.check("temperature", good, "must be a number above 0");
+        assembly.check("temperature", good, "must be a number above 0");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Loss>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     AttributionMap, Error, Result,
     contract::MapStep,
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,15 +32,15 @@ impl Plugin<dyn MapStep> for Scaffold {
     const SUMMARY: &'static str = "Lifts or hides the faint parts of a map";
     const EXAMPLE: &'static str = "Scaffold(gamma: 0.5)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check(
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check(
             "gamma",
             self.gamma.is_finite() && self.gamma > 0.0,
             "must be a number above 0",
         );
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn MapStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
         Some(Box::new(self))
     }
 }

@@ -3,7 +3,7 @@
 use fame_core::{
     Explanation, Parameter, Result, Sample,
     contract::{ExplainContext, Measurement, Metric},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ impl Plugin<dyn Metric> for Scaffold {
     const SUMMARY: &'static str = "The entropy of a map: how spread out it is";
     const EXAMPLE: &'static str = "Scaffold(effective_pixels: true)";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Metric>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
         Some(Box::new(self))
     }
 }

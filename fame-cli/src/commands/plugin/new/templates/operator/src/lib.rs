@@ -3,7 +3,7 @@
 use fame_core::{
     Error, Result, Tensor,
     contract::{Attributes, Operator, OperatorId},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ impl Plugin<dyn Operator> for Scaffold {
     // any, need defaults.
     const EXAMPLE: &'static str = "Scaffold()";
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Operator>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Operator>> {
         Some(Box::new(self))
     }
 }

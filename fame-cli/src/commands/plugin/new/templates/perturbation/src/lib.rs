@@ -5,7 +5,7 @@ use fame_core::{
     contract::{Perturbation, Start, Stop, Walk},
     data::InputConvention,
     data::{Facts, facts},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,13 +40,13 @@ impl Plugin<dyn Perturbation> for Scaffold {
     const REFERENCE: &'static str =
         "Dong et al., Boosting adversarial attacks with momentum, CVPR 2018";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("step", self.step.is_finite() && self.step > 0.0, "must be a number above 0");
-        parts.check("momentum", (0.0..=1.0).contains(&self.momentum), "must be in 0..=1");
-        parts.check("iterations", self.iterations > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("step", self.step.is_finite() && self.step > 0.0, "must be a number above 0");
+        assembly.check("momentum", (0.0..=1.0).contains(&self.momentum), "must be in 0..=1");
+        assembly.check("iterations", self.iterations > 0, "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Perturbation>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Perturbation>> {
         Some(Box::new(self))
     }
 }

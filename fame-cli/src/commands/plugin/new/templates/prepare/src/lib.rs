@@ -3,7 +3,7 @@
 use fame_core::{
     Affine, Picture, Result,
     contract::{PrepareContext, PrepareStep},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ impl Plugin<dyn PrepareStep> for Scaffold {
     const SUMMARY: &'static str = "Turns the picture over, left to right";
     const EXAMPLE: &'static str = r#"Scaffold(role: "left")"#;
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn PrepareStep>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn PrepareStep>> {
         Some(Box::new(self))
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use fame_core::{
     NamedMap, Result,
     contract::{FinishedItem, Writer},
-    registry::{BuildContext, Parts, Plugin},
+    registry::{BuildContext, Assembly, Plugin},
     data::write_whole,
 };
 use schemars::JsonSchema;
@@ -35,11 +35,11 @@ impl Plugin<dyn Writer> for Scaffold {
     const SUMMARY: &'static str = "The pixels that a map puts first, as a table";
     const EXAMPLE: &'static str = "Scaffold(pixels: 10)";
 
-    fn resolve(&mut self, _: &BuildContext<'_>, parts: &mut Parts) {
-        parts.check("pixels", self.pixels > 0, "must be at least 1");
+    fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
+        assembly.check("pixels", self.pixels > 0, "must be at least 1");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Parts) -> Option<Box<dyn Writer>> {
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(self))
     }
 }
