@@ -61,6 +61,7 @@
 //! | kind | what a plugin is for; each kind has one contract |
 //! | contract | the trait that plugins of a kind implement |
 //! | guard | the wrapper around a plugin that catches its panics and checks what it returns |
+//! | assembly | the making of one plugin from its spec: collects its mistakes, builds what is nested in it |
 //! | spec | a plugin as written, `Name(param: value)`: its parameters are still text |
 //! | recipe | the file that says what is explained, how, and what is written |
 //! | manifest | the file that says what a model is: where it comes from, what input it wants, what its layers are called |
@@ -81,6 +82,7 @@
 //! | target | what a loss measures against, taken from the clean outputs before anything moves |
 //! | walk | the moves of one picture along a gradient, made by a perturbation |
 //! | row | one line of a batch: a picture with one target on its way |
+//! | observation | an input of the network and what the aimed layers gave for it |
 //! | aim | a loss at its target layers, ready to make rows |
 //! | question | a loss asked about altered copies of a picture |
 //! | attribution map | values over a picture's pixels, as an explainer gives them |

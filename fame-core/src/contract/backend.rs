@@ -15,14 +15,16 @@
 //! every CAM; outputs alone are the black-box methods.
 //!
 //! ```
-//! use fame_core::{GradientPlace, Result, LayerCotangent, Taps, Tensor, contract::Network};
+//! use fame_core::{GradientPlace, LayerCotangent, Result, Taps, Tensor, contract::Network};
 //!
 //! /// d(sum of the embedding) / d(input) for one batch.
 //! fn input_gradient(network: &dyn Network, batch: &Tensor) -> Result<Tensor> {
-//!     let pass = network.forward(batch, &Taps::of(["embedding"]).with_gradient(GradientPlace::Input))?;
+//!     let taps = Taps::of(["embedding"]).with_gradient(GradientPlace::Input);
+//!     let pass = network.forward(batch, &taps)?;
 //!     let embedding = pass.output("embedding")?;
 //!     let ones = Tensor::filled(embedding.shape(), 1.0);
-//!     let mut gradients = pass.gradient(&[LayerCotangent { layer: "embedding".into(), cotangent: ones }])?;
+//!     let cotangent = LayerCotangent { layer: "embedding".into(), cotangent: ones };
+//!     let mut gradients = pass.gradient(&[cotangent])?;
 //!     Ok(gradients.remove(0))
 //! }
 //! ```
@@ -127,15 +129,15 @@ pub enum ReluRule {
     Guided,
 }
 
-/// What a forward pass must keep: layers to read and seed, and places to differentiate with respect
-/// to.
+/// The list of what a forward pass must keep: layers to read and to pull back from, and places to
+/// differentiate with respect to.
 ///
 /// Say everything you will need: a backend compiles one plan for each distinct `Taps` and caches
 /// it, and it stores nothing that was not asked for. With no gradient places the forward-only plan
 /// runs, which is faster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Taps {
-    /// Layers whose outputs will be read, and which may be seeded with cotangents.
+    /// Layers whose outputs will be read, and which may get cotangents.
     pub layers: Vec<String>,
     /// Places that [`Pass::gradient`] answers for, in this order.
     pub gradients: Vec<GradientPlace>,
@@ -227,12 +229,13 @@ pub trait Pass {
     /// When `layer` was not in the [`Taps`].
     fn output(&self, layer: &str) -> Result<Tensor>;
 
-    /// Pulls the seeds back to every place of [`Taps::gradients`], in that order: each `[N, …]` in
-    /// the shape of the place's value. Seeds are summed; a tapped layer without a seed has
-    /// cotangent zero. May be called any number of times on one pass.
+    /// Gradients at every place of [`Taps::gradients`], in that order: each `[N, …]` in the shape
+    /// of the place's value. What is pulled back from several layers is summed; a tapped layer
+    /// that `cotangents` does not name has cotangent zero. May be called any number of times on
+    /// one pass.
     ///
     /// # Errors
-    /// When a seed's layer was not tapped or its cotangent has another shape than the layer's
-    /// output, or no gradient was asked for.
-    fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>>;
+    /// When a layer was not tapped, its cotangent has another shape than its output, or no
+    /// gradient was asked for.
+    fn gradient(&self, cotangents: &[LayerCotangent]) -> Result<Vec<Tensor>>;
 }

@@ -38,11 +38,19 @@
 ///     fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Loss>> {
 ///         Some(Box::new(self))
 ///     }
-/// } # impl Loss for Total { #     fn targets(&self, _: &TargetRequest<'_>) -> Result<Vec<Target>>
-/// { #         Ok(vec![Target::unnamed()]) #     } #     fn evaluate(&self, outputs: &[Tensor],
-/// targets: &[&Target]) -> Result<Evaluation> { #         let of = |y: f32| if self.absolute {
-/// y.abs() } else { y }; #         per_row(outputs, targets, |y, _, _| Ok(self.weight *
-/// y[0].iter().map(|y| of(*y)).sum::<f32>())) #     } # } fame_core::register!(Loss: Total);
+/// }
+/// # impl Loss for Total {
+/// #     fn targets(&self, _: &TargetRequest<'_>) -> Result<Vec<Target>> {
+/// #         Ok(vec![Target::unnamed()])
+/// #     }
+/// #     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {
+/// #         let of = |y: f32| if self.absolute { y.abs() } else { y };
+/// #         per_row(outputs, targets, |y, _, _| {
+/// #             Ok(self.weight * y[0].iter().map(|y| of(*y)).sum::<f32>())
+/// #         })
+/// #     }
+/// # }
+/// # fame_core::register!(Loss: Total);
 ///
 /// let total: Total = fame_core::testkit::parameters("(weight: 2)").unwrap();
 /// assert_eq!((total.weight, total.absolute), (2.0, false));

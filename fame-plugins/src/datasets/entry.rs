@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW,
     ids::{stem, unique, without_extension},
-    pickle::GradientPlace,
+    pickle::ByteRange,
 };
 use crate::pictures;
 
@@ -43,7 +43,7 @@ pub(super) struct Entry {
     pub(super) points: BTreeMap<String, Vec<[f32; 2]>>,
     /// Where a picture's bytes lie in the file that holds all of them, by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) places: BTreeMap<String, GradientPlace>,
+    pub(super) places: BTreeMap<String, ByteRange>,
     /// The templates compared: of the gallery, and of the probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) templates: Option<(String, String)>,

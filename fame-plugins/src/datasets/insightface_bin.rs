@@ -16,7 +16,7 @@ use super::{
     entry::{Entry, pair_notes},
     list::Faults,
     pairs::Filter,
-    pickle::{self, GradientPlace, Value},
+    pickle::{self, ByteRange, Value},
 };
 use crate::pictures;
 
@@ -159,7 +159,7 @@ impl InsightfaceBin {
     }
 
     /// Places of the pictures, and whether each pair shows one person.
-    fn parts(&self, value: &Value, file: &mut File) -> Result<(Vec<GradientPlace>, Vec<bool>)> {
+    fn parts(&self, value: &Value, file: &mut File) -> Result<(Vec<ByteRange>, Vec<bool>)> {
         let two = match value {
             Value::Tuple(items) | Value::List(items) => items.borrow().clone(),
             _ => Vec::new(),
@@ -182,7 +182,7 @@ impl InsightfaceBin {
 
     fn truths(&self, same: &Value, file: &mut File) -> Result<Vec<bool>> {
         let mut read =
-            |place: GradientPlace| pickle::bytes_at(file, place).map_err(|why| self.bad(&why));
+            |place: ByteRange| pickle::bytes_at(file, place).map_err(|why| self.bad(&why));
         if let Value::List(list) = same {
             let of = |value: &Value| match value {
                 Value::Bool(b) => Ok(*b),
@@ -210,7 +210,7 @@ impl InsightfaceBin {
 }
 
 /// Where the bytes of an encoded picture lie: a byte string, or an array of `uint8`.
-fn bytes_of(value: &Value) -> Option<GradientPlace> {
+fn bytes_of(value: &Value) -> Option<ByteRange> {
     match value {
         Value::Bytes(place) => Some(*place),
         other => array(other).filter(|(kind, _)| &**kind == "u1").map(|(_, place)| place),
@@ -218,7 +218,7 @@ fn bytes_of(value: &Value) -> Option<GradientPlace> {
 }
 
 /// The element type of a numpy array and where its values lie.
-fn array(value: &Value) -> Option<(std::rc::Rc<str>, GradientPlace)> {
+fn array(value: &Value) -> Option<(std::rc::Rc<str>, ByteRange)> {
     let Value::Call(call) = value else { return None };
     // `_reconstruct(ndarray, …)`, then the state (version, shape, dtype, order, values).
     if !call.name.ends_with("multiarray _reconstruct") {

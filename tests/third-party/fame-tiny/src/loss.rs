@@ -1,5 +1,5 @@
-use fame_core::{contract::{Evaluation, Loss, per_row}};
-use fame_core::registry::{BuildContext, Assembly, Plugin};
+use fame_core::contract::{Evaluation, Loss, per_row};
+use fame_core::registry::{Assembly, BuildContext, Plugin};
 use fame_core::{Error, Result, Target, TargetRequest, Tensor};
 
 /// Descends z_this − z_that: which pixels speak for one class rather than for another?

@@ -1,6 +1,6 @@
 use fame_core::Result;
-use fame_core::{contract::{Perturbation, Start, Walk, pixel_walk}};
-use fame_core::registry::{BuildContext, Assembly, Plugin};
+use fame_core::contract::{Perturbation, Start, Walk, pixel_walk};
+use fame_core::registry::{Assembly, BuildContext, Plugin};
 
 /// Each step moves the pixels with the steepest gradients by `step` against them, and leaves all
 /// others alone.
