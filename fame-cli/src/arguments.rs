@@ -34,6 +34,11 @@ Models and pictures are cached in $FAME_CACHE, else $XDG_CACHE_HOME/fame, else ~
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Explain pictures with a network, without a recipe: say what is assumed, show what the network
+    /// answers, write maps.
+    Explain(ExplainArgs),
+    /// Write the recipe, and the manifest where there is none, that `explain` would run.
+    Init(InitArgs),
     /// Run a recipe: fetch what it needs, explain, write maps and the record.
     Run(RunArgs),
     /// Check a recipe without running it: every name and parameter, all errors at once.
@@ -78,6 +83,57 @@ pub(crate) struct RunArgs {
     /// Only the item with this id; may be given several times.
     #[arg(long, value_name = "ID")]
     pub(crate) only: Vec<String>,
+}
+
+/// The question of `explain` and `init`.
+#[derive(Args, Debug)]
+pub(crate) struct QuestionArgs {
+    /// A model's name, or the path of an ONNX file or of its manifest.
+    pub(crate) model: String,
+    /// The pictures to explain: paths, or picture:NAME.
+    #[arg(required_unless_present = "pair")]
+    pub(crate) pictures: Vec<String>,
+    /// Two faces instead: which pixels of each make the pair match.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "pictures")]
+    pub(crate) pair: Vec<String>,
+    /// The explainer: a name as in `describe explainer`, or a whole spec.
+    #[arg(long, default_value = "Fame", value_name = "NAME|SPEC")]
+    pub(crate) method: String,
+    /// The class whose logit is explained: its index, counted from 0. Default: the predicted one.
+    #[arg(long, value_name = "N", conflicts_with = "pair")]
+    pub(crate) class: Option<usize>,
+    /// The layer that is explained: a tensor's name, an alias of the manifest, or LastConv,
+    /// BeforePooling, Output. Default: what the manifest asks about, else the output.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) layer: Option<String>,
+    /// The published form that defaults follow: Paper or Authors.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
+    /// For an ONNX file without a manifest: how its input is made, as in a manifest. Default: the
+    /// usual convention that makes the network surest.
+    #[arg(long, value_name = "(size: …, order: …, mean: …, std: …)")]
+    pub(crate) input: Option<String>,
+    /// What runs the network.
+    #[arg(long, default_value = "Tract()", value_name = "SPEC")]
+    pub(crate) backend: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) question: QuestionArgs,
+    /// Output folder. Default: out/explain-MODEL.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    pub(crate) question: QuestionArgs,
+    /// The recipe file to write; it must not exist yet. The manifest goes beside the ONNX file.
+    #[arg(long, value_name = "FILE", default_value = "explain.ron")]
+    pub(crate) recipe: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -44,6 +44,8 @@ pub fn main() -> ExitCode {
         json,
     };
     let result = match arguments.command {
+        Command::Explain(args) => commands::explain::explain(&setup, &args),
+        Command::Init(args) => commands::explain::init(&setup, &args),
         Command::Run(args) => commands::run::run(&setup, &args),
         Command::Check(args) => commands::check::check(&setup, &args),
         Command::Describe(args) => commands::describe::describe(&setup, &args),

@@ -48,7 +48,7 @@
 //!   explainer: one file in `fame-plugins/src/<kind>/`, one `mod` line. The [`registry`] docs show
 //!   a whole loss in thirty lines.
 //! * A gradient rule of our own engine: `fame-plugins/src/backends/tract/gradient/`.
-//! * A new kind of plugin: one row in the registry's table of kinds, one contract, one guard.
+//! * A new kind of plugin: it begins with one row in the registry's table of kinds.
 //! * If it needs more than that, the seam is wrong: mend the contract here.
 //!
 //! `CONTRIBUTING.md` walks each of these through every file it touches.

@@ -7,9 +7,12 @@
 // Naming the crate keeps the linker from leaving its registrations out.
 use fame_plugins as _;
 
+use std::collections::BTreeSet;
+
 use fame_core::{
     Tensor,
     contract::{Explainer, Loss, MapStep, Perturbation, PrepareStep, Writer},
+    registry::{Kind, Registry},
     testkit::{
         SIZE, build, check_explainer, check_loss, check_map_step, check_network,
         check_perturbation, check_prepare, check_refuses_constant, check_writer, explanation,
@@ -18,20 +21,48 @@ use fame_core::{
 };
 use fame_tests::{classifier, slim};
 
+/// The clean output that a loss is tried on.
+#[derive(Clone, Copy)]
+enum Clean {
+    Vector,
+    Grid,
+}
+
+/// Every loss.
+const LOSSES: [(&str, Clean); 8] = [
+    ("Logit(class: Predicted)", Clean::Vector),
+    ("Logit(class: Index(1), absolute: true)", Clean::Vector),
+    ("Similarity(norms: Live)", Clean::Vector),
+    ("Dissimilarity(norms: Live)", Clean::Vector),
+    ("DotProduct()", Clean::Vector),
+    ("Target(towards: Zero)", Clean::Vector),
+    ("Target(towards: OtherRole)", Clean::Grid),
+    ("FeatureMapCell(cells: All)", Clean::Grid),
+];
+
+/// The map steps that any map passes.
+const MAP_STEPS: &[&str] = &[
+    "Gray()",
+    "Abs()",
+    "Channels(reduce: Sum)",
+    "GaussianBlur(kernel: 5, sigma: 1.0)",
+    r#"Field(name: "recorded")"#,
+    "Project(towards: Mean)",
+    "Sum(of: [[Gray()], [Project(towards: Black)]])",
+];
+
+/// The map steps that scale, and must refuse a map in which nothing stands out.
+const NORMALISATIONS: &[&str] = &["MaxNormalize()", "MinMaxNormalize()"];
+
 #[test]
 fn every_losss_cotangent_is_the_derivative_of_its_value() {
     let vector = Tensor::vector(vec![1.2, -0.7, 0.4, 2.1, -1.5]);
     let grid = Tensor::new([2, 2, 2], vec![1.0, -2.0, 0.5, 1.5, -0.8, 0.9, 2.2, -1.1]).unwrap();
-    for (spec, clean) in [
-        ("Logit(class: Predicted)", &vector),
-        ("Logit(class: Index(1), absolute: true)", &vector),
-        ("Similarity(norms: Live)", &vector),
-        ("Dissimilarity(norms: Live)", &vector),
-        ("DotProduct()", &vector),
-        ("Target(towards: Zero)", &vector),
-        ("Target(towards: OtherRole)", &grid),
-        ("FeatureMapCell(cells: All)", &grid),
-    ] {
+    for (spec, form) in LOSSES {
+        let clean = match form {
+            Clean::Vector => &vector,
+            Clean::Grid => &grid,
+        };
         let loss = build::<dyn Loss>(spec).unwrap();
         let check = check_loss(loss.plugin.as_ref(), std::slice::from_ref(clean))
             .unwrap_or_else(|e| panic!("{spec}: {e}"));
@@ -70,23 +101,28 @@ fn every_walk_starts_at_the_picture_keeps_its_bound_and_stops_without_a_gradient
 
 #[test]
 fn no_map_step_hides_a_nan_and_normalisations_refuse_an_empty_map() {
-    for spec in [
-        "Gray()",
-        "Abs()",
-        "Channels(reduce: Sum)",
-        "GaussianBlur(kernel: 5, sigma: 1.0)",
-        "MaxNormalize()",
-        "MinMaxNormalize()",
-        r#"Field(name: "recorded")"#,
-        "Project(towards: Mean)",
-        "Sum(of: [[Gray()], [Project(towards: Black)]])",
-    ] {
+    for spec in MAP_STEPS.iter().chain(NORMALISATIONS) {
         let step = build::<dyn MapStep>(spec).unwrap();
         check_map_step(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
-        if spec.ends_with("Normalize()") {
-            check_refuses_constant(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
-        }
     }
+    for spec in NORMALISATIONS {
+        let step = build::<dyn MapStep>(spec).unwrap();
+        check_refuses_constant(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));
+    }
+}
+
+#[test]
+fn no_loss_and_no_map_step_is_left_out() {
+    let registry = Registry::builtin().unwrap();
+    let held = |kind: Kind, specs: &[&str]| {
+        let named: BTreeSet<&str> =
+            specs.iter().map(|spec| spec.split('(').next().unwrap_or_default()).collect();
+        let missing: Vec<&str> =
+            registry.names(kind).into_iter().filter(|name| !named.contains(name)).collect();
+        assert!(missing.is_empty(), "not held to the promises of {}: {missing:?}", kind.a_noun());
+    };
+    held(Kind::Loss, &LOSSES.map(|(spec, _)| spec));
+    held(Kind::Map, &[MAP_STEPS, NORMALISATIONS].concat());
 }
 
 #[test]

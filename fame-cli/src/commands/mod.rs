@@ -3,6 +3,7 @@
 pub(crate) mod align;
 pub(crate) mod check;
 pub(crate) mod describe;
+pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod plugin;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use fame_core::{
     Plan,
     run::{RunOptions, RunStatus, run as run_plan},
+    store::ModelStore,
 };
 
 use super::Failure;
@@ -22,8 +23,18 @@ pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
         limit: args.limit,
         only: args.only.clone(),
     };
+    carry_out(setup, &plan, &store, &options)
+}
+
+/// Runs `plan` and says how it went.
+pub(super) fn carry_out(
+    setup: &Setup,
+    plan: &Plan,
+    store: &ModelStore,
+    options: &RunOptions,
+) -> Result<ExitCode, Failure> {
     let watcher = terminal::watcher(setup.json);
-    let summary = run_plan(&plan, &store, &options, watcher.as_ref());
+    let summary = run_plan(plan, store, options, watcher.as_ref());
     drop(watcher);
     let summary = summary?;
     let complete = summary.status == RunStatus::Complete;

@@ -5,6 +5,7 @@
 
 mod broken_input;
 mod describe;
+mod explain;
 mod killed;
 mod memory;
 mod parts;

@@ -92,3 +92,25 @@ fn a_broken_manifest_gets_a_recipes_diagnostics() {
     insta::assert_snapshot!(said(&["check", "r.ron"], 2));
     insta::assert_snapshot!(said(&["models", "show", "./net.ron"], 1));
 }
+
+#[test]
+fn a_preset_that_no_plugin_knows_is_marked() {
+    let dir = workshop();
+    let text = recipe("net.onnx", "a.png", "b.png", FAME);
+    std::fs::write(dir.path().join("r.ron"), text.replacen('(', "(preset: Autors, ", 1)).unwrap();
+    let output = fame(dir.path(), &["check", "r.ron"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    insta::assert_snapshot!(stderr(&output));
+}
+
+#[test]
+fn a_manifest_that_asks_for_no_loss_is_told_once() {
+    let dir = workshop();
+    let asks_badly = MANIFEST.replace("Similarity()", "Similarty()");
+    std::fs::write(dir.path().join("net.ron"), asks_badly).unwrap();
+    let text = recipe("net.onnx", "a.png", "b.png", "Fame(), \"cam\": GradCam()");
+    std::fs::write(dir.path().join("r.ron"), text).unwrap();
+    let output = fame(dir.path(), &["check", "r.ron"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    insta::assert_snapshot!(stderr(&output));
+}

@@ -2,13 +2,8 @@
 //!
 //! Everything that depends on a kind derives from the rows at the end of this file: [`Kind`] and
 //! its words, the kinds that `register!` and `export_plugin!` accept, the factories, the choices of
-//! `fame-cli plugin new --kind` and the help of `fame-cli describe`. A new kind is
-//!
-//! * one row here,
-//! * its contract in `contract/` and the guard of that contract in `registry/guard/`,
-//! * a folder of plugins in `fame-plugins/src/`,
-//! * a folder with what `fame-cli plugin new` writes, in
-//!   `fame-cli/src/commands/plugin/new/templates/`, called by the kind's word.
+//! `fame-cli plugin new --kind` and the help of `fame-cli describe`. A new kind begins with a row
+//! here; `CONTRIBUTING.md` walks the rest.
 
 use std::{fmt, str::FromStr};
 

@@ -23,6 +23,7 @@ mod keys;
 mod models;
 mod options;
 mod parts;
+mod preview;
 mod record;
 
 use std::time::Instant;
@@ -30,6 +31,7 @@ use std::time::Instant;
 pub use events::{Event, Observer};
 pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
+pub use preview::{Preview, preview};
 pub use record::{ItemStatus, RunStatus, Summary};
 
 use crate::{

@@ -36,6 +36,8 @@ pub struct ModelStore {
     pub(super) shelves: Vec<Shelf>,
     /// Model files that are built into the program, by the path that built-in manifests name.
     pub(super) models: BTreeMap<String, &'static [u8]>,
+    /// Manifests of model files that have none next to them, by the path it would have.
+    pub(super) assumed: BTreeMap<PathBuf, String>,
     pub(super) cache: Cache,
     pub(super) tools: Tools,
 }
@@ -46,6 +48,7 @@ impl ModelStore {
         Self {
             shelves: Vec::new(),
             models: BTreeMap::new(),
+            assumed: BTreeMap::new(),
             cache: Cache::new(cache.as_ref()),
             tools: Tools::from_env(),
         }
@@ -86,6 +89,14 @@ impl ModelStore {
     #[must_use]
     pub fn with_built_in_models(mut self, files: &[(&str, &'static [u8])]) -> Self {
         self.models.extend(files.iter().map(|&(path, bytes)| (path.to_owned(), bytes)));
+        self
+    }
+
+    /// Takes `text` for the manifest of the ONNX file `model` as long as no manifest lies next to
+    /// that file.
+    #[must_use]
+    pub fn with_assumed(mut self, model: &Path, text: impl Into<String>) -> Self {
+        self.assumed.insert(beside(model), text.into());
         self
     }
 
@@ -166,7 +177,8 @@ impl ModelStore {
         let text = match fs::read_to_string(&ron) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(no_manifest(&path, &ron));
+                let assumed = self.assumed.get(&beside(&path)).cloned();
+                assumed.ok_or_else(|| no_manifest(&path, &ron))?
             }
             Err(error) => return Err(Error::io("read", &ron, &error)),
         };
@@ -271,6 +283,12 @@ impl ModelStore {
             self.obtain(&picture.source, None, progress).and_then(|found| found.done(progress));
         fetched.map_err(|error| error.at(format!("picture `{name}`")))
     }
+}
+
+/// The absolute path of the manifest that belongs next to the ONNX file `model`.
+fn beside(model: &Path) -> PathBuf {
+    let ron = model.with_extension("ron");
+    std::path::absolute(&ron).unwrap_or(ron)
 }
 
 /// The error of an ONNX file without its manifest.

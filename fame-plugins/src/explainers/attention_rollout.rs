@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    aimed::check_roles,
     enlarge::{Corners, bilinear},
     finish::{Draft, Finish, specs},
     meter::{Meter, per_sample},
@@ -88,11 +89,7 @@ impl Plugin<dyn Explainer> for AttentionRollout {
             self.grid.is_none_or(|(r, c)| r > 0 && c > 0),
             "must have rows and columns",
         );
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {

@@ -20,7 +20,11 @@ use super::{
     aimed::check_roles,
     finish::{Draft, Finish, model_channels, no_map, specs},
 };
-use crate::{Preset, perturbations::Lots};
+use crate::{
+    Preset,
+    ask::{usual_layer, usual_loss},
+    perturbations::Lots,
+};
 
 /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
 /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
@@ -56,10 +60,13 @@ mod typed {
     #[serde(deny_unknown_fields)]
     pub struct Fame {
         /// The target layer: a tensor's name or an alias in quotes, or `LastConv`, `BeforePooling`,
-        /// `Output`; a list for losses that read several.
-        pub layer: LayerChoices,
-        /// What to descend.
-        pub loss: Spec,
+        /// `Output`; a list for losses that read several. Default: what the model's manifest asks
+        /// about, else the output.
+        #[serde(default)]
+        pub layer: Option<LayerChoices>,
+        /// What to descend. Default: what the model's manifest asks, else `Logit()`.
+        #[serde(default)]
+        pub loss: Option<Spec>,
         /// How to walk. Default: `Lots()`, the paper's 500 steps of 1/255.
         #[serde(default = "lots")]
         pub perturbation: Spec,
@@ -107,6 +114,8 @@ impl Parameters for Fame {
             }
         };
         let typed::Fame { layer, loss, perturbation, roles, .. } = typed;
+        let layer = layer.unwrap_or_else(|| usual_layer(with));
+        let loss = loss.unwrap_or_else(|| usual_loss(with));
         Some(Self { layer, loss, perturbation, finishes, roles, preset })
     }
 }

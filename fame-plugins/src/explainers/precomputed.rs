@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    aimed::check_roles,
     finish::{Draft, Finish},
     meter::per_sample,
 };
@@ -94,11 +95,7 @@ impl Plugin<dyn Explainer> for Precomputed {
         );
         assembly.check("pattern", !outside, "must stay below `dir`");
         assembly.check("maps", !self.maps.is_empty(), "must name at least one map");
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {

@@ -11,7 +11,10 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::finish::{Draft, Finish};
+use super::{
+    aimed::check_roles,
+    finish::{Draft, Finish},
+};
 
 /// A map that knows nothing: a uniform random number of 0..1 for each pixel, then the map steps.
 /// What a metric says of it is what the metric says of chance. Give it the blur of the method it
@@ -34,11 +37,7 @@ impl Plugin<dyn Explainer> for RandomMap {
     const REFERENCE: &'static str = "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {

@@ -257,7 +257,9 @@ impl Walk for Descent {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use fame_core::{contract::Perturbation, data::ChannelOrder};
+    use fame_core::{
+        contract::Perturbation, data::ChannelOrder, registry::Registry, store::Ask, text::Spec,
+    };
 
     use super::*;
 
@@ -287,5 +289,35 @@ pub(super) mod tests {
             p.start(&Start { pixels: &pixels, convention: &convention, seed: 0 }).unwrap();
         assert_eq!(walk.step(&gradient()).unwrap(), None);
         walk.field().unwrap()
+    }
+    /// Space and stop rules of the preset `preset` for a model whose manifest asks for `loss`.
+    fn usual_of(preset: &str, loss: Option<&str>, former_task: Option<&str>) -> (Space, usize) {
+        let registry = Registry::builtin().unwrap();
+        let ask = Ask {
+            loss: loss.map(|text| Spec::from_text(text).unwrap()),
+            former_task: former_task.map(str::to_owned),
+            ..Ask::default()
+        };
+        let with = BuildContext {
+            preset,
+            ask: &ask,
+            ..BuildContext::new(&registry, std::path::Path::new("."))
+        };
+        let (space, stop) = usual(&with);
+        (space, stop.len())
+    }
+
+    #[test]
+    fn the_authors_two_programs_are_told_apart_by_what_the_manifest_asks() {
+        let (pair, classifier) = ((Space::Pixel, 1), (Space::Normalised, 0));
+        assert_eq!(usual_of("Authors", Some("Similarity()"), None), pair);
+        assert_eq!(usual_of("Authors", Some("Dissimilarity()"), None), pair);
+        assert_eq!(usual_of("Authors", Some("Logit()"), None), classifier);
+        assert_eq!(usual_of("Authors", None, None), classifier);
+        // Manifests of an older form say a task instead.
+        assert_eq!(usual_of("Authors", None, Some("FaceRecognition")), pair);
+        assert_eq!(usual_of("Authors", None, Some("Classification")), classifier);
+        assert_eq!(usual_of("Paper", Some("Similarity()"), None), (Space::Pixel, 0));
+        assert_eq!(usual_of("", Some("Similarity()"), None), (Space::Pixel, 0));
     }
 }

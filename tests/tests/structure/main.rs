@@ -51,5 +51,9 @@ fn the_rooms_of_fame_core_form_no_circle() {
 #[test]
 fn fame_core_names_no_task_method_or_default() {
     let found = words::find(&fame_core());
-    assert!(found.is_empty(), "{} places:\n{}", found.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "fame-core says what only plugins may know (the list: tests/tests/structure/words.rs):\n{}",
+        found.join("\n")
+    );
 }

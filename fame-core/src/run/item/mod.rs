@@ -10,10 +10,12 @@
 
 mod explain;
 mod measure;
-mod sample;
+pub(super) mod sample;
 mod write;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use sample::Loader;
 
 use super::{
     Event, ItemStatus, ModelShelf, Observer, RunOptions,
@@ -107,6 +109,10 @@ impl Items<'_> {
         Ok(())
     }
 
+    fn loader(&self) -> Loader<'_> {
+        Loader { plan: self.plan, files: self.files, shelf: self.shelf, model: &self.model }
+    }
+
     /// Loads and prepares `item`; `None` when its folder is there already, whole and of this key.
     fn open(&self, item: &ItemRef, clock: Instant) -> Result<Option<OpenItem>> {
         let inputs = Inputs::read(self.plan, self.files, item)?;
@@ -117,7 +123,7 @@ impl Items<'_> {
             item: item.clone(),
             inputs,
             clock,
-            sample: self.sample(item)?,
+            sample: self.loader().sample(item)?,
             explanations: Vec::new(),
             measurements: Vec::new(),
             computed: Vec::new(),

@@ -1,14 +1,22 @@
 //! An item's sample: its pictures, decoded and brought into the network's form.
 
-use super::Items;
+use super::super::{ModelShelf, models::RunFiles};
 use crate::{
-    Error, Picture, Result, Sample,
+    Error, Model, Picture, Plan, Result, Sample,
     contract::{ItemRef, PrepareContext},
 };
 
-impl Items<'_> {
+/// The part of a run that turns an item into a sample: its files, its model, its prepare steps.
+pub(in crate::run) struct Loader<'a> {
+    pub(in crate::run) plan: &'a Plan,
+    pub(in crate::run) files: &'a RunFiles<'a>,
+    pub(in crate::run) shelf: &'a ModelShelf<'a>,
+    pub(in crate::run) model: &'a Model,
+}
+
+impl Loader<'_> {
     /// Loads `item` and prepares its pictures.
-    pub(super) fn sample(&self, item: &ItemRef) -> Result<Sample> {
+    pub(in crate::run) fn sample(&self, item: &ItemRef) -> Result<Sample> {
         let mut sample = self.plan.data.plugin.load(item, self.files)?;
         let prepared = std::mem::take(&mut sample.pictures)
             .into_iter()

@@ -11,6 +11,7 @@ use fame_core::{
 
 use super::{
     super::{
+        aimed::check_roles,
         finish::{Draft, Finish, no_map, part, plane, specs},
         meter::{Meter, per_sample},
     },
@@ -70,11 +71,7 @@ impl Plugin<dyn Explainer> for Occlusion {
             (1..=self.window).contains(&self.stride),
             "must be 1 pixel to the window's side",
         );
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {

@@ -13,6 +13,7 @@ use fame_core::{
 
 use super::{
     super::{
+        aimed::check_roles,
         finish::{Draft, Finish, no_map, plane, specs},
         meter::{Meter, per_sample},
         random::Random,
@@ -81,11 +82,7 @@ impl Plugin<dyn Explainer> for Rise {
             self.probability > 0.0 && self.probability < 1.0,
             "must be above 0 and below 1",
         );
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
+        aimed::check_roles,
         black_box::{Fill, patches::PatchMasks},
         finish::{Draft, Finish, no_map, plane, specs},
         meter::{Meter, per_sample},
@@ -103,11 +104,7 @@ impl Plugin<dyn Explainer> for CorrRise {
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         assembly.check("masks", (2..=1_000_000).contains(&self.masks), "must be 2 to 1000000");
         assembly.check("patch", self.patch > 0, "must be at least 1 pixel");
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_roles(self.roles.as_deref(), assembly);
         assembly.check("patches", (1..=1000).contains(&self.patches), "must be 1 to 1000");
     }
 

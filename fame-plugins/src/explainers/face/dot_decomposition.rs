@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
+        aimed::check_roles,
         enlarge::{Corners, bilinear},
         finish::{Draft, Finish, part, specs},
         meter::{Meter, per_sample},
@@ -82,11 +83,7 @@ impl Plugin<dyn Explainer> for DotDecomposition {
         "Zhu, Yang & Chen, IEEE TIP 30, 2021, p. 7593: activation decomposition";
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {

@@ -2,7 +2,7 @@
 
 use fame_core::{
     Claim, Error, GradientPlace, LayerChoice, LayerChoices, MapId, Model, Result, Sample, Subject,
-    Tensor, ask::Aim, data::Value,
+    Tensor, ask::Aim, data::Value, registry::Assembly,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,12 @@ const NO_DIRECTION: f64 = 1e-12;
 /// The layer face explainers read unless the recipe names another.
 pub(super) fn embedding_layer() -> LayerChoice {
     LayerChoice::Named("embedding".into())
+}
+
+/// Checks that the similarity from which a pair counts as one person can be a cosine.
+pub(super) fn check_threshold(threshold: f32, assembly: &mut Assembly) {
+    let cosine = (-1.0..=1.0).contains(&threshold);
+    assembly.check("threshold", cosine, "must be a cosine, -1 to 1");
 }
 
 /// One picture of a pair and the other one's embedding.

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
+        aimed::check_roles,
         finish::{Draft, Finish, plane, specs},
         meter::{Meter, per_sample},
     },
     embedding::{
-        self, Chosen, Side, Through, contributions, embedding_layer, picture_input, sides, through,
-        unit,
+        self, Chosen, Side, Through, check_threshold, contributions, embedding_layer,
+        picture_input, sides, through, unit,
     },
     pull::{Pull, channel_mean},
 };
@@ -81,16 +82,8 @@ impl Plugin<dyn Explainer> for Fggb {
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, FGGB, FG 2024, arXiv 2403.04549; normalisation and blur: the FAME authors' code";
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        assembly.check(
-            "threshold",
-            (-1.0..=1.0).contains(&self.threshold),
-            "must be a cosine, -1 to 1",
-        );
-        assembly.check(
-            "roles",
-            self.roles.as_ref().is_none_or(|r| !r.is_empty()),
-            "must name at least one role",
-        );
+        check_threshold(self.threshold, assembly);
+        check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {

@@ -1,0 +1,186 @@
+//! The usual conventions of a network's input, compared by what the network makes of them.
+
+use fame_core::{
+    Error, LayerChoice, Result, Tensor,
+    data::{ChannelOrder, InputConvention},
+    run::Preview,
+};
+
+use super::answers::{cosine, output_of};
+
+/// A way to feed a network, as the manifest says it.
+pub(super) struct Convention {
+    /// What people call it.
+    name: String,
+    /// The manifest's `input`.
+    pub(super) text: String,
+    /// Height and width of the input, if this program made the text.
+    pub(super) size: Option<(usize, usize)>,
+    parsed: Option<InputConvention>,
+}
+
+/// Mean and deviation of each usual form, red first, with the form's name. The first is the one
+/// that is taken unless another is clearly better.
+const FORMS: [(&str, [f32; 3], [f32; 3]); 4] = [
+    ("ImageNet mean and deviation", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    ("-1 to 1", [0.5; 3], [0.5; 3]),
+    ("0 to 1", [0.0; 3], [1.0; 3]),
+    ("0 to 255", [0.0; 3], [1.0 / 255.0; 3]),
+];
+
+/// By how much another convention must be surer than the usual one before it is taken: below that
+/// the difference says more about the picture than about the convention.
+const CLEARLY: f64 = 0.1;
+
+impl Convention {
+    /// What the user says.
+    pub(super) fn given(text: &str) -> Self {
+        Self { name: "given".to_owned(), text: text.to_owned(), size: None, parsed: None }
+    }
+
+    /// The usual conventions of an input of `shape`, the usual one first.
+    ///
+    /// # Errors
+    /// An input that is no picture.
+    pub(super) fn usual(shape: &[usize]) -> Result<Vec<Self>> {
+        match *shape {
+            [3, height, width] => Ok([ChannelOrder::Rgb, ChannelOrder::Bgr]
+                .into_iter()
+                .flat_map(|order| FORMS.map(|form| Self::of(order, form, height, width)))
+                .collect()),
+            [1, height, width] => Ok(FORMS[1..]
+                .iter()
+                .map(|form| Self::of(ChannelOrder::Gray, *form, height, width))
+                .collect()),
+            _ => Err(Error::new(
+                "fame::explain::no_picture",
+                format!(
+                    "the network takes {shape:?}, and that is no picture [3, H, W] or [1, H, W]."
+                ),
+            )
+            .with_help("fame explains networks that see one picture, channels first.")),
+        }
+    }
+
+    fn of(
+        order: ChannelOrder,
+        (name, mean, std): (&str, [f32; 3], [f32; 3]),
+        height: usize,
+        width: usize,
+    ) -> Self {
+        let channels = order.channels();
+        let in_order = |mut values: [f32; 3]| {
+            if order == ChannelOrder::Bgr {
+                values.reverse();
+            }
+            values[..channels].to_vec()
+        };
+        let (mean, std) = (in_order(mean), in_order(std));
+        let text = format!(
+            "(size: ({channels}, {height}, {width}), order: {order:?}, mean: {}, std: {})",
+            numbers(&mean),
+            numbers(&std)
+        );
+        let parsed = InputConvention { channels, height, width, order, mean, std };
+        let (name, size) = (format!("{order:?}, {name}"), Some((height, width)));
+        Self { name, text, size, parsed: Some(parsed) }
+    }
+}
+
+/// One number where all are alike, else all of them.
+fn numbers(values: &[f32]) -> String {
+    if values.iter().all(|v| *v == values[0]) {
+        return values[0].to_string();
+    }
+    format!("({})", values.iter().map(f32::to_string).collect::<Vec<_>>().join(", "))
+}
+
+/// The convention to assume, and why, in lines for the reader. Classifiers are compared by the
+/// probability of their first class, embeddings by the similarity of the pair, both as a mean over
+/// the samples.
+///
+/// # Errors
+/// A network that cannot be run.
+pub(super) fn choose<'a>(
+    known: &'a [Convention],
+    preview: &Preview,
+    is_classifier: bool,
+) -> Result<(&'a Convention, Vec<String>)> {
+    let usual = &known[0];
+    if known.len() == 1 {
+        return Ok((usual, vec![format!("no manifest; input as given: {}", usual.text)]));
+    }
+    let mut scored = Vec::new();
+    for convention in known {
+        scored.push((score(convention, preview, is_classifier)?, convention));
+    }
+    let best = scored.iter().fold(&scored[0], |a, b| if b.0 > a.0 { b } else { a });
+    let (score, chosen) = if best.0 > scored[0].0 + CLEARLY { best } else { &scored[0] };
+    let what = if is_classifier { "probability of its first class" } else { "similarity" };
+    let each: Vec<String> =
+        scored.iter().map(|(score, one)| format!("{} {score:.2}", one.name)).collect();
+    Ok((
+        chosen,
+        vec![
+            format!("no manifest; assumed input: {} ({what} {score:.2})", chosen.text),
+            format!("  {what} by convention: {}", each.join("; ")),
+            "  this is a guess: --input says how the input is really made".to_owned(),
+        ],
+    ))
+}
+
+fn score(convention: &Convention, preview: &Preview, is_classifier: bool) -> Result<f64> {
+    let Some(parsed) = &convention.parsed else { return Ok(0.0) };
+    let layer = preview.model.layer(&LayerChoice::Output)?.name.clone();
+    let mut scores = Vec::new();
+    for sample in &preview.samples {
+        let outputs: Vec<Tensor> = sample
+            .pictures
+            .iter()
+            .map(|(_, picture)| output_of(preview, &layer, &parsed.to_input(&picture.pixels)?))
+            .collect::<Result<_>>()?;
+        scores.push(match outputs.as_slice() {
+            [gallery, probe] if !is_classifier => cosine(gallery.data(), probe.data()),
+            [one, ..] if is_classifier => surest(one.data()),
+            _ => 0.0,
+        });
+    }
+    Ok(scores.iter().sum::<f64>() / scores.len().max(1) as f64)
+}
+
+/// The probability of the first class; 0 where there is none.
+fn surest(output: &[f32]) -> f64 {
+    let all = super::answers::probabilities(output);
+    let top = all.into_iter().fold(0.0, f64::max);
+    if top.is_finite() { top } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_conventions_are_written_as_a_manifest_reads_them() {
+        let known = Convention::usual(&[3, 8, 9]).unwrap();
+        assert_eq!(known.len(), 8);
+        assert_eq!(
+            known[0].text,
+            "(size: (3, 8, 9), order: Rgb, mean: (0.485, 0.456, 0.406), std: (0.229, 0.224, 0.225))"
+        );
+        // The model's channel order, as a manifest counts.
+        assert_eq!(
+            known[4].text,
+            "(size: (3, 8, 9), order: Bgr, mean: (0.406, 0.456, 0.485), std: (0.225, 0.224, 0.229))"
+        );
+        assert_eq!(known[1].text, "(size: (3, 8, 9), order: Rgb, mean: 0.5, std: 0.5)");
+        let gray = Convention::usual(&[1, 8, 8]).unwrap();
+        assert_eq!(gray[0].text, "(size: (1, 8, 8), order: Gray, mean: 0.5, std: 0.5)");
+        assert!(Convention::usual(&[7, 7]).is_err());
+    }
+
+    #[test]
+    fn a_network_that_is_sure_of_nothing_scores_nothing() {
+        assert_eq!(surest(&[f32::NAN, 1.0]), 0.0);
+        assert!((surest(&[0.0, 0.0]) - 0.5).abs() < 1e-12);
+    }
+}

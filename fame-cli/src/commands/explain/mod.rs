@@ -1,0 +1,157 @@
+//! `fame-cli explain MODEL PICTURE…` and `fame-cli init MODEL PICTURE…`: a question without a
+//! recipe.
+//!
+//! Both make the same recipe, and a manifest where there is none. `explain` runs it from memory,
+//! after it has said what it assumes and shown what the network answers; `init` writes both files.
+
+mod answers;
+mod conventions;
+mod question;
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use fame_core::{
+    Error, Plan,
+    recipe::RecipeText,
+    run::{Preview, RunOptions, preview},
+    store::ModelStore,
+};
+
+use super::{Failure, run::carry_out};
+use crate::{
+    arguments::{ExplainArgs, InitArgs, QuestionArgs},
+    setup::Setup,
+    terminal::{self, out},
+};
+use conventions::Convention;
+use question::Question;
+
+/// The most pictures whose answers are shown, and by which conventions are compared.
+const SHOWN: usize = 8;
+
+pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Failure> {
+    let ready = Ready::make(setup, &args.question)?;
+    ready.tell(setup)?;
+    let stem = Path::new(&args.question.model).file_stem().unwrap_or_default();
+    let folder = format!("explain-{}", stem.to_string_lossy());
+    let options = RunOptions {
+        out: args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(folder)),
+        force: false,
+        limit: None,
+        only: Vec::new(),
+    };
+    let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
+    if !setup.json {
+        out(
+            "As a recipe, to change and to run again (`fame-cli init` with the same arguments writes it):",
+        )?;
+        out(&ready.recipe)?;
+    }
+    Ok(code)
+}
+
+pub(crate) fn init(setup: &Setup, args: &InitArgs) -> Result<ExitCode, Failure> {
+    let ready = Ready::make(setup, &args.question)?;
+    let elsewhere = args.recipe.parent().is_some_and(|p| !p.as_os_str().is_empty());
+    let recipe = if elsewhere { ready.question.recipe(true) } else { ready.recipe.clone() };
+    write_new(&args.recipe, &recipe)?;
+    if let Some(manifest) = &ready.manifest {
+        let place = Path::new(&args.question.model).with_extension("ron");
+        write_new(&place, manifest)?;
+        ready.tell(setup)?;
+        out(&format!("wrote {}: look at `input` and `prepare`", place.display()))?;
+    }
+    let place = args.recipe.display();
+    out(&format!("wrote {place}: fame-cli run {place}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A question whose files are there and whose recipe has no mistakes.
+struct Ready {
+    question: Question,
+    recipe: String,
+    /// The manifest, if it had to be made up.
+    manifest: Option<String>,
+    /// What was assumed of the input, one line each.
+    assumed: Vec<String>,
+    store: ModelStore,
+    plan: Plan,
+    preview: Preview,
+}
+
+impl Ready {
+    fn make(setup: &Setup, args: &QuestionArgs) -> Result<Self, Failure> {
+        let question = Question::new(args)?;
+        let recipe = question.recipe(false);
+        let store = setup.store()?;
+        let Some(file) = question.bare_file() else {
+            let (plan, preview) = look(setup, &recipe, &store)?;
+            let (manifest, assumed) = (None, Vec::new());
+            return Ok(Self { question, recipe, manifest, assumed, store, plan, preview });
+        };
+        let known = match &args.input {
+            Some(input) => vec![Convention::given(input)],
+            None => Convention::usual(&shape_of(setup, &args.backend, file)?)?,
+        };
+        let first = question.manifest(&known[0])?;
+        let (_, preview) = look(setup, &recipe, &store.clone().with_assumed(file, first))?;
+        let (chosen, assumed) = conventions::choose(&known, &preview, args.pair.is_empty())?;
+        let manifest = question.manifest(chosen)?;
+        let store = store.with_assumed(file, manifest.clone());
+        let (plan, preview) = look(setup, &recipe, &store)?;
+        Ok(Self { question, recipe, manifest: Some(manifest), assumed, store, plan, preview })
+    }
+
+    /// Says what was assumed, and what the network answers.
+    fn tell(&self, setup: &Setup) -> Result<(), Failure> {
+        let answers = answers::of(&self.preview)?;
+        if setup.json {
+            let event = serde_json::json!({
+                "event": "answers", "assumed": self.assumed, "manifest": self.manifest,
+                "recipe": self.recipe, "answers": answers,
+            });
+            return Ok(out(&event.to_string())?);
+        }
+        for line in self.assumed.iter().chain(&answers) {
+            out(line)?;
+        }
+        Ok(())
+    }
+}
+
+/// The recipe's plan, and its first pictures as the network sees them.
+fn look(setup: &Setup, recipe: &str, store: &ModelStore) -> Result<(Plan, Preview), Failure> {
+    let text = RecipeText::new("explain", recipe).with_defaults(fame_plugins::RECIPE_DEFAULTS);
+    let plan = Plan::resolve(text, Path::new("."), &setup.registry()?, store)?;
+    let watcher = terminal::watcher(setup.json);
+    let preview = preview(&plan, store, SHOWN, watcher.as_ref());
+    drop(watcher);
+    Ok((plan, preview?))
+}
+
+/// The shape `[C, H, W]` that an ONNX file declares for its input.
+fn shape_of(setup: &Setup, backend: &str, file: &Path) -> Result<Vec<usize>, Failure> {
+    let request = fame_core::LoadRequest::new(file);
+    let network = setup.backend(backend)?.plugin.load(&request).map_err(|e| {
+        let help = "Say how the input is made: --input '(size: (3, 224, 224), order: Rgb, mean: 0.5, std: 0.5)', with your numbers.";
+        if e.help.is_some() { e } else { e.with_help(help) }
+    })?;
+    Ok(network.input_shape().to_vec())
+}
+
+/// Writes a file that is not there yet.
+fn write_new(place: &Path, text: &str) -> Result<(), Error> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(place);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|e| {
+        let error = Error::io("write", place, &e);
+        if e.kind() == std::io::ErrorKind::AlreadyExists {
+            return error.with_help("It is there already, and nothing was changed. Name another file, or move that one away.");
+        }
+        error
+    })
+}

@@ -1,0 +1,73 @@
+//! `explain` and `init`: a first map without a recipe or a manifest.
+
+use super::*;
+
+/// Two steps are enough to see that something came out.
+const TWO_STEPS: &str = "Fame(perturbation: Lots(iterations: 2))";
+
+/// The workshop without its manifest.
+fn bare() -> tempfile::TempDir {
+    let dir = workshop();
+    std::fs::remove_file(dir.path().join("net.ron")).unwrap();
+    dir
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_pair_is_explained_by_a_network_without_a_manifest() {
+    let dir = bare();
+    let line = ["explain", "net.onnx", "--pair", "a.png", "b.png", "--method", TWO_STEPS];
+    let output = fame(dir.path(), &line);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("no manifest; assumed input: (size: (3, 56, 56)"), "{said}");
+    assert!(said.contains("this is a guess"), "{said}");
+    assert!(said.contains("a--b: similarity "), "{said}");
+    assert!(said.contains("Pair(gallery: \"a.png\", probe: \"b.png\")"), "{said}");
+    // Crops of the network's size are taken as they are, and nothing is written beside them.
+    let item = dir.path().join("out/explain-net/items/a--b");
+    assert!(item.join("item.json").is_file());
+    assert!(!dir.path().join("net.ron").exists());
+}
+
+#[test]
+fn init_writes_what_explain_runs_and_overwrites_nothing() {
+    let dir = bare();
+    let line = ["init", "net.onnx", "--pair", "a.png", "b.png", "--method", TWO_STEPS];
+    let output = fame(dir.path(), &line);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let run = fame(dir.path(), &["run", "explain.ron", "--out", "out"]);
+    assert!(run.status.success(), "{}", stderr(&run));
+    std::fs::write(dir.path().join("explain.ron"), "mine").unwrap();
+    let again = fame(dir.path(), &line);
+    assert_eq!(again.status.code(), Some(1), "{}", stdout(&again));
+    assert!(stderr(&again).contains("nothing was changed"), "{}", stderr(&again));
+    assert_eq!(std::fs::read_to_string(dir.path().join("explain.ron")).unwrap(), "mine");
+}
+
+#[test]
+fn a_manifest_beside_the_network_is_taken_and_the_answer_told() {
+    let dir = workshop();
+    let manifest = MANIFEST.replace("Similarity()", "Logit()");
+    std::fs::write(dir.path().join("net.ron"), manifest).unwrap();
+    let saliency =
+        ["explain", "net.onnx", "a.png", "b.png", "--method", "Saliency", "--class", "3"];
+    let output = fame(dir.path(), &saliency);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(!said.contains("assumed"), "{said}");
+    assert!(said.lines().any(|l| l.starts_with("a: [") && l.contains(" %, [")), "{said}");
+    assert!(said.contains("Saliency(loss: Logit(class: Index(3)))"), "{said}");
+}
+
+#[test]
+fn a_class_cannot_be_added_to_a_whole_method() {
+    let dir = workshop();
+    let line = ["explain", "net.onnx", "a.png", "--method", TWO_STEPS, "--class", "3"];
+    let output = fame(dir.path(), &line);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("Write them into it"), "{}", stderr(&output));
+}

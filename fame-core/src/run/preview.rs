@@ -1,0 +1,42 @@
+//! A look at a plan's pictures as its network sees them, before anything is explained.
+
+use std::sync::Arc;
+
+use super::{Event, ModelShelf, Observer, item::sample::Loader, models::RunFiles};
+use crate::{
+    Model, Plan, Result, Sample,
+    store::{FetchEvent, ModelStore},
+};
+
+/// The loaded model of a plan with its samples, prepared as a run prepares them.
+pub struct Preview {
+    /// The explained model.
+    pub model: Arc<Model>,
+    /// The samples in the order of the dataset.
+    pub samples: Vec<Sample>,
+}
+
+/// Loads the model of `plan` and its first `limit` samples, and explains nothing. Files are
+/// fetched as a run fetches them; no output folder is touched.
+///
+/// # Errors
+/// A model or picture that cannot be had, read or prepared.
+pub fn preview(
+    plan: &Plan,
+    store: &ModelStore,
+    limit: usize,
+    observer: &dyn Observer,
+) -> Result<Preview> {
+    let on_fetch = |event: &FetchEvent| observer.event(&Event::Fetch(event));
+    let files = RunFiles { folder: &plan.folder, store, on_fetch: &on_fetch };
+    let data = plan.data.plugin.as_ref();
+    let items = data.index(&files)?;
+    let shelf = ModelShelf::new(store, plan.backend.plugin.as_ref(), &on_fetch)
+        .with_operators(plan.operators.clone());
+    let file = shelf.fetch(&plan.manifest)?;
+    let model = shelf.load(plan.manifest.clone(), file)?;
+    let loader = Loader { plan, files: &files, shelf: &shelf, model: &model };
+    let samples =
+        items.iter().take(limit).map(|item| loader.sample(item)).collect::<Result<_>>()?;
+    Ok(Preview { model, samples })
+}
