@@ -109,7 +109,7 @@ impl Items<'_> {
 
     /// Loads and prepares `item`; `None` when its folder is there already, whole and of this key.
     fn open(&self, item: &ItemRef, clock: Instant) -> Result<Option<OpenItem>> {
-        let inputs = Inputs::read(self.plan, self.files, item)?;
+        let inputs = self.keys.inputs(self.plan, self.files, item)?;
         if !self.options.force && is_done(&self.folder(item), &self.keys.item(&inputs)) {
             return Ok(None);
         }

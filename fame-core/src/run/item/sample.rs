@@ -1,6 +1,6 @@
 //! An item's sample: its pictures, decoded and brought into the network's form.
 
-use super::Items;
+use super::{super::Event, Items};
 use crate::{
     Error, Picture, Result, Sample,
     contract::{ItemRef, PrepareContext},
@@ -14,6 +14,12 @@ impl Items<'_> {
             .into_iter()
             .map(|(role, picture)| Ok((role.clone(), self.prepare(&role, picture)?)));
         sample.pictures = prepared.collect::<Result<_>>()?;
+        for (role, picture) in &sample.pictures {
+            for warning in &picture.warnings {
+                let line = format!("{}: {role}: {warning}", item.id);
+                self.observer.event(&Event::Warning(&line));
+            }
+        }
         Ok(sample)
     }
 
