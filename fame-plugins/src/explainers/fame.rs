@@ -20,7 +20,7 @@ use super::{
     aimed::check_roles,
     finish::{Draft, Finish, model_channels, no_map, specs},
 };
-use crate::{Preset, perturbations::Lots};
+use crate::{Preset, losses::FeatureMapCell, perturbations::Lots};
 
 /// FAME: from the clean picture x the perturbation walks down the gradient of the loss at the
 /// target layer; the field |x̄ − x| that is left, grayed, blurred and normalised, is the
@@ -128,7 +128,9 @@ impl Plugin<dyn Explainer> for Fame {
         let Fame { layer, loss, perturbation, finishes, roles, preset } = self;
         let with = BuildContext { preset: preset.name(), ..*with };
         let loss = assembly.build::<dyn Loss>("loss", &loss, &with);
-        let perturbation = assembly.build::<dyn Perturbation>("perturbation", &perturbation, &with);
+        let of_cells = loss.as_ref().is_some_and(|loss| loss.name == FeatureMapCell::NAME);
+        let walk = if of_cells { Preset::of_feature_map_walk(&with) } else { with };
+        let perturbation = assembly.build::<dyn Perturbation>("perturbation", &perturbation, &walk);
         let finish = |(name, specs): (String, Vec<Spec>)| {
             if name.is_empty() {
                 Finish::build(assembly, &specs, &with)
