@@ -38,6 +38,8 @@ pub struct ModelStore {
     pub(super) models: BTreeMap<String, &'static [u8]>,
     pub(super) cache: Cache,
     pub(super) tools: Tools,
+    /// Whether manifests may run code; see [`ModelStore::trusting_manifests`].
+    pub(super) trusts_manifests: bool,
 }
 
 impl ModelStore {
@@ -48,6 +50,7 @@ impl ModelStore {
             models: BTreeMap::new(),
             cache: Cache::new(cache.as_ref()),
             tools: Tools::from_env(),
+            trusts_manifests: false,
         }
     }
 
@@ -164,7 +167,7 @@ impl ModelStore {
             ));
         };
         let text = match fs::read_to_string(&ron) {
-            Ok(text) => text,
+            Ok(text) => crate::data::without_mark(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(no_manifest(&path, &ron));
             }
