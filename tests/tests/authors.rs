@@ -21,8 +21,8 @@ use fame_tests::{build, classifier, faces, pearson};
 /// The least correlation.
 const ALIKE: f64 = 0.9999;
 /// The largest difference, as a share of the full scale. Both sides are f32 with another order of
-/// sums, and a walk of a dozen steps adds up what that makes of its gradients.
-const APART: f32 = 2e-3;
+/// sums, and a walk of six steps adds up what that makes of its gradients.
+const APART: f32 = 1e-4;
 
 /// The picture that `authors.py` draws: stripes, and a disc where they are inverted.
 fn drawn(size: i64, shade: i64) -> Picture {

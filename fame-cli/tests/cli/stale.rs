@@ -152,13 +152,9 @@ fn what_does_not_matter_keeps_everything() {
     let recipe = RECIPE.replace("Saliency()", "Saliency( ) /* the plainest */");
     kept("a comment in the recipe", &recipe);
     fs::create_dir(folder.join("copy")).unwrap();
-    fs::copy(folder.join("net.onnx"), folder.join("copy/other.onnx")).unwrap();
+    fs::copy(folder.join("net.onnx"), folder.join("copy/net.onnx")).unwrap();
     fs::copy(folder.join("net.bin"), folder.join("copy/net.bin")).unwrap();
-    put(
-        folder,
-        "net.ron",
-        &MANIFEST.replacen('(', r#"(source: File(path: "copy/other.onnx"),"#, 1),
-    );
+    put(folder, "net.ron", &MANIFEST.replacen('(', r#"(source: File(path: "copy/net.onnx"),"#, 1));
     kept("a copy of the model elsewhere", RECIPE);
     // The whole folder somewhere else, results and all.
     let elsewhere = tempfile::tempdir().unwrap();

@@ -61,7 +61,7 @@ pub struct Precomputed {
     /// Which pictures' maps to read, by role. Default: all.
     #[serde(default)]
     pub roles: Option<Vec<String>>,
-    /// The stored numbers that mean 0 and 1: `Some((0, 100))` for percent. Default: what the
+    /// The stored numbers that mean 0 and 1: `(0, 100)` for percent. Default: what the
     /// numbers' type says.
     #[serde(default)]
     pub range: Option<(f64, f64)>,

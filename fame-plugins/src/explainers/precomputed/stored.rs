@@ -167,7 +167,7 @@ fn meaning(
                 numbers.kind
             ),
         )
-        .with_help("Say which of them mean 0 and 1: `range: Some((0, 255))`.")),
+        .with_help("Say which of them mean 0 and 1: `range: (0, 255)`.")),
     }
 }
 

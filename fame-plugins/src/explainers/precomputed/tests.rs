@@ -203,15 +203,15 @@ fn what_whole_numbers_mean_is_known_told_or_asked() {
     let (values, warnings) = map("");
     assert_eq!(values, [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
     assert!(warnings[0].contains("nothing but 0 and 1"), "{warnings:?}");
-    assert_eq!(map(", range: Some((0, 1))"), (values, vec![]));
+    assert_eq!(map(", range: (0, 1)"), (values, vec![]));
     let percent = [0.0f32, 20.0, 40.0, 60.0, 80.0, 100.0];
     save(&path, &[2, 3], npyz::Order::C, &percent);
     let (values, warnings) = map("");
     assert_eq!(values, percent);
     assert!(warnings[0].contains("reaches 100"), "{warnings:?}");
-    assert_eq!(map(", range: Some((0, 100))"), (VALUES.to_vec(), vec![]));
+    assert_eq!(map(", range: (0, 100)"), (VALUES.to_vec(), vec![]));
     save(&path, &[2, 3], npyz::Order::C, &[0i64, 20, 40, 60, 80, 100]);
-    assert_eq!(map(", range: Some((0, 100))"), (VALUES.to_vec(), vec![]));
+    assert_eq!(map(", range: (0, 100)"), (VALUES.to_vec(), vec![]));
 }
 
 #[test]
