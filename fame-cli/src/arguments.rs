@@ -23,6 +23,10 @@ pub(crate) struct Arguments {
     /// Load plugins whoever they belong to and whoever can write them.
     #[arg(long, global = true)]
     pub(crate) trust_plugin: bool,
+    /// Let model manifests run the Python scripts and package set-up steps that they name, with your
+    /// rights. Manifests that came with this program may without.
+    #[arg(long, global = true)]
+    pub(crate) trust_manifest: bool,
     /// Machine-readable output: one JSON object per line for events, one JSON document for answers.
     #[arg(long, global = true)]
     pub(crate) json: bool,

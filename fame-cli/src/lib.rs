@@ -41,6 +41,7 @@ pub fn main() -> ExitCode {
         models: arguments.models,
         plugins: arguments.plugin,
         trust_plugin: arguments.trust_plugin,
+        trust_manifest: arguments.trust_manifest,
         json,
     };
     let result = match arguments.command {

@@ -24,6 +24,7 @@ pub(crate) struct Setup {
     pub(crate) models: Vec<PathBuf>,
     pub(crate) plugins: Vec<PathBuf>,
     pub(crate) trust_plugin: bool,
+    pub(crate) trust_manifest: bool,
     pub(crate) json: bool,
 }
 
@@ -46,7 +47,10 @@ impl Setup {
                     format!("there is no folder `{}` (--models).", folder.display()),
                 ))
             })?;
-        Ok(with_folders.with_built_in(builtin::FILES).with_built_in_models(builtin::MODELS))
+        Ok(with_folders
+            .with_built_in(builtin::FILES)
+            .with_built_in_models(builtin::MODELS)
+            .trusting_manifests(self.trust_manifest))
     }
 
     pub(crate) fn plan(

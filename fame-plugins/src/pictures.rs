@@ -1,7 +1,7 @@
 //! Pictures: from files to `[3, H, W]` and back to PNG.
 //!
-//! What a file is called does not matter: its first bytes say whether it is PNG, JPEG or WebP. Any
-//! file, however broken or large, ends in a picture or in one [`Error`] whose code starts with
+//! What a file is called does not matter: its first bytes say whether it is PNG, JPEG, WebP,
+//! TIFF, BMP or GIF. Any file, however broken or large, ends in a picture or in one [`Error`] whose code starts with
 //! `fame::picture::`.
 
 use std::{
@@ -16,12 +16,25 @@ use fame_core::{
     data::{Facts, Value, facts},
 };
 use image::{
-    DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits, RgbImage,
-    metadata::Orientation,
+    AnimationDecoder as _, DynamicImage, GenericImageView as _, ImageDecoder as _, ImageError,
+    ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation,
 };
 
 /// Extensions of files that [`load`] can decode, lower case, sorted.
-pub const EXTENSIONS: [&str; 4] = ["jpeg", "jpg", "png", "webp"];
+pub const EXTENSIONS: [&str; 8] = ["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+
+/// Extensions of pictures that no decoder here reads, lower case, sorted: a folder that holds some
+/// says so.
+pub const UNREAD_EXTENSIONS: [&str; 22] = [
+    "arw", "avif", "cr2", "cr3", "dng", "exr", "heic", "heif", "ico", "j2k", "jp2", "jpe", "jxl",
+    "nef", "orf", "pbm", "pgm", "pnm", "ppm", "psd", "svg", "tga",
+];
+
+/// Whether a file is called like one of `extensions`, in whatever case.
+pub fn has_extension(name: &str, extensions: &[&str]) -> bool {
+    let extension = Path::new(name).extension();
+    extension.is_some_and(|e| extensions.iter().any(|known| e.eq_ignore_ascii_case(known)))
+}
 
 /// Largest picture that is decoded, in pixels: 100 megapixels, 1.2 GB as a tensor.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -30,13 +43,14 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// alpha fits.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Decodes the PNG, JPEG or WebP file at `path` into RGB `[3, H, W]` in 0..=1.
+/// Decodes the picture at `path` into RGB `[3, H, W]` in 0..=1.
 ///
 /// `shown` is what the recipe wrote; it becomes [`Picture::source`] and stands in messages, so that
 /// records do not differ between machines. Gray becomes three equal channels, 8 and 16 bits are
 /// divided by 255 and 65535, transparent pixels are laid over black (what they hide would otherwise
-/// reach the network), and the picture is turned upright as its EXIF orientation asks.
-/// [`Picture::facts`] gets `decoded`: format, size and what of this was done.
+/// reach the network), and the picture is turned upright as its EXIF orientation asks. Of a GIF or
+/// TIFF of several pictures the first is taken. [`Picture::facts`] gets `decoded`: format, size and
+/// what of this was done; transparency and further frames of a GIF are warnings too.
 ///
 /// # Errors
 /// `fame::picture::unreadable`, `::not_a_file`, `::empty`, `::unknown_format`, `::too_large` or
@@ -77,7 +91,7 @@ fn decode_turned(bytes: &[u8], shown: &str, upright: bool) -> Result<Picture> {
             .with_help("A copy or download was probably cut off; get the file again."));
     }
     let format = match image::guess_format(bytes) {
-        Ok(f @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => f,
+        Ok(f) if f.reading_enabled() => f,
         Ok(other) => {
             return Err(unknown(format!(
                 "`{shown}` is a picture of type {other:?}, which fame does not read."
@@ -85,7 +99,7 @@ fn decode_turned(bytes: &[u8], shown: &str, upright: bool) -> Result<Picture> {
         }
         Err(_) => {
             return Err(unknown(format!(
-                "`{shown}` is not a picture: it does not begin like PNG, JPEG or WebP, whatever its name says."
+                "`{shown}` is not a picture: it does not begin like PNG, JPEG, WebP, TIFF, BMP or GIF, whatever its name says."
             )));
         }
     };
@@ -100,9 +114,34 @@ fn decode_turned(bytes: &[u8], shown: &str, upright: bool) -> Result<Picture> {
     let (image, orientation) =
         decoded.unwrap_or_else(|_| Err(broken(shown, format, "its decoder gave up")))?;
     let about = about(&image, format, orientation);
+    let mut warnings = Vec::new();
+    if about.contains_key("alpha") {
+        warnings.push(format!(
+            "`{shown}` has transparent pixels, which were laid over black: the network sees them darker."
+        ));
+    }
+    if format == ImageFormat::Gif && has_further_frames(bytes) {
+        warnings.push(format!("`{shown}` is animated, and only its first picture was taken."));
+    }
     let mut picture = Picture::new(planes(image)?, shown)?;
     picture.facts.insert("decoded".to_owned(), Value::Map(about));
+    picture.warnings = warnings;
     Ok(picture)
+}
+
+/// Whether a decoded picture was turned, as its EXIF data asked.
+pub(crate) fn is_turned(picture: &Picture) -> bool {
+    let decoded = picture.facts.get("decoded");
+    decoded.and_then(|about| about.get("turned_upright")) == Some(&Value::Bool(true))
+}
+
+/// Whether a GIF goes on after its first frame.
+fn has_further_frames(bytes: &[u8]) -> bool {
+    let count = || {
+        let decoder = image::codecs::gif::GifDecoder::new(Cursor::new(bytes)).ok()?;
+        Some(decoder.into_frames().take(2).filter(std::result::Result::is_ok).count())
+    };
+    catch_unwind(AssertUnwindSafe(count)).ok().flatten().is_some_and(|frames| frames > 1)
 }
 
 /// `[3, H, W]` as 8-bit RGB: clamped to 0..=1, times 255, rounded. NaN becomes 0.
@@ -228,10 +267,15 @@ fn about(image: &DynamicImage, format: ImageFormat, orientation: Orientation) ->
         ("height", (image.height() as usize).into()),
         ("turned_upright", (orientation != Orientation::NoTransforms).into()),
     ]);
-    if image.color().has_alpha() {
+    if is_see_through(image) {
         about.insert("alpha".to_owned(), "over black".into());
     }
     about
+}
+
+/// Whether any pixel is not wholly opaque.
+fn is_see_through(image: &DynamicImage) -> bool {
+    image.color().has_alpha() && image.pixels().any(|(_, _, pixel)| pixel.0[3] < u8::MAX)
 }
 
 /// Interleaved samples of any depth as `[3, H, W]` in 0..=1.

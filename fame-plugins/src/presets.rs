@@ -14,8 +14,10 @@ pub enum Preset {
     #[default]
     Paper,
     /// What the public code does: steps in normalised space for classifiers and in pixels for
-    /// pairs, live norms, gray then |difference| with weights in stored channel order, min-max
-    /// normalisation, early stop at 0.01 for pairs.
+    /// pairs, gray then |difference| with weights in stored channel order, min-max normalisation,
+    /// early stop at 0.01 for pairs; norms that are differentiated when FAME walks, and frozen when
+    /// a CAM or a gradient method explains the similarity; CAMs and FullGrad as pytorch-grad-cam
+    /// makes them; CorrRISE with ranks and three patches.
     Authors,
 }
 
@@ -26,6 +28,20 @@ impl Preset {
     /// The preset that a part is built for; the paper's where it is another's, or none.
     pub fn of(with: &BuildContext<'_>) -> Self {
         if with.preset == Self::Authors.name() { Self::Authors } else { Self::Paper }
+    }
+
+    /// The context for the loss of a method that explains a value as it is and walks nowhere. The
+    /// authors freeze norms there ("cosine with detached norms" is the target of their CAMs), as
+    /// the paper does everywhere; only the loss of a walk differentiates them.
+    pub(crate) fn of_explained_value<'a>(with: &BuildContext<'a>) -> BuildContext<'a> {
+        let preset = if Self::of(with) == Self::Authors { Self::Paper.name() } else { with.preset };
+        BuildContext { preset, ..*with }
+    }
+
+    /// The context for the walk that descends a cell of a feature map: the authors take its steps
+    /// in pixels and to the end, whatever the network, as the paper does.
+    pub(crate) fn of_feature_map_walk<'a>(with: &BuildContext<'a>) -> BuildContext<'a> {
+        Self::of_explained_value(with)
     }
 
     /// Its name in recipes.

@@ -25,7 +25,11 @@ pub fn root() -> PathBuf {
 
 /// The repository's models, in the user's cache: tests fetch what they need once, as a user would.
 pub fn store() -> ModelStore {
-    ModelStore::from_env().expect("a cache folder").with_folder(root().join("models"))
+    ModelStore::from_env()
+        .expect("a cache folder")
+        .with_folder(root().join("models"))
+        // They are the ones that came with this program.
+        .trusting_manifests(true)
 }
 
 /// A recipe of the repository with overrides, resolved.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use fame_core::{
     Error,
     contract::{PrepareContext, PrepareStep},
-    run::{Event, ModelShelf},
+    run::{Event, ModelShelf, Observer},
     store::ModelStore,
 };
 use fame_plugins::pictures;
@@ -40,7 +40,7 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
             input_size: (args.size, args.size),
             role: fame_plugins::datasets::IMAGE,
         };
-        match one(shown, &store, &on_fetch, step.plugin.as_ref(), &with, args) {
+        match one(shown, &store, watcher.as_ref(), &on_fetch, step.plugin.as_ref(), &with, args) {
             Ok(path) => out(&path.display().to_string())?,
             Err(e) => {
                 failed += 1;
@@ -55,6 +55,7 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
 fn one(
     shown: &str,
     store: &ModelStore,
+    watcher: &dyn Observer,
     on_fetch: &dyn Fn(&fame_core::store::FetchEvent),
     step: &dyn PrepareStep,
     with: &PrepareContext<'_>,
@@ -66,6 +67,9 @@ fn one(
     };
     let picture = pictures::load(&path, shown)?;
     let aligned = step.apply(picture, with).map_err(|e| e.at(shown))?;
+    for warning in &aligned.warnings {
+        watcher.event(&Event::Warning(&format!("{shown}: {warning}")));
+    }
     let stem = PathBuf::from(shown.trim_start_matches("picture:"))
         .file_stem()
         .unwrap_or_default()

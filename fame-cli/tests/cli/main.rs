@@ -12,6 +12,7 @@ mod parts;
 mod plugins;
 mod recipe_errors;
 mod run;
+mod stale;
 mod synth;
 mod third_party;
 

@@ -17,7 +17,7 @@ fn text(explain: &str, metrics: &str, write: &str) -> String {
 }
 
 /// Runs `text` into `out` and says for each item what was computed.
-fn computed(folder: &Path, out: &str, text: &str) -> Vec<(String, Vec<String>)> {
+pub(super) fn computed(folder: &Path, out: &str, text: &str) -> Vec<(String, Vec<String>)> {
     fs::write(folder.join("r.ron"), text).unwrap();
     let output = fame(folder, &["run", "r.ron", "--out", out]);
     assert!(output.status.success(), "{}", stderr(&output));

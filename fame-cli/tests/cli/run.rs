@@ -81,6 +81,74 @@ fn inspect_lists_layers_and_says_which_can_be_explained() {
 }
 
 #[test]
+fn a_mistyped_item_leaves_a_complete_run_alone() {
+    let dir = workshop();
+    assert!(run(dir.path(), &recipe("net.onnx", "a.png", "b.png", FAME)).status.success());
+    let record = fs::read(dir.path().join("out/run.json")).unwrap();
+    let output = fame(dir.path(), &["run", "r.ron", "--out", "out", "--only", "a--c"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fs::read(dir.path().join("out/run.json")).unwrap(), record);
+    // Where no run was before, the failure is what there is to tell.
+    fame(dir.path(), &["run", "r.ron", "--out", "new", "--only", "a--c"]);
+    assert!(fs::read_to_string(dir.path().join("new/run.json")).unwrap().contains("failed"));
+}
+
+#[test]
+fn a_mark_before_the_first_character_is_no_mistake() {
+    let dir = workshop();
+    fs::write(dir.path().join("net.ron"), format!("\u{feff}{MANIFEST}")).unwrap();
+    let text = format!("\u{feff}{}", recipe("net.onnx", "a.png", "b.png", FAME));
+    fs::write(dir.path().join("r.ron"), text).unwrap();
+    let output = fame(dir.path(), &["check", "r.ron"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn a_name_too_long_for_a_folder_is_refused_before_anything_is_computed() {
+    let dir = workshop();
+    // A folder and a file of 150 letters: the id has both where the file's name is there twice.
+    for folder in ["x", "y"] {
+        let folder = dir.path().join(folder.repeat(150));
+        fs::create_dir(&folder).unwrap();
+        picture(56, 3).save(folder.join(format!("{}.png", "z".repeat(150)))).unwrap();
+    }
+    let text = r#"(model: "net.onnx", data: Folder(path: ".", recursive: true), prepare: [], explain: {"r": RandomMap()})"#;
+    let output = run(dir.path(), text);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("bytes, and a folder's name has at most 255"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!dir.path().join("out/items").exists());
+}
+
+#[test]
+fn a_foreign_manifest_runs_its_script_only_when_it_is_trusted() {
+    let dir = workshop();
+    let source = format!(
+        r#"(source: Converted(from: File(path: "net.onnx"), script: "evil.py", requirements: [], sha256: "{}"), "#,
+        "0".repeat(64)
+    );
+    fs::write(dir.path().join("net.ron"), MANIFEST.replacen('(', &source, 1)).unwrap();
+    fs::write(dir.path().join("evil.py"), "open('RAN', 'w')").unwrap();
+    fs::write(dir.path().join("r.ron"), recipe("net.ron", "a.png", "b.png", FAME)).unwrap();
+    for arguments in [
+        &["check", "r.ron"][..],
+        &["inspect", "net.ron"],
+        &["inspect", "net.ron", "--trust-manifest"],
+        &["run", "r.ron", "--out", "out"],
+    ] {
+        let output = fame(dir.path(), arguments);
+        assert!(!dir.path().join("RAN").exists(), "{arguments:?}");
+        let said = stderr(&output);
+        assert!(arguments[0] == "check" || said.contains("evil.py"), "{arguments:?}: {said}");
+    }
+    let said = stderr(&fame(dir.path(), &["run", "r.ron", "--out", "out"]));
+    assert!(said.contains("--trust-manifest"), "{said}");
+}
+
+#[test]
 fn unknown_items_and_closed_pipes_are_no_panics() {
     let dir = workshop();
     fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", FAME)).unwrap();

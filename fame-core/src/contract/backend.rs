@@ -47,6 +47,16 @@ pub trait Backend: Send + Sync {
     /// operator the backend cannot run, holds NaN weights, or its input cannot be given the asked
     /// shape.
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>>;
+
+    /// Every file that loading reads, the model's own first: a file that keeps its weights in
+    /// others names them. Their contents are part of the key of everything that is made with the
+    /// model. Files that are not there are left out; [`Backend::load`] says what that means.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn files(&self, request: &LoadRequest) -> Result<Vec<PathBuf>> {
+        Ok(vec![request.file.clone()])
+    }
 }
 
 /// Which model to load, and how it will be fed.

@@ -29,7 +29,8 @@ impl Model {
     /// Loads `file` with `backend` and checks it against the manifest.
     ///
     /// # Errors
-    /// What the backend says, or a manifest whose input does not fit the network.
+    /// What the backend says, a manifest whose input does not fit the network, or a layer that
+    /// would fill the memory.
     pub fn load(
         manifest: ModelManifest,
         file: PathBuf,
@@ -70,6 +71,7 @@ impl Model {
             )
             .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
         }
+        check_sizes(network.layers()).map_err(|e| e.at(format!("`{}`", file.display())))?;
         Ok(Self { manifest, network, file, sha256, labels, operators })
     }
 
@@ -177,5 +179,50 @@ impl Model {
         );
         error.help = help;
         error
+    }
+}
+
+/// The most bytes that one layer may take for one sample: tens of times what the largest layers of
+/// published networks take at their own sizes. A file of a kilobyte can ask for any number.
+const LARGEST_LAYER: usize = 1 << 30;
+
+/// Refuses a network with a layer that would fill the memory, before anything is run.
+fn check_sizes(layers: &[Layer]) -> Result<()> {
+    let bytes =
+        |layer: &Layer| layer.shape.iter().fold(size_of::<f32>(), |n, d| n.saturating_mul(*d));
+    let Some(layer) = layers.iter().find(|layer| bytes(layer) > LARGEST_LAYER) else {
+        return Ok(());
+    };
+    let message = format!(
+        "layer `{}` would need {:.1} GB for one picture: its shape is {:?}.",
+        layer.name,
+        bytes(layer) as f64 / 1e9,
+        layer.shape
+    );
+    Err(Error::new("fame::model::too_large", message)
+        .with_help("Give a smaller `input.size` in the manifest, or export the model without it."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_would_fill_the_memory_is_refused() {
+        let layer = |name: &str, shape: &[usize]| Layer {
+            name: name.into(),
+            op: "Pad".into(),
+            shape: shape.to_vec(),
+            is_output: false,
+            depends_on_input: true,
+        };
+        // The first block of VGG at 1024 × 1024 pixels.
+        assert!(check_sizes(&[layer("a", &[64, 1024, 1024])]).is_ok());
+        let error = check_sizes(&[layer("a", &[3]), layer("b", &[3, 49000, 49000])]).unwrap_err();
+        assert_eq!(
+            error.message,
+            "layer `b` would need 28.8 GB for one picture: its shape is [3, 49000, 49000]."
+        );
+        assert!(check_sizes(&[layer("c", &[usize::MAX, 2])]).is_err());
     }
 }

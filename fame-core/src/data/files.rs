@@ -1,9 +1,12 @@
 //! Files that are there whole or not at all.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use serde::Serialize;
@@ -46,6 +49,47 @@ pub fn sha256_file(path: &Path) -> Result<String> {
             return Ok(hex(&hasher.finalize()));
         }
         hasher.update(&piece[..n]);
+    }
+}
+
+/// `text` without the mark (U+FEFF) that some editors put before the first character of a file.
+pub(crate) fn without_mark(text: String) -> String {
+    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
+}
+
+/// The hashes of files that were read in this run: each is read once, as long as its size and the
+/// time of its last change stay what they were. Nothing of it outlives the process, because a time
+/// proves nothing between two runs.
+#[derive(Default)]
+pub(crate) struct FileHashes(Mutex<BTreeMap<PathBuf, HashedFile>>);
+
+/// A file as it was when it was hashed.
+struct HashedFile {
+    bytes: u64,
+    changed: Option<SystemTime>,
+    sha256: String,
+}
+
+impl FileHashes {
+    /// The SHA-256 of the file at `path`, hexadecimal.
+    ///
+    /// # Errors
+    /// As [`sha256_file`].
+    pub(crate) fn sha256(&self, path: &Path) -> Result<String> {
+        let about = fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
+        let (bytes, changed) = (about.len(), about.modified().ok());
+        let known = |file: &&HashedFile| file.bytes == bytes && file.changed == changed;
+        if let Some(file) = self.lock().get(path).filter(known) {
+            return Ok(file.sha256.clone());
+        }
+        let sha256 = sha256_file(path)?;
+        let file = HashedFile { bytes, changed, sha256: sha256.clone() };
+        self.lock().insert(path.to_owned(), file);
+        Ok(sha256)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, HashedFile>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,6 +234,26 @@ mod tests {
             draft.publish().unwrap();
         }
         assert_eq!(fs::read_to_string(place.join("x")).unwrap(), "2");
+    }
+
+    #[test]
+    fn a_file_is_hashed_once_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let hashes = FileHashes::default();
+        fs::write(&path, "abc").unwrap();
+        let first = hashes.sha256(&path).unwrap();
+        assert_eq!(first, sha256_hex(b"abc"));
+        // Other bytes of the same size and time: what is known is not read again.
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "xyz").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        assert_eq!(hashes.sha256(&path).unwrap(), first);
+        fs::write(&path, "longer").unwrap();
+        assert_eq!(hashes.sha256(&path).unwrap(), sha256_hex(b"longer"));
+        // Another run knows nothing of this one's times.
+        assert_eq!(FileHashes::default().sha256(&path).unwrap(), sha256_hex(b"longer"));
+        assert_eq!(hashes.sha256(dir.path()).unwrap_err().code, "fame::io::not_a_file");
     }
 
     #[test]

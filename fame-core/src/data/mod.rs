@@ -20,7 +20,7 @@ mod tensor;
 pub use convention::{ChannelOrder, InputConvention};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{Facts, Value, facts};
-pub(crate) use files::{Draft, sweep_drafts, write_whole_from};
+pub(crate) use files::{Draft, FileHashes, sweep_drafts, without_mark, write_whole_from};
 pub use files::{open_ordinary, sha256_file, sha256_hex, write_json, write_whole};
 pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
 pub use map_id::{Claim, MapId, Subject};

@@ -19,6 +19,9 @@ pub struct Picture {
     pub annotations: Vec<Annotation>,
     /// Facts for the record: findings and doings of the prepare steps.
     pub facts: Facts,
+    /// What whoever reads the results must know, one sentence each: shown while the run goes on, and
+    /// kept in the record.
+    pub warnings: Vec<String>,
 }
 
 impl Picture {
@@ -39,6 +42,7 @@ impl Picture {
             geometry: Affine::IDENTITY,
             annotations: Vec::new(),
             facts: Facts::new(),
+            warnings: Vec::new(),
         })
     }
 

@@ -44,7 +44,7 @@ const SIZES: &[usize] = measured![
 const OFFSETS: &[usize] = places! {
     Error { code, kind, message, help, problems }
     Sample { id, pictures, label, marks, facts }
-    Picture { pixels, source, geometry, annotations, facts }
+    Picture { pixels, source, geometry, annotations, facts, warnings }
     AttributionMap { values, channels }
     MapId { role, alone, subject, claim, finish, stage }
     NamedMap { id, raw, finished, frame, annotations, facts }

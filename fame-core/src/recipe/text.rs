@@ -73,14 +73,16 @@ impl RecipeText {
     /// When it cannot be read, is not UTF-8 or is implausibly large.
     pub fn read(path: &Path) -> crate::Result<Self> {
         const LIMIT: u64 = 4 << 20;
-        let size = std::fs::metadata(path).map_err(|e| crate::Error::io("read", path, &e))?.len();
-        if size > LIMIT {
+        let mut bytes = Vec::new();
+        let file = crate::data::open_ordinary(path)?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, LIMIT + 1), &mut bytes)
+            .map_err(|e| crate::Error::io("read", path, &e))?;
+        if bytes.len() as u64 > LIMIT {
             return Err(crate::Error::new(
                 "fame::recipe::too_large",
-                format!("`{}` has {size} bytes; a recipe has at most {LIMIT}.", path.display()),
+                format!("`{}` has more than {LIMIT} bytes, which no recipe has.", path.display()),
             ));
         }
-        let bytes = std::fs::read(path).map_err(|e| crate::Error::io("read", path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let at = e.utf8_error().valid_up_to();
             crate::Error::new(
@@ -89,7 +91,7 @@ impl RecipeText {
             )
             .with_help("A recipe is RON text. Did you pass a model or a picture by mistake?")
         })?;
-        Ok(Self::new(path.display().to_string(), text))
+        Ok(Self::new(path.display().to_string(), crate::data::without_mark(text)))
     }
 
     /// The name used in messages.

@@ -1,6 +1,6 @@
 //! Parameters as plugins declare them, and the way from a recipe's text to a running part.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -20,6 +20,8 @@ pub struct Built<T: ?Sized> {
     pub plugin: Box<T>,
     /// Every parameter as resolved, for the record.
     pub parameters: Value,
+    /// The files that it and its nested parts read, in a fixed order; see [`Assembly::reads`].
+    pub reads: Vec<PathBuf>,
 }
 
 impl<T: ?Sized> Built<T> {
@@ -108,12 +110,13 @@ pub struct Assembly {
     body: String,
     problems: Vec<Problem>,
     nested: Vec<(String, Value)>,
+    reads: Vec<PathBuf>,
 }
 
 impl Assembly {
     /// An assembly with nothing in it yet, for a plugin whose parameters stand in `body`.
     pub(crate) fn new(body: &str) -> Self {
-        Self { body: body.to_owned(), problems: Vec::new(), nested: Vec::new() }
+        Self { body: body.to_owned(), problems: Vec::new(), nested: Vec::new(), reads: Vec::new() }
     }
 
     /// The problems reported so far.
@@ -150,6 +153,7 @@ impl Assembly {
         match with.registry.build::<T>(spec, with) {
             Ok(built) => {
                 self.nested.push((field.to_owned(), built.record()));
+                self.reads.extend(built.reads.iter().cloned());
                 Some(built)
             }
             Err(problems) => {
@@ -172,6 +176,7 @@ impl Assembly {
             match with.registry.build::<T>(spec, with) {
                 Ok(b) => {
                     records.push(b.record());
+                    self.reads.extend(b.reads.iter().cloned());
                     built.push(b);
                 }
                 Err(problems) => self.problems.extend(problems),
@@ -181,7 +186,17 @@ impl Assembly {
         built
     }
 
-    /// Replaces what the record says about parameter `field`.
+    /// Notes that the part reads `file`, as it lies on this machine: its content becomes a part of
+    /// the key of everything that the part makes, so that a changed file is never met by an old
+    /// result. For every file that a parameter names and the part reads itself. The pictures of a
+    /// dataset ([`ItemRef::files`](crate::contract::ItemRef::files)) and what an explainer reads
+    /// for one item ([`Explainer::files`](crate::contract::Explainer::files)) are known without.
+    pub fn reads(&mut self, file: impl Into<PathBuf>) {
+        self.reads.push(file.into());
+    }
+
+    /// Replaces what the record says about parameter `field`, or adds what a reader must know
+    /// beside the parameters.
     pub fn record(&mut self, field: &str, value: Value) {
         self.nested.push((field.to_owned(), value));
     }
@@ -213,5 +228,53 @@ pub(crate) fn assemble<T: ?Sized, P: Plugin<T>>(
     if let Value::Map(map) = &mut record {
         map.extend(assembly.nested);
     }
-    Ok(Built { name: P::NAME.to_owned(), plugin, parameters: record })
+    Ok(Built { name: P::NAME.to_owned(), plugin, parameters: record, reads: assembly.reads })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::{AttributionMap, Result, contract::MapStep, registry::Registration};
+
+    /// A step that reads a file, and may hold another step.
+    #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+    struct Reading {
+        file: String,
+        #[serde(default)]
+        inner: Vec<Spec>,
+    }
+
+    impl Plugin<dyn MapStep> for Reading {
+        const NAME: &'static str = "Reading";
+        const SUMMARY: &'static str = "Reads a file";
+        const EXAMPLE: &'static str = r#"Reading(file: "a")"#;
+
+        fn build(
+            self,
+            with: &BuildContext<'_>,
+            assembly: &mut Assembly,
+        ) -> Option<Box<dyn MapStep>> {
+            assembly.reads(with.folder.join(&self.file));
+            assembly.build_all::<dyn MapStep>("inner", &self.inner, with);
+            Some(Box::new(self))
+        }
+    }
+
+    impl MapStep for Reading {
+        fn apply(&self, map: AttributionMap) -> Result<AttributionMap> {
+            Ok(map)
+        }
+    }
+
+    #[test]
+    fn the_files_of_nested_parts_are_those_of_the_whole() {
+        let mut registry = Registry::default();
+        registry.add(Registration::of::<dyn MapStep, Reading>("this test")).unwrap();
+        let with = BuildContext::new(&registry, Path::new("/recipe"));
+        let text = r#"Reading(file: "a", inner: [Reading(file: "b"), Reading(file: "c")])"#;
+        let built = registry.build::<dyn MapStep>(&Spec::from_text(text).unwrap(), &with).unwrap();
+        assert_eq!(built.reads, ["/recipe/a", "/recipe/b", "/recipe/c"].map(PathBuf::from));
+    }
 }

@@ -25,8 +25,8 @@ pub(super) fn build<T: ?Sized + Contract, P: Plugin<T>>(
     };
     let built = caught(|| assemble::<T, P>(body, with))
         .map_err(|panic| problem(panic.error(who, "in its factory")))??;
-    let Built { name, plugin, parameters } = built;
-    Ok(Built { name, plugin: T::guarded(who, plugin).map_err(problem)?, parameters })
+    let Built { name, plugin, parameters, reads } = built;
+    Ok(Built { name, plugin: T::guarded(who, plugin).map_err(problem)?, parameters, reads })
 }
 
 /// The JSON schema of the parameters of `P`, as text.

@@ -68,8 +68,9 @@ pub fn check_data(plan: &Plan, store: &ModelStore) -> Result<Option<(usize, Vec<
 ///
 /// # Errors
 /// What keeps the whole run from finishing: a model that cannot be fetched or loaded, a folder that
-/// cannot be written. The run's record is written then too, with status `failed`. An item that
-/// fails does not end the run: see [`Summary::failed`].
+/// cannot be written. The run's record is written then too, with status `failed`, unless the items
+/// themselves could not be named and an earlier run's record is there: that run is untouched. An
+/// item that fails does not end the run: see [`Summary::failed`].
 pub fn run(
     plan: &Plan,
     store: &ModelStore,
@@ -77,14 +78,20 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Summary> {
     let _folder = OutputFolder::take(&options.out)?;
-    let mut record = RunRecord::begin(plan, options)?;
+    let mut record = RunRecord::new(plan, options);
     let result = Runner { plan, store, options, observer, clocks: Facts::new() }.run(&mut record);
     // What goes wrong while the tables are made is a failed run as well.
     result.and_then(|()| record.finish(plan)).or_else(|e| {
-        record.fail(&e)?;
+        // A mistyped `--only` must not cost a complete run its record.
+        if record.is_begun() || !options.out.join("run.json").exists() {
+            record.fail(&e)?;
+        }
         Err(e)
     })
 }
+
+/// The longest name of a folder on the usual file systems, in bytes; an item's id becomes one.
+const LONGEST_ID: usize = 255;
 
 /// A run from its first fetch to its last item.
 struct Runner<'a> {
@@ -103,6 +110,7 @@ impl Runner<'_> {
         let on_fetch = |event: &FetchEvent| self.observer.event(&Event::Fetch(event));
         let files = RunFiles { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
         let items = self.index(&files, record)?;
+        record.begin()?;
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
             .with_operators(self.plan.operators.clone());
         let file = shelf.fetch(&self.plan.manifest)?;
@@ -126,7 +134,7 @@ impl Runner<'_> {
         }
         let check = Checker::load(self.plan, &model)?;
         self.lap(record, "load", clock);
-        record.model(&model)?;
+        record.model(&model, shelf.data_files(&model.manifest.name))?;
 
         record.order(&items);
         self.observer.event(&Event::Items(items.len()));
@@ -174,7 +182,7 @@ impl Runner<'_> {
     ///
     /// # Errors
     /// `fame::run::unknown_item` for an id that the data does not have; `fame::run::no_items` when
-    /// none is left.
+    /// none is left; `fame::run::long_id`.
     fn select(&self, mut items: Vec<ItemRef>) -> Result<Vec<ItemRef>> {
         let ids: Vec<&str> = items.iter().map(|i| i.id.as_str()).collect();
         for wanted in &self.options.only {
@@ -191,6 +199,14 @@ impl Runner<'_> {
             items.retain(|i| self.options.only.contains(&i.id));
         }
         items.truncate(self.options.limit.unwrap_or(usize::MAX));
+        if let Some(long) = items.iter().find(|item| item.id.len() > LONGEST_ID) {
+            let (start, bytes) = (&long.id[..40], long.id.len());
+            let message = format!(
+                "the id of the item `{start}…` has {bytes} bytes, and a folder's name has at most {LONGEST_ID}."
+            );
+            return Err(Error::new("fame::run::long_id", message)
+                .with_help("Rename the file that it is named after, or its folder."));
+        }
         if items.is_empty() {
             return Err(Error::new("fame::run::no_items", "the data has no items to explain."));
         }

@@ -3,13 +3,16 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{
-    Model, Result,
-    contract::{Backend, Files, Models, Operators},
-    data::sha256_file,
+    Error, Model, Result,
+    contract::{Backend, Files, LoadRequest, Models, Operators},
+    data::{Facts, Value, facts, sha256_file},
     registry::guard::caught,
     store::{FetchEvent, ModelManifest, ModelStore},
 };
@@ -38,7 +41,16 @@ pub struct ModelShelf<'a> {
     backend: &'a dyn Backend,
     operators: Operators,
     on_fetch: &'a dyn Fn(&FetchEvent),
-    loaded: Mutex<BTreeMap<String, Arc<Model>>>,
+    loaded: Mutex<BTreeMap<String, Shelved>>,
+    is_closed: AtomicBool,
+}
+
+/// A model on the shelf.
+struct Shelved {
+    model: Arc<Model>,
+    /// SHA-256 of the files that hold its weights beside its own, by the names of the files, in the
+    /// order in which they are named.
+    data_files: Vec<(String, String)>,
 }
 
 impl<'a> ModelShelf<'a> {
@@ -48,7 +60,14 @@ impl<'a> ModelShelf<'a> {
         backend: &'a dyn Backend,
         on_fetch: &'a dyn Fn(&FetchEvent),
     ) -> Self {
-        Self { store, backend, operators: Operators::default(), on_fetch, loaded: Mutex::default() }
+        Self {
+            store,
+            backend,
+            operators: Operators::default(),
+            on_fetch,
+            loaded: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+        }
     }
 
     /// The same shelf, whose models are loaded with operators of plugins.
@@ -74,6 +93,10 @@ impl<'a> ModelShelf<'a> {
         let sha256 = sha256_file(&file)?;
         let labels =
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
+        let request = LoadRequest::new(&file).with_input_shape(manifest.input.shape());
+        let data_files = self.backend.files(&request)?;
+        let data_files = data_files.iter().filter(|other| **other != file).map(hashed);
+        let data_files = data_files.collect::<Result<_>>()?;
         let name = manifest.name.clone();
         let model = Arc::new(Model::load_with(
             manifest,
@@ -83,15 +106,54 @@ impl<'a> ModelShelf<'a> {
             self.backend,
             self.operators.clone(),
         )?);
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(name, model.clone());
+        let shelved = Shelved { model: model.clone(), data_files };
+        self.loaded().insert(name, shelved);
         Ok(model)
     }
 
-    /// SHA-256 of every loaded model, by name.
-    pub fn hashes(&self) -> Vec<String> {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.iter().map(|(name, m)| format!("{name}={}", m.sha256)).collect()
+    /// All that results may owe to the loaded models: their files by hash, and what their manifests
+    /// say of input, layers and labels. What a manifest asks, and how it prepares pictures, stands
+    /// in the plan, in the parameters of those parts. From now on no other model is loaded.
+    pub(super) fn close(&self) -> Vec<Value> {
+        self.is_closed.store(true, Ordering::Relaxed);
+        let about = |shelved: &Shelved| {
+            let Shelved { model, data_files } = shelved;
+            let manifest = &model.manifest;
+            Value::Map(facts([
+                ("name", manifest.name.as_str().into()),
+                ("sha256", model.sha256.as_str().into()),
+                (
+                    "data",
+                    data_files
+                        .iter()
+                        .map(|(_, s)| s.as_str().into())
+                        .collect::<Vec<Value>>()
+                        .into(),
+                ),
+                ("input", Value::of(&manifest.input)),
+                ("layers", Value::of(&manifest.layers)),
+                ("labels", model.labels.clone().into()),
+            ]))
+        };
+        self.loaded().values().map(about).collect()
     }
+
+    /// SHA-256 of the files that hold a loaded model's weights beside its own, by name.
+    pub(super) fn data_files(&self, name: &str) -> Facts {
+        let loaded = self.loaded();
+        let files = loaded.get(name).map(|shelved| shelved.data_files.iter());
+        files.into_iter().flatten().map(|(n, sha256)| (n.clone(), sha256.as_str().into())).collect()
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, BTreeMap<String, Shelved>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of a file without its folder, and its hash.
+fn hashed(file: &PathBuf) -> Result<(String, String)> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((name, sha256_file(file)?))
 }
 
 impl Models for ModelShelf<'_> {
@@ -105,8 +167,15 @@ impl Models for ModelShelf<'_> {
 impl ModelShelf<'_> {
     /// The model called `name`: from the shelf, or loaded now.
     fn get(&self, name: &str) -> Result<Arc<Model>> {
-        if let Some(model) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Ok(model.clone());
+        if let Some(shelved) = self.loaded().get(name) {
+            return Ok(shelved.model.clone());
+        }
+        if self.is_closed.load(Ordering::Relaxed) {
+            let message = format!(
+                "model `{name}` was asked for in the middle of the run, when the keys of its results were made already."
+            );
+            return Err(Error::new("fame::model::undeclared", message)
+                .with_help("The plugin that asks for it must name it in `PrepareStep::models`."));
         }
         let manifest = self.store.manifest(name)?;
         let file = self.fetch(&manifest)?;

@@ -40,6 +40,8 @@ pub struct ModelStore {
     pub(super) assumed: BTreeMap<PathBuf, String>,
     pub(super) cache: Cache,
     pub(super) tools: Tools,
+    /// Whether manifests may run code; see [`ModelStore::trusting_manifests`].
+    pub(super) trusts_manifests: bool,
 }
 
 impl ModelStore {
@@ -51,6 +53,7 @@ impl ModelStore {
             assumed: BTreeMap::new(),
             cache: Cache::new(cache.as_ref()),
             tools: Tools::from_env(),
+            trusts_manifests: false,
         }
     }
 
@@ -175,7 +178,7 @@ impl ModelStore {
             ));
         };
         let text = match fs::read_to_string(&ron) {
-            Ok(text) => text,
+            Ok(text) => crate::data::without_mark(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let assumed = self.assumed.get(&beside(&path)).cloned();
                 assumed.ok_or_else(|| no_manifest(&path, &ron))?

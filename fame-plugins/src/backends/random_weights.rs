@@ -1,6 +1,6 @@
 //! `RandomWeights`: a network that has forgotten what it learnt.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use fame_core::{
     Error, LoadRequest, Random, Result,
@@ -87,6 +87,10 @@ impl Backend for RedrawingBackend {
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
         load(self.of.plugin.as_ref(), request, self.layers, self.seed)
+    }
+
+    fn files(&self, request: &LoadRequest) -> Result<Vec<PathBuf>> {
+        self.of.plugin.files(request)
     }
 }
 

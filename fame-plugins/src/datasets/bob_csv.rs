@@ -199,7 +199,7 @@ impl BobCsv {
     fn rows(&self, list: String, files: &dyn Files, faults: &mut Vec<Faults>) -> Result<Vec<Row>> {
         let mut table = Table::read(&list, files)?;
         let header = table
-            .header(&["path", "template_id", "reference_id", "subject_id"])
+            .header(&["path", "template_id", "reference_id", "subject_id"])?
             .ok_or_else(|| {
                 Error::new(
                     "fame::data::columns",
@@ -295,7 +295,7 @@ fn matches(
         &["enroll_template_id", "enroll_reference_id"],
         &["probe_template_id", "probe_reference_id"],
     ];
-    let header = table.header(&names.concat()).ok_or_else(|| {
+    let header = table.header(&names.concat())?.ok_or_else(|| {
         Error::new(
             "fame::data::columns",
             format!("the first line of `{list}` names no column `enroll_template_id`."),

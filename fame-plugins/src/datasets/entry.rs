@@ -38,6 +38,9 @@ pub(super) struct Entry {
     /// the last pixel, with what is in them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) boxes: Vec<(String, [f32; 4])>,
+    /// Width and height of the picture as stored, which the boxes belong to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) size: Option<(usize, usize)>,
     /// Points of a face, by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) points: BTreeMap<String, Vec<[f32; 2]>>,
@@ -86,8 +89,15 @@ impl Entry {
     /// The sample of a picture that has been decoded.
     ///
     /// # Errors
-    /// When a box lies outside the picture.
+    /// When a box lies outside the picture, or the picture has another size than the list says.
     pub(super) fn image(&self, item: &ItemRef, mut picture: Picture) -> Result<Sample> {
+        self.check_size(&picture)?;
+        if !self.boxes.is_empty() && pictures::is_turned(&picture) {
+            picture.warnings.push(format!(
+                "`{}` was turned upright, as its EXIF data asks, and the list's boxes are taken for those of the upright picture.",
+                picture.source
+            ));
+        }
         let (width, height) = (picture.width() as f32, picture.height() as f32);
         for (label, corners) in &self.boxes {
             let [x0, y0, x1, y1] = *corners;
@@ -108,6 +118,22 @@ impl Entry {
             picture.annotations.push(Annotation { name: BOX.to_owned(), label, points });
         }
         Ok(self.sample(item, vec![(IMAGE.to_owned(), picture)]))
+    }
+
+    /// Refuses a picture of another size than its boxes were drawn on: they would lie elsewhere.
+    fn check_size(&self, picture: &Picture) -> Result<()> {
+        let Some((width, height)) = self.size else { return Ok(()) };
+        if (picture.width(), picture.height()) == (width, height) {
+            return Ok(());
+        }
+        let message = format!(
+            "the boxes of `{}` were drawn on {width} × {height} pixels, as their file says, but the picture has {} × {} (width × height).",
+            picture.source,
+            picture.width(),
+            picture.height()
+        );
+        let help = "Take the pictures that the boxes belong to. If only <size> is wrong, correct it or write 0 there.";
+        Err(Error::new("fame::data::box_size", message).with_help(help))
     }
 
     /// The sample of a pair; `load` decodes the picture behind a file.

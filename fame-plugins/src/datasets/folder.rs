@@ -1,6 +1,9 @@
 //! `Folder`: every picture of a folder.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use fame_core::{
     Error, Result, Sample,
@@ -11,11 +14,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{unique, without_extension};
-use crate::pictures::EXTENSIONS;
+use crate::pictures::{EXTENSIONS, UNREAD_EXTENSIONS, has_extension};
 
-/// Every PNG, JPEG and WebP picture of a folder, by extension, one item each, sorted by name, in
-/// the role `image`. Hidden files are left out. An item is named after its path in the folder
-/// without the extension; where that is ambiguous, with it.
+/// Every PNG, JPEG, WebP, TIFF, BMP and GIF picture of a folder, by extension, one item each, sorted
+/// by name, in the role `image`. Hidden files are left out; so are pictures of other formats and
+/// pictures whose names do not say that they are some, and these are told. An item is named after
+/// its path in the folder without the extension; where that is ambiguous, with it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Folder {
@@ -40,40 +44,62 @@ impl Plugin<dyn Dataset> for Folder {
     }
 
     fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Dataset>> {
-        Some(Box::new(self))
+        Some(Box::new(FolderDataset { parameters: self, skipped: Mutex::default() }))
     }
 }
 
 fame_core::register!(Dataset: Folder);
 
-impl Dataset for Folder {
+struct FolderDataset {
+    parameters: Folder,
+    /// Pictures that were left out when the folder was looked through.
+    skipped: Mutex<Vec<String>>,
+}
+
+/// What a folder holds, as `inner/name`.
+#[derive(Default)]
+struct Content {
+    pictures: Vec<String>,
+    skipped: Vec<String>,
+}
+
+impl Dataset for FolderDataset {
     fn files(&self) -> Vec<String> {
-        vec![self.path.clone()]
+        vec![self.parameters.path.clone()]
+    }
+
+    fn notes(&self, _: &[ItemRef]) -> Vec<String> {
+        told(&self.skipped.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
-        let root = files.locate(&self.path)?;
-        let mut found = Vec::new();
-        self.search(&root, "", &mut found)?;
+        let folder = &self.parameters;
+        let root = files.locate(&folder.path)?;
+        let mut content = Content::default();
+        folder.search(&root, "", &mut content)?;
+        let Content { pictures: mut found, mut skipped } = content;
         found.sort_unstable();
+        skipped.sort_unstable();
         if found.is_empty() {
-            let deeper = if self.recursive {
+            let deeper = if folder.recursive {
                 ""
             } else {
                 " `recursive: true` searches the folders within it too."
             };
             return Err(Error::new(
                 "fame::data::empty_folder",
-                format!("folder `{}` holds no picture.", self.path),
+                format!("folder `{}` holds no picture.", folder.path),
             )
             .with_help(format!(
-                "Pictures are files that end in .{}.{deeper}",
-                EXTENSIONS.join(", .")
+                "Pictures are files that end in .{}.{deeper}{}",
+                EXTENSIONS.join(", ."),
+                told(&skipped).map_or_else(String::new, |told| format!(" {told}"))
             )));
         }
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let names: Vec<_> =
             found.iter().map(|f| (without_extension(f).to_owned(), f.clone())).collect();
-        let folder = self.path.trim_end_matches('/');
+        let folder = folder.path.trim_end_matches('/');
         let items = unique(&names).into_iter().zip(found);
         Ok(items
             .map(|(id, file)| ItemRef {
@@ -91,8 +117,8 @@ impl Dataset for Folder {
 
 impl Folder {
     /// Adds the pictures of `folder` to `found`, as `inner` (the way there from the root, with `/`)
-    /// and their names.
-    fn search(&self, folder: &Path, inner: &str, found: &mut Vec<String>) -> Result<()> {
+    /// and their names, and those that cannot be taken.
+    fn search(&self, folder: &Path, inner: &str, found: &mut Content) -> Result<()> {
         let failed = |e: std::io::Error| {
             let shown = format!("{}/{inner}", self.path.trim_end_matches('/'));
             Error::new(
@@ -120,18 +146,44 @@ impl Folder {
                 if self.recursive {
                     self.search(&entry.path(), &format!("{inner}{name}/"), found)?;
                 }
-            } else if is_picture(name) && entry.path().is_file() {
-                found.push(format!("{inner}{name}"));
+            } else if !entry.path().is_file() {
+                continue;
+            } else if has_extension(name, &EXTENSIONS) {
+                found.pictures.push(format!("{inner}{name}"));
+            } else if has_extension(name, &UNREAD_EXTENSIONS) || begins_like_one(&entry.path()) {
+                found.skipped.push(format!("{inner}{name}"));
             }
         }
         Ok(())
     }
 }
 
-fn is_picture(name: &str) -> bool {
-    Path::new(name)
-        .extension()
-        .is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
+/// Whether a file begins like a picture, whatever its name.
+fn begins_like_one(path: &Path) -> bool {
+    /// As many bytes as the longest mark of a format needs.
+    const MARK: u64 = 64;
+    let mut first = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| {
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, MARK), &mut first)
+    });
+    read.is_ok() && image::guess_format(&first).is_ok()
+}
+
+/// A sentence about pictures that were left out, if there are some.
+fn told(skipped: &[String]) -> Option<String> {
+    /// So many are named; the rest is counted.
+    const NAMED: usize = 5;
+    let names: Vec<String> = skipped.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let more = match skipped.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    (!skipped.is_empty()).then(|| {
+        format!(
+            "Left out, because fame does not read their format or their names do not end like a picture's: {}{more}. Convert them to PNG or JPEG, or rename them.",
+            names.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -168,6 +220,35 @@ mod tests {
     }
 
     #[test]
+    fn every_picture_is_read_or_named() {
+        let files = Beside::with(&[("d/a.png", GRAY)]);
+        let picture = image::open(files.path().join("d/a.png")).unwrap();
+        for name in ["b.bmp", "c.gif", "d.tif", "e.TIFF"] {
+            picture.save(files.path().join("d").join(name)).unwrap();
+        }
+        for unread in ["f.heic", "g.AVIF", "h.jxl"] {
+            std::fs::write(files.path().join("d").join(unread), "whatever").unwrap();
+        }
+        std::fs::copy(files.path().join("d/a.png"), files.path().join("d/no_ending")).unwrap();
+        std::fs::write(files.path().join("d/notes.txt"), "no picture").unwrap();
+        let folder = build(r#"Folder(path: "d")"#).unwrap();
+        let items = folder.index(&files).unwrap();
+        let ids: Vec<&str> = items.iter().map(|i| i.id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", "c", "d", "e"]);
+        let gray = |item| folder.load(item, &files).unwrap().pictures[0].1.pixels.data()[0];
+        assert!(items.iter().all(|item| gray(item).to_bits() == (128.0f32 / 255.0).to_bits()));
+        let [note] = &folder.notes(&items)[..] else { panic!("one note") };
+        assert!(
+            note.contains("`f.heic`, `g.AVIF`, `h.jxl`, `no_ending`.") && !note.contains("notes"),
+            "{note}"
+        );
+        std::fs::create_dir(files.path().join("only")).unwrap();
+        std::fs::write(files.path().join("only/x.heic"), "").unwrap();
+        let e = build(r#"Folder(path: "only")"#).unwrap().index(&files).unwrap_err();
+        assert!(e.help.unwrap().contains("`x.heic`"));
+    }
+
+    #[test]
     fn ids_stay_unique_when_only_extensions_or_folders_differ() {
         let files = Beside::with(&[
             ("d/a.png", GRAY),
@@ -188,7 +269,7 @@ mod tests {
             (e.code.as_str(), e.message.as_str()),
             ("fame::data::empty_folder", "folder `d` holds no picture.")
         );
-        assert!(e.help.unwrap().contains(".jpeg, .jpg, .png, .webp. `recursive: true`"));
+        assert!(e.help.unwrap().contains(".jpg, .png, .tif, .tiff, .webp. `recursive: true`"));
         let e = build(r#"Folder(path: "d/in/c.png")"#).unwrap().index(&files).unwrap_err();
         assert!(
             e.code == "fame::data::unreadable_folder"

@@ -125,9 +125,11 @@ impl ImageList {
             self.columns.iter().position(|c| names.iter().any(|n| n.eq_ignore_ascii_case(c)))
         };
         if let Some(path) = find(&PATH) {
+            let widest = table.rows.first().map_or(0, |(_, cells)| cells.len());
+            table.check_width(widest.max(self.columns.len()))?;
             return Ok((path, find(&LABEL), find(&BOXES)));
         }
-        let Some(header) = table.header(&[&PATH[..], &LABEL, &BOXES].concat()) else {
+        let Some(header) = table.header(&[&PATH[..], &LABEL, &BOXES].concat())? else {
             let message = format!("the first line of list `{}` names no column `path`.", self.list);
             return Err(Error::new("fame::data::columns", message).with_help(
                 "A list without a header needs `columns`, such as [\"path\", \"label\"].",

@@ -1,9 +1,6 @@
 //! `ImageNet`: the validation set, in every form it lies on disks.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use fame_core::{
     Error, Result, Sample,
@@ -32,7 +29,8 @@ use crate::pictures;
 /// `PredictionString` holds groups of `wnid x_min y_min x_max y_max`; the label is the first
 /// group's, and every group is a box. A picture listed twice counts twice. Without `list` all
 /// pictures are taken, sorted. `boxes` is a folder of VOC XML files, which then are what says where
-/// the boxes are; for flat pictures without a list, it also says the labels.
+/// the boxes are; for flat pictures without a list, it also says the labels. A file that says another
+/// size than its picture has fails that item.
 ///
 /// Pictures are decoded as stored, without EXIF's turns: the boxes were drawn so, and torchvision
 /// reads them so.
@@ -172,9 +170,7 @@ impl ImageNet {
         for entry in std::fs::read_dir(files.locate(folder)?).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            let is_picture = Path::new(&name)
-                .extension()
-                .is_some_and(|e| pictures::EXTENSIONS.iter().any(|k| e.eq_ignore_ascii_case(k)));
+            let is_picture = pictures::has_extension(&name, &pictures::EXTENSIONS);
             if name.starts_with('.') {
                 continue;
             }
@@ -229,7 +225,7 @@ impl ImageNet {
             return Err(Error::new("fame::data::no_classes", format!("list `{list}` names classes, and nothing says their numbers."))
                 .with_help("Add `classes`: LOC_synset_mapping.txt lists the classes in the order of the model's outputs."));
         }
-        let Some(header) = table.header(&["ImageId", "PredictionString"]) else {
+        let Some(header) = table.header(&["ImageId", "PredictionString"])? else {
             let message =
                 format!("the first line of list `{list}` is not `ImageId,PredictionString`.");
             return Err(Error::new("fame::data::columns", message)
@@ -257,10 +253,12 @@ impl ImageNet {
                 faults.add(*line, "`PredictionString` and `target` name different classes", named);
             }
             let label = faults.keep(*line, classes.number(&class));
+            let mut size = None;
             if let Some(folder) = &self.boxes {
-                boxes = self.voc(folder, cell(image), None, files, &mut voc).unwrap_or_default();
+                let read = self.voc(folder, cell(image), None, files, &mut voc).unwrap_or_default();
+                (boxes, size) = (read.boxes, read.size);
             }
-            found.push((file.file.clone(), Entry { row, label, boxes, ..Entry::default() }));
+            found.push((file.file.clone(), Entry { row, label, boxes, size, ..Entry::default() }));
         }
         voc.insert(0, faults);
         Faults::all(voc)?;
@@ -278,11 +276,11 @@ impl ImageNet {
         for (name, picture) in
             pictures.iter().flat_map(|(name, all)| all.iter().map(move |p| (name, p)))
         {
-            let boxes = match &self.boxes {
+            let Annotated { boxes, size } = match &self.boxes {
                 Some(folder) => self
                     .voc(folder, name, picture.class.as_deref(), files, &mut faults)
                     .unwrap_or_default(),
-                None => Vec::new(),
+                None => Annotated::default(),
             };
             let class = picture.class.as_deref().or(boxes.first().map(|(class, _)| class.as_str()));
             let mut of_picture = Faults::new(&picture.file);
@@ -292,7 +290,7 @@ impl ImageNet {
                 .filter(|_| !classes.numbers.is_empty())
                 .and_then(|class| of_picture.keep(1, classes.number(class)));
             faults.push(of_picture);
-            found.push((picture.file.clone(), Entry { label, boxes, ..Entry::default() }));
+            found.push((picture.file.clone(), Entry { label, boxes, size, ..Entry::default() }));
         }
         Faults::all(faults)?;
         found.sort_by(|a, b| a.0.cmp(&b.0));
@@ -300,7 +298,7 @@ impl ImageNet {
         Ok(found)
     }
 
-    /// The boxes in the XML file of a picture. Its faults, if any, are added to `faults`.
+    /// What the XML file of a picture says. Its faults, if any, are added to `faults`.
     fn voc(
         &self,
         folder: &str,
@@ -308,7 +306,7 @@ impl ImageNet {
         class: Option<&str>,
         files: &dyn Files,
         faults: &mut Vec<Faults>,
-    ) -> Option<Vec<(String, [f32; 4])>> {
+    ) -> Option<Annotated> {
         let flat = below(folder, &format!("{name}.xml"));
         let inner = class.map(|class| below(folder, &format!("{class}/{name}.xml")));
         let there = |file: &String| files.locate(file).is_ok_and(|p| p.is_file());
@@ -329,7 +327,7 @@ impl ImageNet {
         boxes
     }
 
-    fn rectangles(&self, xml: &str, faults: &mut Faults) -> Option<Vec<(String, [f32; 4])>> {
+    fn rectangles(&self, xml: &str, faults: &mut Faults) -> Option<Annotated> {
         let document = match roxmltree::Document::parse(xml) {
             Ok(document) => document,
             Err(e) => {
@@ -337,32 +335,51 @@ impl ImageNet {
                 return None;
             }
         };
-        let objects = document.descendants().filter(|n| n.has_tag_name("object"));
-        let text = |parent: roxmltree::Node<'_, '_>, tag: &str| {
-            parent
-                .descendants()
-                .find(|n| n.has_tag_name(tag))
-                .and_then(|n| n.text())
-                .unwrap_or_default()
-                .trim()
-                .to_owned()
-        };
+        let root = document.root_element();
+        let side = |tag| child(child(root, "size")?, tag)?.text()?.trim().parse::<usize>().ok();
+        // Tools that do not know the size write 0.
+        let size = side("width").zip(side("height")).filter(|(w, h)| *w > 0 && *h > 0);
         let mut boxes = Vec::new();
-        for object in objects {
+        for object in root.children().filter(|n| n.has_tag_name("object")) {
             let line = document.text_pos_at(object.range().start).row as usize;
-            // By tag: tools write the corners in different orders.
-            let cells = ["xmin", "ymin", "xmax", "ymax"].map(|tag| text(object, tag));
-            let corners = numbers(&cells.each_ref().map(String::as_str))
+            let corners = bounds(object)
+                .and_then(|cells| numbers(&cells.each_ref().map(String::as_str)))
                 .and_then(|corners| self.box_end.corners(corners));
             if let Some(corners) = faults.keep(line, corners) {
-                boxes.push((text(object, "name"), corners));
+                boxes.push((text_in(object, "name"), corners));
             }
         }
         if boxes.is_empty() {
             faults.add(1, "the file holds no box", "");
         }
-        Some(boxes)
+        Some(Annotated { boxes, size })
     }
+}
+
+/// What an XML file says of its picture.
+#[derive(Default)]
+struct Annotated {
+    /// Classes and boxes of the objects.
+    boxes: Vec<(String, [f32; 4])>,
+    /// Width and height, where the file says them.
+    size: Option<(usize, usize)>,
+}
+
+/// The first child called `tag`. Children only: the parts of an object (head, hand) are objects in
+/// form, with names and boxes of their own, and stand inside it.
+fn child<'a, 'd>(node: roxmltree::Node<'a, 'd>, tag: &str) -> Option<roxmltree::Node<'a, 'd>> {
+    node.children().find(|n| n.has_tag_name(tag))
+}
+
+/// The text of the child called `tag`; empty where there is none.
+fn text_in(node: roxmltree::Node<'_, '_>, tag: &str) -> String {
+    child(node, tag).and_then(|n| n.text()).unwrap_or_default().trim().to_owned()
+}
+
+/// The corners of an object's own box, by tag: tools write them in different orders.
+fn bounds(object: roxmltree::Node<'_, '_>) -> std::result::Result<[String; 4], Wrong> {
+    let bounds = child(object, "bndbox").ok_or(("an object has no <bndbox>", String::new()))?;
+    Ok(["xmin", "ymin", "xmax", "ymax"].map(|tag| text_in(bounds, tag)))
 }
 
 /// The only picture called `name`.

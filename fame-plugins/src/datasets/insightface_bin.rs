@@ -98,7 +98,7 @@ impl Dataset for InsightfaceBin {
                         places.insert(role.to_owned(), *place);
                         facts.insert(format!("{role}_sha256"), sha256_hex(&bytes));
                     }
-                    Ok(_) => faults.add(row, "the pair's picture is no PNG, JPEG or WebP", role),
+                    Ok(_) => faults.add(row, "the pair's picture is of no known format", role),
                     Err(why) => faults.add(row, "the pair's picture cannot be read", &why),
                 }
             }

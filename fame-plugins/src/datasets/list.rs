@@ -51,6 +51,7 @@ impl Table {
     pub(super) fn read(shown: &str, files: &dyn Files) -> Result<Self> {
         let text = text_of(shown, files)?;
         let first = text.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
+        refuse_semicolons(shown, &text)?;
         let rows = match [',', '\t'].into_iter().find(|s| first.contains(*s)) {
             Some(separator) => separated(shown, &text, separator)?,
             None => spaced(&text),
@@ -65,15 +66,46 @@ impl Table {
     }
 
     /// Takes the first row away if any of its cells is one of `names`: a header.
-    pub(super) fn header(&mut self, names: &[&str]) -> Option<Header> {
+    ///
+    /// # Errors
+    /// As [`Table::check_width`], for the rows below it.
+    pub(super) fn header(&mut self, names: &[&str]) -> Result<Option<Header>> {
         let known = |cell: &String| names.iter().any(|n| cell.eq_ignore_ascii_case(n));
-        self.rows
-            .first()?
-            .1
-            .iter()
-            .any(known)
-            .then(|| Header { file: self.file.clone(), cells: self.rows.remove(0).1 })
+        if !self.rows.first().is_some_and(|(_, cells)| cells.iter().any(known)) {
+            return Ok(None);
+        }
+        let header = Header { file: self.file.clone(), cells: self.rows.remove(0).1 };
+        self.check_width(header.cells.len())?;
+        Ok(Some(header))
     }
+
+    /// Refuses rows with more cells than there are `columns`: a name with a comma in it, without
+    /// quotes, moves everything behind it one column on. Empty cells at the end do no harm.
+    ///
+    /// # Errors
+    /// `fame::data::rows` with every such row.
+    pub(super) fn check_width(&self, columns: usize) -> Result<()> {
+        let mut faults = Faults::new(&self.file);
+        for (line, cells) in &self.rows {
+            if let Some(cell) = cells.iter().skip(columns).find(|cell| !cell.is_empty()) {
+                faults.add(*line, "the row has more cells than there are columns", cell);
+            }
+        }
+        faults.into_result()
+    }
+}
+
+/// Refuses a list whose first rows are all cut by semicolons and by nothing else, as spreadsheets
+/// write them where the comma is the decimal sign.
+fn refuse_semicolons(shown: &str, text: &str) -> Result<()> {
+    let mut first = text.lines().filter(|line| !line.trim().is_empty()).take(3).peekable();
+    let is_cut = |line: &str| line.contains(';') && !line.contains([',', '\t']);
+    if first.peek().is_none() || !first.all(is_cut) {
+        return Ok(());
+    }
+    let message = format!("the cells of list `{shown}` are separated by `;`.");
+    Err(Error::new("fame::data::separator", message)
+        .with_help("Save it with commas or tabs between the cells."))
 }
 
 /// Rows of separated text (RFC 4180, except that a quoted cell cannot go on in the next line: no

@@ -196,7 +196,7 @@ impl Pairs {
         if let Some(columns) = &self.columns {
             let [gallery, probe, genuine] =
                 [[columns.gallery.as_str()], [columns.probe.as_str()], [columns.genuine.as_str()]];
-            let Some(header) = table.header(&[gallery, probe, genuine].concat()) else {
+            let Some(header) = table.header(&[gallery, probe, genuine].concat())? else {
                 let message = format!(
                     "the first line of list `{}` holds none of the names in `columns`.",
                     self.list
@@ -213,7 +213,7 @@ impl Pairs {
             });
         }
         // Not by the label's names: `a b same` is a row.
-        match table.header(&[&GALLERY[..], &PROBE].concat()) {
+        match table.header(&[&GALLERY[..], &PROBE].concat())? {
             Some(header) => named(&header),
             None => Ok(unnamed(table)),
         }

@@ -12,6 +12,7 @@ use fame_core::{
 };
 
 use super::finish::{Draft, Finish, no_map};
+use crate::Preset;
 
 /// The scalar y that is explained, and for whose pictures.
 ///
@@ -38,7 +39,7 @@ impl Scalar {
         with: &BuildContext<'_>,
         assembly: &mut Assembly,
     ) -> Option<Self> {
-        let loss = assembly.build::<dyn Loss>("loss", loss, with)?;
+        let loss = assembly.build::<dyn Loss>("loss", loss, &Preset::of_explained_value(with))?;
         Some(Self { loss, layer, roles })
     }
 

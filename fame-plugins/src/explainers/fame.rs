@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Preset,
     ask::{usual_layer, usual_loss},
+    losses::FeatureMapCell,
     perturbations::Lots,
 };
 
@@ -137,7 +138,9 @@ impl Plugin<dyn Explainer> for Fame {
         let Fame { layer, loss, perturbation, finishes, roles, preset } = self;
         let with = BuildContext { preset: preset.name(), ..*with };
         let loss = assembly.build::<dyn Loss>("loss", &loss, &with);
-        let perturbation = assembly.build::<dyn Perturbation>("perturbation", &perturbation, &with);
+        let of_cells = loss.as_ref().is_some_and(|loss| loss.name == FeatureMapCell::NAME);
+        let walk = if of_cells { Preset::of_feature_map_walk(&with) } else { with };
+        let perturbation = assembly.build::<dyn Perturbation>("perturbation", &perturbation, &walk);
         let finish = |(name, specs): (String, Vec<Spec>)| {
             if name.is_empty() {
                 Finish::build(assembly, &specs, &with)

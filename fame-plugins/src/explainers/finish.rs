@@ -263,8 +263,12 @@ mod tests {
     fn a_refusal_is_known_by_its_kind_and_not_by_its_code() {
         let finished = |error: Error| {
             let (plugin, mut into) = (Box::new(Refusing(error)), Explanation::default());
-            let step =
-                Built { name: "Refusing".into(), plugin: plugin as _, parameters: Value::Null };
+            let step = Built {
+                name: "Refusing".into(),
+                plugin: plugin as _,
+                parameters: Value::Null,
+                reads: Vec::new(),
+            };
             let raw = Tensor::new([1, 1, 2], vec![0.0, 1.0]).unwrap();
             let finish = Finish { name: None, steps: vec![step] };
             finish.finish(Draft::new(MapId::new("probe"), raw), &mut into).map(|()| into.warnings)

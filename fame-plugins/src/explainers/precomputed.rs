@@ -1,9 +1,11 @@
 //! `Precomputed`: maps that another program made, as an explainer.
 
+mod stored;
+
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Claim, Error, Explanation, MapId, Model, Result, Sample, Subject, Tensor,
+    Claim, Error, Explanation, MapId, Model, Result, Sample, Subject,
     contract::{ExplainContext, Explainer, ItemRef},
     data::InputConvention,
     data::facts,
@@ -22,8 +24,8 @@ use super::{
 };
 use crate::datasets::stem;
 
-/// Reads maps from `.npy` files and hands them on as they are: so that any method can be seen,
-/// measured and compared here. The network is not asked.
+/// Reads maps from `.npy` files or gray pictures: so that any method can be seen, measured and
+/// compared here. The network is not asked.
 ///
 /// A file's name is the `pattern` with these filled in: `{id}` the sample's id; `{stem}` the name
 /// of the picture's file without its extension; `{label}` the sample's class; `{role}` the
@@ -36,9 +38,12 @@ use crate::datasets::stem;
 /// `"{id}/NAME.{role}_{map}.npy"`, or `"{id}/NAME.{role}.npy"` for one map per picture; a finish
 /// stands behind `{map}`: `"{id}/NAME.{role}_{map}_k49.npy"`.
 ///
-/// A file holds `[H, W]`, `[1, H, W]` or `[C, H, W]` of 32- or 64-bit floats or bytes, in either
-/// order, in the size of the prepared picture. A missing file is a warning as long as another is
-/// there.
+/// A `.npy` file holds `[H, W]`, `[1, H, W]` or `[C, H, W]` of numbers, in either order, in the size
+/// of the prepared picture; so does a picture, whose channels must agree. Floats are taken as they
+/// are. Bytes are divided by 255 and 16-bit numbers by 65535, since that is how programs write 0..1
+/// into them, unless they hold nothing but 0 and 1. Whole numbers of other types must be 0 and 1, or
+/// `range` says what they mean. A missing file is a warning as long as another is there, and so is
+/// whatever else can be meant in two ways.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Precomputed {
@@ -57,6 +62,10 @@ pub struct Precomputed {
     /// Which pictures' maps to read, by role. Default: all.
     #[serde(default)]
     pub roles: Option<Vec<String>>,
+    /// The stored numbers that mean 0 and 1: `(0, 100)` for percent. Default: what the
+    /// numbers' type says.
+    #[serde(default)]
+    pub range: Option<(f64, f64)>,
 }
 
 fn authors_pattern() -> String {
@@ -69,7 +78,8 @@ fn polarities() -> Vec<String> {
 
 impl Plugin<dyn Explainer> for Precomputed {
     const NAME: &'static str = "Precomputed";
-    const SUMMARY: &'static str = "Maps that another program made, read from .npy files";
+    const SUMMARY: &'static str =
+        "Maps that another program made, read from .npy files or pictures";
     const EXAMPLE: &'static str = r#"Precomputed(dir: "maps", pattern: "{id}_{side}_{sign}.npy")"#;
     const REFERENCE: &'static str = "Default file layout: the FAME authors' code";
 
@@ -95,6 +105,12 @@ impl Plugin<dyn Explainer> for Precomputed {
         );
         assembly.check("pattern", !outside, "must stay below `dir`");
         assembly.check("maps", !self.maps.is_empty(), "must name at least one map");
+        let is_range = |(from, to): (f64, f64)| (to - from).is_finite() && from < to;
+        assembly.check(
+            "range",
+            self.range.is_none_or(is_range),
+            "must be two numbers, the lower one first",
+        );
         check_roles(self.roles.as_deref(), assembly);
     }
 
@@ -177,6 +193,7 @@ impl PrecomputedExplainer {
     fn sample(&self, input: &InputConvention, sample: &Sample) -> Result<Explanation> {
         let mut explanation = Explanation::default();
         let mut missing = Vec::new();
+        let as_stored = self.parameters.map.is_empty();
         for role in sample.roles().filter(|role| {
             self.parameters.roles.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == role))
         }) {
@@ -195,10 +212,17 @@ impl PrecomputedExplainer {
                     missing.push(file);
                     continue;
                 }
-                let raw = read(&path, (input.height, input.width))?;
-                let facts =
-                    facts([("file", file.as_str().into()), ("sha256", sha256_file(&path)?.into())]);
-                let draft = Draft::new(map_id(role, map), raw).with_facts(facts);
+                let stored =
+                    stored::read(&path, (input.height, input.width), self.parameters.range)?;
+                let facts = facts([
+                    ("file", file.as_str().into()),
+                    ("sha256", sha256_file(&path)?.into()),
+                    ("stored", stored.kind.as_str().into()),
+                ]);
+                let too_high = stored.above_one().filter(|_| as_stored);
+                let warnings = stored.warning.iter().cloned().chain(too_high);
+                explanation.warnings.extend(warnings.map(|warning| format!("`{file}` {warning}")));
+                let draft = Draft::new(map_id(role, map), stored.values).with_facts(facts);
                 self.finish.finish(draft, &mut explanation)?;
             }
         }
@@ -258,240 +282,5 @@ fn map_id(role: &str, map: &str) -> MapId {
     MapId::new(role).about(subject).claiming(claim)
 }
 
-/// One `.npy` file as `[C, H, W]`.
-fn read(path: &Path, (height, width): (usize, usize)) -> Result<Tensor> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
-    let bad =
-        |why: String| Error::new("fame::precomputed::file", format!("`{}` {why}.", path.display()));
-    let npy =
-        npyz::NpyFile::new(&bytes[..]).map_err(|e| bad(format!("is not a .npy file: {e}")))?;
-    let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
-    let full = match shape.as_slice() {
-        [h, w] => [1, *h, *w],
-        [c, h, w] if *c > 0 => [*c, *h, *w],
-        _ => return Err(bad(format!("has shape {shape:?}; a map is [H, W] or [C, H, W]"))),
-    };
-    if full[1..] != [height, width] {
-        return Err(bad(format!(
-            "holds a map of {} × {} pixels (width × height), but the prepared picture has {width} × {height}",
-            full[2], full[1]
-        ))
-        .with_help("A precomputed map scores the pixels the network sees: prepare the pictures as the other program did."));
-    }
-    let fortran = npy.order() == npyz::Order::Fortran;
-    let kind = npy.dtype().descr();
-    let cut = |e: std::io::Error| bad(format!("cannot be read: {e}"));
-    let values: Vec<f32> = match kind.trim_matches('\'') {
-        "<f4" | ">f4" => npy.into_vec::<f32>().map_err(cut)?,
-        "<f8" | ">f8" => {
-            npy.into_vec::<f64>().map_err(cut)?.into_iter().map(|v| v as f32).collect()
-        }
-        "|u1" => npy.into_vec::<u8>().map_err(cut)?.into_iter().map(f32::from).collect(),
-        other => {
-            return Err(bad(format!(
-                "holds values of type {other}; float32, float64 and uint8 can be read"
-            )));
-        }
-    };
-    let values = if fortran { row_major(&values, full) } else { values };
-    Tensor::new(full, values)
-}
-
-/// Values of column-major `[C, H, W]` (or `[H, W]`) in row-major order.
-fn row_major(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<f32> {
-    let at = |c: usize, y: usize, x: usize| values[c + channels * (y + height * x)];
-    (0..channels)
-        .flat_map(|c| (0..height).flat_map(move |y| (0..width).map(move |x| at(c, y, x))))
-        .collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use fame_core::{NamedMap, registry::Registry};
-    use npyz::WriterBuilder as _;
-
-    use super::*;
-
-    fn running(dir: &Path, rest: &str) -> PrecomputedExplainer {
-        let registry = Registry::builtin().unwrap();
-        let mut parameters: Precomputed =
-            fame_core::text::parse(&format!("(dir: {dir:?}{rest})")).unwrap();
-        let with = BuildContext::new(&registry, Path::new("/"));
-        let steps = std::mem::take(&mut parameters.map);
-        assert!(steps.is_empty());
-        PrecomputedExplainer {
-            folder: with.folder.join(&parameters.dir),
-            parameters,
-            finish: Finish::none(),
-        }
-    }
-
-    fn save<T: npyz::AutoSerialize + Copy>(
-        path: &Path,
-        shape: &[u64],
-        order: npyz::Order,
-        values: &[T],
-    ) {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let mut bytes = Vec::new();
-        let mut npy = npyz::WriteOptions::new()
-            .default_dtype()
-            .shape(shape)
-            .order(order)
-            .writer(&mut bytes)
-            .begin_nd()
-            .unwrap();
-        npy.extend(values.iter().copied()).unwrap();
-        npy.finish().unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-
-    fn pair() -> Sample {
-        let picture = || fame_core::Picture::new(Tensor::zeros([3, 2, 3]), "x").unwrap();
-        Sample {
-            id: "7".into(),
-            pictures: vec![("gallery".into(), picture()), ("probe".into(), picture())],
-            ..Sample::default()
-        }
-    }
-
-    fn input() -> InputConvention {
-        let order = fame_core::data::ChannelOrder::Rgb;
-        InputConvention {
-            channels: 3,
-            height: 2,
-            width: 3,
-            order,
-            mean: vec![0.0; 3],
-            std: vec![1.0; 3],
-        }
-    }
-
-    const VALUES: [f32; 6] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
-
-    #[test]
-    fn the_authors_layout_and_ours_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        save(&dir.path().join("7_g_pos.npy"), &[2, 3], npyz::Order::C, &VALUES);
-        save(&dir.path().join("7_p_neg.npy"), &[1, 2, 3], npyz::Order::C, &VALUES.map(f64::from));
-        save(
-            &dir.path().join("7/fame.probe.npy"),
-            &[2, 3],
-            npyz::Order::Fortran,
-            &[0.0f32, 3.0, 1.0, 4.0, 2.0, 5.0],
-        );
-        let explanation = running(dir.path(), "").sample(&input(), &pair()).unwrap();
-        let names: Vec<String> = explanation.maps.iter().map(NamedMap::name).collect();
-        assert_eq!(names, ["gallery_similar", "probe_dissimilar"]);
-        let claims: Vec<Claim> = explanation.maps.iter().map(|m| m.id.claim).collect();
-        assert_eq!(claims, [Claim::For, Claim::Against]);
-        assert!(
-            explanation
-                .maps
-                .iter()
-                .all(|m| m.finished == Tensor::new([2, 3], VALUES.to_vec()).unwrap())
-        );
-        assert_eq!(
-            explanation.warnings.len(),
-            2,
-            "two of the four are missing: {:?}",
-            explanation.warnings
-        );
-        let ours =
-            running(dir.path(), r#", pattern: "{id}/fame.{role}.npy", roles: Some(["probe"])"#)
-                .sample(&input(), &pair())
-                .unwrap();
-        assert_eq!(
-            (ours.maps[0].name().as_str(), ours.maps[0].finished.data()),
-            ("probe", &VALUES[..])
-        );
-    }
-
-    #[test]
-    fn the_files_of_an_item_are_known_before_its_pictures_are() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["7_g_pos.npy", "7_p_neg.npy", "8_g_pos.npy", "7_p_other.npy", "7_g_[x].npy"] {
-            save(&dir.path().join(name), &[2, 3], npyz::Order::C, &VALUES);
-        }
-        let item = ItemRef { id: "7".into(), files: vec![], note: String::new() };
-        let files = running(dir.path(), "").files(&item).unwrap();
-        assert_eq!(files, ["7_g_pos.npy", "7_p_neg.npy"].map(|name| dir.path().join(name)));
-        let odd = running(dir.path(), r#", pattern: "{id}_{side}{role}_[x].npy""#);
-        assert_eq!(odd.files(&item).unwrap(), [dir.path().join("7_g_[x].npy")]);
-        let nested = running(dir.path(), r#", pattern: "{role}/{id}.npy""#);
-        assert!(nested.files(&item).unwrap().is_empty());
-        save(&dir.path().join("probe/7.npy"), &[2, 3], npyz::Order::C, &VALUES);
-        assert_eq!(nested.files(&item).unwrap(), [dir.path().join("probe/7.npy")]);
-    }
-
-    #[test]
-    fn the_authors_maps_of_pictures_are_found_by_name_and_class() {
-        let dir = tempfile::tempdir().unwrap();
-        save(&dir.path().join("val_5_7.npy"), &[2, 3], npyz::Order::C, &VALUES);
-        save(&dir.path().join("val_51_7.npy"), &[2, 3], npyz::Order::C, &VALUES);
-        let picture = fame_core::Picture::new(Tensor::zeros([3, 2, 3]), "in/val_5.JPEG").unwrap();
-        // The id of a picture that is listed twice.
-        let sample = Sample {
-            id: "val_5-2".into(),
-            label: Some(7),
-            pictures: vec![("image".into(), picture)],
-            ..Sample::default()
-        };
-        let reads = running(dir.path(), r#", pattern: "{stem}_{label}.npy""#);
-        assert_eq!(reads.sample(&input(), &sample).unwrap().maps[0].finished.data(), VALUES);
-        let item =
-            ItemRef { id: sample.id, files: vec!["in/val_5.JPEG".into()], note: String::new() };
-        assert_eq!(reads.files(&item).unwrap(), [dir.path().join("val_5_7.npy")]);
-    }
-
-    #[test]
-    fn patterns_stay_below_their_folder_and_know_their_places() {
-        let registry = Registry::builtin().unwrap();
-        let with = BuildContext::new(&registry, Path::new("/"));
-        let problems = |pattern: &str| {
-            let spec =
-                Spec::from_text(&format!("Precomputed(dir: \"maps\", pattern: {pattern:?})"))
-                    .unwrap();
-            registry
-                .build::<dyn Explainer>(&spec, &with)
-                .err()
-                .map(|p| p[0].message.clone())
-                .unwrap_or_default()
-        };
-        for good in ["{id}/fame.{role}_{map}.npy", "{id}_{side}_{sign}.npy", "./{id}.npy"] {
-            assert_eq!(problems(good), "", "{good}");
-        }
-        for (bad, says) in [
-            ("/tmp/{id}.npy", "below"),
-            ("../{id}.npy", "below"),
-            ("{id}/../../x.npy", "below"),
-            ("{index}_{id}.npy", "knows"),
-            ("a.npy", "{id}"),
-        ] {
-            assert!(problems(bad).contains(says), "{bad}: {}", problems(bad));
-        }
-    }
-
-    #[test]
-    fn a_wrong_file_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let says = |explained: Result<Explanation>| explained.unwrap_err().message;
-        assert!(says(running(dir.path(), "").sample(&input(), &pair())).contains("7_g_pos.npy"));
-        save(&dir.path().join("7_g_pos.npy"), &[3, 2], npyz::Order::C, &VALUES);
-        let message = says(running(dir.path(), "").sample(&input(), &pair()));
-        assert!(
-            message.contains("7_g_pos.npy")
-                && message.contains("2 × 3 pixels")
-                && message.contains("3 × 2"),
-            "{message}"
-        );
-        std::fs::write(dir.path().join("7_g_pos.npy"), "no").unwrap();
-        assert!(
-            says(running(dir.path(), "").sample(&input(), &pair())).contains("is not a .npy file")
-        );
-        save(&dir.path().join("7_g_pos.npy"), &[2, 3], npyz::Order::C, &[1i32; 6]);
-        assert!(
-            says(running(dir.path(), "").sample(&input(), &pair())).contains("uint8 can be read")
-        );
-    }
-}
+mod tests;

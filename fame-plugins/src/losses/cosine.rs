@@ -15,12 +15,13 @@ pub enum Norms {
     /// Lengths are constants, as the paper says ("we do not compute gradients for the
     /// denominators"): ds/dφ = φ_ref / (‖φ‖·‖φ_ref‖).
     Frozen,
-    /// The true derivative, as the authors' code computes: ds/dφ = (φ̂_ref − s·φ̂) / ‖φ‖.
+    /// The true derivative, as the authors' code computes when it walks: ds/dφ = (φ̂_ref − s·φ̂) /
+    /// ‖φ‖. Their CAMs freeze the lengths.
     Live,
 }
 
 impl Norms {
-    /// What `preset` stands for.
+    /// What `preset` stands for where the loss is descended.
     pub(super) fn of(preset: Preset) -> Self {
         match preset {
             Preset::Paper => Norms::Frozen,
@@ -44,8 +45,9 @@ macro_rules! cosine {
         fame_core::parameters! {
             $(#[$doc])*
             pub struct $name {
-                /// Whether the embedding's length takes part in the derivative. Default: `Frozen`
-                /// (preset Paper), `Live` (preset Authors).
+                /// Whether the embedding's length takes part in the derivative. Default: `Frozen`;
+                /// under preset Authors `Live` where a walk descends the loss, as in `Fame`, and
+                /// `Frozen` where a method explains its value, as CAMs do.
                 norms: $crate::losses::Norms = open,
             }
         }

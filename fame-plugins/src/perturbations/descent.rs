@@ -78,12 +78,12 @@ macro_rules! descent {
                 /// The most steps to take.
                 iterations: usize = 500,
                 /// `Pixel` or `Normalised`. Default: `Pixel`; under preset Authors `Normalised`,
-                /// except for models that compare two pictures.
+                /// except for models that compare two pictures and for cells of feature maps.
                 space: $crate::perturbations::Space = open,
                 /// `Off`, or `Pixels` to keep the picture in 0..=1.
                 clamp: $crate::perturbations::Clamp = $crate::perturbations::Clamp::Off,
                 /// Reasons to end early. Default: none; under preset Authors, for models that
-                /// compare two pictures, `[LossBelow(0.01)]`.
+                /// compare two pictures, `[LossBelow(0.01)]`, but not for cells of feature maps.
                 stop: Vec<$crate::perturbations::StopRule> = open,
             }
         }

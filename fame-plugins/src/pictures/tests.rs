@@ -6,6 +6,8 @@ use super::*;
 const HALF_A_BYTE: f32 = 0.5 / 255.0 + 1e-6;
 /// JPEG is lossy: a smooth picture at quality 95 comes back within a few of 255.
 const JPEG_LOSS: f32 = 8.0 / 255.0;
+/// The encoder of GIF chooses 256 colours, and a ramp has more.
+const PALETTE_LOSS: f32 = 24.0 / 255.0;
 
 fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -39,9 +41,15 @@ fn channels_become_planes_in_rgb_order() {
 
 #[test]
 fn content_decides_not_the_name() {
-    for (format, tolerance) in
-        [(ImageFormat::Png, 0.0), (ImageFormat::WebP, 0.0), (ImageFormat::Jpeg, JPEG_LOSS)]
-    {
+    for (format, tolerance) in [
+        (ImageFormat::Png, 0.0),
+        (ImageFormat::WebP, 0.0),
+        (ImageFormat::Tiff, 0.0),
+        (ImageFormat::Bmp, 0.0),
+        (ImageFormat::Jpeg, JPEG_LOSS),
+        // A palette of 256 colours for the whole picture.
+        (ImageFormat::Gif, PALETTE_LOSS),
+    ] {
         let p = decode(&encoded(ramp(40, 30), format), "misnamed.txt").unwrap();
         let (w, h, at) = (p.width(), p.height(), 15 * 40 + 20);
         assert_eq!((w, h), (40, 30));
@@ -64,8 +72,25 @@ fn gray_sixteen_bits_and_alpha_are_converted() {
     let p = decode(&encoded(see_through, ImageFormat::Png), "a").unwrap();
     assert!((p.pixels.data()[0] - 0.2).abs() < 1e-6 && (p.pixels.data()[1] - 0.08).abs() < 1e-6);
     assert_eq!(p.facts["decoded"].get("alpha").unwrap().as_str(), Some("over black"));
+    assert!(p.warnings[0].contains("`a` has transparent pixels, which were laid over black"));
+    let opaque = ImageBuffer::from_pixel(1, 1, Rgba([255u8, 102, 0, 255]));
+    let p = decode(&encoded(opaque, ImageFormat::Png), "o").unwrap();
+    assert!(p.warnings.is_empty() && p.facts["decoded"].get("alpha").is_none());
     let hidden: ImageBuffer<LumaA<u16>, _> = ImageBuffer::from_pixel(1, 1, LumaA([65535u16, 0]));
     assert_eq!(decode(&encoded(hidden, ImageFormat::Png), "h").unwrap().pixels.data(), [0.0; 3]);
+}
+
+#[test]
+fn an_animation_gives_its_first_picture_and_says_so() {
+    let mut bytes = Vec::new();
+    let frame =
+        |shade: u8| image::Frame::new(ImageBuffer::from_pixel(4, 4, Rgba([shade, 0, 0, 255])));
+    let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
+    encoder.encode_frames([frame(255), frame(0)]).unwrap();
+    drop(encoder);
+    let p = decode(&bytes, "moving.gif").unwrap();
+    assert!(p.pixels.data()[0] > 0.99, "{:?}", p.pixels.data());
+    assert!(p.warnings[0].contains("only its first picture"), "{:?}", p.warnings);
 }
 
 #[test]
@@ -87,7 +112,14 @@ fn exif_orientation_turns_the_picture_upright() {
 
 #[test]
 fn a_truncated_file_is_an_error_in_every_format() {
-    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+    for format in [
+        ImageFormat::Png,
+        ImageFormat::Jpeg,
+        ImageFormat::WebP,
+        ImageFormat::Tiff,
+        ImageFormat::Bmp,
+        ImageFormat::Gif,
+    ] {
         let whole = encoded(ramp(64, 64), format);
         for kept in [20, whole.len() / 2, whole.len() - 20] {
             let e = decode(&whole[..kept], "cut.png").unwrap_err();
@@ -113,8 +145,10 @@ fn what_is_no_picture_says_so() {
     assert_eq!(code(b""), "fame::picture::empty");
     assert_eq!(code(b"just some text, called .png"), "fame::picture::unknown_format");
     assert_eq!(code(b"\x89PNG\r\n\x1a\n"), "fame::picture::broken");
-    let e = decode(b"GIF89a\x01\0\x01\0\0\0\0", "a.png").unwrap_err();
-    assert!(e.message.contains("Gif"), "{e}");
+    let e = decode(b"gimp xcf v011", "a.png").unwrap_err();
+    assert!(e.message.contains("`a.png`") && e.message.contains("TIFF, BMP or GIF"), "{e}");
+    let e = decode(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "a.png").unwrap_err();
+    assert!(e.message.contains("Avif"), "{e}");
 }
 
 #[test]
@@ -167,11 +201,18 @@ proptest::proptest! {
     /// A file with a few wrong bytes, cut anywhere, is a picture or an error, never a panic.
     #[test]
     fn damaged_files_never_panic(
-        which in 0usize..3,
+        which in 0usize..6,
         damage in proptest::collection::vec((0usize..4000, proptest::prelude::any::<u8>()), 0..6),
         cut in 0usize..4000,
     ) {
-        let format = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP][which];
+        let format = [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::WebP,
+            ImageFormat::Tiff,
+            ImageFormat::Bmp,
+            ImageFormat::Gif,
+        ][which];
         let mut bytes = encoded(ramp(24, 16), format);
         for (at, value) in damage {
             let n = bytes.len();

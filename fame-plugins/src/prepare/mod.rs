@@ -2,8 +2,8 @@
 //!
 //! The steps are `Resize`, `ResizeShorter`, `CenterCrop` and `AlignFace`. What they share has files
 //! of its own: `resample` (filters), `similarity` (least-squares transforms), `warp` (sampling
-//! through a transform), `faces` (decoding a detector), `landmarks` (68 points to five) and
-//! `template` (where the five points go).
+//! through a transform), `faces` (decoding a detector), `landmarks` (68 points to five), `search` (which
+//! face is meant) and `template` (where the five points go).
 //!
 //! # Coordinates
 //!
@@ -21,6 +21,7 @@ mod points;
 mod resample;
 mod resize;
 mod resize_shorter;
+mod search;
 mod similarity;
 mod template;
 mod warp;

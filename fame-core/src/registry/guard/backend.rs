@@ -1,5 +1,7 @@
 //! Guards of [`Backend`], [`Network`] and [`Pass`].
 
+use std::path::PathBuf;
+
 use super::{Guard, Guarded, Who, shaped};
 use crate::{
     Result, Tensor,
@@ -24,6 +26,10 @@ impl Backend for GuardedBackend {
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
         let inner = self.0.call("load", |b| b.load(request))??;
         Ok(Box::new(GuardedNetwork::new(Guarded::new(self.0.who, inner))?))
+    }
+
+    fn files(&self, request: &LoadRequest) -> Result<Vec<PathBuf>> {
+        self.0.call("files", |b| b.files(request))?
     }
 }
 

@@ -109,13 +109,25 @@ impl Items<'_> {
         Ok(())
     }
 
+    /// Loads and prepares `item`, and tells what its pictures warn of.
+    fn sample(&self, item: &ItemRef) -> Result<Sample> {
+        let sample = self.loader().sample(item)?;
+        for (role, picture) in &sample.pictures {
+            for warning in &picture.warnings {
+                let line = format!("{}: {role}: {warning}", item.id);
+                self.observer.event(&Event::Warning(&line));
+            }
+        }
+        Ok(sample)
+    }
+
     fn loader(&self) -> Loader<'_> {
         Loader { plan: self.plan, files: self.files, shelf: self.shelf, model: &self.model }
     }
 
     /// Loads and prepares `item`; `None` when its folder is there already, whole and of this key.
     fn open(&self, item: &ItemRef, clock: Instant) -> Result<Option<OpenItem>> {
-        let inputs = Inputs::read(self.plan, self.files, item)?;
+        let inputs = self.keys.inputs(self.plan, self.files, item)?;
         if !self.options.force && is_done(&self.folder(item), &self.keys.item(&inputs)) {
             return Ok(None);
         }
@@ -123,7 +135,7 @@ impl Items<'_> {
             item: item.clone(),
             inputs,
             clock,
-            sample: self.loader().sample(item)?,
+            sample: self.sample(item)?,
             explanations: Vec::new(),
             measurements: Vec::new(),
             computed: Vec::new(),

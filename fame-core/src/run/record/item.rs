@@ -3,7 +3,7 @@
 //! ```text
 //! id, key           what it is, and what it was made of (see `keys`)
 //! label, …, facts   what the dataset says of the sample
-//! pictures          by role: source, geometry back to it, what the prepare steps did
+//! pictures          by role: source, geometry back to it, what the prepare steps did, warnings
 //! explanations      by the recipe's names: facts, warnings, and each map with its own facts
 //! measurements      one row per explainer, map, metric, quantity and parameter
 //! files             what the writers wrote: name, size in bytes and SHA-256 of each
@@ -53,11 +53,14 @@ pub(in crate::run) fn item_json(
     files: &Facts,
 ) -> Value {
     let pictures = sample.pictures.iter().map(|(role, p)| {
-        let about = facts([
+        let mut about = facts([
             ("source", p.source.as_str().into()),
             ("geometry", p.geometry.0.to_vec().into()),
             ("prepared", Value::Map(p.facts.clone())),
         ]);
+        if !p.warnings.is_empty() {
+            about.insert("warnings".to_owned(), p.warnings.clone().into());
+        }
         (role.clone(), Value::Map(about))
     });
     let explained = explanations.iter().map(|(name, e)| {

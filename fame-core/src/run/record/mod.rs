@@ -59,15 +59,12 @@ pub(super) struct RunRecord {
     /// Every item's place in the data: items end in another order than they begin in.
     order: BTreeMap<String, usize>,
     began: Instant,
+    is_begun: bool,
 }
 
 impl RunRecord {
-    /// Begins the record of `plan` and writes it for the first time: a run that is killed leaves
-    /// the status `running`.
-    ///
-    /// # Errors
-    /// When `run.json` cannot be written.
-    pub(super) fn begin(plan: &Plan, options: &RunOptions) -> Result<Self> {
+    /// The record of `plan`; nothing is written yet.
+    pub(super) fn new(plan: &Plan, options: &RunOptions) -> Self {
         let recipe = facts([
             ("file", plan.text.name().into()),
             ("text", plan.text.original().into()),
@@ -82,7 +79,7 @@ impl RunRecord {
             ("machine", machine()),
             ("started_unix_seconds", Value::Integer(started as i64)),
         ]);
-        let record = Self {
+        Self {
             out: options.out.clone(),
             head,
             clocks: Facts::new(),
@@ -91,15 +88,29 @@ impl RunRecord {
             differing: BTreeMap::new(),
             order: BTreeMap::new(),
             began: Instant::now(),
-        };
-        record.save("running", None)?;
-        Ok(record)
+            is_begun: false,
+        }
     }
 
-    /// Notes the model that was loaded, with the hash of its file.
-    pub(super) fn model(&mut self, model: &Model) -> Result<()> {
+    /// Writes the record for the first time: a run that is killed leaves the status `running`.
+    ///
+    /// # Errors
+    /// When `run.json` cannot be written.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.is_begun = true;
+        self.save("running", None)
+    }
+
+    /// Whether anything was written.
+    pub(super) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// Notes the model that was loaded, with the hashes of its file and of `data_files`, which hold
+    /// weights beside it.
+    pub(super) fn model(&mut self, model: &Model, data_files: Facts) -> Result<()> {
         let m = &model.manifest;
-        let about = facts([
+        let mut about = facts([
             ("name", m.name.as_str().into()),
             (
                 "file",
@@ -110,6 +121,9 @@ impl RunRecord {
             ("input", Value::of(&m.input)),
             ("notes", model.network.notes().to_vec().into()),
         ]);
+        if !data_files.is_empty() {
+            about.insert("data_files".into(), Value::Map(data_files));
+        }
         self.head.insert("model".into(), Value::Map(about));
         self.save("running", None)
     }

@@ -19,6 +19,7 @@ pub(in crate::backends) mod axis_matrices;
 pub(in crate::backends) mod biases;
 pub(in crate::backends) mod cache;
 mod cut;
+pub(in crate::backends) mod data_files;
 pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;
@@ -39,4 +40,20 @@ pub(in crate::backends) mod skeleton;
 pub(in crate::backends) mod taps;
 pub(in crate::backends) mod tensors;
 
+/// The version of tract, part of the key of every result.
+pub(in crate::backends) const TRACT_VERSION: &str = "0.23.9";
+
 pub use host_operator::{Attribute, Attributes, Build, HostOperator, HostOperatorKind};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_tract_is_that_of_the_lock_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
+        let lock = std::fs::read_to_string(path).unwrap();
+        let entry = format!("name = \"tract-onnx\"\nversion = \"{TRACT_VERSION}\"\n");
+        assert!(lock.contains(&entry), "tract was updated: write its version here too");
+    }
+}

@@ -1,15 +1,19 @@
 //! `Tch`: the backend on libtorch.
 
+use std::path::PathBuf;
+
 use fame_core::contract::{Backend, LoadRequest, Network};
 use fame_core::registry::{Assembly, BuildContext, Plugin};
 use fame_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::device::{Device, check_library};
+use super::device::{Device, LIBTORCH, check_library};
 use super::network::TchNetwork;
 use super::settings::{Precision, Settings};
 use crate::backends::onnx::HostOperatorKind;
+use crate::backends::onnx::TRACT_VERSION;
+use crate::backends::onnx::data_files::files_of;
 use crate::backends::onnx::file::OnnxFile;
 use crate::backends::onnx::operators::OperatorTable;
 use crate::backends::onnx::plugin_operator::host_operators;
@@ -46,7 +50,11 @@ impl Plugin<dyn Backend> for Tch {
         assembly.check("rows", self.rows <= 4096, "must be at most 4096");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Backend>> {
+    fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Backend>> {
+        // Where there is no such device, `check` says so.
+        let device = self.device.resolve().map_or_else(|_| "none".into(), |d| format!("{d:?}"));
+        let engine = format!("libtorch {LIBTORCH}, tract {TRACT_VERSION}, device {device}");
+        assembly.record("engine", engine.into());
         Some(Box::new(self))
     }
 }
@@ -102,5 +110,9 @@ impl Backend for Tch {
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
         self.load_with(request, host_operators(&request.operators))
+    }
+
+    fn files(&self, request: &LoadRequest) -> Result<Vec<PathBuf>> {
+        files_of(&request.file)
     }
 }

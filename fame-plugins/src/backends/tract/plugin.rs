@@ -1,5 +1,7 @@
 //! `Tract`: the embedded default backend.
 
+use std::path::PathBuf;
+
 use fame_core::contract::{Backend, LoadRequest, Network};
 use fame_core::registry::{Assembly, BuildContext, Plugin};
 use fame_core::{Error, Result};
@@ -8,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel_rates::{Rating, rates};
 use super::network::TractNetwork;
-use crate::backends::onnx::HostOperatorKind;
+use crate::backends::onnx::data_files::files_of;
 use crate::backends::onnx::operators::OperatorTable;
 use crate::backends::onnx::plugin_operator::host_operators;
+use crate::backends::onnx::{HostOperatorKind, TRACT_VERSION};
 
 /// Runs ONNX networks on the CPU with tract, forward and gradient, without any library to install.
 ///
@@ -47,7 +50,8 @@ impl Plugin<dyn Backend> for Tract {
         assembly.check("threads", self.threads <= 1024, "must be at most 1024");
     }
 
-    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Backend>> {
+    fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Backend>> {
+        assembly.record("engine", format!("tract {TRACT_VERSION}").into());
         Some(Box::new(self))
     }
 }
@@ -98,5 +102,9 @@ impl Backend for Tract {
 
     fn load(&self, request: &LoadRequest) -> Result<Box<dyn Network>> {
         self.load_with(request, host_operators(&request.operators))
+    }
+
+    fn files(&self, request: &LoadRequest) -> Result<Vec<PathBuf>> {
+        files_of(&request.file)
     }
 }

@@ -4,7 +4,7 @@ use fame_core::{
     Bias, GradientPlace, LayerChoices, Result, Tensor,
     ask::Aim,
     contract::{ExplainContext, Explainer, Target},
-    data::{Facts, facts},
+    data::{Facts, InputConvention, facts},
     registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::normalisation::{Normalisation, min_max};
 use crate::{
+    Preset,
     ask::{usual_layer, usual_loss},
     explainers::{
         aimed::{self, AimedExplainer, InputRow, Method, MethodOutcome, Scalar},
@@ -37,6 +38,15 @@ pub enum FullGradForm {
     PytorchGradCam,
 }
 
+/// The input whose share of y is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum InputShare {
+    /// x ⊙ dy/dx of the network's input, after normalisation.
+    Network,
+    /// The same of the pixels in 0..=1, before normalisation. A black pixel has no share.
+    Pixels,
+}
+
 fame_core::parameters! {
     /// FullGrad: y of a piecewise linear network is x · dy/dx plus Σ b · dy/db over all its biases,
     /// place by place. The map is ψ(x ⊙ dy/dx) + Σ ψ(b ⊙ dy/db) with ψ the absolute value,
@@ -55,8 +65,12 @@ fame_core::parameters! {
     ///
     /// y is the loss's value as it is. The map ends in 0..=1 over the pixels of the picture.
     pub struct FullGrad {
-        /// Whose program: `Idiap` or `PytorchGradCam`.
-        form: FullGradForm = FullGradForm::default(),
+        /// Whose program: `Idiap` (preset Paper) or `PytorchGradCam` (preset Authors).
+        form: FullGradForm = open,
+        /// The input whose share is shown: the `Network`'s (preset Paper), or the picture's
+        /// `Pixels` in 0..=1 (preset Authors, who put the normalisation into the network). What the
+        /// record says about completeness counts the network's.
+        input: InputShare = open,
         /// What to explain: any loss; y is its value. Default: what the model's manifest asks for,
         /// else `Logit()`, the class the network sees.
         loss: Spec = open,
@@ -75,11 +89,16 @@ impl Parameters for FullGrad {
     type Typed = typed::FullGrad;
 
     fn fill(typed: typed::FullGrad, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
-        let finish = match typed.form {
+        let (usual_form, input) = match Preset::of(with) {
+            Preset::Paper => (FullGradForm::Idiap, InputShare::Network),
+            Preset::Authors => (FullGradForm::PytorchGradCam, InputShare::Pixels),
+        };
+        let form = typed.form.unwrap_or(usual_form);
+        let finish = match form {
             FullGradForm::Idiap => Normalisation::MaxNorm,
             FullGradForm::PytorchGradCam => Normalisation::PytorchGradCam,
         };
-        Some(typed.or(usual_loss(with), usual_layer(with), finish))
+        Some(typed.or(form, input, usual_loss(with), usual_layer(with), finish))
     }
 }
 
@@ -88,15 +107,16 @@ impl Plugin<dyn Explainer> for FullGrad {
     const SUMMARY: &'static str = "The input's and every bias's share of the score, put together";
     const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
     const REFERENCE: &'static str = "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
+    const PRESETS: &'static [&'static str] = Preset::NAMES;
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         aimed::check_roles(self.roles.as_deref(), assembly);
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
-        let FullGrad { form, loss, layer, finish, roles } = self;
+        let FullGrad { form, input, loss, layer, finish, roles } = self;
         let scalar = Scalar::build(&loss, layer, roles, with, assembly)?;
-        let method = OfBiases { form, normalisation: finish };
+        let method = OfBiases { form, input, normalisation: finish };
         Some(Box::new(AimedExplainer { scalar, method, finish: Finish::none() }))
     }
 }
@@ -106,6 +126,7 @@ fame_core::register!(Explainer: FullGrad);
 /// FullGrad with its parameters resolved.
 struct OfBiases {
     form: FullGradForm,
+    input: InputShare,
     normalisation: Normalisation,
 }
 
@@ -162,6 +183,7 @@ impl OfBiases {
 
     fn made(
         &self,
+        convention: &InputConvention,
         row: &InputRow,
         value: f32,
         terms: &[Term],
@@ -176,7 +198,11 @@ impl OfBiases {
             |a: &[f32], b: &[f32]| -> Vec<f32> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
         let sum = |share: &Tensor| share.data().iter().map(|v| f64::from(*v)).sum::<f64>();
         let input = Tensor::new(row.input.shape(), product(row.input.data(), gradients[0].row(n)))?;
-        self.add(&input, &mut map, (height, width));
+        let shown = match self.input {
+            InputShare::Network => input.clone(),
+            InputShare::Pixels => of_pixels(convention, &row.input, gradients[0].row(n))?,
+        };
+        self.add(&shown, &mut map, (height, width));
         let (of_input, mut of_biases) = (sum(&input), 0.0);
         for (term, gradient) in terms.iter().zip(&gradients[1..]) {
             let share = times(&term.bias.value, gradient.row_tensor(n));
@@ -203,6 +229,21 @@ impl OfBiases {
         };
         Ok(MethodOutcome { raw, shown, facts: about, warnings: Vec::new() })
     }
+}
+
+/// pixels ⊙ dy/d pixels, from the network's `input` and dy/d input.
+fn of_pixels(convention: &InputConvention, input: &Tensor, gradient: &[f32]) -> Result<Tensor> {
+    let mut share = input.clone();
+    convention.denormalise(&mut share)?;
+    let channels = share.shape()[0];
+    for channel in 0..channels {
+        let plane = share.row_mut(channel);
+        let area = plane.len();
+        let gradient = &gradient[channel * area..(channel + 1) * area];
+        // d input / d pixel is 1/std.
+        plane.iter_mut().zip(gradient).for_each(|(p, g)| *p *= g / convention.std[channel]);
+    }
+    Ok(share)
 }
 
 /// `gradient ⊙ bias`, the bias broadcast: an axis of extent 1 does not vary.
@@ -246,7 +287,11 @@ impl Method for OfBiases {
         let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
         let gradients = pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?;
         let made = rows.iter().zip(&evaluation.values).enumerate();
-        Ok(made.map(|(n, (row, value))| self.made(row, *value, &terms, &gradients, n)).collect())
+        let input = &aim.model.manifest.input;
+        let one = |(n, (row, value)): (usize, (&InputRow, &f32))| {
+            self.made(input, row, *value, &terms, &gradients, n)
+        };
+        Ok(made.map(one).collect())
     }
 }
 
@@ -268,7 +313,8 @@ mod tests {
         let share = Tensor::new([2, 1, 2], vec![0.0, -4.0, 1.0, 0.0]).unwrap();
         let map = |form| {
             let mut map = vec![0.0; 2];
-            OfBiases { form, normalisation: Normalisation::MaxNorm }.add(&share, &mut map, (1, 2));
+            let (input, normalisation) = (InputShare::Network, Normalisation::MaxNorm);
+            OfBiases { form, input, normalisation }.add(&share, &mut map, (1, 2));
             map
         };
         let close = |a: Vec<f32>, b: [f32; 2]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);

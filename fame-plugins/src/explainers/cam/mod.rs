@@ -33,7 +33,7 @@ mod x_grad_cam;
 pub use ablation_cam::{Ablation, AblationCam};
 pub use eigen_cam::EigenCam;
 pub use eigen_grad_cam::EigenGradCam;
-pub use full_grad::{FullGrad, FullGradForm};
+pub use full_grad::{FullGrad, FullGradForm, InputShare};
 pub use grad_cam::GradCam;
 pub use grad_cam_elementwise::GradCamElementwise;
 pub use grad_cam_plus_plus::GradCamPlusPlus;
