@@ -34,7 +34,10 @@ impl OperatorTable {
         built_in.op_register.insert("Resize", resize);
         built_in.op_register.insert("Upsample", upsample);
         built_in.op_register.insert("PRelu", super::prelu::import);
+        built_in.op_register.insert("Slice", super::slice::import);
         super::activations::register(&mut built_in.op_register);
+        super::built_in::register(&mut built_in.op_register);
+        super::quantize::register(&mut built_in.op_register);
         Self { built_in, host }
     }
 
