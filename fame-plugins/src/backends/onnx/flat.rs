@@ -16,3 +16,9 @@ pub(super) fn is_flat(op: &dyn TypedOp) -> bool {
             || op.0.is::<Sign>()
     })
 }
+
+/// Whether the first output of `node` is all that a gradient can come from: it is the only one, or
+/// the others, such as indices, are no real numbers.
+pub(in crate::backends) fn has_one_real_output(node: &TypedNode) -> bool {
+    node.outputs.iter().skip(1).all(|output| !output.fact.datum_type.is_float())
+}

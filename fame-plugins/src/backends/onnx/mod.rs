@@ -23,7 +23,7 @@ mod cut;
 pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;
-mod flat;
+pub(in crate::backends) mod flat;
 mod fold;
 pub(in crate::backends) mod host_op;
 pub(in crate::backends) mod host_operator;

@@ -8,7 +8,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
 use super::file::OnnxFile;
-use super::flat::is_flat;
+use super::flat::{has_one_real_output, is_flat};
 use super::import::{Wanted, typed_model};
 use super::operators::OperatorTable;
 use super::refusal::{Engine, flat, no_path, no_rule, reason};
@@ -155,13 +155,17 @@ impl Skeleton {
             });
             shapes.insert(name, shape.to_vec());
         }
+        let is_real = |input: &OutletId| {
+            model.outlet_fact(*input).is_ok_and(|fact| fact.datum_type.is_float())
+        };
         let skeleton_node = |node: &TypedNode| SkeletonNode {
             name: node.name.clone(),
             op: node.op.name().into_owned(),
             inputs: node.inputs.iter().map(|input| input.node).collect(),
-            has_rule: (has_rule(node.op.as_ref()) && node.outputs.len() == 1)
+            has_rule: (has_rule(node.op.as_ref()) && has_one_real_output(node))
                 || VANISHING.contains(&node.op.name().as_ref()),
             moves: node.outputs.iter().any(|output| output.fact.datum_type.is_float())
+                && (node.inputs.is_empty() || node.inputs.iter().any(is_real))
                 && !is_flat(node.op.as_ref()),
         };
         Ok(Self {

@@ -13,9 +13,11 @@ use crate::backends::onnx::host_operator::HostOperator;
 pub(super) const OPERATORS: &[BuiltIn] =
     &[BuiltIn { applies: has_own_border, ..BuiltIn::new("Pad", &[1, 2, 3], build) }];
 
-/// A border of one number is tract's.
+/// tract has the others, but for axes of their own.
 fn has_own_border(node: &NodeProto) -> bool {
-    node.attribute.iter().any(|a| a.name == "mode" && a.s != b"constant")
+    let mode = node.attribute.iter().find(|a| a.name == "mode").map(|a| a.s.as_slice());
+    let has_axes = node.input.get(3).is_some_and(|name| !name.is_empty());
+    mode == Some(b"wrap") || (has_axes && matches!(mode, Some(b"edge" | b"reflect")))
 }
 
 #[derive(Clone, Copy, Debug)]

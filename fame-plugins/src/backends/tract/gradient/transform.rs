@@ -7,6 +7,7 @@ use tract_onnx::tract_core::internal::*;
 
 use super::table::rule_for;
 use super::tape::{Backward, Pull, Tape};
+use crate::backends::onnx::flat::has_one_real_output;
 use crate::backends::onnx::refusal::Refusal;
 
 /// Writes the backward model that pulls cotangents at `seeds` back to `places`.
@@ -76,7 +77,7 @@ fn pull_through(
     }
     let refusal = || Refusal::NoRule { node: node.name.clone(), op: node.op.name().into_owned() };
     let rule =
-        rule_for(node.op.as_ref()).filter(|_| node.outputs.len() == 1).ok_or_else(refusal)?;
+        rule_for(node.op.as_ref()).filter(|_| has_one_real_output(node)).ok_or_else(refusal)?;
     let pulled = (rule.pull)(&mut Pull::new(tape, node, cotangent))
         .with_context(|| format!("Differentiating {node}"))?;
     for (&input, gradient) in node.inputs.iter().zip(pulled) {
