@@ -280,7 +280,8 @@ def straight_through(case: Case) -> Witness | None:
         return None
     fixed = {t.name: numpy_helper.to_array(t) for t in case.model.graph.initializer}
     zero = {"QuantizeLinear": 2}.get(node.op_type, 7)
-    if len(node.input) <= zero or fixed[node.input[zero]].dtype.kind not in "iu":
+    blocks = any(a.name == "block_size" and a.i for a in node.attribute)
+    if blocks or len(node.input) <= zero or fixed[node.input[zero]].dtype.kind not in "iu":
         return None
     axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
 

@@ -85,11 +85,20 @@ impl Weights {
     }
 }
 
+/// The scalar product, in eight sums side by side, which the compiler makes one vector of.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        sums.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum += a * b);
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
 /// `matrix · x + bias`.
 pub(super) fn product(matrix: &[f32], x: &[f32], bias: &[f32]) -> Vec<f32> {
-    let row =
-        |(row, bias): (&[f32], &f32)| bias + row.iter().zip(x).map(|(m, x)| m * x).sum::<f32>();
-    matrix.chunks(x.len().max(1)).zip(bias).map(row).collect()
+    matrix.chunks(x.len().max(1)).zip(bias).map(|(row, bias)| bias + dot(row, x)).collect()
 }
 
 /// Adds `matrixᵀ · cotangent` to `sum`.
