@@ -103,7 +103,8 @@ impl GridSample {
             at = at.round_ties_even();
         }
         let (low, high) = self.bounds(extent);
-        if at < low || at > high {
+        // A cubic's neighbours are moved inside one by one.
+        if self.mode != Mode::Cubic && (at < low || at > high) {
             let (inside, factor) = self.moved_inside(at, extent);
             (at, slope) = (inside, slope * factor);
         }

@@ -20,6 +20,8 @@ mod lstm;
 mod movement;
 mod node;
 mod pad;
+mod product;
+mod rearrangement;
 mod recurrence;
 mod rnn;
 mod roi_align;
@@ -73,6 +75,8 @@ const FAMILIES: &[&[BuiltIn]] = &[
     lstm::OPERATORS,
     movement::OPERATORS,
     pad::OPERATORS,
+    product::OPERATORS,
+    rearrangement::OPERATORS,
     rnn::OPERATORS,
     roi_align::OPERATORS,
     scatter::OPERATORS,
