@@ -253,7 +253,7 @@ mod tests {
     /// A grid that reaches beyond the picture, no point within a difference's step of a kink.
     fn grid(shape: &[usize]) -> Tensor {
         let count: usize = shape.iter().product();
-        let values = (0..count).map(|i| ((i * 7 % 23) as f32 - 11.0) * 0.117 + 0.041).collect();
+        let values = (0..count).map(|i| ((i * 7 % 23) as f32 - 11.0) * 0.123 + 0.07).collect();
         Tensor::new(shape, values).unwrap()
     }
 

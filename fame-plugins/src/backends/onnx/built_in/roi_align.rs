@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn regions_move_and_are_moved() {
-        let rois = vec![0.23, 0.41, 2.87, 3.33, 1.12, -0.71, 3.57, 2.36];
+        let rois = vec![0.23, 0.41, 2.87, 3.43, 1.12, -0.71, 3.57, 2.36];
         let inputs = [
             batch(&[2, 2, 4, 4], 0),
             Tensor::new([2, 4], rois).unwrap(),
