@@ -194,23 +194,6 @@ fn mistakes_are_told_apart() {
 }
 
 #[test]
-fn an_operator_without_a_rule_stops_the_gradient_but_not_the_network() {
-    let nodes = vec![node("Relu", &["x"], "r", &[]), node("Acosh", &["r"], "y", &[])];
-    let network = load(model(nodes, vec![], "y")).unwrap();
-    let x = batch(&[1, 2, 8, 8], 0);
-    network.forward(&x, &Taps::of(["y"])).unwrap();
-    let told = [
-        network.check_gradient("y", &GradientPlace::Input).err(),
-        network.forward(&x, &Taps::of(["y"]).with_gradient(GradientPlace::Input)).err(),
-    ];
-    for error in told.map(Option::unwrap) {
-        assert_eq!(error.code, "fame::backend::no_gradient_rule");
-        assert!(error.message.contains("y_node") && error.message.contains("Acosh"), "{error}");
-    }
-    network.check_gradient("r", &GradientPlace::Input).unwrap();
-}
-
-#[test]
 fn broken_models_are_refused_with_one_sentence() {
     let refuse = |change: fn(&mut GraphProto)| {
         let mut proto = small();
