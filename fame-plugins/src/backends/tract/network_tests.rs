@@ -7,7 +7,7 @@ use tract_onnx::pb::{GraphProto, ModelProto};
 
 use super::network::TractNetwork;
 use crate::backends::onnx::file::OnnxFile;
-use crate::backends::onnx::fixtures::{ROUNDING, assert_close, batch, model, node, seed, small};
+use crate::backends::onnx::fixtures::{ROUNDING, assert_close, batch, seed, small};
 use crate::backends::onnx::operators::OperatorTable;
 
 fn load(proto: ModelProto) -> Result<TractNetwork, Error> {
