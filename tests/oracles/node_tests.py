@@ -8,7 +8,8 @@ tie; its other inputs are constants. All floating-point outputs (or, without one
 
 The witness is the first of these that gives the test's own outputs: onnxruntime in f64, ONNX's reference evaluator in
 f64, onnxruntime and the evaluator as the test is. Gradients are its central differences: of each element that feeds
-the node, or of `DIRECTIONS` random directions where there are more.
+the node, or of `DIRECTIONS` random directions where there are more. Of operators that quantise, they are those of the
+operator without its rounding: fame's gradient is straight-through, and says so.
 """
 
 from __future__ import annotations
@@ -254,6 +255,52 @@ def slopes(loss: Callable[[np.ndarray], float], at: np.ndarray, directions: np.n
     return best, disagreement
 
 
+def unrounded(x: np.ndarray, scale, zero: np.ndarray, axis: int = 1) -> np.ndarray:
+    """`QuantizeLinear` but for its rounding: what rounds into the range is inside of it."""
+    low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
+    return np.clip(x / along(x, scale, axis) + along(x, zero, axis), low - 0.5, high + 0.5)
+
+
+def real(q: np.ndarray, scale, zero: np.ndarray, axis: int = 1) -> np.ndarray:
+    """`DequantizeLinear`."""
+    return (q.astype(np.float64) - along(q, zero, axis)) * along(q, scale, axis)
+
+
+def along(x: np.ndarray, parameter, axis: int) -> np.ndarray:
+    parameter = np.asarray(parameter, np.float64)
+    if parameter.size == 1:
+        return parameter.reshape(())
+    return parameter.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+
+
+def straight_through(case: Case) -> Witness | None:
+    """A quantising operator but for its rounding, which fame's gradient passes: its differences are the right gradient."""
+    node = case.model.graph.node[0]
+    if len(case.model.graph.node) > 1 or node.op_type not in ("QuantizeLinear", "QLinearMatMul", "QLinearConv"):
+        return None
+    fixed = {t.name: numpy_helper.to_array(t) for t in case.model.graph.initializer}
+    zero = {"QuantizeLinear": 2}.get(node.op_type, 7)
+    blocks = any(a.name == "block_size" and a.i for a in node.attribute)
+    if blocks or len(node.input) <= zero or fixed[node.input[zero]].dtype.kind not in "iu":
+        return None
+    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+
+    def ask(feeds: dict[str, np.ndarray]) -> np.ndarray:
+        given = [({**fixed, **feeds})[name] for name in node.input]
+        if node.op_type == "QuantizeLinear":
+            y = unrounded(*given, axis=axis)
+        elif node.op_type == "QLinearMatMul":
+            y = unrounded(real(*given[:3], axis=-2) @ real(*given[3:6], axis=-1), *given[6:])
+        else:
+            import torch
+
+            x, kernel = (torch.from_numpy(real(*given[i : i + 3], axis=1 - i // 3)) for i in (0, 3))
+            y = unrounded(torch.nn.functional.conv2d(x, kernel).numpy(), *given[6:8])
+        return y.reshape(-1)
+
+    return ask
+
+
 def problem_of(case: Case) -> Problem | str:
     """The problem that a test becomes, or why it becomes none."""
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
@@ -294,7 +341,17 @@ def problem_of(case: Case) -> Problem | str:
     problem.model, problem.target = wrapped(case, side, bases, scales, cuts), target
     problem.value = half_squared_distance(clean, target)
     directions = np.eye(count) if count <= DIRECTIONS else rng.standard_normal((DIRECTIONS, count))
-    right, disagreement = slopes(lambda x: half_squared_distance(feat(x, bases), target), at, directions)
+    straight = straight_through(case)
+
+    def loss(x: np.ndarray) -> float:
+        if straight is None:
+            return half_squared_distance(feat(x, bases), target)
+        # The cotangent is that of the rounded value.
+        values = bases.astype(np.float64) + scales * x
+        given = {n: values[cut].reshape(v.shape) for (n, v), cut in zip(case.data.items(), cuts)}
+        return float((clean - target) @ straight(given))
+
+    right, disagreement = slopes(loss, at, directions)
     if disagreement > AGREE:
         return f"differences at two steps are {disagreement:.1g} apart"
 

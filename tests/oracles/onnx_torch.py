@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import nn
 
+from onnx_torch_rare import RARE
+
 
 class Unsupported(Exception):
     pass
@@ -71,21 +73,25 @@ def conv(x, w, b=None, *, a):
 
 def max_pool(x, *, a):
     _refuse_auto_pad(a)
-    padding, explicit = _split_pads(a.get("pads", [0, 0, 0, 0]), 2)
+    spatial = len(a["kernel_shape"])
+    padding, explicit = _split_pads(a.get("pads", [0] * 2 * spatial), spatial)
     if explicit:
         x = F.pad(x, explicit, value=float("-inf"))
-    return F.max_pool2d(x, a["kernel_shape"], a.get("strides", [1, 1]), padding, a.get("dilations", [1, 1]), bool(a.get("ceil_mode", 0)))
+    run = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[spatial]
+    return run(x, a["kernel_shape"], a.get("strides", [1] * spatial), padding, a.get("dilations", [1] * spatial), bool(a.get("ceil_mode", 0)))
 
 
 def average_pool(x, *, a):
     _refuse_auto_pad(a)
-    padding, explicit = _split_pads(a.get("pads", [0, 0, 0, 0]), 2)
-    options = (a["kernel_shape"], a.get("strides", [1, 1]), padding, bool(a.get("ceil_mode", 0)))
+    spatial = len(a["kernel_shape"])
+    padding, explicit = _split_pads(a.get("pads", [0] * 2 * spatial), spatial)
+    options = (a["kernel_shape"], a.get("strides", [1] * spatial), padding, bool(a.get("ceil_mode", 0)))
     include = bool(a.get("count_include_pad", 0))
+    run = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[spatial]
     if explicit is None:
-        return F.avg_pool2d(x, *options, count_include_pad=include)
-    total = F.avg_pool2d(F.pad(x, explicit), *options)
-    return total if include else total / F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), explicit), *options)
+        return run(x, *options, count_include_pad=include)
+    total = run(F.pad(x, explicit), *options)
+    return total if include else total / run(F.pad(torch.ones_like(x[:1, :1]), explicit), *options)
 
 
 def gemm(x, w, c=None, *, a):
@@ -327,10 +333,6 @@ def scatter_nd(x, index, updates, *, a):
     return x.index_put(tuple(index.unbind(-1)), updates.to(x.dtype))
 
 
-def cumulative(x, axis, *, a):
-    return torch.cumsum(x, int(axis))
-
-
 def clip(x, low=None, high=None, *, a):
     low, high = a.get("min", low), a.get("max", high)
     return torch.clamp(x, None if low is None else float(low), None if high is None else float(high))
@@ -340,7 +342,7 @@ def integer_division(x, y):
     return torch.div(x, y, rounding_mode="trunc")
 
 
-OPS = {
+OPS = RARE | {
     "Add": lambda x, y, *, a: x + y,
     "Sub": lambda x, y, *, a: x - y,
     "Mul": lambda x, y, *, a: x * y,
@@ -388,7 +390,6 @@ OPS = {
     "LogSoftmax": lambda x, *, a: F.log_softmax(x, a.get("axis", -1)),
     "GlobalMaxPool": lambda x, *, a: x.amax((2, 3), keepdim=True),
     "Tile": lambda x, repeats, *, a: x.repeat(tuple(repeats.tolist())),
-    "CumSum": cumulative,
     "ScatterND": scatter_nd,
     "GatherElements": lambda x, index, *, a: torch.gather(x, a.get("axis", 0), index),
     "ReduceL1": reduce_with(lambda x, axes, keep: x.abs().sum(axes, keepdim=keep)),

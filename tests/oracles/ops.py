@@ -307,6 +307,9 @@ def movements() -> None:
     problem("move/Split", shape, split)
     problem("move/Slice", shape, lambda g, x: g("Slice", x, np.array([1, -4]), np.array([3, -1]), np.array([1, 3])))
     problem("move/Slice_steps", shape, lambda g, x: g("Slice", x, np.array([1, 0]), np.array([4, 5]), np.array([2, 3]), np.array([2, 3])))
+    problem("move/Slice_behind_Conv", PICTURE, lambda g, x: g("Slice", g("Conv", x, weights(5, 4, 3, 3), pads=[1, 1, 1, 1]), np.array([1, 1]), np.array([9, 9]), np.array([2, 3]), np.array([2, 2])))
+    problem("move/Slice_in_front_of_Conv", PICTURE, lambda g, x: g("Conv", g("Slice", g("Conv", x, weights(5, 4, 3, 3)), np.array([1]), np.array([9]), np.array([3])), weights(3, 5, 1, 1), strides=[2, 2]))
+    problem("move/Slice_behind_Reshape", [1, 16, 3], lambda g, x: g("Slice", g("Reshape", x, np.array([1, 4, 4, 3])), np.array([0, 0]), np.array([9, 9]), np.array([1, 2]), np.array([2, 2])))
     problem("move/Slice_backwards", shape, lambda g, x: g("Slice", x, np.array([-1]), np.array([-(2**62)]), np.array([3]), np.array([-1])))
     problem("move/Slice_backwards_by_two", shape, lambda g, x: g("Slice", x, np.array([-1]), np.array([-(2**62)]), np.array([2]), np.array([-2])))
     problem("move/Gather", shape, lambda g, x: g("Gather", x, np.array([2, 0, 2]), axis=2))
@@ -353,11 +356,112 @@ def resizes() -> None:
     problem("resize/Upsample_opset9", shape, lambda g, x: g("Upsample", x, scales(2, 3), mode="nearest"), opset=9)
 
 
+def quantised() -> None:
+    zero, scales = np.array(3, np.int8), np.array([0.02, 0.03, 0.05, 0.01], np.float32)
+
+    def around(g, x, *parameters, **attributes):
+        return g("DequantizeLinear", g("QuantizeLinear", x, *parameters, **attributes), *parameters, **attributes)
+
+    problem("quantised/QuantizeLinear", PICTURE, lambda g, x: around(g, x, np.float32(0.011), zero))
+    problem("quantised/QuantizeLinear_unsigned", PICTURE, lambda g, x: around(g, x, np.float32(0.006), np.array(90, np.uint8)))
+    problem("quantised/QuantizeLinear_axis", PICTURE, lambda g, x: around(g, x, scales, np.array([0, 1, -2, 3], np.int8), axis=1))
+
+    def conv(g, x):
+        kernel = (weights(6, 4, 3, 3) * 100).astype(np.int8)
+        kernel = g("DequantizeLinear", kernel, np.full(6, 0.02, np.float32), np.zeros(6, np.int8), axis=0)
+        return around(g, g("Relu", g("Conv", around(g, x, np.float32(0.011), zero), kernel)), np.float32(0.05), zero)
+
+    problem("quantised/convolution", PICTURE, conv)
+
+
+def curves() -> None:
+    for op in ("Tan", "Sinh", "Cosh", "Asinh"):
+        problem(f"curve/{op}", [2, 9], lambda g, x, op=op: g(op, x))
+    for op in ("Acos", "Asin", "Atanh"):
+        problem(f"curve/{op}", [2, 9], lambda g, x, op=op: g(op, x), scale=0.8)
+    problem("curve/Acosh", [2, 9], lambda g, x: g("Acosh", x), scale=0.5, shift=2.0)
+
+
+def over_three_axes() -> None:
+    shape, window = [1, 2, 4, 5, 6], dict(kernel_shape=[2, 3, 2], strides=[1, 2, 2], pads=[1, 0, 1, 0, 1, 0])
+    for op in ("MaxPool", "AveragePool"):
+        problem(f"space/{op}", shape, lambda g, x, op=op: g(op, x, **window))
+    problem("space/Conv", shape, lambda g, x: g("Conv", x, weights(4, 2, 2, 3, 2), weights(4, start=70), **window))
+    problem("space/Conv_stride1", shape, lambda g, x: g("Conv", x, weights(4, 1, 3, 2, 1), group=2, pads=[1, 0, 0, 1, 1, 0]))
+
+
+def recurrent_layers() -> None:
+    for op, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4)):
+        for direction in ("forward", "bidirectional"):
+            directions, rows = 1 + (direction == "bidirectional"), gates * 3
+
+            def layer(g, x, op=op, directions=directions, rows=rows, direction=direction):
+                w, r = weights(directions, rows, 5), weights(directions, rows, 3, start=300)
+                b = weights(directions, 2 * rows, start=700)
+                y = g(op, g("Transpose", x, perm=[1, 0, 2]), w, r, b, hidden_size=3, direction=direction)
+                return g("Transpose", y, perm=[2, 0, 1, 3])
+
+            problem(f"recurrent/{op}_{direction}", [1, 4, 5], layer)
+
+    def after_reset(g, x):
+        w, r, b = weights(1, 9, 5), weights(1, 9, 3, start=300), weights(1, 18, start=700)
+        states = g("GRU", g("Transpose", x, perm=[1, 0, 2]), w, r, b, hidden_size=3, linear_before_reset=1, outputs=2)
+        return g("Transpose", states[1], perm=[1, 0, 2])
+
+    problem("recurrent/GRU_after_reset", [1, 4, 5], after_reset)
+
+
+def rare() -> None:
+    shape, table = [1, 3, 4], np.array([[[1, 0, 3, 2], [2, 2, 0, 1], [0, 1, 1, 3]]])
+    for kind in ("CumSum", "CumProd"):
+        opset = 26 if kind == "CumProd" else 17
+        for extra in ({}, {"exclusive": 1}, {"reverse": 1}):
+            name = "_".join([kind, *extra])
+            problem(f"rare/{name}", shape, lambda g, x, k=kind, e=extra: g(k, x, np.array(2), **e), opset=opset)
+    problem("rare/ReduceProd", shape, lambda g, x: g("ReduceProd", x, axes=[2], keepdims=0))
+    problem("rare/Det", [1, 3, 3], lambda g, x: g("Det", x))
+    problem("rare/Mod_of_two", shape, lambda g, x: g("Mod", x, weights(4, start=20) + 1.2, fmod=1))
+    problem("rare/Trilu", [1, 4, 5], lambda g, x: g("Trilu", x, np.array(1), upper=1))
+    problem("rare/TopK", shape, lambda g, x: g("TopK", x, np.array([2]), outputs=2, axis=2)[0])
+    problem("rare/Compress", shape, lambda g, x: g("Compress", x, np.array([True, False, True]), axis=1))
+    problem("rare/ReverseSequence", shape, lambda g, x: g("ReverseSequence", x, np.array([3]), batch_axis=0, time_axis=1))
+    problem("rare/GatherElements", shape, lambda g, x: g("GatherElements", x, table, axis=2))
+    problem("rare/GatherND", shape, lambda g, x: g("GatherND", x, np.array([[[2, 1], [0, 3]]]), batch_dims=1))
+    for how in ("none", "add", "mul", "max"):
+        place = table if how != "none" else np.argsort(table, axis=2)
+        problem(
+            f"rare/ScatterElements_{how}", shape,
+            lambda g, x, p=place, how=how: g("ScatterElements", x, p, weights(1, 3, 4, start=40), axis=2, reduction=how), opset=18,
+        )  # fmt: skip
+    problem("rare/ScatterND", shape, lambda g, x: g("ScatterND", x, np.array([[0, 1], [0, 0]]), weights(2, 4, start=40)))
+    picture, grid = [1, 2, 4, 5], weights(1, 3, 3, 2, start=60, scale=1.3)
+    for mode in ("bilinear", "bicubic"):
+        for padding in ("zeros", "border", "reflection"):
+            options = dict(mode=mode, padding_mode=padding, align_corners=int(padding == "border"))
+            problem(f"rare/GridSample_{mode}_{padding}", picture, lambda g, x, o=options: g("GridSample", x, grid, **o))
+    problem("rare/GridSample_of_grid", [1, 3, 3, 2], lambda g, x: g("GridSample", weights(1, 2, 4, 5), x, padding_mode="border"))
+    problem("rare/AffineGrid", [1, 2, 3], lambda g, x: g("AffineGrid", x, np.array([1, 2, 3, 4])), opset=20)
+    problem("rare/Col2Im", [1, 12, 6], lambda g, x: g("Col2Im", x, np.array([3, 4]), np.array([2, 2])), opset=18)
+    for extra in ({}, {"onesided": 1}, {"inverse": 1}):
+        name = "_".join(["DFT", *extra])
+        problem(f"rare/{name}", [1, 5, 3, 1 if "onesided" in extra else 2], lambda g, x, e=extra: g("DFT", x, axis=1, **e))
+    problem("rare/MaxUnpool", [1, 1, 2, 2], lambda g, x: g("MaxUnpool", x, np.array([[[[1, 7], [8, 14]]]]), kernel_shape=[2, 2], strides=[2, 2]))
+    rois = np.array([[0.2, 0.4, 2.9, 3.3], [1.1, 0.3, 3.6, 2.4]], np.float32)
+
+    def regions(g, x):
+        pooled = g("RoiAlign", x, rois, np.array([0, 0]), output_height=2, output_width=2, sampling_ratio=2)
+        return g("Unsqueeze", pooled, np.array([0]))
+
+    problem("rare/RoiAlign", picture, regions)
+    problem("rare/DeformConv", picture, lambda g, x: g("DeformConv", x, weights(3, 2, 2, 2), weights(1, 8, 3, 4, start=90), weights(3), weights(1, 4, 3, 4, start=200)), opset=19)
+    problem("rare/DeformConv_of_offsets", [1, 8, 3, 4], lambda g, x: g("DeformConv", weights(1, 2, 4, 5), weights(3, 2, 2, 2), x), opset=19)
+
+
 def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for family in (convolutions, transposed_convolutions, pools, activations, arithmetic, products, normalisations, reductions, movements, resizes):
+        for family in (convolutions, transposed_convolutions, pools, activations, arithmetic, products, normalisations, reductions, movements, resizes, quantised, curves, over_three_axes, recurrent_layers, rare):
             family()
     np.save(OUT / "values.npy", np.concatenate(values))
     (OUT / "problems.json").write_text(json.dumps(problems, indent=1) + "\n")

@@ -15,8 +15,10 @@ import multiprocessing
 import os
 import re
 import sys
+import tempfile
 import warnings
 import zlib
+from typing import Callable
 
 import numpy as np
 import onnx
@@ -25,6 +27,7 @@ import timm
 import torch
 
 from ask_fame import Problem, half_squared_distance, judge, normalised, settled, table, target_near
+from onnx_torch import OnnxNet
 
 # Architecture: side of the picture. One of each family, so that every kind of block is there once.
 NETS = {
@@ -42,6 +45,7 @@ OPSET = 17
 OFF_TARGET = 0.1  # see `target_near`
 VALUE = 2e-3  # of ½‖feat − t‖²: a logit that is off by 1e-4, as deep f32 networks are, is 2e-3 of it
 GRADIENT = 2e-2  # f32 against f64: ReLUs within rounding of zero take the other side, up to 1e-2 of skresnet18
+SLOPE = 1e-2  # differences in f64 cross few kinks; a wrong gradient is off by its own size
 EXPORTED = 1e-3  # onnxruntime's f32 logits against PyTorch's f64
 
 
@@ -64,6 +68,16 @@ def randomise(net: torch.nn.Module, side: int, seed: int) -> None:
                 uniform(p, -0.2, 0.2)
         net.train()(torch.randn(4, 3, side, side, generator=generator))
         net.eval()
+
+
+def is_slope(gradient: np.ndarray, loss: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, rng: np.random.Generator) -> bool:
+    """Whether `gradient` is the slope of `loss` in f64 along a random direction."""
+    direction = rng.standard_normal(gradient.shape)
+    step = 1e-5 * torch.from_numpy(direction)[None]
+    with torch.no_grad():
+        slope = float(loss(x + step) - loss(x - step)) / 2e-5
+    scale = float(np.linalg.norm(gradient))  # of a typical slope along a direction of normal numbers
+    return abs(slope - float((gradient * direction).sum())) < SLOPE * scale
 
 
 def exported(net: torch.nn.Module, x: torch.Tensor, dynamo: bool) -> onnx.ModelProto:
@@ -95,8 +109,22 @@ def problem_of(name: str, dynamo: bool) -> Problem | str:
     if not off < EXPORTED:
         return f"onnxruntime's logits of the exported file are {off:.1g} off PyTorch's"
     target = target_near(clean, OFF_TARGET, rng)
-    (0.5 * ((logits.reshape(-1) - torch.from_numpy(target).double()) ** 2).sum()).backward()
+
+    def loss(logits: torch.Tensor) -> torch.Tensor:
+        return 0.5 * ((logits.reshape(-1) - torch.from_numpy(target).double()) ** 2).sum()
+
+    loss(logits).backward()
     right = at.grad[0].numpy()
+    if not is_slope(right, lambda x: loss(net(x)), x.double(), rng):
+        # LeViT's autograd is not: an activation works in place. The exported graph's is.
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+            onnx.save(model, file.name)
+            graph = OnnxNet(file.name).double()
+        at = x.double().requires_grad_(True)
+        loss(graph(at)["feat"]).backward()
+        right = at.grad[0].numpy()
+        if not is_slope(right, lambda x: loss(net(x)), x.double(), rng):
+            return "neither autograd of PyTorch nor of the exported graph is its slope"
     names = {n.op_type for n in model.graph.node} | {n.name for n in model.graph.node if n.name}
     return Problem(
         name, name, model, picture, target, half_squared_distance(clean, target), VALUE,

@@ -3,6 +3,8 @@
 #[cfg(all(test, feature = "tch"))]
 mod engine_tests;
 #[cfg(test)]
+mod flat_tests;
+#[cfg(test)]
 mod host_operator_tests;
 pub mod onnx;
 pub(crate) mod random_weights;

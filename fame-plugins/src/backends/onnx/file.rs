@@ -100,6 +100,7 @@ impl OnnxFile {
             Err(e) => return Err(refused(self, &e)),
         }
         let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
+        self.notes.extend(super::quantized::write_out(graph));
         match to_f32(graph) {
             Ok(notes) => self.notes.extend(notes),
             Err(e) => return Err(refused(self, &e)),

@@ -69,6 +69,30 @@ fn read(file: &OnnxFile, attribute: &AttributeProto) -> Option<Attribute> {
     })
 }
 
+/// The attributes of a node of a built-in operator, which needs no tensors among them.
+pub(super) fn plain_attributes(node: &NodeProto) -> Attributes {
+    let value = |attribute: &AttributeProto| {
+        Some(match AttributeType::try_from(attribute.r#type).ok()? {
+            AttributeType::Int => Attribute::Int(attribute.i),
+            AttributeType::Float => Attribute::Float(attribute.f),
+            AttributeType::String => Attribute::Text(String::from_utf8(attribute.s.clone()).ok()?),
+            AttributeType::Ints => Attribute::Ints(attribute.ints.clone()),
+            AttributeType::Floats => Attribute::Floats(attribute.floats.clone()),
+            AttributeType::Strings => Attribute::Text(words(&attribute.strings)?),
+            _ => return None,
+        })
+    };
+    let named = |a: &AttributeProto| Some((a.name.clone(), value(a)?));
+    node.attribute.iter().filter_map(named).collect()
+}
+
+/// Several words as one text, a space between two.
+fn words(words: &[Vec<u8>]) -> Option<String> {
+    let words: Vec<&str> =
+        words.iter().map(|word| std::str::from_utf8(word)).collect::<Result<_, _>>().ok()?;
+    Some(words.join(" "))
+}
+
 impl std::fmt::Debug for HostOp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HostOp({})", self.0.name())

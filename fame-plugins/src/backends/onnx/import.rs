@@ -9,6 +9,7 @@ use super::cut::subgraph;
 use super::file::{OnnxFile, guarded};
 use super::fold::fold_batch_norms;
 use super::operators::OperatorTable;
+use super::slice::hold_strides;
 
 /// A request for a typed model.
 pub(in crate::backends) struct Wanted<'a> {
@@ -45,6 +46,8 @@ pub(in crate::backends) fn typed_model(
         if let Some((_, shape)) = wanted.replaced {
             model.set_input_fact(1, InferenceFact::from(f32::fact(shape)))?;
         }
-        model.into_typed()
+        let mut typed = model.into_typed()?;
+        hold_strides(&mut typed)?;
+        Ok(typed)
     })
 }

@@ -17,12 +17,14 @@
 mod activations;
 pub(in crate::backends) mod axis_matrices;
 pub(in crate::backends) mod biases;
+mod built_in;
 pub(in crate::backends) mod cache;
 mod cut;
 pub(in crate::backends) mod data_files;
 pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;
+pub(in crate::backends) mod flat;
 mod fold;
 pub(in crate::backends) mod host_op;
 pub(in crate::backends) mod host_operator;
@@ -34,9 +36,12 @@ mod number_types;
 pub(in crate::backends) mod operators;
 pub(in crate::backends) mod plugin_operator;
 pub(in crate::backends) mod prelu;
+pub(in crate::backends) mod quantize;
+mod quantized;
 pub(in crate::backends) mod refusal;
 mod repair;
 pub(in crate::backends) mod skeleton;
+pub(in crate::backends) mod slice;
 pub(in crate::backends) mod taps;
 pub(in crate::backends) mod tensors;
 

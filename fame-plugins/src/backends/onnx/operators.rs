@@ -1,6 +1,6 @@
 //! The table of ONNX operators that can be imported: tract's, with our own in place of some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use fame_core::{Error, Result};
 use tract_onnx::Onnx;
@@ -34,7 +34,10 @@ impl OperatorTable {
         built_in.op_register.insert("Resize", resize);
         built_in.op_register.insert("Upsample", upsample);
         built_in.op_register.insert("PRelu", super::prelu::import);
+        built_in.op_register.insert("Slice", super::slice::import);
         super::activations::register(&mut built_in.op_register);
+        super::built_in::register(&mut built_in.op_register);
+        super::quantize::register(&mut built_in.op_register);
         Self { built_in, host }
     }
 
@@ -48,7 +51,7 @@ impl OperatorTable {
         let constants = file.constants();
         let misread = |node: &NodeProto| {
             let is_ours = self.host_kind(file, node).is_none();
-            is_ours.then(|| misread(node, &constants)).flatten()
+            is_ours.then(|| misread(node, &constants).or_else(|| drawn(node, &constants))).flatten()
         };
         let mut nodes = file.graph().node.iter();
         if let Some((node, why)) = nodes.find_map(|node| Some((node, misread(node)?))) {
@@ -161,6 +164,21 @@ impl OperatorTable {
         }
         Ok(found)
     }
+}
+
+/// Why `node` gives other values in every run: the reason, for a refusal.
+fn drawn(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<String> {
+    let constant = |ix: usize| constants.get(node.input.get(ix)?.as_str()).copied();
+    let is_zero = |tensor: &TensorProto| {
+        tensor.raw_data.iter().all(|byte| *byte == 0)
+            && tensor.int32_data.iter().all(|value| *value == 0)
+            && tensor.float_data.iter().all(|value| *value == 0.0)
+    };
+    // Without a ratio it is one half.
+    let is_dropping = node.op_type == "Dropout"
+        && constant(2).is_some_and(|training| !is_zero(training))
+        && constant(1).is_none_or(|ratio| !is_zero(ratio));
+    is_dropping.then(|| "in training mode it drops values at random".to_owned())
 }
 
 /// tract's own import of `node`, with an attribute added if the file leaves it out.

@@ -44,16 +44,33 @@ pub(in crate::backends) fn no_rule(node: &str, op: &str, engine: Engine) -> Erro
     .of_kind(ErrorKind::NoGradientRule)
 }
 
-/// The error for a layer that does not depend on the place where its gradient is asked for.
-pub(in crate::backends) fn no_path(layer: &str, to: &GradientPlace) -> Error {
-    let place = match to {
+/// A place in messages.
+fn shown(to: &GradientPlace) -> String {
+    match to {
         GradientPlace::Input => "the input".to_owned(),
         GradientPlace::Layer(name) => format!("layer `{name}`"),
-    };
+    }
+}
+
+/// The error for a layer that does not depend on the place where its gradient is asked for.
+pub(in crate::backends) fn no_path(layer: &str, to: &GradientPlace) -> Error {
     Error::new(
         "fame::backend::no_gradient_path",
-        format!("layer `{layer}` does not depend on {place}, so no gradient reaches it."),
+        format!("layer `{layer}` does not depend on {}, so no gradient reaches it.", shown(to)),
     )
+}
+
+/// The error for a layer that depends on the place where its gradient is asked for only through the
+/// node `node`, whose derivative is zero wherever it has one.
+pub(in crate::backends) fn flat(layer: &str, to: &GradientPlace, node: &str, op: &str) -> Error {
+    Error::new(
+        "fame::backend::zero_gradient",
+        format!(
+            "no gradient of layer `{layer}` reaches {}: it ends at node `{node}`, whose operator `{op}` is constant almost everywhere, so that its derivative is zero.",
+            shown(to)
+        ),
+    )
+    .with_help("Choose a target layer in front of it, or a method that needs no gradient, such as `Rise` or `Occlusion`.")
 }
 
 /// The innermost cause of an error of tract's, which is what says something, in one line.

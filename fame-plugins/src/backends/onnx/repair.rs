@@ -37,7 +37,13 @@ impl Fresh {
         let raw = &weight.raw_data;
         match DataType::try_from(weight.data_type).ok()? {
             DataType::Int64 if raw.is_empty() => Some(weight.int64_data.clone()),
-            DataType::Int64 => {
+            DataType::Uint64 | DataType::Uint32 if raw.is_empty() => {
+                weight.uint64_data.iter().map(|v| i64::try_from(*v).ok()).collect()
+            }
+            DataType::Uint32 => Some(
+                raw.as_chunks::<4>().0.iter().map(|b| i64::from(u32::from_le_bytes(*b))).collect(),
+            ),
+            DataType::Int64 | DataType::Uint64 => {
                 Some(raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect())
             }
             DataType::Int32 if raw.is_empty() => {

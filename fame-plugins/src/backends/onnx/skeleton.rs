@@ -1,15 +1,17 @@
 //! The skeleton of a network: its layers, and where gradients can go. It is learnt without
 //! compiling anything.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use fame_core::{Error, GradientPlace, Layer, Result};
+use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
 use super::file::OnnxFile;
+use super::flat::{has_one_real_output, is_flat};
 use super::import::{Wanted, typed_model};
 use super::operators::OperatorTable;
-use super::refusal::{Engine, no_path, no_rule, reason};
+use super::refusal::{Engine, flat, no_path, no_rule, reason};
 
 /// The graph of the typed model with nothing in it but names and shapes.
 pub(in crate::backends) struct Skeleton {
@@ -18,8 +20,10 @@ pub(in crate::backends) struct Skeleton {
     /// The full shape of each layer with N = 1.
     pub(in crate::backends) shapes: HashMap<String, Vec<usize>>,
     nodes: Vec<SkeletonNode>,
-    /// The node that computes each layer.
+    /// The node that computes each tensor of the file, whatever its type.
     places: HashMap<String, usize>,
+    /// The nodes of the file.
+    written: Vec<WrittenNode>,
     /// The engine that runs the network.
     pub(super) engine: Engine,
 }
@@ -28,6 +32,14 @@ pub(in crate::backends) struct Skeleton {
 pub(super) enum Obstacle {
     /// The layer does not depend on the place.
     NoPath,
+    /// The layer depends on the place, but only through an operator that is constant almost
+    /// everywhere.
+    Flat {
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: String,
+    },
     /// The engine has no rule for an operator between the two.
     NoRule {
         /// The node's name.
@@ -43,9 +55,32 @@ struct SkeletonNode {
     op: String,
     inputs: Vec<usize>,
     has_rule: bool,
-    /// Whether its value is made of real numbers. No gradient flows through comparisons and
-    /// indices, and none is missed.
-    is_real: bool,
+    /// Whether its value is made of real numbers that move with its inputs. No gradient flows
+    /// through comparisons, indices and rounding, and none is missed.
+    moves: bool,
+}
+
+/// A node of the file as it is written there: what it is called, reads and gives.
+struct WrittenNode {
+    name: String,
+    op: String,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+}
+
+impl WrittenNode {
+    fn read(node: &NodeProto) -> Self {
+        // Subgraphs (`If`, `Loop`) may refer to anything outside.
+        let inner = node.attribute.iter().filter_map(|a| a.g.as_ref()).flat_map(|g| &g.node);
+        let inputs = inner.flat_map(|n| &n.input).chain(&node.input).cloned().collect();
+        let name = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+        Self {
+            name: name.cloned().unwrap_or_default(),
+            op: node.op_type.clone(),
+            inputs,
+            outputs: node.output.clone(),
+        }
+    }
 }
 
 /// Operators of tract's that are replaced by others before anything is differentiated.
@@ -83,7 +118,10 @@ impl Skeleton {
                 .with_help("Give `input_shape` if the file leaves it open, or export the model with another opset.")
         })?;
         let declared = graph.output.iter().map(|o| o.name.as_str()).collect();
-        Self::read(&model, ops, &declared, engine, has_rule).map_err(|e| file.refuse(reason(&e)))
+        let mut skeleton = Self::read(&model, ops, &declared, engine, has_rule)
+            .map_err(|e| file.refuse(reason(&e)))?;
+        skeleton.written = graph.node.iter().map(WrittenNode::read).collect();
+        Ok(skeleton)
     }
 
     fn read(
@@ -101,6 +139,7 @@ impl Skeleton {
         }
         let (mut layers, mut shapes, mut places) = (vec![], HashMap::new(), HashMap::new());
         for ((name, op), outlet) in ops.into_iter().zip(&model.outputs) {
+            places.insert(name.clone(), outlet.node);
             let fact = model.outlet_fact(*outlet)?;
             let Some(shape) =
                 fact.shape.as_concrete().filter(|_| fact.datum_type == f32::datum_type())
@@ -114,22 +153,27 @@ impl Skeleton {
                 depends_on_input: depends.contains(&outlet.node),
                 name: name.clone(),
             });
-            places.insert(name.clone(), outlet.node);
             shapes.insert(name, shape.to_vec());
         }
+        let is_real = |input: &OutletId| {
+            model.outlet_fact(*input).is_ok_and(|fact| fact.datum_type.is_float())
+        };
         let skeleton_node = |node: &TypedNode| SkeletonNode {
             name: node.name.clone(),
             op: node.op.name().into_owned(),
             inputs: node.inputs.iter().map(|input| input.node).collect(),
-            has_rule: (has_rule(node.op.as_ref()) && node.outputs.len() == 1)
+            has_rule: (has_rule(node.op.as_ref()) && has_one_real_output(node))
                 || VANISHING.contains(&node.op.name().as_ref()),
-            is_real: node.outputs.iter().any(|output| output.fact.datum_type.is_float()),
+            moves: node.outputs.iter().any(|output| output.fact.datum_type.is_float())
+                && (node.inputs.is_empty() || node.inputs.iter().any(is_real))
+                && !is_flat(node.op.as_ref()),
         };
         Ok(Self {
             layers,
             shapes,
             nodes: model.nodes.iter().map(skeleton_node).collect(),
             places,
+            written: vec![],
             engine,
         })
     }
@@ -163,7 +207,8 @@ impl Skeleton {
                 .copied()
                 .unwrap_or_default()),
             GradientPlace::Layer(name) => {
-                self.places.get(name).copied().ok_or_else(|| self.unknown(name))
+                let place = self.places.get(name).filter(|_| self.shapes.contains_key(name));
+                place.copied().ok_or_else(|| self.unknown(name))
             }
         }
     }
@@ -177,6 +222,7 @@ impl Skeleton {
         match self.obstacle(layer, to)? {
             None => Ok(()),
             Some(Obstacle::NoPath) => Err(no_path(layer, to)),
+            Some(Obstacle::Flat { node, op }) => Err(flat(layer, to, &node, &op)),
             Some(Obstacle::NoRule { node, op }) => Err(no_rule(&node, &op, self.engine)),
         }
     }
@@ -190,21 +236,49 @@ impl Skeleton {
         }
         // Nodes are not stored in order, so both directions are closed over by searching.
         let up = Self::closure(from, |id| {
-            if self.nodes[id].is_real { self.nodes[id].inputs.clone() } else { vec![] }
+            if self.nodes[id].moves { self.nodes[id].inputs.clone() } else { vec![] }
         });
         let mut users = vec![vec![]; self.nodes.len()];
         for (id, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&input| users[input].push(id));
         }
-        let down = Self::closure(to, |id| users[id].clone());
         if !up.contains(&to) {
-            return Ok(Some(Obstacle::NoPath));
+            // What moves with the place: the gradient ends where something no longer does.
+            let moved = Self::closure(to, |id| {
+                users[id].iter().copied().filter(|&user| self.nodes[user].moves).collect()
+            });
+            let end = self.end_of_gradient(layer, &moved);
+            let obstacle = |node: &WrittenNode| Obstacle::Flat {
+                node: node.name.clone(),
+                op: node.op.clone(),
+            };
+            return Ok(Some(end.map_or(Obstacle::NoPath, obstacle)));
         }
-        let on_path = |id: usize| {
-            id != to && up.contains(&id) && down.contains(&id) && self.nodes[id].is_real
-        };
+        let down = Self::closure(to, |id| users[id].clone());
+        let on_path =
+            |id: usize| id != to && up.contains(&id) && down.contains(&id) && self.nodes[id].moves;
         let stop = self.nodes.iter().enumerate().find(|(id, node)| on_path(*id) && !node.has_rule);
         Ok(stop.map(|(_, node)| Obstacle::NoRule { node: node.name.clone(), op: node.op.clone() }))
+    }
+
+    /// The node of the file nearest in front of `layer` that reads one of `moved` and gives nothing
+    /// of it: where the way of a gradient ends.
+    fn end_of_gradient(&self, layer: &str, moved: &HashSet<usize>) -> Option<&WrittenNode> {
+        let is_moved = |name: &String| self.places.get(name).is_some_and(|id| moved.contains(id));
+        let makers: HashMap<&str, &WrittenNode> = self
+            .written
+            .iter()
+            .flat_map(|node| node.outputs.iter().map(move |output| (output.as_str(), node)))
+            .collect();
+        let (mut seen, mut open) = (HashSet::new(), VecDeque::from([layer]));
+        while let Some(name) = open.pop_front() {
+            let Some(node) = makers.get(name) else { continue };
+            if node.inputs.iter().any(is_moved) {
+                return Some(node);
+            }
+            open.extend(node.inputs.iter().map(String::as_str).filter(|name| seen.insert(*name)));
+        }
+        None
     }
 
     /// Every node that `next` leads to from `start`, itself included.

@@ -4,7 +4,7 @@ use fame_core::{Error, GradientPlace, Result, Taps};
 
 use super::file::OnnxFile;
 use super::import::Wanted;
-use super::refusal::{Engine, Refusal, no_path, no_rule, reason};
+use super::refusal::{Engine, Refusal, flat, no_path, no_rule, reason};
 use super::skeleton::{Obstacle, Skeleton};
 
 /// The taps of a pass with every name found in the network.
@@ -102,12 +102,13 @@ impl<'a> ResolvedTaps<'a> {
 /// tapped layer leads to. A place behind one tap is fine as long as another tap lies behind it.
 fn check_paths(skeleton: &Skeleton, taps: &Taps) -> Result<()> {
     for place in &taps.gradients {
-        let mut reached = false;
+        let (mut reached, mut ends) = (false, None);
         for layer in &taps.layers {
             match skeleton.obstacle(layer, place)? {
                 Some(Obstacle::NoRule { node, op }) => {
                     return Err(no_rule(&node, &op, skeleton.engine));
                 }
+                Some(Obstacle::Flat { node, op }) => ends = Some(flat(layer, place, &node, &op)),
                 Some(Obstacle::NoPath) => {}
                 None => reached = true,
             }
@@ -116,7 +117,7 @@ fn check_paths(skeleton: &Skeleton, taps: &Taps) -> Result<()> {
             return Err(nothing_tapped());
         }
         if !reached {
-            return Err(no_path(&joined(taps), place));
+            return Err(ends.unwrap_or_else(|| no_path(&joined(taps), place)));
         }
     }
     Ok(())

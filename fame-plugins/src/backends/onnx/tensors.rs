@@ -23,10 +23,24 @@ pub(in crate::backends) fn around(shape: &[usize], at: usize) -> (usize, usize, 
     (shape[..at].iter().product(), shape[at], shape[at + 1..].iter().product())
 }
 
-/// A copy of a plain `f32` tensor as fame's own, in the same shape.
+/// A copy of a plain tensor as fame's own, in the same shape. Whole numbers, such as indices, must
+/// be small enough to be exact in `f32`.
 pub(super) fn to_host(tensor: &Tensor) -> TractResult<HostTensor> {
-    HostTensor::new(tensor.shape(), floats(tensor)?.to_vec())
-        .map_err(|e| format_err!("{}", e.message))
+    /// Up to here every whole number is an `f32`.
+    const EXACT: i64 = 1 << 24;
+    let host = |values: Vec<f32>| {
+        HostTensor::new(tensor.shape(), values).map_err(|e| format_err!("{}", e.message))
+    };
+    if tensor.datum_type() == f32::datum_type() {
+        return host(floats(tensor)?.to_vec());
+    }
+    if tensor.datum_type().is_float() || tensor.datum_type() == bool::datum_type() {
+        return host(tensor.cast_to::<f32>()?.to_plain_array_view()?.iter().copied().collect());
+    }
+    let whole = tensor.cast_to::<i64>()?;
+    let whole = whole.to_plain_array_view::<i64>()?;
+    ensure!(whole.iter().all(|v| (-EXACT..=EXACT).contains(v)), "a whole number beyond {EXACT}");
+    host(whole.iter().map(|v| *v as f32).collect())
 }
 
 /// A copy of fame's tensor as tract's, in the same shape.

@@ -7,7 +7,7 @@ use tract_onnx::pb::{GraphProto, ModelProto};
 
 use super::network::TractNetwork;
 use crate::backends::onnx::file::OnnxFile;
-use crate::backends::onnx::fixtures::{ROUNDING, assert_close, batch, model, node, seed, small};
+use crate::backends::onnx::fixtures::{ROUNDING, assert_close, batch, seed, small};
 use crate::backends::onnx::operators::OperatorTable;
 
 fn load(proto: ModelProto) -> Result<TractNetwork, Error> {
@@ -191,23 +191,6 @@ fn mistakes_are_told_apart() {
         "fame::backend::no_gradient_path"
     );
     network.check_gradient("y", &GradientPlace::Input).unwrap();
-}
-
-#[test]
-fn an_operator_without_a_rule_stops_the_gradient_but_not_the_network() {
-    let nodes = vec![node("Relu", &["x"], "r", &[]), node("Acosh", &["r"], "y", &[])];
-    let network = load(model(nodes, vec![], "y")).unwrap();
-    let x = batch(&[1, 2, 8, 8], 0);
-    network.forward(&x, &Taps::of(["y"])).unwrap();
-    let told = [
-        network.check_gradient("y", &GradientPlace::Input).err(),
-        network.forward(&x, &Taps::of(["y"]).with_gradient(GradientPlace::Input)).err(),
-    ];
-    for error in told.map(Option::unwrap) {
-        assert_eq!(error.code, "fame::backend::no_gradient_rule");
-        assert!(error.message.contains("y_node") && error.message.contains("Acosh"), "{error}");
-    }
-    network.check_gradient("r", &GradientPlace::Input).unwrap();
 }
 
 #[test]

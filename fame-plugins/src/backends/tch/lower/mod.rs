@@ -15,6 +15,7 @@ mod host;
 mod logic;
 mod norm;
 mod pool;
+mod quantize;
 mod reduce;
 mod resample;
 mod rule;

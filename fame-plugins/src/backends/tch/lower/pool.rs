@@ -18,16 +18,20 @@ pub(super) const RULES: &[Rule] = &[
         lower: max_pool,
     },
     Rule {
-        applies: |op| op.downcast_ref::<SumPool>().is_some_and(|op| covered(&op.pool_spec)),
+        applies: |op| {
+            op.downcast_ref::<SumPool>().is_some_and(|op| {
+                covered(&op.pool_spec) && op.pool_spec.dilations().iter().all(|d| *d == 1)
+            })
+        },
         lower: sum_pool,
     },
 ];
 
 fn covered(pool: &PoolSpec) -> bool {
-    pool.rank() <= 2
+    pool.rank() <= 3
 }
 
-/// Everything about the windows as lists of two: a single axis becomes the second of two.
+/// Everything about the windows as lists of two or three: a single axis becomes the second of two.
 struct Windows {
     kernel: Vec<i64>,
     stride: Vec<i64>,
@@ -75,6 +79,26 @@ impl Windows {
         self.pads.iter().zip(&self.kernel).map(own).collect()
     }
 
+    /// The maximum of each window.
+    fn maxima(&self, x: &Tensor, padding: &[i64]) -> Result<Tensor, TchError> {
+        let (kernel, stride, dilation) = (&self.kernel[..], &self.stride[..], &self.dilation[..]);
+        if kernel.len() == 3 {
+            x.f_max_pool3d(kernel, stride, padding, dilation, false)
+        } else {
+            x.f_max_pool2d(kernel, stride, padding, dilation, false)
+        }
+    }
+
+    /// The sum of each window: a mean that is divided by one.
+    fn sums(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let (kernel, stride) = (&self.kernel[..], &self.stride[..]);
+        if kernel.len() == 3 {
+            x.f_avg_pool3d(kernel, stride, [0, 0, 0], false, true, 1)
+        } else {
+            x.f_avg_pool2d(kernel, stride, [0, 0], false, true, 1)
+        }
+    }
+
     /// Pads with `value`, or cuts.
     fn padded(&self, x: &Tensor, value: f64) -> Result<Tensor, TchError> {
         let pads: Vec<i64> =
@@ -94,18 +118,13 @@ fn max_pool(l: &mut Lower) -> TractResult<Lowered> {
     let own = windows.own_padding();
     l.map(move |x| {
         let x = window.planes(x)?;
-        let (kernel, stride, dilation) =
-            (&windows.kernel[..], &windows.stride[..], &windows.dilation[..]);
         let y = match &own {
-            Some(padding) => x.f_max_pool2d(kernel, stride, &padding[..], dilation, false)?,
+            Some(padding) => windows.maxima(&x, padding)?,
             // Padding never wins.
-            None => windows.padded(&x, f64::NEG_INFINITY)?.f_max_pool2d(
-                kernel,
-                stride,
-                [0, 0],
-                dilation,
-                false,
-            )?,
+            None => {
+                let padded = windows.padded(&x, f64::NEG_INFINITY)?;
+                windows.maxima(&padded, &vec![0; windows.kernel.len()])?
+            }
         };
         window.restored(&y)
     })
@@ -116,7 +135,6 @@ fn sum_pool(l: &mut Lower) -> TractResult<Lowered> {
     let pool = &op.pool_spec;
     let windows = Windows::for_input(pool, l.input_shape(0)?)?;
     let window = Window::for_input(l, pool.data_format, pool.rank())?;
-    ensure!(windows.dilation.iter().all(|d| *d == 1), "average pooling with dilation");
     let weights = if op.normalize { Some(shares(op, l.input_shape(0)?)?) } else { None };
     let mut inputs = vec![l.slot(0)?];
     if let Some(weights) = &weights {
@@ -124,15 +142,13 @@ fn sum_pool(l: &mut Lower) -> TractResult<Lowered> {
     }
     let kernel = move |t: &[&Tensor]| {
         let x = windows.padded(&window.planes(t[0])?, 0.0)?;
-        // Divided by one: a sum.
-        let sum =
-            x.f_avg_pool2d(&windows.kernel[..], &windows.stride[..], [0, 0], false, true, 1)?;
+        let sum = windows.sums(&x)?;
         window.restored(&if let [_, shares] = t { sum.f_mul(shares)? } else { sum })
     };
     Ok(Lowered::new(inputs, kernel))
 }
 
-/// One over the number of elements that count in each window, `[1, 1, H, W]`.
+/// One over the number of elements that count in each window, `[1, 1, …]`.
 fn shares(op: &SumPool, input: &[usize]) -> TractResult<tract_onnx::prelude::Tensor> {
     let pool = &op.pool_spec;
     let shape = pool.data_format.shape(input.to_vec())?;
@@ -153,7 +169,10 @@ fn shares(op: &SumPool, input: &[usize]) -> TractResult<tract_onnx::prelude::Ten
         };
         counts.push((0..padding.convoluted).map(|o| inside(o).max(1) as f32).collect());
     }
-    let shares: Vec<f32> =
-        counts[0].iter().flat_map(|h| counts[1].iter().map(move |w| (h * w).recip())).collect();
-    tract_onnx::prelude::Tensor::from_shape(&[1, 1, counts[0].len(), counts[1].len()], &shares)
+    let mut shares = vec![1f32];
+    for counts in &counts {
+        shares = shares.iter().flat_map(|s| counts.iter().map(move |n| s / n)).collect();
+    }
+    let shape: Vec<usize> = [1, 1].into_iter().chain(counts.iter().map(Vec::len)).collect();
+    tract_onnx::prelude::Tensor::from_shape(&shape, &shares)
 }

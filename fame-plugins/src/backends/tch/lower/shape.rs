@@ -9,6 +9,7 @@ use tract_onnx::tract_core::ops::array::{
 
 use super::rule::Rule;
 use super::site::{Lower, Lowered};
+use crate::backends::onnx::slice::Pick;
 use crate::backends::tch::values::{Layout, dims};
 
 pub(super) const RULES: &[Rule] = &[
@@ -24,6 +25,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::operator::<TypedConcat>(concat),
     Rule::operator::<Downsample>(downsample),
     Rule::operator::<Gather>(gather),
+    Rule::operator::<Pick>(pick),
 ];
 
 fn axis_op(l: &mut Lower) -> TractResult<Lowered> {
@@ -71,6 +73,18 @@ fn slice(l: &mut Lower) -> TractResult<Lowered> {
     let (op, lead) = (l.op::<Slice>()?, l.lead(0)?);
     let (axis, start, end) = ((op.axis + lead) as i64, op.start.to_i64()?, op.end.to_i64()?);
     l.map(move |x| x.f_slice(axis, start, end, 1))
+}
+
+fn pick(l: &mut Lower) -> TractResult<Lowered> {
+    let (op, lead) = (l.op::<Pick>()?, l.lead(0)?);
+    let (axis, step) = ((op.axis + lead) as i64, op.step.unsigned_abs() as i64);
+    let is_backwards = op.step < 0;
+    let start = if is_backwards { l.input_shape(0)?[op.axis] - 1 - op.start } else { op.start };
+    let (start, reach) = (start as i64, (op.count as i64 - 1) * step + 1);
+    l.map(move |x| {
+        let x = if is_backwards { x.f_flip([axis])? } else { x.shallow_clone() };
+        x.f_slice(axis, start, start + reach, step)
+    })
 }
 
 fn pad(l: &mut Lower) -> TractResult<Lowered> {

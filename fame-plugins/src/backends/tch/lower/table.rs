@@ -6,7 +6,8 @@ use super::rule::Rule;
 use super::site::{Lower, Lowered};
 use super::slots::Slots;
 use super::{
-    arithmetic, conv, einsum, elementwise, host, logic, norm, pool, reduce, resample, shape,
+    arithmetic, conv, einsum, elementwise, host, logic, norm, pool, quantize, reduce, resample,
+    shape,
 };
 use crate::backends::onnx::host_op::HostOp;
 
@@ -20,6 +21,7 @@ const FAMILIES: &[&[Rule]] = &[
     logic::RULES,
     norm::RULES,
     pool::RULES,
+    quantize::RULES,
     reduce::RULES,
     resample::RULES,
     shape::RULES,

@@ -9,8 +9,8 @@
 //! * few input channels (the first layer): a matrix product into columns, which are then added up;
 //!   flipping would leave a convolution with three output channels, which fills a fraction of a
 //!   matrix kernel;
-//! * stride and dilation together (rare): zeros between the cotangent's elements, then as for
-//!   stride 1.
+//! * stride and dilation together, and stride in three dimensions (both rare): zeros between the
+//!   cotangent's elements, then as for stride 1.
 
 use tract_onnx::tract_core::internal::tract_ndarray::{
     ArrayD, Axis as NdAxis, IxDyn, Slice as NdSlice,
@@ -23,7 +23,8 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::rule::Rule;
 use super::tape::{Pull, Pulled};
-use crate::backends::tract::ops::{Col2Im, Interleave};
+use crate::backends::onnx::slice::Pick;
+use crate::backends::tract::ops::{Col2Im, Interleave, PickGrad};
 
 pub(super) const RULES: &[Rule] =
     &[Rule { applies: |op| op.downcast_ref::<Conv>().is_some_and(is_covered), pull: conv }];
@@ -34,7 +35,7 @@ const FEW_CHANNELS: usize = 4;
 
 fn is_covered(conv: &Conv) -> bool {
     conv.q_params.is_none()
-        && conv.pool_spec.rank() <= 2
+        && conv.pool_spec.rank() <= 3
         && (conv.group == 1 || conv.kernel_fmt == KernelFormat::OIHW)
 }
 
@@ -46,7 +47,9 @@ fn conv(pull: &mut Pull) -> TractResult<Pulled> {
     } else if geometry.stride.iter().all(|&s| s == 1) {
         let g = pull.cotangent;
         flipped(pull, &geometry, g, &geometry.columns.clone())?
-    } else if geometry.dilation.iter().zip(&geometry.stride).any(|(d, s)| *d > 1 && *s > 1) {
+    } else if geometry.rank() > 2
+        || geometry.dilation.iter().zip(&geometry.stride).any(|(d, s)| *d > 1 && *s > 1)
+    {
         by_zero_insertion(pull, &geometry)?
     } else {
         by_phases(pull, &geometry)?
@@ -227,10 +230,12 @@ fn flipped(
 fn by_zero_insertion(pull: &mut Pull, geometry: &Geometry) -> TractResult<OutletId> {
     let stretched: Vec<usize> =
         geometry.columns.iter().zip(&geometry.stride).map(|(c, s)| (c - 1) * s + 1).collect();
-    let mut interleave = geometry.interleave(&vec![0; geometry.rank()], &stretched);
-    interleave.phases[0] = Some(0);
-    let g = pull.cotangent;
-    let g = pull.wire(interleave, &[g])?;
+    let mut g = pull.cotangent;
+    for k in 0..geometry.rank() {
+        let (axis, step) = (geometry.h_axis + k, geometry.stride[k] as isize);
+        let pick = Pick { axis, start: 0, step, count: geometry.columns[k] };
+        g = pull.wire(PickGrad { pick, extent: stretched[k] }, &[g])?;
+    }
     flipped(pull, geometry, g, &stretched)
 }
 

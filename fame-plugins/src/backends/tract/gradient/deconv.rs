@@ -8,7 +8,7 @@ use super::rule::Rule;
 use super::tape::{Pull, Pulled};
 
 pub(super) const RULES: &[Rule] = &[Rule {
-    applies: |op| op.downcast_ref::<Deconv>().is_some_and(|op| op.pool_spec.rank() <= 2),
+    applies: |op| op.downcast_ref::<Deconv>().is_some_and(|op| op.pool_spec.rank() <= 3),
     pull: deconv,
 }];
 

@@ -2,12 +2,12 @@
 //! output), and the derivative.
 
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::cast::{Cast, cast as to_type};
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::identity::Identity;
 use tract_onnx::tract_core::ops::math::{
-    Abs, Atan, Ceil, Cos, Erf, Exp, Floor, Ln, Neg, PowConst, Recip, Round, RoundHalfToEven, Rsqrt,
-    Sign, Sin, Sqrt, Square, Tanh,
+    Abs, Acos, Acosh, Asin, Asinh, Atan, Atanh, Ceil, Cos, Cosh, Erf, Exp, Floor, Ln, Neg,
+    PowConst, Recip, Round, RoundHalfToEven, Rsqrt, Sign, Sin, Sinh, Sqrt, Square, Tan, Tanh,
 };
 use tract_onnx::tract_core::ops::nn::gelu_approximate::GeluApproximate;
 use tract_onnx::tract_core::ops::nn::gelu_exact::GeluExact;
@@ -65,7 +65,15 @@ pub(super) const RULES: &[Rule] = &[
     }),
     unary!(Sin, input, f32::cos),
     unary!(Cos, input, |x| -x.sin()),
+    unary!(Tan, output, |y| 1.0 + y * y),
+    unary!(Asin, input, |x| ((1.0 - x) * (1.0 + x)).sqrt().recip()),
+    unary!(Acos, input, |x| -((1.0 - x) * (1.0 + x)).sqrt().recip()),
     unary!(Atan, input, |x| (1.0 + x * x).recip()),
+    unary!(Sinh, input, f32::cosh),
+    unary!(Cosh, input, f32::sinh),
+    unary!(Asinh, input, |x| (1.0 + x * x).sqrt().recip()),
+    unary!(Acosh, input, |x| ((x - 1.0) * (x + 1.0)).sqrt().recip()),
+    unary!(Atanh, input, |x| ((1.0 - x) * (1.0 + x)).recip()),
     unary!(Erf, input, |x| std::f32::consts::FRAC_2_SQRT_PI * (-x * x).exp()),
     unary!(GeluExact, input, gelu_slope),
     unary!(GeluApproximate, input, gelu_tanh_slope),
@@ -196,9 +204,14 @@ fn same(pull: &mut Pull) -> TractResult<Pulled> {
     Ok(tvec!(Some(pull.cotangent)))
 }
 
+/// Whole numbers and truth values do not move with what they were made of.
 fn cast(pull: &mut Pull) -> TractResult<Pulled> {
     let (from, to) = (pull.input_fact(0)?.datum_type, pull.output_fact()?.datum_type);
-    Ok(tvec!((from == to && from.is_float()).then_some(pull.cotangent)))
+    if !from.is_float() || !to.is_float() {
+        return Ok(tvec!(None));
+    }
+    let g = pull.cotangent;
+    Ok(tvec!(Some(if from == to { g } else { pull.wire(to_type(from), &[g])? })))
 }
 
 #[cfg(test)]
@@ -233,6 +246,10 @@ mod tests {
             math::tanh(),
             math::neg(),
             math::erf(),
+            math::tan(),
+            math::sinh(),
+            math::cosh(),
+            math::asinh(),
             nn::sigmoid(),
             nn::silu::silu(),
             nn::gelu_exact::gelu_exact(),
@@ -245,6 +262,19 @@ mod tests {
         for op in [math::ln(), math::sqrt(), math::recip(), math::rsqrt(), math::pow_const(1.7)] {
             check(&[3, 7], &POSITIVE, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));
         }
+        // Defined between −1 and 1, and above 1: away from where the slope is infinite.
+        for op in [math::asin(), math::acos(), math::atanh()] {
+            check(&[3, 7], &CURVED, |m, x| {
+                let half = m.add_const("half", tensor2(&[[0.5f32]]))?;
+                let inside = m.wire_node("inside", math::mul(), &[x, half])?;
+                Ok(m.wire_node("f", op.clone(), &inside)?[0])
+            });
+        }
+        check(&[3, 7], &POSITIVE, |m, x| {
+            let one = m.add_const("one", tensor2(&[[1f32]]))?;
+            let above = m.wire_node("above", math::add(), &[x, one])?;
+            Ok(m.wire_node("f", math::acosh(), &above)?[0])
+        });
         for op in [math::abs(), nn::leaky_relu(0.1), nn::leaky_relu(-0.3)] {
             check(&[1, 16], &KINKED, |m, x| Ok(m.wire_node("f", op.clone(), &[x])?[0]));
         }

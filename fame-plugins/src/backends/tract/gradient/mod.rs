@@ -18,6 +18,7 @@ mod elementwise;
 mod host;
 mod norm;
 mod pool;
+mod quantize;
 mod reduce;
 mod resample;
 mod rule;

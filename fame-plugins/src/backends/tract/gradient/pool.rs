@@ -7,8 +7,16 @@ use super::rule::Rule;
 use super::tape::{Pull, Pulled};
 use crate::backends::tract::ops::{PoolGrad, PoolKind};
 
-pub(super) const RULES: &[Rule] =
-    &[Rule::operator::<MaxPool>(max_pool), Rule::operator::<SumPool>(sum_pool)];
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        applies: |op| op.downcast_ref::<MaxPool>().is_some_and(|op| op.pool_spec.rank() <= 3),
+        pull: max_pool,
+    },
+    Rule {
+        applies: |op| op.downcast_ref::<SumPool>().is_some_and(|op| op.pool_spec.rank() <= 3),
+        pull: sum_pool,
+    },
+];
 
 fn max_pool(pull: &mut Pull) -> TractResult<Pulled> {
     let pool = pull.op::<MaxPool>()?.pool_spec.clone();
@@ -22,7 +30,6 @@ fn sum_pool(pull: &mut Pull) -> TractResult<Pulled> {
 }
 
 fn grad(pull: &mut Pull, pool: PoolSpec, kind: PoolKind) -> TractResult<Pulled> {
-    ensure!(pool.rank() <= 2, "pooling over {} axes has no gradient", pool.rank());
     let (g, x) = (pull.cotangent, pull.input(0)?);
     Ok(tvec!(Some(pull.wire(PoolGrad { pool, kind }, &[g, x])?)))
 }
@@ -63,6 +70,29 @@ mod tests {
                         Ok(m.wire_node("p", sum.clone(), &[x])?[0])
                     });
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn pooling_over_three_axes() {
+        let spec = |stride: usize| PoolSpec {
+            data_format: DataFormat::NCHW,
+            kernel_shape: tvec!(2, 3, 2),
+            padding: PaddingSpec::Explicit(tvec!(1, 0, 1), tvec!(0, 1, 0)),
+            dilations: Some(tvec!(1, 1, 1)),
+            strides: Some(tvec!(stride, 1, stride)),
+            input_channels: 2,
+            output_channels: 2,
+        };
+        for stride in [1, 2] {
+            let max = MaxPool { pool_spec: spec(stride), with_index_outputs: None };
+            let shape = [1, 2, 3, 4, 5];
+            check(&shape, &KINKED, |m, x| Ok(m.wire_node("p", max.clone(), &[x])?[0]));
+            for count_include_pad in [false, true] {
+                let pool_spec = spec(stride);
+                let sum = SumPool { pool_spec, count_include_pad, normalize: true };
+                check(&shape, &LINEAR, |m, x| Ok(m.wire_node("p", sum.clone(), &[x])?[0]));
             }
         }
     }

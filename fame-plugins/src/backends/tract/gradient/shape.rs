@@ -8,7 +8,8 @@ use tract_onnx::tract_core::ops::array::{
 
 use super::rule::Rule;
 use super::tape::{Pull, Pulled};
-use crate::backends::tract::ops::{GatherGrad, Interleave};
+use crate::backends::onnx::slice::Pick;
+use crate::backends::tract::ops::{GatherGrad, Interleave, PickGrad};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::operator::<AxisOp>(axis_op),
@@ -23,6 +24,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::operator::<TypedConcat>(concat),
     Rule::operator::<Downsample>(downsample),
     Rule::operator::<Gather>(gather),
+    Rule::operator::<Pick>(pick),
 ];
 
 fn axis_op(pull: &mut Pull) -> TractResult<Pulled> {
@@ -43,6 +45,12 @@ fn slice(pull: &mut Pull) -> TractResult<Pulled> {
     pads[op.axis] = (start, shape[op.axis] - end);
     let g = pull.cotangent;
     Ok(tvec!(Some(pull.wire(Pad::new(pads, PadMode::default()), &[g])?)))
+}
+
+fn pick(pull: &mut Pull) -> TractResult<Pulled> {
+    let pick = pull.op::<Pick>()?.clone();
+    let (g, extent) = (pull.cotangent, pull.input_shape(0)?[pick.axis]);
+    Ok(tvec!(Some(pull.wire(PickGrad { pick, extent }, &[g])?)))
 }
 
 fn pad(pull: &mut Pull) -> TractResult<Pulled> {
@@ -152,6 +160,10 @@ mod tests {
             check(shape, &LINEAR, |m, x| {
                 Ok(m.wire_node("d", Downsample::new(2, stride, 0), &[x])?[0])
             });
+        }
+        for (start, step, count) in [(1, 2, 2), (0, 3, 2), (3, -1, 4), (2, -2, 2), (1, 5, 1)] {
+            let pick = Pick { axis: 2, start, step, count };
+            check(shape, &LINEAR, |m, x| Ok(m.wire_node("p", pick.clone(), &[x])?[0]));
         }
         check(shape, &LINEAR, |m, x| {
             let k = m.add_const("k", tensor(&[2, 2, 4], 3))?;

@@ -4,7 +4,8 @@ use tract_onnx::tract_core::internal::TypedOp;
 
 use super::rule::Rule;
 use super::{
-    arithmetic, conv, deconv, einsum, elementwise, host, norm, pool, reduce, resample, shape,
+    arithmetic, conv, deconv, einsum, elementwise, host, norm, pool, quantize, reduce, resample,
+    shape,
 };
 
 /// Every family's rules. The first that applies is taken.
@@ -17,6 +18,7 @@ const FAMILIES: &[&[Rule]] = &[
     host::RULES,
     norm::RULES,
     pool::RULES,
+    quantize::RULES,
     reduce::RULES,
     resample::RULES,
     shape::RULES,

@@ -7,6 +7,7 @@ use tract_onnx::tract_core::internal::*;
 
 use super::table::rule_for;
 use super::tape::{Backward, Pull, Tape};
+use crate::backends::onnx::flat::has_one_real_output;
 use crate::backends::onnx::refusal::Refusal;
 
 /// Writes the backward model that pulls cotangents at `seeds` back to `places`.
@@ -76,7 +77,7 @@ fn pull_through(
     }
     let refusal = || Refusal::NoRule { node: node.name.clone(), op: node.op.name().into_owned() };
     let rule =
-        rule_for(node.op.as_ref()).filter(|_| node.outputs.len() == 1).ok_or_else(refusal)?;
+        rule_for(node.op.as_ref()).filter(|_| has_one_real_output(node)).ok_or_else(refusal)?;
     let pulled = (rule.pull)(&mut Pull::new(tape, node, cotangent))
         .with_context(|| format!("Differentiating {node}"))?;
     for (&input, gradient) in node.inputs.iter().zip(pulled) {
@@ -90,19 +91,45 @@ fn pull_through(
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::tract_core::ops::math;
-
     use super::*;
+
+    /// An operator that no rule is for.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Unknown;
+
+    impl Op for Unknown {
+        fn name(&self) -> StaticName {
+            "Unknown".into()
+        }
+
+        op_as_typed_op!();
+    }
+
+    impl EvalOp for Unknown {
+        op_out_of_plan!();
+
+        fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+            Ok(inputs)
+        }
+    }
+
+    impl TypedOp for Unknown {
+        fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+            Ok(tvec!(inputs[0].clone()))
+        }
+
+        as_op!();
+    }
 
     #[test]
     fn an_operator_without_a_rule_is_named() {
         let mut model = TypedModel::default();
         let x = model.add_source("x", f32::fact([4usize])).unwrap();
-        let y = model.wire_node("arc", math::acosh(), &[x]).unwrap()[0];
+        let y = model.wire_node("drawn", Unknown, &[x]).unwrap()[0];
         model.select_output_outlets(&[y]).unwrap();
         let refusal = differentiate(&model, &[y], &[x], ReluRule::Standard).err();
         assert!(
-            matches!(refusal, Some(Refusal::NoRule { node, op }) if node == "arc" && op == "Acosh")
+            matches!(refusal, Some(Refusal::NoRule { node, op }) if node == "drawn" && op == "Unknown")
         );
     }
 }

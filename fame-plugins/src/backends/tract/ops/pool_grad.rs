@@ -72,7 +72,7 @@ impl Walk {
 }
 
 impl PoolGrad {
-    fn walks(&self, input: &[usize], output: &[usize]) -> TractResult<[Walk; 2]> {
+    fn walks(&self, input: &[usize], output: &[usize]) -> TractResult<[Walk; 3]> {
         let from = self.pool.data_format.shape(input.to_vec())?;
         let to = self.pool.data_format.shape(output.to_vec())?;
         let padding = self.pool.computed_padding(from.hw_dims());
@@ -88,8 +88,9 @@ impl PoolGrad {
             output_step: to.hw_strides()[k],
         };
         match self.pool.rank() {
-            1 => Ok([Walk::ALONE, walk(0)]),
-            2 => Ok([walk(0), walk(1)]),
+            1 => Ok([Walk::ALONE, Walk::ALONE, walk(0)]),
+            2 => Ok([Walk::ALONE, walk(0), walk(1)]),
+            3 => Ok([walk(0), walk(1), walk(2)]),
             rank => bail!("pooling over {rank} axes"),
         }
     }
@@ -125,13 +126,15 @@ impl PoolGrad {
         gradient: &mut [f32],
         x: &[f32],
         cotangent: &[f32],
-        [h, w]: &[Walk; 2],
+        [d, h, w]: &[Walk; 3],
         columns: &[Vec<usize>],
     ) {
-        for oy in 0..h.output {
-            let rows: TVec<usize> = h.taps(oy).collect();
+        for (oz, oy) in (0..d.output).flat_map(|oz| (0..h.output).map(move |oy| (oz, oy))) {
+            let rows: TVec<usize> =
+                d.taps(oz).flat_map(|slice| h.taps(oy).map(move |row| slice + row)).collect();
+            let line = oz * d.output_step + oy * h.output_step;
             for (ox, columns) in columns.iter().enumerate() {
-                let g = cotangent[oy * h.output_step + ox * w.output_step];
+                let g = cotangent[line + ox * w.output_step];
                 match self.kind {
                     PoolKind::Max => Self::route(gradient, x, g, &rows, columns),
                     PoolKind::Sum { normalize: false, .. } => {
@@ -139,7 +142,7 @@ impl PoolGrad {
                     }
                     PoolKind::Sum { count_include_pad, .. } => {
                         let count = if count_include_pad {
-                            h.padded_taps(oy) * w.padded_taps(ox)
+                            d.padded_taps(oz) * h.padded_taps(oy) * w.padded_taps(ox)
                         } else {
                             rows.len() * columns.len()
                         };
@@ -166,7 +169,7 @@ impl EvalOp for PoolGrad {
         let (cotangent, x) = args_2!(inputs);
         let walks = self.walks(x.shape(), cotangent.shape())?;
         let columns: Vec<Vec<usize>> =
-            (0..walks[1].output).map(|ox| walks[1].taps(ox).collect()).collect();
+            (0..walks[2].output).map(|ox| walks[2].taps(ox).collect()).collect();
         let from = self.pool.data_format.shape(x.shape().to_vec())?;
         let to = self.pool.data_format.shape(cotangent.shape().to_vec())?;
         let mut output = Tensor::zero::<f32>(x.shape())?;

@@ -111,3 +111,26 @@ fn channels_last_convolutions() {
     Case { format: DataFormat::NHWC, stride: 2, padding: [1, 0, 1, 1], ..Case::default() }.check();
     Case { format: DataFormat::NHWC, channels: (3, 8), stride: 2, ..Case::default() }.check();
 }
+
+#[test]
+fn convolutions_over_three_axes() {
+    for (stride, dilation, group) in [(1, 1, 1), (2, 1, 2), (2, 2, 1), (1, 2, 2)] {
+        let (inputs, outputs) = (4, 6);
+        check(&[1, inputs, 5, 4, 6], &LINEAR, |model, x| {
+            let shape = [outputs, inputs / group, 2, 1, 3];
+            let kernel = model.add_const("kernel", tensor(&shape, 77))?;
+            let bias = model.add_const("bias", tensor(&[outputs], 500))?;
+            let pool_spec = PoolSpec {
+                data_format: DataFormat::NCHW,
+                kernel_shape: tvec!(2, 1, 3),
+                padding: PaddingSpec::Explicit(tvec!(1, 0, 2), tvec!(0, 1, 1)),
+                dilations: Some(tvec!(dilation, 1, dilation)),
+                strides: Some(tvec!(stride, 1, stride)),
+                input_channels: inputs,
+                output_channels: outputs,
+            };
+            let conv = Conv { pool_spec, kernel_fmt: KernelFormat::OIHW, group, q_params: None };
+            Ok(model.wire_node("conv", conv, &[x, kernel, bias])?[0])
+        });
+    }
+}
