@@ -18,6 +18,8 @@ mod activations;
 pub(in crate::backends) mod axis_matrices;
 pub(in crate::backends) mod biases;
 pub(in crate::backends) mod cache;
+mod compose;
+mod control_flow;
 mod cut;
 pub(in crate::backends) mod file;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub(in crate::backends) mod import;
 mod inline;
 mod input;
 pub(in crate::backends) mod loaded_model;
+mod narrow;
 mod number_types;
 pub(in crate::backends) mod operators;
 pub(in crate::backends) mod plugin_operator;
@@ -38,5 +41,6 @@ mod repair;
 pub(in crate::backends) mod skeleton;
 pub(in crate::backends) mod taps;
 pub(in crate::backends) mod tensors;
+mod unsupported;
 
 pub use host_operator::{Attribute, Attributes, Build, HostOperator, HostOperatorKind};

@@ -15,7 +15,6 @@ use tract_onnx::tract_hir::internal::{InferenceModel, InferenceOp};
 use super::file::{OnnxFile, shown};
 use super::host_operator::HostOperatorKind;
 use super::refusal::Engine;
-use super::repair::misread;
 
 /// A node of a host operator: the name of its output, and the operator.
 pub(super) type HostNode = (String, Box<dyn InferenceOp>);
@@ -31,10 +30,11 @@ impl OperatorTable {
     pub(in crate::backends) fn new(host: Vec<HostOperatorKind>) -> Self {
         let mut built_in = tract_onnx::onnx().with_ignore_value_info(true);
         built_in.op_register.insert("ConstantOfShape", constant_of_shape);
-        built_in.op_register.insert("Resize", resize);
         built_in.op_register.insert("Upsample", upsample);
         built_in.op_register.insert("PRelu", super::prelu::import);
         super::activations::register(&mut built_in.op_register);
+        built_in.op_register.insert("If", super::control_flow::import_if);
+        super::compose::register(&mut built_in.op_register);
         Self { built_in, host }
     }
 
@@ -45,23 +45,6 @@ impl OperatorTable {
                 || self.built_in.op_register.0.contains_key(&node.op_type)
         };
         self.check_domains(file, engine)?;
-        let constants = file.constants();
-        let misread = |node: &NodeProto| {
-            let is_ours = self.host_kind(file, node).is_none();
-            is_ours.then(|| misread(node, &constants)).flatten()
-        };
-        let mut nodes = file.graph().node.iter();
-        if let Some((node, why)) = nodes.find_map(|node| Some((node, misread(node)?))) {
-            let text = format!(
-                "`{}`: node {} cannot be computed rightly by the {} backend: the operator `{}`: {why}.",
-                file.path,
-                shown(node),
-                engine.name,
-                node.op_type
-            );
-            return Err(Error::new("fame::backend::unsupported", text)
-                .with_help("Export the model without it, or bring the operator as a plugin."));
-        }
         let Some(node) = file.graph().node.iter().find(|node| !is_known(node)) else {
             return Ok(());
         };
@@ -179,7 +162,7 @@ fn with_default(
 }
 
 /// Opset 10 had no `nearest_mode`: it rounded down, where tract takes the later opsets' default.
-fn resize(
+pub(super) fn resize(
     ctx: &ParsingContext,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {

@@ -1,0 +1,257 @@
+//! Operators that go along a sequence step by step.
+
+use tract_onnx::model::OnnxOpRegister;
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::math;
+use tract_onnx::tract_core::ops::nn::sigmoid;
+
+use super::op::{Outputs, composed};
+use super::writer::{Writer, axis};
+
+/// The most steps that are written out one by one.
+const MOST_STEPS: usize = 512;
+
+pub(super) fn register(known: &mut OnnxOpRegister) {
+    known.insert("CumProd", |ctx, node| composed(ctx, node, &[1], cumulative_product));
+    known.insert("CumSum", |ctx, node| composed(ctx, node, &[1], cumulative_sum));
+    known.insert("LinearAttention", |ctx, node| composed(ctx, node, &[], linear_attention));
+    known.insert("CausalConvWithState", |ctx, node| composed(ctx, node, &[], causal_conv));
+    known.insert("TensorScatter", |ctx, node| composed(ctx, node, &[2], tensor_scatter));
+    known.insert("ReverseSequence", |ctx, node| composed(ctx, node, &[1], reverse_sequence));
+    known.insert("SwiGLU", |ctx, node| composed(ctx, node, &[], swiglu));
+    known.insert("Swish", |ctx, node| {
+        // Without `alpha` it is tract's own fused kernel.
+        if node.attribute.iter().any(|a| a.name == "alpha" && a.f != 1.0) {
+            return composed(ctx, node, &[], swish);
+        }
+        let tracts = tract_onnx::onnx().op_register;
+        tracts.0.get("Swish").context("tract knows no Swish")?(ctx, node)
+    });
+}
+
+/// The axis that input 1 names.
+fn named_axis(w: &Writer, rank: usize) -> TractResult<usize> {
+    let at = w.integers_input(1)?.and_then(|at| at.first().copied());
+    axis(at.context("no axis is given")?, rank)
+}
+
+/// Source: ONNX's CumSum, as a product with a triangle of ones.
+fn cumulative_sum(w: &mut Writer) -> TractResult<Outputs> {
+    let x = w.needed(0)?;
+    let shape = w.shape(x)?;
+    let at = named_axis(w, shape.len())?;
+    let (reverse, exclusive) =
+        (w.int("reverse").unwrap_or(0) != 0, w.int("exclusive").unwrap_or(0) != 0);
+    let extent = shape[at];
+    ensure!(extent <= 1 << 12, "a sum along {extent} elements is not supported");
+    let counts = |to: usize, from: usize| {
+        let (early, late) = if reverse { (to, from) } else { (from, to) };
+        f32::from(u8::from(if exclusive { early < late } else { early <= late }))
+    };
+    let triangle: Vec<f32> = (0..extent * extent).map(|i| counts(i / extent, i % extent)).collect();
+    let triangle = w.floats(&[extent, extent], &triangle)?;
+    let (before, after) = (shape[..at].iter().product(), shape[at + 1..].iter().product::<usize>());
+    let x = w.reshape(x, &[before, extent, after])?;
+    let y = w.einsum("bia,oi->boa", &[x, triangle])?;
+    Ok(tvec!(Some(w.reshape(y, &shape)?)))
+}
+
+/// Source: ONNX's CumProd, one product after the other.
+fn cumulative_product(w: &mut Writer) -> TractResult<Outputs> {
+    let x = w.needed(0)?;
+    let shape = w.shape(x)?;
+    let at = named_axis(w, shape.len())?;
+    let (reverse, exclusive) =
+        (w.int("reverse").unwrap_or(0) != 0, w.int("exclusive").unwrap_or(0) != 0);
+    ensure!(
+        (1..=MOST_STEPS).contains(&shape[at]),
+        "a product along {} elements is not supported",
+        shape[at]
+    );
+    let mut row = shape.clone();
+    row[at] = 1;
+    let one = w.number(1.0)?;
+    let mut so_far = w.broadcast(one, &row)?;
+    let mut steps = vec![];
+    for step in 0..shape[at] {
+        let place = if reverse { shape[at] - 1 - step } else { step };
+        if exclusive {
+            steps.push(so_far);
+        }
+        let factor = w.slice(x, at, place, place + 1)?;
+        so_far = if step == 0 { factor } else { w.mul(so_far, factor)? };
+        if !exclusive {
+            steps.push(so_far);
+        }
+    }
+    if reverse {
+        steps.reverse();
+    }
+    Ok(tvec!(Some(w.concat(&steps, at)?)))
+}
+
+/// `[batch, length, heads · size]` as `[batch, heads, length, size]`.
+fn by_heads(w: &mut Writer, x: OutletId, heads: usize) -> TractResult<OutletId> {
+    let shape = w.shape(x)?;
+    let &[batch, length, hidden] = shape.as_slice() else { bail!("{shape:?} has not three axes") };
+    ensure!(heads > 0 && hidden % heads == 0, "{hidden} channels are no multiple of {heads} heads");
+    let x = w.reshape(x, &[batch, length, heads, hidden / heads])?;
+    w.transpose(x, &[0, 2, 1, 3])
+}
+
+/// Source: ONNX's LinearAttention (opset 27): a state `S`, keys by values, that decays, is corrected
+/// and written to at every step, and read by the queries.
+fn linear_attention(w: &mut Writer) -> TractResult<Outputs> {
+    let heads = |w: &Writer, name: &str| -> TractResult<usize> {
+        let heads = w.int(name).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        heads.with_context(|| format!("LinearAttention without `{name}`"))
+    };
+    let (queries, own) = (heads(w, "q_num_heads")?, heads(w, "kv_num_heads")?);
+    let rule = w.text("update_rule").unwrap_or_else(|| "gated_delta".to_owned());
+    let (q, k, v) = (w.needed(0)?, w.needed(1)?, w.needed(2)?);
+    let (q, k, v) = (by_heads(w, q, queries)?, by_heads(w, k, own)?, by_heads(w, v, own)?);
+    let (key_shape, size) = (w.shape(k)?, w.shape(v)?[3]);
+    let &[batch, _, length, depth] = key_shape.as_slice() else { bail!("keys of four axes") };
+    ensure!((1..=MOST_STEPS).contains(&length), "{length} steps are not written out");
+    let gates = |w: &mut Writer, ix: usize| -> TractResult<OutletId> {
+        let gate = w.needed(ix)?;
+        let last = w.shape(gate)?.last().copied().unwrap_or_default();
+        by_heads(w, gate, if last == 1 { 1 } else { own })
+    };
+    let decay = if rule.starts_with("gated") { Some(gates(w, 4)?) } else { None };
+    let beta = if rule.ends_with("delta") { Some(gates(w, 5)?) } else { None };
+    let scale = w.float("scale").filter(|scale| *scale != 0.0);
+    let scale = scale.unwrap_or_else(|| (depth as f32).sqrt().recip());
+    let mut state = match w.input(3) {
+        Some(state) => state,
+        None => w.floats(&[batch, own, depth, size], &vec![0.0; batch * own * depth * size])?,
+    };
+    let mut rows = vec![];
+    for step in 0..length {
+        let mut at = |x: OutletId| w.slice(x, 2, step, step + 1);
+        let (q, k, mut v) = (at(q)?, at(k)?, at(v)?);
+        let decay = decay.map(&mut at).transpose()?;
+        let beta = beta.map(&mut at).transpose()?;
+        if let Some(decay) = decay {
+            let kept = w.wire(math::exp(), &[decay])?;
+            let kept = w.transpose(kept, &[0, 1, 3, 2])?;
+            state = w.mul(state, kept)?;
+        }
+        if let Some(beta) = beta {
+            let known = w.einsum("bhsd,bhdm->bhsm", &[k, state])?;
+            let new = w.sub(v, known)?;
+            v = w.mul(beta, new)?;
+        }
+        let written = w.einsum("bhsd,bhsm->bhdm", &[k, v])?;
+        state = w.add(state, written)?;
+        let shared = w.reshape(state, &[batch, own, 1, depth, size])?;
+        let shared = w.broadcast(shared, &[batch, own, queries / own, depth, size])?;
+        let shared = w.reshape(shared, &[batch, queries, depth, size])?;
+        let read = w.einsum("bhsd,bhdm->bhsm", &[q, shared])?;
+        rows.push(w.scale(read, scale)?);
+    }
+    let y = w.concat(&rows, 2)?;
+    let y = w.transpose(y, &[0, 2, 1, 3])?;
+    Ok(tvec!(Some(w.reshape(y, &[batch, length, queries * size])?), Some(state)))
+}
+
+/// Source: ONNX's CausalConvWithState (opset 27): a depthwise convolution of what went before and
+/// what comes.
+fn causal_conv(w: &mut Writer) -> TractResult<Outputs> {
+    let (x, kernel) = (w.needed(0)?, w.needed(1)?);
+    let (shape, taps) = (w.shape(x)?, w.shape(kernel)?);
+    ensure!(shape.len() == 3 && taps.len() == 3, "CausalConvWithState of other than three axes");
+    let (batch, channels, length, width) = (shape[0], shape[1], shape[2], taps[2]);
+    let x = match w.input(3) {
+        Some(past) => w.concat(&[past, x], 2)?,
+        None => w.pad(x, &[(0, 0), (0, 0), (width - 1, 0)], 0.0)?,
+    };
+    let mut y = None;
+    for tap in 0..width {
+        let (part, factor) = (w.slice(x, 2, tap, tap + length)?, w.slice(kernel, 2, tap, tap + 1)?);
+        let factor = w.reshape(factor, &[1, channels, 1])?;
+        let part = w.mul(part, factor)?;
+        y = Some(match y {
+            Some(sum) => w.add(sum, part)?,
+            None => part,
+        });
+    }
+    let mut y = y.context("a kernel without taps")?;
+    if let Some(bias) = w.input(2) {
+        let bias = w.reshape(bias, &[1, channels, 1])?;
+        y = w.add(y, bias)?;
+    }
+    match w.text("activation").as_deref() {
+        None | Some("none") => {}
+        Some("silu" | "swish") => y = swished(w, y, 1.0)?,
+        Some(other) => bail!("the activation `{other}` is not known"),
+    }
+    let whole = length + width - 1;
+    let state = if width > 1 { Some(w.slice(x, 2, whole + 1 - width, whole)?) } else { None };
+    ensure!(w.shape(y)? == [batch, channels, length], "CausalConvWithState changes the shape");
+    Ok(tvec!(Some(y), state))
+}
+
+/// Source: ONNX's TensorScatter (opset 24): a cache with the update written from a place on that
+/// each row of the batch has for itself.
+fn tensor_scatter(w: &mut Writer) -> TractResult<Outputs> {
+    let (cache, update) = (w.needed(0)?, w.needed(1)?);
+    let shape = w.shape(cache)?;
+    let at = axis(w.int("axis").unwrap_or(-2), shape.len())?;
+    let (extent, rows) = (shape[at], w.shape(update)?[at]);
+    ensure!(at > 0 && rows <= extent, "an update of {rows} elements into {extent}");
+    let starts = w.integers_input(2)?.unwrap_or_else(|| vec![0; shape[0]]);
+    let circular = w.text("mode").as_deref() == Some("circular");
+    let mut batches = vec![];
+    for batch in 0..shape[0] {
+        let start = usize::try_from(*starts.get(batch).context("a row without a place")?)?;
+        ensure!(circular || start + rows <= extent, "the update ends behind the cache");
+        // Behind the cache lies the update: every element is picked from one of the two.
+        let (mine, new) =
+            (w.slice(cache, 0, batch, batch + 1)?, w.slice(update, 0, batch, batch + 1)?);
+        let both = w.concat(&[mine, new], at)?;
+        let mut places: Vec<i64> = (0..extent as i64).collect();
+        for row in 0..rows {
+            places[(start + row) % extent] = (extent + row) as i64;
+        }
+        batches.push(w.pick(both, at, &places)?);
+    }
+    Ok(tvec!(Some(w.concat(&batches, 0)?)))
+}
+
+/// Source: ONNX's ReverseSequence: the first elements of each sequence turned round.
+fn reverse_sequence(w: &mut Writer) -> TractResult<Outputs> {
+    let x = w.needed(0)?;
+    let shape = w.shape(x)?;
+    let batch = axis(w.int("batch_axis").unwrap_or(1), shape.len())?;
+    let time = axis(w.int("time_axis").unwrap_or(0), shape.len())?;
+    let lengths = w.integers_input(1)?.context("no lengths are given")?;
+    ensure!(lengths.len() == shape[batch], "{} lengths of {} rows", lengths.len(), shape[batch]);
+    let mut rows = vec![];
+    for (row, length) in lengths.iter().enumerate() {
+        let turned = |at: i64| if at < *length { length - 1 - at } else { at };
+        let places: Vec<i64> = (0..shape[time] as i64).map(turned).collect();
+        let one = w.slice(x, batch, row, row + 1)?;
+        rows.push(w.pick(one, time, &places)?);
+    }
+    Ok(tvec!(Some(w.concat(&rows, batch)?)))
+}
+
+/// `x · sigmoid(alpha · x)`.
+fn swished(w: &mut Writer, x: OutletId, alpha: f32) -> TractResult<OutletId> {
+    let scaled = w.scale(x, alpha)?;
+    let gate = w.wire(sigmoid(), &[scaled])?;
+    w.mul(x, gate)
+}
+
+fn swish(w: &mut Writer) -> TractResult<Outputs> {
+    let (x, alpha) = (w.needed(0)?, w.float("alpha").unwrap_or(1.0));
+    Ok(tvec!(Some(swished(w, x, alpha)?)))
+}
+
+/// Source: ONNX's SwiGLU (opset 28).
+fn swiglu(w: &mut Writer) -> TractResult<Outputs> {
+    let (a, b, alpha) = (w.needed(0)?, w.needed(1)?, w.float("alpha").unwrap_or(1.0));
+    let gate = swished(w, a, alpha)?;
+    Ok(tvec!(Some(w.mul(gate, b)?)))
+}

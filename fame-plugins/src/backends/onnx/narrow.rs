@@ -1,0 +1,256 @@
+//! Numbers of eight bits and fewer that tract cannot read: floats of 8 and 4 bits become `f32`,
+//! whole numbers of 4 bits become `i8` and `u8`. Only constants can; a node that would make such
+//! numbers rounds, and is refused.
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use tract_onnx::tract_core::internal::{TractResult, bail, ensure};
+
+use super::file::shown;
+use super::unsupported::Unsupported;
+
+/// A float of few bits.
+struct Format {
+    /// Bits of the fraction.
+    fraction: u32,
+    /// Bits of the exponent.
+    exponent: u32,
+    /// What is subtracted from the exponent.
+    bias: i32,
+    /// What the highest exponent and a negative zero mean.
+    special: Special,
+}
+
+/// What the patterns mean that are no ordinary numbers.
+#[derive(PartialEq)]
+enum Special {
+    /// The highest exponent is infinity or NaN, as in IEEE 754.
+    Ieee,
+    /// All ones are NaN, and there is no infinity.
+    AllOnes,
+    /// Negative zero is NaN, and there is no infinity.
+    NegativeZero,
+    /// Every pattern is a number.
+    None,
+}
+
+/// ONNX's names of the types that tract does not know at all.
+const NAMELESS: [(i32, &str); 3] = [(24, "FLOAT8E8M0"), (25, "UINT2"), (26, "INT2")];
+
+fn format(kind: DataType) -> Option<Format> {
+    let (exponent, fraction, bias, special) = match kind {
+        DataType::Float8e4m3fn => (4, 3, 7, Special::AllOnes),
+        DataType::Float8e4m3fnuz => (4, 3, 8, Special::NegativeZero),
+        DataType::Float8e5m2 => (5, 2, 15, Special::Ieee),
+        DataType::Float8e5m2fnuz => (5, 2, 16, Special::NegativeZero),
+        DataType::Float4e2m1 => (2, 1, 1, Special::None),
+        _ => return None,
+    };
+    Some(Format { fraction, exponent, bias, special })
+}
+
+impl Format {
+    /// The number that a pattern stands for.
+    fn number(&self, bits: u8) -> f32 {
+        let width = self.fraction + self.exponent;
+        let bits = u32::from(bits);
+        let (sign, rest) = (bits >> width & 1, bits & ((1 << width) - 1));
+        let (exponent, fraction) = (rest >> self.fraction, rest & ((1 << self.fraction) - 1));
+        let highest = (1 << self.exponent) - 1;
+        let sign_of = if sign == 1 { -1.0 } else { 1.0 };
+        match self.special {
+            Special::AllOnes if rest == (1 << width) - 1 => return f32::NAN,
+            Special::NegativeZero if sign == 1 && rest == 0 => return f32::NAN,
+            Special::Ieee if exponent == highest && fraction == 0 => {
+                return sign_of * f32::INFINITY;
+            }
+            Special::Ieee if exponent == highest => return f32::NAN,
+            _ => {}
+        }
+        let unit = 2f32.powi(-(self.fraction as i32));
+        if exponent == 0 {
+            sign_of * fraction as f32 * unit * 2f32.powi(1 - self.bias)
+        } else {
+            sign_of * (1.0 + fraction as f32 * unit) * 2f32.powi(exponent as i32 - self.bias)
+        }
+    }
+}
+
+/// ONNX's name of a type that no engine has.
+fn narrow_name(kind: i64) -> Option<&'static str> {
+    let kind = i32::try_from(kind).ok()?;
+    if let Some((_, name)) = NAMELESS.iter().find(|(number, _)| *number == kind) {
+        return Some(name);
+    }
+    let kind = DataType::try_from(kind).ok()?;
+    let is_narrow = format(kind).is_some() || matches!(kind, DataType::Int4 | DataType::Uint4);
+    is_narrow.then(|| kind.as_str_name())
+}
+
+/// Refuses nodes that make narrow numbers, then turns every narrow constant of `graph` into one
+/// that can be read. Returns the names of the types it met.
+///
+/// # Errors
+/// A node that makes narrow numbers, or a constant of a type that is not known.
+pub(super) fn widen(graph: &mut GraphProto) -> TractResult<Vec<&'static str>> {
+    check_nodes(graph)?;
+    let mut met = vec![];
+    let inner = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+    let constants = inner.filter_map(|attribute| attribute.t.as_mut());
+    for tensor in graph.initializer.iter_mut().chain(constants) {
+        let Some(name) = narrow_name(tensor.data_type.into()) else { continue };
+        wide(tensor, name)?;
+        if !met.contains(&name) {
+            met.push(name);
+        }
+    }
+    Ok(met)
+}
+
+/// The type of a constant of the graph, by its name.
+fn type_of(graph: &GraphProto, name: &str) -> Option<i64> {
+    let weight = graph.initializer.iter().find(|weight| weight.name == name);
+    let given = || {
+        let node = graph.node.iter().find(|node| node.output.iter().any(|o| o == name))?;
+        node.attribute.iter().find(|a| a.name == "value")?.t.as_ref()
+    };
+    weight.or_else(given).map(|tensor| i64::from(tensor.data_type))
+}
+
+fn check_nodes(graph: &GraphProto) -> TractResult<()> {
+    for node in &graph.node {
+        let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
+        let of_input = |ix: usize| type_of(graph, node.input.get(ix)?);
+        let made = match node.op_type.as_str() {
+            "Cast" | "BitCast" => attribute("to"),
+            "CastLike" => of_input(1),
+            "QuantizeLinear" => of_input(2).or_else(|| attribute("output_dtype")),
+            _ => None,
+        };
+        if let Some(name) = made.and_then(narrow_name) {
+            return Err(refusal(node, name).into());
+        }
+    }
+    Ok(())
+}
+
+fn refusal(node: &NodeProto, name: &str) -> Unsupported {
+    let reason = format!("it makes numbers of the type {name}, which only weights may have");
+    Unsupported::new(&shown(node), &node.op_type, reason)
+}
+
+/// `tensor`, of the narrow type `name`, in a type that can be read.
+fn wide(tensor: &mut TensorProto, name: &str) -> TractResult<()> {
+    let Ok(kind) = DataType::try_from(tensor.data_type) else {
+        bail!("the weight `{}` has the type {name}, which is not supported", tensor.name)
+    };
+    ensure!(
+        tensor.external_data.is_empty(),
+        "the weight `{}` of the type {name} is in a file of its own, which is not supported",
+        tensor.name
+    );
+    let bytes: Vec<u8> = if tensor.raw_data.is_empty() {
+        tensor.int32_data.iter().map(|value| *value as u8).collect()
+    } else {
+        tensor.raw_data.clone()
+    };
+    let count =
+        tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?));
+    let is_packed = matches!(kind, DataType::Int4 | DataType::Uint4 | DataType::Float4e2m1);
+    let needed = count.map(|count| if is_packed { count.div_ceil(2) } else { count });
+    ensure!(
+        needed == Some(bytes.len()),
+        "the weight `{}` of the type {name} holds {} bytes for its shape {:?}",
+        tensor.name,
+        bytes.len(),
+        tensor.dims
+    );
+    let count = count.unwrap_or_default();
+    let patterns: Vec<u8> = if is_packed {
+        bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).take(count).collect()
+    } else {
+        bytes
+    };
+    tensor.raw_data.clear();
+    tensor.int32_data.clear();
+    match format(kind) {
+        Some(format) => {
+            tensor.data_type = DataType::Float as i32;
+            tensor.float_data = patterns.iter().map(|bits| format.number(*bits)).collect();
+        }
+        None if kind == DataType::Int4 => {
+            tensor.data_type = DataType::Int8 as i32;
+            // The sign is the highest of the four bits.
+            tensor.int32_data =
+                patterns.iter().map(|bits| i32::from((bits << 4) as i8 >> 4)).collect();
+        }
+        None => {
+            tensor.data_type = DataType::Uint8 as i32;
+            tensor.int32_data = patterns.iter().map(|bits| i32::from(*bits)).collect();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(kind: DataType, bits: u8) -> f32 {
+        format(kind).unwrap().number(bits)
+    }
+
+    #[test]
+    fn floats_of_few_bits_are_the_numbers_of_their_standard() {
+        // One, the largest, the smallest, and what is no number.
+        assert_eq!(read(DataType::Float8e4m3fn, 0x38), 1.0);
+        assert_eq!(read(DataType::Float8e4m3fn, 0x7e), 448.0);
+        assert_eq!(read(DataType::Float8e4m3fn, 0x81), -(2f32.powi(-9)));
+        assert!(read(DataType::Float8e4m3fn, 0x7f).is_nan());
+        assert_eq!(read(DataType::Float8e4m3fnuz, 0x40), 1.0);
+        assert_eq!(read(DataType::Float8e4m3fnuz, 0x7f), 240.0);
+        assert!(read(DataType::Float8e4m3fnuz, 0x80).is_nan());
+        assert_eq!(read(DataType::Float8e5m2, 0x3c), 1.0);
+        assert_eq!(read(DataType::Float8e5m2, 0x7b), 57344.0);
+        assert_eq!(read(DataType::Float8e5m2, 0xfc), f32::NEG_INFINITY);
+        assert_eq!(read(DataType::Float8e5m2fnuz, 0x7f), 57344.0);
+        let fours: Vec<f32> = (0..8).map(|bits| read(DataType::Float4e2m1, bits)).collect();
+        assert_eq!(fours, [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]);
+        assert_eq!(read(DataType::Float4e2m1, 15), -6.0);
+    }
+
+    #[test]
+    fn packed_whole_numbers_are_taken_apart() {
+        let packed = |kind: DataType| TensorProto {
+            dims: vec![3],
+            data_type: kind as i32,
+            raw_data: vec![0x8f, 0x07],
+            name: "w".into(),
+            ..TensorProto::default()
+        };
+        let mut graph = GraphProto {
+            initializer: vec![packed(DataType::Int4), packed(DataType::Uint4)],
+            ..GraphProto::default()
+        };
+        assert_eq!(widen(&mut graph).unwrap(), ["INT4", "UINT4"]);
+        assert_eq!(graph.initializer[0].int32_data, [-1, -8, 7]);
+        assert_eq!(graph.initializer[1].int32_data, [15, 8, 7]);
+    }
+
+    #[test]
+    fn a_node_that_makes_narrow_numbers_is_refused_by_name() {
+        let cast = NodeProto {
+            op_type: "Cast".into(),
+            name: "round".into(),
+            attribute: vec![tract_onnx::pb::AttributeProto {
+                name: "to".into(),
+                i: DataType::Float8e5m2 as i64,
+                ..Default::default()
+            }],
+            ..NodeProto::default()
+        };
+        let mut graph = GraphProto { node: vec![cast], ..GraphProto::default() };
+        let told = widen(&mut graph).unwrap_err().to_string();
+        assert!(told.contains("`round`") && told.contains("FLOAT8E5M2"), "{told}");
+    }
+}
