@@ -58,7 +58,7 @@ def made(name: str, shape: list[int], build, opset: int) -> onnx.ModelProto:
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
     return helper.make_model(
         helper.make_graph(graph.nodes, name.replace("/", "_"), [given], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], graph.weights),
-        opset_imports=[helper.make_opsetid("", opset)], ir_version=8 if opset < 19 else 10,
+        opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)], ir_version=8 if opset < 19 else 10,
     )  # fmt: skip
 
 
@@ -166,9 +166,21 @@ def pools() -> None:
     problem("pool/LpPool_pads", [1, 2, 5, 6], lambda g, x: g("LpPool", x, kernel_shape=[2, 2], pads=[1, 0, 1, 1], p=3), shift=2.0)
 
 
+    problem("pool/LpPool_3d", [1, 2, 3, 4, 3], lambda g, x: g("LpPool", x, kernel_shape=[2, 2, 2]))
+    problem("pool/MaxPool_3d", [1, 2, 4, 5, 4], lambda g, x: g("MaxPool", x, kernel_shape=[2, 3, 2], strides=[1, 2, 2], pads=[1, 1, 0, 0, 1, 1], dilations=[2, 1, 1]))
+    for name, options in dict(plain={}, pads=dict(pads=[1, 0, 1, 0, 1, 1]), counted=dict(pads=[1, 0, 1, 0, 1, 1], count_include_pad=1)).items():
+        problem(
+            f"pool/AveragePool_3d_{name}", [1, 2, 3, 4, 3],
+            lambda g, x, o=options: g("AveragePool", x, kernel_shape=[2, 3, 2], strides=[1, 2, 2], ceil_mode=1, **o), opset=19,
+        )  # fmt: skip
+
+
 def resizes() -> None:
     corners = dict(mode="linear", coordinate_transformation_mode="align_corners")
-    problem("resize/fractional_corners", [1, 2, 5, 6], lambda g, x: g("Resize", x, "", np.array([1, 1, 0.7, 1.3], np.float32), **corners))
+    problem(
+        "resize/fractional_corners", [1, 2, 5, 6], lambda g, x: g("Resize", x, "", np.array([1, 1, 1.5, 1.3], np.float32), **corners),
+        same_as=lambda g, x: g("Resize", x, "", "", np.array([1, 2, 7, 7]), **corners),  # what onnxruntime and PyTorch compute
+    )  # fmt: skip
     for policy in ("not_larger", "not_smaller"):
         for mode in ("linear", "cubic", "nearest"):
             problem(
@@ -197,6 +209,14 @@ def sequences() -> None:
             f"sequence/{op}", [1, 3, 4],
             lambda g, x, op=op, n=gates, more=more: g(op, g("Transpose", x, perm=[1, 0, 2]), weights(1, 4 * n, 4), weights(1, 4 * n, 4, start=300), *more, hidden_size=4),
         )  # fmt: skip
+    problem(
+        "sequence/GRU_reverse", [1, 5, 4],
+        lambda g, x: g("GRU", g("Transpose", x, perm=[1, 0, 2]), weights(1, 9, 4), weights(1, 9, 3, start=300), weights(1, 18, start=500), hidden_size=3, direction="reverse", linear_before_reset=1),
+    )  # fmt: skip
+    problem(
+        "sequence/LSTM_peepholes", [1, 5, 4],
+        lambda g, x: g("LSTM", g("Transpose", x, perm=[1, 0, 2]), weights(1, 12, 4), weights(1, 12, 3, start=300), "", "", "", "", weights(1, 9, start=700), hidden_size=3),
+    )  # fmt: skip
     problem(
         "sequence/LSTM_both_directions", [1, 3, 4],
         lambda g, x: g("LSTM", g("Transpose", x, perm=[1, 0, 2]), weights(2, 12, 4), weights(2, 12, 3, start=300), hidden_size=3, direction="bidirectional"),
@@ -288,25 +308,69 @@ def control_flow() -> None:
 def narrow() -> None:
     """Weights of a few bits, as they leave quantizers."""
 
-    def case(name, kind, array, opset=21, scale=0.05):
+    def case(name, kind, array, opset=21, scale=0.05, **attributes):
         def build(g, x):
             tensor = helper.make_tensor(f"narrow_{name}", kind, array.shape, array.reshape(-1))
             g.weights.append(tensor)
-            weight = g("DequantizeLinear", tensor.name, np.array(scale, np.float32))
+            weight = g("DequantizeLinear", tensor.name, np.array(scale, np.float32), **attributes)
             return g("MatMul", x, weight)
 
         problem(f"narrow/{name}", [1, 3], build, opset=opset)
 
     case("int4", TensorProto.INT4, np.array([[-8, 7, 1], [3, -2, 0], [5, 4, -1]]))
     case("uint4", TensorProto.UINT4, np.array([[15, 7, 1], [3, 2, 0], [5, 4, 9]]))
+    case("float4", TensorProto.FLOAT4E2M1, np.array([[0.5, -1.5, 3], [6, 2, -2], [1, 4, -6]], np.float32), opset=23, scale=[0.5, 0.25, 2], axis=1)
     case("float8", TensorProto.FLOAT8E4M3FN, np.array([[0.5, -1.25, 3], [240, 0.0625, -2], [1, 448, -7]], np.float32))
+
+
+def microsoft() -> None:
+    """What onnxruntime's optimiser makes of convolutions, products and attention, against ONNX's own operators."""
+    ours = dict(domain="com.microsoft")
+
+    def attend(g, q, k, v, bias=None):
+        """Attention of two heads of four, for [1, length, 8]."""
+        split = lambda x, perm: g("Transpose", g("Reshape", x, np.array([1, -1, 2, 4])), perm=perm)
+        logits = g("Mul", g("MatMul", split(q, [0, 2, 1, 3]), split(k, [0, 2, 3, 1])), np.array(0.5, np.float32))
+        if bias is not None:
+            logits = g("Add", logits, bias)
+        y = g("MatMul", g("Softmax", logits, axis=-1), split(v, [0, 2, 1, 3]))
+        return g("Reshape", g("Transpose", y, perm=[0, 2, 1, 3]), np.array([1, -1, 8]))
+
+    kernel, bias, map_ = weights(3, 2, 3, 3), weights(3, start=70), weights(1, 3, 4, 3, start=400)
+    problem(
+        "microsoft/FusedConv", [1, 2, 6, 5],
+        lambda g, x: g("FusedConv", x, kernel, bias, map_, activation="LeakyRelu", activation_params=[0.1], **ours),
+        same_as=lambda g, x: g("LeakyRelu", g("Add", g("Conv", x, kernel, bias), map_), alpha=0.1),
+    )  # fmt: skip
+    problem(
+        "microsoft/FusedMatMul", [1, 2, 4, 3],
+        lambda g, x: g("FusedMatMul", x, weights(5, 4), transA=1, transB=1, alpha=0.7, **ours),
+        same_as=lambda g, x: g("Mul", g("MatMul", g("Transpose", x, perm=[0, 1, 3, 2]), weights(5, 4).T.copy()), np.array(0.7, np.float32)),
+    )  # fmt: skip
+    to_q, to_k, to_v = (weights(6, 8, start=s) for s in (0, 100, 200))
+    added = weights(24, start=300)
+    causal = np.triu(np.full((3, 3), -1e9, np.float32), 1)
+
+    def projected(g, x):
+        return [g("Add", g("MatMul", x, m), added[i * 8 : i * 8 + 8].copy()) for i, m in enumerate((to_q, to_k, to_v))]
+
+    problem(
+        "microsoft/Attention", [1, 3, 6],
+        lambda g, x: g("Attention", x, np.concatenate([to_q, to_k, to_v], 1), added, num_heads=2, unidirectional=1, **ours),
+        same_as=lambda g, x: attend(g, *projected(g, x), causal),
+    )  # fmt: skip
+    problem(
+        "microsoft/MultiHeadAttention", [1, 3, 6],
+        lambda g, x: g("MultiHeadAttention", *(g("MatMul", x, m) for m in (to_q, to_k, to_v)), added, np.array([[1, 1, 0]], np.int32), num_heads=2, **ours),
+        same_as=lambda g, x: attend(g, *projected(g, x), np.array([[[[0, 0, -10000]]]], np.float32)),
+    )  # fmt: skip
 
 
 def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for family in (attention, convolutions, einsums, pools, resizes, movements, sequences, losses, others, control_flow, narrow):
+        for family in (attention, convolutions, einsums, pools, resizes, movements, sequences, losses, others, control_flow, narrow, microsoft):
             family()
     np.save(OUT / "values.npy", np.concatenate(values))
     (OUT / "problems.json").write_text(json.dumps(problems, indent=1) + "\n")

@@ -9,7 +9,9 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
 
+use super::attributes::check_attributes;
 use super::control_flow::write_out_loops;
+use super::fused::take_apart;
 use super::inline::inline_functions;
 use super::number_types::to_f32;
 use super::repair::repair;
@@ -101,12 +103,19 @@ impl OnnxFile {
             Err(e) => return Err(refused(self, &e)),
         }
         let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
+        if let Err(e) = check_attributes(graph) {
+            return Err(refused(self, &e));
+        }
         match to_f32(graph) {
             Ok(notes) => self.notes.extend(notes),
             Err(e) => return Err(refused(self, &e)),
         }
         let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
         if let Err(e) = write_out_loops(graph, opset) {
+            return Err(refused(self, &e));
+        }
+        let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
+        if let Err(e) = take_apart(graph, opset) {
             return Err(refused(self, &e));
         }
         if let Some(graph) = self.proto.graph.as_mut() {

@@ -15,6 +15,7 @@
 #![allow(clippy::wildcard_imports)]
 
 mod activations;
+mod attributes;
 pub(in crate::backends) mod axis_matrices;
 pub(in crate::backends) mod biases;
 pub(in crate::backends) mod cache;
@@ -25,6 +26,7 @@ pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;
 mod fold;
+mod fused;
 pub(in crate::backends) mod host_op;
 pub(in crate::backends) mod host_operator;
 pub(in crate::backends) mod import;

@@ -94,6 +94,7 @@ fn narrow_name(kind: i64) -> Option<&'static str> {
 /// A node that makes narrow numbers, or a constant of a type that is not known.
 pub(super) fn widen(graph: &mut GraphProto) -> TractResult<Vec<&'static str>> {
     check_nodes(graph)?;
+    multiply_floats(graph)?;
     let mut met = vec![];
     let inner = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
     let constants = inner.filter_map(|attribute| attribute.t.as_mut());
@@ -137,6 +138,58 @@ fn check_nodes(graph: &GraphProto) -> TractResult<()> {
 fn refusal(node: &NodeProto, name: &str) -> Unsupported {
     let reason = format!("it makes numbers of the type {name}, which only weights may have");
     Unsupported::new(&shown(node), &node.op_type, reason)
+}
+
+/// Turns each `DequantizeLinear` of a narrow float weight into the product that it is: once the
+/// weight is `f32`, the operator would not take it.
+fn multiply_floats(graph: &mut GraphProto) -> TractResult<()> {
+    let rank = |name: &str| {
+        let weight = graph.initializer.iter().find(|weight| weight.name == name)?;
+        format(DataType::try_from(weight.data_type).ok()?)?;
+        Some(weight.dims.len())
+    };
+    let is_dequantize = |node: &NodeProto| node.op_type == "DequantizeLinear";
+    let of = |node: &NodeProto| rank(node.input.first().filter(|_| is_dequantize(node))?);
+    let found: Vec<(usize, usize)> =
+        graph.node.iter().enumerate().filter_map(|(at, node)| Some((at, of(node)?))).collect();
+    for (at, rank) in found {
+        let node = graph.node[at].clone();
+        let refused = |reason: &str| Unsupported::new(&shown(&node), &node.op_type, reason);
+        let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
+        let is_zero = |name: &String| {
+            let point = graph.initializer.iter().find(|weight| weight.name == *name);
+            point.is_some_and(|point| {
+                point.raw_data.iter().all(|byte| *byte == 0)
+                    && point.int32_data.iter().all(|value| *value == 0)
+            })
+        };
+        if attribute("block_size").unwrap_or(0) != 0 || !node.input.get(2).is_none_or(is_zero) {
+            let reason = "blocks and zero points are not supported for floats of a few bits";
+            return Err(refused(reason).into());
+        }
+        let scale = graph.initializer.iter().find(|w| Some(&w.name) == node.input.get(1)).cloned();
+        let mut scale = scale.ok_or_else(|| refused("its scale is no weight of the file"))?;
+        let name = node.output.first().map_or("", String::as_str);
+        scale.name = format!("scale of {name}");
+        if scale.dims.iter().product::<i64>() > 1 {
+            let axis = attribute("axis").unwrap_or(1);
+            let axis = if axis < 0 { axis + rank as i64 } else { axis };
+            let counts = scale.dims.clone();
+            scale.dims = vec![1; rank];
+            let place = usize::try_from(axis).ok().and_then(|axis| scale.dims.get_mut(axis));
+            match (place, counts.as_slice()) {
+                (Some(place), [count]) => *place = *count,
+                _ => return Err(refused("its scale has no axis of the weight").into()),
+            }
+        }
+        let plain = &mut graph.node[at];
+        plain.op_type = "Mul".to_owned();
+        plain.attribute.clear();
+        plain.input.truncate(1);
+        plain.input.push(scale.name.clone());
+        graph.initializer.push(scale);
+    }
+    Ok(())
 }
 
 /// `tensor`, of the narrow type `name`, in a type that can be read.

@@ -8,6 +8,7 @@ use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::math;
 
+use super::attention_microsoft::packed;
 use super::op::{Outputs, composed};
 use super::writer::Writer;
 
@@ -17,11 +18,9 @@ const MASKED: f32 = -1e30;
 
 pub(super) fn register(known: &mut OnnxOpRegister) {
     known.insert("Attention", |ctx, node| {
-        ensure!(
-            node.domain.is_empty() || node.domain == "ai.onnx",
-            "the operator `Attention` of the domain `{}` is not supported, only ONNX's own",
-            node.domain
-        );
+        if node.domain == "com.microsoft" {
+            return composed(ctx, node, &[], packed);
+        }
         composed(ctx, node, &[], attention)
     });
 }
@@ -173,7 +172,7 @@ fn masked(w: &mut Writer, bias: Option<OutletId>, allowed: OutletId) -> TractRes
 }
 
 /// The logits with their bias, and the share of each key.
-fn shares(
+pub(super) fn shares(
     w: &mut Writer,
     logits: OutletId,
     bias: Option<OutletId>,

@@ -9,7 +9,7 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::op::{Outputs, composed};
+use super::op::{Outputs, composed, tracts};
 use super::writer::Writer;
 
 pub(super) fn register(known: &mut OnnxOpRegister) {
@@ -17,8 +17,7 @@ pub(super) fn register(known: &mut OnnxOpRegister) {
         if node.attribute.iter().any(|a| a.name == "output_shape" && !a.ints.is_empty()) {
             return composed(ctx, node, &[1, 2], conv_transpose);
         }
-        let tracts = tract_onnx::onnx().op_register;
-        tracts.0.get("ConvTranspose").context("tract knows no ConvTranspose")?(ctx, node)
+        tracts("ConvTranspose", ctx, node)
     });
 }
 

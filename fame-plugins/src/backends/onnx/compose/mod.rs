@@ -6,11 +6,14 @@
 //! family, and one line in that file's `register`.
 
 mod attention;
+mod attention_microsoft;
 mod conv_transpose;
+mod cumulative;
 mod einsum;
 mod op;
 mod pool;
 mod rearrange;
+mod recurrent;
 mod resize;
 mod sampling;
 mod sequence;
@@ -23,10 +26,13 @@ use tract_onnx::model::OnnxOpRegister;
 /// Puts the composed operators in place of tract's.
 pub(super) fn register(known: &mut OnnxOpRegister) {
     attention::register(known);
+    attention_microsoft::register(known);
     conv_transpose::register(known);
+    cumulative::register(known);
     einsum::register(known);
     pool::register(known);
     rearrange::register(known);
+    recurrent::register(known);
     resize::register(known);
     sampling::register(known);
     sequence::register(known);

@@ -62,6 +62,12 @@ pub(super) fn composed(
     Ok((expand(Composed { site, constants, compose }), vec![]))
 }
 
+/// tract's own import of `node`, an `op`.
+pub(super) fn tracts(op: &str, ctx: &ParsingContext, node: &NodeProto) -> Imported {
+    let table = tract_onnx::onnx().op_register;
+    table.0.get(op).with_context(|| format!("tract knows no {op}"))?(ctx, node)
+}
+
 /// An operator that is written out when the shapes of its inputs are known.
 #[derive(Clone, Debug)]
 struct Composed {

@@ -1,8 +1,12 @@
-//! `Resize` where tract's own is wrong or has no gradient: `keep_aspect_ratio_policy`, and
-//! `align_corners` by scales that are no whole numbers.
+//! `Resize` where tract's own is not onnxruntime's or has no gradient: `keep_aspect_ratio_policy`,
+//! and `align_corners` by scales that are no whole numbers.
 //!
 //! Source: ONNX's Resize. Along each axis the operator is a matrix; it is computed here in f64 and
-//! multiplied.
+//! multiplied. In one thing the sources differ. `align_corners` by the scale 1.3 makes 10 elements
+//! of 8: ONNX's text then divides by 1.3 · 8 − 1 = 9.4, so that corners are *not* aligned, and
+//! onnxruntime and PyTorch, which exports such nodes, by 10 − 1. Networks are trained with the
+//! second, which is taken here for enlarging. For shrinking ONNX tests its own text, and
+//! onnxruntime fails; nobody's numbers are right there, and it is refused.
 
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::{NodeProto, TensorProto};
@@ -33,8 +37,7 @@ fn keeps_aspect(node: &NodeProto) -> bool {
     !policy.is_empty() && policy != b"stretch" && is_given(node, 3)
 }
 
-/// Whether tract, which divides by the rounded extents less one, would be wrong: ONNX divides by
-/// the extents times the scales, less one.
+/// Whether the scales of `align_corners` leave tract's corners unaligned.
 fn has_fractional_corners(ctx: &ParsingContext, node: &NodeProto) -> bool {
     if text(node, "coordinate_transformation_mode") != b"align_corners" || !is_given(node, 2) {
         return false;
@@ -62,10 +65,17 @@ fn resize(w: &mut Writer) -> TractResult<Outputs> {
         None => (0..rank).collect(),
     };
     let frame = Frame::new(w)?;
+    let by_scales = w.input(2).is_some();
     for (axis, along) in axes.iter().zip(extents(w, &shape, &axes)?) {
         if along.to == along.from && along.scale == 1.0 {
             continue;
         }
+        ensure!(
+            !by_scales || along.scale >= 1.0,
+            "for align_corners with the scale {}, ONNX's text and onnxruntime give different \
+             numbers; with sizes instead of scales they agree",
+            along.scale as f32
+        );
         x = product(w, x, *axis, &along, &frame.matrix(&along)?)?;
     }
     Ok(tvec!(Some(x)))
@@ -152,8 +162,8 @@ impl Frame {
         let width = from * scale;
         let centre = (at + 0.5) / scale - 0.5;
         Ok(match self.transform.as_str() {
-            "align_corners" if (width - 1.0).abs() < f64::EPSILON => 0.0,
-            "align_corners" => at * (from - 1.0) / (width - 1.0),
+            "align_corners" if along.to <= 1 => 0.0,
+            "align_corners" => at * (from - 1.0) / (along.to as f64 - 1.0),
             "asymmetric" => at / scale,
             "pytorch_half_pixel" if (width - 1.0).abs() < f64::EPSILON => -0.5,
             "half_pixel" | "pytorch_half_pixel" => centre,
@@ -231,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn fractional_corners_are_counted_by_the_scale() {
-        // 4 · 0.6 = 2.4 → 2 elements; the second lies at 3 / 1.4.
-        let along = Along { from: 4, to: 2, scale: 0.6 };
+    fn corners_are_aligned_whatever_the_scale() {
+        // 4 · 1.4 = 5.6 → 5 elements; the second lies at 3 / 4.
+        let along = Along { from: 4, to: 5, scale: 1.4 };
         let matrix = frame("align_corners", "linear").matrix(&along).unwrap();
-        let second = 3.0 / 1.4 - 2.0;
-        let want = [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0 - second, second];
-        assert!(matrix.iter().zip(want).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6));
+        let want = [1.0, 0.0, 0.0, 0.0, 0.25, 0.75, 0.0, 0.0];
+        assert!(matrix.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert_eq!(matrix[16..], [0.0, 0.0, 0.0, 1.0]);
     }
 
     #[test]

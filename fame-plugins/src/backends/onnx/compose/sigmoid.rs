@@ -10,7 +10,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::math;
 
-use super::op::{Outputs, composed};
+use super::op::{Outputs, composed, tracts};
 use super::writer::Writer;
 
 /// The attribute that marks a sigmoid at the end of a network.
@@ -21,8 +21,7 @@ pub(super) fn register(known: &mut OnnxOpRegister) {
         if node.attribute.iter().any(|a| a.name == FAR) {
             return composed(ctx, node, &[], sigmoid);
         }
-        let tracts = tract_onnx::onnx().op_register;
-        tracts.0.get("Sigmoid").context("tract knows no Sigmoid")?(ctx, node)
+        tracts("Sigmoid", ctx, node)
     });
 }
 

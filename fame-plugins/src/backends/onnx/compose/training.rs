@@ -4,7 +4,7 @@ use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::math;
 
-use super::op::{Outputs, composed};
+use super::op::{Outputs, composed, tracts};
 use super::writer::Writer;
 
 pub(super) fn register(known: &mut OnnxOpRegister) {
@@ -16,8 +16,7 @@ pub(super) fn register(known: &mut OnnxOpRegister) {
         if node.attribute.iter().any(is_training) {
             return composed(ctx, node, &[], batch_norm);
         }
-        let tracts = tract_onnx::onnx().op_register;
-        tracts.0.get("BatchNormalization").context("tract knows no BatchNormalization")?(ctx, node)
+        tracts("BatchNormalization", ctx, node)
     });
 }
 

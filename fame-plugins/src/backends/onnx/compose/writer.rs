@@ -99,6 +99,13 @@ impl<'m> Writer<'m> {
         Some(String::from_utf8_lossy(&attribute.s).into_owned())
     }
 
+    /// A list of texts among the attributes.
+    pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let attribute = self.site.attributes.iter().find(|a| a.name == name)?;
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        Some(attribute.strings.iter().map(text).collect())
+    }
+
     // ---- shapes ----------------------------------------------------------------------------
 
     /// The shape of `x`.

@@ -209,7 +209,8 @@ fn renamed(
 ) -> NodeProto {
     let rename = |name: &String| names.get(name).cloned().unwrap_or_else(|| name.clone());
     let mut node = node.clone();
-    node.name = format!("{prefix}/{round}/{}", node.name);
+    let own = if node.name.is_empty() { node.output.first() } else { Some(&node.name) };
+    node.name = format!("{prefix}/{round}/{}", own.map_or("", String::as_str));
     node.input = node.input.iter().map(rename).collect();
     node.output = node.output.iter().map(rename).collect();
     for graph in node.attribute.iter_mut().filter_map(|a| a.g.as_mut()) {
