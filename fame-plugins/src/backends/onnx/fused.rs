@@ -1,5 +1,5 @@
-//! Microsoft's fused operators, which onnxruntime leaves in the files it optimises, taken apart into
-//! ONNX's own.
+//! Microsoft's fused operators, which onnxruntime leaves in the files it optimises, taken apart
+//! into ONNX's own.
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;

@@ -52,7 +52,10 @@ pub(super) fn not_imported(file: &OnnxFile, input: &[usize], error: &TractError)
         "tract cannot import it for input shape {input:?}: {}",
         reason(error)
     ));
-    refused.with_help("Give the shape of the input if the file leaves it open, or export the model with another opset.")
+    refused.with_help(
+        "Give the shape of the input if the file leaves it open, or export the model with another \
+         opset.",
+    )
 }
 
 /// The node that the error is about, by the quoted names in its chain, the innermost first.

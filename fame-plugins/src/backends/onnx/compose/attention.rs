@@ -1,20 +1,17 @@
 //! Scaled dot-product attention, `Attention` of opset 23 to 25.
 //!
 //! Source: the operator's reference function in ONNX. With `L` logits, one for each query and key,
-//! and `B` the sum of all masks: `Y = softmax(softcap(scale · Q Kᵀ) + B) V`; a query that may see no
-//! key gets zeros.
+//! and `B` the sum of all masks: `Y = softmax(softcap(scale · Q Kᵀ) + B) V`; a query that may see
+//! no key gets zeros.
 
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::math;
 
 use super::attention_microsoft::packed;
+use super::heads::{shares, split};
 use super::op::{Outputs, composed};
 use super::writer::Writer;
-
-/// What a masked logit becomes: so low that its share is zero, and a number, so that a row of
-/// nothing else has a softmax.
-const MASKED: f32 = -1e30;
 
 pub(super) fn register(known: &mut OnnxOpRegister) {
     known.insert("Attention", |ctx, node| {
@@ -77,12 +74,12 @@ fn four(w: &Writer, x: OutletId) -> TractResult<[usize; 4]> {
 /// Input `ix` as `[batch, heads, length, size]`; `[batch, length, heads · size]` is taken apart.
 fn heads(w: &mut Writer, ix: usize, attribute: &str) -> TractResult<OutletId> {
     let x = w.needed(ix)?;
-    let &[batch, length, hidden] = w.shape(x)?.as_slice() else { return Ok(x) };
+    if w.rank(x)? != 3 {
+        return Ok(x);
+    }
     let heads = w.int(attribute).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
     let heads = heads.with_context(|| format!("three axes need the attribute `{attribute}`"))?;
-    ensure!(hidden % heads == 0, "{hidden} channels are no multiple of {heads} heads");
-    let x = w.reshape(x, &[batch, length, heads, hidden / heads])?;
-    w.transpose(x, &[0, 2, 1, 3])
+    split(w, x, heads)
 }
 
 /// Keys or values with every head repeated until there are as many as queries have.
@@ -169,22 +166,4 @@ fn masked(w: &mut Writer, bias: Option<OutletId>, allowed: OutletId) -> TractRes
         Some(bias) => w.add(bias, more),
         None => Ok(more),
     }
-}
-
-/// The logits with their bias, and the share of each key.
-pub(super) fn shares(
-    w: &mut Writer,
-    logits: OutletId,
-    bias: Option<OutletId>,
-) -> TractResult<(OutletId, OutletId)> {
-    let Some(bias) = bias else { return Ok((logits, w.softmax(logits, 3)?)) };
-    let biased = w.add(logits, bias)?;
-    let finite = w.at_least(biased, MASKED)?;
-    let share = w.softmax(finite, 3)?;
-    let last = w.rank(bias)? - 1;
-    let best = w.max(bias, &[last])?;
-    let bound = w.number(MASKED)?;
-    let sees = w.less(bound, best)?;
-    let sees = w.as_f32(sees)?;
-    Ok((biased, w.mul(share, sees)?))
 }

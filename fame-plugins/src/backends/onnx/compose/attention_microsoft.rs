@@ -1,12 +1,12 @@
-//! Microsoft's `Attention` and `MultiHeadAttention`, as onnxruntime's optimiser leaves them in files
-//! of transformers, and its `FusedMatMul`.
+//! Microsoft's `Attention` and `MultiHeadAttention`, as onnxruntime's optimiser leaves them in
+//! files of transformers, and its `FusedMatMul`.
 //!
 //! Source: onnxruntime's document of its contrib operators.
 
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::tract_core::internal::*;
 
-use super::attention::shares;
+use super::heads::{shares, split};
 use super::op::{Outputs, composed};
 use super::writer::Writer;
 
@@ -21,17 +21,6 @@ pub(super) fn register(known: &mut OnnxOpRegister) {
 fn head_count(w: &Writer) -> TractResult<usize> {
     let heads = w.int("num_heads").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
     heads.context("it has no `num_heads`")
-}
-
-/// `[batch, length, heads · size]` as `[batch, heads, length, size]`.
-fn split(w: &mut Writer, x: OutletId, heads: usize) -> TractResult<OutletId> {
-    let shape = w.shape(x)?;
-    let &[batch, length, hidden] = shape.as_slice() else {
-        bail!("values of shape {shape:?} are not supported, only [batch, length, channels]")
-    };
-    ensure!(hidden % heads == 0, "{hidden} channels are no multiple of {heads} heads");
-    let x = w.reshape(x, &[batch, length, heads, hidden / heads])?;
-    w.transpose(x, &[0, 2, 1, 3])
 }
 
 /// Queries, keys and values of all heads, and what is added to their logits.
@@ -128,8 +117,8 @@ pub(super) fn packed(w: &mut Writer) -> TractResult<Outputs> {
     Ok(tvec!(Some(heads.attend(w)?)))
 }
 
-/// `com.microsoft`'s MultiHeadAttention of three tensors `[batch, length, channels]`, with a bias of
-/// the projections, a mask of the keys and a bias of the logits, without a past.
+/// `com.microsoft`'s MultiHeadAttention of three tensors `[batch, length, channels]`, with a bias
+/// of the projections, a mask of the keys and a bias of the logits, without a past.
 fn multi_head(w: &mut Writer) -> TractResult<Outputs> {
     refuse_inputs(w, &[6, 7])?;
     let count = head_count(w)?;

@@ -1,8 +1,8 @@
 //! `ConvTranspose` with `output_shape`, which tract gives another shape than the one asked for.
 //!
-//! Source: ONNX's ConvTranspose. Without padding, axis `i` of the output has
-//! `stride · (in − 1) + dilation · (kernel − 1) + 1 + output_padding` elements; what is more than the
-//! extent asked for is cut off on both sides, and what is less becomes zeros at the end.
+//! Source: ONNX's ConvTranspose. Without padding, axis `i` of the output has `stride · (in − 1) +
+//! dilation · (kernel − 1) + 1 + output_padding` elements; what is more than the extent asked for
+//! is cut off on both sides, and what is less becomes zeros at the end.
 
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::tract_core::internal::*;

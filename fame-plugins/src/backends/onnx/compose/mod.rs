@@ -10,6 +10,7 @@ mod attention_microsoft;
 mod conv_transpose;
 mod cumulative;
 mod einsum;
+mod heads;
 mod op;
 mod pool;
 mod rearrange;

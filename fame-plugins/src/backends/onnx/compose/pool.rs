@@ -1,5 +1,6 @@
 //! Pools of p-th powers: `LpPool`, and `GlobalLpPool`, of which tract takes the mean instead of the
-//! sum. And averages and maxima over more than two axes, which engines cannot differentiate in one piece.
+//! sum. And averages and maxima over more than two axes, which engines cannot differentiate in one
+//! piece.
 //!
 //! Source: ONNX's LpPool, `y = (Σ |x|^p)^(1/p)` over each window.
 

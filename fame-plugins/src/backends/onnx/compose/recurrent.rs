@@ -94,8 +94,8 @@ struct Direction {
     is_batch_first: bool,
 }
 
-/// What one direction gives: `[1, batch · hidden]` for each step, in the order of time, and the last
-/// states.
+/// What one direction gives: `[1, batch · hidden]` for each step, in the order of time, and the
+/// last states.
 struct Ran {
     outputs: Vec<OutletId>,
     h: OutletId,

@@ -116,8 +116,8 @@ fn col2im(w: &mut Writer) -> TractResult<Outputs> {
     Ok(tvec!(Some(w.reshape(y, &result)?)))
 }
 
-/// Source: ONNX's RoiAlign: bilinear samples on a grid in every bin of every region, averaged. Along
-/// each axis it is a matrix.
+/// Source: ONNX's RoiAlign: bilinear samples on a grid in every bin of every region, averaged.
+/// Along each axis it is a matrix.
 fn roi_align(w: &mut Writer) -> TractResult<Outputs> {
     let x = w.needed(0)?;
     let shape = w.shape(x)?;

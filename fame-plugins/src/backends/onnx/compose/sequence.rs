@@ -5,6 +5,7 @@ use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::sigmoid;
 
+use super::heads::split;
 use super::op::{Outputs, composed, tracts};
 use super::writer::{Writer, axis};
 
@@ -26,17 +27,8 @@ pub(super) fn register(known: &mut OnnxOpRegister) {
     });
 }
 
-/// `[batch, length, heads · size]` as `[batch, heads, length, size]`.
-fn by_heads(w: &mut Writer, x: OutletId, heads: usize) -> TractResult<OutletId> {
-    let shape = w.shape(x)?;
-    let &[batch, length, hidden] = shape.as_slice() else { bail!("{shape:?} has not three axes") };
-    ensure!(heads > 0 && hidden % heads == 0, "{hidden} channels are no multiple of {heads} heads");
-    let x = w.reshape(x, &[batch, length, heads, hidden / heads])?;
-    w.transpose(x, &[0, 2, 1, 3])
-}
-
-/// Source: ONNX's LinearAttention (opset 27): a state `S`, keys by values, that decays, is corrected
-/// and written to at every step, and read by the queries.
+/// Source: ONNX's LinearAttention (opset 27): a state `S`, keys by values, that decays, is
+/// corrected and written to at every step, and read by the queries.
 fn linear_attention(w: &mut Writer) -> TractResult<Outputs> {
     let heads = |w: &Writer, name: &str| -> TractResult<usize> {
         let heads = w.int(name).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
@@ -45,14 +37,14 @@ fn linear_attention(w: &mut Writer) -> TractResult<Outputs> {
     let (queries, own) = (heads(w, "q_num_heads")?, heads(w, "kv_num_heads")?);
     let rule = w.text("update_rule").unwrap_or_else(|| "gated_delta".to_owned());
     let (q, k, v) = (w.needed(0)?, w.needed(1)?, w.needed(2)?);
-    let (q, k, v) = (by_heads(w, q, queries)?, by_heads(w, k, own)?, by_heads(w, v, own)?);
+    let (q, k, v) = (split(w, q, queries)?, split(w, k, own)?, split(w, v, own)?);
     let (key_shape, size) = (w.shape(k)?, w.shape(v)?[3]);
     let &[batch, _, length, depth] = key_shape.as_slice() else { bail!("keys of four axes") };
     ensure!((1..=MOST_STEPS).contains(&length), "{length} steps are not written out");
     let gates = |w: &mut Writer, ix: usize| -> TractResult<OutletId> {
         let gate = w.needed(ix)?;
         let last = w.shape(gate)?.last().copied().unwrap_or_default();
-        by_heads(w, gate, if last == 1 { 1 } else { own })
+        split(w, gate, if last == 1 { 1 } else { own })
     };
     let decay = if rule.starts_with("gated") { Some(gates(w, 4)?) } else { None };
     let beta = if rule.ends_with("delta") { Some(gates(w, 5)?) } else { None };
