@@ -14,6 +14,7 @@ use super::control_flow::write_out_loops;
 use super::fused::take_apart;
 use super::inline::inline_functions;
 use super::number_types::to_f32;
+use super::random::check_random;
 use super::repair::repair;
 
 /// A model file that passed every check that needs no execution.
@@ -103,7 +104,7 @@ impl OnnxFile {
             Err(e) => return Err(refused(self, &e)),
         }
         let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
-        if let Err(e) = check_attributes(graph) {
+        if let Err(e) = check_attributes(graph).and_then(|()| check_random(graph)) {
             return Err(refused(self, &e));
         }
         match to_f32(graph) {

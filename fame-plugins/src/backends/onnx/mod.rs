@@ -38,6 +38,7 @@ mod number_types;
 pub(in crate::backends) mod operators;
 pub(in crate::backends) mod plugin_operator;
 pub(in crate::backends) mod prelu;
+mod random;
 pub(in crate::backends) mod refusal;
 mod repair;
 pub(in crate::backends) mod skeleton;

@@ -1,5 +1,5 @@
 //! Numbers of eight bits and fewer that tract cannot read: floats of 8 and 4 bits become `f32`,
-//! whole numbers of 4 bits become `i8` and `u8`. Only constants can; a node that would make such
+//! whole numbers of 4 and 2 bits become `i8` and `u8`. Only constants can; a node that would make such
 //! numbers rounds, and is refused.
 
 use tract_onnx::pb::tensor_proto::DataType;
@@ -34,8 +34,12 @@ enum Special {
     None,
 }
 
+/// ONNX's number of whole numbers of two bits, without a sign and with one.
+const UINT2: i32 = 25;
+const INT2: i32 = 26;
+
 /// ONNX's names of the types that tract does not know at all.
-const NAMELESS: [(i32, &str); 3] = [(24, "FLOAT8E8M0"), (25, "UINT2"), (26, "INT2")];
+const NAMELESS: [(i32, &str); 3] = [(24, "FLOAT8E8M0"), (UINT2, "UINT2"), (INT2, "INT2")];
 
 fn format(kind: DataType) -> Option<Format> {
     let (exponent, fraction, bias, special) = match kind {
@@ -192,9 +196,39 @@ fn multiply_floats(graph: &mut GraphProto) -> TractResult<()> {
     Ok(())
 }
 
+/// How a narrow type is stored, and what its patterns stand for.
+enum Storage {
+    Float(Format, u32),
+    Signed(u32),
+    Unsigned(u32),
+}
+
+impl Storage {
+    fn of(kind: i32) -> Option<Self> {
+        match kind {
+            UINT2 => return Some(Self::Unsigned(2)),
+            INT2 => return Some(Self::Signed(2)),
+            _ => {}
+        }
+        let kind = DataType::try_from(kind).ok()?;
+        match kind {
+            DataType::Int4 => Some(Self::Signed(4)),
+            DataType::Uint4 => Some(Self::Unsigned(4)),
+            DataType::Float4e2m1 => Some(Self::Float(format(kind)?, 4)),
+            _ => Some(Self::Float(format(kind)?, 8)),
+        }
+    }
+
+    fn bits(&self) -> u32 {
+        match self {
+            Self::Float(_, bits) | Self::Signed(bits) | Self::Unsigned(bits) => *bits,
+        }
+    }
+}
+
 /// `tensor`, of the narrow type `name`, in a type that can be read.
 fn wide(tensor: &mut TensorProto, name: &str) -> TractResult<()> {
-    let Ok(kind) = DataType::try_from(tensor.data_type) else {
+    let Some(storage) = Storage::of(tensor.data_type) else {
         bail!("the weight `{}` has the type {name}, which is not supported", tensor.name)
     };
     ensure!(
@@ -207,41 +241,41 @@ fn wide(tensor: &mut TensorProto, name: &str) -> TractResult<()> {
     } else {
         tensor.raw_data.clone()
     };
+    let bits = storage.bits();
+    let in_a_byte = (8 / bits) as usize;
     let count =
         tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?));
-    let is_packed = matches!(kind, DataType::Int4 | DataType::Uint4 | DataType::Float4e2m1);
-    let needed = count.map(|count| if is_packed { count.div_ceil(2) } else { count });
     ensure!(
-        needed == Some(bytes.len()),
+        count.map(|count| count.div_ceil(in_a_byte)) == Some(bytes.len()),
         "the weight `{}` of the type {name} holds {} bytes for its shape {:?}",
         tensor.name,
         bytes.len(),
         tensor.dims
     );
-    let count = count.unwrap_or_default();
-    let patterns: Vec<u8> = if is_packed {
-        bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).take(count).collect()
-    } else {
-        bytes
-    };
+    // The first element lies in the lowest bits.
+    let low = u8::MAX >> (8 - bits);
+    let parts = |byte: u8| (0..in_a_byte as u32).map(move |at| byte >> (at * bits) & low);
+    let patterns: Vec<u8> =
+        bytes.iter().flat_map(|byte| parts(*byte)).take(count.unwrap_or_default()).collect();
     tensor.raw_data.clear();
     tensor.int32_data.clear();
-    match format(kind) {
-        Some(format) => {
-            tensor.data_type = DataType::Float as i32;
+    let unused = 8 - bits;
+    let (kind, whole): (_, Vec<i32>) = match storage {
+        Storage::Float(format, _) => {
             tensor.float_data = patterns.iter().map(|bits| format.number(*bits)).collect();
+            (DataType::Float, vec![])
         }
-        None if kind == DataType::Int4 => {
-            tensor.data_type = DataType::Int8 as i32;
-            // The sign is the highest of the four bits.
-            tensor.int32_data =
-                patterns.iter().map(|bits| i32::from((bits << 4) as i8 >> 4)).collect();
+        // The sign is the highest of the bits.
+        Storage::Signed(_) => {
+            let signed = |bits: &u8| i32::from((bits << unused) as i8 >> unused);
+            (DataType::Int8, patterns.iter().map(signed).collect())
         }
-        None => {
-            tensor.data_type = DataType::Uint8 as i32;
-            tensor.int32_data = patterns.iter().map(|bits| i32::from(*bits)).collect();
+        Storage::Unsigned(_) => {
+            (DataType::Uint8, patterns.iter().map(|bits| (*bits).into()).collect())
         }
-    }
+    };
+    tensor.data_type = kind as i32;
+    tensor.int32_data = whole;
     Ok(())
 }
 
@@ -288,6 +322,9 @@ mod tests {
         assert_eq!(widen(&mut graph).unwrap(), ["INT4", "UINT4"]);
         assert_eq!(graph.initializer[0].int32_data, [-1, -8, 7]);
         assert_eq!(graph.initializer[1].int32_data, [15, 8, 7]);
+        let mut pair = TensorProto { dims: vec![5], data_type: INT2, ..packed(DataType::Int4) };
+        wide(&mut pair, "INT2").unwrap();
+        assert_eq!(pair.int32_data, [-1, -1, 0, -2, -1]);
     }
 
     #[test]

@@ -42,8 +42,12 @@ pub(super) fn not_imported(file: &OnnxFile, input: &[usize], error: &TractError)
         return unsupported(known);
     }
     if let Some(node) = named_in(file, error) {
-        let reason = match reason(error) {
-            text if is_inner(&text) => format!("it does not fit an input of shape {input:?}"),
+        // What is around the innermost cause speaks of tract's own steps.
+        let cause = error.root_cause().to_string();
+        let reason = match cause.lines().next().unwrap_or_default().to_owned() {
+            text if is_inner(&text) => {
+                format!("the way it is used here is not supported, for an input of shape {input:?}")
+            }
             text => text,
         };
         return unsupported(&Unsupported::new(&shown(node), &node.op_type, reason));
@@ -76,7 +80,7 @@ fn named_in<'f>(file: &'f OnnxFile, error: &TractError) -> Option<&'f NodeProto>
 
 /// Whether a reason speaks of tract's inside, which says nothing to a reader.
 fn is_inner(text: &str) -> bool {
-    const INNER: [&str; 12] = [
+    const INNER: [&str; 14] = [
         "unify",
         "Val(",
         "Sym(",
@@ -89,6 +93,8 @@ fn is_inner(text: &str) -> bool {
         "Failed analyse",
         "wire_node",
         "panicked",
+        "can not be typed",
+        "#",
     ];
     INNER.iter().any(|word| text.contains(word))
 }
