@@ -1,4 +1,4 @@
-//! The small problems of `tests/golden/ops` on every backend.
+//! The small problems of `tests/golden/ops` and `tests/golden/front_end` on every backend.
 
 use std::path::PathBuf;
 
@@ -32,8 +32,13 @@ struct Problem {
     gradient: Vec<f32>,
 }
 
+/// The problems of both folders.
 fn problems() -> Vec<Problem> {
-    let folder = fame_tests::root().join("tests/golden/ops");
+    ["ops", "front_end"].into_iter().flat_map(problems_of).collect()
+}
+
+fn problems_of(folder: &str) -> Vec<Problem> {
+    let folder = fame_tests::root().join("tests/golden").join(folder);
     let values = read(&folder.join("values.npy"));
     let only = std::env::var("FAME_ONLY").unwrap_or_default();
     let all = facts(&folder.join("problems.json"));

@@ -9,8 +9,12 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
 
+use super::attributes::check_attributes;
+use super::control_flow::write_out_loops;
+use super::fused::take_apart;
 use super::inline::inline_functions;
 use super::number_types::to_f32;
+use super::random::check_random;
 use super::repair::repair;
 
 /// A model file that passed every check that needs no execution.
@@ -81,7 +85,7 @@ impl OnnxFile {
     /// Writes out functions, turns every float into `f32`, and repairs what the import misreads.
     fn simplify(&mut self) -> Result<()> {
         /// The newest version of ONNX's operators that was looked through.
-        const NEWEST: u64 = 26;
+        const NEWEST: u64 = 28;
         let opset = self.opset("");
         if opset > NEWEST {
             return Err(self
@@ -101,9 +105,20 @@ impl OnnxFile {
         }
         let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
         self.notes.extend(super::quantized::write_out(graph));
+        if let Err(e) = check_attributes(graph).and_then(|()| check_random(graph)) {
+            return Err(refused(self, &e));
+        }
         match to_f32(graph) {
             Ok(notes) => self.notes.extend(notes),
             Err(e) => return Err(refused(self, &e)),
+        }
+        let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
+        if let Err(e) = write_out_loops(graph, opset) {
+            return Err(refused(self, &e));
+        }
+        let Some(graph) = self.proto.graph.as_mut() else { return Ok(()) };
+        if let Err(e) = take_apart(graph, opset) {
+            return Err(refused(self, &e));
         }
         if let Some(graph) = self.proto.graph.as_mut() {
             repair(graph, opset);

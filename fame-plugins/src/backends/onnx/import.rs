@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{InferenceFact, InferenceModelExt};
 
+use super::control_flow::unroll_scans;
 use super::cut::subgraph;
 use super::file::{OnnxFile, guarded};
 use super::fold::fold_batch_norms;
@@ -46,7 +47,7 @@ pub(in crate::backends) fn typed_model(
         if let Some((_, shape)) = wanted.replaced {
             model.set_input_fact(1, InferenceFact::from(f32::fact(shape)))?;
         }
-        let mut typed = model.into_typed()?;
+        let mut typed = unroll_scans(model.into_typed()?)?;
         hold_strides(&mut typed)?;
         Ok(typed)
     })

@@ -15,10 +15,13 @@
 #![allow(clippy::wildcard_imports)]
 
 mod activations;
+mod attributes;
 pub(in crate::backends) mod axis_matrices;
 pub(in crate::backends) mod biases;
 mod built_in;
 pub(in crate::backends) mod cache;
+mod compose;
+mod control_flow;
 mod cut;
 pub(in crate::backends) mod data_files;
 pub(in crate::backends) mod file;
@@ -26,24 +29,28 @@ pub(in crate::backends) mod file;
 pub(in crate::backends) mod fixtures;
 pub(in crate::backends) mod flat;
 mod fold;
+mod fused;
 pub(in crate::backends) mod host_op;
 pub(in crate::backends) mod host_operator;
 pub(in crate::backends) mod import;
 mod inline;
 mod input;
 pub(in crate::backends) mod loaded_model;
+mod narrow;
 mod number_types;
 pub(in crate::backends) mod operators;
 pub(in crate::backends) mod plugin_operator;
 pub(in crate::backends) mod prelu;
 pub(in crate::backends) mod quantize;
 mod quantized;
+mod random;
 pub(in crate::backends) mod refusal;
 mod repair;
 pub(in crate::backends) mod skeleton;
 pub(in crate::backends) mod slice;
 pub(in crate::backends) mod taps;
 pub(in crate::backends) mod tensors;
+mod unsupported;
 
 /// The version of tract, part of the key of every result.
 pub(in crate::backends) const TRACT_VERSION: &str = "0.23.9";

@@ -11,6 +11,8 @@ use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{GraphProto, NodeProto, SparseTensorProto, TensorProto};
 use tract_onnx::tract_core::internal::{TractResult, bail, ensure};
 
+use super::narrow::widen;
+
 /// The float types that become `f32`.
 const FLOATS: [DataType; 3] = [DataType::Float16, DataType::Bfloat16, DataType::Double];
 
@@ -23,6 +25,7 @@ const TYPE_ATTRIBUTES: [&str; 2] = ["to", "dtype"];
 /// # Errors
 /// When a sparse weight contradicts itself.
 pub(super) fn to_f32(graph: &mut GraphProto) -> TractResult<Vec<String>> {
+    let narrow = widen(graph)?;
     let mut types = BTreeSet::new();
     let sparse = graph.sparse_initializer.len();
     for tensor in std::mem::take(&mut graph.sparse_initializer) {
@@ -31,9 +34,7 @@ pub(super) fn to_f32(graph: &mut GraphProto) -> TractResult<Vec<String>> {
     for tensor in &mut graph.initializer {
         convert(tensor, &mut types);
     }
-    for node in &mut graph.node {
-        convert_node(node, &mut types);
-    }
+    convert_nodes(graph, &mut types);
     for value in graph.input.iter_mut().chain(&mut graph.output) {
         if let Some(Value::TensorType(tensor)) =
             value.r#type.as_mut().and_then(|kind| kind.value.as_mut())
@@ -47,6 +48,9 @@ pub(super) fn to_f32(graph: &mut GraphProto) -> TractResult<Vec<String>> {
     if !types.is_empty() {
         let types: Vec<&str> = types.into_iter().collect();
         notes.push(format!("the file computes in {}; fame computes in f32", types.join(" and ")));
+    }
+    if !narrow.is_empty() {
+        notes.push(format!("weights of the types {} were written out", narrow.join(" and ")));
     }
     if sparse > 0 {
         notes.push(format!("{sparse} sparse weight(s) were filled with their zeros"));
@@ -65,6 +69,19 @@ fn name(kind: DataType) -> &'static str {
 /// The type behind `kind` if it is a float type other than `f32`.
 fn other_float(kind: i32) -> Option<DataType> {
     DataType::try_from(kind).ok().filter(|kind| FLOATS.contains(kind))
+}
+
+/// The nodes of `graph`, and the weights and nodes of the graphs within them.
+fn convert_nodes(graph: &mut GraphProto, types: &mut BTreeSet<&'static str>) {
+    for node in &mut graph.node {
+        convert_node(node, types);
+        for inner in node.attribute.iter_mut().filter_map(|a| a.g.as_mut()) {
+            for tensor in &mut inner.initializer {
+                convert(tensor, types);
+            }
+            convert_nodes(inner, types);
+        }
+    }
 }
 
 fn convert_node(node: &mut NodeProto, types: &mut BTreeSet<&'static str>) {

@@ -1,6 +1,6 @@
 //! The table of ONNX operators that can be imported: tract's, with our own in place of some.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use fame_core::{Error, Result};
 use tract_onnx::Onnx;
@@ -15,7 +15,6 @@ use tract_onnx::tract_hir::internal::{InferenceModel, InferenceOp};
 use super::file::{OnnxFile, shown};
 use super::host_operator::HostOperatorKind;
 use super::refusal::Engine;
-use super::repair::misread;
 
 /// A node of a host operator: the name of its output, and the operator.
 pub(super) type HostNode = (String, Box<dyn InferenceOp>);
@@ -31,13 +30,14 @@ impl OperatorTable {
     pub(in crate::backends) fn new(host: Vec<HostOperatorKind>) -> Self {
         let mut built_in = tract_onnx::onnx().with_ignore_value_info(true);
         built_in.op_register.insert("ConstantOfShape", constant_of_shape);
-        built_in.op_register.insert("Resize", resize);
         built_in.op_register.insert("Upsample", upsample);
         built_in.op_register.insert("PRelu", super::prelu::import);
         built_in.op_register.insert("Slice", super::slice::import);
         super::activations::register(&mut built_in.op_register);
         super::built_in::register(&mut built_in.op_register);
         super::quantize::register(&mut built_in.op_register);
+        built_in.op_register.insert("If", super::control_flow::import_if);
+        super::compose::register(&mut built_in.op_register);
         Self { built_in, host }
     }
 
@@ -48,23 +48,6 @@ impl OperatorTable {
                 || self.built_in.op_register.0.contains_key(&node.op_type)
         };
         self.check_domains(file, engine)?;
-        let constants = file.constants();
-        let misread = |node: &NodeProto| {
-            let is_ours = self.host_kind(file, node).is_none();
-            is_ours.then(|| misread(node, &constants).or_else(|| drawn(node, &constants))).flatten()
-        };
-        let mut nodes = file.graph().node.iter();
-        if let Some((node, why)) = nodes.find_map(|node| Some((node, misread(node)?))) {
-            let text = format!(
-                "`{}`: node {} cannot be computed rightly by the {} backend: the operator `{}`: {why}.",
-                file.path,
-                shown(node),
-                engine.name,
-                node.op_type
-            );
-            return Err(Error::new("fame::backend::unsupported", text)
-                .with_help("Export the model without it, or bring the operator as a plugin."));
-        }
         let Some(node) = file.graph().node.iter().find(|node| !is_known(node)) else {
             return Ok(());
         };
@@ -166,21 +149,6 @@ impl OperatorTable {
     }
 }
 
-/// Why `node` gives other values in every run: the reason, for a refusal.
-fn drawn(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<String> {
-    let constant = |ix: usize| constants.get(node.input.get(ix)?.as_str()).copied();
-    let is_zero = |tensor: &TensorProto| {
-        tensor.raw_data.iter().all(|byte| *byte == 0)
-            && tensor.int32_data.iter().all(|value| *value == 0)
-            && tensor.float_data.iter().all(|value| *value == 0.0)
-    };
-    // Without a ratio it is one half.
-    let is_dropping = node.op_type == "Dropout"
-        && constant(2).is_some_and(|training| !is_zero(training))
-        && constant(1).is_none_or(|ratio| !is_zero(ratio));
-    is_dropping.then(|| "in training mode it drops values at random".to_owned())
-}
-
 /// tract's own import of `node`, with an attribute added if the file leaves it out.
 fn with_default(
     ctx: &ParsingContext,
@@ -197,7 +165,7 @@ fn with_default(
 }
 
 /// Opset 10 had no `nearest_mode`: it rounded down, where tract takes the later opsets' default.
-fn resize(
+pub(super) fn resize(
     ctx: &ParsingContext,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {

@@ -2,11 +2,11 @@
 //!
 //! Each repair says what is wrong without it, so that it can be reported and dropped one day.
 
-use std::collections::HashMap;
-
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+use super::compose::mark_far_sigmoids;
 
 /// Repairs `graph`, which is written in version `opset` of ONNX's operators.
 pub(super) fn repair(graph: &mut GraphProto, opset: u64) {
@@ -22,6 +22,7 @@ pub(super) fn repair(graph: &mut GraphProto, opset: u64) {
     }
     graph.node = repaired;
     graph.initializer = fresh.weights;
+    mark_far_sigmoids(graph);
 }
 
 /// The weights of the graph, to which repairs add theirs.
@@ -172,41 +173,6 @@ fn negative_pad(mut pad: NodeProto, fresh: &mut Fresh) -> Vec<NodeProto> {
         fresh.list(format!("{y}/axes"), (0..rank as i64).collect()),
     ];
     vec![pad, node("Slice", inputs, y)]
-}
-
-/// What is wrong with `node` when nothing here repairs it and the import would read it wrongly:
-/// the reason, for a refusal.
-pub(super) fn misread(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<String> {
-    let text = |name: &str| {
-        let attribute = node.attribute.iter().find(|a| a.name == name)?;
-        Some(String::from_utf8_lossy(&attribute.s).into_owned())
-    };
-    let has = |name: &str| node.attribute.iter().any(|a| a.name == name);
-    match node.op_type.as_str() {
-        "SpaceToDepth" => {
-            let mode = text("mode").filter(|mode| mode != "DCR")?;
-            Some(format!("its mode {mode} is not supported"))
-        }
-        "ConvTranspose" if has("output_shape") => {
-            Some("its attribute `output_shape` is not supported".to_owned())
-        }
-        "Einsum" if text("equation").is_some_and(|equation| equation.contains("...")) => {
-            Some("an ellipsis in its equation is not supported".to_owned())
-        }
-        "GlobalLpPool" => Some("it is not supported".to_owned()),
-        "Resize" if text("coordinate_transformation_mode").as_deref() == Some("align_corners") => {
-            let scales = node.input.get(2).and_then(|name| constants.get(name.as_str()))?;
-            let values: Vec<f32> = if scales.raw_data.is_empty() {
-                scales.float_data.clone()
-            } else {
-                scales.raw_data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-            };
-            values.iter().any(|scale| scale.fract() != 0.0).then(|| {
-                "scales that are no whole numbers are not supported with align_corners".to_owned()
-            })
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

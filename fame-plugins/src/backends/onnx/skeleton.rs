@@ -12,6 +12,7 @@ use super::flat::{has_one_real_output, is_flat};
 use super::import::{Wanted, typed_model};
 use super::operators::OperatorTable;
 use super::refusal::{Engine, flat, no_path, no_rule, reason};
+use super::unsupported::not_imported;
 
 /// The graph of the typed model with nothing in it but names and shapes.
 pub(in crate::backends) struct Skeleton {
@@ -113,10 +114,8 @@ impl Skeleton {
         ops.extend(named.map(|(name, op)| (name.clone(), op.to_owned())));
         let outputs: Vec<String> = ops.iter().map(|(name, _)| name.clone()).collect();
         let wanted = Wanted { outputs: &outputs, replaced: None, input, fold: false };
-        let model = typed_model(file, operators, &wanted).map_err(|e| {
-            file.refuse(format_args!("tract cannot import it for input shape {:?}: {}", &input[1..], reason(&e)))
-                .with_help("Give `input_shape` if the file leaves it open, or export the model with another opset.")
-        })?;
+        let model = typed_model(file, operators, &wanted)
+            .map_err(|e| not_imported(file, &input[1..], &e))?;
         let declared = graph.output.iter().map(|o| o.name.as_str()).collect();
         let mut skeleton = Self::read(&model, ops, &declared, engine, has_rule)
             .map_err(|e| file.refuse(reason(&e)))?;

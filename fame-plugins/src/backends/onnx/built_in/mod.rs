@@ -6,7 +6,6 @@
 //! and one test there. The formulas are those of ONNX's own operator texts.
 
 mod arithmetic;
-mod cumulative;
 mod deform_conv;
 #[cfg(test)]
 mod difference;
@@ -15,13 +14,11 @@ mod gather;
 mod grid_sample;
 mod gru;
 mod import;
-mod linear;
 mod lstm;
 mod movement;
 mod node;
 mod pad;
 mod product;
-mod rearrangement;
 mod recurrence;
 mod rnn;
 mod roi_align;
@@ -66,17 +63,14 @@ impl BuiltIn {
 /// Every family's operators.
 const FAMILIES: &[&[BuiltIn]] = &[
     arithmetic::OPERATORS,
-    cumulative::OPERATORS,
     deform_conv::OPERATORS,
     gather::OPERATORS,
     grid_sample::OPERATORS,
     gru::OPERATORS,
-    linear::OPERATORS,
     lstm::OPERATORS,
     movement::OPERATORS,
     pad::OPERATORS,
     product::OPERATORS,
-    rearrangement::OPERATORS,
     rnn::OPERATORS,
     roi_align::OPERATORS,
     scatter::OPERATORS,
