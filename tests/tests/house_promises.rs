@@ -17,11 +17,24 @@ use fame_core::{
     },
 };
 use fame_tests::{classifier, slim};
+use npyz::WriterBuilder as _;
+
+/// A vector as a `.npy` file.
+fn save(path: &std::path::Path, values: &[f32]) {
+    let file = std::fs::File::create(path).unwrap();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&[values.len() as u64]);
+    let mut writer = options.writer(file).begin_nd().unwrap();
+    writer.extend(values.iter().copied()).unwrap();
+    writer.finish().unwrap();
+}
 
 #[test]
 fn every_losss_cotangent_is_the_derivative_of_its_value() {
     let vector = Tensor::vector(vec![1.2, -0.7, 0.4, 2.1, -1.5]);
     let grid = Tensor::new([2, 2, 2], vec![1.0, -2.0, 0.5, 1.5, -0.8, 0.9, 2.2, -1.1]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.npy");
+    save(&text, &[0.3, 1.1, -0.4, 0.9, 0.2]);
     for (spec, clean) in [
         ("Logit(class: Predicted)", &vector),
         ("Logit(class: Index(1), absolute: true)", &vector),
@@ -31,6 +44,9 @@ fn every_losss_cotangent_is_the_derivative_of_its_value() {
         ("Target(towards: Zero)", &vector),
         ("Target(towards: OtherRole)", &grid),
         ("FeatureMapCell(cells: All)", &grid),
+        ("SegmentClass(class: Predicted, region: Predicted)", &grid),
+        ("SegmentClass(class: Index(1), region: Box(0.0, 0.0, 1.0, 0.5))", &grid),
+        (&format!("Similarity(norms: Live, to: {:?})", text.display().to_string()), &vector),
     ] {
         let loss = build::<dyn Loss>(spec).unwrap();
         let check = check_loss(loss.plugin.as_ref(), std::slice::from_ref(clean))
@@ -89,6 +105,7 @@ fn points_follow_the_pixels_through_every_prepare_step() {
         "Resize(width: 45, height: 50)",
         "ResizeShorter(size: 32)",
         "CenterCrop(width: 40, height: 36)",
+        "Letterbox(width: 50, height: 41, fill: (0.0, 0.0, 0.0))",
     ] {
         let step = build::<dyn PrepareStep>(spec).unwrap();
         let check = check_prepare(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));

@@ -13,6 +13,7 @@ mod recipe_errors;
 mod run;
 mod synth;
 mod third_party;
+mod verify;
 
 use std::{
     path::{Path, PathBuf},

@@ -248,6 +248,7 @@ mod tests {
                 shape: value.row_shape().to_vec(),
                 is_output: true,
                 depends_on_input: true,
+                reads: Vec::new(),
             };
             let network = Fixed {
                 input: input.to_vec(),

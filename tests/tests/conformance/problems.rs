@@ -22,17 +22,17 @@ const IGNORED: [(&str, &str, &str); 2] = [
     ),
 ];
 
-struct Problem {
-    name: String,
-    file: PathBuf,
-    input_shape: Vec<usize>,
-    scale: f32,
-    shift: f32,
-    output: Vec<f32>,
+pub(crate) struct Problem {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+    pub(crate) input_shape: Vec<usize>,
+    pub(crate) scale: f32,
+    pub(crate) shift: f32,
+    pub(crate) output: Vec<f32>,
     gradient: Vec<f32>,
 }
 
-fn problems() -> Vec<Problem> {
+pub(crate) fn problems() -> Vec<Problem> {
     let folder = fame_tests::root().join("tests/golden/ops");
     let values = read(&folder.join("values.npy"));
     let only = std::env::var("FAME_ONLY").unwrap_or_default();

@@ -109,6 +109,14 @@ impl RunRecord {
             ("licence", m.licence.as_str().into()),
             ("input", Value::of(&m.input)),
             ("notes", model.network.notes().to_vec().into()),
+            (
+                "outputs",
+                model
+                    .outputs()
+                    .map(|(name, form)| format!("{name}: {form}"))
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
         ]);
         self.head.insert("model".into(), Value::Map(about));
         self.save("running", None)

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use fame_core::{Error, Result};
+use fame_core::{Error, LoadRequest, Result};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
 
+use super::feed::Feed;
 use super::inline::inline_functions;
 use super::number_types::to_f32;
 use super::repair::repair;
@@ -43,6 +44,12 @@ pub(in crate::backends) fn guarded<T>(
 impl OnnxFile {
     /// Reads and checks `path`.
     pub(in crate::backends) fn read(path: &Path) -> Result<Self> {
+        Self::read_for(&LoadRequest::new(path))
+    }
+
+    /// Reads and checks the file of `request`, with what it is fed put in front of it.
+    pub(in crate::backends) fn read_for(request: &LoadRequest) -> Result<Self> {
+        let path = request.file.as_path();
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
         if bytes.is_empty() {
@@ -52,12 +59,20 @@ impl OnnxFile {
         }
         let decoded =
             guarded("decoding", || tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()));
-        let proto = decoded.map_err(|_| {
+        let mut proto = decoded.map_err(|_| {
             refusal(&shown, "it is not an ONNX model, or it is cut short")
                 .with_help("Compare its size and sha256 with the model's manifest, and fetch or export it again.")
         })?;
+        let mut notes = vec![];
+        if let Some(graph) = proto.graph.as_mut() {
+            let mut feed = Feed::of(graph, request)?;
+            notes.append(&mut feed.notes);
+            feed.write(graph);
+        }
         let folder = path.parent().and_then(Path::to_str).map(str::to_owned);
-        Self::check(proto, folder, shown)
+        let mut file = Self::check(proto, folder, shown)?;
+        file.notes.splice(0..0, notes);
+        Ok(file)
     }
 
     /// Checks a decoded model.
@@ -151,7 +166,7 @@ impl OnnxFile {
             [] => Err(self.refuse("it has no input")),
             _ => Err(self
                 .refuse(format_args!("it has {} inputs ({})", inputs.len(), inputs.join(", ")))
-                .with_help("fame explains networks with one picture as input. Export the model with the others as constants.")),
+                .with_help("fame feeds one picture. Give the others a value in the manifest: `input: (…, fixed: { \"mask\": Fill(1) })`.")),
         }
     }
 
@@ -189,6 +204,13 @@ impl OnnxFile {
             });
         let weights = self.graph().initializer.iter().map(|t| (format!("`{}`", t.name), t));
         for (name, tensor) in weights.chain(attributes) {
+            if let Some(kind) = unreadable(tensor.data_type) {
+                return Err(self
+                    .refuse(format_args!(
+                        "the weight {name} holds numbers of type {kind}, which fame cannot read"
+                    ))
+                    .with_help("Export the model with weights of 8 bits or more."));
+            }
             if !has_right_size(tensor) {
                 return Err(self
                     .refuse(format_args!(
@@ -227,6 +249,25 @@ fn width(kind: i32) -> Option<usize> {
     }
 }
 
+/// ONNX's name of a number type that is packed or of 8-bit floats, by its number; `None` for all
+/// others.
+fn unreadable(kind: i32) -> Option<&'static str> {
+    /// From number 17 on.
+    const NAMES: [&str; 10] = [
+        "float8e4m3fn",
+        "float8e4m3fnuz",
+        "float8e5m2",
+        "float8e5m2fnuz",
+        "uint4",
+        "int4",
+        "float4e2m1",
+        "float8e8m0",
+        "uint2",
+        "int2",
+    ];
+    NAMES.get(usize::try_from(kind.checked_sub(17)?).ok()?).copied()
+}
+
 fn has_right_size(tensor: &TensorProto) -> bool {
     let volume =
         tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
@@ -259,4 +300,25 @@ fn has_no_nan(tensor: &TensorProto) -> bool {
         .chunks_exact(4)
         .all(|b| !f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_nan());
     raw && !tensor.float_data.iter().any(|v| v.is_nan())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{small, weight};
+    use super::*;
+
+    #[test]
+    fn weights_of_four_bits_are_called_what_they_are() {
+        let mut proto = small();
+        let packed = TensorProto {
+            data_type: 22,
+            raw_data: vec![0x21],
+            float_data: vec![],
+            ..weight("w4", &[2])
+        };
+        proto.graph.as_mut().unwrap().initializer.push(packed);
+        let refused = OnnxFile::check(proto, None, "net.onnx".into()).err().unwrap();
+        assert!(refused.message.contains("`w4` holds numbers of type int4"), "{refused}");
+        assert!(unreadable(1).is_none() && unreadable(16).is_none() && unreadable(27).is_none());
+    }
 }

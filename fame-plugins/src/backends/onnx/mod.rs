@@ -19,6 +19,7 @@ pub(in crate::backends) mod axis_matrices;
 pub(in crate::backends) mod biases;
 pub(in crate::backends) mod cache;
 mod cut;
+pub(in crate::backends) mod feed;
 pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;

@@ -80,10 +80,20 @@ impl Skeleton {
         let wanted = Wanted { outputs: &outputs, replaced: None, input, fold: false };
         let model = typed_model(file, operators, &wanted).map_err(|e| {
             file.refuse(format_args!("tract cannot import it for input shape {:?}: {}", &input[1..], reason(&e)))
-                .with_help("Give `input_shape` if the file leaves it open, or export the model with another opset.")
+                .with_help("Is `input.size` in the manifest what the model was exported for? Else export it with another opset.")
         })?;
         let declared = graph.output.iter().map(|o| o.name.as_str()).collect();
-        Self::read(&model, ops, &declared, engine, has_rule).map_err(|e| file.refuse(reason(&e)))
+        let mut skeleton = Self::read(&model, ops, &declared, engine, has_rule)
+            .map_err(|e| file.refuse(reason(&e)))?;
+        let reads: HashMap<&str, &Vec<String>> = graph
+            .node
+            .iter()
+            .flat_map(|n| n.output.iter().map(move |o| (o.as_str(), &n.input)))
+            .collect();
+        for layer in &mut skeleton.layers {
+            layer.reads = reads.get(layer.name.as_str()).map(|r| (*r).clone()).unwrap_or_default();
+        }
+        Ok(skeleton)
     }
 
     fn read(
@@ -113,6 +123,7 @@ impl Skeleton {
                 is_output: declared.contains(name.as_str()),
                 depends_on_input: depends.contains(&outlet.node),
                 name: name.clone(),
+                reads: vec![],
             });
             places.insert(name.clone(), outlet.node);
             shapes.insert(name, shape.to_vec());
