@@ -65,6 +65,7 @@ impl OnnxFile {
         })?;
         let mut notes = vec![];
         if let Some(graph) = proto.graph.as_mut() {
+            check_data_files(graph, path)?;
             let mut feed = Feed::of(graph, request)?;
             notes.append(&mut feed.notes);
             feed.write(graph);
@@ -249,6 +250,20 @@ fn width(kind: i32) -> Option<usize> {
     }
 }
 
+/// Refuses a graph whose weights lie in a file that is not there, beside the model at `path`.
+pub(in crate::backends) fn check_data_files(graph: &GraphProto, path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let places = graph.initializer.iter().flat_map(|weight| {
+        weight.external_data.iter().filter(|entry| entry.key == "location").map(|e| &e.value)
+    });
+    let missing = places.map(|place| folder.join(place)).find(|file| !file.exists());
+    missing.map_or(Ok(()), |file| {
+        let why = format!("its weights lie in the file `{}`, which is not there", file.display());
+        Err(refusal(&path.display().to_string(), why)
+            .with_help("An exporter wrote it beside the model: copy both, and keep its name."))
+    })
+}
+
 /// ONNX's name of a number type that is packed or of 8-bit floats, by its number; `None` for all
 /// others.
 fn unreadable(kind: i32) -> Option<&'static str> {
@@ -306,6 +321,27 @@ fn has_no_nan(tensor: &TensorProto) -> bool {
 mod tests {
     use super::super::fixtures::{small, weight};
     use super::*;
+
+    #[test]
+    fn a_missing_file_of_weights_is_named() {
+        use prost::Message as _;
+        use tract_onnx::pb::StringStringEntryProto;
+
+        let mut proto = small();
+        let place = StringStringEntryProto { key: "location".into(), value: "net.bin".into() };
+        let outside = TensorProto {
+            data_location: Some(DataLocation::External as i32),
+            float_data: vec![],
+            external_data: vec![place],
+            ..weight("w4", &[5, 4])
+        };
+        proto.graph.as_mut().unwrap().initializer.push(outside);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.onnx");
+        std::fs::write(&path, proto.encode_to_vec()).unwrap();
+        let refused = OnnxFile::read(&path).err().unwrap();
+        assert!(refused.message.contains("net.bin`, which is not there"), "{refused}");
+    }
 
     #[test]
     fn weights_of_four_bits_are_called_what_they_are() {

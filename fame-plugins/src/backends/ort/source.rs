@@ -14,6 +14,7 @@ use tract_onnx::pb::{
 
 use super::wire;
 use crate::backends::onnx::feed::Feed;
+use crate::backends::onnx::file::check_data_files;
 
 /// A model file, unchanged, with the names of its graph.
 pub(super) struct Source {
@@ -71,6 +72,7 @@ impl Source {
         let has_files = graph.initializer.iter().any(is_external);
         let folder =
             std::path::absolute(path).ok().and_then(|p| p.parent()?.to_str().map(str::to_owned));
+        check_data_files(&graph, path)?;
         let mut feed = Feed::of(&graph, request)?;
         let mut notes = std::mem::take(&mut feed.notes);
         let cannot_edit = || Error::bug(format!("`{shown}` cannot be edited."));
