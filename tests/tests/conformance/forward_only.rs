@@ -21,8 +21,9 @@ fn ort() -> Option<Box<dyn Backend>> {
     build("Ort(threads: 2)").inspect_err(absent).ok()
 }
 
-/// Problems whose golden values onnxruntime does not give, with the reason.
-const OTHER: [(&str, &str); 0] = [];
+/// Problems that onnxruntime does not load, with the reason.
+const REFUSED: [(&str, &str); 1] =
+    [("norm/LRN_even", "onnxruntime wants an odd number of channels")];
 
 #[test]
 fn operators() {
@@ -30,14 +31,18 @@ fn operators() {
     let (mut faults, mut worst) = (vec![], (0f64, String::new()));
     let problems = problems();
     for problem in &problems {
-        if let Some((_, why)) = OTHER.iter().find(|(name, _)| *name == problem.name) {
-            println!("not compared: {}: {why}", problem.name);
-            continue;
-        }
         let x = input(&problem.input_shape, 0, problem.scale, problem.shift);
         let solved = backend.load(&LoadRequest::new(problem.file.clone())).and_then(|network| {
             network.forward(&x, &Taps::of(["y"])).and_then(|pass| pass.output("y"))
         });
+        let refused = REFUSED.iter().find(|(name, _)| *name == problem.name);
+        if let Some((_, why)) = refused {
+            println!("refused: {}: {why}", problem.name);
+            if solved.is_ok() {
+                faults.push(format!("{}: it is listed as refused, but it runs", problem.name));
+            }
+            continue;
+        }
         match solved {
             Err(why) => faults.push(format!("{}: {why}", problem.name)),
             Ok(y) if y.len() != problem.output.len() => {
