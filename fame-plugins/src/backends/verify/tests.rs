@@ -183,6 +183,6 @@ fn every_layer_behind_a_fault_is_told_with_the_node_where_it_begins() {
     for told in &values.differences[1..] {
         assert!(told.sentence.ends_with("it begins at node `act1_node` (PRelu)."), "{told:?}");
     }
-    // Its gradient is the slope of another function.
-    assert!(slopes.differences[0].sentence.contains("node `act1_node` (PRelu)"), "{slopes:?}");
+    // Its gradient is the slope of another function, and is pulled back through other values.
+    assert_eq!(slopes.differences.len(), 1, "{slopes:?}");
 }
