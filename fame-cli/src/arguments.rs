@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str =
-    "Exit codes: 0 done; 1 error; 2 wrong arguments or a recipe with errors; 3 the run went through, but some items failed.
+    "Exit codes: 0 done; 1 error; 2 wrong arguments or a recipe with errors; 3 the run went through, but some items failed, or something differs.
 Models and pictures are cached in $FAME_CACHE, else $XDG_CACHE_HOME/fame, else ~/.cache/fame.";
 
 #[derive(Subcommand, Debug)]
@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Describe(DescribeArgs),
     /// Show a model: its layers with names, operators and shapes, and which can be explained.
     Inspect(InspectArgs),
+    /// Verify a model: every layer against onnxruntime, gradients against its slopes.
+    Verify(VerifyArgs),
     /// List, fetch or show models and pictures.
     Models(ModelsArgs),
     /// Look at plugins that can be loaded while fame runs.
@@ -164,6 +166,25 @@ pub(crate) struct InspectArgs {
     /// What runs it.
     #[arg(long, default_value = "Tract()", value_name = "SPEC")]
     pub(crate) backend: String,
+    /// Also compare the gradient at the input with slopes of the backend's own forward pass.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// A model's name, or the path of a manifest or ONNX file.
+    pub(crate) model: String,
+    /// What is verified.
+    #[arg(long, default_value = "Tract()", value_name = "SPEC")]
+    pub(crate) backend: String,
+    /// What it is held against.
+    #[arg(long, default_value = "Ort(optimize: false)", value_name = "SPEC")]
+    pub(crate) witness: String,
+    /// Also on this picture, scaled to the model's input: a path, or picture:NAME; may be given
+    /// several times.
+    #[arg(long, value_name = "PICTURE")]
+    pub(crate) picture: Vec<String>,
 }
 
 #[derive(Args, Debug)]

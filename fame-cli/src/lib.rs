@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Exit codes: 0 all done; 1 an error, nothing or not everything came out; 2 wrong arguments or a
-//! recipe with errors; 3 the run went through but some items failed.
+//! recipe with errors; 3 the run went through but some items failed, or a verification found that
+//! something differs.
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => commands::check::check(&setup, &args),
         Command::Describe(args) => commands::describe::describe(&setup, &args),
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),
+        Command::Verify(args) => commands::verify::verify(&setup, &args),
         Command::Models(args) => commands::models::models(&setup, &args),
         Command::Plugin(args) => commands::plugin::plugin(&setup, &args),
         Command::Align(args) => commands::align::align(&setup, &args),

@@ -121,6 +121,7 @@ impl Backend for OneNode {
             shape: shape.to_vec(),
             is_output,
             depends_on_input: true,
+            reads: Vec::new(),
         };
         Ok(Box::new(Node {
             layers: vec![

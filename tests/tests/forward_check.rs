@@ -143,6 +143,12 @@ fn workshop(folder: &Path) {
 }
 
 fn run_with(folder: &Path, backend: &str, check: &str, explainer: &str) -> (Summary, Value) {
+    let summary = try_run(folder, backend, check, explainer).unwrap();
+    let record = fs::read_to_string(folder.join("out/run.json")).unwrap();
+    (summary, serde_json::from_str(&record).unwrap())
+}
+
+fn try_run(folder: &Path, backend: &str, check: &str, explainer: &str) -> Result<Summary> {
     let recipe = format!(
         r#"(model: "net.onnx", backend: {backend}, data: Images(files: ["dark.png", "bright.png", "dim.png"]), prepare: [],
             explain: {{"e": {explainer}}}, check: {check}, write: [Npy()])"#
@@ -155,9 +161,8 @@ fn run_with(folder: &Path, backend: &str, check: &str, explainer: &str) -> (Summ
         panic!("{:?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
     });
     let out = folder.join("out");
-    let options = RunOptions { out: out.clone(), force: true, limit: None, only: Vec::new() };
-    let summary = run(&plan, &store, &options, &Quiet).unwrap();
-    (summary, serde_json::from_str(&fs::read_to_string(out.join("run.json")).unwrap()).unwrap())
+    let options = RunOptions { out, force: true, limit: None, only: Vec::new() };
+    run(&plan, &store, &options, &Quiet)
 }
 
 const FAME: &str = "Fame(layer: LastConv, loss: FeatureMapCell(cells: Only([(0, 0), (1, 1)])), perturbation: Lots(iterations: 2))";
@@ -233,6 +238,65 @@ fn a_flipped_sign_fails_the_item_it_happened_to_and_no_other() {
             );
         }
     }
+}
+
+/// Whether onnxruntime is here; its absence is said aloud, and is a failure where the environment
+/// names the library.
+fn has_onnxruntime() -> bool {
+    let ort = fame_core::testkit::build::<dyn Backend>("Ort()").unwrap();
+    let checked = ort.plugin.check();
+    if let Err(why) = &checked {
+        assert!(std::env::var_os("ORT_DYLIB_PATH").is_none(), "{why}");
+        println!("ABSENT Ort(): {why}");
+    }
+    checked.is_ok()
+}
+
+#[test]
+fn onnxruntime_agrees_with_the_default_engine_and_sees_a_flipped_sign() {
+    if !has_onnxruntime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    workshop(folder.path());
+    let check = "ForwardCheck(backend: Ort(threads: 1))";
+    let (summary, record) = run_with(folder.path(), "Tract(threads: 2)", check, FAME);
+    assert_eq!(summary.status, RunStatus::Complete);
+    let largest = record["forward_check"]["largest_difference"].as_f64().unwrap();
+    assert!(largest > 0.0 && largest < 1e-4, "another engine, not the same: {largest}");
+    let (summary, record) = run_with(folder.path(), "Faulty(above: 0.5)", check, FAME);
+    assert_eq!((summary.status, summary.failed), (RunStatus::Incomplete, 1));
+    assert_eq!(record["items"][1]["error"]["code"], "fame::check::differs");
+}
+
+#[test]
+fn black_box_methods_run_on_onnxruntime_and_others_are_refused() {
+    if !has_onnxruntime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    workshop(folder.path());
+    let rise = "Rise(layer: Output, loss: Logit(class: Index(1)), masks: 20)";
+    let map = |backend: &str| {
+        let (summary, _) = run_with(folder.path(), backend, "ForwardCheck(backend: Tract())", rise);
+        assert_eq!(summary.status, RunStatus::Complete, "{backend}");
+        let mut files = fs::read_dir(folder.path().join("out/items/dark")).unwrap();
+        let path = files.find_map(|f| {
+            let path = f.unwrap().path();
+            (path.extension().is_some_and(|e| e == "npy")).then_some(path)
+        });
+        let file = fs::File::open(path.unwrap()).unwrap();
+        npyz::NpyFile::new(std::io::BufReader::new(file)).unwrap().into_vec::<f32>().unwrap()
+    };
+    let (tract, ort) = (map("Tract()"), map("Ort()"));
+    let apart = tract.iter().zip(&ort).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let size = tract.iter().fold(0f32, |most, v| most.max(v.abs()));
+    // The same masks, and forward passes that agree to rounding.
+    assert!(apart <= 1e-3 * size, "{apart} of {size}");
+    let check = "ForwardCheck(backend: Tract())";
+    let refused = try_run(folder.path(), "Ort()", check, FAME).err().unwrap();
+    assert_eq!(refused.code, "fame::backend::forward_only");
+    assert!(refused.message.contains("Ort computes forwards only"), "{refused}");
 }
 
 #[test]

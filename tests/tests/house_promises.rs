@@ -20,6 +20,16 @@ use fame_core::{
     },
 };
 use fame_tests::{classifier, slim};
+use npyz::WriterBuilder as _;
+
+/// A vector as a `.npy` file.
+fn save(path: &std::path::Path, values: &[f32]) {
+    let file = std::fs::File::create(path).unwrap();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&[values.len() as u64]);
+    let mut writer = options.writer(file).begin_nd().unwrap();
+    writer.extend(values.iter().copied()).unwrap();
+    writer.finish().unwrap();
+}
 
 /// The clean output that a loss is tried on.
 #[derive(Clone, Copy)]
@@ -29,7 +39,7 @@ enum Clean {
 }
 
 /// Every loss.
-const LOSSES: [(&str, Clean); 8] = [
+const LOSSES: [(&str, Clean); 10] = [
     ("Logit(class: Predicted)", Clean::Vector),
     ("Logit(class: Index(1), absolute: true)", Clean::Vector),
     ("Similarity(norms: Live)", Clean::Vector),
@@ -38,6 +48,8 @@ const LOSSES: [(&str, Clean); 8] = [
     ("Target(towards: Zero)", Clean::Vector),
     ("Target(towards: OtherRole)", Clean::Grid),
     ("FeatureMapCell(cells: All)", Clean::Grid),
+    ("SegmentClass(class: Predicted, region: Predicted)", Clean::Grid),
+    ("SegmentClass(class: Index(1), region: Box(0.0, 0.0, 1.0, 0.5))", Clean::Grid),
 ];
 
 /// The map steps that any map passes.
@@ -58,7 +70,11 @@ const NORMALISATIONS: &[&str] = &["MaxNormalize()", "MinMaxNormalize()"];
 fn every_losss_cotangent_is_the_derivative_of_its_value() {
     let vector = Tensor::vector(vec![1.2, -0.7, 0.4, 2.1, -1.5]);
     let grid = Tensor::new([2, 2, 2], vec![1.0, -2.0, 0.5, 1.5, -0.8, 0.9, 2.2, -1.1]).unwrap();
-    for (spec, form) in LOSSES {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.npy");
+    save(&text, &[0.3, 1.1, -0.4, 0.9, 0.2]);
+    let to_a_file = format!("Similarity(norms: Live, to: {:?})", text.display().to_string());
+    for (spec, form) in LOSSES.into_iter().chain([(to_a_file.as_str(), Clean::Vector)]) {
         let clean = match form {
             Clean::Vector => &vector,
             Clean::Grid => &grid,
@@ -131,6 +147,7 @@ fn points_follow_the_pixels_through_every_prepare_step() {
         "Resize(width: 45, height: 50)",
         "ResizeShorter(size: 32)",
         "CenterCrop(width: 40, height: 36)",
+        "Letterbox(width: 50, height: 41, fill: (0.0, 0.0, 0.0))",
     ] {
         let step = build::<dyn PrepareStep>(spec).unwrap();
         let check = check_prepare(step.plugin.as_ref()).unwrap_or_else(|e| panic!("{spec}: {e}"));

@@ -42,6 +42,7 @@ impl Square {
             shape: shape.to_vec(),
             is_output: true,
             depends_on_input: true,
+            reads: Vec::new(),
         };
         let network =
             Box::new(Self { layers: vec![layer("logits", &[2]), layer("embedding", &[65])] });

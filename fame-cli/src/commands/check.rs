@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fame_core::run::check_data;
+use fame_core::run::{check_data, check_model};
 
 use super::Failure;
 use crate::{arguments::CheckArgs, setup::Setup, terminal::out};
@@ -10,6 +10,7 @@ use crate::{arguments::CheckArgs, setup::Setup, terminal::out};
 pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure> {
     let (plan, store) = setup.plan(&args.recipe)?;
     let data = check_data(&plan, &store)?;
+    let model = check_model(&plan, &store)?;
     if setup.json {
         out(&serde_json::to_string_pretty(&plan.record()).unwrap_or_default())?;
         return Ok(ExitCode::SUCCESS);
@@ -19,6 +20,12 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
         .map_or_else(|| (String::new(), Vec::new()), |(n, notes)| (format!(" ({n} items)"), notes));
     for note in notes {
         out(&note)?;
+    }
+    match &model {
+        Some(model) => model
+            .outputs()
+            .try_for_each(|(name, form)| out(&format!("output `{name}`: {form}.")))?,
+        None => out("The model was not looked at: its file is not here yet.")?,
     }
     out(&format!(
         "{} is fine: model {}, backend {}, data {}{items}, explainers {}.",

@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use fame_core::{GradientPlace, Layer, Model, contract::Network, run::ModelShelf};
+use fame_plugins::backends::verify::{Graph, Slopes, check_slopes};
 use serde_json::json;
 
-use super::Failure;
+use super::{
+    Failure,
+    verify::{self, inputs, say_slopes},
+};
 use crate::{
     arguments::InspectArgs,
     setup::Setup,
@@ -25,12 +29,21 @@ pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Fai
     let file = shelf.fetch(&manifest)?;
     let model = shelf.load(manifest, file)?;
     drop(watcher);
+    let slopes = args.verify.then(|| slopes(&model)).transpose()?;
     if setup.json {
-        as_json(&model)?;
+        as_json(&model, slopes.as_ref())?;
     } else {
         as_text(&model)?;
+        slopes.iter().try_for_each(say_slopes)?;
     }
-    Ok(ExitCode::SUCCESS)
+    let differs = slopes.is_some_and(|slopes| !slopes.differences.is_empty());
+    Ok(if differs { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// The gradient at the input against slopes of the network's own forward pass.
+fn slopes(model: &Model) -> Result<Slopes, Failure> {
+    let network = model.network.as_ref();
+    Ok(check_slopes(network, network, &Graph::read(&model.file)?, &inputs(model)?)?)
 }
 
 /// Whether a gradient reaches the input from `layer`: nothing, or what stops it.
@@ -51,7 +64,7 @@ fn aliases(model: &Model, layer: &Layer) -> Vec<String> {
         .collect()
 }
 
-fn as_json(model: &Model) -> Result<(), Failure> {
+fn as_json(model: &Model, slopes: Option<&Slopes>) -> Result<(), Failure> {
     let layers: Vec<_> = model
         .network
         .layers()
@@ -64,7 +77,13 @@ fn as_json(model: &Model) -> Result<(), Failure> {
             })
         })
         .collect();
-    let all = json!({ "model": model.manifest.name, "sha256": model.sha256, "notes": model.network.notes(), "layers": layers });
+    let mut all = json!({ "model": model.manifest.name, "sha256": model.sha256, "notes": model.network.notes(),
+        "outputs": model.outputs().map(|(name, form)| json!({ "name": name, "form": form.to_string() })).collect::<Vec<_>>(),
+        "layers": layers,
+    });
+    if let Some(slopes) = slopes {
+        all["gradient"] = verify::as_json(slopes)["gradient"].take();
+    }
     Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?)
 }
 
@@ -78,6 +97,9 @@ fn as_text(model: &Model) -> Result<(), Failure> {
     ))?;
     for note in model.network.notes() {
         out(&format!("note: {note}"))?;
+    }
+    for (name, form) in model.outputs() {
+        out(&format!("output `{name}`: {form}."))?;
     }
     let width = layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).min(48);
     let mut unreachable = 0;

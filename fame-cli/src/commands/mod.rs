@@ -9,6 +9,7 @@ pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod run;
 pub(crate) mod synth;
+pub(crate) mod verify;
 
 use fame_core::{Error, text::Problems};
 

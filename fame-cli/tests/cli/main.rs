@@ -15,6 +15,7 @@ mod run;
 mod stale;
 mod synth;
 mod third_party;
+mod verify;
 
 use std::{
     path::{Path, PathBuf},

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     Error, Layer, LayerChoices, MapId, Model, Result, Sample, Tensor,
-    contract::{Evaluation, LayerCotangent, Loss, Pass, Reference, Taps, Target, TargetRequest},
+    contract::{
+        Evaluation, LayerCotangent, Loss, OutputForm, Pass, Reference, Taps, Target, TargetRequest,
+        form_of,
+    },
     data::{Value, facts},
 };
 
@@ -76,6 +79,7 @@ impl<'a> Aim<'a> {
                 reference,
                 input_size: (input.height, input.width),
                 labels: &self.model.labels,
+                holds_probabilities: self.holds_probabilities(),
             };
             for target in self.loss.targets(&about)? {
                 let id = MapId::new(&role)
@@ -97,6 +101,13 @@ impl<'a> Aim<'a> {
             .picture(role)
             .ok_or_else(|| Error::bug(format!("sample `{}` has no role `{role}`.", sample.id)))?;
         self.model.manifest.input.to_input(&picture.pixels)
+    }
+
+    /// Whether the first target layer holds probabilities: a softmax or a sigmoid made them.
+    pub fn holds_probabilities(&self) -> bool {
+        let layers = self.model.network.layers();
+        let first = layers.iter().find(|l| Some(&l.name) == self.layers.first());
+        first.is_some_and(|l| matches!(form_of(l, layers), OutputForm::Probabilities { .. }))
     }
 
     /// What the target layers must be tapped for.

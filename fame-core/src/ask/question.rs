@@ -12,7 +12,8 @@ use crate::{Error, Result, Sample, Target, Tensor};
 pub enum Answer {
     /// The loss's value: a logit, a similarity.
     Value,
-    /// The softmax probability of the loss's class, 0..=1. For losses about a class only.
+    /// The softmax probability of the loss's class, 0..=1. For losses about a class only. Of a layer
+    /// that holds probabilities already, its value.
     Probability,
 }
 
@@ -106,8 +107,9 @@ impl<'a> Question<'a> {
         let Some(class) = self.class else {
             return Ok(self.aim.evaluate(pass.as_ref(), &vec![self.target; rows])?.values);
         };
-        let logits = pass.output(&self.aim.layers[0])?;
-        (0..rows).map(|n| probability(logits.row(n), class)).collect()
+        let scores = pass.output(&self.aim.layers[0])?;
+        let squashed = self.aim.holds_probabilities();
+        (0..rows).map(|n| probability(scores.row(n), class, squashed)).collect()
     }
 }
 
@@ -137,11 +139,14 @@ pub fn softmax(values: &[f32]) -> Vec<f64> {
     powers.into_iter().map(|power| power / sum).collect()
 }
 
-/// softmax(logits)[class].
-fn probability(logits: &[f32], class: usize) -> Result<f32> {
-    let all = softmax(logits);
-    let one = all.get(class).map(|p| *p as f32);
-    one.ok_or_else(|| Error::bug(format!("class {class} of {} logits.", logits.len())))
+/// softmax(scores)[class], or scores[class] where they are probabilities already.
+fn probability(scores: &[f32], class: usize, squashed: bool) -> Result<f32> {
+    let one = if squashed {
+        scores.get(class).copied()
+    } else {
+        softmax(scores).get(class).map(|p| *p as f32)
+    };
+    one.ok_or_else(|| Error::bug(format!("class {class} of {} scores.", scores.len())))
 }
 
 #[cfg(test)]
@@ -150,11 +155,12 @@ mod tests {
 
     #[test]
     fn probabilities_do_not_overflow() {
-        assert!((probability(&[1000.0, 1000.0], 0).unwrap() - 0.5).abs() < 1e-7);
-        assert!(probability(&[f32::NAN, 1.0], 1).unwrap().is_nan());
+        assert!((probability(&[1000.0, 1000.0], 0, false).unwrap() - 0.5).abs() < 1e-7);
+        assert_eq!(probability(&[0.9, 0.1], 0, true).unwrap(), 0.9);
+        assert!(probability(&[f32::NAN, 1.0], 1, false).unwrap().is_nan());
         assert!(
             broken(&[1.0, f32::NAN]).unwrap().contains("copy 1 of 2") && broken(&[1.0]).is_none()
         );
-        assert!(probability(&[0.0], 1).is_err());
+        assert!(probability(&[0.0], 1, false).is_err());
     }
 }

@@ -29,10 +29,13 @@
 //! }
 //! ```
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::Operators;
-use crate::{Result, Tensor};
+use crate::{
+    Result, Tensor,
+    data::{FixedInput, Layout},
+};
 
 /// Loads model files. One value of a backend is one set of options (device, threads, precision).
 pub trait Backend: Send + Sync {
@@ -70,18 +73,35 @@ pub struct LoadRequest {
     /// Operators of plugins. A node that one of them serves is given to it, also where the engine
     /// has an operator of its own for the node.
     pub operators: Operators,
+    /// How the file lays out its input. Whoever loads it feeds channels first in any case.
+    pub layout: Layout,
+    /// The values of inputs that no picture is fed to, by name.
+    pub fixed: BTreeMap<String, FixedInput>,
 }
 
 impl LoadRequest {
     /// The request for `file`, fed as the file declares, without operators of plugins.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), input_shape: None, operators: Operators::default() }
+        Self {
+            file: file.into(),
+            input_shape: None,
+            operators: Operators::default(),
+            layout: Layout::default(),
+            fixed: BTreeMap::new(),
+        }
     }
 
     /// The same, fed with samples of this shape.
     #[must_use]
     pub fn with_input_shape(mut self, shape: impl Into<Vec<usize>>) -> Self {
         self.input_shape = Some(shape.into());
+        self
+    }
+
+    /// The same, for a file that lays out its input so, and has these further inputs.
+    #[must_use]
+    pub fn with_inputs(mut self, layout: Layout, fixed: BTreeMap<String, FixedInput>) -> Self {
+        (self.layout, self.fixed) = (layout, fixed);
         self
     }
 
@@ -106,6 +126,9 @@ pub struct Layer {
     pub is_output: bool,
     /// True if the value depends on the input (a layer that does not cannot be explained).
     pub depends_on_input: bool,
+    /// Names of the tensors that its operator reads, weights among them; empty where the backend
+    /// does not know.
+    pub reads: Vec<String>,
 }
 
 /// An additive constant of the graph, as FullGrad needs it.

@@ -80,6 +80,8 @@ pub struct TargetRequest<'a> {
     pub input_size: (usize, usize),
     /// Class names in index order; may be empty.
     pub labels: &'a [String],
+    /// Whether the first target layer holds probabilities already, not scores.
+    pub holds_probabilities: bool,
 }
 
 /// What one row is measured against. `values` means what the loss that made it says.

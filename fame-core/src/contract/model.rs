@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::output::{OutputForm, form_of, logits_of};
 use crate::{
     Error, Layer, Result,
     contract::{Backend, LoadRequest, Network, Operators},
@@ -23,6 +24,23 @@ pub struct Model {
     pub labels: Vec<String>,
     /// The operators of plugins that it was loaded with.
     pub operators: Operators,
+}
+
+/// Refuses an alias that names no layer.
+fn check_aliases(manifest: &ModelManifest, layers: &[Layer]) -> Result<()> {
+    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+    let Some((alias, tensor)) = manifest.layers.iter().find(|(_, t)| !names.contains(&t.as_str()))
+    else {
+        return Ok(());
+    };
+    let text = format!(
+        "manifest `{}` calls the tensor `{tensor}` by the name `{alias}`, but the network has no layer `{tensor}`.",
+        manifest.name
+    );
+    let mut error = Error::new("fame::model::alias", text);
+    let all = "`layers` in the manifest maps names for recipes to tensors of the file.";
+    error.help = suggestion(tensor, &names, "layer").or_else(|| Some(all.to_owned()));
+    Err(error)
 }
 
 impl Model {
@@ -57,6 +75,7 @@ impl Model {
         let shape = vec![input.channels, input.height, input.width];
         let request = LoadRequest::new(&file)
             .with_input_shape(shape.clone())
+            .with_inputs(manifest.layout, manifest.fixed.clone())
             .with_operators(operators.clone());
         let network = backend.load(&request)?;
         if network.input_shape() != shape {
@@ -72,6 +91,7 @@ impl Model {
             .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
         }
         check_sizes(network.layers()).map_err(|e| e.at(format!("`{}`", file.display())))?;
+        check_aliases(&manifest, network.layers())?;
         Ok(Self { manifest, network, file, sha256, labels, operators })
     }
 
@@ -80,10 +100,19 @@ impl Model {
     pub fn load_request(&self) -> LoadRequest {
         LoadRequest::new(&self.file)
             .with_input_shape(self.network.input_shape())
+            .with_inputs(self.manifest.layout, self.manifest.fixed.clone())
             .with_operators(self.operators.clone())
     }
 
-    /// The layer a recipe means.
+    /// The outputs that depend on the input, each with what it is.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, OutputForm)> {
+        let layers = self.network.layers();
+        let shown = layers.iter().filter(|l| l.is_output && l.depends_on_input);
+        shown.map(|l| (l.name.as_str(), form_of(l, layers)))
+    }
+
+    /// The layer a recipe means. The rule `Output` means the scores before a softmax or a sigmoid,
+    /// where the network ends in one.
     ///
     /// # Errors
     /// An unknown name, with the nearest ones; a rule that fits no layer.
@@ -117,7 +146,12 @@ impl Model {
                 self.not_tokens_only(layers, spatial)?;
                 by_rule("BeforePooling", layers.iter().rfind(spatial))?
             }
-            LayerChoice::Output => by_rule("Output", layers.iter().find(|l| l.is_output))?,
+            LayerChoice::Output => {
+                let output = layers.iter().find(|l| l.is_output);
+                // A score that a softmax has squeezed hides how sure the network is: what is meant
+                // is the score before.
+                by_rule("Output", output.map(|l| logits_of(l, layers).unwrap_or(l)))?
+            }
         };
         layers.iter().find(|l| l.name == name).ok_or_else(|| self.unknown_layer(&name))
     }
@@ -215,6 +249,7 @@ mod tests {
             shape: shape.to_vec(),
             is_output: false,
             depends_on_input: true,
+            reads: Vec::new(),
         };
         // The first block of VGG at 1024 × 1024 pixels.
         assert!(check_sizes(&[layer("a", &[64, 1024, 1024])]).is_ok());

@@ -25,6 +25,25 @@ impl ChannelOrder {
     }
 }
 
+/// The axes of the input in a model's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Layout {
+    /// `[N, channels, rows, columns]`.
+    #[default]
+    ChannelsFirst,
+    /// `[N, rows, columns, channels]`, as TensorFlow writes them.
+    ChannelsLast,
+}
+
+/// The value of an input that no picture is fed to.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub enum FixedInput {
+    /// One number for all of its values; axes that the file leaves open have extent 1.
+    Fill(f32),
+    /// These values, row by row, in the file's shape; of its open axes the first takes what is left.
+    Values(Vec<f32>),
+}
+
 /// A model's expectations of its input: size, channel order, normalisation.
 ///
 /// Pictures inside fame are RGB tensors `[3, H, W]` with values in [0, 1]. Two spaces follow from

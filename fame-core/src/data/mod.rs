@@ -17,7 +17,7 @@ mod random;
 mod sample;
 mod tensor;
 
-pub use convention::{ChannelOrder, InputConvention};
+pub use convention::{ChannelOrder, FixedInput, InputConvention, Layout};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{Facts, Value, facts};
 pub(crate) use files::{Draft, FileHashes, sweep_drafts, without_mark, write_whole_from};

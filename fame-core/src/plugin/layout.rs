@@ -56,7 +56,7 @@ const OFFSETS: &[usize] = places! {
     Start<'static> { pixels, convention, seed }
     Problem { code, message, label }
     Model { manifest }
-    LoadRequest { file, input_shape, operators }
+    LoadRequest { file, input_shape, operators, layout, fixed }
     Finding { difference, fault, facts }
     OperatorId { domain, op_type, opsets }
 };

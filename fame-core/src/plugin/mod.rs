@@ -63,6 +63,15 @@ use crate::{
     registry::{Registration, inventory},
 };
 
+/// Whether only this user and root can have put or changed the library at `file`: for plugins that
+/// load a library of their own. See [`PluginFile::check_place`].
+///
+/// # Errors
+/// There is no such file, or it is open to others.
+pub fn check_place(file: &std::path::Path) -> Result<()> {
+    place::check(&place::real(file)?)
+}
+
 /// Hands over what the crate `origin` registered in this copy of fame-core: the body of a plugin's
 /// entry. What its dependencies registered stays out, they are not its to bring.
 #[doc(hidden)]

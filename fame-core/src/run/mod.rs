@@ -26,7 +26,7 @@ mod parts;
 mod preview;
 mod record;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 pub use events::{Event, Observer};
 pub use models::ModelShelf;
@@ -35,7 +35,7 @@ pub use preview::{Preview, preview};
 pub use record::{ItemStatus, RunStatus, Summary};
 
 use crate::{
-    Error, Plan, Result,
+    Error, Model, Plan, Result,
     contract::{Files as _, ItemRef, Models as _},
     data::{Facts, sweep_drafts},
     store::{FetchEvent, ModelStore},
@@ -62,6 +62,26 @@ pub fn check_data(plan: &Plan, store: &ModelStore) -> Result<Option<(usize, Vec<
     let items = data.index(&RunFiles { folder: &plan.folder, store, on_fetch: &|_| () })?;
     let notes = data.notes(&items);
     Ok(Some((items.len(), notes)))
+}
+
+/// The model of `plan`, loaded and shown to its explainers; `None` where its file would have to be
+/// fetched first.
+///
+/// # Errors
+/// What [`run`] would say of the model before its first item.
+pub fn check_model(plan: &Plan, store: &ModelStore) -> Result<Option<Arc<Model>>> {
+    if !store.has(&plan.manifest) {
+        return Ok(None);
+    }
+    plan.backend.plugin.check()?;
+    let shelf = ModelShelf::new(store, plan.backend.plugin.as_ref(), &|_| ())
+        .with_operators(plan.operators.clone());
+    let file = shelf.fetch(&plan.manifest)?;
+    let model = shelf.load(plan.manifest.clone(), file)?;
+    for (name, explainer) in &plan.explain {
+        explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
+    }
+    Ok(Some(model))
 }
 
 /// Runs `plan`.

@@ -1,12 +1,12 @@
 //! The field `input` of a manifest: a picture's way into the network, as typed.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 
 use super::checks::Checks;
-use crate::data::{ChannelOrder, InputConvention};
+use crate::data::{ChannelOrder, FixedInput, InputConvention, Layout};
 
 /// Refuses everything that makes the convention unusable.
 pub(super) fn check_convention(input: &InputConvention, checks: &mut Checks<'_>) {
@@ -34,6 +34,22 @@ pub(super) fn check_convention(input: &InputConvention, checks: &mut Checks<'_>)
     }
 }
 
+/// Refuses values of further inputs that are no numbers.
+pub(super) fn check_fixed(fixed: &BTreeMap<String, FixedInput>, checks: &mut Checks<'_>) {
+    for (name, value) in fixed {
+        let values = match value {
+            FixedInput::Fill(value) => std::slice::from_ref(value),
+            FixedInput::Values(values) => values,
+        };
+        if values.is_empty() || values.iter().any(|v| v.is_nan()) {
+            checks.refuse(
+                "input.fixed",
+                format!("has no values for `{name}`, or one that is no number"),
+            );
+        }
+    }
+}
+
 /// `input: (…)` as typed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename = "Input")]
@@ -42,6 +58,10 @@ pub(super) struct InputText {
     order: ChannelOrder,
     mean: PerChannel,
     std: PerChannel,
+    #[serde(default)]
+    pub(super) layout: Layout,
+    #[serde(default)]
+    pub(super) fixed: BTreeMap<String, FixedInput>,
 }
 
 impl InputText {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    text::{near_names, quoted},
+    text::{near_file, near_names, quoted},
 };
 
 /// Models and pictures by name: finds their manifests and fetches what they describe.
@@ -161,7 +161,7 @@ impl ModelStore {
     ///
     /// # Errors
     /// As [`ModelStore::manifest`]; `fame::model::no_manifest` when there is none next to an ONNX
-    /// file.
+    /// file, `fame::model::missing_file` when there is not even that file.
     pub fn resolve(&self, model: &str, base: &Path) -> Result<ModelManifest> {
         let path = base.join(model);
         let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
@@ -180,6 +180,10 @@ impl ModelStore {
         let text = match fs::read_to_string(&ron) {
             Ok(text) => crate::data::without_mark(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let is_model = extension.eq_ignore_ascii_case("onnx");
+                if is_model && !path.exists() {
+                    return Err(no_model(&path));
+                }
                 let assumed = self.assumed.get(&beside(&path)).cloned();
                 assumed.ok_or_else(|| no_manifest(&path, &ron))?
             }
@@ -203,6 +207,12 @@ impl ModelStore {
     pub fn is_cached(&self, name: &str) -> Result<bool> {
         let manifest = self.manifest(name)?;
         Ok(self.is_source_cached(&manifest.source, manifest.folder.as_deref()))
+    }
+
+    /// Is the file of the model that `manifest` describes here, so that
+    /// [`ModelStore::fetch_model`] needs no network?
+    pub fn has(&self, manifest: &ModelManifest) -> bool {
+        self.is_source_cached(&manifest.source, manifest.folder.as_deref())
     }
 
     /// The verified file of the model called `name`, downloaded or converted if it is not cached.
@@ -292,6 +302,14 @@ impl ModelStore {
 fn beside(model: &Path) -> PathBuf {
     let ron = model.with_extension("ron");
     std::path::absolute(&ron).unwrap_or(ron)
+}
+
+/// The error of an ONNX file that is not there.
+fn no_model(path: &Path) -> Error {
+    let text = format!("there is no file `{}`.", path.display());
+    let mut error = Error::new("fame::model::missing_file", text);
+    error.help = near_file(path);
+    error
 }
 
 /// The error of an ONNX file without its manifest.

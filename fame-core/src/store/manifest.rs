@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     checks::{Checks, unsound},
-    input::{InputText, check_convention},
+    input::{InputText, check_convention, check_fixed},
     source::Source,
 };
 use crate::{
     Result,
-    data::InputConvention,
+    data::{FixedInput, InputConvention, Layout},
     text::{Fields, LayerChoices, Spec},
 };
 
@@ -83,6 +83,10 @@ pub struct ModelManifest {
     pub ask: Ask,
     /// Shape, channel order and normalisation of the input.
     pub input: InputConvention,
+    /// The axes of the input in the file.
+    pub layout: Layout,
+    /// The values of the file's other inputs, by name.
+    pub fixed: BTreeMap<String, FixedInput>,
     /// Specs of the prepare steps that bring a picture into the model's form when a recipe names
     /// none, as RON text: `Shrink(size: 64)`.
     pub prepare: Vec<String>,
@@ -124,7 +128,11 @@ impl ModelManifest {
         let licence = fields.optional::<String>("licence");
         let ask = fields.optional::<Ask>("ask");
         let former_task = fields.optional::<Spec>("task").map(|task| task.value.name);
-        let input = fields.required::<InputText>("input").map(|input| input.value.resolve());
+        let mut typed = fields.required::<InputText>("input").map(|input| input.value);
+        let layout = typed.as_ref().map(|input| input.layout).unwrap_or_default();
+        let fixed =
+            typed.as_mut().map(|input| std::mem::take(&mut input.fixed)).unwrap_or_default();
+        let input = typed.map(InputText::resolve);
         let prepare = fields.list::<Spec>("prepare", "a list of steps: [Name(…), …]");
         let layers = fields.optional::<BTreeMap<String, String>>("layers");
         let labels = fields.optional::<Labels>("labels");
@@ -135,6 +143,7 @@ impl ModelManifest {
         if let Some(input) = &input {
             check_convention(input, &mut checks);
         }
+        check_fixed(&fixed, &mut checks);
         if let Some(layers) = &layers {
             check_layers(&layers.value, &mut checks);
         }
@@ -156,6 +165,8 @@ impl ModelManifest {
             licence: licence.map_or_else(|| "not stated".to_owned(), |licence| licence.value),
             ask: Ask { former_task, ..ask.map(|ask| ask.value).unwrap_or_default() },
             input,
+            layout,
+            fixed,
             prepare: prepare
                 .unwrap_or_default()
                 .iter()
@@ -188,6 +199,8 @@ impl ModelManifest {
             licence: "not stated".to_owned(),
             ask: Ask::default(),
             input,
+            layout: Layout::default(),
+            fixed: BTreeMap::new(),
             prepare: Vec::new(),
             layers: BTreeMap::new(),
             labels: None,

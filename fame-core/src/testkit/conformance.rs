@@ -14,6 +14,8 @@ pub const LINEARITY_TOLERANCE: f32 = 1e-4;
 /// that the step crosses. A wrong rule is off by the size of the slope itself.
 pub const SLOPE_TOLERANCE: f32 = 2e-2;
 
+/// The name of no layer.
+const NO_LAYER: &str = "no such layer, surely";
 /// Rows of the batches.
 const ROWS: usize = 3;
 /// Steps of the differences, relative to the inputs' size. The best counts: kinks on the way spoil
@@ -31,10 +33,11 @@ const MOST_LAYERS: usize = 6;
 /// # Errors
 /// One sentence about the first promise that is broken.
 pub fn check_network(network: &dyn Network) -> Result<Vec<Check>> {
-    let suite = Suite::new(network)?;
+    let suite = Suite::new(network, &|layer, to| network.check_gradient(layer, to).is_ok())?;
     suite.refusals()?;
+    suite.gradient_refusals()?;
     suite.biases()?;
-    let mut checks = vec![suite.batch_is_loop()?];
+    let mut checks = vec![suite.batch_is_loop(true)?];
     for layer in &suite.seeded {
         checks.push(suite.linear(layer)?);
         checks.push(suite.slope_at_input(layer)?);
@@ -42,6 +45,22 @@ pub fn check_network(network: &dyn Network) -> Result<Vec<Check>> {
     for layer in &suite.inner {
         checks.push(suite.restart(layer)?);
         checks.extend(suite.slope_at_layer(layer)?);
+    }
+    Ok(checks)
+}
+
+/// Measures what [`check_network`] does for a network that computes forwards only: what it says about
+/// its layers, a batch against a loop, restarts, errors; and that every gradient is refused.
+///
+/// # Errors
+/// One sentence about the first promise that is broken.
+pub fn check_forward_network(network: &dyn Network) -> Result<Vec<Check>> {
+    let suite = Suite::new(network, &|_, _| true)?;
+    suite.refusals()?;
+    suite.no_gradients()?;
+    let mut checks = vec![suite.batch_is_loop(false)?];
+    for layer in &suite.inner {
+        checks.push(suite.restart(layer)?);
     }
     Ok(checks)
 }
@@ -56,7 +75,11 @@ struct Suite<'a> {
 }
 
 impl<'a> Suite<'a> {
-    fn new(network: &'a dyn Network) -> Result<Self> {
+    /// The suite for `network`, in which `reaches` says where gradients should go.
+    fn new(
+        network: &'a dyn Network,
+        reaches: &dyn Fn(&str, &GradientPlace) -> bool,
+    ) -> Result<Self> {
         let layers = network.layers();
         let Some((first, rest)) = layers.split_first() else {
             return Err(fail("the network names no layers."));
@@ -75,9 +98,7 @@ impl<'a> Suite<'a> {
         if network.preferred_rows() == 0 {
             return Err(fail("preferred_rows is 0: nothing would ever be computed."));
         }
-        let explained = |l: &&Layer, to: &GradientPlace| {
-            l.depends_on_input && network.check_gradient(&l.name, to).is_ok()
-        };
+        let explained = |l: &&Layer, to: &GradientPlace| l.depends_on_input && reaches(&l.name, to);
         let seeded: Vec<&Layer> =
             rest.iter().filter(|l| l.is_output && explained(l, &GradientPlace::Input)).collect();
         let Some(top) = seeded.first() else {
@@ -88,9 +109,7 @@ impl<'a> Suite<'a> {
             .filter(|l| {
                 !l.is_output
                     && l.depends_on_input
-                    && network
-                        .check_gradient(&top.name, &GradientPlace::Layer(l.name.clone()))
-                        .is_ok()
+                    && reaches(&top.name, &GradientPlace::Layer(l.name.clone()))
             })
             .collect();
         let step = inner.len().div_ceil(MOST_LAYERS).max(1);
@@ -100,20 +119,12 @@ impl<'a> Suite<'a> {
         Ok(Self { network, batch: normal(&shape, 1), seeded, inner })
     }
 
+    /// What no network takes, gradients aside.
     fn refusals(&self) -> Result<()> {
         let top = self.seeded[0];
-        let refused = |what: &str, refused: bool| {
-            if refused { Ok(()) } else { Err(fail(format!("{what} is not an error."))) }
-        };
         let forward = |batch: &Tensor, taps: &Taps| self.network.forward(batch, taps).map(|_| ());
-        let name = "no such layer, surely";
+        let name = NO_LAYER;
         refused("tapping an unknown layer", forward(&self.batch, &Taps::of([name])).is_err())?;
-        let elsewhere = Taps::of([&top.name]).with_gradient(GradientPlace::Layer(name.into()));
-        refused("a gradient at an unknown layer", forward(&self.batch, &elsewhere).is_err())?;
-        refused(
-            "check_gradient of an unknown layer",
-            self.network.check_gradient(name, &GradientPlace::Input).is_err(),
-        )?;
         let mut shape = self.batch.shape().to_vec();
         if let Some(last) = shape.last_mut() {
             *last += 1;
@@ -126,10 +137,28 @@ impl<'a> Suite<'a> {
             "a batch without batch axis",
             forward(&self.batch.row_tensor(0), &Taps::of([&top.name])).is_err(),
         )?;
+        let pass = self.network.forward(&self.batch, &Taps::of([&top.name]))?;
+        refused("reading a layer that was not tapped", pass.output(name).is_err())?;
+        refused(
+            "a gradient that was not asked for",
+            pass.gradient(&[random_seed(top, 2)?]).is_err(),
+        )
+    }
+
+    fn gradient_refusals(&self) -> Result<()> {
+        let (top, name) = (self.seeded[0], NO_LAYER);
+        let elsewhere = Taps::of([&top.name]).with_gradient(GradientPlace::Layer(name.into()));
+        refused(
+            "a gradient at an unknown layer",
+            self.network.forward(&self.batch, &elsewhere).is_err(),
+        )?;
+        refused(
+            "check_gradient of an unknown layer",
+            self.network.check_gradient(name, &GradientPlace::Input).is_err(),
+        )?;
         let pass = self
             .network
             .forward(&self.batch, &Taps::of([&top.name]).with_gradient(GradientPlace::Input))?;
-        refused("reading a layer that was not tapped", pass.output(name).is_err())?;
         let seed = |layer: &str, shape: &[usize]| LayerCotangent {
             layer: layer.into(),
             cotangent: Tensor::zeros(shape),
@@ -143,12 +172,23 @@ impl<'a> Suite<'a> {
         refused(
             "seeding a layer that was not tapped",
             pass.gradient(&[seed(name, &[ROWS])]).is_err(),
-        )?;
-        let without = self.network.forward(&self.batch, &Taps::of([&top.name]))?;
-        refused(
-            "a gradient that was not asked for",
-            without.gradient(&[random_seed(top, 2)?]).is_err(),
         )
+    }
+
+    /// A network without gradients says so before anything is run, and does not run.
+    fn no_gradients(&self) -> Result<()> {
+        let top = self.seeded[0];
+        let taps = Taps::of([&top.name]).with_gradient(GradientPlace::Input);
+        refused("a pass with gradients", self.network.forward(&self.batch, &taps).is_err())?;
+        let asked = self
+            .network
+            .layers()
+            .iter()
+            .find(|l| self.network.check_gradient(&l.name, &GradientPlace::Input).is_ok());
+        match asked {
+            Some(layer) => Err(fail(format!("check_gradient promises one of `{}`.", layer.name))),
+            None => Ok(()),
+        }
     }
 
     fn biases(&self) -> Result<()> {
@@ -170,14 +210,19 @@ impl<'a> Suite<'a> {
         Ok(())
     }
 
-    /// All layers that are looked at, in one forward pass, and row by row.
-    fn batch_is_loop(&self) -> Result<Check> {
+    /// All layers that are looked at, in one forward pass, and row by row; the gradient at the input
+    /// too, where there are some.
+    fn batch_is_loop(&self, with_gradient: bool) -> Result<Check> {
         let layers: Vec<&&Layer> = self.inner.iter().chain(&self.seeded).collect();
-        let taps =
-            Taps::of(layers.iter().map(|l| l.name.clone())).with_gradient(GradientPlace::Input);
+        let mut taps = Taps::of(layers.iter().map(|l| l.name.clone()));
+        if with_gradient {
+            taps = taps.with_gradient(GradientPlace::Input);
+        }
         let seed = random_seed(self.seeded[0], 3)?;
         let whole = self.network.forward(&self.batch, &taps)?;
-        let gradient = only(whole.gradient(std::slice::from_ref(&seed))?)?;
+        let gradient = with_gradient
+            .then(|| only(whole.gradient(std::slice::from_ref(&seed))?))
+            .transpose()?;
         let mut check = Check::new("a batch against a loop", BATCH_TOLERANCE);
         for n in 0..ROWS {
             let single =
@@ -197,6 +242,7 @@ impl<'a> Suite<'a> {
                     format!("layer `{}`, row {n}", layer.name)
                 });
             }
+            let Some(gradient) = &gradient else { continue };
             let one = LayerCotangent {
                 layer: seed.layer.clone(),
                 cotangent: Tensor::stack([&seed.cotangent.row_tensor(n)])?,
@@ -289,6 +335,10 @@ impl<'a> Suite<'a> {
         });
         check.verdict("forward_from with a layer's own value gives something else")
     }
+}
+
+fn refused(what: &str, refused: bool) -> Result<()> {
+    if refused { Ok(()) } else { Err(fail(format!("{what} is not an error."))) }
 }
 
 /// A random cotangent for `layer`.

@@ -32,6 +32,7 @@ pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Resul
         reference,
         input_size: (super::SIZE, super::SIZE),
         labels: &[],
+        holds_probabilities: false,
     })
 }
 

@@ -15,7 +15,7 @@
 //! | explainer | [`check_explainer`]: a batch is a loop, maps are honest, the same again |
 //! | metric | [`check_metric`] |
 //! | writer | [`check_writer`]: exactly the files it names |
-//! | backend | [`check_network`]: the conformance suite |
+//! | backend | [`check_network`]: the conformance suite; [`check_forward_network`] for one without gradients |
 //! | operator | [`check_operator`]: the same again, cotangents against central differences; [`check_operator_rows`] |
 //!
 //! To explain something, a test needs a network, pictures and a recipe: [`FakeNetwork`] is a small
@@ -50,7 +50,9 @@ mod walk;
 
 use std::{fmt, path::Path, path::PathBuf};
 
-pub use conformance::{BATCH_TOLERANCE, LINEARITY_TOLERANCE, SLOPE_TOLERANCE, check_network};
+pub use conformance::{
+    BATCH_TOLERANCE, LINEARITY_TOLERANCE, SLOPE_TOLERANCE, check_forward_network, check_network,
+};
 pub use data::{FolderFiles, check_dataset, check_prepare};
 pub use fakes::{FakeLoss, FakePictures, FakeSteps, FakeWalk};
 pub use loss::{GRADIENT_TOLERANCE, STEP, check_loss, check_loss_gradient, targets};

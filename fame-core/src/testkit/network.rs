@@ -58,6 +58,7 @@ impl FakeNetwork {
             shape: shape.clone(),
             is_output: name == "logits",
             depends_on_input: true,
+            reads: Vec::new(),
         };
         let layers: Vec<Layer> = NAMES.into_iter().zip(ops).zip(&shapes).map(layer).collect();
         let pooled = CHANNELS * half * half;

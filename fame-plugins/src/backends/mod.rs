@@ -7,12 +7,14 @@ mod flat_tests;
 #[cfg(test)]
 mod host_operator_tests;
 pub mod onnx;
+pub mod ort;
 pub(crate) mod random_weights;
 #[cfg(test)]
 mod rule_check;
 #[cfg(feature = "tch")]
 pub mod tch;
 pub mod tract;
+pub mod verify;
 
 pub use random_weights::{Layers, RandomWeights};
 

@@ -7,6 +7,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::VectorFile;
 use crate::Preset;
 
 /// Whether the embedding's length takes part in the derivative of the cosine.
@@ -49,6 +50,9 @@ macro_rules! cosine {
                 /// under preset Authors `Live` where a walk descends the loss, as in `Fame`, and
                 /// `Frozen` where a method explains its value, as CAMs do.
                 norms: $crate::losses::Norms = open,
+                /// An embedding in a `.npy` file to compare with, such as that of a text or a mean
+                /// of several faces. Left out: the embedding of the sample's other picture.
+                to: Option<$crate::losses::VectorFile> = None,
             }
         }
 
@@ -71,6 +75,16 @@ macro_rules! cosine {
             const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), Eq. 6";
             const PRESETS: &'static [&'static str] = $crate::Preset::NAMES;
 
+            fn resolve(
+                &mut self,
+                with: &fame_core::registry::BuildContext<'_>,
+                assembly: &mut fame_core::registry::Assembly,
+            ) {
+                if let Some(Err(error)) = self.to.as_mut().map(|file| file.read(with.folder)) {
+                    assembly.check("to", false, error.message.trim_end_matches('.'));
+                }
+            }
+
             fn build(
                 self,
                 _: &fame_core::registry::BuildContext<'_>,
@@ -84,14 +98,21 @@ macro_rules! cosine {
 
         impl fame_core::contract::Loss for $name {
             fn reference(&self) -> fame_core::contract::Reference {
-                fame_core::contract::Reference::OtherRole
+                match self.to {
+                    Some(_) => fame_core::contract::Reference::None,
+                    None => fame_core::contract::Reference::OtherRole,
+                }
             }
 
             fn targets(
                 &self,
                 about: &fame_core::TargetRequest<'_>,
             ) -> fame_core::Result<Vec<fame_core::Target>> {
-                $crate::losses::cosine::reference_target(about, fame_core::Claim::$claim)
+                let claim = fame_core::Claim::$claim;
+                match &self.to {
+                    Some(file) => $crate::losses::cosine::file_target(about, file, claim),
+                    None => $crate::losses::cosine::reference_target(about, claim),
+                }
             }
 
             fn evaluate(
@@ -132,19 +153,10 @@ fn length(v: &[f32]) -> f64 {
 /// ([`Claim::For`]), or what tells them apart ([`Claim::Against`]).
 pub(super) fn reference_target(about: &TargetRequest<'_>, claim: Claim) -> Result<Vec<Target>> {
     let [reference] = about.reference else {
-        return Err(Error::new(
-            "fame::loss::one_layer",
-            format!(
-                "face similarity needs one target layer, the embedding, but the recipe names {}.",
-                about.layers.len()
-            ),
-        ));
+        return Err(one_layer(about));
     };
     if length(reference.data()) < NO_DIRECTION {
-        return Err(Error::new(
-            "fame::loss::no_direction",
-            "the reference embedding is zero, so no similarity to it is defined.",
-        ));
+        return Err(no_direction());
     }
     let other = about.sample.other_role(about.role)?;
     let s = similarity(about.clean[0].data(), reference.data())?;
@@ -158,6 +170,59 @@ pub(super) fn reference_target(about: &TargetRequest<'_>, claim: Claim) -> Resul
         annotations: Vec::new(),
         facts,
     }])
+}
+
+/// The embedding in `file` as the only target.
+pub(super) fn file_target(
+    about: &TargetRequest<'_>,
+    file: &VectorFile,
+    claim: Claim,
+) -> Result<Vec<Target>> {
+    let (clean, values) = (about.clean, file.values());
+    let [embedding] = clean else { return Err(one_layer(about)) };
+    if embedding.len() != values.len() {
+        let text = format!(
+            "`{}` holds {} numbers, but layer `{}` has {}.",
+            file.name(),
+            values.len(),
+            about.layers.join("`, `"),
+            embedding.len()
+        );
+        return Err(Error::new("fame::loss::target_length", text)
+            .with_help("An embedding can be compared with one of the same network only."));
+    }
+    if length(values) < NO_DIRECTION {
+        return Err(no_direction());
+    }
+    let s = similarity(embedding.data(), values)?;
+    let facts = fame_core::data::facts([
+        ("reference_file", file.name().into()),
+        ("similarity_before", s.into()),
+    ]);
+    Ok(vec![Target {
+        subject: Subject::Match,
+        claim,
+        values: values.to_vec(),
+        facts,
+        ..Target::default()
+    }])
+}
+
+fn one_layer(about: &TargetRequest<'_>) -> Error {
+    Error::new(
+        "fame::loss::one_layer",
+        format!(
+            "face similarity needs one target layer, the embedding, but the recipe names {}.",
+            about.layers.len()
+        ),
+    )
+}
+
+fn no_direction() -> Error {
+    Error::new(
+        "fame::loss::no_direction",
+        "the reference embedding is zero, so no similarity to it is defined.",
+    )
 }
 
 /// cos(φ, reference), −1..=1.

@@ -5,13 +5,17 @@ mod dissimilarity;
 mod dot_product;
 mod feature_map_cell;
 mod logit;
+mod segment_class;
 mod similarity;
 mod target;
+mod vector_file;
 
 pub use cosine::Norms;
 pub use dissimilarity::Dissimilarity;
 pub use dot_product::DotProduct;
 pub use feature_map_cell::{Cells, FeatureMapCell};
 pub use logit::{Class, Logit};
+pub use segment_class::{Region, SegmentClass};
 pub use similarity::Similarity;
 pub use target::{Target, Towards};
+pub use vector_file::VectorFile;

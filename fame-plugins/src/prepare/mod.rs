@@ -1,6 +1,6 @@
 //! Prepare steps: from a decoded picture to the pixels a network is fed, one file each.
 //!
-//! The steps are `Resize`, `ResizeShorter`, `CenterCrop` and `AlignFace`. What they share has files
+//! The steps are `Resize`, `ResizeShorter`, `Letterbox`, `CenterCrop` and `AlignFace`. What they share has files
 //! of its own: `resample` (filters), `similarity` (least-squares transforms), `warp` (sampling
 //! through a transform), `faces` (decoding a detector), `landmarks` (68 points to five), `search` (which
 //! face is meant) and `template` (where the five points go).
@@ -17,6 +17,7 @@ mod align_face;
 mod center_crop;
 mod faces;
 mod landmarks;
+mod letterbox;
 mod points;
 mod resample;
 mod resize;
@@ -30,6 +31,7 @@ pub use align_face::{AlignFace, align};
 pub use center_crop::CenterCrop;
 pub use faces::{Choose, Face, Found, find_faces};
 pub use landmarks::{five_points, landmarks_of};
+pub use letterbox::Letterbox;
 pub use points::Points;
 pub use resample::{Filter, resample};
 pub use resize::Resize;

@@ -25,10 +25,10 @@ pub(crate) struct Subject {
 
 /// One f32 operator: a few hundred summands, each rounded to 6e-8, and functions such as `exp` good
 /// to 1e-6 or so.
-const F32_OPERATOR: f64 = 1e-5;
+pub(crate) const F32_OPERATOR: f64 = 1e-5;
 /// A whole f32 network: PyTorch's own f32 and f64 differ by up to 1e-5 on the small ones; the rest
 /// is another order of sums.
-const F32_NETWORK: f64 = 1e-4;
+pub(crate) const F32_NETWORK: f64 = 1e-4;
 /// bf16 has 8 bits: each operand is off by up to 4e-3, and where terms cancel the result is off by
 /// a multiple of that.
 const BF16_OPERATOR: f64 = 6e-2;
@@ -153,7 +153,7 @@ fn subject(spec: &str, backend: Box<dyn Backend>) -> Subject {
 }
 
 /// Builds a backend by its spec, or says why there is none.
-fn build(spec: &str) -> Result<Box<dyn Backend>, String> {
+pub(crate) fn build(spec: &str) -> Result<Box<dyn Backend>, String> {
     let registry = Registry::builtin().map_err(|e| e.to_string())?;
     let parsed = Spec::from_text(spec).map_err(|e| format!("{e:?}"))?;
     if !registry.names(Kind::Backend).contains(&parsed.name.as_str()) {

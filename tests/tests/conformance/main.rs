@@ -17,6 +17,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backends;
+mod forward_only;
 mod layers;
 mod measure;
 mod networks;

@@ -36,12 +36,12 @@ const FULL: [(&str, f64); 5] = [
     ("resnet50", KINKED),
 ];
 
-fn golden() -> PathBuf {
+pub(crate) fn golden() -> PathBuf {
     fame_tests::root().join("tests/golden")
 }
 
 /// The names of the networks in `tests/golden/nets`, in order.
-fn slim() -> Vec<String> {
+pub(crate) fn slim() -> Vec<String> {
     let files = std::fs::read_dir(golden().join("nets")).unwrap();
     let mut names: Vec<String> = files
         .filter_map(|f| f.unwrap().file_name().to_str()?.strip_suffix(".onnx").map(str::to_owned))
@@ -76,17 +76,17 @@ fn blocks(tensor: &Tensor, side: usize) -> Vec<f32> {
 }
 
 /// What is asked of one network, as its golden says.
-struct Question {
+pub(crate) struct Question {
     facts: serde_json::Value,
-    output: String,
-    layer: Option<String>,
+    pub(crate) output: String,
+    pub(crate) layer: Option<String>,
     /// The golden's input.
-    x: Tensor,
+    pub(crate) x: Tensor,
     taps: Taps,
 }
 
 impl Question {
-    fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         let facts = facts(&golden().join(name).join("golden.json"));
         let text = |key: &str| facts[key].as_str().map(str::to_owned);
         let (output, layer) = (text("output_name").unwrap(), text("layer_name"));

@@ -22,18 +22,18 @@ const IGNORED: [(&str, &str, &str); 2] = [
     ),
 ];
 
-struct Problem {
-    name: String,
-    file: PathBuf,
-    input_shape: Vec<usize>,
-    scale: f32,
-    shift: f32,
-    output: Vec<f32>,
+pub(crate) struct Problem {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+    pub(crate) input_shape: Vec<usize>,
+    pub(crate) scale: f32,
+    pub(crate) shift: f32,
+    pub(crate) output: Vec<f32>,
     gradient: Vec<f32>,
 }
 
 /// The problems of both folders.
-fn problems() -> Vec<Problem> {
+pub(crate) fn problems() -> Vec<Problem> {
     ["ops", "front_end"].into_iter().flat_map(problems_of).collect()
 }
 

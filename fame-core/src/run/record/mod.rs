@@ -120,6 +120,14 @@ impl RunRecord {
             ("licence", m.licence.as_str().into()),
             ("input", Value::of(&m.input)),
             ("notes", model.network.notes().to_vec().into()),
+            (
+                "outputs",
+                model
+                    .outputs()
+                    .map(|(name, form)| format!("{name}: {form}"))
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
         ]);
         if !data_files.is_empty() {
             about.insert("data_files".into(), Value::Map(data_files));

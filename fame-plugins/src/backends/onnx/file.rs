@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use fame_core::{Error, Result};
+use fame_core::{Error, LoadRequest, Result};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
 
 use super::attributes::check_attributes;
 use super::control_flow::write_out_loops;
+use super::feed::Feed;
 use super::fused::take_apart;
 use super::inline::inline_functions;
 use super::number_types::to_f32;
@@ -47,6 +48,12 @@ pub(in crate::backends) fn guarded<T>(
 impl OnnxFile {
     /// Reads and checks `path`.
     pub(in crate::backends) fn read(path: &Path) -> Result<Self> {
+        Self::read_for(&LoadRequest::new(path))
+    }
+
+    /// Reads and checks the file of `request`, with what it is fed put in front of it.
+    pub(in crate::backends) fn read_for(request: &LoadRequest) -> Result<Self> {
+        let path = request.file.as_path();
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
         if bytes.is_empty() {
@@ -56,12 +63,21 @@ impl OnnxFile {
         }
         let decoded =
             guarded("decoding", || tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()));
-        let proto = decoded.map_err(|_| {
+        let mut proto = decoded.map_err(|_| {
             refusal(&shown, "it is not an ONNX model, or it is cut short")
                 .with_help("Compare its size and sha256 with the model's manifest, and fetch or export it again.")
         })?;
+        let mut notes = vec![];
+        if let Some(graph) = proto.graph.as_mut() {
+            check_data_files(graph, path)?;
+            let mut feed = Feed::of(graph, request)?;
+            notes.append(&mut feed.notes);
+            feed.write(graph);
+        }
         let folder = path.parent().and_then(Path::to_str).map(str::to_owned);
-        Self::check(proto, folder, shown)
+        let mut file = Self::check(proto, folder, shown)?;
+        file.notes.splice(0..0, notes);
+        Ok(file)
     }
 
     /// Checks a decoded model.
@@ -167,7 +183,7 @@ impl OnnxFile {
             [] => Err(self.refuse("it has no input")),
             _ => Err(self
                 .refuse(format_args!("it has {} inputs ({})", inputs.len(), inputs.join(", ")))
-                .with_help("fame explains networks with one picture as input. Export the model with the others as constants.")),
+                .with_help("fame feeds one picture. Give the others a value in the manifest: `input: (…, fixed: { \"mask\": Fill(1) })`.")),
         }
     }
 
@@ -205,6 +221,13 @@ impl OnnxFile {
             });
         let weights = self.graph().initializer.iter().map(|t| (format!("`{}`", t.name), t));
         for (name, tensor) in weights.chain(attributes) {
+            if let Some(kind) = unreadable(tensor.data_type) {
+                return Err(self
+                    .refuse(format_args!(
+                        "the weight {name} holds numbers of type {kind}, which fame cannot read"
+                    ))
+                    .with_help("Export the model with weights of 8 bits or more."));
+            }
             if !has_right_size(tensor) {
                 return Err(self
                     .refuse(format_args!(
@@ -243,6 +266,39 @@ fn width(kind: i32) -> Option<usize> {
     }
 }
 
+/// Refuses a graph whose weights lie in a file that is not there, beside the model at `path`.
+pub(in crate::backends) fn check_data_files(graph: &GraphProto, path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let places = graph.initializer.iter().flat_map(|weight| {
+        weight.external_data.iter().filter(|entry| entry.key == "location").map(|e| &e.value)
+    });
+    let missing = places.map(|place| folder.join(place)).find(|file| !file.exists());
+    missing.map_or(Ok(()), |file| {
+        let why = format!("its weights lie in the file `{}`, which is not there", file.display());
+        Err(refusal(&path.display().to_string(), why)
+            .with_help("An exporter wrote it beside the model: copy both, and keep its name."))
+    })
+}
+
+/// ONNX's name of a number type that is packed or of 8-bit floats, by its number; `None` for all
+/// others.
+fn unreadable(kind: i32) -> Option<&'static str> {
+    /// From number 17 on.
+    const NAMES: [&str; 10] = [
+        "float8e4m3fn",
+        "float8e4m3fnuz",
+        "float8e5m2",
+        "float8e5m2fnuz",
+        "uint4",
+        "int4",
+        "float4e2m1",
+        "float8e8m0",
+        "uint2",
+        "int2",
+    ];
+    NAMES.get(usize::try_from(kind.checked_sub(17)?).ok()?).copied()
+}
+
 fn has_right_size(tensor: &TensorProto) -> bool {
     let volume =
         tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
@@ -275,4 +331,46 @@ fn has_no_nan(tensor: &TensorProto) -> bool {
         .chunks_exact(4)
         .all(|b| !f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_nan());
     raw && !tensor.float_data.iter().any(|v| v.is_nan())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{small, weight};
+    use super::*;
+
+    #[test]
+    fn a_missing_file_of_weights_is_named() {
+        use prost::Message as _;
+        use tract_onnx::pb::StringStringEntryProto;
+
+        let mut proto = small();
+        let place = StringStringEntryProto { key: "location".into(), value: "net.bin".into() };
+        let outside = TensorProto {
+            data_location: Some(DataLocation::External as i32),
+            float_data: vec![],
+            external_data: vec![place],
+            ..weight("w4", &[5, 4])
+        };
+        proto.graph.as_mut().unwrap().initializer.push(outside);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.onnx");
+        std::fs::write(&path, proto.encode_to_vec()).unwrap();
+        let refused = OnnxFile::read(&path).err().unwrap();
+        assert!(refused.message.contains("net.bin`, which is not there"), "{refused}");
+    }
+
+    #[test]
+    fn weights_of_four_bits_are_called_what_they_are() {
+        let mut proto = small();
+        let packed = TensorProto {
+            data_type: 22,
+            raw_data: vec![0x21],
+            float_data: vec![],
+            ..weight("w4", &[2])
+        };
+        proto.graph.as_mut().unwrap().initializer.push(packed);
+        let refused = OnnxFile::check(proto, None, "net.onnx".into()).err().unwrap();
+        assert!(refused.message.contains("`w4` holds numbers of type int4"), "{refused}");
+        assert!(unreadable(1).is_none() && unreadable(16).is_none() && unreadable(27).is_none());
+    }
 }

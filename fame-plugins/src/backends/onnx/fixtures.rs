@@ -49,16 +49,15 @@ pub(in crate::backends) fn node(
     output: &str,
     ints: &[(&str, &[i64])],
 ) -> NodeProto {
-    let attribute = |(name, ints): &(&str, &[i64])| AttributeProto {
-        name: (*name).into(),
-        r#type: if ints.len() == 1 && *name != "axes" {
-            AttributeType::Int as i32
-        } else {
-            AttributeType::Ints as i32
-        },
-        i: ints[0],
-        ints: ints.to_vec(),
-        ..AttributeProto::default()
+    let attribute = |(name, ints): &(&str, &[i64])| {
+        let is_one = ints.len() == 1 && *name != "axes";
+        AttributeProto {
+            name: (*name).into(),
+            r#type: if is_one { AttributeType::Int as i32 } else { AttributeType::Ints as i32 },
+            i: if is_one { ints[0] } else { 0 },
+            ints: if is_one { vec![] } else { ints.to_vec() },
+            ..AttributeProto::default()
+        }
     };
     NodeProto {
         op_type: op.into(),

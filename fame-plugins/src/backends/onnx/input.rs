@@ -48,7 +48,7 @@ pub(super) fn resolve_shape(
         if !fits && is_channels_last {
             return Err(file
                 .refuse(format_args!("its input {row:?} is channels-last (NHWC)"))
-                .with_help("fame feeds channels first (NCHW): export the model so, or put a Transpose with perm [0, 2, 3, 1] in front of it."));
+                .with_help("Say so in its manifest: `input: (size: (channels, rows, columns), layout: ChannelsLast, …)`."));
         }
         if !fits {
             notes.push(format!(
@@ -58,9 +58,9 @@ pub(super) fn resolve_shape(
     }
     let shape = asked.or_else(|| row.and_then(|row| row.into_iter().collect()));
     let Some(shape) = shape else {
-        return Err(file.refuse("it leaves the shape of its input open").with_help(
-            "Give `input_shape` in the manifest or the recipe, such as `[3, 224, 224]`.",
-        ));
+        return Err(file
+            .refuse("it leaves the shape of its input open")
+            .with_help("Give its size in the manifest: `input: (size: (3, 224, 224), …)`."));
     };
     let volume = shape
         .iter()

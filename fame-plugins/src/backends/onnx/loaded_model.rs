@@ -63,22 +63,33 @@ impl LoadedModel {
         shape: &[usize],
     ) -> Result<()> {
         self.check_input(batch)?;
-        check_batch(&format!("the value of layer `{layer}`"), value, shape)?;
-        if value.rows() == batch.rows() {
-            return Ok(());
-        }
-        Err(Error::new(
-            "fame::backend::batch_shape",
-            format!(
-                "{} rows of layer `{layer}` cannot go with a batch of {} rows.",
-                value.rows(),
-                batch.rows()
-            ),
-        ))
+        check_replaced(layer, value, batch, shape)
     }
 }
 
-fn check_batch(what: &str, batch: &Tensor, shape: &[usize]) -> Result<()> {
+/// Refuses a replacement of layer `layer`, of row shape `shape`, that does not go with `batch`.
+pub(in crate::backends) fn check_replaced(
+    layer: &str,
+    value: &Tensor,
+    batch: &Tensor,
+    shape: &[usize],
+) -> Result<()> {
+    check_batch(&format!("the value of layer `{layer}`"), value, shape)?;
+    if value.rows() == batch.rows() {
+        return Ok(());
+    }
+    Err(Error::new(
+        "fame::backend::batch_shape",
+        format!(
+            "{} rows of layer `{layer}` cannot go with a batch of {} rows.",
+            value.rows(),
+            batch.rows()
+        ),
+    ))
+}
+
+/// Refuses `batch`, called `what` in messages, unless its rows have `shape`.
+pub(in crate::backends) fn check_batch(what: &str, batch: &Tensor, shape: &[usize]) -> Result<()> {
     if batch.shape().is_empty() || batch.row_shape() != shape || batch.rows() == 0 {
         return Err(Error::new(
             "fame::backend::batch_shape",

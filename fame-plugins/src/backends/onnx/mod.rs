@@ -24,6 +24,7 @@ mod compose;
 mod control_flow;
 mod cut;
 pub(in crate::backends) mod data_files;
+pub(in crate::backends) mod feed;
 pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;

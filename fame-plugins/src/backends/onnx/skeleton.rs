@@ -120,6 +120,14 @@ impl Skeleton {
         let mut skeleton = Self::read(&model, ops, &declared, engine, has_rule)
             .map_err(|e| file.refuse(reason(&e)))?;
         skeleton.written = graph.node.iter().map(WrittenNode::read).collect();
+        let reads: HashMap<&str, &Vec<String>> = graph
+            .node
+            .iter()
+            .flat_map(|n| n.output.iter().map(move |o| (o.as_str(), &n.input)))
+            .collect();
+        for layer in &mut skeleton.layers {
+            layer.reads = reads.get(layer.name.as_str()).map(|r| (*r).clone()).unwrap_or_default();
+        }
         Ok(skeleton)
     }
 
@@ -151,6 +159,7 @@ impl Skeleton {
                 is_output: declared.contains(name.as_str()),
                 depends_on_input: depends.contains(&outlet.node),
                 name: name.clone(),
+                reads: vec![],
             });
             shapes.insert(name, shape.to_vec());
         }

@@ -72,7 +72,7 @@ impl Tch {
         operators: Vec<HostOperatorKind>,
     ) -> Result<Box<dyn Network>> {
         self.check()?;
-        let file = OnnxFile::read(&request.file)?;
+        let file = OnnxFile::read_for(request)?;
         let network = TchNetwork::new(
             file,
             OperatorTable::new(operators),

@@ -39,3 +39,12 @@ mod plugin;
 #[cfg(test)]
 pub(in crate::backends) use gradient::differentiate;
 pub use plugin::{Convolutions, Tract};
+
+/// The network of a file that a test has read, with the checks and mends that the test wants.
+#[cfg(test)]
+pub(in crate::backends) fn load_file(
+    file: super::onnx::file::OnnxFile,
+) -> fame_core::Result<Box<dyn fame_core::contract::Network>> {
+    let operators = super::onnx::operators::OperatorTable::new(vec![]);
+    Ok(Box::new(network::TractNetwork::new(file, operators, None, 1, None)?))
+}

@@ -36,7 +36,7 @@ impl TractNetwork {
         threads: usize,
         rating: Option<Rating>,
     ) -> Result<Self> {
-        let file = OnnxFile::read(&request.file)?;
+        let file = OnnxFile::read_for(request)?;
         Self::new(file, operators, request.input_shape.clone(), threads, rating)
     }
 

@@ -162,6 +162,7 @@ mod tests {
             shape: shape.to_vec(),
             is_output: false,
             depends_on_input: true,
+            reads: Vec::new(),
         }
     }
 

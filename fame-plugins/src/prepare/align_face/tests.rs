@@ -27,6 +27,7 @@ impl Fixed {
             shape: value.row_shape().to_vec(),
             is_output: true,
             depends_on_input: true,
+            reads: Vec::new(),
         };
         let network = Fixed {
             input: input.to_vec(),
@@ -133,6 +134,7 @@ impl Looking {
             shape: vec![10],
             is_output: true,
             depends_on_input: true,
+            reads: Vec::new(),
         };
         let Ok(fixed) = Arc::try_unwrap(Fixed::model("fr_landmark", [1, 16, 16], &[])) else {
             panic!()

@@ -179,6 +179,7 @@ pub(crate) mod testing {
             reference: &[],
             input_size: (100, 100),
             labels: &labels,
+            holds_probabilities: false,
         })
     }
 

@@ -76,6 +76,7 @@ impl Backend for Loads {
             shape: shape.to_vec(),
             is_output: true,
             depends_on_input: true,
+            reads: Vec::new(),
         };
         Ok(Box::new(Blobs(vec![layer("heatmap", &[1, 4, 4]), layer("wh", &[4, 4, 4])])))
     }

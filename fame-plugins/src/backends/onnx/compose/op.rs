@@ -32,8 +32,6 @@ pub(super) struct Site {
     pub(super) op: String,
     /// Its attributes.
     pub(super) attributes: Vec<AttributeProto>,
-    /// The version of ONNX's operators that the file is written in.
-    pub(super) opset: i64,
     /// For each of ONNX's inputs its position among those that are given.
     pub(super) inputs: Vec<Option<usize>>,
     /// For each of ONNX's outputs whether it is asked for.
@@ -44,7 +42,7 @@ pub(super) struct Site {
 /// `constants`.
 #[expect(clippy::unnecessary_wraps, reason = "the table of importers asks for results")]
 pub(super) fn composed(
-    ctx: &ParsingContext,
+    _: &ParsingContext,
     node: &NodeProto,
     constants: &'static [usize],
     compose: Compose,
@@ -55,7 +53,6 @@ pub(super) fn composed(
         node: shown(node),
         op: node.op_type.clone(),
         attributes: node.attribute.clone(),
-        opset: ctx.onnx_operator_set_version,
         inputs: inputs.collect(),
         outputs: node.output.iter().map(|name| !name.is_empty()).collect(),
     };

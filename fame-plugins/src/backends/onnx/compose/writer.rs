@@ -37,11 +37,6 @@ impl<'m> Writer<'m> {
 
     // ---- the node --------------------------------------------------------------------------
 
-    /// The version of ONNX's operators.
-    pub(super) fn opset(&self) -> i64 {
-        self.site.opset
-    }
-
     /// The input at ONNX's position `ix`, if it is given.
     pub(super) fn input(&self, ix: usize) -> Option<OutletId> {
         self.site.inputs.get(ix).copied().flatten().and_then(|at| self.given.get(at)).copied()

@@ -261,6 +261,7 @@ mod tests {
                 reference: &[],
                 input_size: (32, 32),
                 labels: &[],
+                holds_probabilities: false,
             };
             let target = loss.targets(&about).unwrap().remove(0);
             // Away from the clean outputs, where sides coincide.

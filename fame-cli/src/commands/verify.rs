@@ -1,0 +1,142 @@
+//! `fame-cli verify MODEL`: every layer against an independent engine, gradients against slopes.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use fame_core::{
+    Model,
+    contract::{PrepareContext, PrepareStep as _},
+    run::{Event, ModelShelf},
+    store::FetchEvent,
+};
+use fame_plugins::{
+    backends::verify::{
+        Graph, Input, SLOPE_TOLERANCE, Slopes, VALUE_TOLERANCE, Values, check_slopes,
+        compare_values, pictures, random,
+    },
+    pictures::load,
+    prepare::Resize,
+};
+use serde_json::json;
+
+use super::Failure;
+use crate::{
+    arguments::VerifyArgs,
+    setup::Setup,
+    terminal::{self, out},
+};
+
+/// How many inputs of noise, and how many drawn pictures.
+const INPUTS: usize = 2;
+
+pub(crate) fn verify(setup: &Setup, args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let store = setup.store()?;
+    let manifest = store.resolve(&args.model, ".".as_ref())?;
+    let (backend, witness) = (setup.backend(&args.backend)?, setup.backend(&args.witness)?);
+    let watcher = terminal::watcher(setup.json);
+    let on_fetch = |p: &FetchEvent| watcher.event(&Event::Fetch(p));
+    let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch)
+        .with_operators(setup.operators()?);
+    let file = shelf.fetch(&manifest)?;
+    let model = shelf.load(manifest, file)?;
+    let mut inputs = inputs(&model)?;
+    let input = &model.manifest.input;
+    for shown in &args.picture {
+        let path = match shown.strip_prefix("picture:") {
+            Some(name) => store.picture(name, &mut |p| on_fetch(&p))?,
+            None => PathBuf::from(shown),
+        };
+        let with = PrepareContext {
+            models: &shelf,
+            input_size: (input.height, input.width),
+            role: fame_plugins::datasets::IMAGE,
+        };
+        let picture = Resize::default().apply(load(&path, shown)?, &with)?;
+        inputs.push(Input { name: format!("`{shown}`"), value: input.to_input(&picture.pixels)? });
+    }
+    drop(watcher);
+    let network = witness.plugin.load(&model.load_request())?;
+    let graph = Graph::read(&model.file)?;
+    let values = compare_values(model.network.as_ref(), network.as_ref(), &graph, &inputs)?;
+    let slopes = check_slopes(model.network.as_ref(), network.as_ref(), &graph, &inputs)?;
+    let differs = !values.differences.is_empty() || !slopes.differences.is_empty();
+    if setup.json {
+        let mut all = as_json(&slopes);
+        all["model"] = json!(model.manifest.name);
+        all["values"] = json!({
+            "compared": values.compared, "missing": values.missing, "worst": values.worst,
+            "tolerance": VALUE_TOLERANCE, "differences": told(&values.differences),
+        });
+        out(&serde_json::to_string_pretty(&all).unwrap_or_default())?;
+    } else {
+        say_values(&model, &values, &args.backend, inputs.len())?;
+        say_slopes(&slopes)?;
+    }
+    Ok(if differs { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// Noise and drawings for `model`.
+pub(super) fn inputs(model: &Model) -> Result<Vec<Input>, Failure> {
+    let convention = &model.manifest.input;
+    let mut inputs = random(convention, INPUTS)?;
+    inputs.extend(pictures(convention, INPUTS)?);
+    Ok(inputs)
+}
+
+fn told(differences: &[fame_plugins::backends::verify::Difference]) -> Vec<serde_json::Value> {
+    differences.iter().map(|d| json!({ "layer": d.layer, "sentence": d.sentence })).collect()
+}
+
+/// What was found about gradients, as JSON.
+pub(super) fn as_json(slopes: &Slopes) -> serde_json::Value {
+    json!({ "gradient": {
+        "outputs": slopes.outputs, "refused": slopes.refused, "measured": slopes.measured,
+        "undecided": slopes.undecided, "worst": slopes.worst, "tolerance": SLOPE_TOLERANCE,
+        "differences": told(&slopes.differences),
+    }})
+}
+
+fn say_values(model: &Model, values: &Values, backend: &str, inputs: usize) -> Result<(), Failure> {
+    for difference in &values.differences {
+        out(&difference.sentence)?;
+    }
+    if !values.missing.is_empty() {
+        let (count, first) = (values.missing.len(), &values.missing[0]);
+        out(&format!(
+            "{count} layers of the file are not offered by {backend}, such as `{first}`."
+        ))?;
+    }
+    let name = &model.manifest.name;
+    out(&format!(
+        "{name}: {} layers compared on {inputs} inputs, {} differ; the largest distance is {:.1e} of a layer's size, {VALUE_TOLERANCE:.0e} is tolerated.",
+        values.compared,
+        values.differences.len(),
+        values.worst
+    ))?;
+    Ok(())
+}
+
+/// What was found about gradients, in sentences.
+pub(super) fn say_slopes(slopes: &Slopes) -> Result<(), Failure> {
+    for difference in &slopes.differences {
+        out(&difference.sentence)?;
+    }
+    for refused in &slopes.refused {
+        out(&format!("no gradient to compare of {refused}"))?;
+    }
+    if slopes.undecided > 0 {
+        out(&format!(
+            "on {} inputs rounding hides the slope: the outputs hardly depend on the input there.",
+            slopes.undecided
+        ))?;
+    }
+    if !slopes.outputs.is_empty() {
+        out(&format!(
+            "gradient of `{}` at the input: compared with slopes on {} inputs, {} differ; the largest distance that passed is {:.1e} of the gradient's size, {SLOPE_TOLERANCE:.0e} is tolerated.",
+            slopes.outputs.join("`, `"),
+            slopes.measured,
+            slopes.differences.len(),
+            slopes.worst
+        ))?;
+    }
+    Ok(())
+}
