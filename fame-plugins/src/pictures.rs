@@ -139,7 +139,7 @@ pub(crate) fn is_turned(picture: &Picture) -> bool {
 fn has_further_frames(bytes: &[u8]) -> bool {
     let count = || {
         let decoder = image::codecs::gif::GifDecoder::new(Cursor::new(bytes)).ok()?;
-        Some(decoder.into_frames().take(2).filter(std::result::Result::is_ok).count())
+        Some(decoder.into_frames().take(2).flatten().count())
     };
     catch_unwind(AssertUnwindSafe(count)).ok().flatten().is_some_and(|frames| frames > 1)
 }

@@ -79,12 +79,14 @@ fn run_again(folder: &Path, recipe: &str) -> Vec<String> {
 
 const ALL: [&str; 3] = ["saliency", "cam", "stored"];
 
+/// A change: what it is called, how it is made, and the arguments of the run after it.
+type Change = (&'static str, fn(&Path), &'static [&'static str]);
+
 #[test]
 fn each_change_of_what_determines_the_bytes_computes_anew() {
     let dir = desk();
     let folder = dir.path();
     assert_eq!(run_again(folder, RECIPE), ALL);
-    type Change = (&'static str, fn(&Path), &'static [&'static str]);
     let changes: [Change; 13] = [
         ("order", |f| edit(f, "Bgr", "Rgb"), &ALL),
         ("mean", |f| edit(f, "mean: 0.5", "mean: 0.4"), &ALL),

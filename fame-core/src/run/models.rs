@@ -95,7 +95,7 @@ impl<'a> ModelShelf<'a> {
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let request = LoadRequest::new(&file).with_input_shape(manifest.input.shape());
         let data_files = self.backend.files(&request)?;
-        let data_files = data_files.iter().filter(|other| **other != file).map(hashed);
+        let data_files = data_files.iter().filter(|other| **other != file).map(|file| hashed(file));
         let data_files = data_files.collect::<Result<_>>()?;
         let name = manifest.name.clone();
         let model = Arc::new(Model::load_with(
@@ -151,7 +151,7 @@ impl<'a> ModelShelf<'a> {
 }
 
 /// The name of a file without its folder, and its hash.
-fn hashed(file: &PathBuf) -> Result<(String, String)> {
+fn hashed(file: &Path) -> Result<(String, String)> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok((name, sha256_file(file)?))
 }

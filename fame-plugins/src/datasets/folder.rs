@@ -146,11 +146,14 @@ impl Folder {
                 if self.recursive {
                     self.search(&entry.path(), &format!("{inner}{name}/"), found)?;
                 }
-            } else if !entry.path().is_file() {
                 continue;
-            } else if has_extension(name, &EXTENSIONS) {
+            }
+            let is_file = entry.path().is_file();
+            if is_file && has_extension(name, &EXTENSIONS) {
                 found.pictures.push(format!("{inner}{name}"));
-            } else if has_extension(name, &UNREAD_EXTENSIONS) || begins_like_one(&entry.path()) {
+            } else if is_file
+                && (has_extension(name, &UNREAD_EXTENSIONS) || begins_like_one(&entry.path()))
+            {
                 found.skipped.push(format!("{inner}{name}"));
             }
         }

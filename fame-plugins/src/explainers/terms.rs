@@ -240,9 +240,11 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// The finished maps `spec` makes of a picture by the test kit's model, by name, and its
-    /// warnings.
-    pub(crate) fn explained(spec: &str) -> Result<(Vec<(String, Tensor)>, Vec<String>)> {
+    /// Finished maps by their names, and warnings.
+    type Explained = (Vec<(String, Tensor)>, Vec<String>);
+
+    /// What `spec` makes of a picture by the test kit's model.
+    pub(crate) fn explained(spec: &str) -> Result<Explained> {
         let explainer = testkit::build::<dyn Explainer>(spec)?;
         let model = testkit::model()?;
         explainer.plugin.check(&model)?;

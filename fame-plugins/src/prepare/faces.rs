@@ -37,8 +37,8 @@ impl Face {
         self.width() * self.height()
     }
 
-    /// How much the face stands out: its area, times how far its score lies between `least` (0) and
-    /// 1. Boxes of background are a little less certain than faces: one of score 0.964 must be 14 %
+    /// How much the face stands out: its area, times how far its score lies between `least`, which
+    /// counts 0, and one. Boxes of background are a little less certain than faces: one of score 0.964 must be 14 %
     /// larger than a face of score 1 to outweigh it, where 0.7 is the least.
     pub(super) fn prominence(&self, least: f32) -> f64 {
         let certainty = f64::from((self.score - least) / (1.0 - least).max(f32::EPSILON));

@@ -67,17 +67,19 @@ impl Question {
         } else {
             ("Which pixels carry this class?", format!("Images(files: [{}])", pictures.join(", ")))
         };
-        let mut text = format!("// {question}\n(\n    model: {model},\n");
-        if let Some(preset) = &self.preset {
-            text += &format!("    preset: {preset},\n");
-        }
-        if self.backend != "Tract()" {
-            text += &format!("    backend: {},\n", self.backend);
-        }
         let name = self.explainer.split('(').next().unwrap_or_default().to_lowercase();
-        text += &format!("    data: {data},\n    explain: {{\n");
-        text += &format!("        \"{name}\": {},\n    }},\n", self.explainer);
-        text + "    write: [Npy(), Overlay(), Picture()],\n)\n"
+        let mut lines = vec![format!("// {question}"), "(".into(), format!("    model: {model},")];
+        lines.extend(self.preset.iter().map(|preset| format!("    preset: {preset},")));
+        if self.backend != "Tract()" {
+            lines.push(format!("    backend: {},", self.backend));
+        }
+        lines.push(format!("    data: {data},"));
+        lines.push("    explain: {".into());
+        lines.push(format!("        \"{name}\": {},", self.explainer));
+        lines.push("    },".into());
+        lines.push("    write: [Npy(), Overlay(), Picture()],".into());
+        lines.push(")\n".into());
+        lines.join("\n")
     }
 
     /// A manifest for the bare file, fed by `convention`.

@@ -53,7 +53,7 @@ fn parts(
     };
     let activation = activation.ok_or_else(unknown)?;
     let sum = (plain == "Conv" && node.input.len() > 3).then(|| node.input.split_off(3));
-    node.op_type = plain.to_owned();
+    plain.clone_into(&mut node.op_type);
     node.domain.clear();
     node.attribute = own;
     let mut all = vec![node];
@@ -92,6 +92,7 @@ fn numbers(attributes: &[AttributeProto]) -> Vec<f32> {
 
 /// The node of an activation, without its input; nothing for no activation. `None` for one that is
 /// not known.
+#[allow(clippy::option_option)] // three answers: unknown, none, one
 fn activation(
     name: &str,
     numbers: &[f32],

@@ -187,7 +187,7 @@ fn multiply_floats(graph: &mut GraphProto) -> TractResult<()> {
             }
         }
         let plain = &mut graph.node[at];
-        plain.op_type = "Mul".to_owned();
+        "Mul".clone_into(&mut plain.op_type);
         plain.attribute.clear();
         plain.input.truncate(1);
         plain.input.push(scale.name.clone());

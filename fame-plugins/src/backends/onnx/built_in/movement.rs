@@ -123,6 +123,7 @@ struct Trilu {
     upper: bool,
 }
 
+#[allow(clippy::unnecessary_wraps)] // as the table of operators wants it
 fn trilu(node: &Node) -> Result<Arc<dyn HostOperator>> {
     let diagonal = node.whole(1).and_then(|k| k.first().copied()).unwrap_or(0);
     Ok(Arc::new(Moved(Trilu { diagonal, upper: node.int("upper", 1) == 1 })))
@@ -339,9 +340,9 @@ pub(super) mod tests {
     fn the_largest_are_sorted_and_their_places_told() {
         let top = |largest, places| TopK { count: 2, axis: -1, largest, places };
         let x = Tensor::new([2, 3], vec![1.0, 3.0, 2.0, 5.0, 5.0, 4.0]).unwrap();
-        let values = Moved(top(true, false)).forward(&[x.clone()]).unwrap();
+        let values = Moved(top(true, false)).forward(std::slice::from_ref(&x)).unwrap();
         assert_eq!(values.data(), [3.0, 2.0, 5.0, 5.0]);
-        let places = TopPlaces(top(true, true)).forward(&[x.clone()]).unwrap();
+        let places = TopPlaces(top(true, true)).forward(std::slice::from_ref(&x)).unwrap();
         assert_eq!(places.data(), [1.0, 2.0, 0.0, 1.0]);
         let values = Moved(top(false, false)).forward(&[x]).unwrap();
         assert_eq!(values.data(), [1.0, 2.0, 4.0, 5.0]);

@@ -117,8 +117,8 @@ mod tests {
             (Border::Wrap, [2.0, 3.0, 1.0, 2.0, 3.0, 1.0]),
         ] {
             let pad = Moved(OwnBorder { border, pads: vec![2, 1], axes: None });
-            assert_eq!(pad.forward(&[x.clone()]).unwrap().data(), want, "{border:?}");
-            check_at(&pad, &[x.clone()], &[0]);
+            assert_eq!(pad.forward(std::slice::from_ref(&x)).unwrap().data(), want, "{border:?}");
+            check_at(&pad, std::slice::from_ref(&x), &[0]);
         }
         let cut =
             Moved(OwnBorder { border: Border::Edge, pads: vec![-1, 1], axes: Some(vec![-1]) });

@@ -14,6 +14,7 @@ fn only(inputs: &[Tensor]) -> Result<&Tensor> {
     inputs.first().ok_or_else(|| Error::bug("an operator without its input."))
 }
 
+#[allow(clippy::unnecessary_wraps)] // as the table of operators wants it
 fn reduce_prod(node: &Node) -> Result<Arc<dyn HostOperator>> {
     let axes = node.whole(1).or_else(|| node.ints("axes").map(<[i64]>::to_vec));
     Ok(Arc::new(ReduceProd {

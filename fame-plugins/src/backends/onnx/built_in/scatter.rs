@@ -99,7 +99,7 @@ impl Scatter {
         }
     }
 
-    fn read<'t>(inputs: &'t [Tensor]) -> Result<[&'t Tensor; 3]> {
+    fn read(inputs: &[Tensor]) -> Result<[&Tensor; 3]> {
         match inputs {
             [data, places, updates] => Ok([data, places, updates]),
             _ => Err(mismatch("it takes data, indices and updates")),

@@ -172,7 +172,7 @@ mod tests {
     fn the_inverse_gives_back_what_was_transformed() {
         let x = Tensor::new([1, 5, 1], vec![1.0, -2.0, 0.5, 3.0, 4.0]).unwrap();
         for onesided in [false, true] {
-            let spectrum = dft(false, onesided, None).forward(&[x.clone()]).unwrap();
+            let spectrum = dft(false, onesided, None).forward(std::slice::from_ref(&x)).unwrap();
             let back = dft(true, onesided, Some(5)).forward(&[spectrum]).unwrap();
             let parts = back.shape()[2];
             for (k, x) in x.data().iter().enumerate() {

@@ -88,7 +88,7 @@ fn repeated(w: &mut Writer, x: OutletId, heads: usize) -> TractResult<OutletId> 
     if own == heads {
         return Ok(x);
     }
-    ensure!(own > 0 && heads % own == 0, "{heads} heads of queries share {own} of keys");
+    ensure!(own > 0 && heads.is_multiple_of(own), "{heads} heads of queries share {own} of keys");
     let x = w.reshape(x, &[batch, own, 1, length, size])?;
     let x = w.broadcast(x, &[batch, own, heads / own, length, size])?;
     w.reshape(x, &[batch, heads, length, size])

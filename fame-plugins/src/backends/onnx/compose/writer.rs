@@ -221,7 +221,7 @@ impl<'m> Writer<'m> {
         if from == to {
             return Ok(x);
         }
-        let dims = |shape: &[usize]| shape.iter().map(|d| d.to_dim()).collect::<TVec<TDim>>();
+        let dims = |shape: &[usize]| shape.iter().map(ToDim::to_dim).collect::<TVec<TDim>>();
         self.wire(AxisOp::Reshape(0, dims(&from), dims(to)), &[x])
     }
 

@@ -13,7 +13,7 @@ use super::MOST_ROUNDS;
 
 /// `model` with every scan of a known, small number of rounds written out.
 pub(in crate::backends::onnx) fn unroll_scans(model: TypedModel) -> TractResult<TypedModel> {
-    if !model.nodes.iter().any(|node| node.op_is::<Scan>()) {
+    if !model.nodes.iter().any(TypedNode::op_is::<Scan>) {
         return Ok(model);
     }
     Unroller.translate_model(&model)
@@ -35,9 +35,9 @@ impl Translate<TypedFact, Box<dyn TypedOp>, TypedFact, Box<dyn TypedOp>> for Unr
         }
         let inputs: Vec<OutletId> = node.inputs.iter().map(|outlet| mapping[outlet]).collect();
         if let Some(scan) = node.op_as::<Scan>()
-            && let Some(rounds) = rounds(source, node, scan)?
+            && let Some(count) = rounds(source, node, scan)?
         {
-            return Rounds { scan, name: &node.name, target, inputs, rounds }.write(node);
+            return Rounds { scan, name: &node.name, target, inputs, count }.write(node);
         }
         target.wire_node(&node.name, node.op.clone(), &inputs)
     }
@@ -61,7 +61,7 @@ struct Rounds<'a> {
     name: &'a str,
     target: &'a mut TypedModel,
     inputs: Vec<OutletId>,
-    rounds: usize,
+    count: usize,
 }
 
 impl Rounds<'_> {
@@ -71,7 +71,7 @@ impl Rounds<'_> {
         let mut states: Vec<OutletId> =
             states.filter(|(mapping, _)| is_state(mapping)).map(|(_, outlet)| *outlet).collect();
         let mut collected: Vec<Vec<OutletId>> = vec![vec![]; self.scan.output_mapping.len()];
-        for round in 0..self.rounds {
+        for round in 0..self.count {
             let given = self.given(round, &states)?;
             let outputs = self.body(round, &given)?;
             states.clear();
@@ -87,7 +87,7 @@ impl Rounds<'_> {
         let mut outputs: TVec<Option<OutletId>> = tvec![None; node.outputs.len()];
         for (mapping, mut chunks) in self.scan.output_mapping.iter().zip(collected) {
             if let Some(slot) = mapping.last_value_slot {
-                outputs[slot] = Some(self.named(slot, Identity, &chunks[self.rounds - 1..])?);
+                outputs[slot] = Some(self.named(slot, Identity, &chunks[self.count - 1..])?);
             }
             if let Some((slot, info)) = mapping.scan {
                 if info.chunk < 0 {
@@ -133,7 +133,7 @@ impl Rounds<'_> {
         round: usize,
     ) -> TractResult<OutletId> {
         let extent = info.chunk.unsigned_abs();
-        let at = if info.chunk < 0 { self.rounds - 1 - round } else { round };
+        let at = if info.chunk < 0 { self.count - 1 - round } else { round };
         let name = format!("{}/{round}/input.{slot}", self.name);
         let slice = Slice::new(info.axis, at * extent, (at + 1) * extent);
         Ok(self.target.wire_node(name, slice, &[outlet])?[0])

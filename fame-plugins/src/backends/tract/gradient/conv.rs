@@ -231,10 +231,10 @@ fn by_zero_insertion(pull: &mut Pull, geometry: &Geometry) -> TractResult<Outlet
     let stretched: Vec<usize> =
         geometry.columns.iter().zip(&geometry.stride).map(|(c, s)| (c - 1) * s + 1).collect();
     let mut g = pull.cotangent;
-    for k in 0..geometry.rank() {
+    for (k, extent) in stretched.iter().enumerate() {
         let (axis, step) = (geometry.h_axis + k, geometry.stride[k] as isize);
         let pick = Pick { axis, start: 0, step, count: geometry.columns[k] };
-        g = pull.wire(PickGrad { pick, extent: stretched[k] }, &[g])?;
+        g = pull.wire(PickGrad { pick, extent: *extent }, &[g])?;
     }
     flipped(pull, geometry, g, &stretched)
 }
