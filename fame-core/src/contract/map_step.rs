@@ -47,6 +47,8 @@ impl MapSource<'_> {
             "fame::map::no_source",
             format!("{step} reads the walk that made the map, but this map comes from no walk."),
         )
-        .with_help("Use it in the map steps of an explainer that walks, such as Fame(…).")
+        .with_help(
+            "Use it in the map steps of an explainer that walks: `describe explainer` lists them.",
+        )
     }
 }

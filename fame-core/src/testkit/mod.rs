@@ -309,12 +309,14 @@ pub fn sample(id: &str, roles: &[&str], size: usize) -> Result<Sample> {
     Ok(Sample { id: id.to_owned(), pictures, label: Some(1), ..Sample::default() })
 }
 
-/// The manifest of [`model()`].
+/// The manifest of [`model()`], whose aliases are put in place of a word.
 const MANIFEST: &str = r#"(
     summary: "The test kit's network",
     input: (size: (3, 8, 8), order: Rgb, mean: (0.4, 0.5, 0.6), std: (0.5, 0.4, 0.3)),
-    layers: {"feature_map": "pooled", "embedding": "logits"},
+    layers: {ALIASES},
 )"#;
+
+const ALIASES: &str = r#""feature_map": "pooled", "embedding": "logits""#;
 
 /// A model around a [`FakeNetwork`] for [`SIZE`] × [`SIZE`] pictures with [`CLASSES`] outputs. Its
 /// layers: `input`, `features`, `activation`, `pooled` (alias `feature_map`), `logits` (alias
@@ -324,7 +326,7 @@ const MANIFEST: &str = r#"(
 /// Never in this version.
 pub fn model() -> Result<Model> {
     Ok(Model {
-        manifest: ModelManifest::parse("fake", MANIFEST, None)?,
+        manifest: ModelManifest::parse("fake", &MANIFEST.replace("ALIASES", ALIASES), None)?,
         network: Box::new(FakeNetwork::new(SIZE, CLASSES, 1)?),
         file: PathBuf::from("fake.onnx"),
         sha256: String::new(),

@@ -40,7 +40,8 @@ impl Trial {
     /// Runs a recipe given by some of its fields, such as
     /// `explain: {"mine": Mine()}, write: [Csv()]`. The fields left out are the kit's: model
     /// `"fake.onnx"` (run by `Fake()`), data `FakePictures()`, explain `{"walk": FakeWalk()}`, no
-    /// prepare steps, no writers. Plugins are those of [`super::registry()`].
+    /// prepare steps, no writers. With a backend of your own the model has no aliases. Plugins are
+    /// those of [`super::registry()`].
     ///
     /// # Errors
     /// Every problem of the recipe; what keeps the run from finishing; and the first item that
@@ -71,7 +72,9 @@ impl Trial {
             "fake.onnx",
             "the test kit's network is made by its backend, not read from this file",
         )?;
-        write("fake.ron", super::MANIFEST)?;
+        // Aliases name layers of the kit's network, which a backend under test need not have.
+        let aliases = if names(fields, "backend")? { "" } else { super::ALIASES };
+        write("fake.ron", &super::MANIFEST.replace("ALIASES", aliases))?;
         prepare(folder.path())?;
         let store = ModelStore::new(folder.path().join("cache"));
         let text = RecipeText::new("trial.ron", whole(fields)?);
@@ -134,12 +137,23 @@ impl Trial {
     }
 }
 
-/// The recipe with the fields left out.
-fn whole(fields: &str) -> Result<String> {
+/// The given fields as a recipe, and its entries.
+fn cut(fields: &str) -> Result<(String, Vec<scan::Entry>)> {
     let given = format!("({})", fields.trim().trim_end_matches(','));
     let entries = scan::entries(&given, 0).map_err(|e| {
         Error::new("fame::testkit::recipe", format!("the recipe's fields: {}.", e.message))
     })?;
+    Ok((given, entries))
+}
+
+/// Whether the given fields name the recipe's `field`.
+fn names(fields: &str, field: &str) -> Result<bool> {
+    Ok(cut(fields)?.1.iter().any(|entry| entry.key == field))
+}
+
+/// The recipe with the fields left out.
+fn whole(fields: &str) -> Result<String> {
+    let (given, entries) = cut(fields)?;
     let missing = DEFAULTS.iter().filter(|(name, _)| !entries.iter().any(|e| e.key == *name));
     let mut all: Vec<String> = missing.map(|(name, value)| format!("{name}: {value}")).collect();
     if !entries.is_empty() {

@@ -105,7 +105,7 @@ fn what_is_drawn_at_random_is_refused() {
     for network in load_all(&network(middle, vec![half, yes])) {
         let error = network.err().unwrap();
         assert!(
-            error.message.contains("at random") && error.message.contains("Dropout"),
+            error.message.contains("random numbers") && error.message.contains("Dropout"),
             "{error}"
         );
     }

@@ -21,9 +21,19 @@ fn ort() -> Option<Box<dyn Backend>> {
     build("Ort(threads: 2)").inspect_err(absent).ok()
 }
 
-/// Problems that onnxruntime does not load, with the reason.
-const REFUSED: [(&str, &str); 1] =
-    [("norm/LRN_even", "onnxruntime wants an odd number of channels")];
+/// Problems that onnxruntime does not load or run, with the reason.
+const REFUSED: [(&str, &str); 5] = [
+    ("norm/LRN_even", "onnxruntime wants an odd number of channels"),
+    ("attention/past", "onnxruntime wants a present output wherever there is a past"),
+    ("control/If_not_taken", "onnxruntime infers shapes in the branch that is not taken"),
+    ("einsum/ellipsis_both", "onnxruntime wants ellipses of one length"),
+    ("narrow/float4", "onnxruntime has no kernel for weights of float4"),
+];
+
+/// Problems whose products onnxruntime's extended optimisations compute from packed weights of 4
+/// bits, with rounded activations (without them it agrees to 1e-7): 1.9e-3 was seen.
+const PACKED: [&str; 2] = ["narrow/int4", "narrow/uint4"];
+const F32_PACKED: f64 = 4e-3;
 
 #[test]
 fn operators() {
@@ -50,7 +60,8 @@ fn operators() {
             }
             Ok(y) => {
                 let apart = relative(y.data(), &problem.output);
-                if apart > F32_OPERATOR {
+                let is_packed = PACKED.contains(&problem.name.as_str());
+                if apart > if is_packed { F32_PACKED } else { F32_OPERATOR } {
                     faults.push(format!("{}: {apart:.1e} from PyTorch", problem.name));
                 }
                 if apart > worst.0 {

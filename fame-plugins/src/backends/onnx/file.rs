@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_four_bits_are_called_what_they_are() {
+    fn weights_of_four_bits_are_read() {
         let mut proto = small();
         let packed = TensorProto {
             data_type: 22,
@@ -369,8 +369,6 @@ mod tests {
             ..weight("w4", &[2])
         };
         proto.graph.as_mut().unwrap().initializer.push(packed);
-        let refused = OnnxFile::check(proto, None, "net.onnx".into()).err().unwrap();
-        assert!(refused.message.contains("`w4` holds numbers of type int4"), "{refused}");
-        assert!(unreadable(1).is_none() && unreadable(16).is_none() && unreadable(27).is_none());
+        assert!(OnnxFile::check(proto, None, "net.onnx".into()).is_ok());
     }
 }

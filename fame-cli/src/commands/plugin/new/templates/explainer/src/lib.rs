@@ -67,12 +67,8 @@ impl BuiltExplainer {
             let pass = with.model.network.forward(&Tensor::stack([&input])?, &taps)?;
             let loss = aim.evaluate(pass.as_ref(), &[&row.target])?;
             let value = loss.values[0];
-<<<<<<< HEAD
-            let gradient = pass.gradient(&aim.layer_cotangents(loss.cotangents))?.swap_remove(0).row_tensor(0);
-=======
             let cotangents = aim.layer_cotangents(loss.cotangents);
             let gradient = pass.gradient(&cotangents)?.swap_remove(0).row_tensor(0);
->>>>>>> main
             let raw = contributions(&input, &gradient)?;
             let largest = raw.max_abs();
             if !(largest.is_finite() && largest > 0.0) {
@@ -113,12 +109,8 @@ impl Explainer for BuiltExplainer {
     // Before anything is computed: is there such a layer, and does a gradient reach the input?
     fn check(&self, model: &Model) -> Result<()> {
         let aim = self.aim(model)?;
-<<<<<<< HEAD
-        aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &GradientPlace::Input))
-=======
         let to = GradientPlace::Input;
         aim.layers.iter().try_for_each(|layer| model.network.check_gradient(layer, &to))
->>>>>>> main
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
