@@ -10,7 +10,7 @@ const STEP: f32 = 1e-2;
 /// Relative to one plus the derivative: ten times what truncation and rounding come to.
 const TOLERANCE: f64 = 2e-3;
 /// Differences of two steps that are further apart than this lie on both sides of a kink, where
-/// there is no derivative; at most one element in ten may.
+/// there is no derivative; at most one element in four may, as the corners of regions do.
 const KINK: f64 = 2.0 * TOLERANCE;
 
 /// Checks `operator` on inputs of noise of these shapes: the gradients of the inputs `moved`.
@@ -56,6 +56,6 @@ pub(super) fn check_at(operator: &dyn HostOperator, inputs: &[Tensor], moved: &[
                 "input {ix}, element {k}: {got} instead of {want}"
             );
         }
-        assert!(10 * kinks <= gradient.len(), "input {ix}: {kinks} kinks");
+        assert!(4 * kinks <= gradient.len(), "input {ix}: {kinks} kinks");
     }
 }
