@@ -76,6 +76,11 @@ fn one(
         .to_string_lossy()
         .into_owned();
     let place = args.out.join(format!("{stem}.png"));
+    if std::fs::symlink_metadata(&place).is_ok() {
+        let message = format!("`{}` is there already, and was not touched.", place.display());
+        return Err(Error::new("fame::align::taken", message)
+            .with_help("Name a new folder: --out FOLDER. Pictures of one name need two folders."));
+    }
     pictures::save_png(&place, &pictures::to_rgb8(&aligned.pixels)?)?;
     Ok(place)
 }

@@ -28,7 +28,7 @@ fn a_pair_is_explained_by_a_network_without_a_manifest() {
     assert!(said.contains("a--b: similarity "), "{said}");
     assert!(said.contains("Pair(gallery: \"a.png\", probe: \"b.png\")"), "{said}");
     // Crops of the network's size are taken as they are, and nothing is written beside them.
-    let item = dir.path().join("out/explain-net/items/a--b");
+    let item = dir.path().join("out/explain-net-fame/items/a--b");
     assert!(item.join("item.json").is_file());
     assert!(!dir.path().join("net.ron").exists());
 }
@@ -70,4 +70,39 @@ fn a_class_cannot_be_added_to_a_whole_method() {
     let output = fame(dir.path(), &line);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("Write them into it"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_network_that_compares_two_pictures_asks_for_two() {
+    let dir = workshop();
+    let output = fame(dir.path(), &["explain", "net.onnx", "a.png"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--pair A B"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_input_of_ones_own_brings_its_way_to_that_size() {
+    let dir = bare();
+    picture(80, 3).save(dir.path().join("large.png")).unwrap();
+    let input = "(size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5)";
+    let line = ["explain", "net.onnx", "large.png", "--method", "Saliency", "--input", input];
+    let output = fame(dir.path(), &line);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("ResizeShorter(size: 64), CenterCrop(size: 56)"), "{said}");
+    // A manifest says it already.
+    std::fs::write(dir.path().join("net.ron"), MANIFEST).unwrap();
+    let output = fame(dir.path(), &line);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("Change `input` in the manifest"), "{}", stderr(&output));
+}
+
+#[test]
+fn recipe_and_manifest_need_two_names() {
+    let dir = bare();
+    let line = ["init", "net.onnx", "--pair", "a.png", "b.png", "--recipe", "net.ron"];
+    let output = fame(dir.path(), &line);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("Nothing was written"), "{}", stderr(&output));
+    assert!(!dir.path().join("net.ron").exists());
 }

@@ -165,3 +165,18 @@ fn unknown_items_and_closed_pipes_are_no_panics() {
     let ended = child.wait_with_output().unwrap();
     assert!(!stderr(&ended).contains("panicked"), "{}", stderr(&ended));
 }
+
+#[test]
+fn a_users_file_in_an_items_folder_stays() {
+    let dir = workshop();
+    let text = recipe("net.onnx", "a.png", "b.png", FAME);
+    assert!(run(dir.path(), &text).status.success());
+    let notes = dir.path().join("out/items/a--b/notes.txt");
+    std::fs::write(&notes, "mine").unwrap();
+    // Nothing to do: nothing is replaced.
+    assert!(run(dir.path(), &text).status.success());
+    let output = run(dir.path(), &text.replace("iterations: 3", "iterations: 2"));
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("`notes.txt`, which no run of fame wrote"));
+    assert_eq!(std::fs::read_to_string(notes).unwrap(), "mine");
+}

@@ -1,7 +1,8 @@
 //! The output folder of a run: whether it is ours, and that one run at a time writes there.
 //!
-//! A folder is ours if it is new or empty, or bears our mark: the `run.json` of an earlier run, or
-//! the lock of one that was killed before it wrote any. Nothing in another folder is touched.
+//! A folder is ours if it is new or empty, or bears our mark: the record of an earlier run, or the
+//! lock of one that was killed before it wrote any, both known by what they say. Nothing in another
+//! folder is touched, and nothing behind a link.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,8 +16,11 @@ use crate::{Error, Result};
 /// process waits for it would let two runs in.
 const LOCK: &str = "run.lock";
 
-/// The files that show a folder to be ours.
-const MARKS: [&str; 2] = ["run.json", LOCK];
+/// The folders that a run replaces parts of.
+const FOLDERS: [&str; 3] = ["items", "parts", "tables"];
+
+/// The beginning of what a lock says while it is held.
+const HOLDER: &str = "process ";
 
 /// The output folder while a run writes there. Dropped, or at the end of the process however that
 /// comes, the folder is free again.
@@ -60,7 +64,7 @@ impl OutputFolder {
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let holder = format!("process {} on {}", std::process::id(), host.trim());
+        let holder = format!("{HOLDER}{} on {}", std::process::id(), host.trim());
         let failed = |e: std::io::Error| Error::io("write", &path, &e);
         lock.set_len(0).map_err(failed)?;
         lock.rewind().map_err(failed)?;
@@ -70,7 +74,14 @@ impl OutputFolder {
 }
 
 fn refuse_foreign(out: &Path) -> Result<()> {
-    if MARKS.iter().any(|mark| out.join(mark).is_file()) {
+    let is_link = |name: &&&str| fs::symlink_metadata(out.join(name)).is_ok_and(|a| a.is_symlink());
+    if let Some(link) = FOLDERS.iter().find(is_link) {
+        let message = format!("`{}` is a link.", out.join(link).display());
+        return Err(Error::new("fame::run::link", message).with_help(
+            "Nothing was touched. A run replaces what lies there: name another folder.",
+        ));
+    }
+    if is_record(&out.join("run.json")) || is_lock(out) {
         return Ok(());
     }
     let mut entries = fs::read_dir(out).map_err(|e| Error::io("read", out, &e))?;
@@ -82,6 +93,21 @@ fn refuse_foreign(out: &Path) -> Result<()> {
     );
     Err(Error::new("fame::run::foreign_folder", message)
         .with_help("Nothing was touched. Name a new or an empty folder: --out FOLDER."))
+}
+
+/// Whether `path` is the record of a run: every one says which version wrote it.
+fn is_record(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| {
+        let field = b"\"fame_version\"";
+        bytes.windows(field.len()).any(|window| window == field)
+    })
+}
+
+/// Whether `out` holds a lock of ours and no record of another program.
+fn is_lock(out: &Path) -> bool {
+    let says = fs::read_to_string(out.join(LOCK));
+    !out.join("run.json").exists()
+        && says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
 }
 
 fn held(out: &Path, lock: &mut File) -> Error {
@@ -107,8 +133,28 @@ mod tests {
         assert!(error.message.contains("`tables` is in the way"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         // The same folder with the record of a run is one of ours.
-        fs::write(dir.path().join("run.json"), "{}").unwrap();
+        fs::write(dir.path().join("run.json"), r#"{"project": "other"}"#).unwrap();
+        assert!(OutputFolder::take(dir.path()).is_err());
+        fs::write(dir.path().join("run.json"), r#"{"fame_version": "0.1.0"}"#).unwrap();
         assert!(OutputFolder::take(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_lock_of_another_program_is_no_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOCK), "mine").unwrap();
+        assert_eq!(OutputFolder::take(dir.path()).err().unwrap().code, "fame::run::foreign_folder");
+        assert_eq!(fs::read_to_string(dir.path().join(LOCK)).unwrap(), "mine");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_replaced_behind_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("run.json"), r#"{"fame_version": "0.1.0"}"#).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("items")).unwrap();
+        assert_eq!(OutputFolder::take(dir.path()).err().unwrap().code, "fame::run::link");
     }
 
     #[test]

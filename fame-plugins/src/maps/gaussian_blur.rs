@@ -55,7 +55,8 @@ fame_core::register!(Map: GaussianBlur);
 
 /// The odd number of taps nearest to what σ = 0.15·k + 0.35 asks, at least 3.
 fn odd_kernel(sigma: f32) -> usize {
-    let k = ((sigma - 0.35) / 0.15).max(3.0);
+    // A sigma that `resolve` refuses is cut here, where its kernel would not be a number.
+    let k = ((sigma - 0.35) / 0.15).clamp(3.0, 1e5);
     2 * (((k - 1.0) / 2.0).round() as usize) + 1
 }
 

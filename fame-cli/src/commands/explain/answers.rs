@@ -1,6 +1,11 @@
 //! The network's answers to the clean pictures: its first classes, or the similarity of a pair.
 
-use fame_core::{LayerChoice, Result, Taps, Tensor, ask::softmax, run::Preview};
+use fame_core::{
+    Layer, LayerChoice, Model, Result, Taps, Tensor,
+    ask::softmax,
+    contract::{OutputForm, form_of},
+    run::Preview,
+};
 
 /// How many classes are shown.
 const CLASSES: usize = 5;
@@ -15,7 +20,7 @@ const SUM: f64 = 1e-4;
 /// A network that cannot be run.
 pub(super) fn of(preview: &Preview) -> Result<Vec<String>> {
     let model = &preview.model;
-    let layer = model.layer(&LayerChoice::Output)?;
+    let (layer, are_probabilities) = answers_layer(model)?;
     if layer.shape.iter().filter(|extent| **extent > 1).count() > 1 {
         let shape = &layer.shape;
         return Ok(vec![format!("the output `{}` is {shape:?}, no list of classes", layer.name)]);
@@ -34,11 +39,28 @@ pub(super) fn of(preview: &Preview) -> Result<Vec<String>> {
             [(_, gallery), (_, probe)] => {
                 format!("{}: similarity {:.3}", sample.id, cosine(gallery.data(), probe.data()))
             }
-            [(_, one), ..] => format!("{}: {}", sample.id, first(one.data(), &model.labels)),
+            [(_, one), ..] => {
+                let values = one.data();
+                let all = if are_probabilities { given(values) } else { probabilities(values) };
+                format!("{}: {}", sample.id, first(&all, &model.labels))
+            }
             [] => continue,
         });
     }
     Ok(lines)
+}
+
+/// The layer that answers, and whether its values are probabilities: the network's output, with the
+/// softmax or sigmoid at its end.
+pub(super) fn answers_layer(model: &Model) -> Result<(&Layer, bool)> {
+    let layers = model.network.layers();
+    let ends = layers.iter().filter(|layer| layer.is_output);
+    let squashed =
+        |layer: &&Layer| matches!(form_of(layer, layers), OutputForm::Probabilities { .. });
+    match ends.clone().find(squashed) {
+        Some(layer) => Ok((layer, true)),
+        None => Ok((model.layer(&LayerChoice::Output)?, false)),
+    }
 }
 
 /// The values of `layer` for one input.
@@ -51,12 +73,16 @@ pub(super) fn output_of(preview: &Preview, layer: &str, input: &Tensor) -> Resul
 pub(super) fn probabilities(output: &[f32]) -> Vec<f64> {
     let sum: f64 = output.iter().map(|p| f64::from(*p)).sum();
     let are_given = output.iter().all(|p| (0.0..=1.0).contains(p)) && (sum - 1.0).abs() < SUM;
-    if are_given { output.iter().map(|p| f64::from(*p)).collect() } else { softmax(output) }
+    if are_given { given(output) } else { softmax(output) }
+}
+
+/// The output as it is.
+pub(super) fn given(output: &[f32]) -> Vec<f64> {
+    output.iter().map(|p| f64::from(*p)).collect()
 }
 
 /// "tabby 62.1 %, tiger cat 20.3 %, …", highest first.
-fn first(output: &[f32], labels: &[String]) -> String {
-    let all = probabilities(output);
+fn first(all: &[f64], labels: &[String]) -> String {
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by(|a, b| all[*b].total_cmp(&all[*a]));
     let one = |class: &usize| {

@@ -1,12 +1,13 @@
 //! The usual conventions of a network's input, compared by what the network makes of them.
 
 use fame_core::{
-    Error, LayerChoice, Result, Tensor,
+    Error, Result, Tensor,
     data::{ChannelOrder, InputConvention},
     run::Preview,
+    store::ModelManifest,
 };
 
-use super::answers::{cosine, output_of};
+use super::answers::{answers_layer, cosine, given, output_of, probabilities};
 
 /// A way to feed a network, as the manifest says it.
 pub(super) struct Convention {
@@ -14,8 +15,8 @@ pub(super) struct Convention {
     name: String,
     /// The manifest's `input`.
     pub(super) text: String,
-    /// Height and width of the input, if this program made the text.
-    pub(super) size: Option<(usize, usize)>,
+    /// Height and width of the input.
+    pub(super) size: (usize, usize),
     parsed: Option<InputConvention>,
 }
 
@@ -34,8 +35,13 @@ const CLEARLY: f64 = 0.1;
 
 impl Convention {
     /// What the user says.
-    pub(super) fn given(text: &str) -> Self {
-        Self { name: "given".to_owned(), text: text.to_owned(), size: None, parsed: None }
+    ///
+    /// # Errors
+    /// What a manifest with this `input` is told.
+    pub(super) fn given(text: &str) -> Result<Self> {
+        let input = ModelManifest::parse("--input", &format!("(input: {text})"), None)?.input;
+        let size = (input.height, input.width);
+        Ok(Self { name: "given".to_owned(), text: text.to_owned(), size, parsed: None })
     }
 
     /// The usual conventions of an input of `shape`, the usual one first.
@@ -82,7 +88,7 @@ impl Convention {
             numbers(&std)
         );
         let parsed = InputConvention { channels, height, width, order, mean, std };
-        let (name, size) = (format!("{order:?}, {name}"), Some((height, width)));
+        let (name, size) = (format!("{order:?}, {name}"), (height, width));
         Self { name, text, size, parsed: Some(parsed) }
     }
 }
@@ -131,17 +137,17 @@ pub(super) fn choose<'a>(
 
 fn score(convention: &Convention, preview: &Preview, is_classifier: bool) -> Result<f64> {
     let Some(parsed) = &convention.parsed else { return Ok(0.0) };
-    let layer = preview.model.layer(&LayerChoice::Output)?.name.clone();
+    let (layer, are_probabilities) = answers_layer(&preview.model)?;
     let mut scores = Vec::new();
     for sample in &preview.samples {
         let outputs: Vec<Tensor> = sample
             .pictures
             .iter()
-            .map(|(_, picture)| output_of(preview, &layer, &parsed.to_input(&picture.pixels)?))
+            .map(|(_, picture)| output_of(preview, &layer.name, &parsed.to_input(&picture.pixels)?))
             .collect::<Result<_>>()?;
         scores.push(match outputs.as_slice() {
             [gallery, probe] if !is_classifier => cosine(gallery.data(), probe.data()),
-            [one, ..] if is_classifier => surest(one.data()),
+            [one, ..] if is_classifier => surest(one.data(), are_probabilities),
             _ => 0.0,
         });
     }
@@ -149,8 +155,8 @@ fn score(convention: &Convention, preview: &Preview, is_classifier: bool) -> Res
 }
 
 /// The probability of the first class; 0 where there is none.
-fn surest(output: &[f32]) -> f64 {
-    let all = super::answers::probabilities(output);
+fn surest(output: &[f32], are_probabilities: bool) -> f64 {
+    let all = if are_probabilities { given(output) } else { probabilities(output) };
     let top = all.into_iter().fold(0.0, f64::max);
     if top.is_finite() { top } else { 0.0 }
 }
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_network_that_is_sure_of_nothing_scores_nothing() {
-        assert_eq!(surest(&[f32::NAN, 1.0]), 0.0);
-        assert!((surest(&[0.0, 0.0]) - 0.5).abs() < 1e-12);
+        assert_eq!(surest(&[f32::NAN, 1.0], false), 0.0);
+        assert!((surest(&[0.0, 0.0], false) - 0.5).abs() < 1e-12);
     }
 }

@@ -16,6 +16,7 @@ use std::{
 
 use fame_core::{
     Error, Plan,
+    data::safe_id,
     recipe::RecipeText,
     run::{Preview, RunOptions, preview},
     store::ModelStore,
@@ -30,37 +31,57 @@ use crate::{
 use conventions::Convention;
 use question::Question;
 
+/// The losses of models that compare two pictures.
+const PAIRED: [&str; 2] = ["Similarity", "Dissimilarity"];
+
 /// The most pictures whose answers are shown, and by which conventions are compared.
 const SHOWN: usize = 8;
 
 pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let ready = Ready::make(setup, &args.question)?;
     ready.tell(setup)?;
-    let stem = Path::new(&args.question.model).file_stem().unwrap_or_default();
-    let folder = format!("explain-{}", stem.to_string_lossy());
     let options = RunOptions {
-        out: args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(folder)),
+        out: args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(folder(args))),
         force: false,
         limit: None,
         only: Vec::new(),
     };
     let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
     if !setup.json {
-        out(
-            "As a recipe, to change and to run again (`fame-cli init` with the same arguments writes it):",
-        )?;
+        if let Some(manifest) = &ready.manifest {
+            out("The manifest that was assumed:")?;
+            out(manifest)?;
+        }
+        out("As a recipe, to change and to run again (`fame-cli init` writes it):")?;
         out(&ready.recipe)?;
     }
     Ok(code)
+}
+
+/// The name of the output folder where none is given: another method or class is another question,
+/// whose answer must not replace this one.
+fn folder(args: &ExplainArgs) -> String {
+    let question = &args.question;
+    let stem = Path::new(&question.model).file_stem().unwrap_or_default().to_string_lossy();
+    let method = question.method.split('(').next().unwrap_or_default();
+    let class = question.class.map_or_else(String::new, |class| format!("-{class}"));
+    safe_id(&format!("explain-{stem}-{}{class}", method.to_lowercase()))
 }
 
 pub(crate) fn init(setup: &Setup, args: &InitArgs) -> Result<ExitCode, Failure> {
     let ready = Ready::make(setup, &args.question)?;
     let elsewhere = args.recipe.parent().is_some_and(|p| !p.as_os_str().is_empty());
     let recipe = if elsewhere { ready.question.recipe(true) } else { ready.recipe.clone() };
+    let place = Path::new(&args.question.model).with_extension("ron");
+    let same = std::path::absolute(&place).ok() == std::path::absolute(&args.recipe).ok();
+    if ready.manifest.is_some() && same {
+        let message = format!("recipe and manifest cannot both be `{}`.", args.recipe.display());
+        return Err(Error::new("fame::init::same_name", message)
+            .with_help("Nothing was written. Give the recipe another name: --recipe FILE.")
+            .into());
+    }
     write_new(&args.recipe, &recipe)?;
     if let Some(manifest) = &ready.manifest {
-        let place = Path::new(&args.question.model).with_extension("ron");
         write_new(&place, manifest)?;
         ready.tell(setup)?;
         out(&format!("wrote {}: look at `input` and `prepare`", place.display()))?;
@@ -89,12 +110,28 @@ impl Ready {
         let recipe = question.recipe(false);
         let store = setup.store()?;
         let Some(file) = question.bare_file() else {
+            if args.input.is_some() {
+                let message =
+                    "--input is for an ONNX file without a manifest, and this model has one.";
+                return Err(Error::new("fame::explain::input", message)
+                    .with_help("Change `input` in the manifest.")
+                    .into());
+            }
+            let asked = store.resolve(&args.model, Path::new("."))?.ask.loss;
+            if args.pair.is_empty()
+                && asked.is_some_and(|loss| PAIRED.contains(&loss.name.as_str()))
+            {
+                let message = format!("`{}` compares two pictures.", args.model);
+                return Err(Error::new("fame::explain::pair", message)
+                    .with_help("Name two: fame-cli explain MODEL --pair A B.")
+                    .into());
+            }
             let (plan, preview) = look(setup, &recipe, &store)?;
             let (manifest, assumed) = (None, Vec::new());
             return Ok(Self { question, recipe, manifest, assumed, store, plan, preview });
         };
         let known = match &args.input {
-            Some(input) => vec![Convention::given(input)],
+            Some(input) => vec![Convention::given(input)?],
             None => Convention::usual(&shape_of(setup, &args.backend, file)?)?,
         };
         let first = question.manifest(&known[0])?;

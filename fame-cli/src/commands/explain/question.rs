@@ -99,7 +99,7 @@ impl Question {
 
     /// The usual way from a picture to the network's size.
     fn prepare(&self, convention: &Convention) -> Result<String> {
-        let Some((height, width)) = convention.size else { return Ok(String::new()) };
+        let (height, width) = convention.size;
         if self.is_pair {
             let cut = self.pictures.iter().map(|p| has_size(p, height, width));
             let all_cut = cut.collect::<Result<Vec<_>>>()?.into_iter().all(|cut| cut);
@@ -134,6 +134,8 @@ fn explainer(args: &QuestionArgs) -> Result<String> {
             }
         }),
         args.class.map(|class| format!("loss: Logit(class: Index({class}))")),
+        // Whatever the model is usually asked: a pair is asked about its match.
+        (!args.pair.is_empty() && args.method == "Fame").then(|| "loss: Similarity()".to_owned()),
     ]
     .into_iter()
     .flatten()

@@ -13,7 +13,11 @@ mod measure;
 pub(super) mod sample;
 mod write;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use sample::Loader;
 
@@ -23,7 +27,7 @@ use super::{
     keys::{Inputs, Keys},
     models::RunFiles,
     parts::Parts,
-    record::{RunRecord, is_done},
+    record::{RunRecord, foreign_file, is_done},
 };
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
@@ -63,6 +67,14 @@ pub(super) struct Measured {
     /// The metric's name; see [`Plan::metric_names`].
     pub(super) metric: String,
     pub(super) measurement: Measurement,
+}
+
+/// The error of an item whose folder holds a file `name` that is not ours.
+fn foreign(folder: &Path, name: &str) -> Error {
+    let folder = folder.display();
+    let message = format!("`{folder}` holds `{name}`, which no run of fame wrote.");
+    Error::new("fame::run::foreign_file", message)
+        .with_help("Nothing was touched. Move the file away, or name another folder: --out FOLDER.")
 }
 
 impl Items<'_> {
@@ -130,6 +142,9 @@ impl Items<'_> {
         let inputs = self.keys.inputs(self.plan, self.files, item)?;
         if !self.options.force && is_done(&self.folder(item), &self.keys.item(&inputs)) {
             return Ok(None);
+        }
+        if let Some(name) = foreign_file(&self.folder(item)) {
+            return Err(foreign(&self.folder(item), &name));
         }
         Ok(Some(OpenItem {
             item: item.clone(),

@@ -30,6 +30,23 @@ pub(super) fn read_item(folder: &Path) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
+/// A file in an item's `folder` that no run wrote, if there is one: `item.json` lists what a run
+/// wrote. Of a folder whose `item.json` cannot be read nothing is known, so nothing is foreign.
+pub(in crate::run) fn foreign_file(folder: &Path) -> Option<String> {
+    let names = std::fs::read_dir(folder).ok()?.flatten();
+    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    if !folder.join("item.json").exists() {
+        return names.next();
+    }
+    let item = read_item(folder)?;
+    let Some(Value::Map(files)) = item.get("files") else { return None };
+    let is_ours = |name: &String| {
+        let inside = format!("{name}/");
+        name == "item.json" || files.keys().any(|file| file == name || file.starts_with(&inside))
+    };
+    names.find(|name| !is_ours(name))
+}
+
 /// Whether `folder` holds the finished item with this `key`, with all its files in their sizes: a
 /// power cut leaves names without content, and a user may have removed some.
 pub(in crate::run) fn is_done(folder: &Path, key: &str) -> bool {

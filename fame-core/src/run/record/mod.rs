@@ -24,7 +24,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-pub(super) use item::{LAYOUT, is_done, item_json, line, parameter_of, parameter_value};
+pub(super) use item::{
+    LAYOUT, foreign_file, is_done, item_json, line, parameter_of, parameter_value,
+};
 pub use summary::{ItemStatus, RunStatus, Summary};
 
 use super::RunOptions;
