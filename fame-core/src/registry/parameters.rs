@@ -52,8 +52,10 @@
 /// # }
 /// # fame_core::register!(Loss: Total);
 ///
+/// # fn main() {
 /// let total: Total = fame_core::testkit::parameters("(weight: 2)").unwrap();
 /// assert_eq!((total.weight, total.absolute), (2.0, false));
+/// # }
 /// ```
 ///
 /// What stands behind a parameter's type is its default:

@@ -176,8 +176,12 @@ impl Items<'_> {
 
     /// Notes that `item` failed, and removes what an earlier run has left of it.
     fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) {
-        // A folder of an earlier recipe must not pass for this run's result.
-        let _ = std::fs::remove_dir_all(self.folder(item));
+        // A folder of an earlier recipe must not pass for this run's result; a file of somebody
+        // else in it is not ours to remove.
+        let folder = self.folder(item);
+        if foreign_file(&folder).is_none() {
+            let _ = std::fs::remove_dir_all(&folder);
+        }
         let line = match &error.help {
             Some(help) => format!("{error} ({help})"),
             None => error.to_string(),
