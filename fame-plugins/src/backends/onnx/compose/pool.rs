@@ -13,6 +13,10 @@ use super::op::{Outputs, composed, tracts};
 use super::writer::Writer;
 use tract_onnx::pb::NodeProto;
 
+/// What a maximum is padded with: below every value of a network, and finite in bfloat16 too,
+/// where the least f32 is not.
+const BELOW_ALL: f32 = -3e38;
+
 pub(super) fn register(known: &mut OnnxOpRegister) {
     known.insert("GlobalLpPool", |ctx, node| composed(ctx, node, &[], global_lp_pool));
     known.insert("LpPool", |ctx, node| composed(ctx, node, &[], lp_pool));
@@ -91,7 +95,7 @@ fn max_pool(w: &mut Writer) -> TractResult<Outputs> {
         // Taps in the padding pick an element that is never the largest.
         let mut pads = vec![(0, 0); shape.len()];
         pads[axis + 2].1 = 1;
-        x = w.pad(x, &pads, f32::MIN)?;
+        x = w.pad(x, &pads, BELOW_ALL)?;
         let place = |tap: usize| window.inside(tap).unwrap_or(window.from) as i64;
         let places: Vec<i64> = (0..window.to).flat_map(|at| window.taps(at).map(place)).collect();
         x = w.pick(x, axis + 2, &places)?;
