@@ -7,14 +7,17 @@ use std::time::Duration;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::Conv;
 
+use serde::{Deserialize, Serialize};
+
 use super::kernels::{Layer, Measured, shortest};
 use super::ops::{to_channels_first, to_channels_last};
+use super::rate_file::RateFile;
 
 /// How long each way of computing a layer is measured: a few runs of all but the largest layers.
 const EACH: Duration = Duration::from_millis(3);
 
 /// What was measured of one layer.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Rates {
     /// Seconds of tract's own kernel.
     pub(super) tract: f64,
@@ -25,23 +28,34 @@ pub(super) struct Rates {
 /// How long the ways of computing a layer take, which is the convolution given with its weights.
 pub(super) type Rating = fn(&Layer, &Conv, &Tensor) -> TractResult<Arc<Rates>>;
 
-/// What was measured since the process started. A layer is measured once, so that two plans with
-/// the same layers take the same kernels and give the same bytes.
-static MEASURED: Mutex<BTreeMap<Layer, Arc<Rates>>> = Mutex::new(BTreeMap::new());
+/// What is known in this process. A layer is measured once, so that two plans with the same layers
+/// take the same kernels and give the same bytes.
+static KNOWN: Mutex<BTreeMap<Layer, Arc<Rates>>> = Mutex::new(BTreeMap::new());
 
-/// What is measured of `layer`: the [`Rating`] of the engine. Only one layer is measured at a time.
+/// What is known of `layer`, from this process or one before; else it is measured now. This is the
+/// [`Rating`] of the engine. Only one layer is measured at a time.
 pub(super) fn rates(layer: &Layer, conv: &Conv, weights: &Tensor) -> TractResult<Arc<Rates>> {
-    let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = measured.get(layer) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = known.get(layer) {
         return Ok(known.clone());
     }
+    let file = RateFile::of_this_machine();
+    let key = layer.key();
+    let rates = Arc::new(match file.get(&key) {
+        Some(remembered) => remembered,
+        None => file.add(key, measured(layer, conv, weights)?),
+    });
+    known.insert(*layer, rates.clone());
+    Ok(rates)
+}
+
+/// Measures every way of computing `layer`.
+fn measured(layer: &Layer, conv: &Conv, weights: &Tensor) -> TractResult<Rates> {
     let values = weights.try_as_plain_ram()?.as_slice::<f32>()?;
     let turning = turning(layer);
     let mut ours = layer.measure_all(values, EACH);
     ours.iter_mut().for_each(|m| m.seconds += turning);
-    let rates = Arc::new(Rates { tract: by_tract(layer, conv, weights)?, ours });
-    measured.insert(*layer, rates.clone());
-    Ok(rates)
+    Ok(Rates { tract: by_tract(layer, conv, weights)?, ours })
 }
 
 /// Seconds of tract's own kernel.

@@ -35,6 +35,7 @@ mod pass;
 mod place_kernels;
 mod plan;
 mod plugin;
+mod rate_file;
 
 #[cfg(test)]
 pub(in crate::backends) use gradient::differentiate;

@@ -35,8 +35,9 @@ pub enum Convolutions {
     #[default]
     Tract,
     /// For each convolution the fastest of tract's kernels and fame's own (Winograd's algorithms,
-    /// products over windows), measured once in each process when a network is first compiled.
-    /// Another process may measure otherwise and round otherwise.
+    /// products over windows), measured when a network is first compiled, and remembered in fame's
+    /// cache for this processor: another machine, or an emptied cache, may choose otherwise and
+    /// round otherwise.
     Fastest,
 }
 

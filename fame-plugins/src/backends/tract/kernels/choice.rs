@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::buffer::Scratch;
 use super::convolution::{Algorithm, Convolution};
 use super::epilogue::Epilogue;
@@ -22,7 +24,7 @@ pub(in super::super) struct Layer {
 }
 
 /// How fast one algorithm was.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(in super::super) struct Measured {
     /// The algorithm.
     pub(in super::super) algorithm: Algorithm,

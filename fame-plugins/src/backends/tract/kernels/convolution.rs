@@ -1,5 +1,7 @@
 //! One convolution, or its transposed map, by one of the algorithms.
 
+use serde::{Deserialize, Serialize};
+
 use super::buffer::Scratch;
 use super::columns::Columns;
 use super::depthwise::Depthwise;
@@ -10,7 +12,7 @@ use super::vector::Level;
 use super::winograd::{Shape, Size, Winograd};
 
 /// How a convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 pub(in super::super) enum Algorithm {
     /// A product over windows.
     Direct,
