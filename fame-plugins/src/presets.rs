@@ -1,10 +1,10 @@
-//! The presets: published forms that the defaults of many plugins follow.
+//! The presets: forms of the method that the defaults of many plugins follow.
 
 use fame_core::registry::BuildContext;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A published form of FAME. The paper's text and its authors' code differ in a dozen choices
+/// A form of FAME. The paper's text and its authors' code differ in a dozen choices
 /// (norms, gray, normalisation, step space, early stop). A preset fixes all of them; any single
 /// parameter can still be set by hand, and the record shows every choice as resolved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -19,15 +19,21 @@ pub enum Preset {
     /// a CAM or a gradient method explains the similarity; CAMs and FullGrad as pytorch-grad-cam
     /// makes them; CorrRISE with ranks and three patches.
     Authors,
+    /// The paper's choices with a shorter walk: where the recipe says neither step nor iterations,
+    /// `Lots` takes 16 steps of 16/255 in place of 500 of 1/255. Measured on 12 pairs of real faces
+    /// (MobileFaceNet, e+ and e−), its maps rank pixels as the long walk's do (Spearman .987 and
+    /// .985 in the mean, .978 at least); docs/speed.md has the table.
+    Fast,
 }
 
 impl Preset {
     /// Every preset by name: what a plugin that follows them says it knows.
-    pub const NAMES: &'static [&'static str] = &["Paper", "Authors"];
+    pub const NAMES: &'static [&'static str] = &["Paper", "Authors", "Fast"];
 
     /// The preset that a part is built for; the paper's where it is another's, or none.
     pub fn of(with: &BuildContext<'_>) -> Self {
-        if with.preset == Self::Authors.name() { Self::Authors } else { Self::Paper }
+        let named = [Self::Authors, Self::Fast].into_iter().find(|p| p.name() == with.preset);
+        named.unwrap_or_default()
     }
 
     /// The context for the loss of a method that explains a value as it is and walks nowhere. The
@@ -49,6 +55,7 @@ impl Preset {
         match self {
             Self::Paper => Self::NAMES[0],
             Self::Authors => Self::NAMES[1],
+            Self::Fast => Self::NAMES[2],
         }
     }
 }

@@ -68,7 +68,8 @@ mod typed {
         /// What to descend. Default: what the model's manifest asks, else `Logit()`.
         #[serde(default)]
         pub loss: Option<Spec>,
-        /// How to walk. Default: `Lots()`, the paper's 500 steps of 1/255.
+        /// How to walk. Default: `Lots()`: the paper's 500 steps of 1/255, under preset Fast 16 of
+        /// 16/255.
         #[serde(default = "lots")]
         pub perturbation: Spec,
         /// Steps from what moved to the map. Default: the preset's gray, blur and normalisation.
@@ -82,7 +83,7 @@ mod typed {
         /// each against the other frozen.
         #[serde(default)]
         pub roles: Option<Vec<String>>,
-        /// Which published form the defaults inside follow: `Paper` or `Authors`. Default: the
+        /// Which form the defaults inside follow: `Paper`, `Authors` or `Fast`. Default: the
         /// recipe's.
         #[serde(default)]
         pub preset: Option<Preset>,
@@ -159,7 +160,7 @@ fame_core::register!(Explainer: Fame);
 /// The map steps where the recipe names none.
 fn usual_map(preset: Preset) -> Vec<Spec> {
     match preset {
-        Preset::Paper => {
+        Preset::Paper | Preset::Fast => {
             specs(&["Gray()", "GaussianBlur(kernel: 49, sigma: 7.7)", "MaxNormalize()"])
         }
         // The authors divide by the maximum before blurring; after min-max it only shows next to ε.

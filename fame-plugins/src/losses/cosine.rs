@@ -25,7 +25,7 @@ impl Norms {
     /// What `preset` stands for where the loss is descended.
     pub(super) fn of(preset: Preset) -> Self {
         match preset {
-            Preset::Paper => Norms::Frozen,
+            Preset::Paper | Preset::Fast => Norms::Frozen,
             Preset::Authors => Norms::Live,
         }
     }

@@ -49,7 +49,7 @@ impl Parameters for Gray {
 
     fn fill(typed: typed::Gray, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(match Preset::of(with) {
-            Preset::Paper => typed.or(Order::AbsThenGray, Weights::ByColour),
+            Preset::Paper | Preset::Fast => typed.or(Order::AbsThenGray, Weights::ByColour),
             Preset::Authors => typed.or(Order::GrayThenAbs, Weights::ByPosition),
         })
     }

@@ -41,9 +41,28 @@ const AUTHORS_STOP: StopRule = StopRule::LossBelow(0.01);
 /// Authors what their two programs do, one for pairs and one for classifiers.
 pub(super) fn usual(with: &BuildContext<'_>) -> (Space, Vec<StopRule>) {
     match Preset::of(with) {
-        Preset::Paper => (Space::Pixel, Vec::new()),
+        Preset::Paper | Preset::Fast => (Space::Pixel, Vec::new()),
         Preset::Authors if compares_pictures(with) => (Space::Pixel, vec![AUTHORS_STOP]),
         Preset::Authors => (Space::Normalised, Vec::new()),
+    }
+}
+
+/// The paper's number of steps.
+const ITERATIONS: usize = 500;
+
+/// Step size and number of steps where the recipe leaves one or both out: the paper's. Under the
+/// preset Fast a walk of which it says neither is the `fast` one, if there is one: half of the two
+/// numbers says nothing without the other.
+pub(super) fn usual_length(
+    with: &BuildContext<'_>,
+    step: Option<f32>,
+    iterations: Option<usize>,
+    paper: f32,
+    fast: Option<(f32, usize)>,
+) -> (f32, usize) {
+    match (Preset::of(with), step, iterations, fast) {
+        (Preset::Fast, None, None, Some(fast)) => fast,
+        _ => (step.unwrap_or(paper), iterations.unwrap_or(ITERATIONS)),
     }
 }
 
@@ -56,7 +75,8 @@ pub(super) fn check(assembly: &mut Assembly, step: f32, iterations: usize, stop:
     assembly.check("iterations", iterations > 0, "must be at least 1");
 }
 
-/// Declares a descent: its step size, then the parameters that all of them share, and how a
+/// Declares a descent: its step size, its step size and number of steps under the preset Fast if
+/// they are others, then the parameters that all of them share, and how a
 /// gradient becomes a move.
 ///
 /// A macro, because RON cannot flatten one struct into another, and every recipe shall read the
@@ -64,7 +84,7 @@ pub(super) fn check(assembly: &mut Assembly, step: f32, iterations: usize, stop:
 macro_rules! descent {
     (
         $(#[$doc:meta])*
-        $name:ident { $(#[$about:meta])* step: $step:expr $(,)? }
+        $name:ident { $(#[$about:meta])* step: $step:expr, fast: $fast:expr $(,)? }
         direction: $direction:path,
         summary: $summary:literal,
         example: $example:literal,
@@ -74,9 +94,9 @@ macro_rules! descent {
             $(#[$doc])*
             pub struct $name {
                 $(#[$about])*
-                step: f32 = $step,
-                /// The most steps to take.
-                iterations: usize = 500,
+                step: f32 = open,
+                /// The most steps to take. Default: 500 (of `Lots` under preset Fast: see `step`).
+                iterations: usize = open,
                 /// `Pixel` or `Normalised`. Default: `Pixel`; under preset Authors `Normalised`,
                 /// except for models that compare two pictures and for cells of feature maps.
                 space: $crate::perturbations::Space = open,
@@ -97,7 +117,10 @@ macro_rules! descent {
                 _: &mut fame_core::registry::Assembly,
             ) -> Option<Self> {
                 let (space, stop) = $crate::perturbations::descent::usual(with);
-                Some(typed.or(space, stop))
+                let (step, iterations) = $crate::perturbations::descent::usual_length(
+                    with, typed.step, typed.iterations, $step, $fast,
+                );
+                Some(typed.or(step, iterations, space, stop))
             }
         }
 
@@ -318,6 +341,22 @@ pub(super) mod tests {
         assert_eq!(usual_of("Authors", None, Some("FaceRecognition")), pair);
         assert_eq!(usual_of("Authors", None, Some("Classification")), classifier);
         assert_eq!(usual_of("Paper", Some("Similarity()"), None), (Space::Pixel, 0));
+        assert_eq!(usual_of("Fast", Some("Similarity()"), None), (Space::Pixel, 0));
         assert_eq!(usual_of("", Some("Similarity()"), None), (Space::Pixel, 0));
+    }
+
+    #[test]
+    fn a_walk_is_short_under_fast_where_the_recipe_says_nothing_of_its_length() {
+        let registry = Registry::builtin().unwrap();
+        let of = |preset, step, iterations| {
+            let with =
+                BuildContext { preset, ..BuildContext::new(&registry, std::path::Path::new(".")) };
+            usual_length(&with, step, iterations, 0.25, Some((4.0, 16)))
+        };
+        assert_eq!(of("Fast", None, None), (4.0, 16));
+        assert_eq!(of("Fast", None, Some(100)), (0.25, 100));
+        assert_eq!(of("Fast", Some(1.0), None), (1.0, ITERATIONS));
+        assert_eq!(of("Paper", None, None), (0.25, ITERATIONS));
+        assert_eq!(of("Authors", None, Some(7)), (0.25, 7));
     }
 }

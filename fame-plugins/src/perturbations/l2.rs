@@ -6,8 +6,9 @@ descent! {
     /// x ← x − η·g / ‖g‖₂: every step has the same Euclidean length η, however many pixels share
     /// it. Invariant to the scale of the loss.
     L2 {
-        /// Length of a step in the units of `space`; above 0.
+        /// Length of a step in the units of `space`; above 0. Default: 0.1.
         step: 0.1,
+        fast: None,
     }
     direction: direction,
     summary: "Steps of a given Euclidean length along the gradient",

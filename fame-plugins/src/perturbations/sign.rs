@@ -7,8 +7,9 @@ descent! {
     /// so). The map it leaves is flatter than that of [`super::Lots`]: how much a pixel matters no
     /// longer shows in how far it moves per step.
     Sign {
-        /// Step size η in the units of `space`; above 0.
+        /// Step size η in the units of `space`; above 0. Default: 1/255.
         step: 1.0 / 255.0,
+        fast: None,
     }
     direction: direction,
     summary: "Steps of equal size in every component, along the sign of the gradient",

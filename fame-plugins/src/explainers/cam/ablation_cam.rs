@@ -22,7 +22,7 @@ impl Ablation {
     /// The preset's choice.
     fn of(preset: Preset) -> Self {
         match preset {
-            Preset::Paper => Self::Zero,
+            Preset::Paper | Preset::Fast => Self::Zero,
             Preset::Authors => Self::PytorchGradCam,
         }
     }

@@ -90,7 +90,7 @@ impl Parameters for FullGrad {
 
     fn fill(typed: typed::FullGrad, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         let (usual_form, input) = match Preset::of(with) {
-            Preset::Paper => (FullGradForm::Idiap, InputShare::Network),
+            Preset::Paper | Preset::Fast => (FullGradForm::Idiap, InputShare::Network),
             Preset::Authors => (FullGradForm::PytorchGradCam, InputShare::Pixels),
         };
         let form = typed.form.unwrap_or(usual_form);

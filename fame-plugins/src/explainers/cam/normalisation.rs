@@ -24,7 +24,7 @@ impl Normalisation {
     /// The preset's choice.
     pub(super) fn of(preset: Preset) -> Self {
         match preset {
-            Preset::Paper => Self::MaxNorm,
+            Preset::Paper | Preset::Fast => Self::MaxNorm,
             Preset::Authors => Self::PytorchGradCam,
         }
     }

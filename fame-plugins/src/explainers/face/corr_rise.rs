@@ -86,7 +86,7 @@ impl Parameters for CorrRise {
 
     fn fill(typed: typed::CorrRise, with: &BuildContext<'_>, _: &mut Assembly) -> Option<Self> {
         Some(match Preset::of(with) {
-            Preset::Paper => typed.or(10, Correlation::Pearson, Ties::Average),
+            Preset::Paper | Preset::Fast => typed.or(10, Correlation::Pearson, Ties::Average),
             Preset::Authors => typed.or(3, Correlation::Rank, Ties::Ordinal),
         })
     }
