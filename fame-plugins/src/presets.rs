@@ -19,10 +19,10 @@ pub enum Preset {
     /// a CAM or a gradient method explains the similarity; CAMs and FullGrad as pytorch-grad-cam
     /// makes them; CorrRISE with ranks and three patches.
     Authors,
-    /// The paper's choices with a shorter walk: where the recipe says neither step nor iterations,
-    /// `Lots` takes 16 steps of 16/255 in place of 500 of 1/255. Measured on 12 pairs of real faces
-    /// (MobileFaceNet, e+ and e−), its maps rank pixels as the long walk's do (Spearman .987 and
-    /// .985 in the mean, .978 at least); docs/speed.md has the table.
+    /// The paper's choices with a shorter walk for models that compare two pictures: where the
+    /// recipe says neither step nor iterations, `Lots` takes 16 steps of 16/255 in place of 500 of
+    /// 1/255. Its maps rank pixels as the long walk's do (docs/speed.md). For other models it is
+    /// the paper's: no shorter walk that was tried ranks the pixels of a class as 500 steps do.
     Fast,
 }
 

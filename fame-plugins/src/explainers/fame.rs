@@ -68,8 +68,8 @@ mod typed {
         /// What to descend. Default: what the model's manifest asks, else `Logit()`.
         #[serde(default)]
         pub loss: Option<Spec>,
-        /// How to walk. Default: `Lots()`: the paper's 500 steps of 1/255, under preset Fast 16 of
-        /// 16/255.
+        /// How to walk. Default: `Lots()`: the paper's 500 steps of 1/255; under preset Fast, for
+        /// models that compare two pictures, 16 of 16/255.
         #[serde(default = "lots")]
         pub perturbation: Spec,
         /// Steps from what moved to the map. Default: the preset's gray, blur and normalisation.

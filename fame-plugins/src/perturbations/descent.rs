@@ -51,8 +51,8 @@ pub(super) fn usual(with: &BuildContext<'_>) -> (Space, Vec<StopRule>) {
 const ITERATIONS: usize = 500;
 
 /// Step size and number of steps where the recipe leaves one or both out: the paper's. Under the
-/// preset Fast a walk of which it says neither is the `fast` one, if there is one: half of the two
-/// numbers says nothing without the other.
+/// preset Fast, for a model that compares two pictures, a walk of which the recipe says neither is
+/// the `fast` one, if there is one: half of the two numbers says nothing without the other.
 pub(super) fn usual_length(
     with: &BuildContext<'_>,
     step: Option<f32>,
@@ -61,7 +61,7 @@ pub(super) fn usual_length(
     fast: Option<(f32, usize)>,
 ) -> (f32, usize) {
     match (Preset::of(with), step, iterations, fast) {
-        (Preset::Fast, None, None, Some(fast)) => fast,
+        (Preset::Fast, None, None, Some(fast)) if compares_pictures(with) => fast,
         _ => (step.unwrap_or(paper), iterations.unwrap_or(ITERATIONS)),
     }
 }
@@ -348,11 +348,17 @@ pub(super) mod tests {
     #[test]
     fn a_walk_is_short_under_fast_where_the_recipe_says_nothing_of_its_length() {
         let registry = Registry::builtin().unwrap();
-        let of = |preset, step, iterations| {
-            let with =
-                BuildContext { preset, ..BuildContext::new(&registry, std::path::Path::new(".")) };
+        let asked = |loss, preset, step, iterations| {
+            let ask = Ask { loss: Some(Spec::from_text(loss).unwrap()), ..Ask::default() };
+            let with = BuildContext {
+                preset,
+                ask: &ask,
+                ..BuildContext::new(&registry, std::path::Path::new("."))
+            };
             usual_length(&with, step, iterations, 0.25, Some((4.0, 16)))
         };
+        let of = |preset, step, iterations| asked("Similarity()", preset, step, iterations);
+        assert_eq!(asked("Logit()", "Fast", None, None), (0.25, ITERATIONS));
         assert_eq!(of("Fast", None, None), (4.0, 16));
         assert_eq!(of("Fast", None, Some(100)), (0.25, 100));
         assert_eq!(of("Fast", Some(1.0), None), (1.0, ITERATIONS));

@@ -8,7 +8,8 @@ descent! {
     /// much and most a little. Invariant to the scale of the loss.
     Lots {
         /// Step size η in the units of `space`; above 0. Default: 1/255, the paper's; under preset
-        /// Fast 16/255 and 16 iterations, if the recipe says neither.
+        /// Fast, for models that compare two pictures, 16/255 and 16 iterations if the recipe says
+        /// neither.
         step: 1.0 / 255.0,
         fast: Some((16.0 / 255.0, 16)),
     }
