@@ -112,7 +112,7 @@ pub(crate) struct QuestionArgs {
     /// BeforePooling, Output. Default: what the manifest asks about, else the output.
     #[arg(long, value_name = "NAME")]
     pub(crate) layer: Option<String>,
-    /// The form that defaults follow: Paper, Authors or Fast.
+    /// The form that defaults follow: Paper, Authors or Fast. Default: Fast for a pair, else Paper.
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
     /// For an ONNX file without a manifest: how its input is made, as in a manifest. Default: the
