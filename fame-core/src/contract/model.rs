@@ -26,13 +26,25 @@ pub struct Model {
     pub operators: Operators,
 }
 
+/// The error about a tensor of a network that is none of its layers, and why.
+fn no_layer(tensor: &str, model: &str, why: &str) -> Error {
+    let text = format!("the tensor `{tensor}` of model `{model}` is no layer: {why}.");
+    Error::new("fame::layer::none", text).with_help(format!(
+        "Choose a layer in front of it. `fame-cli inspect {model}` lists all layers."
+    ))
+}
+
 /// Refuses an alias that names no layer.
-fn check_aliases(manifest: &ModelManifest, layers: &[Layer]) -> Result<()> {
-    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+fn check_aliases(manifest: &ModelManifest, network: &dyn Network) -> Result<()> {
+    let names: Vec<&str> = network.layers().iter().map(|l| l.name.as_str()).collect();
     let Some((alias, tensor)) = manifest.layers.iter().find(|(_, t)| !names.contains(&t.as_str()))
     else {
         return Ok(());
     };
+    if let Some(why) = network.why_no_layer(tensor) {
+        let text = format!("manifest `{}` calls it `{alias}`", manifest.name);
+        return Err(no_layer(tensor, &manifest.name, &why).at(text));
+    }
     let text = format!(
         "manifest `{}` calls the tensor `{tensor}` by the name `{alias}`, but the network has no layer `{tensor}`.",
         manifest.name
@@ -91,7 +103,7 @@ impl Model {
             .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
         }
         check_sizes(network.layers()).map_err(|e| e.at(format!("`{}`", file.display())))?;
-        check_aliases(&manifest, network.layers())?;
+        check_aliases(&manifest, network.as_ref())?;
         Ok(Self { manifest, network, file, sha256, labels, operators })
     }
 
@@ -195,6 +207,9 @@ impl Model {
     }
 
     fn unknown_layer(&self, name: &str) -> Error {
+        if let Some(why) = self.network.why_no_layer(name) {
+            return no_layer(name, &self.manifest.name, &why);
+        }
         let aliases = self.manifest.layers.keys().map(String::as_str);
         let known: Vec<&str> =
             aliases.chain(self.network.layers().iter().map(|l| l.name.as_str())).collect();

@@ -23,8 +23,10 @@ pub(in crate::backends) mod cache;
 mod compose;
 mod control_flow;
 mod cut;
+pub(in crate::backends) mod declutter;
 pub(in crate::backends) mod data_files;
 pub(in crate::backends) mod feed;
+mod few_bits;
 pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;

@@ -20,6 +20,10 @@ use tract_onnx::tract_hir::internal::{
     Expansion, InferenceOp, InferenceResult, Solver, TensorProxy, expand,
 };
 
+use super::built_in::few_bits::Rounding;
+use super::few_bits::Format;
+use super::host_op::HostOp;
+use super::host_operator::CheckedOperator;
 use super::prelu::natural_typed_op;
 use super::tensors::fact_like;
 
@@ -152,16 +156,33 @@ fn import(
     };
     let is_forward = node.op_type == "QuantizeLinear";
     let given = int("output_dtype", 0);
-    let range = match (is_forward, given) {
+    let made = match (is_forward, given) {
         (false, _) | (_, 0) => None,
-        (true, kind) => Some(Range::of_onnx(kind).with_context(|| {
+        (true, kind) => Some(Made::of_onnx(kind).with_context(|| {
             format!("its output is of the number type {kind}, which is not supported")
         })?),
     };
+    let saturates = int("saturate", 1) == 1;
     let has_zero = node.input.get(2).is_some_and(|name| !name.is_empty());
     let block = usize::try_from(int("block_size", 0))?;
-    let import = LinearImport { is_forward, has_zero, axis: int("axis", 1), block, range };
+    let axis = int("axis", 1);
+    let import = LinearImport { is_forward, has_zero, axis, block, made, saturates };
     Ok((expand(import), vec![]))
+}
+
+/// The numbers that a `QuantizeLinear` makes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Made {
+    /// Whole ones.
+    Whole(Range),
+    /// Floats of few bits.
+    Float(Format),
+}
+
+impl Made {
+    fn of_onnx(kind: i64) -> Option<Self> {
+        Range::of_onnx(kind).map(Self::Whole).or_else(|| Format::of_onnx(kind).map(Self::Float))
+    }
 }
 
 /// A `QuantizeLinear` or `DequantizeLinear` on its way from ONNX.
@@ -173,8 +194,10 @@ struct LinearImport {
     axis: i64,
     /// How many elements of that axis share one scale; 0: scale and axis have one for each.
     block: usize,
-    /// The output's range, where the node says it.
-    range: Option<Range>,
+    /// The output's numbers, where the node says them.
+    made: Option<Made>,
+    /// Whether floats beyond the largest number become that.
+    saturates: bool,
 }
 
 impl LinearImport {
@@ -270,8 +293,16 @@ impl Expansion for LinearImport {
             model.add_const(part("zero"), tensor0(0f32).broadcast_into_rank(shape.len())?)?
         };
         if self.is_forward {
-            let range = match self.range {
-                Some(range) => range,
+            let range = match self.made {
+                Some(Made::Whole(range)) => range,
+                Some(Made::Float(format)) => {
+                    // Such a type has no zero but 0.
+                    let real = model.wire_node(part("steps"), math::div(), &[x, scale])?[0];
+                    let rounding = Rounding { format, saturates: self.saturates };
+                    let name = LinearImport::name(self).to_owned();
+                    let op = HostOp(CheckedOperator::new(Arc::new(rounding), name));
+                    return model.wire_node(prefix, op, &[real]);
+                }
                 None if !self.has_zero => Range::U8,
                 None => {
                     let kind = model.outlet_fact(inputs[2])?.datum_type;
