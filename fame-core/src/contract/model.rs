@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::output::{OutputForm, form_of, logits_of};
 use crate::{
     Error, Layer, Result,
-    contract::{Backend, LoadRequest, Network, Operators},
+    contract::{Backend, LoadRequest, Network, Operators, layout_of},
+    data::Layout,
     store::ModelManifest,
     text::{LayerChoice, suggestion},
 };
@@ -87,7 +88,7 @@ impl Model {
         let shape = vec![input.channels, input.height, input.width];
         let request = LoadRequest::new(&file)
             .with_input_shape(shape.clone())
-            .with_inputs(manifest.layout, manifest.fixed.clone())
+            .with_inputs(manifest.layout, manifest.located_inputs())
             .with_operators(operators.clone());
         let network = backend.load(&request)?;
         if network.input_shape() != shape {
@@ -112,7 +113,7 @@ impl Model {
     pub fn load_request(&self) -> LoadRequest {
         LoadRequest::new(&self.file)
             .with_input_shape(self.network.input_shape())
-            .with_inputs(self.manifest.layout, self.manifest.fixed.clone())
+            .with_inputs(self.manifest.layout, self.manifest.located_inputs())
             .with_operators(self.operators.clone())
     }
 
@@ -121,6 +122,13 @@ impl Model {
         let layers = self.network.layers();
         let shown = layers.iter().filter(|l| l.is_output && l.depends_on_input);
         shown.map(|l| (l.name.as_str(), form_of(l, layers)))
+    }
+
+    /// How `layer` lays out its channels, if it is a feature map and its graph or the proportions
+    /// of the picture tell ([`layout_of`]).
+    pub fn layout(&self, layer: &Layer) -> Option<Layout> {
+        let input = &self.manifest.input;
+        layout_of(layer, self.network.layers(), (input.height, input.width))
     }
 
     /// The layer a recipe means. The rule `Output` means the scores before a softmax or a sigmoid,
