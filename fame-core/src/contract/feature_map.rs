@@ -83,10 +83,22 @@ fn other(layout: Layout) -> Layout {
 /// What the operator that computes `layer` says of its axes.
 fn said_by_operator(layer: &Layer, layers: &[Layer]) -> Option<Layout> {
     match layer.op.as_str() {
-        "Input" | "Conv" | "ConvTranspose" | "QLinearConv" | "DeformConv" | "MaxPool"
-        | "AveragePool" | "LpPool" | "GlobalAveragePool" | "GlobalMaxPool" | "LRN"
-        | "BatchNormalization" | "InstanceNormalization" | "GroupNormalization"
-        | "DepthToSpace" | "SpaceToDepth" => Some(Layout::ChannelsFirst),
+        "Input"
+        | "Conv"
+        | "ConvTranspose"
+        | "QLinearConv"
+        | "DeformConv"
+        | "MaxPool"
+        | "AveragePool"
+        | "LpPool"
+        | "GlobalAveragePool"
+        | "GlobalMaxPool"
+        | "LRN"
+        | "BatchNormalization"
+        | "InstanceNormalization"
+        | "GroupNormalization"
+        | "DepthToSpace"
+        | "SpaceToDepth" => Some(Layout::ChannelsFirst),
         "LayerNormalization" | "SimplifiedLayerNormalization" | "RMSNormalization" => {
             Some(Layout::ChannelsLast)
         }
@@ -122,8 +134,8 @@ fn turns(reader: &Layer, source: &Layer, layers: &[Layer]) -> Option<bool> {
         return None;
     };
     match reader.op.as_str() {
-        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Einsum" | "Gather" | "GatherElements"
-        | "GatherND" | "ScatterND" | "Attention" | "MultiHeadAttention" => None,
+        "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Einsum" | "Gather"
+        | "GatherElements" | "GatherND" | "ScatterND" | "Attention" | "MultiHeadAttention" => None,
         "MatMul" if !has_weight(reader, layers) => None,
         "Transpose" if reader.shape == source.shape => (a != b || b != c).then_some(false),
         // An extent that occurs once shows where its axis went.

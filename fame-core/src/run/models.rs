@@ -95,10 +95,12 @@ impl<'a> ModelShelf<'a> {
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let request = LoadRequest::new(&file).with_input_shape(manifest.input.shape());
         let mut data_files = self.backend.files(&request)?;
-        data_files.extend(manifest.located_inputs().into_values().filter_map(|value| match value {
-            FixedInput::File(path) => Some(path),
-            FixedInput::Fill(_) | FixedInput::Values(_) => None,
-        }));
+        data_files.extend(manifest.located_inputs().into_values().filter_map(
+            |value| match value {
+                FixedInput::File(path) => Some(path),
+                FixedInput::Fill(_) | FixedInput::Values(_) => None,
+            },
+        ));
         let data_files = data_files.iter().filter(|other| **other != file).map(|file| hashed(file));
         let data_files = data_files.collect::<Result<_>>()?;
         let name = manifest.name.clone();

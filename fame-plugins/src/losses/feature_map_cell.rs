@@ -134,10 +134,8 @@ mod tests {
     fn a_cell_is_the_same_whatever_axis_holds_the_channels() {
         // Two channels of 1×2 cells: cell (0, 1) is [-4, -1].
         let clean = Tensor::new([1, 2, 2], vec![3.0, 0.0, -4.0, -1.0]).unwrap();
-        let last = FeatureMapCell {
-            cells: Cells::Only(vec![(0, 1)]),
-            layout: Some(Layout::ChannelsLast),
-        };
+        let last =
+            FeatureMapCell { cells: Cells::Only(vec![(0, 1)]), layout: Some(Layout::ChannelsLast) };
         let targets = testkit::targets(&last, std::slice::from_ref(&clean), &[]).unwrap();
         let batch = Tensor::stack([&clean]).unwrap();
         let e = last.evaluate(&[batch], &[&targets[0]]).unwrap();

@@ -51,7 +51,59 @@ impl TypedPass for PossibleMoves {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::{GradientPlace, LayerCotangent, Taps};
+
     use super::*;
+    use crate::backends::onnx::file::OnnxFile;
+    use crate::backends::onnx::fixtures::{batch, model, node, weight};
+    use crate::backends::tract::load_file;
+
+    /// How far a difference of a linear network may be from its gradient: sums of ~500 products in
+    /// f32.
+    const ROUNDING: f64 = 1e-4;
+
+    #[test]
+    fn channels_last_sums_between_convolutions_do_not_stop_a_gradient() {
+        let (first, last): (&[i64], &[i64]) = (&[0, 3, 1, 2], &[0, 2, 3, 1]);
+        let nodes = vec![
+            node("Conv", &["x", "w0"], "c0", &[]),
+            node("Transpose", &["c0"], "l0", &[("perm", last)]),
+            node("Add", &["l0", "b0"], "s0", &[]),
+            node("Transpose", &["s0"], "f0", &[("perm", first)]),
+            node("Conv", &["f0", "w1"], "c1", &[("pads", &[1, 1, 1, 1])]),
+            node("Transpose", &["c1"], "l1", &[("perm", last)]),
+            node("Add", &["l1", "b1"], "s1", &[]),
+            node("Transpose", &["s1"], "f1", &[("perm", first)]),
+            node("Conv", &["f1", "w2"], "c2", &[]),
+            node("Transpose", &["c2"], "y", &[("perm", last)]),
+        ];
+        let weights = vec![
+            weight("w0", &[8, 2, 1, 1]),
+            weight("b0", &[1, 1, 1, 8]),
+            weight("w1", &[16, 8, 3, 3]),
+            weight("b1", &[1, 1, 1, 16]),
+            weight("w2", &[2, 16, 1, 1]),
+        ];
+        let proto = model(nodes, weights, "y");
+        let network = load_file(OnnxFile::check(proto, None, "net.onnx".into()).unwrap()).unwrap();
+        let (here, there) = (batch(&[1, 2, 8, 8], 0), batch(&[1, 2, 8, 8], 500));
+        let taps = Taps::of(["y"]).with_gradient(GradientPlace::Input);
+        let pass = network.forward(&here, &taps).unwrap();
+        let y = pass.output("y").unwrap();
+        let cotangent = batch(y.shape(), 900);
+        let of_y = LayerCotangent { layer: "y".into(), cotangent: cotangent.clone() };
+        let gradient = pass.gradient(&[of_y]).unwrap().remove(0);
+        let other = network.forward(&there, &taps).unwrap().output("y").unwrap();
+        let sum = |terms: &mut dyn Iterator<Item = (f32, f32, f32)>| -> f64 {
+            terms.map(|(a, b, w)| (f64::from(a) - f64::from(b)) * f64::from(w)).sum()
+        };
+        let three = |a: &fame_core::Tensor, b: &fame_core::Tensor, w: &fame_core::Tensor| {
+            let all = a.data().iter().zip(b.data()).zip(w.data());
+            sum(&mut all.map(|((a, b), w)| (*a, *b, *w)))
+        };
+        let (found, expected) = (three(&other, &y, &cotangent), three(&there, &here, &gradient));
+        assert!((found - expected).abs() <= ROUNDING * found.abs(), "{found} {expected}");
+    }
 
     #[test]
     fn the_pass_that_is_mended_is_found_once() {

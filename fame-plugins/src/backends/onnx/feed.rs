@@ -223,9 +223,11 @@ fn weight(
             tensor.int32_data = values.iter().map(|v| *v as i32).collect();
         }
         _ => {
-            return Err("has a number type that cannot be fixed; f32, f64, bool and whole numbers \
+            return Err(
+                "has a number type that cannot be fixed; f32, f64, bool and whole numbers \
                         of 8 to 64 bits can"
-                .to_owned());
+                    .to_owned(),
+            );
         }
     }
     Ok(tensor)
@@ -303,6 +305,43 @@ mod tests {
         let path = folder.join("net.onnx");
         std::fs::write(&path, proto.encode_to_vec()).unwrap();
         path
+    }
+
+    #[test]
+    fn a_fixed_input_is_read_from_a_file_that_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let net = file(&[1, 2, 3, 4], folder.path());
+        let load = |fixed: &str| {
+            let fixed = [("bias".to_owned(), FixedInput::File(folder.path().join(fixed)))].into();
+            let request = LoadRequest::new(&net)
+                .with_input_shape([2, 3, 4])
+                .with_inputs(Layout::ChannelsFirst, fixed);
+            Tract::default().load(&request)
+        };
+        let write = |name: &str, values: &[f64]| {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            let options = npyz::WriteOptions::new().default_dtype().shape(&[values.len() as u64]);
+            let mut writer = npyz::WriterBuilder::writer(options, file).begin_nd().unwrap();
+            writer.extend(values.iter().copied()).unwrap();
+            writer.finish().unwrap();
+        };
+        write("ten.npy", &[10.0]);
+        let x = batch(&[1, 2, 3, 4], 0);
+        let y = load("ten.npy").unwrap().forward(&x, &Taps::of(["y"])).unwrap();
+        let y = y.output("y").unwrap();
+        assert!(y.data().iter().zip(x.data()).all(|(y, x)| (y - x - 10.0).abs() < 1e-5));
+        write("two.npy", &[1.0, 2.0]);
+        write("nan.npy", &[f64::NAN]);
+        std::fs::write(folder.path().join("text.npy"), "no array").unwrap();
+        for (name, why) in [
+            ("two.npy", "has shape [2], and the input [1]"),
+            ("nan.npy", "one that is no number"),
+            ("text.npy", "is not a .npy file"),
+            ("none.npy", "cannot be read"),
+        ] {
+            let told = load(name).err().unwrap().message;
+            assert!(told.contains("`bias`") && told.contains(name) && told.contains(why), "{told}");
+        }
     }
 
     #[test]

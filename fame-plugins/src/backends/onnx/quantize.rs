@@ -11,11 +11,8 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::tract_core::internal::tract_ndarray::{ArrayViewD, Zip};
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::cast;
-use tract_onnx::tract_core::ops::change_axes::wire_with_rank_broadcast;
-use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
-use tract_onnx::tract_core::ops::{logic, math};
+use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_hir::internal::{
     Expansion, InferenceOp, InferenceResult, Solver, TensorProxy, expand,
 };
@@ -31,10 +28,6 @@ use super::tensors::fact_like;
 pub(super) fn register(known: &mut OnnxOpRegister) {
     known.insert("QuantizeLinear", import);
     known.insert("DequantizeLinear", import);
-    known.insert("DynamicQuantizeLinear", |_, node| {
-        let outputs = node.output.iter().filter(|name| !name.is_empty()).count();
-        Ok((expand(DynamicImport { outputs }), vec![]))
-    });
 }
 
 /// The least and the greatest whole number of a type.
@@ -47,7 +40,8 @@ pub(in crate::backends) struct Range {
 }
 
 impl Range {
-    const U8: Self = Self { low: 0.0, high: 255.0 };
+    /// That of bytes.
+    pub(super) const U8: Self = Self { low: 0.0, high: 255.0 };
 
     fn of_type(kind: DatumType) -> Option<Self> {
         let (low, high) = match kind {
@@ -315,97 +309,6 @@ impl Expansion for LinearImport {
         }
         let shifted = model.wire_node(part("shifted"), math::sub(), &[x, zero])?[0];
         model.wire_node(prefix, math::mul(), &[shifted, scale])
-    }
-}
-
-/// A `DynamicQuantizeLinear` on its way from ONNX: its scale and zero are those of the values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct DynamicImport {
-    outputs: usize,
-}
-
-/// What writes the nodes of one.
-struct Writer<'m> {
-    model: &'m mut TypedModel,
-    prefix: String,
-}
-
-impl Writer<'_> {
-    fn op(
-        &mut self,
-        name: &str,
-        op: impl Into<Box<dyn TypedOp>>,
-        inputs: &[OutletId],
-    ) -> TractResult<OutletId> {
-        let name = format!("{}.{name}", self.prefix);
-        Ok(wire_with_rank_broadcast(name, self.model, op, inputs)?[0])
-    }
-
-    fn number(&mut self, name: &str, value: f32) -> TractResult<OutletId> {
-        self.model.add_const(format!("{}.{name}", self.prefix), tensor0(value))
-    }
-
-    /// `wire`, all of whose axes have extent 1, as a number.
-    fn scalar(&mut self, name: &str, wire: OutletId) -> TractResult<OutletId> {
-        let ones = self.model.outlet_fact(wire)?.shape.to_tvec();
-        self.op(name, AxisOp::Reshape(0, ones, tvec!()), &[wire])
-    }
-}
-
-impl Expansion for DynamicImport {
-    fn name(&self) -> StaticName {
-        "DynamicQuantizeLinear".into()
-    }
-
-    fn nboutputs(&self) -> TractResult<usize> {
-        Ok(self.outputs)
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        ensure!(outputs.len() == 3, "it has {} outputs, not 3", outputs.len());
-        for output in outputs {
-            s.equals(&output.datum_type, f32::datum_type())?;
-        }
-        s.equals(&inputs[0].shape, &outputs[0].shape)?;
-        s.equals(&outputs[1].rank, 0)?;
-        s.equals(&outputs[2].rank, 0)?;
-        Ok(())
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        let axes: TVec<usize> = (0..model.outlet_fact(inputs[0])?.rank()).collect();
-        let mut writer = Writer { model, prefix: prefix.to_owned() };
-        let x = inputs[0];
-        let (none, one) = (writer.number("none", 0.0)?, writer.number("one", 1.0)?);
-        let most = writer.number("most", Range::U8.high)?;
-        let max = writer.op("max", Reduce::new(axes.clone(), Reducer::Max), &[x])?;
-        let min = writer.op("min", Reduce::new(axes, Reducer::Min), &[x])?;
-        // The range always holds zero.
-        let max = writer.op("top", math::max(), &[max, none])?;
-        let min = writer.op("bottom", math::min(), &[min, none])?;
-        let width = writer.op("width", math::sub(), &[max, min])?;
-        let scale = writer.op("share", math::div(), &[width, most])?;
-        let is_empty = writer.op("is_empty", TypedBinOp(logic::comp_eq(), None), &[scale, none])?;
-        let scale = writer.op("scale", logic::Iff, &[is_empty, one, scale])?;
-        let below = writer.op("below", math::neg(), &[min])?;
-        let below = writer.op("steps", math::div(), &[below, scale])?;
-        let whole = writer.op("whole", math::round_half_to_even(), &[below])?;
-        let above = writer.op("above", math::max(), &[whole, none])?;
-        let zero = writer.op("zero", math::min(), &[above, most])?;
-        let y = writer.op("y", Quantize(Range::U8), &[x, scale, zero])?;
-        let (scale, zero) =
-            (writer.scalar("scale.number", scale)?, writer.scalar("zero.number", zero)?);
-        Ok(tvec!(y, scale, zero))
     }
 }
 

@@ -47,9 +47,9 @@ fn is_fed_whole(graph: &GraphProto) -> bool {
     const WHOLE: [i32; 6] = [2, 3, 4, 5, 6, 7];
     let is_weight = |name: &str| graph.initializer.iter().any(|weight| weight.name == name);
     let mut fed = graph.input.iter().filter(|input| !is_weight(&input.name));
-    fed.next().and_then(|input| input.r#type.as_ref()?.value.as_ref()).is_some_and(
-        |Value::TensorType(tensor)| WHOLE.contains(&tensor.elem_type),
-    )
+    fed.next()
+        .and_then(|input| input.r#type.as_ref()?.value.as_ref())
+        .is_some_and(|Value::TensorType(tensor)| WHOLE.contains(&tensor.elem_type))
 }
 
 impl Graph {

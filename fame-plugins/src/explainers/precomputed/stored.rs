@@ -2,8 +2,8 @@
 
 use std::{io::Read as _, path::Path};
 
-use fame_core::{Error, Result, Tensor, data::open_ordinary};
 use crate::{numpy::Array, pictures};
+use fame_core::{Error, Result, Tensor, data::open_ordinary};
 
 /// Largest file that is read, in bytes: a map of 100 megapixels in 64-bit floats fits.
 const MAX_BYTES: u64 = 1 << 30;
@@ -151,9 +151,7 @@ fn meaning(
         None if only_two => Ok((0.0, 1.0, None)),
         None => Err(bad(
             path,
-            format!(
-                "holds whole numbers up to {highest} ({kind}), which may mean anything"
-            ),
+            format!("holds whole numbers up to {highest} ({kind}), which may mean anything"),
         )
         .with_help("Say which of them mean 0 and 1: `range: (0, 255)`.")),
     }

@@ -15,9 +15,7 @@ pub(super) const OPERATORS: &[BuiltIn] = &[BuiltIn {
     op_type: "Cast",
     settings: &[],
     whole: &[],
-    applies: |node| {
-        node.attribute.iter().any(|a| a.name == "to" && Format::of_onnx(a.i).is_some())
-    },
+    applies: |node| node.attribute.iter().any(|a| a.name == "to" && Format::of_onnx(a.i).is_some()),
     build: cast,
 }];
 
