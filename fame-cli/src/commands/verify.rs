@@ -71,6 +71,7 @@ pub(crate) fn verify(setup: &Setup, args: &VerifyArgs) -> Result<ExitCode, Failu
         all["model"] = json!(model.manifest.name);
         all["values"] = json!({
             "compared": values.compared, "missing": values.missing, "worst": values.worst,
+            "rounded": values.rounded,
             "tolerance": VALUE_TOLERANCE, "differences": told(&values.differences),
         });
         out(&serde_json::to_string_pretty(&all).unwrap_or_default())?;
@@ -111,6 +112,13 @@ fn say_values(model: &Model, values: &Values, backend: &str, inputs: usize) -> R
         let (count, first) = (values.missing.len(), &values.missing[0]);
         out(&format!(
             "{count} layers of the file are not offered by {backend}, such as `{first}`."
+        ))?;
+    }
+    if values.rounded > 0 {
+        out(&format!(
+            "{} layers lie behind rounding that fell on another side, and agree when they are \
+             computed from the witness's values in front of them.",
+            values.rounded
         ))?;
     }
     let name = &model.manifest.name;

@@ -277,6 +277,7 @@ fn with_shape(input: &ValueInfoProto, name: String, shape: [usize; 4]) -> ValueI
 mod tests {
     use fame_core::contract::Backend as _;
     use fame_core::{GradientPlace, LayerCotangent, Taps, Tensor};
+    use npyz::WriterBuilder as _;
     use prost::Message as _;
 
     use super::*;
@@ -321,7 +322,7 @@ mod tests {
         let write = |name: &str, values: &[f64]| {
             let file = std::fs::File::create(folder.path().join(name)).unwrap();
             let options = npyz::WriteOptions::new().default_dtype().shape(&[values.len() as u64]);
-            let mut writer = npyz::WriterBuilder::writer(options, file).begin_nd().unwrap();
+            let mut writer = options.writer(file).begin_nd().unwrap();
             writer.extend(values.iter().copied()).unwrap();
             writer.finish().unwrap();
         };

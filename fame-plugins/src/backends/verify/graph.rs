@@ -137,6 +137,25 @@ impl Graph {
         found
     }
 
+    /// The tensors nearest in front of `tensor` that depend on what is fed and that `is_known`.
+    pub(super) fn nearest(&self, tensor: &str, is_known: impl Fn(&str) -> bool) -> Vec<&str> {
+        let (mut found, mut seen) = (vec![], HashSet::new());
+        let mut open: Vec<&Node> = self.nodes.get(tensor).into_iter().collect();
+        while let Some(node) = open.pop() {
+            for input in node.inputs.iter().filter(|input| self.moved.contains(*input)) {
+                if !seen.insert(input.as_str()) {
+                    continue;
+                }
+                if is_known(input) {
+                    found.push(input.as_str());
+                } else {
+                    open.extend(self.nodes.get(input));
+                }
+            }
+        }
+        found
+    }
+
     /// The tensors that are computed directly from `tensor`.
     pub(super) fn readers(&self, tensor: &str) -> Vec<&str> {
         let reads = |name: &&String| self.nodes[*name].inputs.iter().any(|input| input == tensor);
