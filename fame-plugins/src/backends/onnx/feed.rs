@@ -328,8 +328,8 @@ mod tests {
         };
         write("ten.npy", &[10.0]);
         let x = batch(&[1, 2, 3, 4], 0);
-        let y = load("ten.npy").unwrap().forward(&x, &Taps::of(["y"])).unwrap();
-        let y = y.output("y").unwrap();
+        let network = load("ten.npy").unwrap();
+        let y = network.forward(&x, &Taps::of(["y"])).unwrap().output("y").unwrap();
         assert!(y.data().iter().zip(x.data()).all(|(y, x)| (y - x - 10.0).abs() < 1e-5));
         write("two.npy", &[1.0, 2.0]);
         write("nan.npy", &[f64::NAN]);
