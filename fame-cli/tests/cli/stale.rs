@@ -133,10 +133,12 @@ fn a_changed_value_of_a_fixed_input_computes_anew() {
     assert_eq!(run_again(folder, recipe), ["saliency"]);
     // The mean over 56 × 56 pixels of what the mask lets through.
     assert!((raw() * 56.0 * 56.0 - 0.5).abs() < 1e-6, "{}", raw());
+    let values = |first: u8| format!("Values([{first}{}])", ", 0".repeat(56 * 56 - 1));
+    let file = r#"File("mask.npy")"#;
     let changes: [(&str, &dyn Fn()); 3] = [
         ("the file", &|| fs::write(folder.join("mask.npy"), map(0.25)).unwrap()),
-        ("another kind", &|| edit(folder, r#"File("mask.npy")"#, "Fill(2)")),
-        ("another number", &|| edit(folder, "Fill(2)", "Fill(3)")),
+        ("another kind", &|| edit(folder, file, &values(2))),
+        ("another number", &|| edit(folder, &values(2), &values(3))),
     ];
     for (what, change) in changes {
         change();
@@ -144,7 +146,7 @@ fn a_changed_value_of_a_fixed_input_computes_anew() {
         assert!(run_again(folder, recipe).is_empty(), "{what}: the second run keeps it");
     }
     assert!((raw() * 56.0 * 56.0 - 3.0).abs() < 1e-5, "{}", raw());
-    edit(folder, "Fill(3)", r#"File("no.npy")"#);
+    edit(folder, &values(3), r#"File("no.npy")"#);
     let output = fame(folder, &["run", "r.ron", "--out", "out"]);
     assert!(!output.status.success() && stderr(&output).contains("no.npy"), "{}", stderr(&output));
 }
