@@ -152,7 +152,7 @@ impl OfBiases {
                 layer.is_some_and(|l| matches!(l.op.as_str(), "Conv" | "BatchNormalization"));
             let layout = layer.and_then(|l| aim.model.layout(l));
             let shown = layout.filter(|_| of_module || self.form == FullGradForm::Idiap);
-            Term { shown, bias }
+            Term { bias, shown }
         };
         Ok(network.biases()?.into_iter().filter(reaches).map(term).collect())
     }
