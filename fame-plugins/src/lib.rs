@@ -12,6 +12,7 @@ pub mod explainers;
 pub mod losses;
 pub mod maps;
 pub mod metrics;
+mod numpy;
 pub mod perturbations;
 pub mod pictures;
 pub mod prepare;

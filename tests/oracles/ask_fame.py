@@ -148,6 +148,10 @@ def judge(problem: Problem, fame: str, backend: str) -> tuple[str, str]:
             return "wrong", "exit status 0 without a gradient: " + reason(answer.said)
         if problem.value is None:
             return refusal(problem, answer)
+        if problem.gradient_off is None and (said := re.search(r"\(y = ([-0-9.e+]+)\): the gradient is zero", answer.said)):
+            # A value that nothing moves has no map of any kind; the sentence has the value itself.
+            fits = near(float(said.group(1)), problem.value, problem.value_tolerance)
+            return ("right" if fits else "wrong"), f"zero gradient, value {said.group(1)}, right {problem.value:g}"
         forward = asker.forward_only()
         if forward.panicked:
             return "panic", "forward: " + reason(forward.said)

@@ -1,4 +1,5 @@
-"""Writes a small network whose weights lie in a file beside it: tests/golden/external/net.onnx and net.bin.
+"""Writes a small network whose weights lie in a file beside it: tests/golden/external/net.onnx and net.bin. And one
+with a second input, a mask that the picture is multiplied with: masked.onnx.
 
     python external.py
 """
@@ -40,6 +41,25 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "net.bin").unlink(missing_ok=True)
     onnx.save_model(model, FOLDER / "net.onnx", save_as_external_data=True, location="net.bin", size_threshold=0)
+    masked()
+
+
+def masked() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["input", "mask"], ["seen"]),
+            helper.make_node("ReduceMean", ["seen"], ["logits"], axes=[2, 3], keepdims=0),
+        ],
+        "masked",
+        [
+            helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 56, 56]),
+            helper.make_tensor_value_info("mask", TensorProto.FLOAT, [56, 56]),
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save_model(model, FOLDER / "masked.onnx")
 
 
 if __name__ == "__main__":

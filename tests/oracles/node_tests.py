@@ -9,7 +9,8 @@ tie; its other inputs are constants. All floating-point outputs (or, without one
 The witness is the first of these that gives the test's own outputs: onnxruntime in f64, ONNX's reference evaluator in
 f64, onnxruntime and the evaluator as the test is. Gradients are its central differences: of each element that feeds
 the node, or of `DIRECTIONS` random directions where there are more. Of operators that quantise, they are those of the
-operator without its rounding: fame's gradient is straight-through, and says so.
+operator without its rounding: fame's gradient is straight-through, and says so. So are those of casts to floats of
+few bits.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections import Counter
 from typing import Callable
 
 import numpy as np
+import ml_dtypes
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test import loader
@@ -255,10 +257,26 @@ def slopes(loss: Callable[[np.ndarray], float], at: np.ndarray, directions: np.n
     return best, disagreement
 
 
-def unrounded(x: np.ndarray, scale, zero: np.ndarray, axis: int = 1) -> np.ndarray:
+def whole(dtype: np.dtype) -> bool:
+    try:
+        ml_dtypes.iinfo(dtype)
+    except ValueError:
+        return False
+    return True
+
+
+def bounds(dtype: np.dtype) -> tuple[float, float]:
+    """What rounds to a number of this type: half a step beyond its least and greatest."""
+    if whole(dtype):
+        return ml_dtypes.iinfo(dtype).min - 0.5, ml_dtypes.iinfo(dtype).max + 0.5
+    high = float(ml_dtypes.finfo(dtype).max)
+    step = 2.0 ** (math.floor(math.log2(high)) - ml_dtypes.finfo(dtype).nmant)
+    return -high - step / 2, high + step / 2
+
+
+def unrounded(x: np.ndarray, scale, zero: np.ndarray, axis: int = 1, block: int = 0) -> np.ndarray:
     """`QuantizeLinear` but for its rounding: what rounds into the range is inside of it."""
-    low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
-    return np.clip(x / along(x, scale, axis) + along(x, zero, axis), low - 0.5, high + 0.5)
+    return np.clip(x / along(x, scale, axis, block) + along(x, zero, axis, block), *bounds(zero.dtype))
 
 
 def real(q: np.ndarray, scale, zero: np.ndarray, axis: int = 1) -> np.ndarray:
@@ -266,8 +284,10 @@ def real(q: np.ndarray, scale, zero: np.ndarray, axis: int = 1) -> np.ndarray:
     return (q.astype(np.float64) - along(q, zero, axis)) * along(q, scale, axis)
 
 
-def along(x: np.ndarray, parameter, axis: int) -> np.ndarray:
-    parameter = np.asarray(parameter, np.float64)
+def along(x: np.ndarray, parameter, axis: int, block: int = 0) -> np.ndarray:
+    parameter = np.asarray(parameter).astype(np.float64)
+    if block:
+        return np.repeat(parameter, block, axis)[tuple(map(slice, x.shape))]
     if parameter.size == 1:
         return parameter.reshape(())
     return parameter.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
@@ -276,19 +296,23 @@ def along(x: np.ndarray, parameter, axis: int) -> np.ndarray:
 def straight_through(case: Case) -> Witness | None:
     """A quantising operator but for its rounding, which fame's gradient passes: its differences are the right gradient."""
     node = case.model.graph.node[0]
+    fixed = {t.name: numpy_helper.to_array(t) for t in case.model.graph.initializer}
+    number = {a.name: a.i for a in node.attribute}
+    if len(case.model.graph.node) == 1 and node.op_type in ("Cast", "CastLike"):
+        return straight_cast(case, node, fixed, number)
     if len(case.model.graph.node) > 1 or node.op_type not in ("QuantizeLinear", "QLinearMatMul", "QLinearConv"):
         return None
-    fixed = {t.name: numpy_helper.to_array(t) for t in case.model.graph.initializer}
     zero = {"QuantizeLinear": 2}.get(node.op_type, 7)
-    blocks = any(a.name == "block_size" and a.i for a in node.attribute)
-    if blocks or len(node.input) <= zero or fixed[node.input[zero]].dtype.kind not in "iu":
+    if len(node.input) <= zero and "output_dtype" not in number:
         return None
-    axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+    axis, block = number.get("axis", 1), number.get("block_size", 0)
 
     def ask(feeds: dict[str, np.ndarray]) -> np.ndarray:
         given = [({**fixed, **feeds})[name] for name in node.input]
         if node.op_type == "QuantizeLinear":
-            y = unrounded(*given, axis=axis)
+            if len(given) < 3:
+                given.append(np.zeros_like(given[1], helper.tensor_dtype_to_np_dtype(number["output_dtype"])))
+            y = unrounded(*given, axis=axis, block=block)
         elif node.op_type == "QLinearMatMul":
             y = unrounded(real(*given[:3], axis=-2) @ real(*given[3:6], axis=-1), *given[6:])
         else:
@@ -299,6 +323,14 @@ def straight_through(case: Case) -> Witness | None:
         return y.reshape(-1)
 
     return ask
+
+
+def straight_cast(case: Case, node: onnx.NodeProto, fixed: dict[str, np.ndarray], number: dict[str, int]) -> Witness | None:
+    """A cast to a float of few bits but for its rounding."""
+    to = helper.tensor_dtype_to_np_dtype(number["to"]) if node.op_type == "Cast" else fixed[node.input[1]].dtype
+    if whole(to) or to.itemsize > 1 or to == ml_dtypes.float8_e8m0fnu:
+        return None
+    return lambda feeds: np.clip(feeds[node.input[0]], *bounds(to)).reshape(-1)
 
 
 def problem_of(case: Case) -> Problem | str:

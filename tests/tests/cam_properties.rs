@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 /// Rows and columns of the slim classifiers' input.
 const CLASSIFIER: usize = 64;
+/// The side of `swin_slim`'s input.
+const SWIN: usize = 32;
 /// Rows and columns of the slim face network's input.
 const FACE: usize = 56;
 
@@ -306,6 +308,33 @@ fn vision_transformers_need_no_reshaping_by_hand() {
         Preset::Paper,
     );
     assert_eq!(explainer.plugin.check(&model).unwrap_err().code, "fame::cam::no_grid");
+}
+
+/// The same values before and after a Transpose are the same feature map: Swin's last norm gives
+/// [rows, columns, channels], and the pooling behind it reads [channels, rows, columns].
+#[test]
+fn a_feature_map_is_the_same_whatever_axis_holds_its_channels() {
+    // Sums over channels and cells are added in another order.
+    const ROUNDING: f32 = 1e-4;
+    let model = slim("swin_slim", classifier(), SWIN);
+    let sample = sample_of("noise", noise_picture(0, SWIN));
+    for method in ["GradCam", "LayerCam", "XGradCam", "EigenCam", "ScoreCam", "AblationCam"] {
+        let at = |layer: &str, layout: &str| {
+            map(&model, &format!(r#"{method}(layer: "{layer}"{layout})"#), &sample).finished
+        };
+        let last = at("layer_norm_10", "");
+        assert!(apart(&last, &at("permute_19", "")) <= ROUNDING, "{method}");
+        assert_eq!(last, at("layer_norm_10", ", layout: ChannelsLast"), "{method}");
+        let taken_for_another = at("layer_norm_10", ", layout: ChannelsFirst");
+        assert!(apart(&last, &taken_for_another) > 100.0 * ROUNDING, "{method}");
+    }
+    let cell = |layer: &str| {
+        let spec = format!(
+            r#"Saliency(layer: "{layer}", loss: FeatureMapCell(cells: Only([(1, 2)])), map: [Abs(), MaxNormalize()])"#
+        );
+        map(&model, &spec, &sample).finished
+    };
+    assert!(apart(&cell("layer_norm_10"), &cell("permute_19")) <= ROUNDING);
 }
 
 /// What is only read through a layer normalisation is read without its size: gradient times

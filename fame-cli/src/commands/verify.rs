@@ -56,14 +56,22 @@ pub(crate) fn verify(setup: &Setup, args: &VerifyArgs) -> Result<ExitCode, Failu
     drop(watcher);
     let network = witness.plugin.load(&model.load_request())?;
     let graph = Graph::read(&model.file)?;
-    let values = compare_values(model.network.as_ref(), network.as_ref(), &graph, &inputs)?;
-    let slopes = check_slopes(model.network.as_ref(), network.as_ref(), &graph, &inputs)?;
+    let ours = model.network.as_ref();
+    // A witness that is fed bytes drops the fractions of what it is fed: it sees whole numbers
+    // rightly, and no slope.
+    let of_slopes = if graph.is_fed_whole() { ours } else { network.as_ref() };
+    if graph.is_fed_whole() {
+        inputs.iter_mut().for_each(Input::round);
+    }
+    let values = compare_values(ours, network.as_ref(), &graph, &inputs)?;
+    let slopes = check_slopes(ours, of_slopes, &graph, &inputs)?;
     let differs = !values.differences.is_empty() || !slopes.differences.is_empty();
     if setup.json {
         let mut all = as_json(&slopes);
         all["model"] = json!(model.manifest.name);
         all["values"] = json!({
             "compared": values.compared, "missing": values.missing, "worst": values.worst,
+            "rounded": values.rounded,
             "tolerance": VALUE_TOLERANCE, "differences": told(&values.differences),
         });
         out(&serde_json::to_string_pretty(&all).unwrap_or_default())?;
@@ -89,7 +97,8 @@ fn told(differences: &[fame_plugins::backends::verify::Difference]) -> Vec<serde
 /// What was found about gradients, as JSON.
 pub(super) fn as_json(slopes: &Slopes) -> serde_json::Value {
     json!({ "gradient": {
-        "outputs": slopes.outputs, "refused": slopes.refused, "measured": slopes.measured,
+        "outputs": slopes.outputs, "refused": slopes.refused,
+        "straight_through": slopes.straight_through, "measured": slopes.measured,
         "undecided": slopes.undecided, "worst": slopes.worst, "tolerance": SLOPE_TOLERANCE,
         "differences": told(&slopes.differences),
     }})
@@ -103,6 +112,13 @@ fn say_values(model: &Model, values: &Values, backend: &str, inputs: usize) -> R
         let (count, first) = (values.missing.len(), &values.missing[0]);
         out(&format!(
             "{count} layers of the file are not offered by {backend}, such as `{first}`."
+        ))?;
+    }
+    if values.rounded > 0 {
+        out(&format!(
+            "{} layers lie behind rounding that fell on another side, and agree when they are \
+             computed from the witness's values in front of them.",
+            values.rounded
         ))?;
     }
     let name = &model.manifest.name;
@@ -122,6 +138,9 @@ pub(super) fn say_slopes(slopes: &Slopes) -> Result<(), Failure> {
     }
     for refused in &slopes.refused {
         out(&format!("no gradient to compare of {refused}"))?;
+    }
+    for sentence in &slopes.straight_through {
+        out(&format!("{sentence}."))?;
     }
     if slopes.undecided > 0 {
         out(&format!(

@@ -110,6 +110,47 @@ fn each_change_of_what_determines_the_bytes_computes_anew() {
     }
 }
 
+const MASKED: &str = r#"(
+    input: (size: (3, 56, 56), order: Rgb, mean: 0, std: 1, fixed: {"mask": File("mask.npy")}),
+    ask: (loss: Logit(class: Index(0)), layer: "logits"),
+)"#;
+
+#[test]
+fn a_changed_value_of_a_fixed_input_computes_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let net = root().join("tests/golden/external/masked.onnx");
+    fs::copy(net, folder.join("net.onnx")).unwrap();
+    put(folder, "net.ron", MASKED);
+    fs::write(folder.join("mask.npy"), map(0.5)).unwrap();
+    picture(56, 3).save(folder.join("a.png")).unwrap();
+    let recipe = r#"(model: "net.onnx", data: Image(file: "a.png"), prepare: [],
+        explain: {"saliency": Saliency()}, write: [Npy(raw: true)])"#;
+    let raw = || {
+        let bytes = fs::read(folder.join("out/items/a/saliency.class_0.raw.npy")).unwrap();
+        f32::from_le_bytes(*bytes[bytes.len() - 4 * 3 * 56 * 56..].first_chunk().unwrap())
+    };
+    assert_eq!(run_again(folder, recipe), ["saliency"]);
+    // The mean over 56 × 56 pixels of what the mask lets through.
+    assert!((raw() * 56.0 * 56.0 - 0.5).abs() < 1e-6, "{}", raw());
+    let values = |first: u8| format!("Values([{first}{}])", ", 0".repeat(56 * 56 - 1));
+    let file = r#"File("mask.npy")"#;
+    let changes: [(&str, &dyn Fn()); 3] = [
+        ("the file", &|| fs::write(folder.join("mask.npy"), map(0.25)).unwrap()),
+        ("another kind", &|| edit(folder, file, &values(2))),
+        ("another number", &|| edit(folder, &values(2), &values(3))),
+    ];
+    for (what, change) in changes {
+        change();
+        assert_eq!(run_again(folder, recipe), ["saliency"], "{what}");
+        assert!(run_again(folder, recipe).is_empty(), "{what}: the second run keeps it");
+    }
+    assert!((raw() * 56.0 * 56.0 - 3.0).abs() < 1e-5, "{}", raw());
+    edit(folder, &values(3), r#"File("no.npy")"#);
+    let output = fame(folder, &["run", "r.ron", "--out", "out"]);
+    assert!(!output.status.success() && stderr(&output).contains("no.npy"), "{}", stderr(&output));
+}
+
 /// Another file of the same network: behind the last field of an ONNX file one more may stand.
 fn append_producer(path: &Path) {
     let mut bytes = fs::read(path).unwrap();

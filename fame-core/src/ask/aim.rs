@@ -80,6 +80,7 @@ impl<'a> Aim<'a> {
                 input_size: (input.height, input.width),
                 labels: &self.model.labels,
                 holds_probabilities: self.holds_probabilities(),
+                layout: self.first_layer().and_then(|layer| self.model.layout(layer)),
             };
             for target in self.loss.targets(&about)? {
                 let id = MapId::new(&role)
@@ -106,8 +107,13 @@ impl<'a> Aim<'a> {
     /// Whether the first target layer holds probabilities: a softmax or a sigmoid made them.
     pub fn holds_probabilities(&self) -> bool {
         let layers = self.model.network.layers();
-        let first = layers.iter().find(|l| Some(&l.name) == self.layers.first());
-        first.is_some_and(|l| matches!(form_of(l, layers), OutputForm::Probabilities { .. }))
+        self.first_layer()
+            .is_some_and(|l| matches!(form_of(l, layers), OutputForm::Probabilities { .. }))
+    }
+
+    fn first_layer(&self) -> Option<&Layer> {
+        let layers = self.model.network.layers();
+        layers.iter().find(|l| Some(&l.name) == self.layers.first())
     }
 
     /// What the target layers must be tapped for.

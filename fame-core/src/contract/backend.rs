@@ -216,6 +216,14 @@ pub trait Network: Send + Sync {
     /// Every named tensor of the graph, in topological order; the first is the input.
     fn layers(&self) -> &[Layer];
 
+    /// Why the tensor `name` of the graph is none of [`Network::layers`], as the end of a sentence:
+    /// "its size depends on values". `None` where the graph has no such tensor, or the backend
+    /// cannot tell.
+    fn why_no_layer(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
     /// Whether a gradient can be pulled back from `layer` to `to`. If not, the error names the node
     /// and the operator that stop it.
     ///

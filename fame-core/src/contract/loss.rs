@@ -30,7 +30,10 @@
 //! }
 //! ```
 
-use crate::{Annotation, Claim, Error, Frame, Result, Sample, Subject, Tensor, data::Facts};
+use crate::{
+    Annotation, Claim, Error, Frame, Result, Sample, Subject, Tensor,
+    data::{Facts, Layout},
+};
 
 /// A scalar to descend, per sample. See the [module docs](self).
 pub trait Loss: Send + Sync {
@@ -82,6 +85,9 @@ pub struct TargetRequest<'a> {
     pub labels: &'a [String],
     /// Whether the first target layer holds probabilities already, not scores.
     pub holds_probabilities: bool,
+    /// How the first target layer lays out its channels, where it is a feature map and that can be
+    /// told ([`Model::layout`](super::Model::layout)).
+    pub layout: Option<Layout>,
 }
 
 /// What one row is measured against. `values` means what the loss that made it says.

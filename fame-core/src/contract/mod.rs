@@ -10,6 +10,7 @@ pub mod backend;
 pub mod check;
 pub mod dataset;
 pub mod explainer;
+pub mod feature_map;
 pub mod loss;
 pub mod map_step;
 pub mod metric;
@@ -27,6 +28,7 @@ pub use backend::{
 pub use check::{Check, Finding, LoadedCheck, witnesses};
 pub use dataset::{Dataset, Files, ItemRef};
 pub use explainer::{ExplainContext, Explainer, Progress, Silent};
+pub use feature_map::{layout_not_told, layout_of};
 pub use loss::{Evaluation, Loss, Reference, Target, TargetRequest, per_row};
 pub use map_step::{MapSource, MapStep};
 pub use metric::{Measurement, Metric, MetricRow, means, scores};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::output::{OutputForm, form_of, logits_of};
 use crate::{
     Error, Layer, Result,
-    contract::{Backend, LoadRequest, Network, Operators},
+    contract::{Backend, LoadRequest, Network, Operators, layout_of},
+    data::Layout,
     store::ModelManifest,
     text::{LayerChoice, suggestion},
 };
@@ -26,13 +27,25 @@ pub struct Model {
     pub operators: Operators,
 }
 
+/// The error about a tensor of a network that is none of its layers, and why.
+fn no_layer(tensor: &str, model: &str, why: &str) -> Error {
+    let text = format!("the tensor `{tensor}` of model `{model}` is no layer: {why}.");
+    Error::new("fame::layer::none", text).with_help(format!(
+        "Choose a layer in front of it. `fame-cli inspect {model}` lists all layers."
+    ))
+}
+
 /// Refuses an alias that names no layer.
-fn check_aliases(manifest: &ModelManifest, layers: &[Layer]) -> Result<()> {
-    let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
+fn check_aliases(manifest: &ModelManifest, network: &dyn Network) -> Result<()> {
+    let names: Vec<&str> = network.layers().iter().map(|l| l.name.as_str()).collect();
     let Some((alias, tensor)) = manifest.layers.iter().find(|(_, t)| !names.contains(&t.as_str()))
     else {
         return Ok(());
     };
+    if let Some(why) = network.why_no_layer(tensor) {
+        let text = format!("manifest `{}` calls it `{alias}`", manifest.name);
+        return Err(no_layer(tensor, &manifest.name, &why).at(text));
+    }
     let text = format!(
         "manifest `{}` calls the tensor `{tensor}` by the name `{alias}`, but the network has no layer `{tensor}`.",
         manifest.name
@@ -75,7 +88,7 @@ impl Model {
         let shape = vec![input.channels, input.height, input.width];
         let request = LoadRequest::new(&file)
             .with_input_shape(shape.clone())
-            .with_inputs(manifest.layout, manifest.fixed.clone())
+            .with_inputs(manifest.layout, manifest.located_inputs())
             .with_operators(operators.clone());
         let network = backend.load(&request)?;
         if network.input_shape() != shape {
@@ -91,7 +104,7 @@ impl Model {
             .with_help("Correct `input.size` in the manifest: (channels, height, width)."));
         }
         check_sizes(network.layers()).map_err(|e| e.at(format!("`{}`", file.display())))?;
-        check_aliases(&manifest, network.layers())?;
+        check_aliases(&manifest, network.as_ref())?;
         Ok(Self { manifest, network, file, sha256, labels, operators })
     }
 
@@ -100,7 +113,7 @@ impl Model {
     pub fn load_request(&self) -> LoadRequest {
         LoadRequest::new(&self.file)
             .with_input_shape(self.network.input_shape())
-            .with_inputs(self.manifest.layout, self.manifest.fixed.clone())
+            .with_inputs(self.manifest.layout, self.manifest.located_inputs())
             .with_operators(self.operators.clone())
     }
 
@@ -109,6 +122,13 @@ impl Model {
         let layers = self.network.layers();
         let shown = layers.iter().filter(|l| l.is_output && l.depends_on_input);
         shown.map(|l| (l.name.as_str(), form_of(l, layers)))
+    }
+
+    /// How `layer` lays out its channels, if it is a feature map and its graph or the proportions
+    /// of the picture tell ([`layout_of`]).
+    pub fn layout(&self, layer: &Layer) -> Option<Layout> {
+        let input = &self.manifest.input;
+        layout_of(layer, self.network.layers(), (input.height, input.width))
     }
 
     /// The layer a recipe means. The rule `Output` means the scores before a softmax or a sigmoid,
@@ -195,6 +215,9 @@ impl Model {
     }
 
     fn unknown_layer(&self, name: &str) -> Error {
+        if let Some(why) = self.network.why_no_layer(name) {
+            return no_layer(name, &self.manifest.name, &why);
+        }
         let aliases = self.manifest.layers.keys().map(String::as_str);
         let known: Vec<&str> =
             aliases.chain(self.network.layers().iter().map(|l| l.name.as_str())).collect();

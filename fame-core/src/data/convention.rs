@@ -1,5 +1,8 @@
 //! The convention by which a picture becomes a model's input, and back.
 
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result, Tensor};
@@ -25,13 +28,13 @@ impl ChannelOrder {
     }
 }
 
-/// The axes of the input in a model's file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// The axes of a picture or of a feature map in a model's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Layout {
     /// `[N, channels, rows, columns]`.
     #[default]
     ChannelsFirst,
-    /// `[N, rows, columns, channels]`, as TensorFlow writes them.
+    /// `[N, rows, columns, channels]`, as TensorFlow and Swin have them.
     ChannelsLast,
 }
 
@@ -42,6 +45,8 @@ pub enum FixedInput {
     Fill(f32),
     /// These values, row by row, in the file's shape; of its open axes the first takes what is left.
     Values(Vec<f32>),
+    /// The array in this `.npy` file, whose path starts from the manifest's folder.
+    File(PathBuf),
 }
 
 /// A model's expectations of its input: size, channel order, normalisation.

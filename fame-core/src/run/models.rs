@@ -12,7 +12,7 @@ use std::{
 use crate::{
     Error, Model, Result,
     contract::{Backend, Files, LoadRequest, Models, Operators},
-    data::{Facts, Value, facts, sha256_file},
+    data::{Facts, FixedInput, Value, facts, sha256_file},
     registry::guard::caught,
     store::{FetchEvent, ModelManifest, ModelStore},
 };
@@ -48,8 +48,8 @@ pub struct ModelShelf<'a> {
 /// A model on the shelf.
 struct Shelved {
     model: Arc<Model>,
-    /// SHA-256 of the files that hold its weights beside its own, by the names of the files, in the
-    /// order in which they are named.
+    /// SHA-256 of the files that hold its weights and the values of its other inputs beside its own,
+    /// by the names of the files, in the order in which they are named.
     data_files: Vec<(String, String)>,
 }
 
@@ -94,7 +94,13 @@ impl<'a> ModelShelf<'a> {
         let labels =
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
         let request = LoadRequest::new(&file).with_input_shape(manifest.input.shape());
-        let data_files = self.backend.files(&request)?;
+        let mut data_files = self.backend.files(&request)?;
+        data_files.extend(manifest.located_inputs().into_values().filter_map(
+            |value| match value {
+                FixedInput::File(path) => Some(path),
+                FixedInput::Fill(_) | FixedInput::Values(_) => None,
+            },
+        ));
         let data_files = data_files.iter().filter(|other| **other != file).map(|file| hashed(file));
         let data_files = data_files.collect::<Result<_>>()?;
         let name = manifest.name.clone();
@@ -131,6 +137,8 @@ impl<'a> ModelShelf<'a> {
                         .into(),
                 ),
                 ("input", Value::of(&manifest.input)),
+                ("layout", Value::of(&manifest.layout)),
+                ("fixed", Value::of(&manifest.fixed)),
                 ("layers", Value::of(&manifest.layers)),
                 ("labels", model.labels.clone().into()),
             ]))

@@ -40,6 +40,12 @@ pub(super) fn check_fixed(fixed: &BTreeMap<String, FixedInput>, checks: &mut Che
         let values = match value {
             FixedInput::Fill(value) => std::slice::from_ref(value),
             FixedInput::Values(values) => values,
+            FixedInput::File(path) => {
+                if path.as_os_str().is_empty() {
+                    checks.refuse("input.fixed", format!("names no file for `{name}`"));
+                }
+                continue;
+            }
         };
         if values.is_empty() || values.iter().any(|v| v.is_nan()) {
             checks.refuse(

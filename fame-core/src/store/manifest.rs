@@ -208,6 +208,16 @@ impl ModelManifest {
         })
     }
 
+    /// The values of the file's other inputs, with paths that start from where the program runs.
+    pub fn located_inputs(&self) -> BTreeMap<String, FixedInput> {
+        let folder = self.folder.as_deref().unwrap_or_else(|| Path::new(""));
+        let located = |value: &FixedInput| match value {
+            FixedInput::File(path) => FixedInput::File(folder.join(path)),
+            other => other.clone(),
+        };
+        self.fixed.iter().map(|(name, value)| (name.clone(), located(value))).collect()
+    }
+
     /// The tensor of the graph that `layer` means: an alias's target, or `layer` itself.
     pub fn layer<'a>(&'a self, layer: &'a str) -> &'a str {
         self.layers.get(layer).map_or(layer, String::as_str)

@@ -4,7 +4,7 @@ use super::{Check, fail};
 use crate::{
     Random, Result, Target, TargetRequest, Tensor,
     contract::{Loss, Reference},
-    data::safe_id,
+    data::{Layout, safe_id},
 };
 
 /// How far a cotangent may lie from the central difference, relative to the row's largest. A
@@ -33,6 +33,7 @@ pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Resul
         input_size: (super::SIZE, super::SIZE),
         labels: &[],
         holds_probabilities: false,
+        layout: Some(Layout::ChannelsFirst),
     })
 }
 

@@ -288,6 +288,7 @@ impl FameExplainer {
             return Ok(());
         }
         let (before, after, steps) = (row.first_loss, row.last_loss, row.steps);
+        into.warnings.extend(stuck(&aimed.id.name(), &row.stop, steps, after));
         let draft = Draft {
             shown: model_channels(field.clone(), model.manifest.input.order),
             note: format!("loss {before:.4} → {after:.4} in {steps} steps"),
@@ -334,6 +335,16 @@ fn witness(layers: &[String], about: &AimedRow, row: &WalkedRow, into: &mut Vec<
     }
 }
 
+/// What a reader must know of a walk that moved and then could not go on, if so.
+fn stuck(name: &str, stop: &Stop, steps: usize, loss: f32) -> Option<String> {
+    (*stop == Stop::ZeroGradient).then(|| {
+        format!(
+            "{name}: the walk stopped after {steps} steps, at loss {loss}: no pixel moves the loss \
+             from there, its gradient is zero (a quantised value at the end of its range has no slope)."
+        )
+    })
+}
+
 /// Why a row has nothing to show, if so.
 fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
     if !field.is_finite() || row.stop == Stop::NotFinite {
@@ -355,4 +366,18 @@ fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
             row.stop, row.first_loss
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_that_could_not_go_on_says_so() {
+        let told = stuck("image", &Stop::ZeroGradient, 20, -4.25).unwrap();
+        assert!(
+            told.contains("after 20 steps, at loss -4.25") && told.contains("gradient is zero")
+        );
+        assert_eq!(stuck("image", &Stop::Iterations, 20, 0.0), None);
+    }
 }

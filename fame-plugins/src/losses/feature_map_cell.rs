@@ -2,8 +2,8 @@
 
 use fame_core::{
     Claim, Error, Frame, Result, Subject, Target, TargetRequest, Tensor,
-    contract::{Evaluation, Loss, per_row},
-    data::facts,
+    contract::{Evaluation, Loss, layout_not_told, per_row},
+    data::{Layout, facts},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -27,6 +27,9 @@ pub enum Cells {
 pub struct FeatureMapCell {
     /// `All`, or `Only([(row, column), …])`.
     pub cells: Cells,
+    /// `ChannelsFirst` or `ChannelsLast`: how the layer lays out its channels. Default:
+    /// as the operators around it tell, or else the proportions of the picture.
+    pub layout: Option<Layout>,
 }
 
 impl Plugin<dyn Loss> for FeatureMapCell {
@@ -52,13 +55,18 @@ fame_core::register!(Loss: FeatureMapCell);
 impl Loss for FeatureMapCell {
     fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
         let shape = about.clean.first().map(Tensor::shape).unwrap_or_default();
-        let &[_, rows, columns] = shape else {
+        let &[first, second, third] = shape else {
             let message = format!(
-                "layer `{}` has shape {shape:?}; a feature map is [channels, rows, columns].",
+                "layer `{}` has shape {shape:?}; a feature map has three axes: channels, rows and columns.",
                 about.layers.join("`, `")
             );
             return Err(Error::new("fame::loss::not_a_feature_map", message)
                 .with_help("Name a layer with spatial extent, such as \"feature_map\", LastConv or BeforePooling."));
+        };
+        let (channels, rows, columns, is_last) = match self.layout.or(about.layout) {
+            Some(Layout::ChannelsFirst) => (first, second, third, false),
+            Some(Layout::ChannelsLast) => (third, first, second, true),
+            None => return Err(layout_not_told(&about.layers.join("`, `"), shape)),
         };
         let all = || (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))).collect();
         let cells: Vec<(usize, usize)> = match &self.cells {
@@ -84,7 +92,12 @@ impl Loss for FeatureMapCell {
             .map(|(r, c)| Target {
                 subject: Subject::Cell(r, c),
                 claim: Claim::For,
-                values: vec![r as f32, c as f32, (rows * columns) as f32, (r * columns + c) as f32],
+                values: {
+                    let cell = r * columns + c;
+                    let (step, offset) =
+                        if is_last { (1, cell * channels) } else { (rows * columns, cell) };
+                    [r, c, step, offset, channels].map(|n| n as f32).to_vec()
+                },
                 frame: Some(Frame {
                     top: edge(r, rows, height),
                     left: edge(c, columns, width),
@@ -99,14 +112,10 @@ impl Loss for FeatureMapCell {
 
     fn evaluate(&self, outputs: &[Tensor], targets: &[&Target]) -> Result<Evaluation> {
         per_row(outputs, targets, |a, target, gradient| {
-            let (area, offset) = (target.values[2] as usize, target.values[3] as usize);
+            let [step, offset, channels] = [2, 3, 4].map(|n| target.values[n] as usize);
             let mut value = 0.0f64;
-            for (x, g) in a[0]
-                .iter()
-                .skip(offset)
-                .step_by(area)
-                .zip(gradient[0].iter_mut().skip(offset).step_by(area))
-            {
+            let of_cell = a[0].iter().skip(offset).step_by(step).take(channels);
+            for (x, g) in of_cell.zip(gradient[0].iter_mut().skip(offset).step_by(step)) {
                 value += f64::from(x.abs());
                 *g = if *x == 0.0 { 0.0 } else { x.signum() };
             }
@@ -117,13 +126,29 @@ impl Loss for FeatureMapCell {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::testkit;
+
     use super::*;
+
+    #[test]
+    fn a_cell_is_the_same_whatever_axis_holds_the_channels() {
+        // Two channels of 1×2 cells: cell (0, 1) is [-4, -1].
+        let clean = Tensor::new([1, 2, 2], vec![3.0, 0.0, -4.0, -1.0]).unwrap();
+        let last =
+            FeatureMapCell { cells: Cells::Only(vec![(0, 1)]), layout: Some(Layout::ChannelsLast) };
+        let targets = testkit::targets(&last, std::slice::from_ref(&clean), &[]).unwrap();
+        let batch = Tensor::stack([&clean]).unwrap();
+        let e = last.evaluate(&[batch], &[&targets[0]]).unwrap();
+        assert_eq!(e.values, [5.0]);
+        assert_eq!(e.cotangents[0].data(), [0.0, 0.0, -1.0, -1.0]);
+        testkit::check_loss(&last, &[clean]).unwrap();
+    }
 
     #[test]
     fn only_the_cell_counts() {
         // Two channels of 1×2 cells: cell (0, 0) is [3, 0], cell (0, 1) is [-4, -1].
         let a = Tensor::new([1, 2, 1, 2], vec![3.0, -4.0, 0.0, -1.0]).unwrap();
-        let target = Target { values: vec![0.0, 1.0, 2.0, 1.0], ..Target::default() };
+        let target = Target { values: vec![0.0, 1.0, 2.0, 1.0, 2.0], ..Target::default() };
         let e = FeatureMapCell::default().evaluate(&[a], &[&target]).unwrap();
         assert_eq!(e.values, [5.0]);
         assert_eq!(e.cotangents[0].data(), [0.0, -1.0, 0.0, -1.0]);

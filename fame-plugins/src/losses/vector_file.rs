@@ -7,6 +7,8 @@ use fame_core::{Error, Result, data::sha256_hex};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::numpy::Array;
+
 /// A vector that lies in a `.npy` file of float32 or float64: `"text.npy"` in a recipe. The record
 /// shows the file's hash too, so that another vector in the same file is another explanation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -29,18 +31,11 @@ impl VectorFile {
         let bad = |why: String| {
             Error::new("fame::loss::vector_file", format!("`{}` {why}.", path.display()))
         };
-        let unreadable = |e: std::io::Error| bad(format!("cannot be read as .npy: {e}"));
-        let npy = npyz::NpyFile::new(&bytes[..]).map_err(unreadable)?;
-        let values = match npy.dtype().descr().trim_matches('\'') {
-            "<f4" | ">f4" => npy.into_vec::<f32>().map_err(unreadable)?,
-            "<f8" | ">f8" => {
-                let wide = npy.into_vec::<f64>().map_err(unreadable)?;
-                wide.into_iter().map(|v| v as f32).collect()
-            }
-            other => {
-                return Err(bad(format!("holds {other}; float32 and float64 can be read")));
-            }
-        };
+        let Array { values, kind, .. } = Array::read(&bytes).map_err(bad)?;
+        if !kind.starts_with("float") {
+            return Err(bad(format!("holds {kind}; float32 and float64 can be read")));
+        }
+        let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
         if values.is_empty() || values.iter().any(|v| !v.is_finite()) {
             return Err(bad("holds no values, or one that is not finite".to_owned()));
         }

@@ -2,7 +2,7 @@
 
 use fame_core::{
     Error, Result, Tensor,
-    data::{ChannelOrder, InputConvention},
+    data::{ChannelOrder, InputConvention, Layout},
     run::Preview,
     store::ModelManifest,
 };
@@ -20,14 +20,20 @@ pub(super) struct Convention {
     parsed: Option<InputConvention>,
 }
 
-/// Mean and deviation of each usual form, red first, with the form's name. The first is the one
+/// A usual form: its name, and its mean and deviation, red first.
+type Form = (&'static str, [f32; 3], [f32; 3]);
+
+/// The usual forms. The first is the one
 /// that is taken unless another is clearly better.
-const FORMS: [(&str, [f32; 3], [f32; 3]); 4] = [
+const FORMS: [Form; 4] = [
     ("ImageNet mean and deviation", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ("-1 to 1", [0.5; 3], [0.5; 3]),
     ("0 to 1", [0.0; 3], [1.0; 3]),
     ("0 to 255", [0.0; 3], [1.0 / 255.0; 3]),
 ];
+
+/// How many of [`FORMS`], the last ones, feed whole numbers.
+const WHOLE_FORMS: usize = 1;
 
 /// By how much another convention must be surer than the usual one before it is taken: below that
 /// the difference says more about the picture than about the convention.
@@ -44,35 +50,51 @@ impl Convention {
         Ok(Self { name: "given".to_owned(), text: text.to_owned(), size, parsed: None })
     }
 
-    /// The usual conventions of an input of `shape`, the usual one first.
+    /// The usual conventions of an input of the shape `asked`, the usual one first. A file that is fed whole
+    /// numbers (`is_whole`) wants the bytes of a picture and nothing else.
     ///
     /// # Errors
     /// An input that is no picture.
-    pub(super) fn usual(shape: &[usize]) -> Result<Vec<Self>> {
-        match *shape {
-            [3, height, width] => Ok([ChannelOrder::Rgb, ChannelOrder::Bgr]
+    pub(super) fn usual(asked: &[usize], is_whole: bool) -> Result<Vec<Self>> {
+        let forms = if is_whole { &FORMS[FORMS.len() - WHOLE_FORMS..] } else { &FORMS[..] };
+        let (shape, layout) = match *asked {
+            // More rows than there are colours: the last axis holds them.
+            [height, width, channels @ (1 | 3)] if height > 3 => {
+                ([channels, height, width], Layout::ChannelsLast)
+            }
+            [a, b, c] => ([a, b, c], Layout::ChannelsFirst),
+            _ => ([0; 3], Layout::ChannelsFirst),
+        };
+        let all = |order| {
+            let [_, height, width] = shape;
+            move |form: &Form| Self::of(order, *form, (height, width), layout)
+        };
+        match shape {
+            [3, ..] => Ok([ChannelOrder::Rgb, ChannelOrder::Bgr]
                 .into_iter()
-                .flat_map(|order| FORMS.map(|form| Self::of(order, form, height, width)))
+                .flat_map(|order| forms.iter().map(all(order)))
                 .collect()),
-            [1, height, width] => Ok(FORMS[1..]
+            // ImageNet's form is one of colours.
+            [1, ..] => Ok(forms
                 .iter()
-                .map(|form| Self::of(ChannelOrder::Gray, *form, height, width))
+                .filter(|(_, mean, _)| mean.iter().all(|value| *value == mean[0]))
+                .map(all(ChannelOrder::Gray))
                 .collect()),
             _ => Err(Error::new(
                 "fame::explain::no_picture",
                 format!(
-                    "the network takes {shape:?}, and that is no picture [3, H, W] or [1, H, W]."
+                    "the network takes {asked:?}, and that is no picture [3, H, W] or [1, H, W]."
                 ),
             )
-            .with_help("fame explains networks that see one picture, channels first.")),
+            .with_help("fame explains networks that see one picture, its channels first or last.")),
         }
     }
 
     fn of(
         order: ChannelOrder,
-        (name, mean, std): (&str, [f32; 3], [f32; 3]),
-        height: usize,
-        width: usize,
+        (name, mean, std): Form,
+        (height, width): (usize, usize),
+        layout: Layout,
     ) -> Self {
         let channels = order.channels();
         let in_order = |mut values: [f32; 3]| {
@@ -83,9 +105,10 @@ impl Convention {
         };
         let (mean, std) = (in_order(mean), in_order(std));
         let text = format!(
-            "(size: ({channels}, {height}, {width}), order: {order:?}, mean: {}, std: {})",
+            "(size: ({channels}, {height}, {width}), order: {order:?}, mean: {}, std: {}{})",
             numbers(&mean),
-            numbers(&std)
+            numbers(&std),
+            if layout == Layout::ChannelsLast { ", layout: ChannelsLast" } else { "" }
         );
         let parsed = InputConvention { channels, height, width, order, mean, std };
         let (name, size) = (format!("{order:?}, {name}"), (height, width));
@@ -167,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_usual_conventions_are_written_as_a_manifest_reads_them() {
-        let known = Convention::usual(&[3, 8, 9]).unwrap();
+        let known = Convention::usual(&[3, 8, 9], false).unwrap();
         assert_eq!(known.len(), 8);
         assert_eq!(
             known[0].text,
@@ -179,9 +202,37 @@ mod tests {
             "(size: (3, 8, 9), order: Bgr, mean: (0.406, 0.456, 0.485), std: (0.225, 0.224, 0.229))"
         );
         assert_eq!(known[1].text, "(size: (3, 8, 9), order: Rgb, mean: 0.5, std: 0.5)");
-        let gray = Convention::usual(&[1, 8, 8]).unwrap();
+        let gray = Convention::usual(&[1, 8, 8], false).unwrap();
         assert_eq!(gray[0].text, "(size: (1, 8, 8), order: Gray, mean: 0.5, std: 0.5)");
-        assert!(Convention::usual(&[7, 7]).is_err());
+        assert!(Convention::usual(&[7, 7], false).is_err());
+    }
+
+    #[test]
+    fn channels_behind_rows_and_columns_are_seen() {
+        let known = Convention::usual(&[8, 9, 3], false).unwrap();
+        let text = "(size: (3, 8, 9), order: Rgb, mean: 0, std: 1, layout: ChannelsLast)";
+        assert_eq!(known[2].text, text);
+        assert!(ModelManifest::parse("net", &format!("(input: {text})"), None).is_ok());
+        assert!(!Convention::usual(&[3, 3, 3], false).unwrap()[0].text.contains("layout"));
+    }
+
+    #[test]
+    fn a_file_that_is_fed_bytes_is_fed_bytes() {
+        for (shape, count) in [([3, 8, 9], 2), ([1, 8, 9], 1)] {
+            let known = Convention::usual(&shape, true).unwrap();
+            assert_eq!(known.len(), count);
+            for one in known {
+                let input = one.parsed.unwrap();
+                let pixels = Tensor::filled(shape, 1.0);
+                let pixels = if shape[0] == 1 { Tensor::filled([3, 8, 9], 1.0) } else { pixels };
+                let fed = input.to_input(&pixels).unwrap();
+                assert!(
+                    fed.data().iter().all(|value| (value - 255.0).abs() < 1e-3),
+                    "{}",
+                    one.text
+                );
+            }
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use fame_core::{
     run::{Preview, RunOptions, preview},
     store::ModelStore,
 };
+use fame_plugins::backends::verify::Graph;
 
 use super::{Failure, run::carry_out};
 use crate::{
@@ -132,7 +133,10 @@ impl Ready {
         };
         let known = match &args.input {
             Some(input) => vec![Convention::given(input)?],
-            None => Convention::usual(&shape_of(setup, &args.backend, file)?)?,
+            None => {
+                let shape = shape_of(setup, &args.backend, file)?;
+                Convention::usual(&shape, Graph::read(file)?.is_fed_whole())?
+            }
         };
         let first = question.manifest(&known[0])?;
         let (_, preview) = look(setup, &recipe, &store.clone().with_assumed(file, first))?;
@@ -170,7 +174,7 @@ fn look(setup: &Setup, recipe: &str, store: &ModelStore) -> Result<(Plan, Previe
     Ok((plan, preview?))
 }
 
-/// The shape `[C, H, W]` that an ONNX file declares for its input.
+/// The shape that an ONNX file declares for its input, without the batch.
 fn shape_of(setup: &Setup, backend: &str, file: &Path) -> Result<Vec<usize>, Failure> {
     let request = fame_core::LoadRequest::new(file);
     let network = setup.backend(backend)?.plugin.load(&request).map_err(|e| {

@@ -76,6 +76,11 @@ impl Network for GuardedNetwork {
         &self.layers
     }
 
+    fn why_no_layer(&self, name: &str) -> Option<String> {
+        // It only explains an error: where it fails, that error is told without it.
+        self.inner.call("why_no_layer", |n| n.why_no_layer(name)).ok().flatten()
+    }
+
     fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.inner.call("check_gradient", |n| n.check_gradient(layer, to))?
     }

@@ -4,13 +4,18 @@
 //! The difference is written into the graph, so that every engine sees the same and gradients reach
 //! the picture: nodes in front of the file's input, and weights in place of the others.
 
-use fame_core::data::{FixedInput, Layout};
+use std::io::Read as _;
+use std::path::Path;
+
+use fame_core::data::{FixedInput, Layout, open_ordinary};
 use fame_core::{Error, LoadRequest, Result};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as Dim};
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+
+use crate::numpy::Array;
 
 /// More values than any constant input has.
 const MOST_VALUES: usize = 1 << 26;
@@ -149,8 +154,43 @@ fn fixed(input: &ValueInfoProto, value: &FixedInput) -> std::result::Result<Tens
             }
             (dims, values.clone())
         }
+        FixedInput::File(path) => array(path, &declared)?,
     };
     weight(&input.name, dims, tensor.elem_type, &values)
+}
+
+/// The shape and the values of the array in the file `path`, which must have the extents that the
+/// model declares.
+fn array(
+    path: &Path,
+    declared: &[Option<i64>],
+) -> std::result::Result<(Vec<i64>, Vec<f32>), String> {
+    let about = |why: String| format!("cannot be fixed: `{}` {why}", path.display());
+    let bytes = read_ordinary(path).map_err(|e| about(format!("cannot be read: {e}")))?;
+    let array = Array::read(&bytes).map_err(about)?;
+    let dims: Vec<i64> = array.shape.iter().map(|extent| *extent as i64).collect();
+    let fits = dims.len() == declared.len()
+        && dims.iter().zip(declared).all(|(given, wanted)| wanted.is_none_or(|w| w == *given));
+    if !fits {
+        let wanted: Vec<String> =
+            declared.iter().map(|d| d.map_or("?".to_owned(), |d| d.to_string())).collect();
+        let wanted = wanted.join(", ");
+        return Err(about(format!("has shape {dims:?}, and the input [{wanted}]")));
+    }
+    if array.values.len() > MOST_VALUES || array.values.iter().any(|v| v.is_nan()) {
+        return Err(about("holds too many values, or one that is no number".to_owned()));
+    }
+    Ok((dims, array.values.iter().map(|v| *v as f32).collect()))
+}
+
+/// The bytes of an ordinary file.
+fn read_ordinary(path: &Path) -> std::result::Result<Vec<u8>, String> {
+    /// [`MOST_VALUES`] in the widest type, and a header.
+    const MOST_BYTES: u64 = (MOST_VALUES as u64) * 8 + 4096;
+    let file = open_ordinary(path).map_err(|e| e.message)?;
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    Ok(bytes)
 }
 
 fn extent(dim: &Dimension) -> Option<i64> {
@@ -172,12 +212,22 @@ fn weight(
         Ok(DataType::Float) => tensor.float_data = values.to_vec(),
         Ok(DataType::Double) => tensor.double_data = values.iter().map(|v| f64::from(*v)).collect(),
         Ok(DataType::Int64) => tensor.int64_data = values.iter().map(|v| *v as i64).collect(),
-        Ok(DataType::Int32 | DataType::Bool) => {
+        Ok(
+            DataType::Int32
+            | DataType::Bool
+            | DataType::Uint8
+            | DataType::Int8
+            | DataType::Uint16
+            | DataType::Int16,
+        ) => {
             tensor.int32_data = values.iter().map(|v| *v as i32).collect();
         }
         _ => {
-            return Err("has a number type that cannot be fixed; f32, f64, i32, i64 and bool can"
-                .to_owned());
+            return Err(
+                "has a number type that cannot be fixed; f32, f64, bool and whole numbers \
+                        of 8 to 64 bits can"
+                    .to_owned(),
+            );
         }
     }
     Ok(tensor)
@@ -227,6 +277,7 @@ fn with_shape(input: &ValueInfoProto, name: String, shape: [usize; 4]) -> ValueI
 mod tests {
     use fame_core::contract::Backend as _;
     use fame_core::{GradientPlace, LayerCotangent, Taps, Tensor};
+    use npyz::WriterBuilder as _;
     use prost::Message as _;
 
     use super::*;
@@ -255,6 +306,43 @@ mod tests {
         let path = folder.join("net.onnx");
         std::fs::write(&path, proto.encode_to_vec()).unwrap();
         path
+    }
+
+    #[test]
+    fn a_fixed_input_is_read_from_a_file_that_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let net = file(&[1, 2, 3, 4], folder.path());
+        let load = |fixed: &str| {
+            let fixed = [("bias".to_owned(), FixedInput::File(folder.path().join(fixed)))].into();
+            let request = LoadRequest::new(&net)
+                .with_input_shape([2, 3, 4])
+                .with_inputs(Layout::ChannelsFirst, fixed);
+            Tract::default().load(&request)
+        };
+        let write = |name: &str, values: &[f64]| {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            let options = npyz::WriteOptions::new().default_dtype().shape(&[values.len() as u64]);
+            let mut writer = options.writer(file).begin_nd().unwrap();
+            writer.extend(values.iter().copied()).unwrap();
+            writer.finish().unwrap();
+        };
+        write("ten.npy", &[10.0]);
+        let x = batch(&[1, 2, 3, 4], 0);
+        let network = load("ten.npy").unwrap();
+        let y = network.forward(&x, &Taps::of(["y"])).unwrap().output("y").unwrap();
+        assert!(y.data().iter().zip(x.data()).all(|(y, x)| (y - x - 10.0).abs() < 1e-5));
+        write("two.npy", &[1.0, 2.0]);
+        write("nan.npy", &[f64::NAN]);
+        std::fs::write(folder.path().join("text.npy"), "no array").unwrap();
+        for (name, why) in [
+            ("two.npy", "has shape [2], and the input [1]"),
+            ("nan.npy", "one that is no number"),
+            ("text.npy", "is not a .npy file"),
+            ("none.npy", "cannot be read"),
+        ] {
+            let told = load(name).err().unwrap().message;
+            assert!(told.contains("`bias`") && told.contains(name) && told.contains(why), "{told}");
+        }
     }
 
     #[test]

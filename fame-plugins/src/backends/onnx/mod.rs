@@ -14,7 +14,6 @@
 // tract's own prelude is made to be imported whole, and its macros need it.
 #![allow(clippy::wildcard_imports)]
 
-mod activations;
 mod attributes;
 pub(in crate::backends) mod axis_matrices;
 pub(in crate::backends) mod biases;
@@ -24,7 +23,9 @@ mod compose;
 mod control_flow;
 mod cut;
 pub(in crate::backends) mod data_files;
+pub(in crate::backends) mod declutter;
 pub(in crate::backends) mod feed;
+mod few_bits;
 pub(in crate::backends) mod file;
 #[cfg(test)]
 pub(in crate::backends) mod fixtures;

@@ -1,38 +1,15 @@
 //! Numbers of eight bits and fewer that tract cannot read: floats of 8 and 4 bits become `f32`,
-//! whole numbers of 4 and 2 bits become `i8` and `u8`. Only constants can; a node that would make such
-//! numbers rounds, and is refused.
+//! whole numbers of 4 and 2 bits become `i8` and `u8`. Constants are written out; a node that makes
+//! such numbers rounds as their type would, and keeps them in the wider one.
 
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{TractResult, bail, ensure};
 
+use super::few_bits::Format;
 use super::file::shown;
 use super::unsupported::Unsupported;
-
-/// A float of few bits.
-struct Format {
-    /// Bits of the fraction.
-    fraction: u32,
-    /// Bits of the exponent.
-    exponent: u32,
-    /// What is subtracted from the exponent.
-    bias: i32,
-    /// What the highest exponent and a negative zero mean.
-    special: Special,
-}
-
-/// What the patterns mean that are no ordinary numbers.
-#[derive(PartialEq)]
-enum Special {
-    /// The highest exponent is infinity or NaN, as in IEEE 754.
-    Ieee,
-    /// All ones are NaN, and there is no infinity.
-    AllOnes,
-    /// Negative zero is NaN, and there is no infinity.
-    NegativeZero,
-    /// Every pattern is a number.
-    None,
-}
 
 /// ONNX's number of whole numbers of two bits, without a sign and with one.
 const UINT2: i32 = 25;
@@ -41,45 +18,6 @@ const INT2: i32 = 26;
 /// ONNX's names of the types that tract does not know at all.
 const NAMELESS: [(i32, &str); 3] = [(24, "FLOAT8E8M0"), (UINT2, "UINT2"), (INT2, "INT2")];
 
-fn format(kind: DataType) -> Option<Format> {
-    let (exponent, fraction, bias, special) = match kind {
-        DataType::Float8e4m3fn => (4, 3, 7, Special::AllOnes),
-        DataType::Float8e4m3fnuz => (4, 3, 8, Special::NegativeZero),
-        DataType::Float8e5m2 => (5, 2, 15, Special::Ieee),
-        DataType::Float8e5m2fnuz => (5, 2, 16, Special::NegativeZero),
-        DataType::Float4e2m1 => (2, 1, 1, Special::None),
-        _ => return None,
-    };
-    Some(Format { fraction, exponent, bias, special })
-}
-
-impl Format {
-    /// The number that a pattern stands for.
-    fn number(&self, bits: u8) -> f32 {
-        let width = self.fraction + self.exponent;
-        let bits = u32::from(bits);
-        let (sign, rest) = (bits >> width & 1, bits & ((1 << width) - 1));
-        let (exponent, fraction) = (rest >> self.fraction, rest & ((1 << self.fraction) - 1));
-        let highest = (1 << self.exponent) - 1;
-        let sign_of = if sign == 1 { -1.0 } else { 1.0 };
-        match self.special {
-            Special::AllOnes if rest == (1 << width) - 1 => return f32::NAN,
-            Special::NegativeZero if sign == 1 && rest == 0 => return f32::NAN,
-            Special::Ieee if exponent == highest && fraction == 0 => {
-                return sign_of * f32::INFINITY;
-            }
-            Special::Ieee if exponent == highest => return f32::NAN,
-            _ => {}
-        }
-        let unit = 2f32.powi(-(self.fraction as i32));
-        if exponent == 0 {
-            sign_of * fraction as f32 * unit * 2f32.powi(1 - self.bias)
-        } else {
-            sign_of * (1.0 + fraction as f32 * unit) * 2f32.powi(exponent as i32 - self.bias)
-        }
-    }
-}
-
 /// ONNX's name of a type that no engine has.
 fn narrow_name(kind: i64) -> Option<&'static str> {
     let kind = i32::try_from(kind).ok()?;
@@ -87,29 +25,36 @@ fn narrow_name(kind: i64) -> Option<&'static str> {
         return Some(name);
     }
     let kind = DataType::try_from(kind).ok()?;
-    let is_narrow = format(kind).is_some() || matches!(kind, DataType::Int4 | DataType::Uint4);
+    let is_narrow = Format::of(kind).is_some() || matches!(kind, DataType::Int4 | DataType::Uint4);
     is_narrow.then(|| kind.as_str_name())
 }
 
-/// Refuses nodes that make narrow numbers, then turns every narrow constant of `graph` into one
-/// that can be read. Returns the names of the types it met.
+/// What was done about narrow numbers, for the record.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Widened {
+    /// The names of the types of constants.
+    pub(super) types: Vec<&'static str>,
+    /// How many casts round to floats of few bits.
+    pub(super) casts: usize,
+}
+
+/// Rewrites nodes that make narrow numbers, then turns every narrow constant of `graph` into one
+/// that can be read.
 ///
 /// # Errors
-/// A node that makes narrow numbers, or a constant of a type that is not known.
-pub(super) fn widen(graph: &mut GraphProto) -> TractResult<Vec<&'static str>> {
-    check_nodes(graph)?;
-    multiply_floats(graph)?;
-    let mut met = vec![];
+/// A node that makes numbers of a type that is not known, or a constant of one.
+pub(super) fn widen(graph: &mut GraphProto) -> TractResult<Widened> {
+    let mut widened = Widened { types: vec![], casts: rewrite_nodes(graph)? };
     let inner = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
     let constants = inner.filter_map(|attribute| attribute.t.as_mut());
     for tensor in graph.initializer.iter_mut().chain(constants) {
         let Some(name) = narrow_name(tensor.data_type.into()) else { continue };
         wide(tensor, name)?;
-        if !met.contains(&name) {
-            met.push(name);
+        if !widened.types.contains(&name) {
+            widened.types.push(name);
         }
     }
-    Ok(met)
+    Ok(widened)
 }
 
 /// The type of a constant of the graph, by its name.
@@ -122,21 +67,47 @@ fn type_of(graph: &GraphProto, name: &str) -> Option<i64> {
     weight.or_else(given).map(|tensor| i64::from(tensor.data_type))
 }
 
-fn check_nodes(graph: &GraphProto) -> TractResult<()> {
+/// Rewrites the nodes of `graph` that make narrow numbers. Returns how many casts round to floats.
+fn rewrite_nodes(graph: &mut GraphProto) -> TractResult<usize> {
+    let mut casts = 0;
+    let (mut nodes, mut weights) = (vec![], vec![]);
     for node in &graph.node {
-        let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
-        let of_input = |ix: usize| type_of(graph, node.input.get(ix)?);
-        let made = match node.op_type.as_str() {
-            "Cast" | "BitCast" => attribute("to"),
-            "CastLike" => of_input(1),
-            "QuantizeLinear" => of_input(2).or_else(|| attribute("output_dtype")),
-            _ => None,
+        let Some((kind, name)) = narrow_made(graph, node) else {
+            nodes.push(node.clone());
+            continue;
         };
-        if let Some(name) = made.and_then(narrow_name) {
-            return Err(refusal(node, name).into());
+        let is_cast = matches!(node.op_type.as_str(), "Cast" | "CastLike");
+        match Storage::of(kind) {
+            Some(Storage::Float(..)) if is_cast => {
+                casts += 1;
+                nodes.push(plain_cast(node, kind));
+            }
+            Some(Storage::Signed(bits)) if is_cast => {
+                nodes.extend(wrapped(node, bits, true, &mut weights));
+            }
+            Some(Storage::Unsigned(bits)) if is_cast => {
+                nodes.extend(wrapped(node, bits, false, &mut weights));
+            }
+            Some(_) if node.op_type == "QuantizeLinear" => nodes.push(quantize(node, kind)),
+            _ => return Err(refusal(node, name).into()),
         }
     }
-    Ok(())
+    graph.node = nodes;
+    graph.initializer.extend(weights);
+    Ok(casts)
+}
+
+/// The narrow type that `node` makes, with its name.
+fn narrow_made(graph: &GraphProto, node: &NodeProto) -> Option<(i32, &'static str)> {
+    let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
+    let of_input = |ix: usize| type_of(graph, node.input.get(ix)?);
+    let made = match node.op_type.as_str() {
+        "Cast" | "BitCast" => attribute("to"),
+        "CastLike" => of_input(1),
+        "QuantizeLinear" => of_input(2).or_else(|| attribute("output_dtype")),
+        _ => None,
+    }?;
+    Some((i32::try_from(made).ok()?, narrow_name(made)?))
 }
 
 fn refusal(node: &NodeProto, name: &str) -> Unsupported {
@@ -144,56 +115,79 @@ fn refusal(node: &NodeProto, name: &str) -> Unsupported {
     Unsupported::new(&shown(node), &node.op_type, reason)
 }
 
-/// Turns each `DequantizeLinear` of a narrow float weight into the product that it is: once the
-/// weight is `f32`, the operator would not take it.
-fn multiply_floats(graph: &mut GraphProto) -> TractResult<()> {
-    let rank = |name: &str| {
-        let weight = graph.initializer.iter().find(|weight| weight.name == name)?;
-        format(DataType::try_from(weight.data_type).ok()?)?;
-        Some(weight.dims.len())
+/// The `Cast` to `kind` that a `Cast` or `CastLike` is.
+fn plain_cast(node: &NodeProto, kind: i32) -> NodeProto {
+    let mut cast = NodeProto { op_type: "Cast".into(), ..node.clone() };
+    cast.input.truncate(1);
+    cast.attribute.retain(|a| a.name == "saturate");
+    cast.attribute.push(int("to", kind.into()));
+    cast
+}
+
+/// A `QuantizeLinear` that says its type itself: its zero is about to get another one.
+fn quantize(node: &NodeProto, kind: i32) -> NodeProto {
+    let mut quantize = node.clone();
+    quantize.attribute.retain(|a| a.name != "output_dtype");
+    quantize.attribute.push(int("output_dtype", kind.into()));
+    quantize
+}
+
+/// The nodes of a cast to whole numbers of `bits` bits: the fraction is cut off, and of what is left
+/// the lowest bits are kept, as two's complement where they have a sign.
+fn wrapped(
+    node: &NodeProto,
+    bits: u32,
+    is_signed: bool,
+    weights: &mut Vec<TensorProto>,
+) -> Vec<NodeProto> {
+    let output = node.output.first().map_or("", String::as_str);
+    let (mask, half) = ((1 << bits) - 1, if is_signed { 1 << (bits - 1) } else { 0 });
+    let mut constant = |what: &str, value: i32| {
+        let name = format!("{output}/{what}");
+        weights.push(TensorProto {
+            name: name.clone(),
+            data_type: DataType::Int32 as i32,
+            int32_data: vec![value],
+            ..TensorProto::default()
+        });
+        name
     };
-    let is_dequantize = |node: &NodeProto| node.op_type == "DequantizeLinear";
-    let of = |node: &NodeProto| rank(node.input.first().filter(|_| is_dequantize(node))?);
-    let found: Vec<(usize, usize)> =
-        graph.node.iter().enumerate().filter_map(|(at, node)| Some((at, of(node)?))).collect();
-    for (at, rank) in found {
-        let node = graph.node[at].clone();
-        let refused = |reason: &str| Unsupported::new(&shown(&node), &node.op_type, reason);
-        let attribute = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.i);
-        let is_zero = |name: &String| {
-            let point = graph.initializer.iter().find(|weight| weight.name == *name);
-            point.is_some_and(|point| {
-                point.raw_data.iter().all(|byte| *byte == 0)
-                    && point.int32_data.iter().all(|value| *value == 0)
-            })
-        };
-        if attribute("block_size").unwrap_or(0) != 0 || !node.input.get(2).is_none_or(is_zero) {
-            let reason = "blocks and zero points are not supported for floats of a few bits";
-            return Err(refused(reason).into());
-        }
-        let scale = graph.initializer.iter().find(|w| Some(&w.name) == node.input.get(1)).cloned();
-        let mut scale = scale.ok_or_else(|| refused("its scale is no weight of the file"))?;
-        let name = node.output.first().map_or("", String::as_str);
-        scale.name = format!("scale of {name}");
-        if scale.dims.iter().product::<i64>() > 1 {
-            let axis = attribute("axis").unwrap_or(1);
-            let axis = if axis < 0 { axis + rank as i64 } else { axis };
-            let counts = scale.dims.clone();
-            scale.dims = vec![1; rank];
-            let place = usize::try_from(axis).ok().and_then(|axis| scale.dims.get_mut(axis));
-            match (place, counts.as_slice()) {
-                (Some(place), [count]) => *place = *count,
-                _ => return Err(refused("its scale has no axis of the weight").into()),
-            }
-        }
-        let plain = &mut graph.node[at];
-        "Mul".clone_into(&mut plain.op_type);
-        plain.attribute.clear();
-        plain.input.truncate(1);
-        plain.input.push(scale.name.clone());
-        graph.initializer.push(scale);
+    let (mask, half) = (constant("mask", mask), constant("half", half));
+    let part = |what: &str| format!("{output}/{what}");
+    let step = |op: &str, inputs: [String; 2], to: &str| NodeProto {
+        op_type: op.into(),
+        name: part(to),
+        input: inputs.to_vec(),
+        output: vec![part(to)],
+        ..NodeProto::default()
+    };
+    let mut whole = plain_cast(node, DataType::Int32 as i32);
+    whole.output = vec![part("whole")];
+    let kind = if is_signed { DataType::Int8 } else { DataType::Uint8 };
+    let last = NodeProto {
+        op_type: "Cast".into(),
+        name: part("narrow"),
+        input: vec![part("value")],
+        output: node.output.clone(),
+        attribute: vec![int("to", kind as i64)],
+        ..NodeProto::default()
+    };
+    vec![
+        whole,
+        step("Add", [part("whole"), half.clone()], "raised"),
+        step("BitwiseAnd", [part("raised"), mask], "low"),
+        step("Sub", [part("low"), half], "value"),
+        last,
+    ]
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Int as i32,
+        i: value,
+        ..AttributeProto::default()
     }
-    Ok(())
 }
 
 /// How a narrow type is stored, and what its patterns stand for.
@@ -214,8 +208,8 @@ impl Storage {
         match kind {
             DataType::Int4 => Some(Self::Signed(4)),
             DataType::Uint4 => Some(Self::Unsigned(4)),
-            DataType::Float4e2m1 => Some(Self::Float(format(kind)?, 4)),
-            _ => Some(Self::Float(format(kind)?, 8)),
+            DataType::Float4e2m1 => Some(Self::Float(Format::of(kind)?, 4)),
+            _ => Some(Self::Float(Format::of(kind)?, 8)),
         }
     }
 
@@ -283,29 +277,6 @@ fn wide(tensor: &mut TensorProto, name: &str) -> TractResult<()> {
 mod tests {
     use super::*;
 
-    fn read(kind: DataType, bits: u8) -> f32 {
-        format(kind).unwrap().number(bits)
-    }
-
-    #[test]
-    fn floats_of_few_bits_are_the_numbers_of_their_standard() {
-        // One, the largest, the smallest, and what is no number.
-        assert_eq!(read(DataType::Float8e4m3fn, 0x38), 1.0);
-        assert_eq!(read(DataType::Float8e4m3fn, 0x7e), 448.0);
-        assert_eq!(read(DataType::Float8e4m3fn, 0x81), -(2f32.powi(-9)));
-        assert!(read(DataType::Float8e4m3fn, 0x7f).is_nan());
-        assert_eq!(read(DataType::Float8e4m3fnuz, 0x40), 1.0);
-        assert_eq!(read(DataType::Float8e4m3fnuz, 0x7f), 240.0);
-        assert!(read(DataType::Float8e4m3fnuz, 0x80).is_nan());
-        assert_eq!(read(DataType::Float8e5m2, 0x3c), 1.0);
-        assert_eq!(read(DataType::Float8e5m2, 0x7b), 57344.0);
-        assert_eq!(read(DataType::Float8e5m2, 0xfc), f32::NEG_INFINITY);
-        assert_eq!(read(DataType::Float8e5m2fnuz, 0x7f), 57344.0);
-        let fours: Vec<f32> = (0..8).map(|bits| read(DataType::Float4e2m1, bits)).collect();
-        assert_eq!(fours, [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]);
-        assert_eq!(read(DataType::Float4e2m1, 15), -6.0);
-    }
-
     #[test]
     fn packed_whole_numbers_are_taken_apart() {
         let packed = |kind: DataType| TensorProto {
@@ -319,7 +290,7 @@ mod tests {
             initializer: vec![packed(DataType::Int4), packed(DataType::Uint4)],
             ..GraphProto::default()
         };
-        assert_eq!(widen(&mut graph).unwrap(), ["INT4", "UINT4"]);
+        assert_eq!(widen(&mut graph).unwrap().types, ["INT4", "UINT4"]);
         assert_eq!(graph.initializer[0].int32_data, [-1, -8, 7]);
         assert_eq!(graph.initializer[1].int32_data, [15, 8, 7]);
         let mut pair = TensorProto { dims: vec![5], data_type: INT2, ..packed(DataType::Int4) };
@@ -327,20 +298,40 @@ mod tests {
         assert_eq!(pair.int32_data, [-1, -1, 0, -2, -1]);
     }
 
-    #[test]
-    fn a_node_that_makes_narrow_numbers_is_refused_by_name() {
-        let cast = NodeProto {
+    /// A graph of one cast to `kind`.
+    fn cast(kind: i64) -> GraphProto {
+        let node = NodeProto {
             op_type: "Cast".into(),
             name: "round".into(),
-            attribute: vec![tract_onnx::pb::AttributeProto {
-                name: "to".into(),
-                i: DataType::Float8e5m2 as i64,
-                ..Default::default()
-            }],
+            input: vec!["x".into()],
+            output: vec!["y".into()],
+            attribute: vec![int("to", kind)],
             ..NodeProto::default()
         };
-        let mut graph = GraphProto { node: vec![cast], ..GraphProto::default() };
-        let told = widen(&mut graph).unwrap_err().to_string();
-        assert!(told.contains("`round`") && told.contains("FLOAT8E5M2"), "{told}");
+        GraphProto { node: vec![node], ..GraphProto::default() }
+    }
+
+    #[test]
+    fn a_cast_to_whole_numbers_of_few_bits_is_written_out_and_keeps_its_name() {
+        let mut graph = cast(DataType::Int4 as i64);
+        assert_eq!(widen(&mut graph).unwrap(), Widened::default());
+        let operators: Vec<&str> = graph.node.iter().map(|n| n.op_type.as_str()).collect();
+        assert_eq!(operators, ["Cast", "Add", "BitwiseAnd", "Sub", "Cast"]);
+        assert_eq!((graph.node[0].name.as_str(), graph.node[4].output[0].as_str()), ("round", "y"));
+        let values: Vec<i32> = graph.initializer.iter().map(|w| w.int32_data[0]).collect();
+        assert_eq!(values, [15, 8]);
+    }
+
+    #[test]
+    fn a_cast_to_floats_of_few_bits_stays_and_is_counted() {
+        let mut graph = cast(DataType::Float8e5m2 as i64);
+        assert_eq!(widen(&mut graph).unwrap().casts, 1);
+        assert_eq!(graph, cast(DataType::Float8e5m2 as i64));
+    }
+
+    #[test]
+    fn a_node_that_makes_numbers_of_an_unknown_kind_is_refused_by_name() {
+        let told = widen(&mut cast(24)).unwrap_err().to_string();
+        assert!(told.contains("`round`") && told.contains("FLOAT8E8M0"), "{told}");
     }
 }

@@ -49,8 +49,16 @@ pub(super) fn to_f32(graph: &mut GraphProto) -> TractResult<Vec<String>> {
         let types: Vec<&str> = types.into_iter().collect();
         notes.push(format!("the file computes in {}; fame computes in f32", types.join(" and ")));
     }
-    if !narrow.is_empty() {
-        notes.push(format!("weights of the types {} were written out", narrow.join(" and ")));
+    if !narrow.types.is_empty() {
+        let types = narrow.types.join(" and ");
+        notes.push(format!("weights of the types {types} were written out"));
+    }
+    if narrow.casts > 0 {
+        notes.push(format!(
+            "{} of its casts round to floats of few bits; the gradient passes their rounding as if \
+             it were the identity (straight-through) and stops where the range ends",
+            narrow.casts
+        ));
     }
     if sparse > 0 {
         notes.push(format!("{sparse} sparse weight(s) were filled with their zeros"));

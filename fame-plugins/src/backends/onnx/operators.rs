@@ -33,7 +33,6 @@ impl OperatorTable {
         built_in.op_register.insert("Upsample", upsample);
         built_in.op_register.insert("PRelu", super::prelu::import);
         built_in.op_register.insert("Slice", super::slice::import);
-        super::activations::register(&mut built_in.op_register);
         super::built_in::register(&mut built_in.op_register);
         super::quantize::register(&mut built_in.op_register);
         built_in.op_register.insert("If", super::control_flow::import_if);

@@ -11,15 +11,16 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::tract_core::internal::tract_ndarray::{ArrayViewD, Zip};
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::cast;
-use tract_onnx::tract_core::ops::change_axes::wire_with_rank_broadcast;
-use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
-use tract_onnx::tract_core::ops::{logic, math};
+use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_hir::internal::{
     Expansion, InferenceOp, InferenceResult, Solver, TensorProxy, expand,
 };
 
+use super::built_in::few_bits::Rounding;
+use super::few_bits::Format;
+use super::host_op::HostOp;
+use super::host_operator::CheckedOperator;
 use super::prelu::natural_typed_op;
 use super::tensors::fact_like;
 
@@ -27,10 +28,6 @@ use super::tensors::fact_like;
 pub(super) fn register(known: &mut OnnxOpRegister) {
     known.insert("QuantizeLinear", import);
     known.insert("DequantizeLinear", import);
-    known.insert("DynamicQuantizeLinear", |_, node| {
-        let outputs = node.output.iter().filter(|name| !name.is_empty()).count();
-        Ok((expand(DynamicImport { outputs }), vec![]))
-    });
 }
 
 /// The least and the greatest whole number of a type.
@@ -43,7 +40,8 @@ pub(in crate::backends) struct Range {
 }
 
 impl Range {
-    const U8: Self = Self { low: 0.0, high: 255.0 };
+    /// That of bytes.
+    pub(super) const U8: Self = Self { low: 0.0, high: 255.0 };
 
     fn of_type(kind: DatumType) -> Option<Self> {
         let (low, high) = match kind {
@@ -152,16 +150,33 @@ fn import(
     };
     let is_forward = node.op_type == "QuantizeLinear";
     let given = int("output_dtype", 0);
-    let range = match (is_forward, given) {
+    let made = match (is_forward, given) {
         (false, _) | (_, 0) => None,
-        (true, kind) => Some(Range::of_onnx(kind).with_context(|| {
+        (true, kind) => Some(Made::of_onnx(kind).with_context(|| {
             format!("its output is of the number type {kind}, which is not supported")
         })?),
     };
+    let saturates = int("saturate", 1) == 1;
     let has_zero = node.input.get(2).is_some_and(|name| !name.is_empty());
     let block = usize::try_from(int("block_size", 0))?;
-    let import = LinearImport { is_forward, has_zero, axis: int("axis", 1), block, range };
+    let axis = int("axis", 1);
+    let import = LinearImport { is_forward, has_zero, axis, block, made, saturates };
     Ok((expand(import), vec![]))
+}
+
+/// The numbers that a `QuantizeLinear` makes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Made {
+    /// Whole ones.
+    Whole(Range),
+    /// Floats of few bits.
+    Float(Format),
+}
+
+impl Made {
+    fn of_onnx(kind: i64) -> Option<Self> {
+        Range::of_onnx(kind).map(Self::Whole).or_else(|| Format::of_onnx(kind).map(Self::Float))
+    }
 }
 
 /// A `QuantizeLinear` or `DequantizeLinear` on its way from ONNX.
@@ -173,8 +188,10 @@ struct LinearImport {
     axis: i64,
     /// How many elements of that axis share one scale; 0: scale and axis have one for each.
     block: usize,
-    /// The output's range, where the node says it.
-    range: Option<Range>,
+    /// The output's numbers, where the node says them.
+    made: Option<Made>,
+    /// Whether floats beyond the largest number become that.
+    saturates: bool,
 }
 
 impl LinearImport {
@@ -270,8 +287,16 @@ impl Expansion for LinearImport {
             model.add_const(part("zero"), tensor0(0f32).broadcast_into_rank(shape.len())?)?
         };
         if self.is_forward {
-            let range = match self.range {
-                Some(range) => range,
+            let range = match self.made {
+                Some(Made::Whole(range)) => range,
+                Some(Made::Float(format)) => {
+                    // Such a type has no zero but 0.
+                    let real = model.wire_node(part("steps"), math::div(), &[x, scale])?[0];
+                    let rounding = Rounding { format, saturates: self.saturates };
+                    let name = LinearImport::name(self).to_owned();
+                    let op = HostOp(CheckedOperator::new(Arc::new(rounding), name));
+                    return model.wire_node(prefix, op, &[real]);
+                }
                 None if !self.has_zero => Range::U8,
                 None => {
                     let kind = model.outlet_fact(inputs[2])?.datum_type;
@@ -284,97 +309,6 @@ impl Expansion for LinearImport {
         }
         let shifted = model.wire_node(part("shifted"), math::sub(), &[x, zero])?[0];
         model.wire_node(prefix, math::mul(), &[shifted, scale])
-    }
-}
-
-/// A `DynamicQuantizeLinear` on its way from ONNX: its scale and zero are those of the values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct DynamicImport {
-    outputs: usize,
-}
-
-/// What writes the nodes of one.
-struct Writer<'m> {
-    model: &'m mut TypedModel,
-    prefix: String,
-}
-
-impl Writer<'_> {
-    fn op(
-        &mut self,
-        name: &str,
-        op: impl Into<Box<dyn TypedOp>>,
-        inputs: &[OutletId],
-    ) -> TractResult<OutletId> {
-        let name = format!("{}.{name}", self.prefix);
-        Ok(wire_with_rank_broadcast(name, self.model, op, inputs)?[0])
-    }
-
-    fn number(&mut self, name: &str, value: f32) -> TractResult<OutletId> {
-        self.model.add_const(format!("{}.{name}", self.prefix), tensor0(value))
-    }
-
-    /// `wire`, all of whose axes have extent 1, as a number.
-    fn scalar(&mut self, name: &str, wire: OutletId) -> TractResult<OutletId> {
-        let ones = self.model.outlet_fact(wire)?.shape.to_tvec();
-        self.op(name, AxisOp::Reshape(0, ones, tvec!()), &[wire])
-    }
-}
-
-impl Expansion for DynamicImport {
-    fn name(&self) -> StaticName {
-        "DynamicQuantizeLinear".into()
-    }
-
-    fn nboutputs(&self) -> TractResult<usize> {
-        Ok(self.outputs)
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        s: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        ensure!(outputs.len() == 3, "it has {} outputs, not 3", outputs.len());
-        for output in outputs {
-            s.equals(&output.datum_type, f32::datum_type())?;
-        }
-        s.equals(&inputs[0].shape, &outputs[0].shape)?;
-        s.equals(&outputs[1].rank, 0)?;
-        s.equals(&outputs[2].rank, 0)?;
-        Ok(())
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        let axes: TVec<usize> = (0..model.outlet_fact(inputs[0])?.rank()).collect();
-        let mut writer = Writer { model, prefix: prefix.to_owned() };
-        let x = inputs[0];
-        let (none, one) = (writer.number("none", 0.0)?, writer.number("one", 1.0)?);
-        let most = writer.number("most", Range::U8.high)?;
-        let max = writer.op("max", Reduce::new(axes.clone(), Reducer::Max), &[x])?;
-        let min = writer.op("min", Reduce::new(axes, Reducer::Min), &[x])?;
-        // The range always holds zero.
-        let max = writer.op("top", math::max(), &[max, none])?;
-        let min = writer.op("bottom", math::min(), &[min, none])?;
-        let width = writer.op("width", math::sub(), &[max, min])?;
-        let scale = writer.op("share", math::div(), &[width, most])?;
-        let is_empty = writer.op("is_empty", TypedBinOp(logic::comp_eq(), None), &[scale, none])?;
-        let scale = writer.op("scale", logic::Iff, &[is_empty, one, scale])?;
-        let below = writer.op("below", math::neg(), &[min])?;
-        let below = writer.op("steps", math::div(), &[below, scale])?;
-        let whole = writer.op("whole", math::round_half_to_even(), &[below])?;
-        let above = writer.op("above", math::max(), &[whole, none])?;
-        let zero = writer.op("zero", math::min(), &[above, most])?;
-        let y = writer.op("y", Quantize(Range::U8), &[x, scale, zero])?;
-        let (scale, zero) =
-            (writer.scalar("scale.number", scale)?, writer.scalar("zero.number", zero)?);
-        Ok(tvec!(y, scale, zero))
     }
 }
 

@@ -10,8 +10,12 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 /// Writes out the operators of `graph` on quantised numbers. A remark for the record where the
 /// graph rounds.
 pub(super) fn write_out(graph: &mut GraphProto) -> Option<String> {
-    let types: HashMap<String, i32> =
-        graph.initializer.iter().map(|w| (w.name.clone(), w.data_type)).collect();
+    let weights = graph.initializer.iter().map(|w| (w.name.clone(), w.data_type));
+    let constants = graph.node.iter().filter(|n| n.op_type == "Constant").filter_map(|n| {
+        let value = n.attribute.iter().find(|a| a.name == "value")?.t.as_ref()?;
+        Some((n.output.first()?.clone(), value.data_type))
+    });
+    let types: HashMap<String, i32> = weights.chain(constants).collect();
     let mut writer = Writer { nodes: vec![], types, needs_one: false };
     for node in std::mem::take(&mut graph.node) {
         writer.write(node);
@@ -46,7 +50,7 @@ type Place = [usize; 3];
 
 struct Writer {
     nodes: Vec<NodeProto>,
-    /// The number type of each weight.
+    /// The number type of each constant.
     types: HashMap<String, i32>,
     needs_one: bool,
 }

@@ -20,6 +20,8 @@ pub(in crate::backends) struct Skeleton {
     pub(in crate::backends) layers: Vec<Layer>,
     /// The full shape of each layer with N = 1.
     pub(in crate::backends) shapes: HashMap<String, Vec<usize>>,
+    /// The tensors of the file that are no layers.
+    hidden: HashMap<String, Hidden>,
     nodes: Vec<SkeletonNode>,
     /// The node that computes each tensor of the file, whatever its type.
     places: HashMap<String, usize>,
@@ -27,6 +29,15 @@ pub(in crate::backends) struct Skeleton {
     written: Vec<WrittenNode>,
     /// The engine that runs the network.
     pub(super) engine: Engine,
+}
+
+/// Why a tensor of the file is no layer.
+#[derive(Clone, Copy, Debug)]
+struct Hidden {
+    /// The type of its numbers.
+    kind: DatumType,
+    /// Whether its size is known only when the values are.
+    is_open: bool,
 }
 
 /// What stands in the way of a gradient.
@@ -145,12 +156,13 @@ impl Skeleton {
             }
         }
         let (mut layers, mut shapes, mut places) = (vec![], HashMap::new(), HashMap::new());
+        let mut hidden = HashMap::new();
         for ((name, op), outlet) in ops.into_iter().zip(&model.outputs) {
             places.insert(name.clone(), outlet.node);
             let fact = model.outlet_fact(*outlet)?;
-            let Some(shape) =
-                fact.shape.as_concrete().filter(|_| fact.datum_type == f32::datum_type())
-            else {
+            let (kind, shape) = (fact.datum_type, fact.shape.as_concrete());
+            let Some(shape) = shape.filter(|_| kind == f32::datum_type()) else {
+                hidden.insert(name, Hidden { kind, is_open: shape.is_none() });
                 continue;
             };
             layers.push(Layer {
@@ -179,6 +191,7 @@ impl Skeleton {
         Ok(Self {
             layers,
             shapes,
+            hidden,
             nodes: model.nodes.iter().map(skeleton_node).collect(),
             places,
             written: vec![],
@@ -191,7 +204,44 @@ impl Skeleton {
         self.shapes.get(name).map(Vec::as_slice).ok_or_else(|| self.unknown(name))
     }
 
+    /// Why `name`, a tensor of the file, is no layer.
+    pub(in crate::backends) fn why_no_layer(&self, name: &str) -> Option<String> {
+        let hidden = self.hidden.get(name)?;
+        if !hidden.is_open {
+            let kind = format!("{:?}", hidden.kind).to_lowercase();
+            return Some(format!(
+                "it holds numbers of the type {kind}, and layers hold real numbers"
+            ));
+        }
+        let (node, op) = self.end_of_fixed_size(name)?;
+        Some(format!(
+            "its size depends on values, from node `{node}` ({op}) on, and layers have a fixed size"
+        ))
+    }
+
+    /// The node, with its operator, whose output is the first of an open size on the way to `name`.
+    fn end_of_fixed_size<'a>(&'a self, name: &'a str) -> Option<(&'a str, &'a str)> {
+        let is_open = |name: &&String| self.hidden.get(*name).is_some_and(|h| h.is_open);
+        let (mut name, mut found) = (name, None);
+        // Graphs have no circles, so every round goes one node up.
+        for _ in 0..self.written.len() {
+            let makes = |node: &&WrittenNode| node.outputs.iter().any(|output| output == name);
+            let Some(node) = self.written.iter().find(makes) else { break };
+            found = Some((node.name.as_str(), node.op.as_str()));
+            match node.inputs.iter().find(is_open) {
+                Some(input) => name = input,
+                None => break,
+            }
+        }
+        found
+    }
+
     fn unknown(&self, name: &str) -> Error {
+        if let Some(why) = self.why_no_layer(name) {
+            let text = format!("the tensor `{name}` is no layer: {why}.");
+            return Error::new("fame::backend::no_layer", text)
+                .with_help("Choose a layer in front of it. `fame-cli inspect` lists all layers.");
+        }
         let mut near: Vec<(usize, &str)> = self
             .layers
             .iter()

@@ -8,6 +8,7 @@ use tract_onnx::tract_core::internal::*;
 use super::lower::{Lowered, Slots, lower};
 use super::program::{Program, Step};
 use super::values::Weights;
+use crate::backends::onnx::declutter::declutter;
 use crate::backends::onnx::file::guarded;
 use crate::backends::onnx::import::typed_model;
 use crate::backends::onnx::loaded_model::LoadedModel;
@@ -30,8 +31,8 @@ pub(super) fn compile(
 ) -> Result<Program> {
     let resolved = ResolvedTaps::new(&model.skeleton, taps, replaced)?;
     let compiled = guarded("compiling", || {
-        let graph = typed_model(&model.file, &model.operators, &resolved.wanted())?;
-        let graph = graph.into_decluttered()?;
+        let mut graph = typed_model(&model.file, &model.operators, &resolved.wanted())?;
+        declutter(&mut graph)?;
         let tapped = |(name, shape): &(String, Vec<usize>)| -> Tapped {
             (name.clone(), shape.clone(), graph.outputs[resolved.output(name)])
         };

@@ -95,6 +95,10 @@ impl Network for TractNetwork {
         &self.model.skeleton.layers
     }
 
+    fn why_no_layer(&self, name: &str) -> Option<String> {
+        self.model.skeleton.why_no_layer(name)
+    }
+
     fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
         self.model.skeleton.check_gradient(layer, to)
     }

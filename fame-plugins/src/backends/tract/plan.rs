@@ -9,6 +9,7 @@ use tract_onnx::tract_core::internal::*;
 use super::gradient::differentiate;
 use super::kernel_rates::Rating;
 use super::place_kernels::place;
+use crate::backends::onnx::declutter::declutter;
 use crate::backends::onnx::file::guarded;
 use crate::backends::onnx::import::typed_model;
 use crate::backends::onnx::loaded_model::LoadedModel;
@@ -100,8 +101,8 @@ fn compile(
     taps: &ResolvedTaps,
     relu: ReluRule,
 ) -> Result<(Runner, Option<Runner>), Refusal> {
-    let mut forward =
-        typed_model(&model.file, &model.operators, &taps.wanted())?.into_decluttered()?;
+    let mut forward = typed_model(&model.file, &model.operators, &taps.wanted())?;
+    declutter(&mut forward)?;
     let outlet = |(name, _): &(String, Vec<usize>)| forward.outputs[taps.output(name)];
     let layers: Vec<OutletId> = taps.layers.iter().map(outlet).collect();
     let places: Vec<OutletId> = taps.places.iter().map(outlet).collect();
@@ -112,6 +113,6 @@ fn compile(
     let mut backward = differentiate(&forward, &layers, &places, relu)?;
     forward.select_output_outlets(&[layers.as_slice(), &backward.residuals].concat())?;
     let forward = finish(forward, model, rating)?;
-    backward.model.declutter()?;
+    declutter(&mut backward.model)?;
     Ok((forward, Some(finish(backward.model, model, rating)?)))
 }

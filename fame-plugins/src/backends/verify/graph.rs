@@ -5,7 +5,8 @@ use std::path::Path;
 
 use fame_core::{Error, Result};
 use prost::Message as _;
-use tract_onnx::pb::{ModelProto, NodeProto};
+use tract_onnx::pb::type_proto::Value;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 use crate::backends::ort::reads;
 
@@ -14,6 +15,10 @@ pub struct Graph {
     nodes: HashMap<String, Node>,
     /// Every computed tensor, in the file's order.
     order: Vec<String>,
+    /// Whether what is fed are whole numbers, such as the bytes of a picture.
+    is_fed_whole: bool,
+    /// The tensors that depend on what is fed.
+    moved: HashSet<String>,
 }
 
 struct Node {
@@ -21,6 +26,30 @@ struct Node {
     name: String,
     op: String,
     inputs: Vec<String>,
+    /// Whether it rounds its values to those of a few bits.
+    rounds: bool,
+}
+
+/// Whether `node` rounds to numbers of a few bits, which a gradient passes straight through.
+fn rounds(node: &NodeProto) -> bool {
+    /// ONNX's numbers of the floats of eight and four bits.
+    const FEW_BITS: [i64; 5] = [17, 18, 19, 20, 23];
+    let op = node.op_type.as_str();
+    let casts = || node.attribute.iter().any(|a| a.name == "to" && FEW_BITS.contains(&a.i));
+    matches!(op, "QuantizeLinear" | "DynamicQuantizeLinear")
+        || op.starts_with("QLinear")
+        || (op == "Cast" && casts())
+}
+
+/// Whether the tensor that `graph` is fed with holds whole numbers.
+fn is_fed_whole(graph: &GraphProto) -> bool {
+    /// ONNX's numbers of the types u8, i8, u16, i16, i32 and i64.
+    const WHOLE: [i32; 6] = [2, 3, 4, 5, 6, 7];
+    let is_weight = |name: &str| graph.initializer.iter().any(|weight| weight.name == name);
+    let mut fed = graph.input.iter().filter(|input| !is_weight(&input.name));
+    fed.next()
+        .and_then(|input| input.r#type.as_ref()?.value.as_ref())
+        .is_some_and(|Value::TensorType(tensor)| WHOLE.contains(&tensor.elem_type))
 }
 
 impl Graph {
@@ -35,12 +64,18 @@ impl Graph {
             let text = format!("cannot load `{}`: it is not an ONNX model.", path.display());
             return Err(Error::new("fame::backend::bad_model", text));
         };
-        Ok(Self::of(&graph.node))
+        Ok(Self::of(&graph))
     }
 
-    fn of(all: &[NodeProto]) -> Self {
+    fn of(graph: &GraphProto) -> Self {
         let (mut nodes, mut order) = (HashMap::new(), vec![]);
-        for node in all {
+        let is_weight = |name: &String| graph.initializer.iter().any(|w| w.name == *name);
+        let fed = graph.input.iter().map(|input| input.name.clone());
+        let mut moved: HashSet<String> = fed.filter(|name| !is_weight(name)).collect();
+        for node in &graph.node {
+            if reads(node).into_iter().any(|name| moved.contains(name)) {
+                moved.extend(node.output.iter().filter(|o| !o.is_empty()).cloned());
+            }
             let outputs = node.output.iter().filter(|o| !o.is_empty());
             let first = node.output.first().cloned().unwrap_or_default();
             for output in outputs {
@@ -48,12 +83,29 @@ impl Graph {
                     name: if node.name.is_empty() { first.clone() } else { node.name.clone() },
                     op: node.op_type.clone(),
                     inputs: reads(node).into_iter().map(str::to_owned).collect(),
+                    rounds: rounds(node),
                 };
                 nodes.insert(output.clone(), of);
                 order.push(output.clone());
             }
         }
-        Self { nodes, order }
+        Self { nodes, order, is_fed_whole: is_fed_whole(graph), moved }
+    }
+
+    /// Whether what is fed are whole numbers, such as the bytes of a picture: an engine that takes
+    /// the file at its word drops fractions.
+    pub fn is_fed_whole(&self) -> bool {
+        self.is_fed_whole
+    }
+
+    /// The first node on the way from what is fed to `tensor` that rounds to numbers of a few bits,
+    /// as a message names it.
+    pub(super) fn first_rounding(&self, tensor: &str) -> Option<String> {
+        let above = self.ancestors(tensor);
+        let is_rounding = |name: &&String| {
+            above.contains(name.as_str()) && self.moved.contains(*name) && self.nodes[*name].rounds
+        };
+        self.order.iter().find(is_rounding).map(|name| self.node(name))
     }
 
     /// Every computed tensor, in the file's order.
@@ -85,6 +137,25 @@ impl Graph {
         found
     }
 
+    /// The tensors nearest in front of `tensor` that depend on what is fed and that `is_known`.
+    pub(super) fn nearest(&self, tensor: &str, is_known: impl Fn(&str) -> bool) -> Vec<&str> {
+        let (mut found, mut seen) = (vec![], HashSet::new());
+        let mut open: Vec<&Node> = self.nodes.get(tensor).into_iter().collect();
+        while let Some(node) = open.pop() {
+            for input in node.inputs.iter().filter(|input| self.moved.contains(*input)) {
+                if !seen.insert(input.as_str()) {
+                    continue;
+                }
+                if is_known(input) {
+                    found.push(input.as_str());
+                } else {
+                    open.extend(self.nodes.get(input));
+                }
+            }
+        }
+        found
+    }
+
     /// The tensors that are computed directly from `tensor`.
     pub(super) fn readers(&self, tensor: &str) -> Vec<&str> {
         let reads = |name: &&String| self.nodes[*name].inputs.iter().any(|input| input == tensor);
@@ -105,6 +176,8 @@ impl Graph {
 
 #[cfg(test)]
 mod tests {
+    use tract_onnx::pb::ValueInfoProto;
+
     use super::*;
 
     fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
@@ -116,19 +189,43 @@ mod tests {
         }
     }
 
+    fn graph(input: &str, node: Vec<NodeProto>) -> Graph {
+        let input = vec![ValueInfoProto { name: input.into(), ..ValueInfoProto::default() }];
+        Graph::of(&GraphProto { input, node, ..GraphProto::default() })
+    }
+
     #[test]
     fn a_fault_begins_at_the_first_faulty_tensor_on_the_way() {
-        let graph = Graph::of(&[
-            node("Relu", &["x"], "a"),
-            node("Neg", &["x"], "b"),
-            node("Exp", &["a"], "c"),
-            node("Add", &["b", "c"], "d"),
-        ]);
+        let graph = graph(
+            "x",
+            vec![
+                node("Relu", &["x"], "a"),
+                node("Neg", &["x"], "b"),
+                node("Exp", &["a"], "c"),
+                node("Add", &["b", "c"], "d"),
+            ],
+        );
         let faulty = HashSet::from(["b", "c", "d"]);
         assert_eq!(graph.origin("d", &faulty), "b");
         assert_eq!(graph.origin("c", &faulty), "c");
         assert_eq!(graph.readers("x"), ["a", "b"]);
         assert_eq!(graph.node("c"), "node `c` (Exp)");
         assert_eq!(graph.ancestors("c"), HashSet::from(["x", "a", "c"]));
+    }
+
+    #[test]
+    fn only_rounding_between_the_input_and_the_tensor_counts() {
+        let graph = graph(
+            "x",
+            vec![
+                // Weights may be rounded: they do not move.
+                node("QuantizeLinear", &["w", "s"], "q"),
+                node("Mul", &["x", "q"], "a"),
+                node("QuantizeLinear", &["a", "s"], "b"),
+                node("DequantizeLinear", &["b", "s"], "c"),
+            ],
+        );
+        assert_eq!(graph.first_rounding("a"), None);
+        assert_eq!(graph.first_rounding("c").as_deref(), Some("node `b` (QuantizeLinear)"));
     }
 }

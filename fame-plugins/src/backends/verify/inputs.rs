@@ -14,6 +14,13 @@ pub struct Input {
     pub value: Tensor,
 }
 
+impl Input {
+    /// Rounds every value to a whole number.
+    pub fn round(&mut self) {
+        self.value.data_mut().iter_mut().for_each(|x| *x = x.round());
+    }
+}
+
 /// The seed of every random input, cotangent and direction: a verification says the same each time.
 pub(super) const SEED: u64 = 17;
 

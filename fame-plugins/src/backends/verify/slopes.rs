@@ -16,6 +16,9 @@ pub struct Slopes {
     pub outputs: Vec<String>,
     /// Sentences about outputs whose gradient the engine refuses.
     pub refused: Vec<String>,
+    /// Sentences about outputs whose gradient passes rounding straight through: slopes of rounded
+    /// values say nothing about it, and it is not compared.
+    pub straight_through: Vec<String>,
     /// Inputs at which the slope could be measured.
     pub measured: usize,
     /// Inputs at which rounding hides the slope.
@@ -41,7 +44,10 @@ pub fn check_slopes(
     let mut outputs: Vec<&Layer> = vec![];
     for layer in witness.layers().iter().filter(|l| l.is_output && l.depends_on_input) {
         match ours.check_gradient(&layer.name, &GradientPlace::Input) {
-            Ok(()) => outputs.push(layer),
+            Ok(()) => match graph.first_rounding(&layer.name) {
+                None => outputs.push(layer),
+                Some(node) => found.straight_through.push(straight_through(&layer.name, &node)),
+            },
             Err(why) => found.refused.push(format!("output `{}`: {}", layer.name, why.message)),
         }
     }
@@ -55,8 +61,11 @@ pub fn check_slopes(
         let gradient = match sum.gradients(ours, &batch, &[GradientPlace::Input]) {
             Ok(mut gradients) => gradients.remove(0),
             Err(why) => {
-                let sentence = format!("a gradient is promised and not given: {}", why.message);
-                let layer = found.outputs.join("`, `");
+                let fault = Fault::NotGiven;
+                let at = Search { ours, witness, graph, sum: &sum, batch: &batch, fault };
+                let (layer, begins) = at.begin()?;
+                let why = why.message.trim_end_matches('.');
+                let sentence = format!("a gradient is promised and not given: {why}; {begins}.");
                 found.differences.push(Difference { layer, sentence });
                 break;
             }
@@ -70,7 +79,8 @@ pub fn check_slopes(
             Verdict::Undecided => found.undecided += 1,
             Verdict::Wrong(off) => {
                 found.measured += 1;
-                let at = Search { ours, witness, graph, sum: &sum, batch: &batch };
+                let fault = Fault::Wrong;
+                let at = Search { ours, witness, graph, sum: &sum, batch: &batch, fault };
                 let (layer, begins) = at.begin()?;
                 let sentence = format!(
                     "the gradient at the input is off by {off:.1e} of its size for {}; {begins}.",
@@ -83,6 +93,15 @@ pub fn check_slopes(
         }
     }
     Ok(found)
+}
+
+/// Why the gradient of `output`, which passes the rounding of `node`, is not compared.
+fn straight_through(output: &str, node: &str) -> String {
+    format!(
+        "the gradient of output `{output}` passes rounding as if it were the identity \
+         (straight-through), at {node} and behind it; slopes of rounded values say nothing about \
+         it, so it is not compared"
+    )
 }
 
 /// A sum over outputs, each weighed by a random cotangent.
@@ -145,6 +164,15 @@ impl Sum {
     }
 }
 
+/// What is wrong with a gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It is not the slope, or there is none.
+    Wrong,
+    /// It is promised, and the engine fails.
+    NotGiven,
+}
+
 /// The search for the node at which a gradient goes wrong.
 struct Search<'a> {
     ours: &'a dyn Network,
@@ -152,6 +180,7 @@ struct Search<'a> {
     graph: &'a Graph,
     sum: &'a Sum,
     batch: &'a Tensor,
+    fault: Fault,
 }
 
 impl Search<'_> {
@@ -214,8 +243,8 @@ impl Search<'_> {
         found
     }
 
-    /// Whether the gradient of `sum` at `layer` is not its slope there. A place that no gradient is
-    /// promised for is not wrong.
+    /// Whether the gradient of `sum` at `layer` has the fault that is searched for. A place that no
+    /// gradient is promised for has none.
     fn is_wrong(&self, layer: &str, sum: &Sum) -> Result<bool> {
         let is_input = *layer == self.witness.layers()[0].name;
         let place =
@@ -229,6 +258,9 @@ impl Search<'_> {
         else {
             return Ok(true);
         };
+        if self.fault == Fault::NotGiven {
+            return Ok(false);
+        }
         let Some(gradient) = gradients.first() else { return Ok(true) };
         let value = if is_input {
             self.batch.clone()

@@ -4,7 +4,7 @@ use fame_core::{
     Bias, GradientPlace, LayerChoices, Result, Tensor,
     ask::Aim,
     contract::{ExplainContext, Explainer, Target},
-    data::{Facts, InputConvention, facts},
+    data::{Facts, InputConvention, Layout, facts},
     registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
@@ -133,8 +133,8 @@ struct OfBiases {
 /// A bias that reaches the target.
 struct Term {
     bias: Bias,
-    /// Whether it has a place in the picture and the form wants it in the map.
-    shown: bool,
+    /// How it lies over the picture, if it has a place there and the form wants it in the map.
+    shown: Option<Layout>,
 }
 
 impl OfBiases {
@@ -148,10 +148,11 @@ impl OfBiases {
         };
         let term = |bias: Bias| {
             let layer = network.layers().iter().find(|l| l.name == bias.layer);
-            let spatial = layer.is_some_and(|l| l.shape.len() == 3);
             let of_module =
                 layer.is_some_and(|l| matches!(l.op.as_str(), "Conv" | "BatchNormalization"));
-            Term { shown: spatial && (of_module || self.form == FullGradForm::Idiap), bias }
+            let layout = layer.and_then(|l| aim.model.layout(l));
+            let shown = layout.filter(|_| of_module || self.form == FullGradForm::Idiap);
+            Term { bias, shown }
         };
         Ok(network.biases()?.into_iter().filter(reaches).map(term).collect())
     }
@@ -207,8 +208,8 @@ impl OfBiases {
         for (term, gradient) in terms.iter().zip(&gradients[1..]) {
             let share = times(&term.bias.value, gradient.row_tensor(n));
             of_biases += sum(&share);
-            if term.shown {
-                self.add(&share, &mut map, (height, width));
+            if let Some(layout) = term.shown {
+                self.add(&channels_first(share, layout)?, &mut map, (height, width));
             }
         }
         let delta = f64::from(value) - of_input - of_biases;
@@ -229,6 +230,16 @@ impl OfBiases {
         };
         Ok(MethodOutcome { raw, shown, facts: about, warnings: Vec::new() })
     }
+}
+
+/// `share`, which lies as `layout` says, as `[C, h, w]`.
+fn channels_first(share: Tensor, layout: Layout) -> Result<Tensor> {
+    let (&[height, width, channels], Layout::ChannelsLast) = (share.shape(), layout) else {
+        return Ok(share);
+    };
+    let of_channel = |c: usize| share.data().iter().skip(c).step_by(channels);
+    let values = (0..channels).flat_map(of_channel).copied().collect();
+    Tensor::new([channels, height, width], values)
 }
 
 /// pixels ⊙ dy/d pixels, from the network's `input` and dy/d input.
@@ -268,7 +279,7 @@ impl Method for OfBiases {
 
     fn facts(&self, aim: &Aim<'_>) -> Result<Facts> {
         let terms = self.terms(aim)?;
-        let shown = terms.iter().filter(|t| t.shown).count();
+        let shown = terms.iter().filter(|t| t.shown.is_some()).count();
         Ok(facts([("biased_layers", terms.len().into()), ("biased_layers_shown", shown.into())]))
     }
 

@@ -108,8 +108,8 @@ macro_rules! cam {
                 /// The layer the loss reads. Default: the one in the model's manifest, else its
                 /// `Output`.
                 loss_layer: fame_core::LayerChoices = open,
-                /// How the layer's values lie over the picture. `Auto` knows `[C, H, W]` and tokens
-                /// with and without a class token.
+                /// How the layer's values lie over the picture. `Auto` tells `[C, H, W]` from
+                /// `[H, W, C]`, and knows tokens with and without a class token.
                 layout: $crate::explainers::cam::Layout = $crate::explainers::cam::Layout::default(),
                 /// How maps are normalised: `MaxNorm` (preset Paper) or `PytorchGradCam` (preset
                 /// Authors).

@@ -1,17 +1,22 @@
 //! A layer as channels over a grid, however its network stores it.
 
-use fame_core::{Error, Layer, Result};
+use fame_core::{
+    Error, Layer, Model, Result, contract::layout_not_told, data::Layout as MapLayout,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a layer's values lie over the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Layout {
-    /// `[C, H, W]` is taken as it stands. Tokens `[T, D]` become a square grid of D channels: all
+    /// Three axes are `[C, H, W]` or `[H, W, C]`, as the operators around the layer tell, or else
+    /// the proportions of the picture. Tokens `[T, D]` become a square grid of D channels: all
     /// of them when T is a square, else all but the first (the class token) when T − 1 is one.
     /// Anything else is an error.
     #[default]
     Auto,
+    /// `[C, H, W]`, as convolutions have it.
+    ChannelsFirst,
     /// `[H, W, C]`, as Swin and the inside of ConvNeXt's blocks have it.
     ChannelsLast,
     /// Tokens `[T, D]`: `skip` at the front belong to no place (class, distillation, registers),
@@ -41,11 +46,25 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// The grid of `layer` under `layout`.
+    /// The grid of `layer` of `model` under `layout`.
     ///
     /// # Errors
-    /// When the layer's shape does not fit.
-    pub(super) fn of(layer: &Layer, layout: Layout) -> Result<Self> {
+    /// When the layer's shape does not fit, or nothing tells which of its axes are the channels.
+    pub(super) fn of_model(model: &Model, layer: &Layer, layout: Layout) -> Result<Self> {
+        let is_map = layer.shape.len() == 3;
+        let layout = match model.layout(layer) {
+            Some(MapLayout::ChannelsFirst) if layout == Layout::Auto => Layout::ChannelsFirst,
+            Some(MapLayout::ChannelsLast) if layout == Layout::Auto => Layout::ChannelsLast,
+            None if layout == Layout::Auto && is_map => {
+                return Err(layout_not_told(&layer.name, &layer.shape));
+            }
+            _ => layout,
+        };
+        Self::of(layer, layout)
+    }
+
+    /// The grid of `layer` under `layout`, which says of three axes what they are.
+    fn of(layer: &Layer, layout: Layout) -> Result<Self> {
         let last = |channels: usize, height: usize, width: usize, skip: usize| Self {
             channels,
             height,
@@ -55,7 +74,7 @@ impl Grid {
             cell_step: channels,
         };
         let grid = match (layout, layer.shape.as_slice()) {
-            (Layout::Auto, &[channels, height, width]) => {
+            (Layout::ChannelsFirst, &[channels, height, width]) => {
                 let area = height * width;
                 Some(Self { channels, height, width, first: 0, channel_step: area, cell_step: 1 })
             }
@@ -81,7 +100,7 @@ impl Grid {
                 format!("layer `{}` of shape {:?} cannot be laid over the picture (layout: {layout:?}).", layer.name, layer.shape),
             )
             .with_help(
-                "Name a layer with [channels, rows, columns], or say how its values lie: layout: ChannelsLast, or \
+                "Name a layer with three axes, or say how its values lie: layout: ChannelsLast, or \
                  layout: Tokens(skip: 1, rows: 14, columns: 14).",
             )
         })
@@ -199,7 +218,7 @@ mod tests {
     #[test]
     fn a_channel_is_overwritten_wherever_it_is() {
         let mut row = [0.0; 6];
-        Grid::of(&layer(&[2, 1, 3]), Layout::Auto).unwrap().overwrite(&mut row, 1, 7.0);
+        Grid::of(&layer(&[2, 1, 3]), Layout::ChannelsFirst).unwrap().overwrite(&mut row, 1, 7.0);
         assert_eq!(row, [0., 0., 0., 7., 7., 7.]);
         let mut row = [0.0; 10];
         Grid::of(&layer(&[5, 2]), Layout::Auto).unwrap().overwrite(&mut row, 0, 7.0);

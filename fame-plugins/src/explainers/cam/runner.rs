@@ -115,7 +115,8 @@ fn look<C: Cam>(
 impl<C: Cam> OfLayers<C> {
     fn layers<'m>(&self, aim: &Aim<'m>) -> Result<Vec<(&'m Layer, Grid)>> {
         let resolve = |choice| {
-            aim.model.layer(choice).and_then(|layer| Ok((layer, Grid::of(layer, self.layout)?)))
+            let layer = aim.model.layer(choice)?;
+            Ok((layer, Grid::of_model(aim.model, layer, self.layout)?))
         };
         self.layer.0.iter().map(resolve).collect()
     }

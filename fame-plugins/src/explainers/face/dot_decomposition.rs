@@ -5,8 +5,8 @@ use fame_core::{
     Error, Explanation, GradientPlace, LayerChoice, LayerCotangent, MapId, Model, Result, Sample,
     Subject, Taps, Tensor,
     ask::Aim,
-    contract::{ExplainContext, Explainer},
-    data::facts,
+    contract::{ExplainContext, Explainer, layout_not_told},
+    data::{Layout, facts},
     registry::{Assembly, BuildContext, Plugin},
     text::Spec,
 };
@@ -48,8 +48,11 @@ pub enum BiasTerm {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DotDecomposition {
-    /// The feature map, `[C, h, w]`: a tensor's name or an alias in quotes, or a rule.
+    /// The feature map: a tensor's name or an alias in quotes, or a rule.
     pub layer: LayerChoice,
+    /// `ChannelsFirst` or `ChannelsLast`: how the feature map lays out its channels.
+    /// Default: as the operators around it tell, or else the proportions of the picture.
+    pub layout: Option<Layout>,
     /// The embedding.
     pub embedding: LayerChoice,
     /// `Dropped` or `Kept`.
@@ -66,6 +69,7 @@ impl Default for DotDecomposition {
     fn default() -> Self {
         Self {
             layer: LayerChoice::Named("feature_map".into()),
+            layout: None,
             embedding: embedding_layer(),
             bias: BiasTerm::default(),
             cell: None,
@@ -108,13 +112,24 @@ struct Head {
     map: String,
     embedding: String,
     grid: (usize, usize),
+    /// How far the values of a cell's channels lie apart, and those of neighbouring cells.
+    channel_step: usize,
+    cell_step: usize,
+}
+
+impl Head {
+    /// Where the channels of cell `at` lie in a feature map of `len` values.
+    fn cell(&self, at: usize, len: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = len / (self.grid.0 * self.grid.1).max(1);
+        (at * self.cell_step..).step_by(self.channel_step).take(count)
+    }
 }
 
 /// One picture at both layers.
 struct Half {
     role: String,
     input: Tensor,
-    /// `[C, h, w]`.
+    /// Laid out as the network has it.
     map: Tensor,
     phi: Vec<f64>,
 }
@@ -138,14 +153,20 @@ impl Explainer for DotDecompositionExplainer {
 impl DotDecompositionExplainer {
     fn head(&self, model: &Model) -> Result<Head> {
         let layer = model.layer(&self.parameters.layer)?;
-        let &[_, height, width] = layer.shape.as_slice() else {
+        let &[first, second, third] = layer.shape.as_slice() else {
             let message = format!(
-                "layer `{}` has shape {:?}; a feature map [C, h, w] is needed.",
+                "layer `{}` has shape {:?}; a feature map, with three axes, is needed.",
                 layer.name, layer.shape
             );
             return Err(Error::new("fame::explain::not_spatial", message)
                 .with_help("Name the layer before the flattening or pooling."));
         };
+        let (height, width, channel_step, cell_step) =
+            match self.parameters.layout.or_else(|| model.layout(layer)) {
+                Some(Layout::ChannelsFirst) => (second, third, second * third, 1),
+                Some(Layout::ChannelsLast) => (first, second, 1, third),
+                None => return Err(layout_not_told(&layer.name, &layer.shape)),
+            };
         if let Some((row, column)) = self.parameters.cell
             && (row >= height || column >= width)
         {
@@ -157,7 +178,8 @@ impl DotDecompositionExplainer {
                 .with_help("Rows and columns are counted from 0."));
         }
         let embedding = model.layer(&self.parameters.embedding)?.name.clone();
-        Ok(Head { map: layer.name.clone(), embedding, grid: (height, width) })
+        let grid = (height, width);
+        Ok(Head { map: layer.name.clone(), embedding, grid, channel_step, cell_step })
     }
 
     fn sample(
@@ -258,8 +280,8 @@ impl DotDecompositionExplainer {
             (Some((row, column)), _) => {
                 let at = row * head.grid.1 + column;
                 let mut only = Tensor::zeros(other.map.shape());
-                for channel in 0..only.rows() {
-                    only.row_mut(channel)[at] = other.map.row(channel)[at];
+                for place in head.cell(at, only.len()) {
+                    only.data_mut()[place] = other.map.data()[place];
                 }
                 Ok(less(embedding_of(model, head, other, &only)?))
             }
@@ -302,14 +324,8 @@ fn cell_products(model: &Model, head: &Head, of: &Half, towards: &[f64]) -> Resu
     let gradient = pass.gradient(&[LayerCotangent { layer: head.embedding.clone(), cotangent }])?;
     let gradient =
         gradient.first().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
-    let mut cells = vec![0.0; head.grid.0 * head.grid.1];
-    for (a, g) in
-        of.map.data().chunks_exact(cells.len()).zip(gradient.row(0).chunks_exact(cells.len()))
-    {
-        cells
-            .iter_mut()
-            .zip(a.iter().zip(g))
-            .for_each(|(cell, (a, g))| *cell += f64::from(*a) * f64::from(*g));
-    }
-    Ok(cells)
+    let (a, g) = (of.map.data(), gradient.row(0));
+    let product = |place: usize| f64::from(a[place]) * f64::from(g[place]);
+    let cell = |at: usize| head.cell(at, a.len()).map(product).sum();
+    Ok((0..head.grid.0 * head.grid.1).map(cell).collect())
 }

@@ -180,6 +180,7 @@ pub(crate) mod testing {
             input_size: (100, 100),
             labels: &labels,
             holds_probabilities: false,
+            layout: None,
         })
     }
 

@@ -9,6 +9,7 @@ mod arithmetic;
 mod deform_conv;
 #[cfg(test)]
 mod difference;
+pub(super) mod few_bits;
 mod gate;
 mod gather;
 mod grid_sample;
@@ -64,6 +65,7 @@ impl BuiltIn {
 const FAMILIES: &[&[BuiltIn]] = &[
     arithmetic::OPERATORS,
     deform_conv::OPERATORS,
+    few_bits::OPERATORS,
     gather::OPERATORS,
     grid_sample::OPERATORS,
     gru::OPERATORS,

@@ -5,10 +5,12 @@
 //! **A new operator** is one function `fn(&mut Writer) -> TractResult<Outputs>` in the file of its
 //! family, and one line in that file's `register`.
 
+mod activations;
 mod attention;
 mod attention_microsoft;
 mod conv_transpose;
 mod cumulative;
+mod dynamic_quantize;
 mod einsum;
 mod heads;
 mod op;
@@ -25,10 +27,12 @@ use tract_onnx::model::OnnxOpRegister;
 
 /// Puts the composed operators in place of tract's.
 pub(super) fn register(known: &mut OnnxOpRegister) {
+    activations::register(known);
     attention::register(known);
     attention_microsoft::register(known);
     conv_transpose::register(known);
     cumulative::register(known);
+    dynamic_quantize::register(known);
     einsum::register(known);
     pool::register(known);
     rearrange::register(known);

@@ -262,6 +262,7 @@ mod tests {
                 input_size: (32, 32),
                 labels: &[],
                 holds_probabilities: false,
+                layout: None,
             };
             let target = loss.targets(&about).unwrap().remove(0);
             // Away from the clean outputs, where sides coincide.

@@ -1,0 +1,114 @@
+//! Arrays of numbers in `.npy` files.
+
+use std::io;
+
+use npyz::NpyFile;
+
+/// An array, its values as `f64` in row-major order.
+pub(crate) struct Array {
+    /// The extents of its axes.
+    pub(crate) shape: Vec<usize>,
+    /// Its values.
+    pub(crate) values: Vec<f64>,
+    /// numpy's name of the type.
+    pub(crate) kind: &'static str,
+}
+
+impl Array {
+    /// Reads the bytes of a file of floats, whole numbers or truth values.
+    ///
+    /// # Errors
+    /// The end of a sentence that begins with the file's name: it is no such file.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
+        check_header(bytes)?;
+        let npy = NpyFile::new(bytes).map_err(|e| format!("is not a .npy file: {e}"))?;
+        let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
+        let is_column_major = npy.order() == npyz::Order::Fortran;
+        let (kind, values) = numbers(npy)?;
+        let values = if is_column_major { row_major(&values, &shape) } else { values };
+        Ok(Self { shape, values, kind })
+    }
+}
+
+/// Refuses headers that no array of numbers has, before they are parsed: the parser takes
+/// exponential time for brackets within brackets.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    /// numpy writes 118 bytes for a map.
+    const LONGEST: usize = 4096;
+    let length = match *bytes {
+        [_, _, _, _, _, _, 1, _, low, high, ..] => {
+            Some(usize::from(u16::from_le_bytes([low, high])))
+        }
+        [_, _, _, _, _, _, 2 | 3, _, a, b, c, d, ..] => {
+            usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()
+        }
+        _ => None,
+    };
+    let Some(length) = length.filter(|n| *n <= LONGEST) else {
+        return Err("is not a .npy file: its header is damaged".to_owned());
+    };
+    // Of a version that is parsed, the header begins behind byte 10 or 12.
+    if bytes.iter().skip(10).take(length + 2).any(|byte| *byte == b'[') {
+        return Err("holds records, not one number in each place".to_owned());
+    }
+    Ok(())
+}
+
+/// All values, whatever their type, with numpy's name of it.
+fn numbers(npy: NpyFile<&[u8]>) -> Result<(&'static str, Vec<f64>), String> {
+    fn all<T: npyz::Deserialize>(
+        npy: NpyFile<&[u8]>,
+        number: impl Fn(T) -> f64,
+    ) -> io::Result<Vec<f64>> {
+        Ok(npy.into_vec::<T>()?.into_iter().map(number).collect())
+    }
+    let descr = npy.dtype().descr();
+    let (kind, values) = match descr.trim_matches('\'') {
+        "<f4" | ">f4" => ("float32", all::<f32>(npy, f64::from)),
+        "<f8" | ">f8" => ("float64", all::<f64>(npy, |v| v)),
+        "|u1" => ("uint8", all::<u8>(npy, f64::from)),
+        "<u2" | ">u2" => ("uint16", all::<u16>(npy, f64::from)),
+        "|b1" => ("bool", all::<bool>(npy, |v| f64::from(u8::from(v)))),
+        "|i1" => ("int8", all::<i8>(npy, f64::from)),
+        "<i2" | ">i2" => ("int16", all::<i16>(npy, f64::from)),
+        "<i4" | ">i4" => ("int32", all::<i32>(npy, f64::from)),
+        "<u4" | ">u4" => ("uint32", all::<u32>(npy, f64::from)),
+        "<i8" | ">i8" => ("int64", all::<i64>(npy, |v| v as f64)),
+        "<u8" | ">u8" => ("uint64", all::<u64>(npy, |v| v as f64)),
+        other => {
+            return Err(format!(
+                "holds values of type {other}; float32, float64, bool and whole numbers can be read"
+            ));
+        }
+    };
+    Ok((kind, values.map_err(|e| format!("cannot be read: {e}"))?))
+}
+
+/// Values of a column-major array in row-major order.
+fn row_major(values: &[f64], shape: &[usize]) -> Vec<f64> {
+    let mut steps = vec![1; shape.len()];
+    for axis in 1..shape.len() {
+        steps[axis] = steps[axis - 1] * shape[axis - 1];
+    }
+    let place = |mut n: usize| {
+        let mut place = 0;
+        for (extent, step) in shape.iter().zip(&steps).rev() {
+            place += n % extent * step;
+            n /= extent;
+        }
+        place
+    };
+    (0..values.len()).map(|n| values[place(n)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_become_rows() {
+        // [[0, 1, 2], [3, 4, 5]], column by column.
+        assert_eq!(row_major(&[0., 3., 1., 4., 2., 5.], &[2, 3]), [0., 1., 2., 3., 4., 5.]);
+        assert_eq!(row_major(&[7.0], &[]), [7.0]);
+    }
+}
