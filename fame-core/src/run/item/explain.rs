@@ -1,6 +1,5 @@
 //! An item's explanations: restored from parts where they are there, else made and checked.
 
-use super::super::record::RunRecord;
 use super::{
     super::{events::Steps, parts::Part},
     Items, OpenItem,
@@ -14,7 +13,6 @@ impl Items<'_> {
         &self,
         n: usize,
         open: Vec<OpenItem>,
-        record: &mut RunRecord,
     ) -> Result<Vec<OpenItem>> {
         let (name, _) = &self.plan.explain[n];
         let progress = Steps { explainer: name, observer: self.observer };
@@ -34,7 +32,7 @@ impl Items<'_> {
                 None => {
                     let result =
                         results.next().unwrap_or_else(|| Err(Error::bug("a result was lost.")));
-                    self.new_part(n, &mut item, result, record)
+                    self.new_part(n, &mut item, result)
                 }
             };
             let explained = part
@@ -45,7 +43,7 @@ impl Items<'_> {
                     item.explanations.push((name.clone(), explanation));
                     still_open.push(item);
                 }
-                Err(e) => self.failed(&item.item, item.clock, &e, record),
+                Err(e) => self.failed(&item.item, item.clock, e)?,
             }
         }
         Ok(still_open)
@@ -85,11 +83,10 @@ impl Items<'_> {
         n: usize,
         item: &mut OpenItem,
         result: Result<Explanation>,
-        record: &mut RunRecord,
     ) -> Result<Part> {
         let (name, _) = &self.plan.explain[n];
         item.computed.push(name.clone());
-        let explanation = self.checked(name, item, require_content(result?)?, record)?;
+        let explanation = self.checked(name, item, require_content(result?)?)?;
         let key = self.keys.explanation(n, &item.inputs);
         Ok(Part { key, explanation, measured: [].into() })
     }
@@ -100,12 +97,13 @@ impl Items<'_> {
         name: &str,
         item: &OpenItem,
         explanation: Explanation,
-        record: &mut RunRecord,
     ) -> Result<Explanation> {
         let Some(checker) = &self.check else { return Ok(explanation) };
-        checker.check(&self.model, &item.sample, explanation).map_err(|(error, facts)| {
-            record.check_failed(&item.item.id, name, facts);
-            error
+        checker.check(&self.model, &item.sample, explanation).or_else(|(error, facts)| {
+            self.options.stop.write(|record| {
+                record.check_failed(&item.item.id, name, facts);
+                Err(error)
+            })
         })
     }
 }
