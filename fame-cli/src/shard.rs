@@ -36,16 +36,23 @@ mod tests {
     #[test]
     fn a_scheduler_says_which_shard() {
         let slurm = |name: &str| {
-            let said = [("SLURM_ARRAY_TASK_ID", "7"), ("SLURM_ARRAY_TASK_MIN", "5"), ("SLURM_ARRAY_TASK_COUNT", "4")];
+            let said = [
+                ("SLURM_ARRAY_TASK_ID", "7"),
+                ("SLURM_ARRAY_TASK_MIN", "5"),
+                ("SLURM_ARRAY_TASK_COUNT", "4"),
+            ];
             said.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
         };
-        let kubernetes =
-            |name: &str| (name == "JOB_COMPLETION_INDEX").then(|| "3".to_owned());
+        let kubernetes = |name: &str| (name == "JOB_COMPLETION_INDEX").then(|| "3".to_owned());
         assert_eq!(shard_from("auto", slurm).unwrap(), Shard::new(2, 4).unwrap());
         assert_eq!(shard_from("auto/9", kubernetes).unwrap(), Shard::new(3, 9).unwrap());
         assert_eq!(shard_from("1/2", slurm).unwrap(), Shard::new(1, 2).unwrap());
         for wrong in ["auto", "auto/x", "auto/3"] {
-            assert_eq!(shard_from(wrong, kubernetes).unwrap_err().code, "fame::run::no_shard", "{wrong}");
+            assert_eq!(
+                shard_from(wrong, kubernetes).unwrap_err().code,
+                "fame::run::no_shard",
+                "{wrong}"
+            );
         }
     }
 }

@@ -27,8 +27,11 @@ const ENDING: [(i32, &str); 3] = [(SIGHUP, "SIGHUP"), (SIGINT, "SIGINT"), (SIGTE
 pub(crate) fn watch(stop: StopHandle, json: bool) -> std::io::Result<()> {
     // `nohup`, and a shell's `&` in a script, ask for some signals to be ignored.
     let ignored = ignored();
-    let heeded: Vec<i32> =
-        ENDING.map(|(signal, _)| signal).into_iter().filter(|s| ignored & (1 << (s - 1)) == 0).collect();
+    let heeded: Vec<i32> = ENDING
+        .map(|(signal, _)| signal)
+        .into_iter()
+        .filter(|s| ignored & (1 << (s - 1)) == 0)
+        .collect();
     let again = Arc::new(AtomicBool::new(false));
     for signal in &heeded {
         // In this order: the first signal finds the flag down and raises it.

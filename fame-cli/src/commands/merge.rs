@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use fame_core::{
     Error,
-    run::{RunOptions, merge as merge_shards, shards},
+    run::{RunOptions, merge as merge_shards, remove_shards, shards},
 };
 
 use super::{Failure, run::carry_out};
@@ -25,12 +25,14 @@ pub(crate) fn merge(setup: &Setup, args: &MergeArgs) -> Result<ExitCode, Failure
     let (plan, store) = setup.plan(&RecipeArgs { recipe, set })?;
     merge_shards(&args.out)?;
     let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(&args.out) };
-    carry_out(setup, &plan, &store, &options)
+    let code = carry_out(setup, &plan, &store, &options)?;
+    remove_shards(&args.out)?;
+    Ok(code)
 }
 
 fn nothing_to_merge(args: &MergeArgs) -> Error {
     let message = format!("`{}` holds no shards.", args.out.display());
     Error::new("fame::run::no_shards", message).with_help(
-        "They are merged already, or none has started. If a merge was broken off, `fame-cli run RECIPE --out` into that folder ends it.",
+        "They are merged already, or none has started: `fame-cli run RECIPE --out OUT --shard 0/2` does the first of two.",
     )
 }

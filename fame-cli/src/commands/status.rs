@@ -76,7 +76,11 @@ fn time_left(state: &ShardState) -> Option<Duration> {
 fn told(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    if hours > 0 { format!("{hours} h {minutes} min") } else { format!("{minutes} min {} s", seconds % 60) }
+    if hours > 0 {
+        format!("{hours} h {minutes} min")
+    } else {
+        format!("{minutes} min {} s", seconds % 60)
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +104,11 @@ mod tests {
         assert_eq!(time_left(&state("running", minute)), Some(Duration::from_secs(300)));
         assert_eq!(time_left(&state("stopped", minute)), None);
         assert_eq!(time_left(&state("running", Some((0, Duration::from_secs(60))))), None);
-        assert!(line(&state("running", minute)).contains("40 of 100"), "{}", line(&state("running", minute)));
+        assert!(
+            line(&state("running", minute)).contains("40 of 100"),
+            "{}",
+            line(&state("running", minute))
+        );
         assert_eq!(told(Duration::from_secs(3 * 3600 + 125)), "3 h 2 min");
         assert_eq!(told(Duration::from_secs(61)), "1 min 1 s");
     }

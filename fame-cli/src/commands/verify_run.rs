@@ -28,7 +28,9 @@ pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode
         let (items, files, status) = (found.items, found.files, &found.status);
         let end = match found.differences.len() {
             0 => "all of it as it was written".to_owned(),
-            n => format!("{n} DIFFER. Remove what differs and run the recipe again: it makes that anew"),
+            n => format!(
+                "{n} DIFFER. Remove what differs and run the recipe again: it makes that anew"
+            ),
         };
         out(&format!("{items} items, {files} files, the run is {status}: {end}."))?;
     }

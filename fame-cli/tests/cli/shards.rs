@@ -15,9 +15,8 @@ fn three_machines_leave_the_bytes_of_one() {
     let dir = measured(ITEMS, SALIENCY);
     let whole = fame(dir.path(), &["run", "r.ron", "--out", "whole"]);
     assert!(whole.status.success(), "{}", stderr(&whole));
-    let shard = |shard: &str| {
-        fame(dir.path(), &["run", "r.ron", "--out", "many", "--shard", shard])
-    };
+    let shard =
+        |shard: &str| fame(dir.path(), &["run", "r.ron", "--out", "many", "--shard", shard]);
     for name in ["2/3", "0/3"] {
         assert!(shard(name).status.success(), "{}", stderr(&shard(name)));
     }

@@ -33,7 +33,11 @@ fn start(folder: &Path, program: &str, arguments: &[&str]) -> Child {
 }
 
 fn signal(name: &str, id: u32) -> bool {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(id.to_string()).stderr(Stdio::null()).status();
+    let sent = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(id.to_string())
+        .stderr(Stdio::null())
+        .status();
     sent.unwrap().success()
 }
 
@@ -56,7 +60,8 @@ fn a_run_that_is_told_to_end_says_how_far_it_is_and_goes_on_later() {
     assert!(whole.status.success(), "{}", stderr(&whole));
     let out = dir.path().join("out");
     for (n, (name, code)) in [("INT", 130), ("TERM", 143), ("HUP", 129)].into_iter().enumerate() {
-        let run = start(dir.path(), env!("CARGO_BIN_EXE_fame-cli"), &["run", "r.ron", "--out", "out"]);
+        let run =
+            start(dir.path(), env!("CARGO_BIN_EXE_fame-cli"), &["run", "r.ron", "--out", "out"]);
         wait_until("an item", || finished(&out) > 2 * n);
         assert!(signal(name, run.id()));
         let ended = run.wait_with_output().unwrap();

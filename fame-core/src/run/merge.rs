@@ -138,8 +138,9 @@ fn pace(written: &[SystemTime], started: f64, is_running: bool) -> (usize, Durat
     (new.len(), until.duration_since(since).unwrap_or_default())
 }
 
-/// Moves the items and parts of all shards in `out` to where one machine would have written them,
-/// and removes the shards' folders. Broken off, it can be repeated.
+/// Moves the items and parts of all shards in `out` to where one machine would have written them.
+/// What follows is a [`run`](super::run) of the whole recipe in `out`, and [`remove_shards`]. Broken
+/// off anywhere, all of it can be repeated.
 ///
 /// # Errors
 /// When a shard has not gone through, with all of them that have not; when `out` holds another
@@ -158,16 +159,37 @@ pub fn merge(out: &Path) -> Result<()> {
             "Run these again, with the same command and `--shard NUMBER/COUNT`: what they have finished is kept.",
         ));
     }
-    let mut taken = vec![OutputFolder::take(out)?];
+    let _taken = OutputFolder::take(out)?;
     for folder in shards.iter().filter(|s| s.shard.is_some()).map(|s| &s.folder) {
-        taken.push(OutputFolder::take(folder)?);
+        let _shard = OutputFolder::take(folder)?;
         require_own(folder)?;
         for kind in ["items", "parts"] {
             move_all(&folder.join(kind), &out.join(kind))?;
         }
     }
+    Ok(())
+}
+
+/// Removes the records of merged shards, when the record of the whole run is there.
+///
+/// # Errors
+/// When a shard holds something still, or the folder cannot be removed.
+pub fn remove_shards(out: &Path) -> Result<()> {
+    let folder = out.join(SHARDS);
+    for state in shards(out)?.iter().filter(|state| state.shard.is_some()) {
+        require_own(&state.folder)?;
+        for kind in ["items", "parts"].map(|kind| state.folder.join(kind)) {
+            if fs::read_dir(&kind).is_ok_and(|mut entries| entries.next().is_some()) {
+                let message = format!("`{}` was not merged.", kind.display());
+                return Err(Error::new("fame::run::missing_shards", message));
+            }
+        }
+    }
+    if !folder.exists() {
+        return Ok(());
+    }
     // In one rename: of half the shards nobody could say which are missing.
-    remove_at_once(&out.join(SHARDS))
+    remove_at_once(&folder)
 }
 
 /// Why a shard cannot be merged yet; `None` where it can. Items that failed are no reason: a run on

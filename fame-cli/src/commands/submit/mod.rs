@@ -28,9 +28,12 @@ pub(crate) fn submit(setup: &Setup, args: &SubmitArgs) -> Result<ExitCode, Failu
         return Ok(ExitCode::SUCCESS);
     }
     if args.engine == Engine::K8s {
-        return Err(Error::new("fame::submit::only_dry", "jobs of Kubernetes are printed, not submitted.")
-            .with_help("Say --dry-run, and give what it prints to `kubectl apply -f -`.")
-            .into());
+        return Err(Error::new(
+            "fame::submit::only_dry",
+            "jobs of Kubernetes are printed, not submitted.",
+        )
+        .with_help("Say --dry-run, and give what it prints to `kubectl apply -f -`.")
+        .into());
     }
     // Once and here: tasks need no network then.
     let watching = watcher(setup.json);
@@ -42,7 +45,9 @@ pub(crate) fn submit(setup: &Setup, args: &SubmitArgs) -> Result<ExitCode, Failu
         out(&answer.to_string())?;
     } else {
         let folder = job.out.display();
-        out(&format!("Job array {array} is submitted, and job {merge} merges its shards. How far they are: `fame-cli status {folder}`."))?;
+        out(&format!(
+            "Job array {array} is submitted, and job {merge} merges its shards. How far they are: `fame-cli status {folder}`."
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -88,10 +93,20 @@ impl Job {
         }
         let name = recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut run = global.clone();
-        run.extend(["run".to_owned(), text(recipe.clone()), "--out".to_owned(), text(folder.clone())]);
+        run.extend([
+            "run".to_owned(),
+            text(recipe.clone()),
+            "--out".to_owned(),
+            text(folder.clone()),
+        ]);
         args.recipe.set.iter().for_each(|set| run.extend(["--set".to_owned(), set.clone()]));
         let mut merge = global;
-        merge.extend(["merge".to_owned(), text(folder.clone()), "--recipe".to_owned(), text(recipe)]);
+        merge.extend([
+            "merge".to_owned(),
+            text(folder.clone()),
+            "--recipe".to_owned(),
+            text(recipe),
+        ]);
         Ok(Self {
             name: format!("fame-{}", fame_core::data::safe_id(&name).to_lowercase()),
             shards: args.tasks,

@@ -194,9 +194,14 @@ mod tests {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         };
         program("scontrol", "echo requeued");
-        for (code, restarts, again) in
-            [(0, "0", false), (3, "0", false), (2, "0", false), (1, "0", true), (143, "2", true), (1, "3", false)]
-        {
+        for (code, restarts, again) in [
+            (0, "0", false),
+            (3, "0", false),
+            (2, "0", false),
+            (1, "0", true),
+            (143, "2", true),
+            (1, "3", false),
+        ] {
             program("task", &format!("exit {code}"));
             let script = array_script(&Job { run: vec!["task".into()], ..job(1) }, 1);
             let said = Command::new("/bin/sh")
@@ -220,6 +225,8 @@ mod tests {
         assert!(calls[0].contains("--array=0-15") && calls[0].contains("--gres=gpu:1"), "{said}");
         assert!(calls[0].contains("--time=1:00:00") && calls[0].contains("--partition=big"));
         assert!(calls[1].contains("--partition=big") && !calls[1].contains("--time"), "{said}");
-        assert!(calls[1].contains("afterany") && calls[1].ends_with("'/data/my out/slurm/merge.sh'"));
+        assert!(
+            calls[1].contains("afterany") && calls[1].ends_with("'/data/my out/slurm/merge.sh'")
+        );
     }
 }
