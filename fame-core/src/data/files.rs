@@ -170,9 +170,8 @@ impl Draft {
     pub(crate) fn new(place: &Path) -> Result<Self> {
         let parent = place.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
-        let folder = temporary(0o777)
-            .tempdir_in(parent)
-            .map_err(|e| Error::io("create", parent, &e))?;
+        let folder =
+            temporary(0o777).tempdir_in(parent).map_err(|e| Error::io("create", parent, &e))?;
         Ok(Self { folder, place: place.to_owned() })
     }
 

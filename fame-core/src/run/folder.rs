@@ -139,8 +139,7 @@ fn is_record(path: &Path) -> bool {
 /// Whether `out` holds a lock of ours and no record of another program.
 fn is_lock(out: &Path) -> bool {
     let says = fs::read_to_string(out.join(LOCK));
-    !out.join(FILE).exists()
-        && says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
+    !out.join(FILE).exists() && says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
 }
 
 /// What a lock says of whoever holds it.
@@ -182,6 +181,11 @@ mod tests {
         fs::write(dir.path().join("run.json"), r#"{"project": "other"}"#).unwrap();
         assert!(OutputFolder::take(dir.path()).is_err());
         fs::write(dir.path().join("run.json"), r#"{"fame_version": "0.1.0"}"#).unwrap();
+        // Even there a file that no run wrote is not ours.
+        let error = OutputFolder::take(dir.path()).err().unwrap();
+        assert_eq!(error.code, "fame::run::foreign_file");
+        assert_eq!(fs::read_to_string(dir.path().join("tables/mine.tex")).unwrap(), "precious");
+        fs::remove_file(dir.path().join("tables/mine.tex")).unwrap();
         assert!(OutputFolder::take(dir.path()).is_ok());
     }
 

@@ -134,7 +134,8 @@ fn finished(folder: &Path) -> Vec<SystemTime> {
 fn pace(written: &[SystemTime], started: f64, is_running: bool) -> (usize, Duration) {
     let since = UNIX_EPOCH + Duration::from_secs_f64(started.max(0.0));
     let new: Vec<&SystemTime> = written.iter().filter(|time| **time >= since).collect();
-    let until = if is_running { SystemTime::now() } else { new.iter().max().map_or(since, |t| **t) };
+    let until =
+        if is_running { SystemTime::now() } else { new.iter().max().map_or(since, |t| **t) };
     (new.len(), until.duration_since(since).unwrap_or_default())
 }
 

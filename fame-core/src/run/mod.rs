@@ -36,8 +36,8 @@ mod tests;
 use std::{sync::Arc, time::Instant};
 
 pub use events::{Event, Observer};
-pub use models::ModelShelf;
 pub use merge::{ShardState, merge, remove_shards, shards};
+pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
 pub use preview::{Preview, preview};
 pub use record::{Difference, ItemStatus, RunStatus, Summary, Verified, verify};

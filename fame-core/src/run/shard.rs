@@ -71,10 +71,12 @@ impl FromStr for Shard {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let numbers = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let numbers =
+            text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         let (index, count) = numbers.ok_or_else(|| {
-            Error::new("fame::run::no_shard", format!("`{text}` names no shard."))
-                .with_help("Write the number of the shard, counted from 0, and how many there are: 2/8.")
+            Error::new("fame::run::no_shard", format!("`{text}` names no shard.")).with_help(
+                "Write the number of the shard, counted from 0, and how many there are: 2/8.",
+            )
         })?;
         Self::new(index, count)
     }

@@ -102,8 +102,8 @@ impl Tools {
     pub(super) fn run(mut command: Command, tool: Tool, code: &str, what: &str) -> Result<String> {
         let failed =
             |message: String| Error::new(code, format!("{tool} could not {what}: {message}"));
-        let output =
-            output(&mut command).map_err(|error| failed(format!("it cannot be started: {error}.")))?;
+        let output = output(&mut command)
+            .map_err(|error| failed(format!("it cannot be started: {error}.")))?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(printed);

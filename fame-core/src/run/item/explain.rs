@@ -9,11 +9,7 @@ use crate::{Error, Explanation, Result, Sample, contract::ExplainContext};
 impl Items<'_> {
     /// Explains with the `n`-th explainer what no part explains yet, measures what no part holds,
     /// and hands on the items that did not fail.
-    pub(super) fn explain(
-        &self,
-        n: usize,
-        open: Vec<OpenItem>,
-    ) -> Result<Vec<OpenItem>> {
+    pub(super) fn explain(&self, n: usize, open: Vec<OpenItem>) -> Result<Vec<OpenItem>> {
         let (name, _) = &self.plan.explain[n];
         let progress = Steps { explainer: name, observer: self.observer };
         let with = ExplainContext { model: &self.model, seed: self.plan.seed, progress: &progress };
@@ -78,12 +74,7 @@ impl Items<'_> {
     }
 
     /// A new explanation that passes the recipe's check, with nothing measured of it yet.
-    fn new_part(
-        &self,
-        n: usize,
-        item: &mut OpenItem,
-        result: Result<Explanation>,
-    ) -> Result<Part> {
+    fn new_part(&self, n: usize, item: &mut OpenItem, result: Result<Explanation>) -> Result<Part> {
         let (name, _) = &self.plan.explain[n];
         item.computed.push(name.clone());
         let explanation = self.checked(name, item, require_content(result?)?)?;

@@ -87,7 +87,8 @@ impl Parts {
 /// Whether the file at `path` is a part, and none of its bytes has changed.
 pub(super) fn is_whole(path: &Path) -> bool {
     let mut sealed = Vec::new();
-    let read = open_ordinary(path).ok().map(|mut f| std::io::Read::read_to_end(&mut f, &mut sealed));
+    let read =
+        open_ordinary(path).ok().map(|mut f| std::io::Read::read_to_end(&mut f, &mut sealed));
     matches!(read, Some(Ok(_))) && unseal(&sealed).and_then(decode).is_some()
 }
 

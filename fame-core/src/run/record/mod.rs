@@ -347,10 +347,8 @@ fn change_status(path: &Path, status: &str) {
 /// Size and SHA-256 of the file at `path`.
 pub(super) fn digest(path: &Path) -> Result<Value> {
     let bytes = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?.len();
-    let digest = facts([
-        ("bytes", Value::Integer(bytes as i64)),
-        ("sha256", sha256_file(path)?.into()),
-    ]);
+    let digest =
+        facts([("bytes", Value::Integer(bytes as i64)), ("sha256", sha256_file(path)?.into())]);
     Ok(Value::Map(digest))
 }
 

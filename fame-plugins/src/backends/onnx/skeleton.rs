@@ -186,16 +186,7 @@ impl Skeleton {
             node.inputs.iter().for_each(|&input| users[input].push(id));
             node.inputs.iter().filter(|_| node.moves).for_each(|&i| moving_users[i].push(id));
         }
-        Ok(Self {
-            layers,
-            shapes,
-            nodes,
-            users,
-            moving_users,
-            places,
-            written: vec![],
-            engine,
-        })
+        Ok(Self { layers, shapes, nodes, users, moving_users, places, written: vec![], engine })
     }
 
     /// The full shape of a layer, or an error that names the nearest layers.
