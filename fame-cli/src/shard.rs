@@ -7,8 +7,12 @@ use fame_core::{Error, Result, run::Shard};
 ///
 /// # Errors
 /// When it means none, or `auto` and the environment says nothing.
-pub(crate) fn shard(text: &str) -> Result<Shard> {
-    shard_from(text, |name| std::env::var(name).ok())
+pub(crate) fn shard(text: &str) -> std::result::Result<Shard, String> {
+    // The parser of arguments shows one text.
+    shard_from(text, |name| std::env::var(name).ok()).map_err(|e| match &e.help {
+        Some(help) => format!("{e} {help}"),
+        None => e.to_string(),
+    })
 }
 
 fn shard_from(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Shard> {

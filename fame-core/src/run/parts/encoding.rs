@@ -283,7 +283,6 @@ fn put(value: &Value, into: &mut Vec<u8>) {
 /// The value that [`put`] wrote at the beginning of `rest`, with at most `depth` values in one
 /// another.
 fn take(rest: &mut &[u8], depth: usize) -> Option<Value> {
-    let depth = depth.checked_sub(1)?;
     fn eight(rest: &mut &[u8]) -> Option<[u8; 8]> {
         let (mine, after) = rest.split_first_chunk::<8>()?;
         *rest = after;
@@ -300,6 +299,7 @@ fn take(rest: &mut &[u8], depth: usize) -> Option<Value> {
         *rest = after;
         String::from_utf8(mine.to_vec()).ok()
     }
+    let depth = depth.checked_sub(1)?;
     let (kind, after) = rest.split_first()?;
     *rest = after;
     Some(match kind {

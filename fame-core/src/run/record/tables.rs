@@ -95,7 +95,7 @@ mod tests {
     fn a_users_file_among_the_tables_is_known_and_stays() {
         let dir = tempfile::tempdir().unwrap();
         let table = Table { name: "hits".into(), ..Table::default() };
-        write(dir.path(), &[table.clone()]).unwrap();
+        write(dir.path(), std::slice::from_ref(&table)).unwrap();
         assert!(dir.path().join("tables/hits.tex").exists());
         assert_eq!(foreign_table(dir.path()), None);
         // Another recipe's tables take the place of these.

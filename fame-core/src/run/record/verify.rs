@@ -58,9 +58,8 @@ pub fn verify(out: &Path) -> Result<Verified> {
         Error::new("fame::run::record", format!("`{}` is no record: {e}.", path.display()))
             .with_help("Run the recipe again: what is whole is kept, and a new record is written.")
     })?;
-    let mut check = Check { out, found: Verified::default() };
-    check.found.status =
-        record.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let status = record.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut check = Check { out, found: Verified { status, ..Verified::default() } };
     check.items(&record);
     check.parts();
     check.tables();
