@@ -83,7 +83,7 @@ wait_for 60 both_idle
 echo "two nodes are up:"
 sinfo -N
 
-# Sixteen drawn pictures, long enough that the array is at work when a node goes.
+# Drawn pictures, enough of them that the array is at work when a node goes.
 cd "$work"
 export FAME_CACHE="$work/cache"
 cat >r.ron <<'RON'

@@ -29,8 +29,11 @@ pub(crate) fn status(setup: &Setup, args: &StatusArgs) -> Result<ExitCode, Failu
     let items = states.iter().map(|state| state.items).sum::<Option<usize>>();
     let left = states.iter().filter_map(time_left).max();
     out(&format!(
-        "{finished} of {} items are finished{}.",
-        items.map_or("so far unknown many".to_owned(), |items| items.to_string()),
+        "{} are finished{}.",
+        match items {
+            Some(items) => format!("{finished} of {items} items"),
+            None => format!("{finished} items so far, of a number that is not known yet,"),
+        },
         left.map_or(String::new(), |left| format!(", about {} left", told(left)))
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -100,10 +103,10 @@ mod tests {
             pace,
             recipe: None,
         };
-        let minute = Some((10, Duration::from_secs(60)));
-        assert_eq!(time_left(&state("running", minute)), Some(Duration::from_secs(300)));
+        let minute = Some((10, Duration::from_mins(1)));
+        assert_eq!(time_left(&state("running", minute)), Some(Duration::from_mins(5)));
         assert_eq!(time_left(&state("stopped", minute)), None);
-        assert_eq!(time_left(&state("running", Some((0, Duration::from_secs(60))))), None);
+        assert_eq!(time_left(&state("running", Some((0, Duration::from_mins(1))))), None);
         assert!(
             line(&state("running", minute)).contains("40 of 100"),
             "{}",

@@ -68,6 +68,52 @@ fn what_would_be_submitted_is_printed() {
     assert_eq!(list["items"][0]["spec"]["completions"], 8);
 }
 
+/// With programs that stand for Slurm's and do what it would, at once.
+#[cfg(unix)]
+#[test]
+fn what_is_submitted_runs_every_shard_and_merges() {
+    let dir = measured(6, SALIENCY);
+    let bin = dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    // The array's script once for each index; the merge where it depends on the array.
+    let sbatch = r#"#!/bin/sh
+for word; do
+  case $word in --array=0-*) last=${word#--array=0-} ;; --dependency=afterany:7) after=1 ;; esac
+  script=$word
+done
+if [ -n "$last" ]; then
+  for index in $(seq 0 "$last"); do SLURM_ARRAY_TASK_ID=$index sh "$script" >>log 2>&1; done
+  echo 7
+else
+  [ -n "$after" ] && sh "$script" >>log 2>&1 && echo 8
+fi
+"#;
+    // By another process: a program that is held open for writing while a test forks cannot run.
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", "printf %s \"$2\" > \"$1\" && chmod +x \"$1\"", "sh"]);
+    assert!(shell.arg(bin.join("sbatch")).arg(sbatch).status().unwrap().success());
+    let submit = |out: &str| {
+        assert_cmd::Command::new(env!("CARGO_BIN_EXE_fame-cli"))
+            .current_dir(dir.path())
+            .args(["submit", "r.ron", "--out", out, "--tasks", "3"])
+            .env("FAME_CACHE", dir.path().join("cache"))
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+            .output()
+            .unwrap()
+    };
+    let output = submit("many");
+    let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+    assert!(output.status.success(), "{}{log}", stderr(&output));
+    assert!(stdout(&output).contains("Job array 7"), "{}", stdout(&output));
+    assert!(fame(dir.path(), &["run", "r.ron", "--out", "one"]).status.success());
+    let mut many = files(&dir.path().join("many"));
+    many.retain(|name, _| !name.starts_with("slurm/"));
+    assert!(many == files(&dir.path().join("one")), "{log}");
+    // A folder of other files is refused before anything is submitted.
+    assert!(stderr(&submit("pictures")).contains("no run of fame wrote"));
+    assert!(!dir.path().join("pictures/slurm").exists());
+}
+
 /// A user's file among the tables of a folder of ours: the run is refused before it computes.
 #[test]
 fn a_users_file_among_the_tables_is_left_alone() {

@@ -19,7 +19,7 @@ const ITEMS: usize = 30;
 const WALK: &str = "Fame(layer: Output, loss: Logit(class: Index(0)), perturbation: Lots(iterations: 40), map: [Gray(), MaxNormalize()])";
 
 /// Longer than any wait of these tests takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn start(folder: &Path, program: &str, arguments: &[&str]) -> Child {
     Command::new(program)

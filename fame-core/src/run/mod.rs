@@ -33,7 +33,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 pub use events::{Event, Observer};
 pub use merge::{ShardState, merge, remove_shards, shards};
@@ -92,6 +92,15 @@ pub fn check_model(plan: &Plan, store: &ModelStore) -> Result<Option<Arc<Model>>
         explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
     }
     Ok(Some(model))
+}
+
+/// Makes the output folder `out` if it is not there, and marks it as one of ours: for whoever puts
+/// something beside a run's files there before its shards begin, such as their logs.
+///
+/// # Errors
+/// When it holds files and bears no mark of ours, or cannot be written.
+pub fn claim(out: &Path) -> Result<()> {
+    OutputFolder::mark(out)
 }
 
 /// Fetches all that a run of `plan` would fetch, so that machines without a network can run it from

@@ -17,7 +17,7 @@ pub struct RunOptions {
     /// Only these items.
     pub only: Vec<String>,
     /// Only this share of the items, without what needs all of them; it is written into a folder of
-    /// its own below [`RunOptions::out`], where [`merge`](super::merge) finds it.
+    /// its own below [`RunOptions::out`], where [`merge()`](super::merge()) finds it.
     pub shard: Option<Shard>,
     /// The handle that stops the run.
     pub stop: StopHandle,

@@ -5,7 +5,10 @@ mod slurm;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use fame_core::{Error, Plan, run::fetch};
+use fame_core::{
+    Error, Plan,
+    run::{claim, fetch},
+};
 
 use super::{Failure, run::out_folder};
 use crate::{
@@ -35,6 +38,8 @@ pub(crate) fn submit(setup: &Setup, args: &SubmitArgs) -> Result<ExitCode, Failu
         .with_help("Say --dry-run, and give what it prints to `kubectl apply -f -`.")
         .into());
     }
+    // Before scripts and logs lie there: a folder of somebody else's files is refused now.
+    claim(&job.out)?;
     // Once and here: tasks need no network then.
     let watching = watcher(setup.json);
     fetch(&plan, &store, watching.as_ref())?;
@@ -148,7 +153,7 @@ mod tests {
         let words = words.map(str::to_owned);
         let script = format!("printf '<%s>' {}", quoted(&words));
         let said = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
-        let wanted: String = words.iter().map(|word| format!("<{word}>")).collect();
+        let wanted = words.iter().fold(String::new(), |all, word| all + "<" + word + ">");
         assert_eq!(String::from_utf8(said.stdout).unwrap(), wanted);
     }
 }
