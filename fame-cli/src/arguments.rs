@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
-use fame_core::registry::Kind;
+use fame_core::{registry::Kind, run::Shard};
 
 /// Explains what a vision network looked at.
 #[derive(Parser, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str =
-    "Exit codes: 0 done; 1 error; 2 wrong arguments or a recipe with errors; 3 the run went through, but some items failed, or something differs.
+    "Exit codes: 0 done; 1 error; 2 wrong arguments or a recipe with errors; 3 the run went through, but some items failed, or something differs; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM: what is finished is kept.
 Models and pictures are cached in $FAME_CACHE, else $XDG_CACHE_HOME/fame, else ~/.cache/fame.";
 
 #[derive(Subcommand, Debug)]
@@ -45,6 +45,14 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Run a recipe: fetch what it needs, explain, write maps and the record.
     Run(RunArgs),
+    /// Put the shards of a run together: what one machine would have left, with tables and record.
+    Merge(MergeArgs),
+    /// Say how far a run is: done, failed, pace and time left, for each of its shards.
+    Status(StatusArgs),
+    /// Submit a run in shards to a cluster, and the merge after them.
+    Submit(SubmitArgs),
+    /// Read every file that a run has recorded, and compare sizes and hashes.
+    VerifyRun(VerifyRunArgs),
     /// Check a recipe without running it: every name and parameter, all errors at once.
     Check(CheckArgs),
     /// Describe the plugins: kinds, parameters, examples.
@@ -89,6 +97,68 @@ pub(crate) struct RunArgs {
     /// Only the item with this id; may be given several times.
     #[arg(long, value_name = "ID")]
     pub(crate) only: Vec<String>,
+    /// Only this share of the items, for one of several machines: INDEX/COUNT, counted from 0;
+    /// `auto` in a job array of Slurm, `auto/COUNT` in an indexed job of Kubernetes. `merge` puts
+    /// the shards together.
+    #[arg(long, value_name = "INDEX/COUNT", value_parser = crate::shard::shard)]
+    pub(crate) shard: Option<Shard>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MergeArgs {
+    /// The output folder that all shards were given.
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+    /// The recipe. Default: the one that the shards were run with, where it lay.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipe: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// The output folder of the run.
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyRunArgs {
+    /// The output folder of the run.
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+}
+
+/// Whoever schedules the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// A job array.
+    Slurm,
+    /// An indexed job of Kubernetes, printed only.
+    K8s,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    /// Output folder, on a file system that all machines share. Default: as `run` has it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Whoever schedules the tasks.
+    #[arg(long, value_enum, default_value = "slurm")]
+    pub(crate) engine: Engine,
+    /// The number of shards.
+    #[arg(long, value_name = "N")]
+    pub(crate) tasks: usize,
+    /// Print what would be submitted, and submit nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The image of a job of Kubernetes.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image: Option<String>,
+    /// Options that are passed on to sbatch, such as `-- --partition=big --time=2:00:00`.
+    #[arg(last = true, value_name = "SBATCH OPTIONS")]
+    pub(crate) options: Vec<String>,
 }
 
 /// The question of `explain` and `init`.

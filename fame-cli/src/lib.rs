@@ -16,18 +16,21 @@
 //!
 //! Exit codes: 0 all done; 1 an error, nothing or not everything came out; 2 wrong arguments or a
 //! recipe with errors; 3 the run went through but some items failed, or a verification found that
-//! something differs.
+//! something differs; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use fame_core::text::Problems;
+use fame_core::{run::StopHandle, text::Problems};
 // Naming the crate keeps the linker from leaving its registrations out.
 use fame_plugins as _;
 
 mod arguments;
 mod commands;
 mod setup;
+mod shard;
+#[cfg(unix)]
+mod signals;
 mod terminal;
 
 use arguments::{Arguments, Command};
@@ -44,11 +47,20 @@ pub fn main() -> ExitCode {
         trust_plugin: arguments.trust_plugin,
         trust_manifest: arguments.trust_manifest,
         json,
+        stop: StopHandle::default(),
     };
+    #[cfg(unix)]
+    if let Err(e) = signals::watch(setup.stop.clone(), json) {
+        terminal::say(&format!("warning: signals end this program without a word: {e}."));
+    }
     let result = match arguments.command {
         Command::Explain(args) => commands::explain::explain(&setup, &args),
         Command::Init(args) => commands::explain::init(&setup, &args),
         Command::Run(args) => commands::run::run(&setup, &args),
+        Command::Merge(args) => commands::merge::merge(&setup, &args),
+        Command::Status(args) => commands::status::status(&setup, &args),
+        Command::Submit(args) => commands::submit::submit(&setup, &args),
+        Command::VerifyRun(args) => commands::verify_run::verify_run(&setup, &args),
         Command::Check(args) => commands::check::check(&setup, &args),
         Command::Describe(args) => commands::describe::describe(&setup, &args),
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),

@@ -8,7 +8,7 @@ use fame_core::{
     plugin,
     recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
-    run::recipe_folder,
+    run::{StopHandle, recipe_folder},
     store::ModelStore,
     text::{Problems, SourcedProblem, Spec},
 };
@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) trust_plugin: bool,
     pub(crate) trust_manifest: bool,
     pub(crate) json: bool,
+    /// The handle by which a signal stops the run.
+    pub(crate) stop: StopHandle,
 }
 
 impl Setup {

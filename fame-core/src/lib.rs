@@ -92,6 +92,7 @@
 //! | deletion, insertion | a metric's curve while the most important pixels are taken away, or put back |
 //! | measurement | one number about one map, by one metric |
 //! | key | a hash of everything that determines a file; what has the right key is not done again |
+//! | shard | a share of a run's items that one of several machines does; merged, they are the run |
 //! | part | an explanation with its measurements, kept for the next run with another recipe |
 //! | record | `run.json` and `item.json`: what was asked, with what, and what came out |
 //! | fact | a named value in the record; code writes facts and never reads them |

@@ -69,7 +69,7 @@ pub fn run_into(plan: &Plan, out: &Path) -> Result<Summary> {
 /// # Errors
 /// What the run says.
 pub fn run_some(plan: &Plan, out: &Path, limit: Option<usize>) -> Result<Summary> {
-    let options = RunOptions { out: out.to_owned(), force: false, limit, only: Vec::new() };
+    let options = RunOptions { limit, ..RunOptions::new(out) };
     run(plan, &store(), &options, &Quiet)
 }
 

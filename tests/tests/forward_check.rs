@@ -161,7 +161,7 @@ fn try_run(folder: &Path, backend: &str, check: &str, explainer: &str) -> Result
         panic!("{:?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
     });
     let out = folder.join("out");
-    let options = RunOptions { out, force: true, limit: None, only: Vec::new() };
+    let options = RunOptions { force: true, ..RunOptions::new(out) };
     run(&plan, &store, &options, &Quiet)
 }
 

@@ -220,9 +220,9 @@ fn an_interrupted_run_continues_and_ends_the_same() {
     let item = "items/obama--obama2";
     // A killed run leaves its lock and a draft, and no item.
     fs::write(broken.path().join("run.lock"), "process 1 on a machine").unwrap();
-    fs::create_dir_all(broken.path().join("items/.draft-x")).unwrap();
+    fs::create_dir_all(broken.path().join("items/.fame-unfinished-x")).unwrap();
     run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
-    assert!(!broken.path().join("items/.draft-x").exists());
+    assert!(!broken.path().join("items/.fame-unfinished-x").exists());
     let again = run_into(&plan("fr_similar.ron", &sets), broken.path()).unwrap();
     assert_eq!((again.done, again.kept), (0, 1), "the same work is not done twice");
     let other = run_into(

@@ -5,11 +5,15 @@ pub(crate) mod check;
 pub(crate) mod describe;
 pub(crate) mod explain;
 pub(crate) mod inspect;
+pub(crate) mod merge;
 pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod submit;
 pub(crate) mod synth;
 pub(crate) mod verify;
+pub(crate) mod verify_run;
 
 use fame_core::{Error, text::Problems};
 

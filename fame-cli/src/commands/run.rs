@@ -1,6 +1,9 @@
 //! `fame-cli run RECIPE`: the main job.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use fame_core::{
     Plan,
@@ -10,7 +13,7 @@ use fame_core::{
 
 use super::Failure;
 use crate::{
-    arguments::RunArgs,
+    arguments::{RecipeArgs, RunArgs},
     setup::Setup,
     terminal::{self, out},
 };
@@ -18,10 +21,12 @@ use crate::{
 pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
     let (plan, store) = setup.plan(&args.recipe)?;
     let options = RunOptions {
-        out: out_folder(&plan, args),
         force: args.force,
         limit: args.limit,
         only: args.only.clone(),
+        shard: args.shard,
+        stop: setup.stop.clone(),
+        ..RunOptions::new(out_folder(&plan, &args.recipe, args.out.as_deref()))
     };
     carry_out(setup, &plan, &store, &options)
 }
@@ -63,7 +68,9 @@ pub(super) fn carry_out(
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-fn out_folder(plan: &Plan, args: &RunArgs) -> PathBuf {
-    let stem = args.recipe.recipe.file_stem().unwrap_or_default();
-    args.out.clone().or_else(|| plan.out.clone()).unwrap_or_else(|| PathBuf::from("out").join(stem))
+/// Where a recipe is run: as said, as the recipe says, or in a folder of its name.
+pub(super) fn out_folder(plan: &Plan, recipe: &RecipeArgs, said: Option<&Path>) -> PathBuf {
+    let stem = recipe.recipe.file_stem().unwrap_or_default();
+    let said = said.map(Path::to_owned).or_else(|| plan.out.clone());
+    said.unwrap_or_else(|| PathBuf::from("out").join(stem))
 }

@@ -20,7 +20,7 @@ const ROAD: &str =
     r#"Road(percents: [10, 50], loss: Logit(class: Index(0)), layer: Output, against: ["random"])"#;
 
 /// [`many`], with a random map beside each explanation, and both measured.
-fn measured(n: usize, explainer: &str) -> tempfile::TempDir {
+pub(super) fn measured(n: usize, explainer: &str) -> tempfile::TempDir {
     workshop_of(
         n,
         &format!(r#"explain: {{"e": {explainer}, "random": RandomMap()}}, metrics: [{ROAD}]"#),
@@ -49,7 +49,7 @@ fn workshop_of(n: usize, parts: &str) -> tempfile::TempDir {
 
 /// Every file below `folder` with its bytes, hidden ones too; `run.json` is left out, for it holds
 /// clock times, peak memory, and which items were kept from an earlier sitting.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -70,7 +70,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Finished items in an output folder; drafts do not count.
-fn finished(out: &Path) -> usize {
+pub(super) fn finished(out: &Path) -> usize {
     let Ok(entries) = fs::read_dir(out.join("items")) else { return 0 };
     entries
         .filter(|e| e.as_ref().is_ok_and(|e| !e.file_name().to_string_lossy().starts_with('.')))

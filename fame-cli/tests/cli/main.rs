@@ -12,10 +12,14 @@ mod parts;
 mod plugins;
 mod recipe_errors;
 mod run;
+mod shards;
 mod stale;
+#[cfg(unix)]
+mod stopped;
 mod synth;
 mod third_party;
 mod verify;
+mod verify_run;
 
 use std::{
     path::{Path, PathBuf},

@@ -142,8 +142,7 @@ fn a_loaded_plugin_gives_the_bytes_of_a_linked_one() {
         &store,
     )
     .unwrap();
-    let options =
-        RunOptions { out: folder.join("linked"), force: false, limit: None, only: Vec::new() };
+    let options = RunOptions::new(folder.join("linked"));
     fame_core::run::run(&plan, &store, &options, &Nobody).unwrap();
 
     let linked = maps(&folder.join("linked"));
@@ -442,6 +441,17 @@ fn what_others_can_write_is_refused_unless_trusted() {
             &["the folder `", "` can be written by every user of this machine", "chmod o-w"],
         );
     }
+    mode(&folder, 0o700);
+    // A group counts as the user only if it has the user's own number, and root's never does.
+    if std::os::unix::fs::chown(&file, None, Some(12345)).is_ok() {
+        let members = "can be written by every member of the group 12345";
+        mode(&file, 0o664);
+        refused_every_way(dir.path(), &["the plugin `", members, "chmod g-w"]);
+        mode(&file, 0o644);
+        std::os::unix::fs::chown(&folder, None, Some(12345)).unwrap();
+        mode(&folder, 0o770);
+        refused_every_way(dir.path(), &["the folder `", members, "chmod g-w"]);
+    }
     // A folder above is open as /tmp is: nobody else can take away what lies in it.
     mode(&folder, 0o700);
     fs::create_dir_all(folder.join("shared/mine")).unwrap();
@@ -474,6 +484,10 @@ fn a_plugin_of_another_user_is_refused_unless_trusted() {
     let trusted =
         fame(dir.path(), &["describe", "FixtureLength", "--plugin", "plugin.so", "--trust-plugin"]);
     assert!(trusted.status.success(), "{}", stderr(&trusted));
+    // Whoever owns the folder can put another file there, whoever owns this one.
+    std::os::unix::fs::chown(dir.path().join("plugin.so"), Some(0), None).unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(12345), None).unwrap();
+    refused_every_way(dir.path(), &["the folder `", "belongs to another user (uid 12345)"]);
 }
 
 /// A recipe with one part put in.

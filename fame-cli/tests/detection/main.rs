@@ -280,7 +280,7 @@ fn run_linked(recipe: &Path, out: &Path) {
     let plan = plan.unwrap_or_else(|p| {
         panic!("{:#?}", p.each.iter().map(|e| e.problem().clone()).collect::<Vec<_>>())
     });
-    let options = RunOptions { out: out.to_owned(), force: false, limit: None, only: Vec::new() };
+    let options = RunOptions::new(out);
     assert_eq!(run(&plan, &store, &options, &Quiet).unwrap().status, RunStatus::Complete);
 }
 

@@ -4,7 +4,10 @@
 //! is plain data: a stable code, one full sentence, what to do about it, and the marked places when
 //! it is about a text (see [`Problem`](super::Problem)).
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    io,
+};
 
 use super::SourcedProblem;
 
@@ -40,6 +43,18 @@ pub enum ErrorKind {
     EmptyMap,
     /// The backend has no gradient rule for an operator on the way.
     NoGradientRule,
+    /// The disk, or the user's share of it, is full: whatever is written next fails as well.
+    DiskFull,
+    /// Somebody has stopped the run.
+    Stopped,
+}
+
+impl ErrorKind {
+    /// Whether such an error of one item ends the whole run, because every other item would meet
+    /// it too.
+    pub fn ends_the_run(self) -> bool {
+        matches!(self, Self::DiskFull | Self::Stopped)
+    }
 }
 
 impl Error {
@@ -118,7 +133,13 @@ impl Error {
 
     /// An I/O error on `path` while doing `what` ("read", "write", "create").
     pub fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new("fame::io", format!("cannot {what} `{}`: {error}.", path.display()))
+        let this = Self::new("fame::io", format!("cannot {what} `{}`: {error}.", path.display()));
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return this.of_kind(ErrorKind::DiskFull).with_help(
+                "Make room, then give the same command again: what is finished is kept.",
+            );
+        }
+        this
     }
 
     /// A broken promise between two parts of fame: a bug in fame or in a plugin, never the user's

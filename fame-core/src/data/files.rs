@@ -39,12 +39,15 @@ pub fn open_ordinary(path: &Path) -> Result<fs::File> {
 /// # Errors
 /// As [`open_ordinary`].
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = open_ordinary(path)?;
+    sha256_of(open_ordinary(path)?).map_err(|e| Error::io("read", path, &e))
+}
+
+/// The SHA-256 of what `bytes` still gives, hexadecimal, read in pieces.
+pub(crate) fn sha256_of(mut bytes: impl std::io::Read) -> std::io::Result<String> {
     let mut hasher = Sha256::new();
     let mut piece = vec![0; 1 << 16];
     loop {
-        let n =
-            std::io::Read::read(&mut file, &mut piece).map_err(|e| Error::io("read", path, &e))?;
+        let n = bytes.read(&mut piece)?;
         if n == 0 {
             return Ok(hex(&hasher.finalize()));
         }
@@ -124,10 +127,15 @@ pub(crate) fn write_whole_from(folder: &Path, path: &Path, bytes: &[u8]) -> Resu
     Ok(())
 }
 
+/// The beginning of the names of files that are not whole yet. No name of a user begins so: what a
+/// killed run has left is known by it.
+const UNFINISHED: &str = ".fame-unfinished-";
+
 /// A maker of temporary files and folders. Such are private to their owner by default; results are
 /// for everyone the umask allows, so `mode` is asked for and the system takes the umask from it.
 fn temporary(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -162,10 +170,8 @@ impl Draft {
     pub(crate) fn new(place: &Path) -> Result<Self> {
         let parent = place.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, &e))?;
-        let folder = temporary(0o777)
-            .prefix(".draft-")
-            .tempdir_in(parent)
-            .map_err(|e| Error::io("create", parent, &e))?;
+        let folder =
+            temporary(0o777).tempdir_in(parent).map_err(|e| Error::io("create", parent, &e))?;
         Ok(Self { folder, place: place.to_owned() })
     }
 
@@ -182,36 +188,70 @@ impl Draft {
     pub(crate) fn publish(self) -> Result<()> {
         let failed = |e: std::io::Error| Error::io("write", &self.place, &e);
         // A name that a power cut leaves must stand for whole files.
-        for entry in fs::read_dir(self.folder.path()).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.is_file() {
-                fs::File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
-            }
-        }
-        let mut old = None;
-        if self.place.exists() {
-            let away = tempfile::Builder::new()
-                .prefix(".draft-")
-                .tempdir_in(self.place.parent().unwrap_or(Path::new(".")))
-                .map_err(failed)?;
-            fs::rename(&self.place, away.path()).map_err(failed)?;
-            old = Some(away);
-        }
-        fs::rename(self.folder.path(), &self.place).map_err(failed)?;
+        sync_files(self.folder.path()).map_err(failed)?;
+        move_into_place(self.folder.path(), &self.place)?;
         // The folder has moved: there is nothing left to clean up.
         let _ = self.folder.keep();
-        drop(old);
         Ok(())
     }
 }
 
-/// Removes drafts that a killed run left in `folder`.
-pub(crate) fn sweep_drafts(folder: &Path) {
+/// Moves the folder `from` to `place` in one rename, on one file system. What was there before is
+/// moved away in one rename first, and removed at the end.
+///
+/// # Errors
+/// When renaming fails; the old folder is then kept or gone, never mixed with the new.
+pub(crate) fn move_into_place(from: &Path, place: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("write", place, &e);
+    let parent = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(failed)?;
+    let mut old = None;
+    if place.exists() {
+        let away = temporary(0o777).tempdir_in(parent).map_err(failed)?;
+        fs::rename(place, away.path()).map_err(failed)?;
+        old = Some(away);
+    }
+    fs::rename(from, place).map_err(failed)?;
+    drop(old);
+    Ok(())
+}
+
+/// Removes `folder` with all that is in it: first its name, so that no half of it is ever seen.
+///
+/// # Errors
+/// When it cannot be renamed.
+pub(crate) fn remove_at_once(folder: &Path) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io("remove", folder, &e);
+    let parent = folder.parent().unwrap_or(Path::new("."));
+    let away = temporary(0o777).tempdir_in(parent).map_err(failed)?;
+    fs::rename(folder, away.path()).map_err(failed)
+}
+
+/// Brings all files below `folder` to the disk.
+fn sync_files(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_files(&path)?;
+        } else if path.is_file() {
+            fs::File::open(path)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a killed run had begun in `folder`: drafts, and files that were not in place yet.
+/// Only for whoever knows that nobody else is at work there.
+pub(crate) fn sweep_unfinished(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".draft-") {
-            let _ = fs::remove_dir_all(entry.path());
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            continue;
         }
+        let _ = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => fs::remove_dir_all(entry.path()),
+            _ => fs::remove_file(entry.path()),
+        };
     }
 }
 
@@ -234,6 +274,22 @@ mod tests {
             draft.publish().unwrap();
         }
         assert_eq!(fs::read_to_string(place.join("x")).unwrap(), "2");
+    }
+
+    #[test]
+    fn only_what_bears_the_mark_of_the_unfinished_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = [".tmpnotes", ".draft-thesis", "x.csv"].map(|name| dir.path().join(name));
+        mine.iter().for_each(|path| fs::write(path, "mine").unwrap());
+        // As a kill leaves them: not in place, and not cleaned up.
+        let draft = Draft::new(&dir.path().join("a")).unwrap();
+        fs::write(draft.path().join("x"), "half").unwrap();
+        let _ = draft.folder.keep();
+        let (_, file) = temporary(0o666).tempfile_in(dir.path()).unwrap().keep().unwrap();
+        assert!(file.exists());
+        sweep_unfinished(dir.path());
+        assert!(mine.iter().all(|path| path.exists()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), mine.len());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::{
     fs::File,
+    io::{Seek as _, SeekFrom},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use object::{Object as _, ObjectSection as _, read::ReadCache};
@@ -14,8 +16,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::sha256_file,
-    data::{Value, facts},
+    data::{Value, facts, open_ordinary, sha256_of},
     registry::{Library, Registration, Registry},
 };
 
@@ -36,6 +37,8 @@ pub struct PluginFile {
     /// What it says about itself: one declaration for each crate in it that exports plugins, at
     /// least one.
     pub declared: Vec<Declared>,
+    /// The file itself, opened once: its name may stand for another file at any time.
+    opened: Arc<File>,
 }
 
 /// Loads the plugins in the shared library at `path` into `registry`: **runs its code.** A file
@@ -65,18 +68,24 @@ impl PluginFile {
     /// declaration is not one of this fame.
     pub fn read(path: &Path) -> Result<Self> {
         let real = place::real(path)?;
-        let declared = declared(&real).map_err(|e| e.at(format!("`{}`", path.display())))?;
-        Ok(Self { path: path.to_owned(), sha256: sha256_file(&real)?, real, declared })
+        let opened = open_ordinary(&real)?;
+        let declared = declared(&opened).map_err(|e| e.at(format!("`{}`", path.display())))?;
+        let failed = |e: std::io::Error| Error::io("read", path, &e);
+        (&opened).seek(SeekFrom::Start(0)).map_err(failed)?;
+        let sha256 = sha256_of(&opened).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), sha256, real, declared, opened: Arc::new(opened) })
     }
 
-    /// Whether only this user and root can have put or changed the file. It must belong to one of
-    /// them; neither it nor its folder may be writable by every user, nor a folder above, unless it
-    /// has the sticky bit. On systems without such permissions this is not checked.
+    /// Whether only this user and root can have put or changed the file. It and every folder above
+    /// must belong to one of them; neither it nor its folder may be writable by every user or by a
+    /// group, nor a folder above, unless it has the sticky bit. On systems without such permissions
+    /// this is not checked.
     ///
     /// # Errors
     /// What is open to others.
     pub fn check_place(&self) -> Result<()> {
-        place::check(&self.real)
+        let about = self.opened.metadata().map_err(|e| Error::io("read", &self.real, &e))?;
+        place::check(&self.real, &about)
     }
 
     /// Whether it was built by the same compiler against the same fame-core as this program.
@@ -97,7 +106,7 @@ impl PluginFile {
     /// It does not fit (see [`PluginFile::fits`]), the system cannot open it, or it brings nothing.
     pub(crate) fn open(&self) -> Result<Vec<Registration>> {
         self.fits()?;
-        let library = open_library(&self.real).map_err(|e| self.cannot_open(&e))?;
+        let library = open_library(&self.name_to_open()).map_err(|e| self.cannot_open(&e))?;
         let mut taken = Vec::new();
         for declared in &self.declared {
             let entry = entry(library, &declared.entry).map_err(|e| self.cannot_open(&e))?;
@@ -109,6 +118,38 @@ impl PluginFile {
                 .map_err(|e| e.at(format!("`{}`", self.path.display())))?;
         }
         Ok(taken)
+    }
+
+    /// The name by which the system opens the very file that was checked. It stays open with the
+    /// library, so that its name stays true.
+    #[cfg(target_os = "linux")]
+    fn name_to_open(&self) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        // The system looks for what lies beside a library beside the name that it was opened by.
+        if self.needs_its_place() {
+            return self.real.clone();
+        }
+        let name = format!("/proc/self/fd/{}", self.opened.as_raw_fd()).into();
+        std::mem::forget(self.opened.clone());
+        name
+    }
+
+    /// Elsewhere an open file has no name of its own.
+    #[cfg(not(target_os = "linux"))]
+    fn name_to_open(&self) -> PathBuf {
+        self.real.clone()
+    }
+
+    /// Whether the library asks for others that lie beside it (`$ORIGIN`).
+    #[cfg(target_os = "linux")]
+    fn needs_its_place(&self) -> bool {
+        let cache = ReadCache::new(&*self.opened);
+        let Ok(object) = object::File::parse(&cache) else { return false };
+        let names = object.section_by_name(".dynstr").and_then(|section| section.data().ok());
+        let places = [&b"$ORIGIN"[..], b"${ORIGIN}"];
+        names.is_some_and(|names| {
+            places.iter().any(|place| names.windows(place.len()).any(|window| window == *place))
+        })
     }
 
     fn cannot_open(&self, error: &libloading::Error) -> Error {
@@ -137,9 +178,8 @@ impl PluginFile {
     }
 }
 
-/// The declarations in the object file at `real`.
-fn declared(real: &Path) -> Result<Vec<Declared>> {
-    let file = File::open(real).map_err(|e| Error::io("read", real, &e))?;
+/// The declarations in an object file.
+fn declared(file: &File) -> Result<Vec<Declared>> {
     // Reads only what is asked for: a library may be large.
     let cache = ReadCache::new(file);
     let not_a_library = |e: object::Error| {
@@ -192,4 +232,27 @@ fn entry(library: &'static libloading::Library, symbol: &str) -> Result<Entry, l
     // library is never closed.
     let entry = unsafe { library.get::<Entry>(symbol) }?;
     Ok(*entry)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_opened_is_the_file_that_was_checked_whatever_its_name_means_by_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plugin.so");
+        std::fs::write(&path, "checked").unwrap();
+        let file = PluginFile {
+            path: path.clone(),
+            real: path.clone(),
+            sha256: String::new(),
+            declared: Vec::new(),
+            opened: Arc::new(open_ordinary(&path).unwrap()),
+        };
+        std::fs::write(dir.path().join("other.so"), "swapped").unwrap();
+        std::fs::rename(dir.path().join("other.so"), &path).unwrap();
+        assert_eq!(std::fs::read_to_string(file.name_to_open()).unwrap(), "checked");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "swapped");
+    }
 }

@@ -18,7 +18,8 @@
 //!
 //! 1. The file is there and is a file ([`PluginFile::read`]).
 //! 2. Nobody but this user and root can have put or changed it ([`PluginFile::check_place`]),
-//!    unless the user says that it is to be trusted. There is no search: a plugin is loaded only
+//!    unless the user says that it is to be trusted. It is opened once: what is checked, hashed and
+//!    loaded is that open file, whatever its name stands for by then. There is no search: a plugin is loaded only
 //!    from a path that a recipe or the command line names.
 //! 3. It is an object file of this system, whole, with the section of a plugin. Its [`Declaration`]
 //!    begins with the right bytes and has the right size.
@@ -69,7 +70,9 @@ use crate::{
 /// # Errors
 /// There is no such file, or it is open to others.
 pub fn check_place(file: &std::path::Path) -> Result<()> {
-    place::check(&place::real(file)?)
+    let real = place::real(file)?;
+    let about = std::fs::metadata(&real).map_err(|e| Error::io("read", &real, &e))?;
+    place::check(&real, &about)
 }
 
 /// Hands over what the crate `origin` registered in this copy of fame-core: the body of a plugin's

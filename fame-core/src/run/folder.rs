@@ -7,14 +7,15 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{Read as _, Seek as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use crate::{Error, Result};
+use super::record::{FILE, foreign_table};
+use crate::{Error, ErrorKind, Result, data::sweep_unfinished};
 
 /// The name of the lock file. It stays when a run ends: a file that is removed while another
 /// process waits for it would let two runs in.
-const LOCK: &str = "run.lock";
+pub(super) const LOCK: &str = "run.lock";
 
 /// The folders that a run replaces parts of.
 const FOLDERS: [&str; 3] = ["items", "parts", "tables"];
@@ -25,6 +26,7 @@ const HOLDER: &str = "process ";
 /// The output folder while a run writes there. Dropped, or at the end of the process however that
 /// comes, the folder is free again.
 pub(super) struct OutputFolder {
+    path: PathBuf,
     lock: File,
 }
 
@@ -42,26 +44,13 @@ impl OutputFolder {
     /// When it holds files and bears no mark of ours; when another run writes there, with what it
     /// says of itself; when it cannot be written.
     pub(super) fn take(out: &Path) -> Result<Self> {
-        fs::create_dir_all(out).map_err(|e| {
-            Error::io("create", out, &e)
-                .with_help("Name a folder that you can write: --out FOLDER.")
-        })?;
-        refuse_foreign(out)?;
-        let path = out.join(LOCK);
-        let mut lock = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| {
-                Error::io("write", &path, &e)
-                    .with_help("Name a folder that you can write: --out FOLDER.")
-            })?;
+        let (path, mut lock) = Self::open(out)?;
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => return Err(held(out, &mut lock)),
+            // What lies half-made here was left by a run that was killed: no other is at work.
+            Ok(()) => sweep(out),
             // On a file system without locks the run goes on as it did before there were any.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::Error(_)) => {}
         }
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let holder = format!("{HOLDER}{} on {}", std::process::id(), host.trim());
@@ -69,8 +58,52 @@ impl OutputFolder {
         lock.set_len(0).map_err(failed)?;
         lock.rewind().map_err(failed)?;
         lock.write_all(holder.as_bytes()).map_err(failed)?;
-        Ok(Self { lock })
+        Ok(Self { path: out.to_owned(), lock })
     }
+
+    /// Marks the folder `out` as one of ours without taking it: the folders of its shards are
+    /// taken, by several runs at a time.
+    ///
+    /// # Errors
+    /// When it holds files and bears no mark of ours; when it cannot be written.
+    pub(super) fn mark(out: &Path) -> Result<()> {
+        Self::open(out).map(|_| ())
+    }
+
+    /// Makes the folder and its lock file where they are not there, and opens the lock.
+    fn open(out: &Path) -> Result<(PathBuf, File)> {
+        let way_out = |e: Error| match e.kind {
+            ErrorKind::Failure => e.with_help("Name a folder that you can write: --out FOLDER."),
+            _ => e,
+        };
+        fs::create_dir_all(out).map_err(|e| way_out(Error::io("create", out, &e)))?;
+        refuse_foreign(out)?;
+        let path = out.join(LOCK);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let lock = options.open(&path).map_err(|e| way_out(Error::io("write", &path, &e)))?;
+        Ok((path, lock))
+    }
+
+    /// Who writes to `out`, if anybody does.
+    pub(super) fn holder(out: &Path) -> Option<String> {
+        let mut lock = File::options().read(true).open(out.join(LOCK)).ok()?;
+        match lock.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(says(&mut lock)),
+            _ => None,
+        }
+    }
+
+    /// Its path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Removes what a killed run had begun.
+fn sweep(out: &Path) {
+    sweep_unfinished(out);
+    FOLDERS.iter().for_each(|folder| sweep_unfinished(&out.join(folder)));
 }
 
 fn refuse_foreign(out: &Path) -> Result<()> {
@@ -81,8 +114,8 @@ fn refuse_foreign(out: &Path) -> Result<()> {
             "Nothing was touched. A run replaces what lies there: name another folder.",
         ));
     }
-    if is_record(&out.join("run.json")) || is_lock(out) {
-        return Ok(());
+    if is_record(&out.join(FILE)) || is_lock(out) {
+        return foreign_table(out).map_or(Ok(()), |name| Err(in_tables(out, &name)));
     }
     let mut entries = fs::read_dir(out).map_err(|e| Error::io("read", out, &e))?;
     let Some(Ok(first)) = entries.next() else { return Ok(()) };
@@ -106,15 +139,27 @@ fn is_record(path: &Path) -> bool {
 /// Whether `out` holds a lock of ours and no record of another program.
 fn is_lock(out: &Path) -> bool {
     let says = fs::read_to_string(out.join(LOCK));
-    !out.join("run.json").exists()
-        && says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
+    !out.join(FILE).exists() && says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
+}
+
+/// What a lock says of whoever holds it.
+fn says(lock: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = lock.read_to_string(&mut holder);
+    if holder.is_empty() { "another process".to_owned() } else { holder }
+}
+
+/// The error of a folder with a file `name` in its tables that is not ours.
+fn in_tables(out: &Path, name: &str) -> Error {
+    let tables = out.join("tables");
+    let message = format!("`{}` holds `{name}`, which no run of fame wrote.", tables.display());
+    Error::new("fame::run::foreign_file", message).with_help(
+        "Nothing was touched. A run replaces its tables: move the file away, or name another folder: --out FOLDER.",
+    )
 }
 
 fn held(out: &Path, lock: &mut File) -> Error {
-    let mut holder = String::new();
-    let _ = lock.read_to_string(&mut holder);
-    let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-    let message = format!("another run writes to `{}`: {holder}.", out.display());
+    let message = format!("another run writes to `{}`: {}.", out.display(), says(lock));
     Error::new("fame::run::locked", message)
         .with_help("Wait for it to end, or name another folder: --out FOLDER.")
 }
@@ -136,6 +181,11 @@ mod tests {
         fs::write(dir.path().join("run.json"), r#"{"project": "other"}"#).unwrap();
         assert!(OutputFolder::take(dir.path()).is_err());
         fs::write(dir.path().join("run.json"), r#"{"fame_version": "0.1.0"}"#).unwrap();
+        // Even there a file that no run wrote is not ours.
+        let error = OutputFolder::take(dir.path()).err().unwrap();
+        assert_eq!(error.code, "fame::run::foreign_file");
+        assert_eq!(fs::read_to_string(dir.path().join("tables/mine.tex")).unwrap(), "precious");
+        fs::remove_file(dir.path().join("tables/mine.tex")).unwrap();
         assert!(OutputFolder::take(dir.path()).is_ok());
     }
 

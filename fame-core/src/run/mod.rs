@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! out/run.json      what was asked and with what, items, timings, peak memory; status also when it failed
+//! out/run.lock      held while a run writes there
 //! out/items/<id>/   maps, pictures, item.json: written under a temporary name and renamed, whole or not at all
 //! out/parts/<id>/   each explanation with its measurements, for the next run with another recipe; may be deleted
 //! out/metrics.csv   one row per item, explainer, map and metric
-//! out/tables/       what they come to, as CSV, Markdown and LaTeX, with curves as SVG
+//! out/tables/       what they come to, as CSV, Markdown and LaTeX, with curves as SVG; and SHA256SUMS of these
+//! out/shards/<i-of-n>/  the same of one share of the items, until they are merged
 //! ```
 //!
 //! An item's key is a hash of everything that determines its files. A run that finds an item with
@@ -20,24 +22,32 @@ mod events;
 mod folder;
 mod item;
 mod keys;
+mod merge;
 mod models;
 mod options;
 mod parts;
 mod preview;
 mod record;
+mod shard;
+mod stop;
+#[cfg(test)]
+mod tests;
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 pub use events::{Event, Observer};
+pub use merge::{ShardState, merge, remove_shards, shards};
 pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
 pub use preview::{Preview, preview};
-pub use record::{ItemStatus, RunStatus, Summary};
+pub use record::{Difference, ItemStatus, RunStatus, Summary, Verified, verify};
+pub use shard::Shard;
+pub use stop::{StopHandle, Stopped};
 
 use crate::{
     Error, Model, Plan, Result,
     contract::{Files as _, ItemRef, Models as _},
-    data::{Facts, sweep_drafts},
+    data::Facts,
     store::{FetchEvent, ModelStore},
 };
 use check::Checker;
@@ -84,30 +94,64 @@ pub fn check_model(plan: &Plan, store: &ModelStore) -> Result<Option<Arc<Model>>
     Ok(Some(model))
 }
 
+/// Makes the output folder `out` if it is not there, and marks it as one of ours: for whoever puts
+/// something beside a run's files there before its shards begin, such as their logs.
+///
+/// # Errors
+/// When it holds files and bears no mark of ours, or cannot be written.
+pub fn claim(out: &Path) -> Result<()> {
+    OutputFolder::mark(out)
+}
+
+/// Fetches all that a run of `plan` would fetch, so that machines without a network can run it from
+/// a cache that they share with this one.
+///
+/// # Errors
+/// When a model or a picture cannot be had, or the dataset's list is malformed.
+pub fn fetch(plan: &Plan, store: &ModelStore, observer: &dyn Observer) -> Result<()> {
+    let on_fetch = |event: &FetchEvent| observer.event(&Event::Fetch(event));
+    let files = RunFiles { folder: &plan.folder, store, on_fetch: &on_fetch };
+    let shelf = ModelShelf::new(store, plan.backend.plugin.as_ref(), &on_fetch);
+    shelf.fetch(&plan.manifest)?;
+    for name in plan.prepare.iter().flat_map(|step| step.plugin.models()) {
+        shelf.fetch(&store.manifest(&name)?)?;
+    }
+    let data = plan.data.plugin.as_ref();
+    for file in data.files() {
+        files.locate(&file)?;
+    }
+    let items = data.index(&files)?;
+    let of_items = items.iter().flat_map(|item| &item.files);
+    of_items.filter(|f| f.starts_with("picture:")).try_for_each(|f| files.locate(f).map(|_| ()))
+}
+
 /// Runs `plan`.
 ///
 /// # Errors
 /// What keeps the whole run from finishing: a model that cannot be fetched or loaded, a folder that
 /// cannot be written. The run's record is written then too, with status `failed`, unless the items
 /// themselves could not be named and an earlier run's record is there: that run is untouched. An
-/// item that fails does not end the run: see [`Summary::failed`].
+/// item that fails does not end the run: see [`Summary::failed`]. [`ErrorKind::Stopped`] where
+/// [`RunOptions::stop`] was used.
+///
+/// [`ErrorKind::Stopped`]: crate::ErrorKind::Stopped
 pub fn run(
     plan: &Plan,
     store: &ModelStore,
     options: &RunOptions,
     observer: &dyn Observer,
 ) -> Result<Summary> {
-    let _folder = OutputFolder::take(&options.out)?;
-    let mut record = RunRecord::new(plan, options);
-    let result = Runner { plan, store, options, observer, clocks: Facts::new() }.run(&mut record);
+    if options.shard.is_some() {
+        OutputFolder::mark(&options.out)?;
+    }
+    let folder = OutputFolder::take(&options.folder())?;
+    let stop = &options.stop;
+    stop.begin(RunRecord::new(plan, options))?;
+    let runner = Runner { plan, store, options, observer, folder, clocks: Facts::new() };
     // What goes wrong while the tables are made is a failed run as well.
-    result.and_then(|()| record.finish(plan)).or_else(|e| {
-        // A mistyped `--only` must not cost a complete run its record.
-        if record.is_begun() || !options.out.join("run.json").exists() {
-            record.fail(&e)?;
-        }
-        Err(e)
-    })
+    let result = runner.run().and_then(|_folder| stop.write(|record| record.finish(plan)));
+    // Of a run that was stopped the record says so already.
+    result.or_else(|e| stop.write(|record| Err(record.fail(e))))
 }
 
 /// The longest name of a folder on the usual file systems, in bytes; an item's id becomes one.
@@ -119,18 +163,21 @@ struct Runner<'a> {
     store: &'a ModelStore,
     options: &'a RunOptions,
     observer: &'a dyn Observer,
+    folder: OutputFolder,
     clocks: Facts,
 }
 
 impl Runner<'_> {
-    /// Goes through the stages: fetch, load, explain. Each of them is timed.
-    fn run(mut self, record: &mut RunRecord) -> Result<()> {
+    /// Goes through the stages: fetch, load, explain. Each of them is timed. Returns the output
+    /// folder, which stays taken.
+    fn run(mut self) -> Result<OutputFolder> {
+        let stop = &self.options.stop;
         self.observer.event(&Event::Stage("fetch"));
         let clock = Instant::now();
         let on_fetch = |event: &FetchEvent| self.observer.event(&Event::Fetch(event));
         let files = RunFiles { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
-        let items = self.index(&files, record)?;
-        record.begin()?;
+        let items = self.index(&files)?;
+        stop.write(RunRecord::begin)?;
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
             .with_operators(self.plan.operators.clone());
         let file = shelf.fetch(&self.plan.manifest)?;
@@ -139,7 +186,7 @@ impl Runner<'_> {
         for name in &auxiliary {
             shelf.fetch(&self.store.manifest(name)?)?;
         }
-        self.lap(record, "fetch", clock);
+        self.lap("fetch", clock)?;
 
         self.observer.event(&Event::Stage("load"));
         let clock = Instant::now();
@@ -153,33 +200,35 @@ impl Runner<'_> {
             explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
         }
         let check = Checker::load(self.plan, &model)?;
-        self.lap(record, "load", clock);
-        record.model(&model, shelf.data_files(&model.manifest.name))?;
+        self.lap("load", clock)?;
+        stop.write(|record| {
+            record.order(&items);
+            record.model(&model, shelf.data_files(&model.manifest.name))
+        })?;
 
-        record.order(&items);
         self.observer.event(&Event::Items(items.len()));
         self.observer.event(&Event::Stage("explain"));
         let clock = Instant::now();
-        sweep_drafts(&self.options.out);
-        sweep_drafts(&self.options.out.join("items"));
+        let out = self.folder.path().to_owned();
         Items {
             plan: self.plan,
             options: self.options,
+            folder: out.clone(),
             observer: self.observer,
             files: &files,
             shelf: &shelf,
             model,
             check,
             keys: Keys::new(self.plan, &shelf)?,
-            parts: Parts::new(&self.options.out, self.plan.parts)?,
+            parts: Parts::new(&out, self.plan.parts)?,
         }
-        .run(&items, record)?;
-        self.lap(record, "explain", clock);
-        Ok(())
+        .run(&items)?;
+        self.lap("explain", clock)?;
+        Ok(self.folder)
     }
 
     /// The items to explain, and the dataset's notes about them for record and observer.
-    fn index(&self, files: &RunFiles<'_>, record: &mut RunRecord) -> Result<Vec<ItemRef>> {
+    fn index(&self, files: &RunFiles<'_>) -> Result<Vec<ItemRef>> {
         let data = self.plan.data.plugin.as_ref();
         for file in data.files() {
             files.locate(&file)?;
@@ -188,14 +237,20 @@ impl Runner<'_> {
         let all = data.index(files)?;
         let notes = data.notes(&all);
         notes.iter().for_each(|note| self.observer.event(&Event::Warning(note)));
-        record.data(all.len(), &notes);
+        self.options.stop.write(|record| {
+            record.data(all.len(), &notes);
+            Ok(())
+        })?;
         self.select(all)
     }
 
     /// Notes the time that a stage took, since `clock`.
-    fn lap(&mut self, record: &mut RunRecord, stage: &str, clock: Instant) {
+    fn lap(&mut self, stage: &str, clock: Instant) -> Result<()> {
         self.clocks.insert(stage.to_owned(), clock.elapsed().as_secs_f64().into());
-        record.clocks(self.clocks.clone());
+        self.options.stop.write(|record| {
+            record.clocks(self.clocks.clone());
+            Ok(())
+        })
     }
 
     /// The items that the options ask for.
@@ -227,7 +282,10 @@ impl Runner<'_> {
             return Err(Error::new("fame::run::long_id", message)
                 .with_help("Rename the file that it is named after, or its folder."));
         }
-        if items.is_empty() {
+        // A share of few items may be empty; the data may not.
+        let is_empty = items.is_empty();
+        items.retain(|item| self.options.shard.is_none_or(|shard| shard.has(&item.id)));
+        if is_empty {
             return Err(Error::new("fame::run::no_items", "the data has no items to explain."));
         }
         Ok(items)

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// Choices for one run that are not part of the recipe: where it writes and which items it does.
+use super::{Shard, StopHandle};
+
+/// Choices for one run that are not part of the recipe: where it writes, which items it does, and
+/// the handle by which it is stopped.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Output folder.
@@ -13,6 +16,30 @@ pub struct RunOptions {
     pub limit: Option<usize>,
     /// Only these items.
     pub only: Vec<String>,
+    /// Only this share of the items, without what needs all of them; it is written into a folder of
+    /// its own below [`RunOptions::out`], where [`merge()`](super::merge()) finds it.
+    pub shard: Option<Shard>,
+    /// The handle that stops the run.
+    pub stop: StopHandle,
+}
+
+impl RunOptions {
+    /// A run of all items into the folder `out`, where finished items are kept.
+    pub fn new(out: impl Into<PathBuf>) -> Self {
+        Self {
+            out: out.into(),
+            force: false,
+            limit: None,
+            only: Vec::new(),
+            shard: None,
+            stop: StopHandle::default(),
+        }
+    }
+
+    /// The folder that this run writes: [`RunOptions::out`], or that of the shard in it.
+    pub fn folder(&self) -> PathBuf {
+        self.shard.map_or_else(|| self.out.clone(), |shard| shard.folder(&self.out))
+    }
 }
 
 /// The folder of the recipe at `path`.

@@ -87,4 +87,4 @@ pub use lookup::ModelStore;
 pub use manifest::{Ask, Labels, ModelManifest};
 pub use pictures::PictureManifest;
 pub use source::{Package, PyPiArchive, Source};
-pub use tools::{Tool, Tools};
+pub use tools::{Tool, Tools, end_programs};

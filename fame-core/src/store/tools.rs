@@ -1,9 +1,11 @@
 //! The programs that fame runs: the registries' own clients, and Python for converters.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
-    fmt,
-    process::{Command, Stdio},
+    fmt, io,
+    process::{Command, Output, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{Error, Result};
@@ -100,8 +102,8 @@ impl Tools {
     pub(super) fn run(mut command: Command, tool: Tool, code: &str, what: &str) -> Result<String> {
         let failed =
             |message: String| Error::new(code, format!("{tool} could not {what}: {message}"));
-        let output =
-            command.output().map_err(|error| failed(format!("it cannot be started: {error}.")))?;
+        let output = output(&mut command)
+            .map_err(|error| failed(format!("it cannot be started: {error}.")))?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(printed);
@@ -115,6 +117,41 @@ impl Tools {
             .with_help(tool.how_to_install()));
         }
         Err(failed(format!("{}; its last words were:\n{}", output.status, last_lines(&complaint))))
+    }
+}
+
+/// The programs that run now, by process id. Each leads a process group, in which is also what it
+/// starts itself: npm runs node, and pip runs Python.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn running() -> MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `command` to its end, where [`end_programs`] can end it before.
+fn output(command: &mut Command) -> io::Result<Output> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    let mut all = running();
+    let child = command.spawn()?;
+    let id = child.id();
+    all.insert(id);
+    drop(all);
+    let output = child.wait_with_output();
+    running().remove(&id);
+    output
+}
+
+/// Ends the programs that fetch and convert for this process, with what they have started: for
+/// whoever is about to end the process itself.
+pub fn end_programs() {
+    #[cfg(unix)]
+    for id in running().iter() {
+        let group = rustix::process::Pid::from_raw(id.cast_signed());
+        if let Some(group) = group {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+        }
     }
 }
 

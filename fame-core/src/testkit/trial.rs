@@ -82,12 +82,7 @@ impl Trial {
             let told: Vec<String> = p.each.iter().map(|e| e.problem().message.clone()).collect();
             Error::new("fame::testkit::recipe", format!("{}: {}", p.summary, told.join(" ")))
         })?;
-        let options = RunOptions {
-            out: folder.path().join("out"),
-            force: false,
-            limit: None,
-            only: Vec::new(),
-        };
+        let options = RunOptions::new(folder.path().join("out"));
         let summary = run(&plan, &store, &options, &Quiet)?;
         let trial = Self { summary, folder };
         match trial.summary.failed {

@@ -41,12 +41,8 @@ const SHOWN: usize = 8;
 pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let ready = Ready::make(setup, &args.question)?;
     ready.tell(setup)?;
-    let options = RunOptions {
-        out: args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(folder(args))),
-        force: false,
-        limit: None,
-        only: Vec::new(),
-    };
+    let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(folder(args)));
+    let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(folder) };
     let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
     if !setup.json {
         if let Some(manifest) = &ready.manifest {

@@ -1,6 +1,5 @@
 //! An item's explanations: restored from parts where they are there, else made and checked.
 
-use super::super::record::RunRecord;
 use super::{
     super::{events::Steps, parts::Part},
     Items, OpenItem,
@@ -10,12 +9,7 @@ use crate::{Error, Explanation, Result, Sample, contract::ExplainContext};
 impl Items<'_> {
     /// Explains with the `n`-th explainer what no part explains yet, measures what no part holds,
     /// and hands on the items that did not fail.
-    pub(super) fn explain(
-        &self,
-        n: usize,
-        open: Vec<OpenItem>,
-        record: &mut RunRecord,
-    ) -> Result<Vec<OpenItem>> {
+    pub(super) fn explain(&self, n: usize, open: Vec<OpenItem>) -> Result<Vec<OpenItem>> {
         let (name, _) = &self.plan.explain[n];
         let progress = Steps { explainer: name, observer: self.observer };
         let with = ExplainContext { model: &self.model, seed: self.plan.seed, progress: &progress };
@@ -34,7 +28,7 @@ impl Items<'_> {
                 None => {
                     let result =
                         results.next().unwrap_or_else(|| Err(Error::bug("a result was lost.")));
-                    self.new_part(n, &mut item, result, record)
+                    self.new_part(n, &mut item, result)
                 }
             };
             let explained = part
@@ -45,7 +39,7 @@ impl Items<'_> {
                     item.explanations.push((name.clone(), explanation));
                     still_open.push(item);
                 }
-                Err(e) => self.failed(&item.item, item.clock, &e, record),
+                Err(e) => self.failed(&item.item, item.clock, e)?,
             }
         }
         Ok(still_open)
@@ -80,16 +74,10 @@ impl Items<'_> {
     }
 
     /// A new explanation that passes the recipe's check, with nothing measured of it yet.
-    fn new_part(
-        &self,
-        n: usize,
-        item: &mut OpenItem,
-        result: Result<Explanation>,
-        record: &mut RunRecord,
-    ) -> Result<Part> {
+    fn new_part(&self, n: usize, item: &mut OpenItem, result: Result<Explanation>) -> Result<Part> {
         let (name, _) = &self.plan.explain[n];
         item.computed.push(name.clone());
-        let explanation = self.checked(name, item, require_content(result?)?, record)?;
+        let explanation = self.checked(name, item, require_content(result?)?)?;
         let key = self.keys.explanation(n, &item.inputs);
         Ok(Part { key, explanation, measured: [].into() })
     }
@@ -100,12 +88,13 @@ impl Items<'_> {
         name: &str,
         item: &OpenItem,
         explanation: Explanation,
-        record: &mut RunRecord,
     ) -> Result<Explanation> {
         let Some(checker) = &self.check else { return Ok(explanation) };
-        checker.check(&self.model, &item.sample, explanation).map_err(|(error, facts)| {
-            record.check_failed(&item.item.id, name, facts);
-            error
+        checker.check(&self.model, &item.sample, explanation).or_else(|(error, facts)| {
+            self.options.stop.write(|record| {
+                record.check_failed(&item.item.id, name, facts);
+                Err(error)
+            })
         })
     }
 }

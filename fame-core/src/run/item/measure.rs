@@ -46,7 +46,7 @@ impl Items<'_> {
         is_new |= !part.measured.is_empty();
         part.measured = measured;
         if is_new {
-            self.parts.write(&item.item.id, name, &part)?;
+            self.options.stop.write(|_| self.parts.write(&item.item.id, name, &part))?;
         }
         Ok(part.explanation)
     }

@@ -27,7 +27,7 @@ use super::{
     keys::{Inputs, Keys},
     models::RunFiles,
     parts::Parts,
-    record::{RunRecord, foreign_file, is_done},
+    record::{foreign_file, is_done},
 };
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
@@ -38,6 +38,8 @@ use crate::{
 pub(super) struct Items<'a> {
     pub(super) plan: &'a Plan,
     pub(super) options: &'a RunOptions,
+    /// The folder that the run writes.
+    pub(super) folder: PathBuf,
     pub(super) observer: &'a dyn Observer,
     pub(super) files: &'a RunFiles<'a>,
     pub(super) shelf: &'a ModelShelf<'a>,
@@ -83,39 +85,35 @@ impl Items<'_> {
     ///
     /// # Errors
     /// What ends the whole run; an item that fails does not.
-    pub(super) fn run(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
+    pub(super) fn run(&self, items: &[ItemRef]) -> Result<()> {
         for batch in items.chunks(self.model.network.preferred_rows().max(1)) {
-            self.batch(batch, record)?;
+            self.batch(batch)?;
         }
-        self.gather(items)
+        if self.options.shard.is_some() {
+            return Ok(());
+        }
+        self.options.stop.write(|_| self.gather(items))
     }
 
     /// Takes one batch through all stages: every explainer sees the whole batch at once, because a
     /// network runs many rows faster than the same rows one by one.
-    fn batch(&self, items: &[ItemRef], record: &mut RunRecord) -> Result<()> {
+    fn batch(&self, items: &[ItemRef]) -> Result<()> {
         let mut open = Vec::new();
         for item in items {
             let clock = Instant::now();
             match self.open(item, clock) {
                 Ok(Some(item)) => open.push(item),
-                Ok(None) => {
-                    self.ended(item, ItemStatus::Kept, "kept from an earlier run");
-                    record.item(&item.id, ItemStatus::Kept, clock.elapsed(), Vec::new(), None);
-                }
-                Err(e) => self.failed(item, clock, &e, record),
+                Ok(None) => self.kept(item, clock)?,
+                Err(e) => self.failed(item, clock, e)?,
             }
         }
         for n in 0..self.plan.explain.len() {
-            open = self.explain(n, open, record)?;
+            open = self.explain(n, open)?;
         }
         for mut item in open {
             match self.close(&mut item) {
-                Ok(line) => {
-                    self.ended(&item.item, ItemStatus::Done, &line);
-                    let (id, time) = (&item.item.id, item.clock.elapsed());
-                    record.item(id, ItemStatus::Done, time, item.computed, None);
-                }
-                Err(e) => self.failed(&item.item, item.clock, &e, record),
+                Ok(line) => self.ended(&item.item, ItemStatus::Done, &line),
+                Err(e) => self.failed(&item.item, item.clock, e)?,
             }
         }
         Ok(())
@@ -140,11 +138,11 @@ impl Items<'_> {
     /// Loads and prepares `item`; `None` when its folder is there already, whole and of this key.
     fn open(&self, item: &ItemRef, clock: Instant) -> Result<Option<OpenItem>> {
         let inputs = self.keys.inputs(self.plan, self.files, item)?;
-        if !self.options.force && is_done(&self.folder(item), &self.keys.item(&inputs)) {
+        if !self.options.force && is_done(&self.place(item), &self.keys.item(&inputs)) {
             return Ok(None);
         }
-        if let Some(name) = foreign_file(&self.folder(item)) {
-            return Err(foreign(&self.folder(item), &name));
+        if let Some(name) = foreign_file(&self.place(item)) {
+            return Err(foreign(&self.place(item), &name));
         }
         Ok(Some(OpenItem {
             item: item.clone(),
@@ -161,12 +159,27 @@ impl Items<'_> {
     fn close(&self, item: &mut OpenItem) -> Result<String> {
         item.require_a_map()?;
         self.compare(item)?;
-        self.write(item)
+        self.options.stop.write(|record| {
+            let line = self.write(item)?;
+            let (id, time) = (&item.item.id, item.clock.elapsed());
+            record.item(id, ItemStatus::Done, time, std::mem::take(&mut item.computed), None);
+            Ok(line)
+        })
     }
 
-    /// The folder of an item's files.
-    fn folder(&self, item: &ItemRef) -> PathBuf {
-        self.options.out.join("items").join(&item.id)
+    /// The place of an item's files.
+    fn place(&self, item: &ItemRef) -> PathBuf {
+        self.folder.join("items").join(&item.id)
+    }
+
+    /// Notes that `item` is there already.
+    fn kept(&self, item: &ItemRef, clock: Instant) -> Result<()> {
+        self.options.stop.write(|record| {
+            record.item(&item.id, ItemStatus::Kept, clock.elapsed(), Vec::new(), None);
+            Ok(())
+        })?;
+        self.ended(item, ItemStatus::Kept, "kept from an earlier run");
+        Ok(())
     }
 
     /// Tells the observer how `item` ended.
@@ -175,19 +188,29 @@ impl Items<'_> {
     }
 
     /// Notes that `item` failed, and removes what an earlier run has left of it.
-    fn failed(&self, item: &ItemRef, clock: Instant, error: &Error, record: &mut RunRecord) {
-        // A folder of an earlier recipe must not pass for this run's result; a file of somebody
-        // else in it is not ours to remove.
-        let folder = self.folder(item);
-        if foreign_file(&folder).is_none() {
-            let _ = std::fs::remove_dir_all(&folder);
+    ///
+    /// # Errors
+    /// `error` itself, if every other item would meet it as well.
+    fn failed(&self, item: &ItemRef, clock: Instant, error: Error) -> Result<()> {
+        if error.kind.ends_the_run() {
+            return Err(error);
         }
+        self.options.stop.write(|record| {
+            // A folder of an earlier recipe must not pass for this run's result; a file of somebody
+            // else in it is not ours to remove.
+            let place = self.place(item);
+            if foreign_file(&place).is_none() {
+                let _ = std::fs::remove_dir_all(&place);
+            }
+            record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Vec::new(), Some(&error));
+            Ok(())
+        })?;
         let line = match &error.help {
             Some(help) => format!("{error} ({help})"),
             None => error.to_string(),
         };
         self.ended(item, ItemStatus::Failed, &line);
-        record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Vec::new(), Some(error));
+        Ok(())
     }
 }
 

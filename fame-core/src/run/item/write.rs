@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    super::record::{item_json, line},
+    super::record::{digest, item_json, line},
     Items, OpenItem,
 };
 use crate::{
-    Error, Result,
+    Result,
     contract::{FinishedItem, ItemRef},
-    data::{Draft, Facts, Value, facts, sha256_file, write_json},
+    data::{Draft, Facts, write_json},
 };
 
 impl Items<'_> {
-    /// Writes the item's folder, whole or not at all, and returns one line about it.
+    /// Writes the item's folder, whole or not at all, and returns one line about it. Whoever stops
+    /// the run waits for it.
     pub(super) fn write(&self, item: &OpenItem) -> Result<String> {
-        let draft = Draft::new(&self.folder(&item.item))?;
+        let draft = Draft::new(&self.place(&item.item))?;
         let mut written = Vec::new();
         let finished = FinishedItem { sample: &item.sample, explanations: &item.explanations };
         for writer in &self.plan.write {
@@ -39,9 +40,9 @@ impl Items<'_> {
     /// Lets every writer bring together what it wrote about the items that are there.
     pub(super) fn gather(&self, items: &[ItemRef]) -> Result<()> {
         let there: Vec<PathBuf> =
-            items.iter().map(|item| self.folder(item)).filter(|folder| folder.is_dir()).collect();
+            items.iter().map(|item| self.place(item)).filter(|folder| folder.is_dir()).collect();
         self.plan.write.iter().try_for_each(|writer| {
-            let gathered = writer.plugin.gather(&self.options.out, &there);
+            let gathered = writer.plugin.gather(&self.folder, &there);
             gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
         })
     }
@@ -49,14 +50,5 @@ impl Items<'_> {
 
 /// The size and SHA-256 of each of `files` in `folder`, by name.
 fn digests(folder: &Path, files: &[String]) -> Result<Facts> {
-    let digest = |name: &String| {
-        let path = folder.join(name);
-        let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
-        let digest = facts([
-            ("bytes", Value::Integer(about.len() as i64)),
-            ("sha256", sha256_file(&path)?.into()),
-        ]);
-        Ok((name.clone(), Value::Map(digest)))
-    };
-    files.iter().map(digest).collect()
+    files.iter().map(|name| Ok((name.clone(), digest(&folder.join(name))?))).collect()
 }

@@ -26,6 +26,10 @@ use crate::{
 /// The first bytes of every part: the format and its version.
 const MAGIC: &[u8; 8] = b"FAMEPRT2";
 
+/// How deep values may lie in one another. The facts of a plugin may be lists of lists of lists; no
+/// file may make the reader run out of stack.
+const DEEPEST: usize = 64;
+
 /// Head and tensors: the head is one [`Value`], the tensors follow in the order of the maps, raw
 /// before finished.
 pub(super) fn encode(part: &Part) -> Vec<u8> {
@@ -79,7 +83,7 @@ pub(super) fn encode(part: &Part) -> Vec<u8> {
 /// The part that `bytes` hold; `None` when they are damaged in any way.
 pub(super) fn decode(bytes: &[u8]) -> Option<Part> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
-    let head = take(&mut rest)?;
+    let head = take(&mut rest, DEEPEST)?;
     let list = |of: &Value, name: &str| match of.get(name) {
         Some(Value::List(all)) => Some(all.clone()),
         _ => None,
@@ -276,8 +280,9 @@ fn put(value: &Value, into: &mut Vec<u8>) {
     }
 }
 
-/// The value that [`put`] wrote at the beginning of `rest`.
-fn take(rest: &mut &[u8]) -> Option<Value> {
+/// The value that [`put`] wrote at the beginning of `rest`, with at most `depth` values in one
+/// another.
+fn take(rest: &mut &[u8], depth: usize) -> Option<Value> {
     fn eight(rest: &mut &[u8]) -> Option<[u8; 8]> {
         let (mine, after) = rest.split_first_chunk::<8>()?;
         *rest = after;
@@ -294,6 +299,7 @@ fn take(rest: &mut &[u8]) -> Option<Value> {
         *rest = after;
         String::from_utf8(mine.to_vec()).ok()
     }
+    let depth = depth.checked_sub(1)?;
     let (kind, after) = rest.split_first()?;
     *rest = after;
     Some(match kind {
@@ -306,12 +312,12 @@ fn take(rest: &mut &[u8]) -> Option<Value> {
         2 => Value::Integer(i64::from_le_bytes(eight(rest)?)),
         3 => Value::Number(f64::from_bits(u64::from_le_bytes(eight(rest)?))),
         4 => Value::Text(text(rest)?),
-        5 => Value::List((0..length(rest)?).map(|_| take(rest)).collect::<Option<_>>()?),
+        5 => Value::List((0..length(rest)?).map(|_| take(rest, depth)).collect::<Option<_>>()?),
         6 => {
             let mut all = Facts::new();
             for _ in 0..length(rest)? {
                 let name = text(rest)?;
-                all.insert(name, take(rest)?);
+                all.insert(name, take(rest, depth)?);
             }
             Value::Map(all)
         }

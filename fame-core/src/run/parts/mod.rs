@@ -54,12 +54,6 @@ impl Parts {
         }
         let folder = out.join("parts");
         fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
-        for entry in fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, &e))?.flatten() {
-            // What a killed run was about to put in place.
-            if entry.file_name().to_string_lossy().starts_with(".tmp") {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
         Ok(Self { folder: Some(folder) })
     }
 
@@ -88,6 +82,14 @@ impl Parts {
     fn path(&self, item: &str, explainer: &str) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(item).join(format!("{}.part", safe_id(explainer))))
     }
+}
+
+/// Whether the file at `path` is a part, and none of its bytes has changed.
+pub(super) fn is_whole(path: &Path) -> bool {
+    let mut sealed = Vec::new();
+    let read =
+        open_ordinary(path).ok().map(|mut f| std::io::Read::read_to_end(&mut f, &mut sealed));
+    matches!(read, Some(Ok(_))) && unseal(&sealed).and_then(decode).is_some()
 }
 
 /// `bytes` with their hash behind them: a part of which one bit has changed is no part.
@@ -179,10 +181,7 @@ mod tests {
             parts.read("item", "fame", "other").is_none()
                 && parts.read("item", "cam", "k").is_none()
         );
-        // Nothing is left of a writer that was killed, and nothing is kept when nothing is to be.
-        fs::write(dir.path().join("parts/.tmpX"), "half").unwrap();
-        Parts::new(dir.path(), true).unwrap();
-        assert!(!dir.path().join("parts/.tmpX").exists());
+        // Nothing is kept when nothing is to be.
         let nowhere = Parts::new(&dir.path().join("else"), false).unwrap();
         nowhere.write("item", "fame", &part()).unwrap();
         assert!(nowhere.read("item", "fame", "k").is_none() && !dir.path().join("else").exists());
@@ -211,5 +210,13 @@ mod tests {
         let mut lying = whole.clone();
         lying[9..17].fill(0xff);
         assert!(decode(&lying).is_none());
+        // Nor may lists within lists ask for a stack without end.
+        let mut nested = whole[..8].to_vec();
+        for _ in 0..1_000_000 {
+            nested.push(5);
+            nested.extend(1u64.to_le_bytes());
+        }
+        nested.push(0);
+        assert!(decode(&nested).is_none());
     }
 }

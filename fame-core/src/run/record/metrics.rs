@@ -6,14 +6,20 @@ use std::{
     path::Path,
 };
 
-use super::item::{parameter_of, read_item};
+use super::{
+    item::{parameter_of, read_item},
+    tables,
+};
 use crate::{
     Error, Marks, Plan, Result, Table,
     contract::MetricRow,
     data::Value,
-    data::{Draft, safe_id, write_whole},
+    data::{safe_id, write_whole},
     report::escape::csv_cell,
 };
+
+/// The name of the table of all measurements.
+pub(super) const FILE: &str = "metrics.csv";
 
 /// The columns of `metrics.csv` that every run has.
 const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "parameter", "value"];
@@ -23,32 +29,24 @@ const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "p
 pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>> {
     let names = plan.metric_names();
     if names.is_empty() {
-        // Tables of an earlier recipe would be taken for this one's.
-        let stale = out.join("tables");
-        if stale.exists() {
-            std::fs::remove_dir_all(&stale).map_err(|e| Error::io("remove", &stale, &e))?;
-        }
-        return Ok(Vec::new());
+        return tables::remove(out).map(|()| Vec::new());
     }
     let rows: Vec<(String, MetricRow)> =
         ids.iter().flat_map(|id| rows_of(&out.join("items").join(id), id)).collect();
-    write_whole(&out.join("metrics.csv"), csv(&rows).as_bytes())?;
+    write_whole(&out.join(FILE), csv(&rows).as_bytes())?;
     let mut of_metric: Vec<Vec<MetricRow>> = vec![Vec::new(); names.len()];
     for (metric, row) in rows {
         if let Some(n) = names.iter().position(|n| *n == metric) {
             of_metric[n].push(row);
         }
     }
-    let mut tables = Vec::new();
+    let mut all = Vec::new();
     for ((name, rows), metric) in names.iter().zip(&of_metric).zip(&plan.metrics) {
         let summarised = metric.plugin.summarise(name, rows);
-        tables.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
+        all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
-    // Beside the old ones, which stay until the new ones are there.
-    let draft = Draft::new(&out.join("tables"))?;
-    tables.iter().try_for_each(|table| write_table(draft.path(), table))?;
-    draft.publish()?;
-    Ok(tables)
+    tables::write(out, &all)?;
+    Ok(all)
 }
 
 /// The rows as CSV: what was measured, then a column for each mark that any of the items has.
@@ -88,17 +86,6 @@ fn no_table(name: &str, error: &Error) -> Table {
         notes: vec![format!("No table: {error}")],
         ..Table::default()
     }
-}
-
-/// Writes a table as CSV, Markdown and LaTeX (a list only as CSV), and its plots as SVG.
-fn write_table(folder: &Path, table: &Table) -> Result<()> {
-    let forms = [("csv", table.csv()), ("md", table.markdown()), ("tex", table.latex())];
-    for (ending, text) in forms.into_iter().take(if table.is_list { 1 } else { 3 }) {
-        write_whole(&folder.join(format!("{}.{ending}", table.name)), text.as_bytes())?;
-    }
-    table.plots.iter().try_for_each(|plot| {
-        write_whole(&folder.join(format!("{}.svg", plot.name)), plot.svg()?.as_bytes())
-    })
 }
 
 /// What was measured of the item in `folder`, each with its metric's name.

@@ -3,24 +3,30 @@
 //! ```text
 //! fame_version, recipe, plan    what was asked: the recipe's text, its overrides, all resolved
 //! machine, model, data          with what: system, the model file's hash, the dataset's remarks
-//! status                        running, complete, incomplete or failed
-//! error                         why a failed run ended
+//! status                        running, complete, incomplete, failed or stopped
+//! error                         why a failed run ended, or who stopped it
 //! timings_seconds               by stage, and in all
 //! peak_memory_bytes             the most that this process has held, where the system says
 //! items                         each item's record without its measurements, status and seconds
+//! metrics                       size and SHA-256 of `metrics.csv`, where there is one
+//! shard                         which share of the items it was, and the recipe's path, if it was one
 //! ```
 //!
 //! It is written at the beginning, when the model is loaded and at the end, each time whole or not
-//! at all: a run that was killed leaves the status `running`.
+//! at all: a run that was killed leaves the status `running`, and no lock. On a full disk the status
+//! of the record that is there is changed in its place.
 
 mod item;
 mod machine;
 mod metrics;
 mod summary;
+mod tables;
+mod verify;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    io::{Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -28,18 +34,24 @@ pub(super) use item::{
     LAYOUT, foreign_file, is_done, item_json, line, parameter_of, parameter_value,
 };
 pub use summary::{ItemStatus, RunStatus, Summary};
+pub(super) use tables::foreign_table;
+pub use verify::{Difference, Verified, verify};
 
-use super::RunOptions;
+use super::{RunOptions, Stopped};
 use crate::{
     Error, Model, Plan, Result,
     contract::ItemRef,
     data::{Facts, Value, facts},
-    data::{sha256_hex, write_json},
+    data::{sha256_file, sha256_hex, write_json},
 };
 use item::read_item;
 use machine::{machine, peak_memory};
 
+/// The name of the record.
+pub(super) const FILE: &str = "run.json";
+
 /// The line of an item in the record.
+#[derive(Debug)]
 struct ItemLine {
     id: String,
     status: ItemStatus,
@@ -49,6 +61,7 @@ struct ItemLine {
 }
 
 /// The record of a run while it grows.
+#[derive(Debug)]
 pub(super) struct RunRecord {
     out: PathBuf,
     head: Facts,
@@ -62,6 +75,9 @@ pub(super) struct RunRecord {
     order: BTreeMap<String, usize>,
     began: Instant,
     is_begun: bool,
+    is_over: bool,
+    /// Whether it is a share of a run: what needs all items is left to whoever merges.
+    is_shard: bool,
 }
 
 impl RunRecord {
@@ -74,15 +90,25 @@ impl RunRecord {
             ("overrides", plan.text.overrides().to_vec().into()),
         ]);
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let head = facts([
+        let mut head = facts([
             ("fame_version", env!("CARGO_PKG_VERSION").into()),
             ("recipe", Value::Map(recipe)),
             ("plan", plan.record()),
             ("machine", machine()),
             ("started_unix_seconds", Value::Integer(started as i64)),
         ]);
+        if let Some(shard) = options.shard {
+            // Whoever merges the shards needs the recipe again, and may stand in another folder.
+            let recipe = std::path::absolute(plan.text.name()).unwrap_or_default();
+            let about = facts([
+                ("index", shard.index().into()),
+                ("count", shard.count().into()),
+                ("recipe_path", recipe.to_string_lossy().into_owned().into()),
+            ]);
+            head.insert("shard".into(), Value::Map(about));
+        }
         Self {
-            out: options.out.clone(),
+            out: options.folder(),
             head,
             clocks: Facts::new(),
             items: Vec::new(),
@@ -91,6 +117,8 @@ impl RunRecord {
             order: BTreeMap::new(),
             began: Instant::now(),
             is_begun: false,
+            is_over: false,
+            is_shard: options.shard.is_some(),
         }
     }
 
@@ -103,9 +131,9 @@ impl RunRecord {
         self.save("running", None)
     }
 
-    /// Whether anything was written.
-    pub(super) fn is_begun(&self) -> bool {
-        self.is_begun
+    /// Whether the last word was written.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Notes the model that was loaded, with the hashes of its file and of `data_files`, which hold
@@ -149,8 +177,9 @@ impl RunRecord {
         self.clocks = clocks;
     }
 
-    /// Notes the order of the items in the data, which is that of the record.
+    /// Notes the items of this run in the order of the data, which is that of the record.
     pub(super) fn order(&mut self, items: &[ItemRef]) {
+        self.head.insert("to_do".into(), items.len().into());
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
@@ -186,16 +215,23 @@ impl RunRecord {
     /// # Errors
     /// When a file cannot be written, or a plot cannot be drawn.
     pub(super) fn finish(&mut self, plan: &Plan) -> Result<Summary> {
-        let order = std::mem::take(&mut self.order);
-        self.items.sort_by_key(|i| order.get(&i.id).copied());
+        self.sort();
         let count = |s| self.items.iter().filter(|i| i.status == s).count();
         let (done, kept, failed) =
             (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
         let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
         let there = self.items.iter().filter(|i| i.status != ItemStatus::Failed);
         let ids: Vec<&str> = there.map(|i| i.id.as_str()).collect();
-        let tables = metrics::write(&self.out, &ids, plan)?;
+        let mut tables = Vec::new();
+        if !self.is_shard {
+            tables = metrics::write(&self.out, &ids, plan)?;
+            if !plan.metrics.is_empty() {
+                let digest = digest(&self.out.join(metrics::FILE))?;
+                self.head.insert("metrics".into(), digest);
+            }
+        }
         self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
+        self.is_over = true;
         Ok(Summary {
             status,
             done,
@@ -207,9 +243,41 @@ impl RunRecord {
         })
     }
 
-    /// Writes the record of a run that `error` ended.
-    pub(super) fn fail(&self, error: &Error) -> Result<()> {
-        self.save("failed", Some(error))
+    /// Writes the record of a run that `error` ended, unless an earlier run's is there and this one
+    /// has not begun: a mistyped `--only` must not cost a complete run its record. Returns the
+    /// error, which also says when no record could be written.
+    pub(super) fn fail(&mut self, error: Error) -> Error {
+        self.is_over = true;
+        if !self.is_begun && self.out.join(FILE).exists() {
+            return error;
+        }
+        self.sort();
+        let Err(unwritten) = self.save("failed", Some(&error)) else { return error };
+        change_status(&self.out.join(FILE), "failed");
+        Error { message: format!("{error} (Nor could the record: {unwritten})"), ..error }
+    }
+
+    /// Writes the record of a run that was stopped for `reason`, and says in what state it is.
+    pub(super) fn stop(&mut self, reason: &str) -> Stopped {
+        self.is_over = true;
+        self.sort();
+        let error = Error::new("fame::run::stopped", format!("the run was stopped {reason}."));
+        if self.is_begun && self.save("stopped", Some(&error)).is_err() {
+            change_status(&self.out.join(FILE), "stopped");
+        }
+        let failed = self.items.iter().filter(|i| i.status == ItemStatus::Failed).count();
+        Stopped {
+            finished: self.items.len() - failed,
+            failed,
+            items: self.order.len(),
+            out: self.out.clone(),
+        }
+    }
+
+    /// Brings the items into the order of the data.
+    fn sort(&mut self) {
+        let Self { items, order, .. } = self;
+        items.sort_by_key(|i| order.get(&i.id).copied());
     }
 
     /// Writes `run.json` as it is by now.
@@ -230,7 +298,7 @@ impl RunRecord {
             }
             all.insert("items".into(), Value::List(items));
         }
-        write_json(&self.out.join("run.json"), &Value::Map(all))
+        write_json(&self.out.join(FILE), &Value::Map(all))
     }
 
     /// An item's entry: its `item.json` without the measurements, how it ended, and its time.
@@ -261,6 +329,29 @@ impl RunRecord {
     }
 }
 
+/// Writes `status`, a word of at most seven letters, over `running` in the record at `path`: where a
+/// full disk takes no new record, the old one must not go on saying that the run does.
+fn change_status(path: &Path, status: &str) {
+    let running = b"\"status\": \"running\"";
+    let Ok(text) = std::fs::read(path) else { return };
+    let is_status = |window: &[u8]| window == running;
+    let Some(at) = text.windows(running.len()).rposition(is_status) else { return };
+    let word = format!("\"status\": {:<9}", format!("\"{status}\""));
+    // What cannot be helped here was told in the error that led here.
+    let _ = std::fs::File::options().write(true).open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(at as u64))?;
+        file.write_all(word.as_bytes())
+    });
+}
+
+/// Size and SHA-256 of the file at `path`.
+pub(super) fn digest(path: &Path) -> Result<Value> {
+    let bytes = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?.len();
+    let digest =
+        facts([("bytes", Value::Integer(bytes as i64)), ("sha256", sha256_file(path)?.into())]);
+    Ok(Value::Map(digest))
+}
+
 /// An error as the record has it.
 fn error_value(e: &Error) -> Value {
     Value::Map(facts([
@@ -268,4 +359,28 @@ fn error_value(e: &Error) -> Value {
         ("message", e.message.as_str().into()),
         ("help", e.help.clone().into()),
     ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_still_takes_another_word_for_the_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let about = facts([
+            ("recipe", "\"status\": \"running\"".into()),
+            ("status", "running".into()),
+            ("timings", 3usize.into()),
+        ]);
+        for status in ["failed", "stopped"] {
+            write_json(&path, &Value::Map(about.clone())).unwrap();
+            change_status(&path, status);
+            let now: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let mut wanted = about.clone();
+            wanted.insert("status".into(), status.into());
+            assert_eq!(now, Value::Map(wanted));
+        }
+    }
 }

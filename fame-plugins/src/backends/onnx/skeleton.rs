@@ -23,6 +23,10 @@ pub(in crate::backends) struct Skeleton {
     /// The tensors of the file that are no layers.
     hidden: HashMap<String, Hidden>,
     nodes: Vec<SkeletonNode>,
+    /// The nodes that read each node.
+    users: Vec<Vec<usize>>,
+    /// Those of them that move with it.
+    moving_users: Vec<Vec<usize>>,
     /// The node that computes each tensor of the file, whatever its type.
     places: HashMap<String, usize>,
     /// The nodes of the file.
@@ -188,11 +192,19 @@ impl Skeleton {
                 && (node.inputs.is_empty() || node.inputs.iter().any(is_real))
                 && !is_flat(node.op.as_ref()),
         };
+        let nodes: Vec<SkeletonNode> = model.nodes.iter().map(skeleton_node).collect();
+        let (mut users, mut moving_users) = (vec![vec![]; nodes.len()], vec![vec![]; nodes.len()]);
+        for (id, node) in nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&input| users[input].push(id));
+            node.inputs.iter().filter(|_| node.moves).for_each(|&i| moving_users[i].push(id));
+        }
         Ok(Self {
             layers,
             shapes,
             hidden,
-            nodes: model.nodes.iter().map(skeleton_node).collect(),
+            nodes,
+            users,
+            moving_users,
             places,
             written: vec![],
             engine,
@@ -293,18 +305,13 @@ impl Skeleton {
             return Ok(None);
         }
         // Nodes are not stored in order, so both directions are closed over by searching.
-        let up = Self::closure(from, |id| {
-            if self.nodes[id].moves { self.nodes[id].inputs.clone() } else { vec![] }
+        let up = self.closure(from, |id| {
+            let node = &self.nodes[id];
+            if node.moves { &node.inputs } else { &[] }
         });
-        let mut users = vec![vec![]; self.nodes.len()];
-        for (id, node) in self.nodes.iter().enumerate() {
-            node.inputs.iter().for_each(|&input| users[input].push(id));
-        }
-        if !up.contains(&to) {
+        if !up[to] {
             // What moves with the place: the gradient ends where something no longer does.
-            let moved = Self::closure(to, |id| {
-                users[id].iter().copied().filter(|&user| self.nodes[user].moves).collect()
-            });
+            let moved = self.closure(to, |id| &self.moving_users[id]);
             let end = self.end_of_gradient(layer, &moved);
             let obstacle = |node: &WrittenNode| Obstacle::Flat {
                 node: node.name.clone(),
@@ -312,17 +319,16 @@ impl Skeleton {
             };
             return Ok(Some(end.map_or(Obstacle::NoPath, obstacle)));
         }
-        let down = Self::closure(to, |id| users[id].clone());
-        let on_path =
-            |id: usize| id != to && up.contains(&id) && down.contains(&id) && self.nodes[id].moves;
+        let down = self.closure(to, |id| &self.users[id]);
+        let on_path = |id: usize| id != to && up[id] && down[id] && self.nodes[id].moves;
         let stop = self.nodes.iter().enumerate().find(|(id, node)| on_path(*id) && !node.has_rule);
         Ok(stop.map(|(_, node)| Obstacle::NoRule { node: node.name.clone(), op: node.op.clone() }))
     }
 
     /// The node of the file nearest in front of `layer` that reads one of `moved` and gives nothing
     /// of it: where the way of a gradient ends.
-    fn end_of_gradient(&self, layer: &str, moved: &HashSet<usize>) -> Option<&WrittenNode> {
-        let is_moved = |name: &String| self.places.get(name).is_some_and(|id| moved.contains(id));
+    fn end_of_gradient(&self, layer: &str, moved: &[bool]) -> Option<&WrittenNode> {
+        let is_moved = |name: &String| self.places.get(name).is_some_and(|id| moved[*id]);
         let makers: HashMap<&str, &WrittenNode> = self
             .written
             .iter()
@@ -339,11 +345,12 @@ impl Skeleton {
         None
     }
 
-    /// Every node that `next` leads to from `start`, itself included.
-    fn closure(start: usize, next: impl Fn(usize) -> Vec<usize>) -> HashSet<usize> {
-        let (mut found, mut open) = (HashSet::from([start]), vec![start]);
+    /// For every node whether `next` leads to it from `start`; to `start` it does.
+    fn closure<'s>(&'s self, start: usize, next: impl Fn(usize) -> &'s [usize]) -> Vec<bool> {
+        let (mut found, mut open) = (vec![false; self.nodes.len()], vec![start]);
+        found[start] = true;
         while let Some(id) = open.pop() {
-            open.extend(next(id).into_iter().filter(|&id| found.insert(id)));
+            open.extend(next(id).iter().filter(|&&id| !std::mem::replace(&mut found[id], true)));
         }
         found
     }

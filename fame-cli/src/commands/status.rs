@@ -1,0 +1,118 @@
+//! `fame-cli status OUT`: how far a run is, shard by shard.
+
+use std::{process::ExitCode, time::Duration};
+
+use fame_core::run::{ShardState, shards};
+
+use super::Failure;
+use crate::{arguments::StatusArgs, setup::Setup, terminal::out};
+
+pub(crate) fn status(setup: &Setup, args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let states = shards(&args.out)?;
+    if setup.json {
+        for state in &states {
+            out(&as_json(state).to_string())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    out(&format!(
+        "{:<12} {:<11} {:>15} {:>7} {:>10}  {}",
+        "shard", "status", "finished", "failed", "items/h", "left"
+    ))?;
+    for state in &states {
+        out(line(state).trim_end())?;
+        if let Some(error) = &state.error {
+            out(&format!("             {error}"))?;
+        }
+    }
+    let finished: usize = states.iter().map(|state| state.finished).sum();
+    let items = states.iter().map(|state| state.items).sum::<Option<usize>>();
+    let left = states.iter().filter_map(time_left).max();
+    out(&format!(
+        "{} are finished{}.",
+        match items {
+            Some(items) => format!("{finished} of {items} items"),
+            None => format!("{finished} items so far, of a number that is not known yet,"),
+        },
+        left.map_or(String::new(), |left| format!(", about {} left", told(left)))
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One shard in the columns of the heading.
+fn line(state: &ShardState) -> String {
+    let shard = state.shard.map_or("all".to_owned(), |shard| shard.to_string());
+    let items = state.items.map_or("?".to_owned(), |items| items.to_string());
+    let rate = rate(state).map_or(String::new(), |rate| format!("{:.0}", rate * 3600.0));
+    let left = time_left(state).map_or(String::new(), told);
+    format!(
+        "{shard:<12} {:<11} {:>15} {:>7} {rate:>10}  {left}",
+        state.status,
+        format!("{} of {items}", state.finished),
+        state.failed,
+    )
+}
+
+fn as_json(state: &ShardState) -> serde_json::Value {
+    serde_json::json!({
+        "shard": state.shard.map(|shard| shard.to_string()), "status": state.status,
+        "items": state.items, "finished": state.finished, "failed": state.failed,
+        "items_per_second": rate(state), "seconds_left": time_left(state).map(|t| t.as_secs()),
+        "error": state.error, "folder": state.folder,
+    })
+}
+
+/// Items in a second since the last start.
+fn rate(state: &ShardState) -> Option<f64> {
+    let (items, time) = state.pace?;
+    (items > 0 && !time.is_zero()).then(|| items as f64 / time.as_secs_f64())
+}
+
+/// The time that a running shard still takes if it goes on as since its start.
+fn time_left(state: &ShardState) -> Option<Duration> {
+    let left = state.items?.checked_sub(state.finished + state.failed)?;
+    let seconds = left as f64 / rate(state)?;
+    (state.status == "running").then(|| Duration::try_from_secs_f64(seconds).ok())?
+}
+
+/// A time in hours, minutes and seconds.
+fn told(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    if hours > 0 {
+        format!("{hours} h {minutes} min")
+    } else {
+        format!("{minutes} min {} s", seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_is_left_follows_from_the_pace() {
+        let state = |status: &str, pace| ShardState {
+            shard: None,
+            folder: "out".into(),
+            status: status.to_owned(),
+            error: None,
+            items: Some(100),
+            finished: 40,
+            failed: 10,
+            pace,
+            recipe: None,
+        };
+        let minute = Some((10, Duration::from_mins(1)));
+        assert_eq!(time_left(&state("running", minute)), Some(Duration::from_mins(5)));
+        assert_eq!(time_left(&state("stopped", minute)), None);
+        assert_eq!(time_left(&state("running", Some((0, Duration::from_mins(1))))), None);
+        assert!(
+            line(&state("running", minute)).contains("40 of 100"),
+            "{}",
+            line(&state("running", minute))
+        );
+        assert_eq!(told(Duration::from_secs(3 * 3600 + 125)), "3 h 2 min");
+        assert_eq!(told(Duration::from_secs(61)), "1 min 1 s");
+    }
+}

@@ -1,0 +1,178 @@
+//! The full check of what a run has left: every recorded file by size and SHA-256.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    super::{folder::OutputFolder, parts::is_whole},
+    FILE, digest,
+    item::{foreign_file, read_item},
+    metrics, tables,
+};
+use crate::{
+    Error, Result,
+    data::{Value, sha256_file},
+};
+
+/// A file that is not as the run left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The file, from the output folder.
+    pub file: PathBuf,
+    /// What is the matter with it: `is missing`.
+    pub what: String,
+}
+
+/// The result of a full check.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// The status that the run's record states.
+    pub status: String,
+    /// Items that were looked at.
+    pub items: usize,
+    /// Files that were read and compared.
+    pub files: usize,
+    /// Every difference that was found.
+    pub differences: Vec<Difference>,
+}
+
+/// Reads every file that the run in `out` has recorded (items, parts, tables, `metrics.csv`) and
+/// compares it with the record; nothing is changed.
+///
+/// # Errors
+/// When `out` holds no record of a run, or a run writes there now.
+pub fn verify(out: &Path) -> Result<Verified> {
+    if let Some(holder) = OutputFolder::holder(out) {
+        let message = format!("a run writes to `{}`: {holder}.", out.display());
+        return Err(Error::new("fame::run::locked", message).with_help("Wait for it to end."));
+    }
+    let path = out.join(FILE);
+    let text = fs::read_to_string(&path).map_err(|e| {
+        Error::io("read", &path, &e)
+            .with_help("Name the output folder of a run; `run.json` is its record.")
+    })?;
+    let record: Value = serde_json::from_str(&text).map_err(|e| {
+        Error::new("fame::run::record", format!("`{}` is no record: {e}.", path.display()))
+            .with_help("Run the recipe again: what is whole is kept, and a new record is written.")
+    })?;
+    let status = record.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut check = Check { out, found: Verified { status, ..Verified::default() } };
+    check.items(&record);
+    check.parts();
+    check.tables();
+    if let Some(recorded) = record.get("metrics") {
+        check.file(Path::new(metrics::FILE), recorded);
+    }
+    Ok(check.found)
+}
+
+/// A check under way.
+struct Check<'a> {
+    out: &'a Path,
+    found: Verified,
+}
+
+impl Check<'_> {
+    fn differs(&mut self, file: impl Into<PathBuf>, what: impl Into<String>) {
+        self.found.differences.push(Difference { file: file.into(), what: what.into() });
+    }
+
+    /// Compares a file with what was `recorded` of it.
+    fn file(&mut self, file: &Path, recorded: &Value) {
+        self.found.files += 1;
+        match digest(&self.out.join(file)) {
+            Ok(now) if now == *recorded => {}
+            Ok(now) if now.get("bytes") == recorded.get("bytes") => {
+                self.differs(file, "has other bytes than the run wrote");
+            }
+            Ok(_) => self.differs(file, "has another size than the run wrote"),
+            Err(_) if !self.out.join(file).exists() => self.differs(file, "is missing"),
+            Err(e) => self.differs(file, format!("cannot be read: {e}")),
+        }
+    }
+
+    /// The items on disk, and those of the record that are not there.
+    fn items(&mut self, record: &Value) {
+        let mut recorded: BTreeMap<&str, &Value> = match record.get("items") {
+            Some(Value::List(items)) => items.iter().filter_map(named).collect(),
+            _ => BTreeMap::new(),
+        };
+        for id in entries(&self.out.join("items")) {
+            self.item(&id, recorded.remove(id.as_str()));
+        }
+        let lost = recorded.into_iter().filter(|(_, item)| {
+            item.get("status").and_then(Value::as_str).is_some_and(|status| status != "failed")
+        });
+        for id in lost.map(|(id, _)| id.to_owned()).collect::<Vec<_>>() {
+            self.differs(Path::new("items").join(id), "is missing");
+        }
+    }
+
+    /// One item: what its own record lists, and whether that is what the run's record says.
+    fn item(&mut self, id: &str, of_run: Option<&Value>) {
+        self.found.items += 1;
+        let place = Path::new("items").join(id);
+        let Some(item) = read_item(&self.out.join(&place)) else {
+            return self.differs(place.join("item.json"), "is missing or no record");
+        };
+        for field in ["key", "files"] {
+            if of_run.is_some_and(|of_run| of_run.get(field) != item.get(field)) {
+                self.differs(place.join("item.json"), format!("has another `{field}` than {FILE}"));
+            }
+        }
+        if let Some(Value::Map(files)) = item.get("files") {
+            files.iter().for_each(|(name, recorded)| self.file(&place.join(name), recorded));
+        }
+        if let Some(name) = foreign_file(&self.out.join(&place)) {
+            self.differs(place.join(name), "was not written by a run");
+        }
+    }
+
+    /// Parts carry their own hash.
+    fn parts(&mut self) {
+        for id in entries(&self.out.join("parts")) {
+            let place = Path::new("parts").join(id);
+            for name in entries(&self.out.join(&place)) {
+                self.found.files += 1;
+                let file = place.join(name);
+                if !is_whole(&self.out.join(&file)) {
+                    self.differs(file, "is damaged; it will be computed again when it is needed");
+                }
+            }
+        }
+    }
+
+    /// Tables, by the list beside them.
+    fn tables(&mut self) {
+        let folder = self.out.join("tables");
+        for (name, sha256) in tables::recorded(&folder).unwrap_or_default() {
+            self.found.files += 1;
+            let file = Path::new("tables").join(&name);
+            match sha256_file(&folder.join(&name)) {
+                Ok(now) if now == sha256 => {}
+                Ok(_) => self.differs(file, "has other bytes than the run wrote"),
+                Err(_) => self.differs(file, "is missing or cannot be read"),
+            }
+        }
+        if let Some(name) = tables::foreign_table(self.out) {
+            self.differs(Path::new("tables").join(name), "was not written by a run");
+        }
+    }
+}
+
+/// An item of the run's record with its id.
+fn named(item: &Value) -> Option<(&str, &Value)> {
+    Some((item.get("id")?.as_str()?, item))
+}
+
+/// The names in `folder` in order, without those of drafts.
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
+}
