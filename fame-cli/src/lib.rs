@@ -49,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::explain(&setup, &args),
         Command::Init(args) => commands::explain::init(&setup, &args),
         Command::Run(args) => commands::run::run(&setup, &args),
+        Command::Report(args) => commands::report::report(&setup, &args),
         Command::Check(args) => commands::check::check(&setup, &args),
         Command::Describe(args) => commands::describe::describe(&setup, &args),
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),

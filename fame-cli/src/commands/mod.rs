@@ -7,6 +7,7 @@ pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod models;
 pub(crate) mod plugin;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod synth;
 pub(crate) mod verify;

@@ -100,8 +100,14 @@ pub fn run(
     let _folder = OutputFolder::take(&options.out)?;
     let mut record = RunRecord::new(plan, options);
     let result = Runner { plan, store, options, observer, clocks: Facts::new() }.run(&mut record);
-    // What goes wrong while the tables are made is a failed run as well.
-    result.and_then(|()| record.finish(plan)).or_else(|e| {
+    // What goes wrong while the tables are made, or brought together with the record by a writer,
+    // is a failed run as well.
+    let finished = result.and_then(|items| {
+        let summary = record.finish(plan)?;
+        item::gather(plan, &options.out, &items)?;
+        Ok(summary)
+    });
+    finished.or_else(|e| {
         // A mistyped `--only` must not cost a complete run its record.
         if record.is_begun() || !options.out.join("run.json").exists() {
             record.fail(&e)?;
@@ -123,8 +129,9 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Goes through the stages: fetch, load, explain. Each of them is timed.
-    fn run(mut self, record: &mut RunRecord) -> Result<()> {
+    /// Goes through the stages: fetch, load, explain. Each of them is timed. Returns the items that
+    /// were asked for.
+    fn run(mut self, record: &mut RunRecord) -> Result<Vec<ItemRef>> {
         self.observer.event(&Event::Stage("fetch"));
         let clock = Instant::now();
         let on_fetch = |event: &FetchEvent| self.observer.event(&Event::Fetch(event));
@@ -175,7 +182,7 @@ impl Runner<'_> {
         }
         .run(&items, record)?;
         self.lap(record, "explain", clock);
-        Ok(())
+        Ok(items)
     }
 
     /// The items to explain, and the dataset's notes about them for record and observer.

@@ -22,6 +22,8 @@ use fame_core::{
     store::ModelStore,
 };
 
+use fame_plugins::writers::REPORT;
+
 use super::{Failure, run::carry_out};
 use crate::{
     arguments::{ExplainArgs, InitArgs, QuestionArgs},
@@ -48,6 +50,7 @@ pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Fai
     };
     let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
     if !setup.json {
+        out(&format!("look at {}", options.out.join(REPORT).display()))?;
         if let Some(manifest) = &ready.manifest {
             out("The manifest that was assumed:")?;
             out(manifest)?;

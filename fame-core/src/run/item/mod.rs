@@ -20,6 +20,7 @@ use std::{
 };
 
 use sample::Loader;
+pub(super) use write::gather;
 
 use super::{
     Event, ItemStatus, ModelShelf, Observer, RunOptions,
@@ -87,7 +88,7 @@ impl Items<'_> {
         for batch in items.chunks(self.model.network.preferred_rows().max(1)) {
             self.batch(batch, record)?;
         }
-        self.gather(items)
+        Ok(())
     }
 
     /// Takes one batch through all stages: every explainer sees the whole batch at once, because a

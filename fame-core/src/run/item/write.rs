@@ -7,7 +7,7 @@ use super::{
     Items, OpenItem,
 };
 use crate::{
-    Error, Result,
+    Error, Plan, Result,
     contract::{FinishedItem, ItemRef},
     data::{Draft, Facts, Value, facts, sha256_file, write_json},
 };
@@ -35,16 +35,17 @@ impl Items<'_> {
         draft.publish()?;
         Ok(line(&item.explanations))
     }
+}
 
-    /// Lets every writer bring together what it wrote about the items that are there.
-    pub(super) fn gather(&self, items: &[ItemRef]) -> Result<()> {
-        let there: Vec<PathBuf> =
-            items.iter().map(|item| self.folder(item)).filter(|folder| folder.is_dir()).collect();
-        self.plan.write.iter().try_for_each(|writer| {
-            let gathered = writer.plugin.gather(&self.options.out, &there);
-            gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
-        })
-    }
+/// Lets every writer of `plan` bring together, in the run's folder `out`, what it wrote about those
+/// of `items` that are there.
+pub(in crate::run) fn gather(plan: &Plan, out: &Path, items: &[ItemRef]) -> Result<()> {
+    let folder = |item: &ItemRef| out.join("items").join(&item.id);
+    let there: Vec<PathBuf> = items.iter().map(folder).filter(|folder| folder.is_dir()).collect();
+    plan.write.iter().try_for_each(|writer| {
+        let gathered = writer.plugin.gather(out, &there);
+        gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
+    })
 }
 
 /// The size and SHA-256 of each of `files` in `folder`, by name.

@@ -1,0 +1,188 @@
+"use strict";
+{
+  const find = (id) => document.getElementById(id);
+  const root = document.documentElement;
+
+  // Pictures are embedded once for each item; they are read when the item is shown.
+  const read = new Map();
+  const pictures = (item) => {
+    if (!read.has(item)) {
+      if (read.size > 200) read.clear();
+      const list = find(`pictures-${item}`);
+      read.set(item, list ? JSON.parse(list.textContent) : []);
+    }
+    return read.get(item);
+  };
+  const fill = (place, item) => {
+    for (const image of place.querySelectorAll("image[data-p]")) {
+      image.setAttribute("href", pictures(item)[Number(image.dataset.p)] ?? "");
+    }
+  };
+  const empty = (place) => {
+    for (const image of place.querySelectorAll("image[href]")) image.removeAttribute("href");
+  };
+
+  // Colours, opacity and theme, for all maps at once.
+  const palettes = JSON.parse(find("palettes").textContent);
+  const paint = (id, table) => {
+    ["R", "G", "B"].forEach((channel, n) => {
+      find(id).querySelector(`feFunc${channel}`).setAttribute("tableValues", table[n]);
+    });
+  };
+  const colour = () => {
+    const table = palettes.maps[find("colours").value];
+    for (const id of ["over", "plain"]) paint(id, table);
+    for (const id of ["over-both", "plain-both"]) paint(id, palettes.both);
+    const fade = find("fade").checked;
+    find("over").querySelector("feFuncA").setAttribute("tableValues", fade ? "0 1" : "1 1");
+    find("over-both").querySelector("feFuncA").setAttribute("tableValues", fade ? "1 0 1" : "1 1");
+  };
+  const opacity = () => {
+    root.style.setProperty("--opacity", find("opacity").value / 100);
+    find("opacity-value").textContent = `${find("opacity").value} %`;
+  };
+  find("colours").addEventListener("change", colour);
+  find("fade").addEventListener("change", colour);
+  find("opacity").addEventListener("input", opacity);
+  find("theme").addEventListener("change", () => {
+    root.dataset.theme = find("theme").value;
+  });
+  colour();
+  opacity();
+
+  // Tables are sorted by the number in `data-v`, else by the cell's number or text.
+  const key = (row, column) => {
+    const cell = row.cells[column];
+    const text = cell.dataset.v ?? cell.textContent.trim();
+    const number = Number.parseFloat(text);
+    return Number.isNaN(number) || !/^[-+]?[\d.]/.test(text) ? text : number;
+  };
+  const compare = (a, b) => {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    if (typeof a === "number") return -1;
+    if (typeof b === "number") return 1;
+    return a.localeCompare(b, undefined, { numeric: true });
+  };
+  const sort = (table, column, direction) => {
+    const body = table.tBodies[0];
+    const rows = [...body.rows].map((row) => [key(row, column), row]);
+    rows.sort((a, b) => direction * compare(a[0], b[0]));
+    body.append(...rows.map(([, row]) => row));
+    [...table.tHead.rows[0].cells].forEach((head, n) => {
+      if (!head.hasAttribute("aria-sort")) return;
+      head.setAttribute("aria-sort", n !== column ? "none" : direction > 0 ? "ascending" : "descending");
+    });
+    table.dispatchEvent(new Event("sorted"));
+  };
+  const sortable = (place) => {
+    for (const table of place.querySelectorAll("table.sortable")) {
+      [...table.tHead.rows[0].cells].forEach((head, column) => {
+        if (head.hasAttribute("data-fixed")) return;
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = head.textContent;
+        head.replaceChildren(button);
+        head.setAttribute("aria-sort", "none");
+        button.addEventListener("click", () => {
+          sort(table, column, head.getAttribute("aria-sort") === "ascending" ? -1 : 1);
+        });
+      });
+    }
+  };
+  sortable(document);
+
+  // The sheet: the lines that are found, a page at a time.
+  const items = find("items");
+  let page = 0;
+  const lines = () => [...items.tBodies[0].rows];
+  const isWanted = (row) => {
+    const text = find("find").value.trim().toLowerCase();
+    const choice = find("choose").value;
+    if (text && !row.textContent.toLowerCase().includes(text)) return false;
+    if (choice === "warned") return row.hasAttribute("data-warned");
+    if (choice === "failed") return row.dataset.status === "failed";
+    return !choice || row.dataset.decision === choice;
+  };
+  const draw = () => {
+    const size = Number(find("per-page").value);
+    const all = lines();
+    const wanted = all.filter(isWanted);
+    page = Math.max(0, Math.min(page, Math.ceil(wanted.length / size) - 1));
+    const shown = new Set(wanted.slice(page * size, (page + 1) * size));
+    for (const row of all) {
+      row.hidden = !shown.has(row);
+      if (shown.has(row)) fill(row, row.dataset.item);
+      else empty(row);
+    }
+    const first = wanted.length ? page * size + 1 : 0;
+    find("where").textContent =
+      `${first}–${Math.min((page + 1) * size, wanted.length)} of ${wanted.length}`;
+    find("previous").disabled = page === 0;
+    find("next").disabled = (page + 1) * size >= wanted.length;
+  };
+  const from = (start) => () => {
+    page = start();
+    draw();
+  };
+  for (const id of ["find", "choose", "per-page"]) find(id).addEventListener("input", from(() => 0));
+  items.addEventListener("sorted", from(() => 0));
+  find("previous").addEventListener("click", from(() => page - 1));
+  find("next").addEventListener("click", from(() => page + 1));
+  draw();
+
+  // One item: its view comes out of its template.
+  let open = null;
+  let left = 0;
+  const show = () => {
+    const wanted = /^#item-(\d+)$/.exec(location.hash)?.[1];
+    const template = wanted === undefined ? null : find(`view-${wanted}`);
+    if (!open && template) left = window.scrollY;
+    const was = open;
+    open = template ? wanted : null;
+    find("whole").hidden = open !== null;
+    find("one").hidden = open === null;
+    find("view").replaceChildren();
+    if (open === null) {
+      if (was !== null) {
+        window.scrollTo(0, left);
+        const back = items.querySelector(`tr[data-item="${was}"]:not([hidden]) a`);
+        if (back) back.focus({ preventScroll: true });
+      }
+      return;
+    }
+    find("view").append(template.content.cloneNode(true));
+    fill(find("view"), open);
+    sortable(find("view"));
+    const at = neighbours();
+    find("before").disabled = at.before === undefined;
+    find("after").disabled = at.after === undefined;
+    window.scrollTo(0, 0);
+    find("view").querySelector("h2").focus({ preventScroll: true });
+  };
+  // Before and after in the order of the sheet, of those that are found there.
+  const neighbours = () => {
+    const order = lines().filter(isWanted).map((row) => row.dataset.item);
+    const at = order.indexOf(open);
+    return { before: order[at - 1], after: at < 0 ? undefined : order[at + 1] };
+  };
+  const go = (item) => {
+    if (item !== undefined) location.hash = `#item-${item}`;
+  };
+  find("before").addEventListener("click", () => go(neighbours().before));
+  find("after").addEventListener("click", () => go(neighbours().after));
+  window.addEventListener("hashchange", show);
+  document.addEventListener("keydown", (event) => {
+    if (open === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, select, textarea, .wide, pre")) return;
+    if (event.key === "ArrowLeft") go(neighbours().before);
+    if (event.key === "ArrowRight") go(neighbours().after);
+    if (event.key === "Escape") location.hash = "#sheet";
+  });
+  show();
+
+  for (const time of document.querySelectorAll("time[data-seconds]")) {
+    const at = new Date(Number(time.dataset.seconds) * 1000);
+    time.dateTime = at.toISOString();
+    time.textContent = at.toISOString().replace("T", " ").slice(0, 16) + " UTC";
+  }
+}
