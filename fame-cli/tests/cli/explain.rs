@@ -30,6 +30,8 @@ fn a_pair_is_explained_by_a_network_without_a_manifest() {
     // Crops of the network's size are taken as they are, and nothing is written beside them.
     let item = dir.path().join("out/explain-net-fame/items/a--b");
     assert!(item.join("item.json").is_file());
+    assert!(said.contains("look at out/explain-net-fame/report.html"), "{said}");
+    assert!(dir.path().join("out/explain-net-fame/report.html").is_file());
     assert!(!dir.path().join("net.ron").exists());
 }
 

@@ -64,8 +64,8 @@ pub(super) fn page(page: &Page<'_>) -> String {
                 noscript { p.note { "This page shows its pictures and items by a script of its own, which is switched off here." } }
                 main #main {
                     div #whole {
-                        (overview::overview(page))
                         (overview::problems(page))
+                        (overview::overview(page))
                         (page.body.sheet(page.methods))
                         @if !page.tables.is_empty() {
                             section #tables aria-labelledby="tables-title" {

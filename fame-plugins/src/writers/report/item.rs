@@ -78,7 +78,7 @@ impl View<'_> {
                 }
                 td data-v=(warnings) {
                     @if line.status == "failed" { span.badge.bad { "failed" } }
-                    @else if warnings > 0 { span.badge.warn { (warnings) " warning" @if warnings > 1 { "s" } } }
+                    @else if warnings > 0 { span.badge.warn { (show::count(warnings, "warning")) } }
                     @else { span.badge.ok { "ok" } }
                 }
                 td data-v=[line.seconds] { (line.seconds.map_or_else(|| "kept".to_owned(), show::seconds)) }
@@ -95,7 +95,7 @@ impl View<'_> {
             div.thumbs {
                 @for map in maps.iter().take(MOST_MAPS) {
                     @if let Some(overlay) = figures::overlay(map, self.embedded) {
-                        figure { (overlay) figcaption title=(map.name) { (map.name) } }
+                        figure { (overlay) figcaption { (show::words(map.name)) } }
                     } @else { span.quiet { (map.name) } }
                 }
                 @if maps.is_empty() && !self.about.record.is_null() { span.quiet { "no map" } }
@@ -201,7 +201,7 @@ impl View<'_> {
                                 th scope="row" { (method.name) }
                                 @for column in &columns { td { div.thumbs {
                                     @for (name, overlay) in in_cell(method, *column) {
-                                        figure { (overlay) figcaption title=(name) { (name) } }
+                                        figure { (overlay) figcaption { (show::words(&name)) } }
                                     }
                                 } } }
                             }
@@ -222,7 +222,7 @@ impl View<'_> {
                 p.claim { (claims::of(&method.plugin)) }
                 @for warning in list(&about["warnings"]) { p.note.warn { (text(warning)) } }
                 @for (name, found) in entries(about) { (checked(name, found)) }
-                @for map in &maps { (self.map(map)) }
+                div.maps-of { @for map in &maps { (self.map(map)) } }
                 @if maps.is_empty() { p.quiet { "No map." } }
                 (facts("Layers, loss and parameters of this explanation", entries(about).filter(shown)))
             }
@@ -237,6 +237,7 @@ impl View<'_> {
             div.map {
                 h4 { (map.name) }
                 (figures::all(map, photograph.as_ref(), self.embedded))
+                div.beside {
                 dl.facts {
                     @if let (Some(before), Some(after)) = (number("loss_before"), number("loss_after")) {
                         dt { "loss" } dd { (show::number(before)) " → " (show::number(after)) }
@@ -245,6 +246,7 @@ impl View<'_> {
                     @if let Some(stop) = map.about["stop"].as_str() { dt { "stopped because" } dd { (show::stop(stop)) } }
                 }
                 (loss_curve(&map.about["loss_curve"], number("steps")))
+                }
                 (answers(&map.about["top_before"], &map.about["top_after"]))
                 (facts("All facts of this map", others))
             }

@@ -39,7 +39,7 @@ pub(super) fn overview(page: &Page<'_>) -> Markup {
                 dt { "of the model" } dd { (text(&model["name"])) ", " code { (text(&model["file"])) } }
                 dt { "with" } dd { (methods.join(", ")) }
                 dt { "run by" } dd { (name_of(&plan["backend"])) ", fame " (text(&record["fame_version"])) }
-                dt { "on" } dd { (name_of(&plan["data"])) ": " (page.items.len()) " items" }
+                dt { "on" } dd { (name_of(&plan["data"])) ": " (show::count(page.items.len(), "item")) }
                 dt { "status" } dd {
                     span class=(if text(&record["status"]) == "complete" { "badge ok" } else { "badge bad" }) { (text(&record["status"])) }
                     " " (count("done")) " done, " (count("kept")) " kept, " (count("failed")) " failed"
@@ -93,7 +93,7 @@ pub(super) fn problems(page: &Page<'_>) -> Markup {
             @if failed.len() > MOST_NAMED { p { "and " (failed.len() - MOST_NAMED) " more" } }
             @if !warnings.is_empty() {
                 details open[warnings.len() <= 8] {
-                    summary { (warnings.len()) " different warnings" }
+                    summary { (show::count(warnings.len(), "warning")) }
                     ul { @for (warning, items) in warnings.iter().take(MOST_NAMED) {
                         li { (warning) " " span.quiet {
                             @for (n, id) in items.iter().take(5) { a href=(format!("#item-{n}")) { (id) } " " }

@@ -41,6 +41,11 @@ pub(super) fn fact(value: &Value) -> String {
     }
 }
 
+/// A number of things: `1 item`, `2 items`.
+pub(super) fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// A name of the record as words: `loss_before` is `loss before`.
 pub(super) fn words(name: &str) -> String {
     name.replace('_', " ")
