@@ -1,152 +1,111 @@
 //! Figures: a map over its picture, over the photograph that the picture was cut from, or alone.
 //!
-//! Every picture is embedded once, in a list beside the item; a figure names its place there
-//! (`data-p`), and the page's script puts it in when the item is shown. Maps are gray, and are
-//! coloured by a filter, so that colours and opacity can be chosen while one looks.
+//! Every picture is embedded once, in a list beside the item, with sizes and geometry; a figure only
+//! says which map or picture it shows, and the page's script draws it when the item is shown. Maps
+//! are gray, and are coloured by a filter, so that colours and opacity can be chosen while one looks.
 
 use fame_core::data::Affine;
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    folder::{ItemFolder, MapRecord, list},
+    folder::{ItemFolder, MapRecord, Method, list},
     pictures::Embedded,
     show,
 };
 
-/// A role's picture before it was prepared.
-pub(super) struct Photograph {
-    place: usize,
-    /// Rows and columns.
-    size: (f64, f64),
-    /// From pixels of the prepared picture to its own, as SVG writes it.
-    back: String,
+/// All that the figures of an item are drawn from, as JSON that can stand in a script element:
+///
+/// ```text
+/// p  addresses that hold the pictures themselves
+/// r  roles: name n, size s (rows, columns), prepared picture u, photograph o: p, size s, way back b
+/// m  maps: name n, method e, role r, size s, values p, or colours of another writer c, for and against b
+/// ```
+pub(super) fn data(item: &ItemFolder<'_>, embedded: &Embedded, methods: &[Method]) -> String {
+    let (roles, maps) = (item.roles(), item.maps());
+    let size_of = |role: &str| {
+        let of_role = maps.iter().find(|map| map.role == role).or_else(|| maps.first());
+        of_role.map_or((1.0, 1.0), |map| map.size)
+    };
+    let role = |name: &&str| {
+        json!({
+            "n": name, "s": size_of(name), "u": embedded.prepared(name),
+            "o": photograph(item, name, embedded),
+        })
+    };
+    let map = |map: &MapRecord<'_>| {
+        json!({
+            "n": show::words(map.name), "s": map.size, "b": map.claim == "both",
+            "e": methods.iter().position(|method| method.name == map.explainer),
+            "r": roles.iter().position(|role| *role == map.role),
+            "p": embedded.map(map), "c": embedded.coloured(map),
+        })
+    };
+    let all = json!({
+        "p": embedded.addresses,
+        "r": roles.iter().map(role).collect::<Vec<_>>(),
+        "m": maps.iter().map(map).collect::<Vec<_>>(),
+    });
+    // No name may end the script element.
+    all.to_string().replace('<', "\\u003c")
 }
 
-impl Photograph {
-    /// The photograph of `role`, where item and page have it and its geometry can be undone.
-    pub(super) fn of(item: &ItemFolder<'_>, role: &str, embedded: &Embedded) -> Option<Self> {
-        let about = &item.record["pictures"][role];
-        let numbers =
-            |value: &Value| -> Vec<f64> { list(value).iter().filter_map(Value::as_f64).collect() };
-        let place = embedded.original(role)?;
-        let [height, width] = numbers(&about["original_size"])[..] else { return None };
-        let geometry: [f64; 6] = numbers(&about["geometry"]).try_into().ok()?;
-        let Affine([a, b, c, d, e, f]) = Affine(geometry).inverse()?;
-        let back = format!("matrix({a:.6} {d:.6} {b:.6} {e:.6} {c:.3} {f:.3})");
-        Some(Self { place, size: (height, width), back })
-    }
-
-    /// The photograph with an outline of the part that the network saw, of `size`.
-    pub(super) fn alone(&self, role: &str, size: (f64, f64)) -> Markup {
-        let label = format!("{role}: the photograph, with an outline of what the network saw");
-        self.frame(&label, size, &html! {})
-    }
-
-    /// The photograph with `map` laid back over it.
-    fn under(&self, map: &MapRecord<'_>, place: usize) -> Markup {
-        let label = format!("{} of {} over the photograph", map.name, map.explainer);
-        let over = html! {
-            image class=(class(map, "map")) data-p=(place) width=(map.size.1) height=(map.size.0)
-                preserveAspectRatio="none" transform=(self.back) {}
-        };
-        self.frame(&label, map.size, &over)
-    }
-
-    fn frame(&self, label: &str, crop: (f64, f64), over: &Markup) -> Markup {
-        let (height, width) = self.size;
-        html! {
-            svg.shot viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(label) {
-                image data-p=(self.place) width=(width) height=(height) preserveAspectRatio="none" {}
-                (over)
-                rect.crop width=(crop.1) height=(crop.0) transform=(self.back)
-                    vector-effect="non-scaling-stroke" {}
-            }
-        }
-    }
+/// A role's picture before it was prepared, where item and page have it and its geometry can be
+/// undone; null elsewhere.
+fn photograph(item: &ItemFolder<'_>, role: &str, embedded: &Embedded) -> Value {
+    let about = &item.record["pictures"][role];
+    let numbers =
+        |value: &Value| -> Vec<f64> { list(value).iter().filter_map(Value::as_f64).collect() };
+    let geometry: Option<[f64; 6]> = numbers(&about["geometry"]).try_into().ok();
+    let back = geometry.and_then(|geometry| Affine(geometry).inverse());
+    let size = numbers(&about["original_size"]);
+    let (Some(place), Some(Affine([a, b, c, d, e, f])), &[height, width]) =
+        (embedded.original(role), back, size.as_slice())
+    else {
+        return Value::Null;
+    };
+    let back = format!("matrix({a:.6} {d:.6} {b:.6} {e:.6} {c:.3} {f:.3})");
+    json!({ "p": place, "s": [height, width], "b": back })
 }
 
-/// The classes of a map's picture: maps that speak for and against have colours of their own.
-fn class(map: &MapRecord<'_>, kind: &str) -> String {
-    if map.claim == "both" { format!("{kind} both") } else { kind.to_owned() }
+/// Whether the page can lay maps of `role` back over its photograph.
+pub(super) fn has_photograph(item: &ItemFolder<'_>, role: &str, embedded: &Embedded) -> bool {
+    !photograph(item, role, embedded).is_null()
 }
 
-/// A prepared picture of `size`.
-pub(super) fn prepared(role: &str, place: usize, (height, width): (f64, f64)) -> Markup {
-    html! {
-        svg.shot viewBox=(format!("0 0 {width} {height}")) role="img"
-            aria-label=(format!("{role}: the prepared picture")) {
-            image data-p=(place) width=(width) height=(height) preserveAspectRatio="none" {}
-        }
-    }
+/// The picture of a role, by its place among the item's: `prepared`, or `photograph`.
+pub(super) fn picture(kind: &str, role: usize) -> Markup {
+    html! { svg.shot data-f=(kind) data-r=(role) {} }
 }
 
-/// A map over the prepared picture; alone where the picture is not there; as another writer
-/// coloured it where its values are not there; `None` where nothing is.
-pub(super) fn overlay(map: &MapRecord<'_>, embedded: &Embedded) -> Option<Markup> {
-    let label = format!("{} of {} over the prepared picture", map.name, map.explainer);
-    let picture = embedded.prepared(map.role);
-    match (embedded.map(map), embedded.coloured(map)) {
-        (Some(place), _) => Some(stack(&label, map, picture, place)),
-        (None, Some(place)) => Some(prepared(&label, place, map.size)),
-        (None, None) => None,
-    }
+/// A map by its place among the item's: `overlay`, over the prepared picture; `under`, over the
+/// photograph; `alone`.
+pub(super) fn map(kind: &str, map: usize) -> Markup {
+    html! { svg.shot data-f=(kind) data-m=(map) {} }
 }
 
-fn stack(label: &str, map: &MapRecord<'_>, under: Option<usize>, place: usize) -> Markup {
-    let (height, width) = map.size;
-    let kind = if under.is_some() { "map" } else { "alone" };
-    html! {
-        svg.shot viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(label) {
-            @if let Some(under) = under {
-                image data-p=(under) width=(width) height=(height) preserveAspectRatio="none" {}
-            }
-            image class=(class(map, kind)) data-p=(place) width=(width) height=(height)
-                preserveAspectRatio="none" {}
-        }
-    }
-}
-
-/// The colours of a map with what their ends mean.
-pub(super) fn colour_bar(map: &MapRecord<'_>) -> Markup {
-    let ends = if map.claim == "both" { ["against", "for"] } else { ["0", "1"] };
-    html! {
-        span.bar {
-            (ends[0])
-            svg class=(class(map, "scale")) viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true" {
-                rect width="100" height="8" fill="url(#ramp)" {}
-            }
-            (ends[1])
-        }
-    }
-}
-
-/// A map from every side: over the photograph, over the prepared picture, alone.
+/// A map from every side: over the photograph, over the prepared picture, alone with its colours.
 pub(super) fn all(
-    map: &MapRecord<'_>,
-    photograph: Option<&Photograph>,
+    item: &ItemFolder<'_>,
+    (n, of): (usize, &MapRecord<'_>),
     embedded: &Embedded,
 ) -> Markup {
-    let plane = embedded.map(map);
-    let alone = format!("{} of {} alone", map.name, map.explainer);
+    let (has_values, is_coloured) = (embedded.map(of).is_some(), embedded.coloured(of).is_some());
+    let ends = if of.claim == "both" { ["against", "for"] } else { ["0", "1"] };
     html! {
         div.trio {
-            @if let (Some(photograph), Some(place)) = (photograph, plane) {
-                figure { (photograph.under(map, place)) figcaption { "over the photograph" } }
+            @if has_values && has_photograph(item, of.role, embedded) {
+                figure { (map("under", n)) figcaption { "over the photograph" } }
             }
-            @if let Some(overlay) = overlay(map, embedded) {
-                figure { (overlay) figcaption { "over the prepared picture" } }
-            }
-            @if let Some(place) = plane {
-                figure {
-                    (stack(&alone, map, None, place))
-                    figcaption { (colour_bar(map)) }
-                }
-            }
-            @if plane.is_none() && embedded.coloured(map).is_none() {
-                p.quiet { "No picture of this map is in the page." }
+            @if has_values || is_coloured {
+                figure { (map("overlay", n)) figcaption { "over the prepared picture" } }
+            } @else { p.quiet { "No picture of this map is in the page." } }
+            @if has_values {
+                figure { (map("alone", n)) figcaption { span.bar {
+                    (ends[0]) " " span.scale.both[of.claim == "both"] {} " " (ends[1])
+                } } }
             }
         }
-        p.quiet { (show::claim(map.claim)) ", picture “" (map.role) "”" }
+        p.quiet { (show::claim(of.claim)) ", picture “" (of.role) "”" }
     }
 }

@@ -9,6 +9,7 @@ use super::{
     budget::Budget,
     folder::{ItemLine, Method, RunFolder},
     overview,
+    same::Same,
     sheet::Body,
     tables::TableFile,
 };
@@ -33,6 +34,7 @@ pub(super) struct Page<'a> {
     pub(super) items: &'a [ItemLine],
     pub(super) methods: &'a [Method],
     pub(super) body: &'a Body,
+    pub(super) same: &'a Same,
     pub(super) tables: &'a [TableFile],
     /// Items that are not in the page.
     pub(super) left_out: usize,
@@ -86,6 +88,7 @@ pub(super) fn page(page: &Page<'_>) -> String {
                     }
                 }
                 (page.body.views())
+                (page.same.show())
                 script #palettes type="application/json" { (PreEscaped(palettes())) }
                 script { (PreEscaped(SCRIPT)) }
             }
@@ -143,7 +146,6 @@ fn filters() -> Markup {
     html! {
         svg.filters width="0" height="0" aria-hidden="true" focusable="false" {
             defs {
-                linearGradient #ramp { stop offset="0" stop-color="#000" {} stop offset="1" stop-color="#fff" {} }
                 @for (id, over) in [("over", true), ("over-both", true), ("plain", false), ("plain-both", false)] {
                     filter id=(id) x="0" y="0" width="1" height="1" color-interpolation-filters="sRGB" {
                         feComponentTransfer in="SourceGraphic" result="coloured" {

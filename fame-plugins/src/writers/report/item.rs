@@ -1,14 +1,18 @@
 //! One item: its line on the sheet, and the view that opens from it.
 
+use std::cell::RefCell;
+
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{
     claims,
     curve::curve,
-    figures::{self, Photograph},
+    figures,
     folder::{ItemFolder, MapRecord, Method, entries, list, text},
+    measured::Measured,
     pictures::Embedded,
+    same::Same,
     show,
     tables::Decision,
 };
@@ -20,10 +24,9 @@ pub(super) struct View<'a> {
     pub(super) about: &'a ItemFolder<'a>,
     pub(super) embedded: &'a Embedded,
     pub(super) methods: &'a [Method],
+    /// What several items have alike.
+    pub(super) same: &'a RefCell<Same>,
 }
-
-/// How many maps of one explainer the sheet shows.
-const MOST_MAPS: usize = 4;
 
 /// The facts of a map that the view tells in words; the others stand in its list of all facts.
 const TOLD: [&str; 11] = [
@@ -41,11 +44,6 @@ const TOLD: [&str; 11] = [
 ];
 
 impl View<'_> {
-    /// The maps of `explainer`.
-    fn maps_of(&self, explainer: &str) -> Vec<MapRecord<'_>> {
-        self.about.maps().into_iter().filter(|map| map.explainer == explainer).collect()
-    }
-
     /// What the network answered for the clean pictures, and the number to sort by.
     fn answer(&self) -> Option<(String, f64)> {
         let fact = |name: &str| self.about.first_fact(name);
@@ -68,8 +66,8 @@ impl View<'_> {
                 data-warned[warnings > 0] {
                 th scope="row" {
                     a href=(format!("#item-{}", self.n)) { (line.id) }
-                    div.thumbs { @for (role, place, size) in self.prepared() {
-                        (figures::prepared(role, place, size))
+                    div.thumbs { @for (n, role) in item.roles().iter().enumerate() {
+                        @if self.embedded.prepared(role).is_some() { (figures::picture("prepared", n)) }
                     } }
                 }
                 td data-v=[answer.as_ref().map(|(_, v)| *v)] {
@@ -82,39 +80,17 @@ impl View<'_> {
                     @else { span.badge.ok { "ok" } }
                 }
                 td data-v=[line.seconds] { (line.seconds.map_or_else(|| "kept".to_owned(), show::seconds)) }
-                @for method in self.methods { td.maps { (self.thumbs(&method.name)) } }
             }
         }
     }
 
-    /// The maps of one explainer in small.
-    fn thumbs(&self, explainer: &str) -> Markup {
-        let maps = self.maps_of(explainer);
-        let more = maps.len().saturating_sub(MOST_MAPS);
-        html! {
-            div.thumbs {
-                @for map in maps.iter().take(MOST_MAPS) {
-                    @if let Some(overlay) = figures::overlay(map, self.embedded) {
-                        figure { (overlay) figcaption { (show::words(map.name)) } }
-                    } @else { span.quiet { (map.name) } }
-                }
-                @if maps.is_empty() && !self.about.record.is_null() { span.quiet { "no map" } }
-            }
-            @if more > 0 { span.quiet { "and " (more) " more" } }
-        }
-    }
-
-    /// Roles with the places of their prepared pictures, and the pictures' sizes.
-    fn prepared(&self) -> Vec<(&str, usize, (f64, f64))> {
-        let maps = self.about.maps();
-        let size_of = |role: &str| {
-            let of_role = maps.iter().find(|map| map.role == role).or_else(|| maps.first());
-            of_role.map_or((1.0, 1.0), |map| map.size)
-        };
-        let roles = self.about.roles().into_iter();
-        roles
-            .filter_map(|role| Some((role, self.embedded.prepared(role)?, size_of(role))))
-            .collect()
+    /// The maps with their places among the item's, those of `explainer`.
+    fn maps_of<'m>(
+        &self,
+        maps: &'m [MapRecord<'m>],
+        explainer: &'m str,
+    ) -> impl Iterator<Item = (usize, &'m MapRecord<'m>)> {
+        maps.iter().enumerate().filter(move |(_, map)| map.explainer == explainer)
     }
 
     /// The view: everything known about the item.
@@ -140,7 +116,7 @@ impl View<'_> {
                 @if !item.record.is_null() {
                     (self.pictures())
                     (self.matrix())
-                    @for method in self.methods { (self.method(method)) }
+                    @for (n, method) in self.methods.iter().enumerate() { (self.method(n, method)) }
                     (self.measured())
                     (self.files())
                 }
@@ -150,18 +126,15 @@ impl View<'_> {
 
     fn pictures(&self) -> Markup {
         let item = self.about;
-        let prepared = self.prepared();
         html! {
             section {
                 h3 { "Pictures" }
-                div.pictures { @for role in item.roles() {
-                    @let of_role = prepared.iter().find(|(r, ..)| *r == role);
-                    @let size = of_role.map_or((1.0, 1.0), |(_, _, size)| *size);
-                    @if let Some(photograph) = Photograph::of(item, role, self.embedded) {
-                        figure { (photograph.alone(role, size)) figcaption { (role) ": the photograph" } }
+                div.pictures { @for (n, role) in item.roles().into_iter().enumerate() {
+                    @if figures::has_photograph(item, role, self.embedded) {
+                        figure { (figures::picture("photograph", n)) figcaption { (role) ": the photograph" } }
                     }
-                    @if let Some((_, place, size)) = of_role {
-                        figure { (figures::prepared(role, *place, *size)) figcaption { (role) ": what the network saw" } }
+                    @if self.embedded.prepared(role).is_some() {
+                        figure { (figures::picture("prepared", n)) figcaption { (role) ": what the network saw" } }
                     } @else { p.quiet { "The prepared picture of “" (role) "” was not kept: Picture() or Report() under `write` keeps it." } }
                 } }
                 @for role in item.roles() {
@@ -180,12 +153,8 @@ impl View<'_> {
         if maps.len() < 2 {
             return html! {};
         }
-        let in_cell = |method: &Method, (role, claim): (&str, &str)| {
-            self.maps_of(&method.name)
-                .into_iter()
-                .filter(|m| (m.role, m.claim) == (role, claim))
-                .filter_map(|m| Some((m.name.to_owned(), figures::overlay(&m, self.embedded)?)))
-                .collect::<Vec<_>>()
+        let is_there = |map: &MapRecord<'_>| {
+            self.embedded.map(map).is_some() || self.embedded.coloured(map).is_some()
         };
         html! {
             section {
@@ -200,8 +169,10 @@ impl View<'_> {
                             tr {
                                 th scope="row" { (method.name) }
                                 @for column in &columns { td { div.thumbs {
-                                    @for (name, overlay) in in_cell(method, *column) {
-                                        figure { (overlay) figcaption { (show::words(&name)) } }
+                                    @for (n, map) in self.maps_of(&maps, &method.name) {
+                                        @if (map.role, map.claim) == *column && is_there(map) {
+                                            figure { (figures::map("overlay", n)) figcaption { (show::words(map.name)) } }
+                                        }
                                     }
                                 } } }
                             }
@@ -212,105 +183,75 @@ impl View<'_> {
         }
     }
 
-    fn method(&self, method: &Method) -> Markup {
+    fn method(&self, n: usize, method: &Method) -> Markup {
         let about = &self.about.record["explanations"][&method.name];
-        let maps = self.maps_of(&method.name);
+        let (maps, claim) = (self.about.maps(), claims::of(&method.plugin));
         let shown = |(name, _): &(&str, &Value)| *name != "maps" && *name != "warnings";
+        let of_method: Vec<_> = self.maps_of(&maps, &method.name).collect();
         html! {
             section.method {
                 h3 { (method.name) " " span.quiet { (method.plugin) } }
-                p.claim { (claims::of(&method.plugin)) }
+                p.claim data-same=(self.same.borrow_mut().place(&html! { (claim) }.0)) {}
                 @for warning in list(&about["warnings"]) { p.note.warn { (text(warning)) } }
                 @for (name, found) in entries(about) { (checked(name, found)) }
-                div.maps-of { @for map in &maps { (self.map(map)) } }
-                @if maps.is_empty() { p.quiet { "No map." } }
-                (facts("Layers, loss and parameters of this explanation", entries(about).filter(shown)))
+                div.maps-of { @for map in &of_method { (self.map(*map)) } }
+                @if of_method.is_empty() { p.quiet { "No map." } }
+                (self.same_for_many(&facts("Layers and loss of this explanation", entries(about).filter(shown))))
+                p.quiet { a href=(format!("#method-{n}")) { "Every parameter of " (method.name) } }
             }
         }
     }
 
-    fn map(&self, map: &MapRecord<'_>) -> Markup {
-        let photograph = Photograph::of(self.about, map.role, self.embedded);
+    fn map(&self, (n, map): (usize, &MapRecord<'_>)) -> Markup {
         let number = |name: &str| map.about[name].as_f64();
         let others = entries(map.about).filter(|(name, _)| !TOLD.contains(name));
         html! {
             div.map {
-                h4 { (map.name) }
-                (figures::all(map, photograph.as_ref(), self.embedded))
+                h4 { (show::words(map.name)) }
+                (figures::all(self.about, (n, map), self.embedded))
                 div.beside {
-                dl.facts {
-                    @if let (Some(before), Some(after)) = (number("loss_before"), number("loss_after")) {
-                        dt { "loss" } dd { (show::number(before)) " → " (show::number(after)) }
-                    }
-                    @if let Some(steps) = number("steps") { dt { "steps" } dd { (show::number(steps)) } }
-                    @if let Some(stop) = map.about["stop"].as_str() { dt { "stopped because" } dd { (show::stop(stop)) } }
+                    @if !map.about["steps"].is_null() { dl.facts {
+                        @if let (Some(before), Some(after)) = (number("loss_before"), number("loss_after")) {
+                            dt { "loss" } dd { (show::number(before)) " → " (show::number(after)) }
+                        }
+                        @if let Some(steps) = number("steps") { dt { "steps" } dd { (show::number(steps)) } }
+                        @if let Some(stop) = map.about["stop"].as_str() { dt { "stopped because" } dd { (show::stop(stop)) } }
+                    } }
+                    (loss_curve(&map.about["loss_curve"], number("steps")))
                 }
-                (loss_curve(&map.about["loss_curve"], number("steps")))
-                }
-                (answers(&map.about["top_before"], &map.about["top_after"]))
-                (facts("All facts of this map", others))
+                // Methods that were asked the same share their answers.
+                (self.same_for_many(&answers(&map.about["top_before"], &map.about["top_after"])))
+                (self.same_for_many(&facts("All facts of this map", others)))
             }
         }
     }
 
+    /// `part`, which other items or methods have as well: in the page once, and put in by its place.
+    fn same_for_many(&self, part: &Markup) -> Markup {
+        html! { @if !part.0.is_empty() {
+            div data-same=(self.same.borrow_mut().place(&part.0)) {}
+        } }
+    }
+
     fn measured(&self) -> Markup {
-        let measured = self.about.measured();
-        if measured.is_empty() {
-            return html! {};
-        }
-        let mut curves: Vec<(String, String, Vec<(String, Vec<(f64, f64)>)>)> = Vec::new();
-        let mut rows: Vec<[String; 6]> = Vec::new();
-        for ([explainer, map, metric, quantity], points) in &measured {
-            let on_axis: Vec<(f64, f64)> =
-                points.iter().filter_map(|(p, v)| Some((p["value"].as_f64()?, *v))).collect();
-            if on_axis.len() > 2 {
-                let title = format!("{metric}: {quantity}");
-                let line = (format!("{explainer} {map}"), on_axis);
-                match curves.iter_mut().find(|(known, ..)| *known == title) {
-                    Some((_, _, lines)) => lines.push(line),
-                    None => {
-                        let axis = &points[0].0;
-                        let x = format!("{} ({})", text(&axis["axis"]), text(&axis["unit"]));
-                        curves.push((title, x, vec![line]));
-                    }
-                }
-                continue;
-            }
-            rows.extend(points.iter().map(|(parameter, value)| {
-                let at = if parameter["value"].is_null() {
-                    text(parameter).to_owned()
-                } else {
-                    format!("{}={}", text(&parameter["axis"]), show::fact(&parameter["value"]))
-                };
-                let names = [explainer, map, metric, quantity].map(|name| (*name).to_owned());
-                let [explainer, map, metric, quantity] = names;
-                [explainer, map, metric, quantity, at, show::number(*value)]
-            }));
-        }
-        html! {
+        let measured = Measured::of(self.about);
+        html! { @if !measured.is_empty() {
             section {
                 h3 { "What was measured" }
-                div.curves { @for (title, x, lines) in &curves { (curve(title, x, lines)) } }
-                @if !rows.is_empty() {
-                    div.wide tabindex="0" role="region" aria-label="What was measured" { table.sortable {
-                        thead { tr { @for name in ["explainer", "map", "metric", "quantity", "parameter", "value"] {
-                            th scope="col" { (name) }
-                        } } }
-                        tbody { @for row in &rows { tr { @for cell in row { td { (cell) } } } } }
-                    } }
-                }
+                (measured.show())
             }
-        }
+        } }
     }
 
     fn files(&self) -> Markup {
         let item = self.about;
-        let shown = entries(&item.record["files"]).map(|(name, about)| (name, &about["sha256"]));
+        let files = entries(&item.record["files"]).count();
         html! {
             section {
                 h3 { "Record" }
                 (facts("What the data say of it", entries(&item.record["facts"])))
-                (facts(&format!("Files in items/{}, with SHA-256", item.line.id), shown))
+                p.quiet { "The folder items/" (item.line.id) " holds " (show::count(files, "file"))
+                    "; item.json there has the size and SHA-256 of each, and everything above." }
             }
         }
     }

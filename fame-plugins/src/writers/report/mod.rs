@@ -15,15 +15,20 @@ mod figures;
 mod folder;
 mod frame;
 mod item;
+mod measured;
 mod overview;
 mod pictures;
+mod same;
 mod sheet;
 mod show;
 mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
 
 use fame_core::{
     Error, Result,
@@ -62,13 +67,17 @@ pub struct Report {
     /// `turbo`, `jet` or `gray`. The first four are told apart by colour-blind readers too; the
     /// page offers all of them.
     pub colormap: String,
-    /// The most items that the page has; further ones are counted.
+    /// The most items that the page has, and fewer where their text would pass 30 megabytes; further
+    /// ones are counted.
     pub items: usize,
 }
 
+/// Bytes of text about items after which no further one is added: a browser must read it at once.
+const MOST_TEXT: usize = 30_000_000;
+
 impl Default for Report {
     fn default() -> Self {
-        Self { side: 256, megabytes: 32, colormap: "viridis".to_owned(), items: 5000 }
+        Self { side: 256, megabytes: 24, colormap: "viridis".to_owned(), items: 5000 }
     }
 }
 
@@ -128,27 +137,33 @@ impl Report {
         let place = out.join(REPORT);
         refuse_foreign(&place)?;
         let items = run.items();
-        let (shown, left_out) = (&items[..items.len().min(self.items)], items.len() > self.items);
+        let shown = &items[..items.len().min(self.items)];
         let tables = tables::read(out);
         let decide = tables::decision(&tables);
         let budget = Budget::new(self.megabytes, shown.len(), self.side);
-        let methods = run.methods();
+        let (methods, same) = (run.methods(), RefCell::default());
         let mut body = sheet::Body::default();
+        let mut there = 0;
         for (n, item) in shown.iter().enumerate() {
             let about = run.item(item);
             let embedded = pictures::embed(&about, &budget);
             if embedded.left_out || embedded.side < self.side {
                 body.reduced += 1;
             }
-            let view = item::View { n, about: &about, embedded: &embedded, methods: &methods };
-            body.add(&view, decide.as_ref());
+            let (about, embedded, methods, same) = (&about, &embedded, &methods, &same);
+            body.add(&item::View { n, about, embedded, methods, same }, decide.as_ref());
+            there = n + 1;
+            if body.bytes() + same.borrow().bytes() > MOST_TEXT {
+                break;
+            }
         }
-        let left_out = if left_out { items.len() - self.items } else { 0 };
+        let left_out = items.len() - there;
         let page = frame::page(&frame::Page {
             run: &run,
             items: &items,
             methods: &methods,
             body: &body,
+            same: &same.borrow(),
             tables: &tables,
             left_out,
             budget: &budget,

@@ -111,8 +111,8 @@ pub(super) fn methods(methods: &[Method]) -> Markup {
     html! {
         section #methods aria-labelledby="methods-title" {
             h2 #methods-title { "What the methods show" }
-            @for method in methods {
-                section.method {
+            @for (n, method) in methods.iter().enumerate() {
+                section.method id=(format!("method-{n}")) tabindex="-1" {
                     h3 { (method.name) " " span.quiet { (method.plugin) } }
                     p.claim { (claims::of(&method.plugin)) }
                     (facts("Parameters as resolved", entries(&method.parameters)))

@@ -3,23 +3,60 @@
   const find = (id) => document.getElementById(id);
   const root = document.documentElement;
 
-  // Pictures are embedded once for each item; they are read when the item is shown.
+  // What the figures of an item are drawn from is read when the item is shown.
   const read = new Map();
-  const pictures = (item) => {
+  const figures = (item) => {
     if (!read.has(item)) {
       if (read.size > 200) read.clear();
-      const list = find(`pictures-${item}`);
-      read.set(item, list ? JSON.parse(list.textContent) : []);
+      const data = find(`figures-${item}`);
+      read.set(item, data ? JSON.parse(data.textContent) : { p: [], r: [], m: [] });
     }
     return read.get(item);
   };
-  const fill = (place, item) => {
-    for (const image of place.querySelectorAll("image[data-p]")) {
-      image.setAttribute("href", pictures(item)[Number(image.dataset.p)] ?? "");
+  const add = (parent, name, attributes) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    parent.append(element);
+  };
+  const words = {
+    prepared: "the prepared picture",
+    photograph: "the photograph, with an outline of what the network saw",
+    overlay: "over the prepared picture",
+    under: "over the photograph",
+    alone: "alone",
+  };
+  const draw = (place, data) => {
+    const { f: kind, m, r } = place.dataset;
+    const map = m === undefined ? null : data.m[m];
+    const role = data.r[map ? map.r : r] ?? { n: "", s: [1, 1], u: null, o: null };
+    const photograph = kind === "photograph" || kind === "under" ? role.o : null;
+    const [height, width] = photograph ? photograph.s : map ? map.s : role.s;
+    const picture = (p, [h, w], more) => {
+      add(place, "image", { href: data.p[p] ?? "", width: w, height: h, preserveAspectRatio: "none", ...more });
+    };
+    place.replaceChildren();
+    place.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", `${(map ?? role).n}, ${words[kind]}`);
+    const isOver = kind === "under" || (kind === "overlay" && role.u !== null);
+    if (photograph) picture(photograph.p, photograph.s);
+    else if (kind === "prepared" || (kind === "overlay" && isOver && map.p !== null)) picture(role.u, map ? map.s : role.s);
+    if (map && map.p === null) picture(map.c, map.s);
+    else if (map) {
+      const how = `${isOver ? "map" : "alone"}${map.b ? " both" : ""}`;
+      picture(map.p, map.s, photograph ? { class: how, transform: photograph.b } : { class: how });
+    }
+    if (photograph) {
+      const [h, w] = map ? map.s : role.s;
+      add(place, "rect", { class: "crop", width: w, height: h, transform: photograph.b, "vector-effect": "non-scaling-stroke" });
     }
   };
-  const empty = (place) => {
-    for (const image of place.querySelectorAll("image[href]")) image.removeAttribute("href");
+  // Parts that several items have alike stand in the page once.
+  const fill = (place, item) => {
+    for (const part of place.querySelectorAll("[data-same]")) {
+      part.replaceChildren(find(`same-${part.dataset.same}`).content.cloneNode(true));
+    }
+    for (const figure of place.querySelectorAll("svg[data-f]")) draw(figure, figures(item));
   };
 
   // Colours, opacity and theme, for all maps at once.
@@ -103,7 +140,48 @@
     if (choice === "failed") return row.dataset.status === "failed";
     return !choice || row.dataset.decision === choice;
   };
-  const draw = () => {
+  // The cells of the methods are made while their line is on the page.
+  const MOST_MAPS = 4;
+  const fixed = 4;
+  const methods = items.tHead.rows[0].cells.length - fixed;
+  const thumb = (map) => {
+    const figure = document.createElement("figure");
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    svg.setAttribute("class", "shot");
+    svg.dataset.f = "overlay";
+    svg.dataset.m = map.at;
+    const caption = document.createElement("figcaption");
+    caption.textContent = map.n;
+    figure.append(svg, caption);
+    return figure;
+  };
+  const openRow = (row) => {
+    if (row.cells.length === fixed) {
+      const maps = figures(row.dataset.item).m.map((map, at) => ({ ...map, at }));
+      for (let method = 0; method < methods; method += 1) {
+        const own = maps.filter((map) => map.e === method);
+        const cell = row.insertCell();
+        cell.className = "maps";
+        const thumbs = document.createElement("div");
+        thumbs.className = "thumbs";
+        thumbs.append(...own.filter((map) => map.p !== null || map.c !== null).slice(0, MOST_MAPS).map(thumb));
+        cell.append(thumbs);
+        const more = own.length === 0 ? "no map" : own.length > MOST_MAPS ? `and ${own.length - MOST_MAPS} more` : "";
+        if (more) {
+          const note = document.createElement("span");
+          note.className = "quiet";
+          note.textContent = more;
+          cell.append(note);
+        }
+      }
+    }
+    fill(row, row.dataset.item);
+  };
+  const closeRow = (row) => {
+    while (row.cells.length > fixed) row.deleteCell(-1);
+    for (const figure of row.querySelectorAll("svg[data-f]")) figure.replaceChildren();
+  };
+  const turn = () => {
     const size = Number(find("per-page").value);
     const all = lines();
     const wanted = all.filter(isWanted);
@@ -111,8 +189,8 @@
     const shown = new Set(wanted.slice(page * size, (page + 1) * size));
     for (const row of all) {
       row.hidden = !shown.has(row);
-      if (shown.has(row)) fill(row, row.dataset.item);
-      else empty(row);
+      if (shown.has(row)) openRow(row);
+      else closeRow(row);
     }
     const first = wanted.length ? page * size + 1 : 0;
     find("where").textContent =
@@ -122,13 +200,13 @@
   };
   const from = (start) => () => {
     page = start();
-    draw();
+    turn();
   };
   for (const id of ["find", "choose", "per-page"]) find(id).addEventListener("input", from(() => 0));
   items.addEventListener("sorted", from(() => 0));
   find("previous").addEventListener("click", from(() => page - 1));
   find("next").addEventListener("click", from(() => page + 1));
-  draw();
+  turn();
 
   // One item: its view comes out of its template.
   let open = null;
@@ -143,7 +221,10 @@
     find("one").hidden = open === null;
     find("view").replaceChildren();
     if (open === null) {
-      if (was !== null) {
+      const target = location.hash.length > 1 ? find(location.hash.slice(1)) : null;
+      if (target && target.id !== "sheet") {
+        target.scrollIntoView();
+      } else if (was !== null) {
         window.scrollTo(0, left);
         const back = items.querySelector(`tr[data-item="${was}"]:not([hidden]) a`);
         if (back) back.focus({ preventScroll: true });

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{folder::Method, item::View, tables::Decision};
+use super::{figures, folder::Method, item::View, tables::Decision};
 
 /// The lines and views of all items, as HTML. Views stand in templates, which a browser reads and
 /// does not draw: thousands of items open as fast as ten.
@@ -12,6 +12,8 @@ use super::{folder::Method, item::View, tables::Decision};
 pub(super) struct Body {
     rows: String,
     views: String,
+    /// Bytes of the pictures in the views.
+    pictures: usize,
     /// Items by what became of them.
     pub(super) decisions: std::collections::BTreeMap<&'static str, usize>,
     /// Warnings with the items that they are about: ids, and places in the page.
@@ -31,17 +33,20 @@ impl Body {
             self.warnings.entry(warning).or_default().push(about);
         }
         self.rows.push_str(&view.row(decide).into_string());
-        let view_text = view.detail(decide).into_string();
-        // Addresses of base64 have no character that JSON or HTML would take for another.
-        let pictures: Vec<String> =
-            view.embedded.addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        let shown = view.detail(decide).into_string();
+        let data = figures::data(view.about, view.embedded, view.methods);
+        self.pictures += view.embedded.addresses.iter().map(String::len).sum::<usize>();
         let _ = write!(
             self.views,
-            "<template id=\"view-{0}\">{view_text}</template>\n\
-             <script type=\"application/json\" id=\"pictures-{0}\">[{1}]</script>\n",
+            "<template id=\"view-{0}\">{shown}</template>\n\
+             <script type=\"application/json\" id=\"figures-{0}\">{data}</script>\n",
             view.n,
-            pictures.join(",")
         );
+    }
+
+    /// Bytes of all lines and views, without their pictures.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.len() + self.views.len() - self.pictures
     }
 
     /// The table, with what chooses its lines.

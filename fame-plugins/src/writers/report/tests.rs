@@ -158,12 +158,15 @@ fn a_page_has_everything_of_a_run() {
         "M: q",
         // Back from the prepared picture: twice as large, and shifted by the crop.
         "matrix(2.000000 -0.000000 -0.000000 2.000000 8.000 4.000)",
-        "viewBox=\"0 0 144 96\"",
+        "\"s\":[96.0,144.0]",
         "took</dt><dd>1.5 s",
     ] {
         at(text);
     }
-    assert_eq!(page.matches("<template").count(), 3);
+    assert_eq!(page.matches("<template id=\"view-").count(), 3);
+    // What the maps have alike stands in the page once: claim, answers, facts.
+    assert_eq!(page.matches("Shows which pixels moved most").count(), 2, "once, and in the list");
+    assert_eq!(page.matches("Answers to the clean picture").count(), 1);
     // Two prepared pictures, one photograph, two maps.
     assert_eq!(page.matches("data:image/jpeg").count(), 2 * 3);
     assert_eq!(page.matches("data:image/png").count(), 2 * 2);
@@ -174,7 +177,7 @@ fn a_page_is_made_again_from_the_folder_alone() {
     let dir = tempfile::tempdir().unwrap();
     let report = build("Report(side: 32, colormap: \"cividis\")").unwrap();
     let items = vec![leave(dir.path(), report.as_ref(), "a", "fame", true)];
-    let parameters = json!({"side": 32, "colormap": "cividis", "megabytes": 32, "items": 5000});
+    let parameters = json!({"side": 32, "colormap": "cividis", "megabytes": 24, "items": 5000});
     finish(dir.path(), items, "fame", &parameters);
     report.gather(dir.path(), &[]).unwrap();
     let first = page(dir.path());
@@ -210,7 +213,7 @@ fn pictures_take_no_more_than_they_may_and_further_items_are_counted() {
         assert!(bytes <= tight.share && pictures.side < 256, "{bytes} of {}", tight.share);
     }
     let (cut, _) = embedded(&Report { items: 10, ..Report::default() });
-    assert_eq!(cut.matches("<template").count(), 10);
+    assert_eq!(cut.matches("<template id=\"view-").count(), 10);
     assert!(cut.contains("2 more items are in the run's folder"), "what is left out is told");
 }
 
