@@ -18,6 +18,8 @@ use fame_core::{Error, text::Problems};
 pub(crate) enum Failure {
     /// The recipe, or a spec on the command line, has errors.
     Recipe(Box<Problems>),
+    /// An argument that cannot be read, or arguments that do not go together.
+    Arguments(Error),
     /// Any other error.
     Error(Error),
     /// Nobody reads our output any more.

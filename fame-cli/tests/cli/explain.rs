@@ -108,3 +108,32 @@ fn recipe_and_manifest_need_two_names() {
     assert!(stderr(&output).contains("Nothing was written"), "{}", stderr(&output));
     assert!(!dir.path().join("net.ron").exists());
 }
+
+#[test]
+fn bad_options_are_told_before_anything_runs() {
+    let dir = workshop();
+    let manifest = MANIFEST.replace("Similarity()", "Logit()");
+    std::fs::write(dir.path().join("net.ron"), manifest).unwrap();
+    for (options, told) in [
+        (&["--method", "Saliency", "--class", "99999"][..], "class 99999 does not exist"),
+        (&["--method", "Saliency(channels: Mean)", "--class", "1"], "given as a whole"),
+        (&["--input", "(size: (3, 56, 56))"], "--input is for an ONNX file without a manifest"),
+    ] {
+        let output = fame(dir.path(), &[&["explain", "net.onnx", "a.png"], options].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{options:?}: {}", stderr(&output));
+    }
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn what_is_odd_about_a_manifest_is_told() {
+    let dir = workshop();
+    let odd = "(input: (size: (3, 56, 56), order: Bgr, mean: 127.5, std: 0.5), ask: (loss: Logit(), layer: Output), labels: List([\"a\", \"b\"]))";
+    std::fs::write(dir.path().join("net.ron"), odd).unwrap();
+    let line = ["explain", "net.onnx", "a.png", "--method", "Saliency"];
+    let output = fame(dir.path(), &line);
+    let said = stderr(&output);
+    assert!(said.contains("`mean` 127.5 seems to count pixels from 0 to 255"), "{said}");
+    assert!(said.contains("the manifest has 2 labels, but the network gives"), "{said}");
+}

@@ -160,6 +160,9 @@ impl Runner<'_> {
             explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
         }
         let check = Checker::load(self.plan, &model)?;
+        for doubt in model.doubts() {
+            self.observer.event(&Event::Warning(&doubt));
+        }
         self.lap(record, "load", clock);
         record.model(&model, shelf.data_files(&model.manifest.name))?;
 
