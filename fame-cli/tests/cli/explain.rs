@@ -70,7 +70,7 @@ fn a_class_cannot_be_added_to_a_whole_method() {
     let dir = workshop();
     let line = ["explain", "net.onnx", "a.png", "--method", TWO_STEPS, "--class", "3"];
     let output = fame(dir.path(), &line);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("Write them into it"), "{}", stderr(&output));
 }
 
@@ -78,7 +78,7 @@ fn a_class_cannot_be_added_to_a_whole_method() {
 fn a_network_that_compares_two_pictures_asks_for_two() {
     let dir = workshop();
     let output = fame(dir.path(), &["explain", "net.onnx", "a.png"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--pair A B"), "{}", stderr(&output));
 }
 
@@ -95,7 +95,7 @@ fn an_input_of_ones_own_brings_its_way_to_that_size() {
     // A manifest says it already.
     std::fs::write(dir.path().join("net.ron"), MANIFEST).unwrap();
     let output = fame(dir.path(), &line);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("Change `input` in the manifest"), "{}", stderr(&output));
 }
 

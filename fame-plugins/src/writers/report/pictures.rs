@@ -180,9 +180,8 @@ pub(super) fn embed(item: &ItemFolder<'_>, budget: &Budget) -> Embedded {
     for side in budget.sides() {
         let addresses: Vec<String> =
             shown.iter().filter_map(|(_, picture)| picture.reduced(side).address()).collect();
-        if addresses.len() == shown.len()
-            && addresses.iter().map(String::len).sum::<usize>() <= budget.share
-        {
+        let characters = addresses.iter().map(String::len).sum();
+        if addresses.len() == shown.len() && budget.spends(characters, side) {
             let places = shown.into_iter().enumerate().map(|(n, (key, _))| (key, n)).collect();
             return Embedded { addresses, places, side, left_out: false };
         }

@@ -208,15 +208,15 @@
   find("next").addEventListener("click", from(() => page + 1));
   turn();
 
-  // One item: its view comes out of its template.
+  // One item: its view is text, in which every name is escaped, until it is shown.
   let open = null;
   let left = 0;
   const show = () => {
     const wanted = /^#item-(\d+)$/.exec(location.hash)?.[1];
-    const template = wanted === undefined ? null : find(`view-${wanted}`);
-    if (!open && template) left = window.scrollY;
+    const view = wanted === undefined ? null : find(`view-${wanted}`);
+    if (open === null && view) left = window.scrollY;
     const was = open;
-    open = template ? wanted : null;
+    open = view ? wanted : null;
     find("whole").hidden = open !== null;
     find("one").hidden = open === null;
     find("view").replaceChildren();
@@ -231,7 +231,9 @@
       }
       return;
     }
-    find("view").append(template.content.cloneNode(true));
+    const parsed = document.createElement("template");
+    parsed.innerHTML = view.textContent;
+    find("view").append(parsed.content);
     fill(find("view"), open);
     sortable(find("view"));
     const at = neighbours();

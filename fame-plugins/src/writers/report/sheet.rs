@@ -6,8 +6,9 @@ use maud::{Markup, PreEscaped, html};
 
 use super::{figures, folder::Method, item::View, tables::Decision};
 
-/// The lines and views of all items, as HTML. Views stand in templates, which a browser reads and
-/// does not draw: thousands of items open as fast as ten.
+/// The lines and views of all items, as HTML. A view stands in a script element of a type that no
+/// browser runs, so that it is text until the item is shown: thousands of items open as fast as ten.
+/// No name in it can end that element, for every `<` of a name is written `&lt;`.
 #[derive(Default)]
 pub(super) struct Body {
     rows: String,
@@ -38,7 +39,7 @@ impl Body {
         self.pictures += view.embedded.addresses.iter().map(String::len).sum::<usize>();
         let _ = write!(
             self.views,
-            "<template id=\"view-{0}\">{shown}</template>\n\
+            "<script type=\"text/html\" id=\"view-{0}\">{shown}</script>\n\
              <script type=\"application/json\" id=\"figures-{0}\">{data}</script>\n",
             view.n,
         );

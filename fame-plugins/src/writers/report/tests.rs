@@ -131,9 +131,9 @@ fn no_name_is_markup() {
     let page = page(dir.path());
     assert!(!page.contains("<img src=x") && !page.contains("<script>alert"), "a name is markup");
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"), "the name is there as text");
-    // The page's own script, the palettes, and a list of pictures for each item.
-    assert_eq!(page.matches("<script").count(), 2 + 3);
-    assert_eq!(page.matches("</script").count(), 2 + 3);
+    // The page's own script, the palettes, and a view and its figures for each item.
+    assert_eq!(page.matches("<script").count(), 2 + 2 * 3);
+    assert_eq!(page.matches("</script").count(), 2 + 2 * 3);
     let own = "script-src 'sha256-";
     assert!(page.contains(own) && page.contains("default-src 'none'"), "only ours may run");
     assert!(!page.contains("http://") && !page.contains("https://"), "nothing is fetched");
@@ -163,7 +163,7 @@ fn a_page_has_everything_of_a_run() {
     ] {
         at(text);
     }
-    assert_eq!(page.matches("<template id=\"view-").count(), 3);
+    assert_eq!(page.matches("<script type=\"text/html\" id=\"view-").count(), 3);
     // What the maps have alike stands in the page once: claim, answers, facts.
     assert_eq!(page.matches("Shows which pixels moved most").count(), 2, "once, and in the list");
     assert_eq!(page.matches("Answers to the clean picture").count(), 1);
@@ -205,15 +205,24 @@ fn pictures_take_no_more_than_they_may_and_further_items_are_counted() {
     let (whole, unbounded) = embedded(&Report::default());
     assert!(!whole.contains("were reduced below"));
     // The share of one of 12 items; a megabyte is far more than they need, so it is cut by counting.
-    let tight = super::Budget { side: 256, share: unbounded / 12 / 2 };
+    let share = unbounded / 12 / 2;
+    let tight = super::Budget::sharing(256, share, unbounded);
     let run = super::RunFolder::open(dir.path()).unwrap();
     for line in &run.items() {
         let pictures = super::pictures::embed(&run.item(line), &tight);
         let bytes: usize = pictures.addresses.iter().map(String::len).sum();
-        assert!(bytes <= tight.share && pictures.side < 256, "{bytes} of {}", tight.share);
+        assert!(bytes <= share && pictures.side < 256, "{bytes} of {}", share);
     }
+    // Where even the smallest pictures pass the share, the first items have them, and the rest none.
+    let scarce = super::Budget::sharing(32, 10, unbounded / 2);
+    let left_out: Vec<bool> = run
+        .items()
+        .iter()
+        .map(|l| super::pictures::embed(&run.item(l), &scarce).left_out)
+        .collect();
+    assert!(!left_out[0] && left_out[11], "{left_out:?}");
     let (cut, _) = embedded(&Report { items: 10, ..Report::default() });
-    assert_eq!(cut.matches("<template id=\"view-").count(), 10);
+    assert_eq!(cut.matches("<script type=\"text/html\" id=\"view-").count(), 10);
     assert!(cut.contains("2 more items are in the run's folder"), "what is left out is told");
 }
 
