@@ -91,8 +91,8 @@
   const key = (row, column) => {
     const cell = row.cells[column];
     const text = cell.dataset.v ?? cell.textContent.trim();
-    const number = Number.parseFloat(text);
-    return Number.isNaN(number) || !/^[-+]?[\d.]/.test(text) ? text : number;
+    // "55.00 [53.33, 56.67]" is a number with its interval; "00012_a" is a name.
+    return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(?=[\s%]|$)/i.test(text) ? Number.parseFloat(text) : text;
   };
   const compare = (a, b) => {
     if (typeof a === "number" && typeof b === "number") return a - b;
