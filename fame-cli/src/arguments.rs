@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Read every file that a run has recorded, and compare sizes and hashes.
     VerifyRun(VerifyRunArgs),
+    /// Make the report of a run, OUT/report.html, again from the run's folder: one page with what was
+    /// asked, what went wrong, and every method beside every item.
+    Report(ReportArgs),
     /// Check a recipe without running it: every name and parameter, all errors at once.
     Check(CheckArgs),
     /// Describe the plugins: kinds, parameters, examples.
@@ -210,6 +213,12 @@ pub(crate) struct InitArgs {
     /// The recipe file to write; it must not exist yet. The manifest goes beside the ONNX file.
     #[arg(long, value_name = "FILE", default_value = "explain.ron")]
     pub(crate) recipe: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// The output folder of a run.
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Args, Debug)]

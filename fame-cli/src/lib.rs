@@ -61,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => commands::status::status(&setup, &args),
         Command::Submit(args) => commands::submit::submit(&setup, &args),
         Command::VerifyRun(args) => commands::verify_run::verify_run(&setup, &args),
+        Command::Report(args) => commands::report::report(&setup, &args),
         Command::Check(args) => commands::check::check(&setup, &args),
         Command::Describe(args) => commands::describe::describe(&setup, &args),
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),
@@ -78,23 +79,30 @@ pub fn main() -> ExitCode {
 
 /// Prints what went wrong on standard error, and says so in the exit code.
 fn report(failure: &Failure, json: bool) -> ExitCode {
-    let (text, code) = match failure {
-        Failure::Recipe(problems) => (terminal::render(problems.as_ref()), 2),
-        Failure::Error(error) if error.problems.is_empty() => (terminal::render(error), 1),
-        // The same with the marked characters instead of a list.
-        Failure::Error(error) => {
-            let (summary, each) = (error.summary().to_owned(), error.problems.clone());
-            (terminal::render(&Problems { summary, each }), 1)
-        }
+    let code = match failure {
+        Failure::Recipe(_) | Failure::Arguments(_) => 2,
+        Failure::Error(_) => 1,
         // The reader of our output has gone away (`fame-cli describe | head`): nobody is left to
         // tell.
         Failure::ClosedPipe => return ExitCode::SUCCESS,
+    };
+    let text = match failure {
+        Failure::Recipe(problems) => terminal::render(problems.as_ref()),
+        Failure::Arguments(error) | Failure::Error(error) if error.problems.is_empty() => {
+            terminal::render(error)
+        }
+        // The same with the marked characters instead of a list.
+        Failure::Arguments(error) | Failure::Error(error) => {
+            let (summary, each) = (error.summary().to_owned(), error.problems.clone());
+            terminal::render(&Problems { summary, each })
+        }
+        Failure::ClosedPipe => unreachable!("handled above"),
     };
     terminal::say(text.trim_end_matches('\n'));
     if json {
         let (code_name, message) = match failure {
             Failure::Recipe(p) => ("fame::recipe", p.to_string()),
-            Failure::Error(e) => (e.code.as_str(), e.to_string()),
+            Failure::Arguments(e) | Failure::Error(e) => (e.code.as_str(), e.to_string()),
             Failure::ClosedPipe => unreachable!("handled above"),
         };
         let _ = terminal::out(

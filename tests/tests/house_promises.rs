@@ -159,7 +159,7 @@ fn points_follow_the_pixels_through_every_prepare_step() {
 fn every_writer_names_exactly_the_files_it_writes() {
     let (sample, explanation) =
         (sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
-    for spec in ["Npy(raw: true)", "Heatmap()", "Overlay()", "Picture()", "Sheet()"] {
+    for spec in ["Npy(raw: true)", "Heatmap()", "Overlay()", "Picture()", "Sheet()", "Report()"] {
         let writer = build::<dyn Writer>(spec).unwrap();
         let files = check_writer(writer.plugin.as_ref(), &sample, &explanation)
             .unwrap_or_else(|e| panic!("{spec}: {e}"));

@@ -21,6 +21,9 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
     for note in notes {
         out(&note)?;
     }
+    for doubt in model.iter().flat_map(|model| model.doubts()) {
+        out(&format!("warning: {doubt}"))?;
+    }
     match &model {
         Some(model) => model
             .outputs()

@@ -8,6 +8,7 @@ pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod models;
 pub(crate) mod plugin;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod submit;
@@ -21,6 +22,8 @@ use fame_core::{Error, text::Problems};
 pub(crate) enum Failure {
     /// The recipe, or a spec on the command line, has errors.
     Recipe(Box<Problems>),
+    /// An argument that cannot be read, or arguments that do not go together.
+    Arguments(Error),
     /// Any other error.
     Error(Error),
     /// Nobody reads our output any more.

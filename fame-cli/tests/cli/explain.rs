@@ -30,6 +30,8 @@ fn a_pair_is_explained_by_a_network_without_a_manifest() {
     // Crops of the network's size are taken as they are, and nothing is written beside them.
     let item = dir.path().join("out/explain-net-fame/items/a--b");
     assert!(item.join("item.json").is_file());
+    assert!(said.contains("look at out/explain-net-fame/report.html"), "{said}");
+    assert!(dir.path().join("out/explain-net-fame/report.html").is_file());
     assert!(!dir.path().join("net.ron").exists());
 }
 
@@ -68,7 +70,7 @@ fn a_class_cannot_be_added_to_a_whole_method() {
     let dir = workshop();
     let line = ["explain", "net.onnx", "a.png", "--method", TWO_STEPS, "--class", "3"];
     let output = fame(dir.path(), &line);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("Write them into it"), "{}", stderr(&output));
 }
 
@@ -76,7 +78,7 @@ fn a_class_cannot_be_added_to_a_whole_method() {
 fn a_network_that_compares_two_pictures_asks_for_two() {
     let dir = workshop();
     let output = fame(dir.path(), &["explain", "net.onnx", "a.png"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--pair A B"), "{}", stderr(&output));
 }
 
@@ -93,7 +95,7 @@ fn an_input_of_ones_own_brings_its_way_to_that_size() {
     // A manifest says it already.
     std::fs::write(dir.path().join("net.ron"), MANIFEST).unwrap();
     let output = fame(dir.path(), &line);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("Change `input` in the manifest"), "{}", stderr(&output));
 }
 
@@ -105,4 +107,33 @@ fn recipe_and_manifest_need_two_names() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("Nothing was written"), "{}", stderr(&output));
     assert!(!dir.path().join("net.ron").exists());
+}
+
+#[test]
+fn bad_options_are_told_before_anything_runs() {
+    let dir = workshop();
+    let manifest = MANIFEST.replace("Similarity()", "Logit()");
+    std::fs::write(dir.path().join("net.ron"), manifest).unwrap();
+    for (options, told) in [
+        (&["--method", "Saliency", "--class", "99999"][..], "class 99999 does not exist"),
+        (&["--method", "Saliency(channels: Mean)", "--class", "1"], "given as a whole"),
+        (&["--input", "(size: (3, 56, 56))"], "--input is for an ONNX file without a manifest"),
+    ] {
+        let output = fame(dir.path(), &[&["explain", "net.onnx", "a.png"], options].concat());
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{options:?}: {}", stderr(&output));
+    }
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn what_is_odd_about_a_manifest_is_told() {
+    let dir = workshop();
+    let odd = "(input: (size: (3, 56, 56), order: Bgr, mean: 127.5, std: 0.5), ask: (loss: Logit(), layer: Output), labels: List([\"a\", \"b\"]))";
+    std::fs::write(dir.path().join("net.ron"), odd).unwrap();
+    let line = ["explain", "net.onnx", "a.png", "--method", "Saliency"];
+    let output = fame(dir.path(), &line);
+    let said = stderr(&output);
+    assert!(said.contains("`mean` 127.5 seems to count pixels from 0 to 255"), "{said}");
+    assert!(said.contains("the manifest has 2 labels, but the network gives"), "{said}");
 }

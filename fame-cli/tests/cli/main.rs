@@ -11,6 +11,7 @@ mod memory;
 mod parts;
 mod plugins;
 mod recipe_errors;
+mod report;
 mod run;
 mod shards;
 mod stale;

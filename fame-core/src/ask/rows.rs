@@ -32,6 +32,8 @@ pub struct WalkedRow {
     pub first_loss: f32,
     /// Loss at the end.
     pub last_loss: f32,
+    /// Loss at every position: at the start, and after each step.
+    pub losses: Vec<f32>,
     /// Steps taken.
     pub steps: usize,
     /// Why it ended.
@@ -55,22 +57,23 @@ struct Active {
     index: usize,
     row: Row,
     steps: usize,
-    first: Option<f32>,
-    last: f32,
+    losses: Vec<f32>,
     began: Option<Observation>,
 }
 
 impl Active {
     fn finish(self, stop: Stop, ended: Observation) -> (usize, WalkedRow) {
-        let Active { index, row, steps, first, last, began } = self;
-        let (first_loss, began) = (first.unwrap_or(last), began.unwrap_or_else(|| ended.clone()));
+        let Active { index, row, steps, losses, began } = self;
+        let at = |loss: Option<&f32>| loss.copied().unwrap_or(f32::NAN);
+        let began = began.unwrap_or_else(|| ended.clone());
         (
             index,
             WalkedRow {
                 walk: row.walk,
                 target: row.target,
-                first_loss,
-                last_loss: last,
+                first_loss: at(losses.first()),
+                last_loss: at(losses.last()),
+                losses,
                 steps,
                 stop,
                 began,
@@ -124,7 +127,7 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
     loop {
         while active.len() < width {
             let Some((index, row)) = waiting.pop_front() else { break };
-            active.push(Active { index, row, steps: 0, first: None, last: f32::NAN, began: None });
+            active.push(Active { index, row, steps: 0, losses: Vec::new(), began: None });
         }
         if active.is_empty() {
             break;
@@ -184,8 +187,7 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
 
 /// Tells the walk its loss; decides whether it ends here.
 fn observe(a: &mut Active, value: f32) -> Result<Option<Stop>> {
-    a.first.get_or_insert(value);
-    a.last = value;
+    a.losses.push(value);
     if !value.is_finite() {
         return Ok(Some(Stop::NotFinite));
     }

@@ -11,6 +11,10 @@ use crate::{
     text::{LayerChoice, suggestion},
 };
 
+/// The largest mean or deviation of pixels in 0..=1 that anybody uses on purpose: 0.5 and 1 are
+/// usual, and what counts 0 to 255 is far above.
+const LARGEST_USUAL: f32 = 4.0;
+
 /// A loaded model with its manifest.
 pub struct Model {
     /// Input convention, aliases, labels, licence.
@@ -115,6 +119,38 @@ impl Model {
             .with_input_shape(self.network.input_shape())
             .with_inputs(self.manifest.layout, self.manifest.located_inputs())
             .with_operators(self.operators.clone())
+    }
+
+    /// What is odd about its manifest, one sentence each, for whoever reads the results: it may be
+    /// meant so, but usually is not.
+    pub fn doubts(&self) -> Vec<String> {
+        let input = &self.manifest.input;
+        let far = |values: &[f32]| values.iter().copied().find(|v| v.abs() > LARGEST_USUAL);
+        let in_pixels = [("mean", &input.mean), ("std", &input.std)].into_iter().find_map(
+            |(name, values)| {
+                far(values).map(|v| {
+                    format!(
+                        "`{name}` {v} seems to count pixels from 0 to 255, but they are 0 to 1 here: divide it by 255."
+                    )
+                })
+            },
+        );
+        let sizes: Vec<usize> = self
+            .network
+            .layers()
+            .iter()
+            .filter(|layer| layer.is_output)
+            .map(|layer| layer.shape.iter().product())
+            .collect();
+        let labels = self.labels.len();
+        let miscounted = (labels > 0 && !sizes.is_empty() && !sizes.contains(&labels)).then(|| {
+            let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+            format!(
+                "the manifest has {labels} labels, but the network gives {} numbers: names may stand beside other classes.",
+                sizes.join(" and ")
+            )
+        });
+        in_pixels.into_iter().chain(miscounted).collect()
     }
 
     /// The outputs that depend on the input, each with what it is.

@@ -13,9 +13,10 @@ pub trait Writer: Send + Sync {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>>;
 
     /// Brings together, in the run's folder `out`, what it wrote about all items, for readers that
-    /// want another order of files. Called when a run has gone through, with the folders of the
-    /// items that are there, kept ones included, in the data's order. What it makes must follow
-    /// from these folders alone, and replace whole what it made before. Default: nothing.
+    /// want another order of files. Called when a run has gone through, its record and tables
+    /// included, with the folders of the items that are there, kept ones included, in the data's
+    /// order. What it makes must follow from these folders, the record and the tables alone, and
+    /// replace whole what it made before. Default: nothing.
     ///
     /// # Errors
     /// When `out` cannot be written: the run has then failed; its items stay.

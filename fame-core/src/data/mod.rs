@@ -31,5 +31,5 @@ pub use marks::{Mark, MarkType, Marks};
 pub use names::{safe_id, seed_of};
 pub use problem::{Problem, Problems, SourcedProblem, line_column, offset_of};
 pub use random::Random;
-pub use sample::{Affine, Annotation, Picture, Sample};
+pub use sample::{Affine, Annotation, Original, Picture, Sample};
 pub use tensor::{Tensor, max_abs};

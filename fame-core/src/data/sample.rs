@@ -14,6 +14,9 @@ pub struct Picture {
     pub source: String,
     /// Maps pixel coordinates of the picture as decoded to those of `pixels`.
     pub geometry: Affine,
+    /// The picture as decoded, reduced, for writers that show where `pixels` come from. A run sets
+    /// it where prepare steps changed the picture; else `None`.
+    pub original: Option<Original>,
     /// Known points and regions, in coordinates of the picture as decoded; [`Picture::map_point`]
     /// takes them along.
     pub annotations: Vec<Annotation>,
@@ -40,6 +43,7 @@ impl Picture {
             pixels,
             source: source.into(),
             geometry: Affine::IDENTITY,
+            original: None,
             annotations: Vec::new(),
             facts: Facts::new(),
             warnings: Vec::new(),
@@ -59,6 +63,34 @@ impl Picture {
     /// A point of the picture as decoded, in coordinates of [`Picture::pixels`].
     pub fn map_point(&self, point: [f32; 2]) -> [f32; 2] {
         self.geometry.apply(point)
+    }
+}
+
+/// A picture as decoded, reduced by a whole factor so that a run can keep it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Original {
+    /// `[3, ⌈H / factor⌉, ⌈W / factor⌉]`, RGB, values in 0..=1: each is the mean of a block of
+    /// `factor` × `factor` pixels, less at the right and lower border.
+    pub pixels: Tensor,
+    /// Pixels of the picture as decoded to one of `pixels`, along each axis.
+    pub factor: usize,
+    /// Rows and columns of the picture as decoded.
+    pub size: (usize, usize),
+}
+
+impl Original {
+    /// The longest side that is kept, in pixels: enough to recognise a scene, 3 MB as a tensor.
+    pub const LONGEST: usize = 512;
+
+    /// The reduced copy of `picture`.
+    ///
+    /// # Errors
+    /// Never for a picture made by [`Picture::new`].
+    pub fn of(picture: &Picture) -> Result<Self> {
+        let (height, width) = (picture.height(), picture.width());
+        let factor = height.max(width).div_ceil(Self::LONGEST);
+        let pixels = picture.pixels.block_means(factor)?;
+        Ok(Self { pixels, factor, size: (height, width) })
     }
 }
 
@@ -174,6 +206,17 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_original_is_reduced_by_a_whole_factor() {
+        let wide = Picture::new(Tensor::filled([3, 2, 1025], 0.25), "wide").unwrap();
+        let original = Original::of(&wide).unwrap();
+        assert_eq!((original.factor, original.size), (3, (2, 1025)));
+        assert_eq!(original.pixels.shape(), [3, 1, 342]);
+        assert!(original.pixels.data().iter().all(|v| *v == 0.25));
+        let small = Picture::new(Tensor::filled([3, 4, 5], 0.5), "small").unwrap();
+        assert_eq!(Original::of(&small).unwrap().pixels, small.pixels);
+    }
 
     #[test]
     fn affine_maps_compose_and_invert() {

@@ -158,6 +158,30 @@ impl Tensor {
         self.data.iter().all(|v| v.is_finite())
     }
 
+    /// Planes `[C, H, W]` reduced to `[C, ⌈H / factor⌉, ⌈W / factor⌉]`: each value is the mean of a
+    /// block of `factor` × `factor`, less at the right and lower border. A factor of 0 counts as 1.
+    ///
+    /// # Errors
+    /// When the shape is not `[C, H, W]`.
+    pub fn block_means(&self, factor: usize) -> Result<Self> {
+        let (&[channels, height, width], factor) = (self.shape(), factor.max(1)) else {
+            return Err(Error::bug(format!("only [C, H, W] has blocks, not {:?}.", self.shape)));
+        };
+        let (rows, columns) = (height.div_ceil(factor), width.div_ceil(factor));
+        let mut means = Vec::with_capacity(channels * rows * columns);
+        for channel in 0..channels {
+            for (row, column) in (0..rows).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+                let (top, left) = (row * factor, column * factor);
+                let (bottom, right) = ((top + factor).min(height), (left + factor).min(width));
+                let lines = (top..bottom).map(|y| (channel * height + y) * width);
+                let sum: f32 =
+                    lines.map(|at| self.data[at + left..at + right].iter().sum::<f32>()).sum();
+                means.push(sum / ((bottom - top) * (right - left)) as f32);
+            }
+        }
+        Self::new([channels, rows, columns], means)
+    }
+
     fn row_len(&self) -> usize {
         self.row_shape().iter().product()
     }
@@ -181,6 +205,15 @@ mod tests {
         assert_eq!(t.row(1), [3., 4., 5.]);
         assert_eq!(t.row_tensor(0).shape(), [3]);
         assert_eq!(Tensor::stack([&t.row_tensor(0), &t.row_tensor(1)]).unwrap(), t);
+    }
+
+    #[test]
+    fn blocks_become_their_means_also_at_the_border() {
+        let plane = Tensor::new([1, 2, 3], vec![0., 2., 4., 6., 8., 1.]).unwrap();
+        assert_eq!(plane.block_means(2).unwrap(), Tensor::new([1, 1, 2], vec![4., 2.5]).unwrap());
+        assert_eq!(plane.block_means(1).unwrap(), plane);
+        assert_eq!(plane.block_means(0).unwrap(), plane);
+        assert!(Tensor::vector(vec![1.]).block_means(2).is_err());
     }
 
     #[test]

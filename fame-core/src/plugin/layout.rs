@@ -17,7 +17,7 @@ use crate::{
         LoadRequest, Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Start, Stop,
         Taps, Target, TargetRequest,
     },
-    data::{Marks, Value},
+    data::{Marks, Original, Value},
     registry::{BuildContext, Built, Registration, Registry},
     store::{Ask, ModelManifest},
     text::{Problem, Spec},
@@ -36,7 +36,7 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
-    Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
+    Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, Original, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, LayerCotangent, Measurement,
     LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
 ];
@@ -44,7 +44,8 @@ const SIZES: &[usize] = measured![
 const OFFSETS: &[usize] = places! {
     Error { code, kind, message, help, problems }
     Sample { id, pictures, label, marks, facts }
-    Picture { pixels, source, geometry, annotations, facts, warnings }
+    Picture { pixels, source, geometry, original, annotations, facts, warnings }
+    Original { pixels, factor, size }
     AttributionMap { values, channels }
     MapId { role, alone, subject, claim, finish, stage }
     NamedMap { id, raw, finished, frame, annotations, facts }

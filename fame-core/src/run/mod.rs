@@ -148,8 +148,17 @@ pub fn run(
     let stop = &options.stop;
     stop.begin(RunRecord::new(plan, options))?;
     let runner = Runner { plan, store, options, observer, folder, clocks: Facts::new() };
-    // What goes wrong while the tables are made is a failed run as well.
-    let result = runner.run().and_then(|_folder| stop.write(|record| record.finish(plan)));
+    // What goes wrong while the tables are made, or brought together with the record by a writer,
+    // is a failed run as well.
+    let result = runner.run().and_then(|(folder, items)| {
+        stop.write(|record| {
+            let summary = record.finish(plan)?;
+            if options.shard.is_none() {
+                item::gather(plan, folder.path(), &items)?;
+            }
+            Ok(summary)
+        })
+    });
     // Of a run that was stopped the record says so already.
     result.or_else(|e| stop.write(|record| Err(record.fail(e))))
 }
@@ -169,8 +178,8 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// Goes through the stages: fetch, load, explain. Each of them is timed. Returns the output
-    /// folder, which stays taken.
-    fn run(mut self) -> Result<OutputFolder> {
+    /// folder, which stays taken, and the items that were asked for.
+    fn run(mut self) -> Result<(OutputFolder, Vec<ItemRef>)> {
         let stop = &self.options.stop;
         self.observer.event(&Event::Stage("fetch"));
         let clock = Instant::now();
@@ -200,6 +209,9 @@ impl Runner<'_> {
             explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
         }
         let check = Checker::load(self.plan, &model)?;
+        for doubt in model.doubts() {
+            self.observer.event(&Event::Warning(&doubt));
+        }
         self.lap("load", clock)?;
         stop.write(|record| {
             record.order(&items);
@@ -224,7 +236,7 @@ impl Runner<'_> {
         }
         .run(&items)?;
         self.lap("explain", clock)?;
-        Ok(self.folder)
+        Ok((self.folder, items))
     }
 
     /// The items to explain, and the dataset's notes about them for record and observer.

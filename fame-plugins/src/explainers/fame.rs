@@ -8,7 +8,7 @@ use fame_core::{
     Error, Explanation, GradientPlace, LayerChoices, Model, Result, Sample, Tensor, Witness,
     ask::{Aim, AimedRow, Observation, Row, WalkedRow, walk_rows},
     contract::{ExplainContext, Explainer, Loss, MapSource, Perturbation, Start, Stop},
-    data::{Facts, InputConvention, facts, safe_id},
+    data::{Facts, InputConvention, Value, facts, safe_id},
     registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     seed_of,
     text::Spec,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Preset,
     ask::{usual_layer, usual_loss},
-    losses::FeatureMapCell,
+    losses::{FeatureMapCell, TOP_BEFORE, top_classes},
     perturbations::Lots,
 };
 
@@ -226,7 +226,7 @@ impl FameExplainer {
                 witness(&aim.layers, &about, &row, &mut explanation.witnesses);
             }
             if let Ok(explanation) = result
-                && let Err(e) = self.finish(with.model, &samples[n], &about, row, explanation)
+                && let Err(e) = self.finish(&aim, &samples[n], &about, row, explanation)
             {
                 *result = Err(e);
             }
@@ -276,12 +276,13 @@ impl FameExplainer {
     /// Turns a walked row into maps, or a warning.
     fn finish(
         &self,
-        model: &Model,
+        aim: &Aim<'_>,
         sample: &Sample,
         aimed: &AimedRow,
         row: WalkedRow,
         into: &mut Explanation,
     ) -> Result<()> {
+        let model = aim.model;
         let field = row.walk.field()?;
         if let Some(why) = unmoved(&row, &field) {
             no_map(&aimed.id, &why, into);
@@ -299,7 +300,9 @@ impl FameExplainer {
             ("loss_after", after.into()),
             ("steps", steps.into()),
             ("stop", row.stop.to_string().into()),
+            ("loss_curve", loss_curve(&row.losses)),
         ]));
+        let draft = draft.with_facts(answers_after(aim, aimed, &row.ended));
         let convention = &model.manifest.input;
         let pixels = clean(sample, &aimed.id.role, convention)?;
         let recorded = row.walk.recorded()?;
@@ -307,6 +310,31 @@ impl FameExplainer {
         let mut finish = |finish: &Finish| finish.finish_walk(draft.clone(), &source, into);
         self.finishes.iter().try_for_each(&mut finish)
     }
+}
+
+/// The most points of a recorded loss curve, beside the last.
+const CURVE_POINTS: usize = 50;
+
+/// The losses along a walk for the record: every n-th from the start on, and the last.
+fn loss_curve(losses: &[f32]) -> Value {
+    let last = losses.len().saturating_sub(1);
+    let every = last.div_ceil(CURVE_POINTS).max(1);
+    let mut values: Vec<f32> = losses.iter().step_by(every).copied().collect();
+    if last % every != 0 {
+        values.push(losses[last]);
+    }
+    Value::Map(facts([("every", every.into()), ("values", values.into())]))
+}
+
+/// The first classes where a walk about a class ended: the counterpart of the loss's `top_before`.
+fn answers_after(aim: &Aim<'_>, aimed: &AimedRow, ended: &Observation) -> Facts {
+    let before = aimed.target.facts.contains_key(TOP_BEFORE);
+    let [output] = ended.outputs.as_slice() else { return Facts::new() };
+    if !before || !output.is_finite() {
+        return Facts::new();
+    }
+    let top = top_classes(output.data(), &aim.model.labels, aim.holds_probabilities());
+    facts([("top_after", top)])
 }
 
 /// The picture in `role`, in the model's channels.

@@ -15,6 +15,8 @@ use ron::value::RawValue;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::top::{TOP_BEFORE, top_classes};
+
 /// Which class is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Class {
@@ -188,6 +190,8 @@ impl Loss for Logit {
         let probability =
             if about.holds_probabilities { logits[class] } else { softmax(logits)[class] as f32 };
         about_class.insert("probability_before".into(), probability.into());
+        let top = top_classes(logits, about.labels, about.holds_probabilities);
+        about_class.insert(TOP_BEFORE.into(), top);
         Ok(vec![Target {
             subject: Subject::Class(class),
             claim: Claim::For,

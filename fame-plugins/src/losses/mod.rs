@@ -8,6 +8,7 @@ mod logit;
 mod segment_class;
 mod similarity;
 mod target;
+mod top;
 mod vector_file;
 
 pub use cosine::Norms;
@@ -18,4 +19,5 @@ pub use logit::{Class, Logit};
 pub use segment_class::{Region, SegmentClass};
 pub use similarity::Similarity;
 pub use target::{Target, Towards};
+pub(crate) use top::{TOP_BEFORE, top_classes};
 pub use vector_file::VectorFile;

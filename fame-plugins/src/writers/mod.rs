@@ -7,6 +7,7 @@
 //! | [`Overlay`] | `<explainer>.<map>.overlay.png` |
 //! | [`Picture`] | `<role>.png` |
 //! | [`Sheet`] | `sheet.png` |
+//! | [`Report`] | `report.….jpg`, `report.….png`, and of all items one page, `<out>/report.html` |
 //! | [`ReferenceLayout`] | `reference/<method>/<model>/…`, gathered from all items in one tree |
 
 mod colour;
@@ -15,6 +16,7 @@ mod npy;
 mod overlay;
 mod picture;
 mod reference_layout;
+mod report;
 mod sheet;
 mod text;
 
@@ -23,6 +25,7 @@ pub use npy::Npy;
 pub use overlay::Overlay;
 pub use picture::Picture;
 pub use reference_layout::ReferenceLayout;
+pub use report::{REPORT, Report};
 pub use sheet::Sheet;
 
 use std::path::Path;

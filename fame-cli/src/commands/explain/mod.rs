@@ -23,6 +23,8 @@ use fame_core::{
 };
 use fame_plugins::backends::verify::Graph;
 
+use fame_plugins::writers::REPORT;
+
 use super::{Failure, run::carry_out};
 use crate::{
     arguments::{ExplainArgs, InitArgs, QuestionArgs},
@@ -45,6 +47,7 @@ pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Fai
     let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(folder) };
     let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
     if !setup.json {
+        out(&format!("look at {}", options.out.join(REPORT).display()))?;
         if let Some(manifest) = &ready.manifest {
             out("The manifest that was assumed:")?;
             out(manifest)?;
@@ -103,32 +106,35 @@ struct Ready {
 
 impl Ready {
     fn make(setup: &Setup, args: &QuestionArgs) -> Result<Self, Failure> {
-        let question = Question::new(args)?;
+        let question = Question::new(args).map_err(Failure::Arguments)?;
         let recipe = question.recipe(false);
         let store = setup.store()?;
         let Some(file) = question.bare_file() else {
             if args.input.is_some() {
                 let message =
                     "--input is for an ONNX file without a manifest, and this model has one.";
-                return Err(Error::new("fame::explain::input", message)
-                    .with_help("Change `input` in the manifest.")
-                    .into());
+                return Err(Failure::Arguments(
+                    Error::new("fame::explain::input", message)
+                        .with_help("Change `input` in the manifest."),
+                ));
             }
             let asked = store.resolve(&args.model, Path::new("."))?.ask.loss;
             if args.pair.is_empty()
                 && asked.is_some_and(|loss| PAIRED.contains(&loss.name.as_str()))
             {
                 let message = format!("`{}` compares two pictures.", args.model);
-                return Err(Error::new("fame::explain::pair", message)
-                    .with_help("Name two: fame-cli explain MODEL --pair A B.")
-                    .into());
+                return Err(Failure::Arguments(
+                    Error::new("fame::explain::pair", message)
+                        .with_help("Name two: fame-cli explain MODEL --pair A B."),
+                ));
             }
             let (plan, preview) = look(setup, &recipe, &store)?;
+            check_class(args, &preview)?;
             let (manifest, assumed) = (None, Vec::new());
             return Ok(Self { question, recipe, manifest, assumed, store, plan, preview });
         };
         let known = match &args.input {
-            Some(input) => vec![Convention::given(input)?],
+            Some(input) => vec![Convention::given(input).map_err(Failure::Arguments)?],
             None => {
                 let shape = shape_of(setup, &args.backend, file)?;
                 Convention::usual(&shape, Graph::read(file)?.is_fed_whole())?
@@ -140,6 +146,7 @@ impl Ready {
         let manifest = question.manifest(chosen)?;
         let store = store.with_assumed(file, manifest.clone());
         let (plan, preview) = look(setup, &recipe, &store)?;
+        check_class(args, &preview)?;
         Ok(Self { question, recipe, manifest: Some(manifest), assumed, store, plan, preview })
     }
 
@@ -158,6 +165,19 @@ impl Ready {
         }
         Ok(())
     }
+}
+
+/// Refuses a class that the network does not have, before anything is explained.
+fn check_class(args: &QuestionArgs, preview: &Preview) -> Result<(), Failure> {
+    let Some(class) = args.class else { return Ok(()) };
+    let (layer, _) = answers::answers_layer(&preview.model)?;
+    let classes: usize = layer.shape.iter().product();
+    if layer.shape.len() != 1 || class < classes {
+        return Ok(());
+    }
+    let message = format!("class {class} does not exist: the network has {classes} classes.");
+    let help = format!("Classes are counted from 0 to {}.", classes.saturating_sub(1));
+    Err(Failure::Arguments(Error::new("fame::explain::class", message).with_help(help)))
 }
 
 /// The recipe's plan, and its first pictures as the network sees them.

@@ -88,7 +88,7 @@ impl Question {
         lines.push("    explain: {".into());
         lines.push(format!("        \"{name}\": {},", self.explainer));
         lines.push("    },".into());
-        lines.push("    write: [Npy(), Overlay(), Picture()],".into());
+        lines.push("    write: [Npy(), Overlay(), Picture(), Report()],".into());
         lines.push(")\n".into());
         lines.join("\n")
     }

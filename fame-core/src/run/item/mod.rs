@@ -20,6 +20,7 @@ use std::{
 };
 
 use sample::Loader;
+pub(super) use write::gather;
 
 use super::{
     Event, ItemStatus, ModelShelf, Observer, RunOptions,
@@ -89,10 +90,7 @@ impl Items<'_> {
         for batch in items.chunks(self.model.network.preferred_rows().max(1)) {
             self.batch(batch)?;
         }
-        if self.options.shard.is_some() {
-            return Ok(());
-        }
-        self.options.stop.write(|_| self.gather(items))
+        Ok(())
     }
 
     /// Takes one batch through all stages: every explainer sees the whole batch at once, because a

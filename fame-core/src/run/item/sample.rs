@@ -4,6 +4,7 @@ use super::super::{ModelShelf, models::RunFiles};
 use crate::{
     Error, Model, Picture, Plan, Result, Sample,
     contract::{ItemRef, PrepareContext},
+    data::{Affine, Original},
 };
 
 /// The part of a run that turns an item into a sample: its files, its model, its prepare steps.
@@ -34,6 +35,7 @@ impl Loader<'_> {
         let input = &self.model.manifest.input;
         let input_size = (input.height, input.width);
         let with = PrepareContext { models: self.shelf, input_size, role };
+        let original = Original::of(&picture)?;
         for step in &self.plan.prepare {
             let source = picture.source.clone();
             picture = step
@@ -42,6 +44,8 @@ impl Loader<'_> {
                 .map_err(|e| e.at(format!("{role} `{source}`")))?;
         }
         if (picture.height(), picture.width()) == input_size {
+            let is_changed = picture.geometry != Affine::IDENTITY || original.size != input_size;
+            picture.original = is_changed.then_some(original);
             Ok(picture)
         } else {
             Err(self.wrong_size(role, &picture))

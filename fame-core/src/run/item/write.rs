@@ -7,7 +7,7 @@ use super::{
     Items, OpenItem,
 };
 use crate::{
-    Result,
+    Plan, Result,
     contract::{FinishedItem, ItemRef},
     data::{Draft, Facts, write_json},
 };
@@ -36,16 +36,17 @@ impl Items<'_> {
         draft.publish()?;
         Ok(line(&item.explanations))
     }
+}
 
-    /// Lets every writer bring together what it wrote about the items that are there.
-    pub(super) fn gather(&self, items: &[ItemRef]) -> Result<()> {
-        let there: Vec<PathBuf> =
-            items.iter().map(|item| self.place(item)).filter(|folder| folder.is_dir()).collect();
-        self.plan.write.iter().try_for_each(|writer| {
-            let gathered = writer.plugin.gather(&self.folder, &there);
-            gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
-        })
-    }
+/// Lets every writer of `plan` bring together, in the run's folder `out`, what it wrote about those
+/// of `items` that are there.
+pub(in crate::run) fn gather(plan: &Plan, out: &Path, items: &[ItemRef]) -> Result<()> {
+    let folder = |item: &ItemRef| out.join("items").join(&item.id);
+    let there: Vec<PathBuf> = items.iter().map(folder).filter(|folder| folder.is_dir()).collect();
+    plan.write.iter().try_for_each(|writer| {
+        let gathered = writer.plugin.gather(out, &there);
+        gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
+    })
 }
 
 /// The size and SHA-256 of each of `files` in `folder`, by name.

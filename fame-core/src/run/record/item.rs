@@ -22,7 +22,7 @@ use crate::{
 
 /// The version of the layout of `item.json`, raised whenever that changes: items of another layout
 /// are made again, because a run's tables are read out of them.
-pub(in crate::run) const LAYOUT: u32 = 2;
+pub(in crate::run) const LAYOUT: u32 = 3;
 
 /// The content of the `item.json` in `folder`, if it is there and whole.
 pub(super) fn read_item(folder: &Path) -> Option<Value> {
@@ -75,6 +75,10 @@ pub(in crate::run) fn item_json(
             ("geometry", p.geometry.0.to_vec().into()),
             ("prepared", Value::Map(p.facts.clone())),
         ]);
+        if let Some(original) = &p.original {
+            let (height, width) = original.size;
+            about.insert("original_size".to_owned(), vec![height, width].into());
+        }
         if !p.warnings.is_empty() {
             about.insert("warnings".to_owned(), p.warnings.clone().into());
         }

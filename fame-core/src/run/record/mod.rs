@@ -149,7 +149,7 @@ impl RunRecord {
             ("sha256", model.sha256.as_str().into()),
             ("licence", m.licence.as_str().into()),
             ("input", Value::of(&m.input)),
-            ("notes", model.network.notes().to_vec().into()),
+            ("notes", [model.doubts(), model.network.notes().to_vec()].concat().into()),
             (
                 "outputs",
                 model

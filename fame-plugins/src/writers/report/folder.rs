@@ -1,0 +1,219 @@
+//! A run's folder as the page reads it: `run.json`, and each item's `item.json`.
+
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use fame_core::{Error, Result, data::open_ordinary};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use super::Report;
+
+/// The record of a run, with its folder.
+pub(super) struct RunFolder {
+    out: PathBuf,
+    /// `run.json`.
+    pub(super) record: Value,
+}
+
+/// One line of the record: an item and how it ended.
+pub(super) struct ItemLine {
+    pub(super) id: String,
+    /// `done`, `kept` or `failed`.
+    pub(super) status: String,
+    pub(super) seconds: Option<f64>,
+    /// Code, message and help, if it failed.
+    pub(super) error: Option<Value>,
+}
+
+/// An item with its folder and `item.json`; of one that failed the record is empty.
+pub(super) struct ItemFolder<'a> {
+    pub(super) line: &'a ItemLine,
+    pub(super) folder: PathBuf,
+    pub(super) record: Value,
+}
+
+/// An explainer of the recipe.
+pub(super) struct Method {
+    /// The recipe's name of it.
+    pub(super) name: String,
+    /// The plugin's name.
+    pub(super) plugin: String,
+    pub(super) parameters: Value,
+}
+
+/// One map of an item, as the record has it.
+pub(super) struct MapRecord<'a> {
+    pub(super) explainer: &'a str,
+    pub(super) name: &'a str,
+    pub(super) role: &'a str,
+    pub(super) claim: &'a str,
+    /// Rows and columns of the map, which are those of the prepared picture.
+    pub(super) size: (f64, f64),
+    pub(super) about: &'a Value,
+}
+
+/// A file of JSON; null when it is not there or broken.
+fn read(path: &Path) -> Value {
+    let mut bytes = Vec::new();
+    let whole = open_ordinary(path).is_ok_and(|mut file| file.read_to_end(&mut bytes).is_ok());
+    if whole { serde_json::from_slice(&bytes).unwrap_or_default() } else { Value::Null }
+}
+
+/// The text of `value`, or nothing.
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The values of a list, none of anything else.
+pub(super) fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Names and values of a map, none of anything else.
+pub(super) fn entries(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+}
+
+/// A part of the plan, `{"Name": {parameters}}`, as its name and parameters.
+fn part(value: &Value) -> (String, Value) {
+    let first = entries(value).next();
+    first.map_or_else(Default::default, |(name, value)| (name.to_owned(), value.clone()))
+}
+
+impl RunFolder {
+    /// Reads the record of the run in `out`.
+    ///
+    /// # Errors
+    /// `fame::report::no_run` when there is none.
+    pub(super) fn open(out: &Path) -> Result<Self> {
+        let record = read(&out.join("run.json"));
+        if record["fame_version"].is_string() {
+            return Ok(Self { out: out.to_owned(), record });
+        }
+        let message = format!("`{}` holds no run: its run.json cannot be read.", out.display());
+        Err(Error::new("fame::report::no_run", message)
+            .with_help("Name the output folder of a run, as `fame-cli run RECIPE --out OUT` does."))
+    }
+
+    /// The parameters that the recipe gave the page; defaults where it asked for none.
+    pub(super) fn parameters(&self) -> Report {
+        let parts = list(&self.record["plan"]["write"]).iter().map(part);
+        let found = parts
+            .filter(|(name, _)| name == "Report")
+            .find_map(|(_, p)| Report::deserialize(p).ok());
+        found.unwrap_or_default()
+    }
+
+    /// The items in the data's order. A run that did not end has no list of them: then those whose
+    /// folders are there, by name.
+    pub(super) fn items(&self) -> Vec<ItemLine> {
+        if let Some(lines) = self.record["items"].as_array().filter(|lines| !lines.is_empty()) {
+            return lines.iter().map(ItemLine::of).collect();
+        }
+        let folders = std::fs::read_dir(self.out.join("items")).into_iter().flatten().flatten();
+        let mut ids: Vec<String> = folders
+            .filter(|entry| entry.path().join("item.json").is_file())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        ids.sort();
+        let line = |id| ItemLine { id, status: "done".to_owned(), seconds: None, error: None };
+        ids.into_iter().map(line).collect()
+    }
+
+    /// An item's record.
+    pub(super) fn item<'a>(&self, line: &'a ItemLine) -> ItemFolder<'a> {
+        let folder = self.out.join("items").join(&line.id);
+        let is_there = line.status != "failed" && is_plain(&line.id);
+        let record = if is_there { read(&folder.join("item.json")) } else { Value::Null };
+        ItemFolder { line, folder, record }
+    }
+
+    /// The explainers in the recipe's order.
+    pub(super) fn methods(&self) -> Vec<Method> {
+        let explain = list(&self.record["plan"]["explain"]).iter();
+        let method = |of: &Value| {
+            let (plugin, parameters) = part(&of["explainer"]);
+            Method { name: text(&of["name"]).to_owned(), plugin, parameters }
+        };
+        explain.map(method).collect()
+    }
+}
+
+/// Whether `id` is the name of a folder, and no path: `run.json` may come from anywhere.
+fn is_plain(id: &str) -> bool {
+    let mut parts = Path::new(id).components();
+    matches!(parts.next(), Some(std::path::Component::Normal(_))) && parts.next().is_none()
+}
+
+impl ItemLine {
+    fn of(line: &Value) -> Self {
+        Self {
+            id: text(&line["id"]).to_owned(),
+            status: text(&line["status"]).to_owned(),
+            seconds: line["seconds"].as_f64(),
+            error: line.get("error").cloned(),
+        }
+    }
+}
+
+impl ItemFolder<'_> {
+    /// The maps, explainers in alphabetical order.
+    pub(super) fn maps(&self) -> Vec<MapRecord<'_>> {
+        entries(&self.record["explanations"])
+            .flat_map(|(explainer, e)| list(&e["maps"]).iter().map(move |m| (explainer, m)))
+            .map(|(explainer, about)| {
+                let shape = list(&about["map_shape"]);
+                let extent = |from_end: usize| {
+                    let at = shape.len().checked_sub(from_end);
+                    at.and_then(|at| shape[at].as_f64()).unwrap_or(1.0)
+                };
+                MapRecord {
+                    explainer,
+                    name: text(&about["name"]),
+                    role: text(&about["role"]),
+                    claim: text(&about["claim"]),
+                    size: (extent(2), extent(1)),
+                    about,
+                }
+            })
+            .collect()
+    }
+
+    /// The roles of its pictures; in the record they stand by name.
+    pub(super) fn roles(&self) -> Vec<&str> {
+        entries(&self.record["pictures"]).map(|(role, _)| role).collect()
+    }
+
+    /// What a reader must know: of the pictures, and of each explainer.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let said = |of: &str, warnings: &Value| -> Vec<String> {
+            list(warnings).iter().map(|w| format!("{of}: {}", text(w))).collect()
+        };
+        let of_pictures = entries(&self.record["pictures"]);
+        let of_methods = entries(&self.record["explanations"]);
+        of_pictures.chain(of_methods).flat_map(|(of, about)| said(of, &about["warnings"])).collect()
+    }
+
+    /// The first fact called `name` of any map.
+    pub(super) fn first_fact(&self, name: &str) -> Option<&Value> {
+        let explanations = self.record["explanations"].as_object()?;
+        let mut maps = explanations.values().flat_map(|e| list(&e["maps"]));
+        maps.find_map(|map| map.get(name).filter(|value| !value.is_null()))
+    }
+
+    /// What was measured: by explainer, map, metric and quantity, the points in their order.
+    pub(super) fn measured(&self) -> BTreeMap<[&str; 4], Vec<(&Value, f64)>> {
+        let mut of: BTreeMap<[&str; 4], Vec<(&Value, f64)>> = BTreeMap::new();
+        for row in list(&self.record["measurements"]) {
+            let key = ["explainer", "map", "metric", "quantity"].map(|name| text(&row[name]));
+            if let Some(value) = row["value"].as_f64() {
+                of.entry(key).or_default().push((&row["parameter"], value));
+            }
+        }
+        of
+    }
+}

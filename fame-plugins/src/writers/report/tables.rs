@@ -1,0 +1,151 @@
+//! The run's tables, and the decision threshold that they know.
+
+use std::path::Path;
+
+use maud::{Markup, PreEscaped, html};
+
+use super::{folder::ItemFolder, pictures::svg_address};
+use crate::datasets::{GENUINE, cells};
+
+/// The most rows of one table that are shown; its file has all of them.
+const MOST_ROWS: usize = 400;
+
+/// The most characters of one drawing that are embedded.
+const MOST_DRAWN: usize = 1_000_000;
+
+/// A table of the run: what its CSV file says, the title and notes of its Markdown, its curves.
+pub(super) struct TableFile {
+    name: String,
+    title: String,
+    notes: Vec<String>,
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+    /// Names and SVG of its curves.
+    drawings: Vec<(String, String)>,
+}
+
+/// The tables of the run in `out`, by name. Lists for other programs, which have no Markdown, are
+/// left out.
+pub(super) fn read(out: &Path) -> Vec<TableFile> {
+    let folder = out.join("tables");
+    let names = |ending: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(ending).map(str::to_owned))
+            .collect();
+        names.sort();
+        names
+    };
+    let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let mut tables: Vec<TableFile> = names(".md")
+        .into_iter()
+        .map(|name| {
+            TableFile::parse(&name, &text(&format!("{name}.md")), &text(&format!("{name}.csv")))
+        })
+        .collect();
+    for name in names(".svg") {
+        let drawing = (name.clone(), text(&format!("{name}.svg")));
+        // A drawing belongs to the table whose name it begins with; the longest decides.
+        let owners = tables.iter_mut().filter(|table| name.starts_with(&table.name));
+        if let Some(owner) = owners.max_by_key(|table| table.name.len()) {
+            owner.drawings.push(drawing);
+        }
+    }
+    tables
+}
+
+impl TableFile {
+    fn parse(name: &str, markdown: &str, csv: &str) -> Self {
+        let mut rows = csv.lines().map(|line| cells(line, ',').unwrap_or_default());
+        let columns = rows.next().unwrap_or_default();
+        let prose = |line: &&str| !line.is_empty() && !line.starts_with('|');
+        let mut prose = markdown.lines().filter(prose);
+        let title = prose.next().unwrap_or(name).trim_start_matches('#').trim().to_owned();
+        Self {
+            name: name.to_owned(),
+            title,
+            notes: prose.map(str::to_owned).collect(),
+            rows: rows.filter(|row| row.len() == columns.len()).collect(),
+            columns,
+            drawings: Vec::new(),
+        }
+    }
+
+    /// The table with its notes and curves.
+    pub(super) fn show(&self) -> Markup {
+        let left_out = self.rows.len().saturating_sub(MOST_ROWS);
+        html! {
+            section.table {
+                h3 { (self.title) }
+                @if !self.rows.is_empty() {
+                    div.wide tabindex="0" role="region" aria-label=(self.title) {
+                        table.sortable {
+                            thead { tr { @for column in &self.columns { th scope="col" { (column) } } } }
+                            tbody { @for row in self.rows.iter().take(MOST_ROWS) {
+                                tr { @for cell in row { td { (cell) } } }
+                            } }
+                        }
+                    }
+                }
+                @if left_out > 0 { p.quiet { (left_out) " more rows are in tables/" (self.name) ".csv." } }
+                @for note in &self.notes { p.note { (note) } }
+                div.drawings { @for (name, svg) in &self.drawings {
+                    @if svg.len() <= MOST_DRAWN {
+                        img.drawing src=(PreEscaped(svg_address(svg))) alt=(format!("Curves: {}", name.replace('_', " ")));
+                    }
+                } }
+            }
+        }
+    }
+}
+
+/// The rule by which pairs are accepted.
+pub(super) struct Decision {
+    /// A pair is accepted when its similarity is at least this.
+    pub(super) threshold: f64,
+}
+
+/// The threshold in use, from the first row of a table of thresholds; `None` where no table has
+/// one.
+pub(super) fn decision(tables: &[TableFile]) -> Option<Decision> {
+    let table = tables.iter().find(|table| table.name.ends_with("_thresholds"))?;
+    let column = table.columns.iter().position(|name| name == "thr")?;
+    let threshold = table.rows.first()?.get(column)?.parse().ok()?;
+    Some(Decision { threshold })
+}
+
+impl Decision {
+    /// What became of a pair: whether it is genuine, and whether it was accepted.
+    pub(super) fn of(&self, item: &ItemFolder<'_>) -> Option<&'static str> {
+        let genuine = item.record["marks"][GENUINE.name()].as_bool()?;
+        let similarity = item.first_fact("similarity_before")?.as_f64()?;
+        Some(match (genuine, similarity >= self.threshold) {
+            (true, true) => "true accept",
+            (true, false) => "false reject",
+            (false, true) => "false accept",
+            (false, false) => "true reject",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_its_title_its_notes_and_its_cells_as_text() {
+        let markdown = "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x | 1 |\n\nFew & small.\n";
+        let table = TableFile::parse("scores", markdown, "a,b\n\"x, <i>\",1\n");
+        let shown = table.show().into_string();
+        assert!(shown.contains("Scores &lt;of&gt;") && shown.contains("Few &amp; small."));
+        assert!(shown.contains("<td>x, &lt;i&gt;</td>"), "{shown}");
+    }
+
+    #[test]
+    fn the_threshold_in_use_is_the_first() {
+        let csv = "rule,thr,fmr\nEerMiddle,0.45,0\nEer,0.5,0\n";
+        let tables = [TableFile::parse("verification_thresholds", "### T\n", csv)];
+        assert_eq!(decision(&tables).unwrap().threshold, 0.45);
+        assert!(decision(&[]).is_none());
+    }
+}
