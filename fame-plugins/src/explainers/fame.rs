@@ -320,7 +320,7 @@ fn loss_curve(losses: &[f32]) -> Value {
     let last = losses.len().saturating_sub(1);
     let every = last.div_ceil(CURVE_POINTS).max(1);
     let mut values: Vec<f32> = losses.iter().step_by(every).copied().collect();
-    if last % every != 0 {
+    if !last.is_multiple_of(every) {
         values.push(losses[last]);
     }
     Value::Map(facts([("every", every.into()), ("values", values.into())]))

@@ -84,15 +84,6 @@ impl View<'_> {
         }
     }
 
-    /// The maps with their places among the item's, those of `explainer`.
-    fn maps_of<'m>(
-        &self,
-        maps: &'m [MapRecord<'m>],
-        explainer: &'m str,
-    ) -> impl Iterator<Item = (usize, &'m MapRecord<'m>)> {
-        maps.iter().enumerate().filter(move |(_, map)| map.explainer == explainer)
-    }
-
     /// The view: everything known about the item.
     pub(super) fn detail(&self, decide: Option<&Decision>) -> Markup {
         let item = self.about;
@@ -169,7 +160,7 @@ impl View<'_> {
                             tr {
                                 th scope="row" { (method.name) }
                                 @for column in &columns { td { div.thumbs {
-                                    @for (n, map) in self.maps_of(&maps, &method.name) {
+                                    @for (n, map) in maps_of(&maps, &method.name) {
                                         @if (map.role, map.claim) == *column && is_there(map) {
                                             figure { (figures::map("overlay", n)) figcaption { (show::words(map.name)) } }
                                         }
@@ -187,7 +178,7 @@ impl View<'_> {
         let about = &self.about.record["explanations"][&method.name];
         let (maps, claim) = (self.about.maps(), claims::of(&method.plugin));
         let shown = |(name, _): &(&str, &Value)| *name != "maps" && *name != "warnings";
-        let of_method: Vec<_> = self.maps_of(&maps, &method.name).collect();
+        let of_method: Vec<_> = maps_of(&maps, &method.name).collect();
         html! {
             section.method {
                 h3 { (method.name) " " span.quiet { (method.plugin) } }
@@ -255,6 +246,14 @@ impl View<'_> {
             }
         }
     }
+}
+
+/// The maps of `explainer`, with their places among all of the item's.
+fn maps_of<'m>(
+    maps: &'m [MapRecord<'m>],
+    explainer: &'m str,
+) -> impl Iterator<Item = (usize, &'m MapRecord<'m>)> {
+    maps.iter().enumerate().filter(move |(_, map)| map.explainer == explainer)
 }
 
 /// Evidence for before evidence against, and the rest behind.

@@ -210,8 +210,8 @@ fn read(item: &ItemFolder<'_>) -> Vec<(String, Shown)> {
         let plane = own.or_else(|| file(format!("{name}.npy")).and_then(|path| npy_in(&path)));
         let has_plane = add(format!("map/{}/{}", map.explainer, map.name), plane.map(Shown::Map));
         if !has_plane {
-            let others = ["overlay", "heatmap"].iter();
-            let coloured = others.filter_map(|kind| picture(format!("{name}.{kind}.png"))).next();
+            let mut others = ["overlay", "heatmap"].iter();
+            let coloured = others.find_map(|kind| picture(format!("{name}.{kind}.png")));
             add(format!("coloured/{}/{}", map.explainer, map.name), coloured);
         }
     }

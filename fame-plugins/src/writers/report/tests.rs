@@ -211,7 +211,7 @@ fn pictures_take_no_more_than_they_may_and_further_items_are_counted() {
     for line in &run.items() {
         let pictures = super::pictures::embed(&run.item(line), &tight);
         let bytes: usize = pictures.addresses.iter().map(String::len).sum();
-        assert!(bytes <= share && pictures.side < 256, "{bytes} of {}", share);
+        assert!(bytes <= share && pictures.side < 256, "{bytes} of {share}");
     }
     // Where even the smallest pictures pass the share, the first items have them, and the rest none.
     let scarce = super::Budget::sharing(32, 10, unbounded / 2);
