@@ -48,6 +48,7 @@ const WRITERS: &[&str] = &[
     "Heatmap()",
     "Overlay()",
     "Picture()",
+    "Report()",
     "Sheet()",
     r#"ReferenceLayout(model: "net", dataset: "SET", protocol: "one")"#,
 ];

@@ -136,7 +136,9 @@ fn no_name_is_markup() {
     assert_eq!(page.matches("</script").count(), 2 + 2 * 3);
     let own = "script-src 'sha256-";
     assert!(page.contains(own) && page.contains("default-src 'none'"), "only ours may run");
-    assert!(!page.contains("http://") && !page.contains("https://"), "nothing is fetched");
+    // The one address is a namespace, which nobody fetches.
+    let addresses = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!addresses.contains("http://") && !addresses.contains("https://"), "it fetches");
 }
 
 #[test]
@@ -214,7 +216,7 @@ fn pictures_take_no_more_than_they_may_and_further_items_are_counted() {
         assert!(bytes <= share && pictures.side < 256, "{bytes} of {share}");
     }
     // Where even the smallest pictures pass the share, the first items have them, and the rest none.
-    let scarce = super::Budget::sharing(32, 10, unbounded / 2);
+    let scarce = super::Budget::sharing(32, 10, unbounded / 8);
     let left_out: Vec<bool> = run
         .items()
         .iter()
