@@ -39,14 +39,18 @@ fn a_parameter_shows_type_default_and_meaning() {
         "{said}"
     );
     for part in [
-        "step: number, default 0.003921569",
-        "iterations: integer, default 500",
+        "step: number\n",
+        "Default: 1/255",
+        "iterations: integer\n",
         "Pixel | Normalised",
         "example    Lots(",
         "reference  Rozsa",
     ] {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }
+    // A default that follows from nothing else stands beside the type.
+    let said = stdout(&fame(dir.path(), &["describe", "MaskWalk"]));
+    assert!(said.contains("iterations: integer, default 25"), "{said}");
 }
 
 #[test]
