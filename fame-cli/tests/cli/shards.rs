@@ -28,6 +28,13 @@ fn three_machines_leave_the_bytes_of_one() {
     let status = stdout(&fame(dir.path(), &["status", "many"]));
     assert!(status.contains("1/3          waiting") && status.contains("complete"), "{status}");
     assert!(shard("1/3").status.success());
+    // With another recipe all of it would be done anew.
+    let recipe = fs::read_to_string(dir.path().join("r.ron")).unwrap();
+    fs::write(dir.path().join("r.ron"), format!("{recipe}// later")).unwrap();
+    let other = fame(dir.path(), &["merge", "many"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("the recipe has changed"), "{}", stderr(&other));
+    fs::write(dir.path().join("r.ron"), recipe).unwrap();
     let merged = fame(dir.path(), &["merge", "many"]);
     assert!(merged.status.success(), "{}", stderr(&merged));
     assert!(stdout(&merged).contains(&format!("0 done, {ITEMS} kept")), "{}", stdout(&merged));

@@ -46,6 +46,8 @@ pub struct ShardState {
     pub pace: Option<(usize, Duration)>,
     /// The path of the recipe, and the values that were set in it, of a shard that has started.
     pub recipe: Option<(PathBuf, Vec<String>)>,
+    /// The recipe's text as the shard read it.
+    pub text: Option<String>,
 }
 
 /// The shards of the run in `out` in order, or the run itself where it is not in shards.
@@ -112,6 +114,7 @@ fn state(folder: PathBuf, shard: Option<Shard>) -> ShardState {
         failed,
         pace: started.map(|started| pace(&times, started, is_held)),
         recipe: recipe.map(|path| (PathBuf::from(path), set)),
+        text: field("recipe").and_then(|recipe| Some(recipe.get("text")?.as_str()?.to_owned())),
         folder,
     }
 }

@@ -316,7 +316,7 @@ fn no_model(path: &Path) -> Error {
 fn no_manifest(model: &Path, ron: &Path) -> Error {
     Error::new("fame::model::no_manifest", format!("`{}` has no manifest: there is no file `{}`.", model.display(), ron.display()))
         .with_help(
-            "fame must know how to feed the model. Write that file; this is enough, with your numbers:\n\
+            "fame must know how to feed the model. `fame-cli init MODEL PICTURE` writes that file; or, with your numbers:\n\
          (input: (size: (3, 224, 224), order: Rgb, mean: (0.485, 0.456, 0.406), std: (0.229, 0.224, 0.225)))",
         )
 }

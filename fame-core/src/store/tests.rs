@@ -468,7 +468,7 @@ fn a_model_of_ones_own_lies_next_to_its_manifest() {
     world.write("models/my.onnx", "mine");
     insta::assert_snapshot!(world.shown(&store.resolve("my.onnx", &base).unwrap_err()), @r#"
     [fame::model::no_manifest] `…/models/my.onnx` has no manifest: there is no file `…/models/my.ron`.
-    help: fame must know how to feed the model. Write that file; this is enough, with your numbers:
+    help: fame must know how to feed the model. `fame-cli init MODEL PICTURE` writes that file; or, with your numbers:
     (input: (size: (3, 224, 224), order: Rgb, mean: (0.485, 0.456, 0.406), std: (0.229, 0.224, 0.225)))
     "#);
 

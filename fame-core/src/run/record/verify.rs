@@ -56,7 +56,7 @@ pub fn verify(out: &Path) -> Result<Verified> {
     })?;
     let record: Value = serde_json::from_str(&text).map_err(|e| {
         Error::new("fame::run::record", format!("`{}` is no record: {e}.", path.display()))
-            .with_help("Run the recipe again: what is whole is kept, and a new record is written.")
+            .with_help("Remove it and run the recipe again: what is whole is kept, and a new record is written.")
     })?;
     let status = record.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut check = Check { out, found: Verified { status, ..Verified::default() } };

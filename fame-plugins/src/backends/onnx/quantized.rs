@@ -72,6 +72,8 @@ impl Writer {
             "QLinearSigmoid" => self.between("Sigmoid", &node, &[([0, 1, 2], 1)], [3, 4]),
             "QLinearLeakyRelu" => self.between("LeakyRelu", &node, &[([0, 1, 2], 1)], [3, 4]),
             "QLinearGlobalAveragePool" if attribute(&node, "channels_last") == 0 => {
+                // ONNX's own pool has no such attribute.
+                node.attribute.retain(|a| a.name != "channels_last");
                 self.between("GlobalAveragePool", &node, &[([0, 1, 2], 1)], [3, 4]);
             }
             "MatMulInteger" => self.of_whole("MatMul", &node, [-2, -1]),
@@ -207,6 +209,18 @@ mod tests {
 
     fn operators(graph: &GraphProto) -> Vec<&str> {
         graph.node.iter().map(|n| n.op_type.as_str()).collect()
+    }
+
+    #[test]
+    fn a_quantised_pool_leaves_its_layout_behind() {
+        let mut graph = GraphProto {
+            node: vec![node("QLinearGlobalAveragePool", &["x", "xs", "xz", "ys", "yz"], "y", &[])],
+            ..GraphProto::default()
+        };
+        graph.node[0].attribute.push(int("channels_last", 0));
+        write_out(&mut graph);
+        assert_eq!(operators(&graph), ["DequantizeLinear", "GlobalAveragePool", "QuantizeLinear"]);
+        assert!(graph.node[1].attribute.is_empty());
     }
 
     #[test]

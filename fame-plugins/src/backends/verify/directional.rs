@@ -25,6 +25,10 @@ const UNDECIDED: f64 = 0.1;
 /// away, and a wrong gradient is wrong at each.
 const STEPS: [f64; 4] = [4e-3, 5e-4, 6e-5, 1e-5];
 
+/// What rounding can make of a difference of two values, relative to their size: sixteen units in
+/// the last place of f32, as deep networks gather them.
+const ROUNDING: f64 = 16.0 * f32::EPSILON as f64;
+
 /// Random directions beside the gradient's own.
 const DIRECTIONS: usize = 3;
 
@@ -73,7 +77,7 @@ pub(super) fn judge(
 }
 
 /// How far the gradient is from the slope along `direction`, and whether rounding leaves that slope
-/// to be seen. `None` for a direction of length zero.
+/// to be seen. `None` for a direction of length zero, or where all steps drown in rounding.
 fn along(
     at: &Tensor,
     gradient: &Tensor,
@@ -104,10 +108,18 @@ fn along(
             .zip(gradient.data())
             .map(|((u, d), g)| (f64::from(*u) - f64::from(*d)) * f64::from(*g))
             .sum();
-        let found = value(&up)? - value(&down)?;
+        let (above, below) = (value(&up)?, value(&down)?);
+        let found = above - below;
         let scale = (2.0 * step * length * unit).max(found.abs()).max(f64::MIN_POSITIVE);
+        // Such a step measures rounding, as everywhere behind a softmax that has decided.
+        if ROUNDING * (above.abs() + below.abs()) > SLOPE_TOLERANCE * scale {
+            continue;
+        }
         best = best.min((found - expected).abs() / scale);
         slopes.push((found / (2.0 * step), scale / (2.0 * step)));
+    }
+    if slopes.is_empty() {
+        return Ok(None);
     }
     let agree = slopes.windows(2).map(|pair| (pair[0].0 - pair[1].0).abs() / pair[1].1);
     let closest = agree.fold(f64::INFINITY, f64::min);
@@ -142,6 +154,15 @@ mod tests {
         assert!(matches!(judged(half), Verdict::Wrong(_)));
         // A gradient of zero where the value moves: only the random directions see it.
         assert!(matches!(judged(vec![0.0; 50]), Verdict::Wrong(_)));
+    }
+
+    #[test]
+    fn steps_that_only_round_say_nothing_of_a_small_gradient() {
+        // As a softmax that has decided: 1 in f32, whatever moves.
+        let x = Tensor::filled([1, 4], 1.0);
+        let decided = |x: &Tensor| Ok(f64::from(1.0 - 1e-7 * x.data()[0]));
+        let gradient = Tensor::new([1, 4], vec![-2e-7, 0.0, 0.0, 0.0]).unwrap();
+        assert_eq!(judge(&x, &gradient, &decided).unwrap(), Verdict::Undecided);
     }
 
     #[test]
