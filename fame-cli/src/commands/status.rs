@@ -102,6 +102,7 @@ mod tests {
             failed: 10,
             pace,
             recipe: None,
+            text: None,
         };
         let minute = Some((10, Duration::from_mins(1)));
         assert_eq!(time_left(&state("running", minute)), Some(Duration::from_mins(5)));
