@@ -48,9 +48,9 @@ const WRITERS: &[&str] = &[
     "Heatmap()",
     "Overlay()",
     "Picture()",
-    "Report()",
     "Sheet()",
     r#"ReferenceLayout(model: "net", dataset: "SET", protocol: "one")"#,
+    "Report()",
 ];
 
 /// What the golden face network is asked.
