@@ -147,8 +147,8 @@ fn pace(written: &[SystemTime], started: f64, is_running: bool) -> (usize, Durat
 /// off anywhere, all of it can be repeated.
 ///
 /// # Errors
-/// When a shard has not gone through, with all of them that have not; when `out` holds another
-/// run's item of a name, or a file of somebody else is in the way.
+/// When a shard has not gone through, with all of them that have not; when a file of somebody else
+/// is in the way. Items that an earlier run left in `out` under the same names are replaced.
 pub fn merge(out: &Path) -> Result<()> {
     let shards = shards(out)?;
     let missing: Vec<String> = shards.iter().filter_map(what_is_missing).collect();

@@ -2,13 +2,13 @@
 //! whole numbers of 4 and 2 bits become `i8` and `u8`. Constants are written out; a node that makes
 //! such numbers rounds as their type would, and keeps them in the wider one.
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{TractResult, bail, ensure};
 
 use super::few_bits::Format;
 use super::file::shown;
+use super::repair::int;
 use super::unsupported::Unsupported;
 
 /// ONNX's number of whole numbers of two bits, without a sign and with one.
@@ -179,15 +179,6 @@ fn wrapped(
         step("Sub", [part("low"), half], "value"),
         last,
     ]
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..AttributeProto::default()
-    }
 }
 
 /// How a narrow type is stored, and what its patterns stand for.

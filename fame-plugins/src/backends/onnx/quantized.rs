@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+use super::repair::int;
 
 /// Writes out the operators of `graph` on quantised numbers. A remark for the record where the
 /// graph rounds.
@@ -176,15 +177,6 @@ impl Writer {
 
 fn attribute(node: &NodeProto, name: &str) -> i64 {
     node.attribute.iter().find(|a| a.name == name).map_or(0, |a| a.i)
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.into(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..AttributeProto::default()
-    }
 }
 
 #[cfg(test)]

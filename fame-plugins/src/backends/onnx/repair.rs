@@ -80,7 +80,8 @@ fn node(op: &str, inputs: Vec<String>, output: String) -> NodeProto {
     }
 }
 
-fn integer(name: &str, value: i64) -> AttributeProto {
+/// A whole number as the attribute `name`.
+pub(super) fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: name.into(),
         r#type: AttributeType::Int as i32,
@@ -133,8 +134,8 @@ fn log_softmax(softmax: &NodeProto, fresh: &mut Fresh) -> Vec<NodeProto> {
         });
     }
     let mut sum = node("ReduceSum", vec![part("exp"), axes], part("sum"));
-    max.attribute.push(integer("keepdims", 1));
-    sum.attribute.push(integer("keepdims", 1));
+    max.attribute.push(int("keepdims", 1));
+    sum.attribute.push(int("keepdims", 1));
     vec![
         max,
         node("Sub", vec![x.clone(), part("max")], part("shifted")),
