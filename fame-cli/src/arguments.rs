@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Verify a model: every layer against onnxruntime, gradients against its slopes.
     Verify(VerifyArgs),
+    /// Measure how long a step of a walk takes on this machine, for models and backends in turns.
+    Bench(BenchArgs),
     /// List, fetch or show models and pictures.
     Models(ModelsArgs),
     /// Look at plugins that can be loaded while fame runs.
@@ -264,6 +266,26 @@ pub(crate) struct VerifyArgs {
     /// several times.
     #[arg(long, value_name = "PICTURE")]
     pub(crate) picture: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// Model names, or paths of manifests or ONNX files.
+    #[arg(required = true, value_name = "MODEL")]
+    pub(crate) networks: Vec<String>,
+    /// What runs them, one row of the table for each; may be given several times.
+    #[arg(long, default_value = "Tract(threads: 1)", value_name = "SPEC")]
+    pub(crate) backend: Vec<String>,
+    /// Pictures in a batch.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) rows: u16,
+    /// Timed steps of each; the table tells their median.
+    #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) steps: u16,
+    /// The layer whose values the walk changes: a tensor's name or an alias of the manifest.
+    /// Default: the last output.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) layer: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -66,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Describe(args) => commands::describe::describe(&setup, &args),
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),
         Command::Verify(args) => commands::verify::verify(&setup, &args),
+        Command::Bench(args) => commands::bench::bench(&setup, &args),
         Command::Models(args) => commands::models::models(&setup, &args),
         Command::Plugin(args) => commands::plugin::plugin(&setup, &args),
         Command::Align(args) => commands::align::align(&setup, &args),

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod align;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod describe;
 pub(crate) mod explain;

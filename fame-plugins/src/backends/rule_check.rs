@@ -97,7 +97,8 @@ pub(in crate::backends) fn check(
 
 fn check_model(model: &TypedModel, shape: &[usize], probe: &Probe) {
     let (input, output) = (model.inputs[0], model.outputs[0]);
-    let mut backward = differentiate(model, &[output], &[input], ReluRule::Standard).unwrap();
+    let mut backward =
+        differentiate(model, &[output], &[input], ReluRule::Standard, false).unwrap();
     let mut forward = model.clone();
     forward.select_output_outlets(&[vec![output], backward.residuals.clone()].concat()).unwrap();
     let forward = SimplePlan::new(forward.into_optimized().unwrap()).unwrap();

@@ -46,6 +46,12 @@ pub(in crate::backends) fn each_run(
     Ok(())
 }
 
+/// The slopes, where they vary along the last axis only and there is one for each of its elements.
+pub(in crate::backends) fn along_last<'s>(shape: &[usize], slope: &'s Tensor) -> Option<&'s [f32]> {
+    let slopes = floats(slope).ok()?;
+    (slope.shape().last() == shape.last() && slopes.len() == *shape.last()?).then_some(slopes)
+}
+
 impl Op for PRelu {
     fn name(&self) -> StaticName {
         "PRelu".into()
@@ -62,6 +68,13 @@ impl EvalOp for PRelu {
         let mut y = x.into_tensor();
         let shape: TVec<usize> = y.shape().into();
         let values = floats_mut(&mut y)?;
+        if let Some(slopes) = along_last(&shape, &slope).filter(|slopes| slopes.len() > 1) {
+            for pixel in values.chunks_exact_mut(slopes.len()) {
+                let each = pixel.iter_mut().zip(slopes);
+                each.for_each(|(v, slope)| *v = if *v > 0.0 { *v } else { slope * *v });
+            }
+            return Ok(tvec!(y.into_tvalue()));
+        }
         each_run(&shape, &slope, |run, slope| {
             values[run].iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { slope * *v });
         })?;

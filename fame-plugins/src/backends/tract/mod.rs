@@ -24,6 +24,8 @@
 // signature, whether or not each can fail.
 #![allow(clippy::wildcard_imports, clippy::unnecessary_wraps)]
 
+mod arrange;
+mod chain;
 mod gradient;
 mod kernel_rates;
 mod kernels;
@@ -31,6 +33,7 @@ mod network;
 #[cfg(test)]
 mod network_tests;
 mod ops;
+mod order;
 mod pass;
 mod place_kernels;
 mod plan;

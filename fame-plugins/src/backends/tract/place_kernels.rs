@@ -1,107 +1,180 @@
-//! Convolutions of a model by kernels of our own, wherever they were measured to be faster.
+//! Which convolutions of a model, and gradients of them, kernels of our own compute, and which
+//! kernels.
+
+use std::collections::HashSet;
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
-use super::kernel_rates::{Rates, Rating};
+use super::arrange::Placed;
+use super::chain::Chain;
+use super::kernel_rates::Rating;
 use super::kernels::{Direction, Geometry, Layer, Level, Measured};
-use super::ops::LaidOutConv;
+use super::ops::ConvGrad;
 use crate::backends::onnx::tensors::floats;
 
-/// Our kernel is taken where its time is at most this part of tract's: tract joins a sum or an
-/// activation that follows to its own kernels, which the measurement of a layer alone cannot show.
-const CLEARLY_FASTER: f64 = 0.9;
-
-/// A convolution that one of our kernels can compute.
+/// A convolution, or the gradient of one, that one of our kernels can compute.
 struct Site {
-    node: usize,
     layer: Layer,
-    weights: Arc<Tensor>,
+    /// The weights, with what the chain multiplies them with.
+    weights: Vec<f32>,
     bias: Option<Arc<[f32]>>,
-    rates: Arc<Rates>,
+    border: Option<Arc<[f32]>>,
+    chain: Chain,
+    ways: Arc<[Measured]>,
 }
 
-/// Replaces convolutions of `model`, whose laid-out weights may take up to `budget` bytes more than
-/// plain ones. Where that is too little for all, those get it first that save most time for a byte.
-pub(super) fn place(model: &mut TypedModel, mut budget: usize, rating: Rating) -> TractResult<()> {
-    let ids = 0..model.nodes().len();
-    let sites = ids.filter_map(|id| Site::find(model, id, rating).transpose());
-    let mut sites = sites.collect::<TractResult<Vec<_>>>()?;
-    sites.sort_by(|a, b| b.worth().total_cmp(&a.worth()));
-    for site in sites {
-        if let Some(best) = site.best(budget) {
-            budget -= site.extra(best);
-            site.replace(model, best)?;
+/// Kernels for the convolutions of `model` and their gradients. What is laid out may take
+/// up to `budget` bytes more than plain weights. Where that is too little for all, those get it
+/// first that save most time for a byte.
+pub(super) fn place(
+    model: &TypedModel,
+    mut budget: usize,
+    rating: Rating,
+) -> TractResult<Vec<Placed>> {
+    let (mut sites, mut taken) = (vec![], HashSet::new());
+    for id in model.eval_order()? {
+        if let Some(site) = Site::find(model, id, &taken, rating)? {
+            taken.extend(site.chain.nodes.iter().copied());
+            sites.push(site);
         }
     }
-    Ok(())
+    sites.sort_by(|a, b| b.worth().total_cmp(&a.worth()));
+    let mut placed = vec![];
+    for site in sites {
+        let best = *site.best(budget);
+        budget = budget.saturating_sub(site.extra(&best));
+        placed.push(site.placed(&best));
+    }
+    Ok(placed)
 }
 
 impl Site {
-    /// The convolution of node `id`, if it is one that our kernels can compute.
-    fn find(model: &TypedModel, id: usize, rating: Rating) -> TractResult<Option<Self>> {
+    /// The convolution of node `id`, if it is one that our kernels can compute. Nodes of `taken`
+    /// are another's.
+    fn find(
+        model: &TypedModel,
+        id: usize,
+        taken: &HashSet<usize>,
+        rating: Rating,
+    ) -> TractResult<Option<Self>> {
         let node = model.node(id);
-        let Some(conv) = node.op_as::<Conv>() else { return Ok(None) };
-        let Some(geometry) = geometry(model, node, conv)? else { return Ok(None) };
-        let [_, weights, bias] = *node.inputs else { return Ok(None) };
-        let konst = |outlet| model.outlet_fact(outlet).map(|fact| fact.konst.clone());
-        let (Some(weights), Some(bias)) = (konst(weights)?, konst(bias)?) else { return Ok(None) };
-        let layer =
-            Layer { geometry, direction: Direction::Forward, rows: 1, level: Level::best() };
-        let rates = rating(&layer, conv, &weights)?;
-        let bias = spread(floats(&bias)?, geometry.outputs);
-        Ok(Some(Self { node: id, layer, weights, bias, rates }))
+        let (geometry, direction, weights, bias) = if let Some(conv) = node.op_as::<Conv>() {
+            let [input, weights, bias] = *node.inputs else { return Ok(None) };
+            let konst = |outlet| model.outlet_fact(outlet).map(|fact| fact.konst.clone());
+            let (Some(weights), Some(bias)) = (konst(weights)?, konst(bias)?) else {
+                return Ok(None);
+            };
+            let Some(geometry) = geometry(model.outlet_fact(input)?, conv)? else {
+                return Ok(None);
+            };
+            let bias = spread(floats(&bias)?, geometry.outputs);
+            (geometry, Direction::Forward, weights, bias)
+        } else if let Some(op) = node.op_as::<ConvGrad>() {
+            (op.geometry, Direction::Backward, op.weights.clone(), None)
+        } else {
+            return Ok(None);
+        };
+        let layer = Layer { geometry, direction, rows: 1, level: Level::best() };
+        let channels = match direction {
+            Direction::Forward => [geometry.inputs, geometry.outputs],
+            Direction::Backward => [geometry.outputs, geometry.inputs],
+        };
+        // Only kernels of dense convolutions know of borders.
+        let shifts = direction == Direction::Forward && geometry.groups == 1;
+        let is_taken = |id: usize| taken.contains(&id);
+        let chain = Chain::around(model, id, channels, bias, shifts, is_taken);
+        let mut weights = floats(&weights)?.to_vec();
+        let (bias, border) = fold(&geometry, direction, &chain, &mut weights);
+        let ways = rating(&layer, &weights);
+        Ok(Some(Self { layer, weights, bias, border, chain, ways }))
     }
 
     /// Bytes that the weights take more than plain ones when they are laid out for `way`.
     fn extra(&self, way: &Measured) -> usize {
-        way.bytes.saturating_sub(self.weights.volume() * size_of::<f32>())
+        way.bytes.saturating_sub(size_of_val(self.weights.as_slice()))
     }
 
-    /// The fastest of our ways whose weights fit into `budget`, if it is clearly faster than tract.
-    fn best(&self, budget: usize) -> Option<&Measured> {
-        let limit = self.rates.tract * CLEARLY_FASTER;
-        let ways = self.rates.ours.iter();
-        ways.filter(|way| way.seconds <= limit && self.extra(way) <= budget)
-            .min_by(|a, b| a.seconds.total_cmp(&b.seconds))
+    /// The smallest of the ways.
+    fn smallest(&self) -> &Measured {
+        self.ways.iter().min_by_key(|way| way.bytes).expect("a layer has at least one way")
     }
 
-    /// Seconds that the fastest way saves, for each byte that it takes.
+    /// The fastest of the ways whose weights fit into `budget`; the smallest, where none does.
+    fn best(&self, budget: usize) -> &Measured {
+        let fitting = self.ways.iter().filter(|way| self.extra(way) <= budget);
+        let fastest = fitting.min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        fastest.unwrap_or_else(|| self.smallest())
+    }
+
+    /// Seconds that the fastest way saves over the smallest, for each byte that it takes more.
     fn worth(&self) -> f64 {
-        let worth =
-            |way: &Measured| (self.rates.tract - way.seconds) / self.extra(way).max(1) as f64;
-        self.best(usize::MAX).map_or(0.0, worth)
+        let best = self.best(usize::MAX);
+        (self.smallest().seconds - best.seconds) / self.extra(best).max(1) as f64
     }
 
-    /// Puts our kernel in the place of tract's.
-    fn replace(&self, model: &mut TypedModel, way: &Measured) -> TractResult<()> {
-        let node = model.node(self.node);
-        let shape = node.outputs[0].fact.shape.as_concrete().context("an open shape")?;
-        let kernel = self.layer.with(way.algorithm, floats(&self.weights)?);
-        let op = LaidOutConv {
-            kernel: Arc::new(kernel),
-            geometry: self.layer.geometry,
-            bias: self.bias.clone(),
-            shape: shape.into(),
-        };
-        let patch = TypedModelPatch::replace_single_op(model, node, &node.inputs[..1], op)?;
-        patch.apply(model)
+    /// The kernel.
+    fn placed(self, way: &Measured) -> Placed {
+        let kernel = Arc::new(self.layer.with(way.algorithm, &self.weights));
+        Placed { kernel, bias: self.bias, border: self.border, chain: self.chain }
     }
+}
+
+/// Multiplies `weights` with the factors of `chain`, and gives the bias and the border that the
+/// summands in front of the convolution make: `W(s·x + t) = (W·s)x + W·t`, and a pixel outside of
+/// the picture, which is 0 behind them, is `−t/s` in front of them.
+fn fold(
+    geometry: &Geometry,
+    direction: Direction,
+    chain: &Chain,
+    weights: &mut [f32],
+) -> (Option<Arc<[f32]>>, Option<Arc<[f32]>>) {
+    let taps = geometry.kernel[0] * geometry.kernel[1];
+    let inside = geometry.inputs / geometry.groups;
+    let group = geometry.outputs / geometry.groups;
+    // Channels of the convolution's output and input that a weight is for.
+    let places = |at: usize| {
+        let (output, input) = (at / (inside * taps), at / taps % inside);
+        [output, output / group * inside + input]
+    };
+    let (mut bias, mut border) = (chain.bias.clone(), None);
+    let side = |is_argument: bool| usize::from(is_argument == (direction == Direction::Forward));
+    if let Some(scale) = &chain.scale {
+        for (at, weight) in weights.iter_mut().enumerate() {
+            *weight *= scale[places(at)[side(false)]];
+        }
+    }
+    if let Some([scale, shift]) = &chain.before {
+        if shift.iter().any(|&t| t != 0.0) {
+            let bias = bias.get_or_insert_with(|| vec![0.0; geometry.outputs]);
+            let mut sums = vec![0f64; geometry.outputs];
+            for (at, weight) in weights.iter().enumerate() {
+                let [output, input] = places(at);
+                sums[output] += f64::from(*weight) * f64::from(shift[input]);
+            }
+            bias.iter_mut().zip(sums).for_each(|(b, sum)| *b = (f64::from(*b) + sum) as f32);
+            let outside = |(t, s): (&f32, &f32)| if *t == 0.0 { 0.0 } else { -t / s };
+            border = Some(shift.iter().zip(scale).map(outside).collect());
+        }
+        for (at, weight) in weights.iter_mut().enumerate() {
+            *weight *= scale[places(at)[side(true)]];
+        }
+    }
+    (bias.map(Into::into), border)
 }
 
 /// One value for each channel, `None` where all are 0.
-fn spread(bias: &[f32], channels: usize) -> Option<Arc<[f32]>> {
+fn spread(bias: &[f32], channels: usize) -> Option<Vec<f32>> {
     if bias.iter().all(|&b| b == 0.0) {
         return None;
     }
-    Some(if bias.len() == 1 { vec![bias[0]; channels].into() } else { bias.into() })
+    Some(if bias.len() == 1 { vec![bias[0]; channels] } else { bias.to_vec() })
 }
 
-/// The shape of a convolution, if our kernels can compute it.
-fn geometry(model: &TypedModel, node: &TypedNode, conv: &Conv) -> TractResult<Option<Geometry>> {
+/// The shape of a convolution of `input`, if our kernels can compute it.
+pub(super) fn geometry(input: &TypedFact, conv: &Conv) -> TractResult<Option<Geometry>> {
     let pool = &conv.pool_spec;
-    let input = model.outlet_fact(node.inputs[0])?;
     let Some(shape) = input.shape.as_concrete() else { return Ok(None) };
     let planar = matches!(pool.data_format, DataFormat::NCHW | DataFormat::CHW)
         && pool.rank() == 2

@@ -15,26 +15,25 @@ use crate::backends::tract::network::TractNetwork;
 /// over a whole network, and the ReLUs whose inputs it moves over zero.
 const RELATIVE: f64 = 1e-4;
 
-/// The fastest is the last candidate that `wanted` allows, tract's kernel by far the slowest.
-fn prefer(layer: &Layer, wanted: impl Fn(Algorithm) -> bool) -> Arc<Rates> {
+/// The fastest is the last candidate that `wanted` allows.
+fn prefer(layer: &Layer, wanted: impl Fn(Algorithm) -> bool) -> Arc<[Measured]> {
     let candidates = Algorithm::candidates(&layer.geometry, layer.direction);
     let ours = candidates.into_iter().filter(|&way| wanted(way)).enumerate();
     let rate =
         |(index, algorithm)| Measured { algorithm, seconds: 1.0 / (index + 1) as f64, bytes: 0 };
-    Arc::new(Rates { tract: 9.0, ours: ours.map(rate).collect() })
+    ours.map(rate).collect()
 }
 
-fn no_winograd(layer: &Layer, _: &Conv, _: &Tensor) -> TractResult<Arc<Rates>> {
-    let wanted = |way| !matches!(way, Algorithm::Winograd2(_) | Algorithm::Winograd4(_));
-    Ok(prefer(layer, wanted))
+fn no_winograd(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
+    prefer(layer, |way| !matches!(way, Algorithm::Winograd2(_) | Algorithm::Winograd4(_)))
 }
 
-fn winograd2(layer: &Layer, _: &Conv, _: &Tensor) -> TractResult<Arc<Rates>> {
-    Ok(prefer(layer, |way| !matches!(way, Algorithm::Winograd4(_))))
+fn winograd2(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
+    prefer(layer, |way| !matches!(way, Algorithm::Winograd4(_)))
 }
 
-fn winograd4(layer: &Layer, _: &Conv, _: &Tensor) -> TractResult<Arc<Rates>> {
-    Ok(prefer(layer, |way| !matches!(way, Algorithm::Winograd2(_))))
+fn winograd4(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
+    prefer(layer, |way| !matches!(way, Algorithm::Winograd2(_)))
 }
 
 fn golden(name: &str) -> OnnxFile {
@@ -42,8 +41,8 @@ fn golden(name: &str) -> OnnxFile {
     OnnxFile::read(&nets.join(format!("{name}.onnx"))).unwrap()
 }
 
-fn load(name: &str, side: usize, rating: Option<Rating>) -> TractNetwork {
-    let shape = Some(vec![3, side, side]);
+fn load(name: &str, shape: &[usize], rating: Option<Rating>) -> TractNetwork {
+    let shape = Some(shape.to_vec());
     TractNetwork::new(golden(name), OperatorTable::new(vec![]), shape, 2, rating).unwrap()
 }
 
@@ -69,13 +68,28 @@ fn relative(got: &HostTensor, want: &HostTensor) -> f64 {
 
 #[test]
 fn outputs_and_gradients_are_those_of_tracts_kernels() {
-    for (name, side) in [("resnet50_slim", 64), ("iresnet50_slim", 56), ("mobilenet_v2_slim", 64)] {
-        let x = batch(&[2, 3, side, side], 11);
-        let want = results(&load(name, side, None), &x);
+    for (name, shape) in [
+        ("resnet50_slim", [3, 64, 64]),
+        ("iresnet50_slim", [3, 56, 56]),
+        ("mobilenet_v2_slim", [3, 64, 64]),
+        ("mobilenet_v3_slim", [3, 64, 64]),
+        ("efficientnet_slim", [3, 64, 64]),
+        ("convnext_slim", [3, 64, 64]),
+        ("densenet_slim", [3, 64, 64]),
+        ("squeezenet_slim", [3, 64, 64]),
+        ("unet_slim", [3, 32, 32]),
+        ("vgg_slim", [3, 64, 64]),
+        ("branch_slim", [3, 64, 64]),
+        ("nhwc_slim", [64, 64, 3]),
+        ("swin_slim", [3, 32, 32]),
+        ("vit_slim", [3, 64, 64]),
+    ] {
+        let x = batch(&[&[1], shape.as_slice()].concat(), 11);
+        let want = results(&load(name, &shape, None), &x);
         for (ways, rating) in
             [("no Winograd", no_winograd as Rating), ("F2", winograd2), ("F4", winograd4)]
         {
-            let got = results(&load(name, side, Some(rating)), &x);
+            let got = results(&load(name, &shape, Some(rating)), &x);
             for (what, (got, want)) in ["output", "gradient"].iter().zip(got.iter().zip(&want)) {
                 let apart = relative(got, want);
                 assert!(apart > 0.0, "{name}, {ways}, {what}: no kernel of ours ran");
@@ -88,9 +102,9 @@ fn outputs_and_gradients_are_those_of_tracts_kernels() {
 #[test]
 fn a_row_gives_the_same_bytes_in_every_batch_and_in_every_network_of_a_process() {
     let x = batch(&[3, 3, 56, 56], 11);
-    let network = load("iresnet50_slim", 56, Some(rates));
+    let network = load("iresnet50_slim", &[3, 56, 56], Some(rates));
     let together = results(&network, &x);
-    assert_eq!(results(&load("iresnet50_slim", 56, Some(rates)), &x), together);
+    assert_eq!(results(&load("iresnet50_slim", &[3, 56, 56], Some(rates)), &x), together);
     for row in 0..3 {
         let one = HostTensor::stack([&x.row_tensor(row)]).unwrap();
         for (alone, together) in results(&network, &one).iter().zip(&together) {
@@ -112,26 +126,29 @@ fn site(bytes: usize) -> Site {
         after: [1, 1],
     };
     let way = |algorithm, seconds, bytes| Measured { algorithm, seconds, bytes };
-    let ours = vec![
+    let ways = vec![
         way(Algorithm::Direct, 0.95, bytes),
         way(Algorithm::Winograd2(24), 0.5, 2 * bytes),
         way(Algorithm::Winograd4(24), 0.4, 4 * bytes),
     ];
+    let mut model = TypedModel::default();
+    let x = model.add_source("x", f32::fact([1usize, 2, 4, 4])).unwrap();
+    let y = model.wire_node("y", tract_onnx::tract_core::ops::math::neg(), &[x]).unwrap()[0];
     Site {
-        node: 0,
         layer: Layer { geometry, direction: Direction::Forward, rows: 1, level: Level::best() },
-        weights: Tensor::zero::<f32>(&[bytes / size_of::<f32>()]).unwrap().into(),
+        weights: vec![0.0; bytes / size_of::<f32>()],
         bias: None,
-        rates: Arc::new(Rates { tract: 1.0, ours }),
+        border: None,
+        chain: Chain::around(&model, y.node, [2, 2], None, false, |_| false),
+        ways: ways.into(),
     }
 }
 
 #[test]
-fn a_way_is_taken_where_it_is_clearly_faster_and_its_weights_fit() {
-    let way = |budget| site(400).best(budget).map(|way| way.algorithm);
-    assert_eq!(way(1200), Some(Algorithm::Winograd4(24)));
-    assert_eq!(way(1199), Some(Algorithm::Winograd2(24)));
-    // What is left is a hair faster than tract, which is not enough.
-    assert_eq!(way(399), None);
+fn the_fastest_way_is_taken_whose_weights_fit() {
+    let way = |budget| site(400).best(budget).algorithm;
+    assert_eq!(way(1200), Algorithm::Winograd4(24));
+    assert_eq!(way(1199), Algorithm::Winograd2(24));
+    assert_eq!(way(399), Algorithm::Direct);
     assert!(site(100).worth() > site(400).worth());
 }

@@ -6,8 +6,10 @@ use fame_core::contract::ReluRule;
 use fame_core::{Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
+use super::arrange::arrange;
 use super::gradient::differentiate;
 use super::kernel_rates::Rating;
+use super::order::Order;
 use super::place_kernels::place;
 use crate::backends::onnx::declutter::declutter;
 use crate::backends::onnx::file::guarded;
@@ -81,17 +83,24 @@ impl Plan {
 /// pictures are large and weights few.
 const MORE_WEIGHTS: usize = 1;
 
-/// Replaces convolutions, where there is a rating to choose by, and optimises.
+/// Arranges `plan` around our kernels, where there is a rating to choose them by, and optimises.
+/// Its inputs have the orders given; outputs from the index `free` on may have any, which is told.
 fn finish(
     mut plan: TypedModel,
     model: &LoadedModel,
     rating: Option<Rating>,
-) -> TractResult<Runner> {
+    inputs: &[Order],
+    free: usize,
+) -> TractResult<(Runner, Vec<Order>)> {
+    let mut outputs = vec![Order::First; plan.outputs.len()];
     if let Some(rating) = rating {
-        place(&mut plan, model.file.weight_bytes().saturating_mul(MORE_WEIGHTS), rating)?;
+        let budget = model.file.weight_bytes().saturating_mul(MORE_WEIGHTS);
+        let placed = place(&plan, budget, rating)?;
+        let arranged = arrange(&plan, placed, inputs, free)?;
+        (plan, outputs) = (arranged.model, arranged.outputs);
     }
     plan.optimize()?;
-    Runner::new(plan)
+    Ok((Runner::new(plan)?, outputs))
 }
 
 /// Imports, differentiates and optimises.
@@ -106,13 +115,19 @@ fn compile(
     let outlet = |(name, _): &(String, Vec<usize>)| forward.outputs[taps.output(name)];
     let layers: Vec<OutletId> = taps.layers.iter().map(outlet).collect();
     let places: Vec<OutletId> = taps.places.iter().map(outlet).collect();
+    let as_they_are = vec![Order::First; forward.inputs.len()];
     forward.select_output_outlets(&layers)?;
     if places.is_empty() {
-        return Ok((finish(forward, model, rating)?, None));
+        let (forward, _) = finish(forward, model, rating, &as_they_are, layers.len())?;
+        return Ok((forward, None));
     }
-    let mut backward = differentiate(&forward, &layers, &places, relu)?;
+    let mut backward = differentiate(&forward, &layers, &places, relu, rating.is_some())?;
     forward.select_output_outlets(&[layers.as_slice(), &backward.residuals].concat())?;
-    let forward = finish(forward, model, rating)?;
+    let (forward, outputs) = finish(forward, model, rating, &as_they_are, layers.len())?;
     declutter(&mut backward.model)?;
-    Ok((forward, Some(finish(backward.model, model, rating)?)))
+    // The residuals as the forward plan gives them, then the cotangents as the file says.
+    let mut inputs = outputs[layers.len()..].to_vec();
+    inputs.resize(backward.model.inputs.len(), Order::First);
+    let (backward, _) = finish(backward.model, model, rating, &inputs, places.len())?;
+    Ok((forward, Some(backward)))
 }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use fame_core::store;
 
-use super::kernel_rates::Rates;
+use super::kernels::Measured;
 use crate::backends::onnx::TRACT_VERSION;
 
 /// Version of the kernels: measurements of others say nothing of these.
-const KERNELS: u32 = 1;
+const KERNELS: u32 = 2;
 /// Characters of a processor's name that are kept in a file's.
 const NAME: usize = 60;
 
@@ -22,7 +22,7 @@ const NAME: usize = 60;
 pub(super) struct RateFile(Option<PathBuf>);
 
 /// What it holds: by layer.
-type Known = BTreeMap<String, Rates>;
+type Known = BTreeMap<String, Vec<Measured>>;
 
 impl RateFile {
     /// The file of this machine's processor.
@@ -34,13 +34,13 @@ impl RateFile {
     }
 
     /// What was measured of the layer `key`, if anything was.
-    pub(super) fn get(&self, key: &str) -> Option<Rates> {
+    pub(super) fn get(&self, key: &str) -> Option<Vec<Measured>> {
         self.read().remove(key)
     }
 
     /// Adds what was measured of the layer `key`, and gives what is to be believed: what another
     /// process has written in the meantime, else `rates`.
-    pub(super) fn add(&self, key: String, rates: Rates) -> Rates {
+    pub(super) fn add(&self, key: String, rates: Vec<Measured>) -> Vec<Measured> {
         let Some(path) = &self.0 else { return rates };
         let mut known = self.read();
         let believed = known.entry(key).or_insert(rates).clone();
@@ -82,12 +82,11 @@ fn processor() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kernels::{Algorithm, Measured};
+    use super::super::kernels::Algorithm;
     use super::*;
 
-    fn rates(tract: f64) -> Rates {
-        let ours = vec![Measured { algorithm: Algorithm::Winograd4(24), seconds: 1e-3, bytes: 9 }];
-        Rates { tract, ours }
+    fn rates(seconds: f64) -> Vec<Measured> {
+        vec![Measured { algorithm: Algorithm::Winograd4(24), seconds, bytes: 9 }]
     }
 
     #[test]
@@ -95,11 +94,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = || RateFile(Some(folder.path().join("kernels/this.json")));
         assert!(file().get("layer").is_none());
-        assert_eq!(file().add("layer".into(), rates(2.0)).tract, 2.0);
-        assert_eq!(file().add("layer".into(), rates(3.0)).tract, 2.0);
+        assert_eq!(file().add("layer".into(), rates(2.0)), rates(2.0));
+        assert_eq!(file().add("layer".into(), rates(3.0)), rates(2.0));
         file().add("other".into(), rates(4.0));
-        let found = file().get("layer").unwrap();
-        assert_eq!((found.tract, found.ours[0]), (2.0, rates(0.0).ours[0]));
+        assert_eq!(file().get("layer"), Some(rates(2.0)));
         let left = std::fs::read_dir(folder.path().join("kernels")).unwrap().count();
         assert_eq!(left, 1, "a temporary file was left");
     }
@@ -114,8 +112,8 @@ mod tests {
         assert!(RateFile(Some(path.clone())).get("layer").is_some());
         // Its folder is a file: nothing can be written there.
         let nowhere = RateFile(Some(path.join("this.json")));
-        assert_eq!(nowhere.add("layer".into(), rates(5.0)).tract, 5.0);
-        assert_eq!(RateFile(None).add("layer".into(), rates(6.0)).tract, 6.0);
+        assert_eq!(nowhere.add("layer".into(), rates(5.0)), rates(5.0));
+        assert_eq!(RateFile(None).add("layer".into(), rates(6.0)), rates(6.0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tract_onnx::tract_core::ops::math::{self, Add, Div, Max, Min, Mul, Pow, Sub,
 
 use super::rule::Rule;
 use super::tape::{Pull, Pulled};
-use crate::backends::tract::ops::Slope;
+use crate::backends::tract::ops::{Pointwise, Slope};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::binary::<Add>(add),
@@ -154,7 +154,7 @@ fn clamp(pull: &mut Pull, is_max: bool, bound: f32) -> TractResult<OutletId> {
     }
     let (low, high) = if is_max { (bound, f32::INFINITY) } else { (f32::NEG_INFINITY, bound) };
     pull.pointwise(
-        "Clamp",
+        Pointwise::CLAMP,
         |g, y, [low, high]| {
             g.iter_mut()
                 .zip(y)

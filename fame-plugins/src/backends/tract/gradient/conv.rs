@@ -24,7 +24,8 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 use super::rule::Rule;
 use super::tape::{Pull, Pulled};
 use crate::backends::onnx::slice::Pick;
-use crate::backends::tract::ops::{Col2Im, Interleave, PickGrad};
+use crate::backends::tract::ops::{Col2Im, ConvGrad, Interleave, PickGrad};
+use crate::backends::tract::place_kernels::geometry as kernel_geometry;
 
 pub(super) const RULES: &[Rule] =
     &[Rule { applies: |op| op.downcast_ref::<Conv>().is_some_and(is_covered), pull: conv }];
@@ -41,6 +42,10 @@ fn is_covered(conv: &Conv) -> bool {
 
 fn conv(pull: &mut Pull) -> TractResult<Pulled> {
     ensure!(!pull.needs(1) && !pull.needs(2), "the kernel depends on the input");
+    if let Some(op) = for_kernels(pull)? {
+        let g = pull.cotangent;
+        return Ok(tvec!(Some(pull.wire(op, &[g])?), None, None));
+    }
     let geometry = Geometry::read(pull)?;
     let gradient = if geometry.takes_columns() {
         by_columns(pull, &geometry)?
@@ -55,6 +60,14 @@ fn conv(pull: &mut Pull) -> TractResult<Pulled> {
         by_phases(pull, &geometry)?
     };
     Ok(tvec!(Some(gradient), None, None))
+}
+
+/// The gradient in one piece, where a kernel of our own can and is to compute it.
+fn for_kernels(pull: &Pull) -> TractResult<Option<ConvGrad>> {
+    let geometry = kernel_geometry(pull.input_fact(0)?, pull.op::<Conv>()?)?;
+    let Some(geometry) = geometry.filter(|_| pull.has_kernels()) else { return Ok(None) };
+    let (weights, shape) = (pull.constant(1)?, pull.input_shape(0)?.into());
+    Ok(Some(ConvGrad { geometry, weights, shape }))
 }
 
 /// Everything about the convolution, one entry for each spatial axis.

@@ -32,12 +32,19 @@ pub(super) struct Tape<'m> {
     known: HashMap<OutletId, OutletId>,
     count: usize,
     relu: ReluRule,
+    kernels: bool,
 }
 
 impl<'m> Tape<'m> {
-    pub(super) fn new(forward: &'m TypedModel, wanted: HashSet<OutletId>, relu: ReluRule) -> Self {
+    pub(super) fn new(
+        forward: &'m TypedModel,
+        wanted: HashSet<OutletId>,
+        relu: ReluRule,
+        kernels: bool,
+    ) -> Self {
         let model = TypedModel { symbols: forward.symbols.clone(), ..TypedModel::default() };
-        Self { forward, model, wanted, residuals: vec![], known: HashMap::new(), count: 0, relu }
+        let (residuals, known) = (vec![], HashMap::new());
+        Self { forward, model, wanted, residuals, known, count: 0, relu, kernels }
     }
 
     /// Whether a gradient at `outlet` is of use.
@@ -176,6 +183,11 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
     /// How gradients are to pass a ReLU.
     pub(super) fn relu(&self) -> ReluRule {
         self.tape.relu
+    }
+
+    /// Whether kernels of our own compute what they can.
+    pub(super) fn has_kernels(&self) -> bool {
+        self.tape.kernels
     }
 
     /// The concrete shape of input `ix`.

@@ -10,16 +10,18 @@ use super::tape::{Backward, Pull, Tape};
 use crate::backends::onnx::flat::has_one_real_output;
 use crate::backends::onnx::refusal::Refusal;
 
-/// Writes the backward model that pulls cotangents at `seeds` back to `places`.
+/// Writes the backward model that pulls cotangents at `seeds` back to `places`. With `kernels`, the
+/// gradients of convolutions that kernels of our own can compute are left to these.
 pub(in crate::backends) fn differentiate(
     forward: &TypedModel,
     seeds: &[OutletId],
     places: &[OutletId],
     relu: ReluRule,
+    kernels: bool,
 ) -> Result<Backward, Refusal> {
     let order = forward.eval_order()?;
     let wanted = descendants(forward, &order, places);
-    let mut tape = Tape::new(forward, wanted, relu);
+    let mut tape = Tape::new(forward, wanted, relu, kernels);
     let mut cotangents: HashMap<OutletId, OutletId> = HashMap::new();
     let sources = seeds
         .iter()
@@ -127,7 +129,7 @@ mod tests {
         let x = model.add_source("x", f32::fact([4usize])).unwrap();
         let y = model.wire_node("drawn", Unknown, &[x]).unwrap()[0];
         model.select_output_outlets(&[y]).unwrap();
-        let refusal = differentiate(&model, &[y], &[x], ReluRule::Standard).err();
+        let refusal = differentiate(&model, &[y], &[x], ReluRule::Standard, false).err();
         assert!(
             matches!(refusal, Some(Refusal::NoRule { node, op }) if node == "drawn" && op == "Unknown")
         );

@@ -256,23 +256,26 @@ unsafe fn sum<S: Simd, const R: usize>(
     let mut sums = [[simd.splat(0.0); 2]; R];
     let mut line = panel;
     for &run in rows.runs {
-        // SAFETY: the caller's promise for all reads and writes: every row has every run, and the
-        // panel a line for each of their values. What is only asked for may lie outside.
-        unsafe {
-            let row = rows.values.as_ptr().add(from + run);
-            for step in 0..rows.run {
-                let weights = [simd.read(line), simd.read(line.add(lanes))];
+        let mut row = rows.values.as_ptr().wrapping_add(from + run);
+        let end = row.wrapping_add(rows.run);
+        // Wrapping, and no range: the checks of a debug build would cost several times the sums.
+        while row != end {
+            // SAFETY: the caller's promise for all reads: every row has every run, and the panel a
+            // line for each of their values. What is only asked for may lie outside.
+            unsafe {
+                let weights = [simd.read(line), simd.read(line.wrapping_add(lanes))];
                 simd.prefetch(line.wrapping_add(AHEAD * 2 * lanes));
                 if lanes == 16 {
                     simd.prefetch(line.wrapping_add((2 * AHEAD + 1) * lanes));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = simd.splat(*row.add(r * stride + step));
+                    let x = simd.splat(*row.wrapping_add(r.wrapping_mul(stride)));
                     sums[0] = simd.mul_add(x, weights[0], sums[0]);
                     sums[1] = simd.mul_add(x, weights[1], sums[1]);
                 }
-                line = line.add(2 * lanes);
             }
+            line = line.wrapping_add(2 * lanes);
+            row = row.wrapping_add(1);
         }
     }
     for (r, sums) in sums.iter().enumerate() {

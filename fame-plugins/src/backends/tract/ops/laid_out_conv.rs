@@ -1,100 +1,87 @@
-//! A convolution by a kernel of our own, whose weights are laid out once.
+//! A convolution, or its input gradient, by a kernel of our own whose weights are laid out once.
 
 use std::cell::RefCell;
 
 use tract_onnx::tract_core::internal::*;
 
 use crate::backends::onnx::tensors::{floats, floats_mut};
-use crate::backends::tract::kernels::{Convolution, Epilogue, Geometry, Scratch};
+use crate::backends::tract::kernels::{Convolution, Epilogue, Scratch, Then};
 
-/// A convolution from `[N, C, H, W]` or `[C, H, W]` to the same order of axes. The kernels work on
-/// channels that lie side by side, so it turns its input and its output.
+/// A convolution of values whose channels lie last, with what follows it in the network.
+///
+/// Inputs: the argument; the value added, where there is one; the value that tells where a
+/// derivative is 0 or the slope, where there is one. The last two are shaped like the result.
 #[derive(Clone, Debug)]
 pub(in super::super) struct LaidOutConv {
     /// The convolution with its weights.
     pub(in super::super) kernel: Arc<Convolution>,
-    /// What it convolves.
-    pub(in super::super) geometry: Geometry,
+    /// What pixels outside of a picture are, one value for each input channel, where not 0.
+    pub(in super::super) border: Option<Arc<[f32]>>,
     /// One value for each output channel.
     pub(in super::super) bias: Option<Arc<[f32]>>,
+    /// Whether another value is added.
+    pub(in super::super) adds: bool,
+    /// What comes last.
+    pub(in super::super) after: After,
     /// The shape of the result.
     pub(in super::super) shape: TVec<usize>,
+}
+
+/// An activation, or the derivative of one.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) enum After {
+    /// Nothing.
+    Keep,
+    /// Keeps what lies between two bounds, and moves the rest to them.
+    Clamp([f32; 2]),
+    /// `v` where it is positive, else so many times `v`; one slope for each channel.
+    PRelu(Arc<[f32]>),
+    /// The derivative of [`After::Clamp`], told by its argument or result.
+    ClampGrad([f32; 2]),
+    /// The derivative of [`After::PRelu`].
+    PReluGrad(Arc<[f32]>),
+}
+
+impl After {
+    /// Whether another value tells where it does what.
+    pub(in super::super) fn is_derivative(&self) -> bool {
+        matches!(self, Self::ClampGrad(_) | Self::PReluGrad(_))
+    }
+
+    fn then<'a>(&'a self, of: &'a [f32]) -> Then<'a> {
+        let [low, high] = match self {
+            Self::Clamp(bounds) | Self::ClampGrad(bounds) => *bounds,
+            _ => [f32::NEG_INFINITY, f32::INFINITY],
+        };
+        let is_relu = low == 0.0 && high == f32::INFINITY;
+        match self {
+            Self::Keep => Then::Keep,
+            Self::Clamp(_) if is_relu => Then::Relu,
+            Self::Clamp(_) => Then::Clamp { low, high },
+            Self::PRelu(slopes) => Then::PRelu(slopes),
+            Self::ClampGrad(_) if is_relu => Then::ReluMask(of),
+            Self::ClampGrad(_) => Then::ClampMask { of, low, high },
+            Self::PReluGrad(slopes) => Then::PReluMask { of, slopes },
+        }
+    }
 }
 
 /// Two are equal where they share their weights.
 impl PartialEq for LaidOutConv {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.kernel, &other.kernel) && self.bias == other.bias
+        Arc::ptr_eq(&self.kernel, &other.kernel)
+            && self.border == other.border
+            && self.bias == other.bias
+            && self.adds == other.adds
+            && self.after == other.after
     }
 }
 
 impl Eq for LaidOutConv {}
 
-/// Memory of one thread, used again by every convolution.
-#[derive(Default)]
-struct Memory {
-    scratch: Scratch,
-    input: Vec<f32>,
-    output: Vec<f32>,
-}
-
 thread_local! {
-    static MEMORY: RefCell<Memory> = RefCell::default();
-}
-
-impl LaidOutConv {
-    /// Convolves the pictures of `input`.
-    fn run(&self, input: &[f32], output: &mut [f32]) {
-        let lens = self.kernel.lens();
-        let rows = input.len() / lens[0];
-        let epilogue = Epilogue { bias: self.bias.as_deref(), ..Epilogue::default() };
-        MEMORY.with_borrow_mut(|memory| {
-            let turned = at_least(&mut memory.input, input.len());
-            for (from, to) in input.chunks_exact(lens[0]).zip(turned.chunks_exact_mut(lens[0])) {
-                to_channels_last(from, self.geometry.inputs, to);
-            }
-            let result = at_least(&mut memory.output, output.len());
-            self.kernel.run(turned, rows, None, result, &epilogue, &mut memory.scratch);
-            for (from, to) in result.chunks_exact(lens[1]).zip(output.chunks_exact_mut(lens[1])) {
-                to_channels_first(from, self.geometry.outputs, to);
-            }
-        });
-    }
-}
-
-/// The first `len` values; those of an earlier use may still be in them.
-fn at_least(values: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if values.len() < len {
-        values.resize(len, 0.0);
-    }
-    &mut values[..len]
-}
-
-/// Turns `[channel][pixel]` into `[pixel][channel]`.
-pub(in super::super) fn to_channels_last(from: &[f32], channels: usize, to: &mut [f32]) {
-    turn(from, [channels, from.len() / channels], to);
-}
-
-/// Turns `[pixel][channel]` into `[channel][pixel]`.
-pub(in super::super) fn to_channels_first(from: &[f32], channels: usize, to: &mut [f32]) {
-    turn(from, [from.len() / channels, channels], to);
-}
-
-/// Transposes a matrix, square by square: the lines of one square stay in the first cache.
-fn turn(from: &[f32], [rows, columns]: [usize; 2], to: &mut [f32]) {
-    /// One cache line.
-    const SIDE: usize = 16;
-    for top in (0..rows).step_by(SIDE) {
-        let height = (rows - top).min(SIDE);
-        for left in (0..columns).step_by(SIDE) {
-            let width = (columns - left).min(SIDE);
-            for column in left..left + width {
-                let line = &mut to[column * rows + top..][..height];
-                let values = from[top * columns + column..].iter().step_by(columns);
-                line.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
-            }
-        }
-    }
+    /// Memory of one thread, used again by every convolution.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Op for LaidOutConv {
@@ -103,7 +90,8 @@ impl Op for LaidOutConv {
     }
 
     fn info(&self) -> TractResult<Vec<String>> {
-        Ok(vec![format!("{:?} of {:?}", self.kernel.algorithm(), self.geometry)])
+        let kernel = self.kernel.algorithm();
+        Ok(vec![format!("{kernel:?}, adds: {}, {:?}", self.adds, self.after)])
     }
 
     op_as_typed_op!();
@@ -113,37 +101,38 @@ impl EvalOp for LaidOutConv {
     op_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let input = args_1!(inputs);
+        let mut inputs = inputs.into_iter();
+        let mut next = || inputs.next().context("an input is missing");
+        let input = next()?;
+        let add = self.adds.then(&mut next).transpose()?;
+        let of = self.after.is_derivative().then(next).transpose()?;
         let mut output = Tensor::zero::<f32>(&self.shape)?;
         let (from, to) = (floats(&input)?, floats_mut(&mut output)?);
-        let [input_len, output_len] = self.kernel.lens();
-        ensure!(from.len() / input_len == to.len() / output_len, "rows were added or dropped");
-        self.run(from, to);
+        let lens = self.kernel.lens();
+        ensure!(from.len() / lens[0] == to.len() / lens[1], "rows were added or dropped");
+        let of = of.as_ref().map(|of| floats(of)).transpose()?;
+        let epilogue = Epilogue {
+            bias: self.bias.as_deref(),
+            add: add.as_ref().map(|add| floats(add)).transpose()?,
+            then: self.after.then(of.unwrap_or_default()),
+        };
+        SCRATCH.with_borrow_mut(|scratch| {
+            let rows = from.len() / lens[0];
+            self.kernel.run(from, rows, self.border.as_deref(), to, &epilogue, scratch);
+        });
         Ok(tvec!(output.into_tvalue()))
     }
 }
 
 impl TypedOp for LaidOutConv {
-    fn output_facts(&self, _inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let more = usize::from(self.adds) + usize::from(self.after.is_derivative());
+        ensure!(inputs.len() == 1 + more, "{} inputs of {self:?}", inputs.len());
+        for input in &inputs[1..] {
+            ensure!(input.shape.as_concrete() == Some(&self.shape), "{input:?} for {self:?}");
+        }
         Ok(tvec!(f32::fact(&self.shape)))
     }
 
     as_op!();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turning_and_turning_back_gives_the_same_values() {
-        // Neither side is a multiple of a square's.
-        let (channels, pixels) = (19, 35);
-        let values: Vec<f32> = (0..channels * pixels).map(|i| i as f32).collect();
-        let (mut last, mut first) = (vec![0.0; values.len()], vec![0.0; values.len()]);
-        to_channels_last(&values, channels, &mut last);
-        assert_eq!(last[3 * channels + 18].to_bits(), values[18 * pixels + 3].to_bits());
-        to_channels_first(&last, channels, &mut first);
-        assert_eq!(first, values);
-    }
 }

@@ -5,6 +5,7 @@
 
 mod axis_grad;
 mod col2im;
+mod conv_grad;
 mod gather_grad;
 mod interleave;
 mod laid_out_conv;
@@ -16,12 +17,14 @@ mod prelu_grad;
 mod quantize_grad;
 mod rms_norm_grad;
 mod spread;
+mod turn;
 
 pub(super) use axis_grad::AxisGrad;
 pub(super) use col2im::Col2Im;
+pub(super) use conv_grad::ConvGrad;
 pub(super) use gather_grad::GatherGrad;
 pub(super) use interleave::{Interleave, phase_start};
-pub(super) use laid_out_conv::{LaidOutConv, to_channels_first, to_channels_last};
+pub(super) use laid_out_conv::{After, LaidOutConv};
 pub(super) use lrn_grad::LrnGrad;
 pub(super) use pick_grad::PickGrad;
 pub(super) use pointwise::{Pointwise, Slope};
@@ -30,3 +33,4 @@ pub(super) use prelu_grad::PReluGrad;
 pub(super) use quantize_grad::QuantizeGrad;
 pub(super) use rms_norm_grad::RmsNormGrad;
 pub(super) use spread::Spread;
+pub(super) use turn::Turn;

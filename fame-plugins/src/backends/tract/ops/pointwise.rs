@@ -21,6 +21,16 @@ pub(in super::super) struct Pointwise {
     pub(in super::super) parameters: [f32; 2],
 }
 
+impl Pointwise {
+    /// The name under which the derivative of a clamp is told, with its bounds as parameters.
+    pub(in super::super) const CLAMP: &str = "Clamp";
+
+    /// Whether it keeps cotangents strictly between two bounds and makes the others 0.
+    pub(in super::super) fn is_clamp(&self) -> bool {
+        self.name == Self::CLAMP
+    }
+}
+
 impl std::fmt::Debug for Pointwise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "d{}{:?}", self.name, self.parameters)

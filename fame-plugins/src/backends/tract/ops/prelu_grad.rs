@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use crate::backends::onnx::prelu::{each_run, natural_typed_op};
+use crate::backends::onnx::prelu::{along_last, each_run, natural_typed_op};
 use crate::backends::onnx::tensors::{fact_like, floats, floats_mut};
 
 /// Inputs: the cotangent, a value with the sign of `x` (`x` itself, or the output where no slope is
@@ -26,6 +26,14 @@ impl EvalOp for PReluGrad {
         let mut gradient = cotangent.into_tensor();
         let shape: TVec<usize> = gradient.shape().into();
         let (values, signs) = (floats_mut(&mut gradient)?, floats(&sign)?);
+        if let Some(slopes) = along_last(&shape, &slope).filter(|slopes| slopes.len() > 1) {
+            let pixels = values.chunks_exact_mut(slopes.len());
+            for (pixel, signs) in pixels.zip(signs.chunks_exact(slopes.len())) {
+                let each = pixel.iter_mut().zip(signs).zip(slopes);
+                each.for_each(|((g, s), slope)| *g = if *s > 0.0 { *g } else { slope * *g });
+            }
+            return Ok(tvec!(gradient.into_tvalue()));
+        }
         each_run(&shape, &slope, |run, slope| {
             let signs = &signs[run.clone()];
             values[run]

@@ -1,0 +1,252 @@
+//! `fame-cli bench MODEL…`: what a step of a walk costs on this machine.
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
+
+use fame_core::{
+    GradientPlace, LayerCotangent, Model, Result, Taps, Tensor,
+    contract::{LoadRequest, Network},
+    max_abs,
+    run::ModelShelf,
+};
+use serde_json::json;
+
+use super::Failure;
+use crate::{
+    arguments::BenchArgs,
+    setup::Setup,
+    terminal::{self, out},
+};
+
+/// Steps before timing starts: they compile plans, fill caches and grow memory.
+const WARM_UP: usize = 2;
+/// The size of a step, in the picture's units of 0 to 1. It changes nothing of the time.
+const STEP: f32 = 1.0 / 255.0;
+
+/// A network, alone or within a model.
+enum Held {
+    Model(Arc<Model>),
+    Network(Box<dyn Network>),
+}
+
+impl Held {
+    fn network(&self) -> &dyn Network {
+        match self {
+            Self::Model(model) => model.network.as_ref(),
+            Self::Network(network) => network.as_ref(),
+        }
+    }
+}
+
+/// One model on one backend, ready to be timed.
+struct Candidate {
+    name: String,
+    backend: String,
+    network: Held,
+    layer: String,
+    batch: Tensor,
+    cotangent: LayerCotangent,
+    /// Until the first step could be taken, in seconds: reading, and compiling plans.
+    ready: f64,
+    wall: Vec<f64>,
+    cpu: Vec<f64>,
+    forward: Vec<f64>,
+}
+
+pub(crate) fn bench(setup: &Setup, args: &BenchArgs) -> Result<ExitCode, Failure> {
+    let mut rows = vec![];
+    for model in &args.networks {
+        let mut candidates = vec![];
+        for backend in &args.backend {
+            candidates.push(load(setup, args, model, backend)?);
+        }
+        // In turns, so that what else the machine does meets all of them.
+        for _ in 0..args.steps {
+            candidates.iter_mut().try_for_each(Candidate::time)?;
+        }
+        rows.extend(candidates);
+    }
+    if setup.json {
+        let rows: Vec<_> = rows.iter().map(Candidate::as_json).collect();
+        let all = json!({
+            "cpu": processor(), "rows": args.rows, "steps": args.steps, "measured": rows,
+            "peak_memory_mib": peak_memory(),
+        });
+        out(&serde_json::to_string_pretty(&all).unwrap_or_default())?;
+    } else {
+        as_text(args, &rows)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(setup: &Setup, args: &BenchArgs, name: &str, spec: &str) -> Result<Candidate, Failure> {
+    let backend = setup.backend(spec)?;
+    let start;
+    let file = Path::new(name);
+    // Time does not depend on what a manifest says, so a bare file will do.
+    let is_bare = file.extension().is_some_and(|end| end == "onnx") && file.is_file();
+    let (held, layers) = if is_bare {
+        start = Instant::now();
+        let request = LoadRequest { operators: setup.operators()?, ..LoadRequest::new(file) };
+        (Held::Network(backend.plugin.load(&request)?), None)
+    } else {
+        let store = setup.store()?;
+        let manifest = store.resolve(name, ".".as_ref())?;
+        let layers = manifest.layers.clone();
+        let watcher = terminal::watcher(setup.json);
+        let on_fetch =
+            |p: &fame_core::store::FetchEvent| watcher.event(&fame_core::run::Event::Fetch(p));
+        let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch)
+            .with_operators(setup.operators()?);
+        let file = shelf.fetch(&manifest)?;
+        start = Instant::now();
+        (Held::Model(shelf.load(manifest, file)?), Some(layers))
+    };
+    let network = held.network();
+    let layer = match &args.layer {
+        Some(name) => {
+            layers.and_then(|layers| layers.get(name).cloned()).unwrap_or_else(|| name.clone())
+        }
+        None => {
+            let last = network.layers().iter().rev().find(|layer| layer.is_output);
+            last.map(|layer| layer.name.clone()).unwrap_or_default()
+        }
+    };
+    let mut batch = noise(usize::from(args.rows), network.input_shape())?;
+    let shape = network.forward(&batch, &taps(&layer))?.output(&layer)?.shape().to_vec();
+    let cotangent =
+        LayerCotangent { layer: layer.clone(), cotangent: noise(shape[0], &shape[1..])? };
+    for _ in 0..WARM_UP {
+        step(network, &mut batch, &cotangent)?;
+    }
+    let ready = start.elapsed().as_secs_f64();
+    let (wall, cpu, forward) = (vec![], vec![], vec![]);
+    let (name, backend) = (name.to_owned(), spec.to_owned());
+    let network = held;
+    Ok(Candidate { name, backend, network, layer, batch, cotangent, ready, wall, cpu, forward })
+}
+
+fn taps(layer: &str) -> Taps {
+    Taps::of([layer]).with_gradient(GradientPlace::Input)
+}
+
+/// A picture-like batch that is the same on every machine, with values from −1 to 1.
+fn noise(rows: usize, shape: &[usize]) -> Result<Tensor> {
+    let full = [&[rows], shape].concat();
+    let count: usize = full.iter().product();
+    let value = |i: usize| ((i as f32 * 12.9898).sin() * 43_758.547).fract();
+    Tensor::new(full, (0..count).map(value).collect())
+}
+
+/// Forward, gradient at the input, and the update of each picture.
+fn step(network: &dyn Network, batch: &mut Tensor, seed: &LayerCotangent) -> Result<()> {
+    let pass = network.forward(batch, &taps(&seed.layer))?;
+    let gradient = pass.gradient(std::slice::from_ref(seed))?.remove(0);
+    for row in 0..batch.rows() {
+        let g = gradient.row(row);
+        let scale = STEP / max_abs(g).max(f32::MIN_POSITIVE);
+        batch.row_mut(row).iter_mut().zip(g).for_each(|(x, g)| *x -= scale * g);
+    }
+    Ok(())
+}
+
+impl Candidate {
+    /// One forward pass and one step.
+    fn time(&mut self) -> Result<()> {
+        let network = self.network.network();
+        let start = Instant::now();
+        network.forward(&self.batch, &Taps::of([self.layer.clone()]))?;
+        self.forward.push(start.elapsed().as_secs_f64());
+        let (start, busy) = (Instant::now(), cpu_seconds());
+        step(network, &mut self.batch, &self.cotangent)?;
+        self.wall.push(start.elapsed().as_secs_f64());
+        self.cpu.push(cpu_seconds() - busy);
+        Ok(())
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        json!({
+            "model": self.name, "backend": self.backend, "layer": self.layer,
+            "step_s": median(&self.wall), "step_cpu_s": median(&self.cpu),
+            "forward_s": median(&self.forward), "ready_s": self.ready, "notes": self.network.network().notes(),
+        })
+    }
+}
+
+fn as_text(args: &BenchArgs, rows: &[Candidate]) -> Result<(), Failure> {
+    out(&format!(
+        "{}; {} in a batch; medians of {} steps, taken in turns; a map of the paper takes 500.",
+        processor(),
+        if args.rows == 1 { "one picture".to_owned() } else { format!("{} pictures", args.rows) },
+        args.steps,
+    ))?;
+    let model = |row: &Candidate| row.name.chars().count();
+    let wide = rows.iter().map(model).max().unwrap_or(0).max("model".len());
+    let spec = |row: &Candidate| row.backend.chars().count();
+    let long = rows.iter().map(spec).max().unwrap_or(0).max("backend".len());
+    out(&format!(
+        "{:<wide$}  {:<long$}  {:>9}  {:>9}  {:>10}  {:>11}  {:>9}",
+        "model", "backend", "step, ms", "CPU, ms", "forward, ms", "500 steps, s", "ready, s"
+    ))?;
+    for row in rows {
+        let step = median(&row.wall);
+        out(&format!(
+            "{:<wide$}  {:<long$}  {:>9.1}  {:>9.1}  {:>11.1}  {:>12.1}  {:>9.2}",
+            row.name,
+            row.backend,
+            step * 1e3,
+            median(&row.cpu) * 1e3,
+            median(&row.forward) * 1e3,
+            step * 500.0 / f64::from(args.rows),
+            row.ready,
+        ))?;
+    }
+    if let Some(memory) = peak_memory() {
+        out(&format!("Peak memory of this process: {memory} MiB."))?;
+    }
+    Ok(())
+}
+
+/// The median. Of an even number, the lower of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds that the threads of this process have computed; 0 where the system does not tell. The
+/// scheduler counts each thread's in nanoseconds.
+fn cpu_seconds() -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let of = |thread: std::fs::DirEntry| -> Option<f64> {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    threads.flatten().filter_map(of).sum::<f64>() / 1e9
+}
+
+/// Peak resident memory in MiB, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// The processor's name and the number of cores this process may use.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = text.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {cores} cores", named.unwrap_or("unknown processor"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_a_value_that_was_measured() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.0);
+        assert!(median(&[]).is_nan());
+    }
+}

@@ -1,0 +1,242 @@
+//! What follows a convolution and is computed while its result is still in registers.
+
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::math::{Add, Max, Min, Mul};
+
+use super::ops::{After, PReluGrad, Pointwise};
+use crate::backends::onnx::prelu::PRelu;
+use crate::backends::onnx::tensors::floats;
+
+/// A convolution and the nodes around it that become one operator.
+///
+/// In front of it: a factor and a summand for each channel, which go into its weights. Behind it: a
+/// factor for each channel, a bias, a sum, and an activation or the derivative of one, in this
+/// order, each where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
+    /// The nodes: those in front, the convolution, those behind.
+    pub(super) nodes: Vec<usize>,
+    /// The argument.
+    pub(super) input: OutletId,
+    /// What the argument's channels are multiplied with and then moved by.
+    pub(super) before: Option<[Vec<f32>; 2]>,
+    /// What the result's channels are multiplied with.
+    pub(super) scale: Option<Vec<f32>>,
+    /// One value for each output channel.
+    pub(super) bias: Option<Vec<f32>>,
+    /// The value that is added.
+    pub(super) add: Option<OutletId>,
+    /// What comes last.
+    pub(super) after: After,
+    /// The value that tells where a derivative is 0 or the slope.
+    pub(super) of: Option<OutletId>,
+    /// How many channels argument and result have.
+    channels: [usize; 2],
+}
+
+impl Chain {
+    /// The longest chain around `node`, a convolution between so many channels with a bias. With
+    /// `shifts`, what is in front of it may move zero. Nodes for which `is_taken` belong to another
+    /// chain.
+    pub(super) fn around(
+        model: &TypedModel,
+        node: usize,
+        channels: [usize; 2],
+        bias: Option<Vec<f32>>,
+        shifts: bool,
+        is_taken: impl Fn(usize) -> bool,
+    ) -> Self {
+        let mut chain = Self {
+            nodes: vec![node],
+            input: model.node(node).inputs[0],
+            before: None,
+            scale: None,
+            bias,
+            add: None,
+            after: After::Keep,
+            of: None,
+            channels,
+        };
+        while let Some(next) = chain.next(model).filter(|&next| !is_taken(next)) {
+            if !chain.takes(model, next) {
+                break;
+            }
+            chain.nodes.push(next);
+        }
+        while let Some(previous) = chain.previous(model).filter(|&previous| !is_taken(previous)) {
+            if !chain.begins_with(model, previous, shifts) {
+                break;
+            }
+            chain.nodes.insert(0, previous);
+        }
+        chain
+    }
+
+    /// The node whose result is the chain's.
+    pub(super) fn last(&self) -> usize {
+        self.nodes[self.nodes.len() - 1]
+    }
+
+    /// The only node that reads the result.
+    fn next(&self, model: &TypedModel) -> Option<usize> {
+        let here = OutletId::from(self.last());
+        match &*model.node(here.node).outputs[0].successors {
+            [next] if !model.outputs.contains(&here) => Some(next.node),
+            _ => None,
+        }
+    }
+
+    /// The node that gives the argument, if nothing else reads it.
+    fn previous(&self, model: &TypedModel) -> Option<usize> {
+        let node = model.node(self.input.node);
+        let is_read_once = node.outputs.len() == 1 && node.outputs[0].successors.len() == 1;
+        (is_read_once && !model.outputs.contains(&self.input)).then_some(node.id)
+    }
+
+    /// Whether the chain could begin with `previous`; then it does.
+    fn begins_with(&mut self, model: &TypedModel, previous: usize, shifts: bool) -> bool {
+        let node = model.node(previous);
+        let Some(op) = node.op_as::<TypedBinOp>() else { return false };
+        let here = OutletId::from(previous);
+        let vectors = [0, 1].map(|ix| vector(model, node.inputs[ix], self.channels[0]));
+        let (ix, more) = match vectors {
+            [Some(more), None] => (1, more),
+            [None, Some(more)] => (0, more),
+            _ => return false,
+        };
+        if !alike(model, node.inputs[ix], here) {
+            return false;
+        }
+        let len = self.channels[0];
+        let known = || [vec![1.0; len], vec![0.0; len]];
+        let [mut scale, mut shift] = self.before.clone().unwrap_or_else(known);
+        // What is known already is applied to the result of this.
+        if op.0.is::<Mul>() {
+            scale.iter_mut().zip(more).for_each(|(s, m)| *s *= m);
+        } else if op.0.is::<Add>() && shifts {
+            shift.iter_mut().zip(&scale).zip(more).for_each(|((t, s), m)| *t += s * m);
+        } else {
+            return false;
+        }
+        // Padding is 0 behind the summand; what it is in front of it must be a number.
+        if shift.iter().zip(&scale).any(|(t, s)| *t != 0.0 && !(t / s).is_finite()) {
+            return false;
+        }
+        self.before = Some([scale, shift]);
+        self.input = node.inputs[ix];
+        true
+    }
+
+    /// Whether `next` could be joined; then it is.
+    fn takes(&mut self, model: &TypedModel, next: usize) -> bool {
+        let (here, node) = (OutletId::from(self.last()), model.node(next));
+        if let Some(op) = node.op_as::<TypedBinOp>() {
+            let other = node.inputs[usize::from(node.inputs[0] == here)];
+            if op.0.is::<Add>() {
+                return self.takes_sum(model, here, other);
+            }
+            if op.0.is::<Mul>() {
+                return self.takes_product(model, other);
+            }
+            let bound = uniform(model, other);
+            return match bound.filter(|bound| !bound.is_nan()) {
+                Some(bound) if op.0.is::<Max>() => self.takes_bound(Some(bound), None),
+                Some(bound) if op.0.is::<Min>() => self.takes_bound(None, Some(bound)),
+                _ => false,
+            };
+        }
+        if self.after != After::Keep || node.inputs[0] != here {
+            return false;
+        }
+        if node.op_is::<PRelu>() {
+            let Some(slopes) = vector(model, node.inputs[1], self.channels[1]) else {
+                return false;
+            };
+            self.after = After::PRelu(slopes.into());
+        } else if node.op_is::<PReluGrad>() {
+            let Some(slopes) = vector(model, node.inputs[2], self.channels[1]) else {
+                return false;
+            };
+            self.after = After::PReluGrad(slopes.into());
+            self.of = Some(node.inputs[1]);
+        } else if let Some(op) = node.op_as::<Pointwise>().filter(|op| op.is_clamp()) {
+            self.after = After::ClampGrad(op.parameters);
+            self.of = Some(node.inputs[1]);
+        } else {
+            return false;
+        }
+        // The kernels read this value as they do the result: it is shaped like it, and no constant.
+        self.of.is_none_or(|of| alike(model, of, here)) || {
+            (self.after, self.of) = (After::Keep, None);
+            false
+        }
+    }
+
+    fn takes_sum(&mut self, model: &TypedModel, here: OutletId, other: OutletId) -> bool {
+        if self.after != After::Keep || self.add.is_some() {
+            return false;
+        }
+        if let Some(more) = vector(model, other, self.channels[1]) {
+            let bias = self.bias.get_or_insert_with(|| vec![0.0; more.len()]);
+            bias.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            return true;
+        }
+        self.add = Some(other).filter(|&other| alike(model, other, here));
+        self.add.is_some()
+    }
+
+    fn takes_product(&mut self, model: &TypedModel, other: OutletId) -> bool {
+        if self.after != After::Keep || self.add.is_some() {
+            return false;
+        }
+        let Some(more) = vector(model, other, self.channels[1]) else { return false };
+        for sum in self.bias.iter_mut() {
+            sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum *= more);
+        }
+        let scale = self.scale.get_or_insert_with(|| vec![1.0; more.len()]);
+        scale.iter_mut().zip(more).for_each(|(scale, more)| *scale *= more);
+        true
+    }
+
+    /// `max` with `low` or `min` with `high`.
+    fn takes_bound(&mut self, low: Option<f32>, high: Option<f32>) -> bool {
+        let bounds = match (&self.after, low, high) {
+            (After::Keep, ..) => [low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY)],
+            (After::Clamp([known, f32::INFINITY]), None, Some(high)) if high >= *known => {
+                [*known, high]
+            }
+            (After::Clamp([f32::NEG_INFINITY, known]), Some(low), None) if low <= *known => {
+                [low, *known]
+            }
+            _ => return false,
+        };
+        self.after = After::Clamp(bounds);
+        true
+    }
+}
+
+/// One value for each of so many channels, if `outlet` is a constant that has no more.
+fn vector(model: &TypedModel, outlet: OutletId, channels: usize) -> Option<Vec<f32>> {
+    let konst = model.outlet_fact(outlet).ok()?.konst.clone()?;
+    let values = floats(&konst).ok()?;
+    if let Some(&value) = values.first().filter(|_| values.len() == 1) {
+        return Some(vec![value; channels]);
+    }
+    let rank = konst.rank();
+    let across = matches!(rank, 3 | 4) && konst.shape()[rank - 3] == values.len();
+    (across && values.len() == channels).then(|| values.to_vec())
+}
+
+/// Whether `outlet` is no constant and shaped like `other`.
+fn alike(model: &TypedModel, outlet: OutletId, other: OutletId) -> bool {
+    let facts = [outlet, other].map(|outlet| model.outlet_fact(outlet).ok());
+    let [Some(fact), Some(other)] = facts else { return false };
+    fact.konst.is_none() && fact.shape == other.shape && fact.datum_type == other.datum_type
+}
+
+/// The one value of a constant.
+fn uniform(model: &TypedModel, outlet: OutletId) -> Option<f32> {
+    let konst = model.outlet_fact(outlet).ok()?.konst.clone()?;
+    konst.as_uniform()?.cast_to_scalar::<f32>().ok()
+}
