@@ -36,12 +36,12 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// The longest chain around `node`, a convolution between so many channels with a bias. With
+    /// The longest chain around `node`, a convolution of `input` between so many channels with a bias. With
     /// `shifts`, what is in front of it may move zero. Nodes for which `is_taken` belong to another
     /// chain.
     pub(super) fn around(
         model: &TypedModel,
-        node: usize,
+        (node, input): (usize, OutletId),
         channels: [usize; 2],
         bias: Option<Vec<f32>>,
         shifts: bool,
@@ -49,7 +49,7 @@ impl Chain {
     ) -> Self {
         let mut chain = Self {
             nodes: vec![node],
-            input: model.node(node).inputs[0],
+            input,
             before: None,
             scale: None,
             bias,

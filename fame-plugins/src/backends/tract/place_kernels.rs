@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
+use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::arrange::Placed;
@@ -18,7 +19,7 @@ use crate::backends::onnx::tensors::floats;
 struct Site {
     layer: Layer,
     /// The weights, with what the chain multiplies them with.
-    weights: Vec<f32>,
+    weights: Arc<Tensor>,
     bias: Option<Arc<[f32]>>,
     border: Option<Arc<[f32]>>,
     chain: Chain,
@@ -45,7 +46,7 @@ pub(super) fn place(
     for site in sites {
         let best = *site.best(budget);
         budget = budget.saturating_sub(site.extra(&best));
-        placed.push(site.placed(&best));
+        placed.push(site.placed(&best)?);
     }
     Ok(placed)
 }
@@ -59,21 +60,9 @@ impl Site {
         taken: &HashSet<usize>,
         rating: Rating,
     ) -> TractResult<Option<Self>> {
-        let node = model.node(id);
-        let (geometry, direction, weights, bias) = if let Some(conv) = node.op_as::<Conv>() {
-            let [input, weights, bias] = *node.inputs else { return Ok(None) };
-            let konst = |outlet| model.outlet_fact(outlet).map(|fact| fact.konst.clone());
-            let (Some(weights), Some(bias)) = (konst(weights)?, konst(bias)?) else {
-                return Ok(None);
-            };
-            let Some(geometry) = geometry(model.outlet_fact(input)?, conv)? else {
-                return Ok(None);
-            };
-            let bias = spread(floats(&bias)?, geometry.outputs);
-            (geometry, Direction::Forward, weights, bias)
-        } else if let Some(op) = node.op_as::<ConvGrad>() {
-            (op.geometry, Direction::Backward, op.weights.clone(), None)
-        } else {
+        let Some(Found { input, geometry, direction, weights, bias }) =
+            Found::at(model, model.node(id))?
+        else {
             return Ok(None);
         };
         let layer = Layer { geometry, direction, rows: 1, level: Level::best() };
@@ -84,16 +73,15 @@ impl Site {
         // Only kernels of dense convolutions know of borders.
         let shifts = direction == Direction::Forward && geometry.groups == 1;
         let is_taken = |id: usize| taken.contains(&id);
-        let chain = Chain::around(model, id, channels, bias, shifts, is_taken);
-        let mut weights = floats(&weights)?.to_vec();
-        let (bias, border) = fold(&geometry, direction, &chain, &mut weights);
-        let ways = rating(&layer, &weights);
+        let chain = Chain::around(model, (id, input), channels, bias, shifts, is_taken);
+        let (weights, bias, border) = fold(&geometry, direction, &chain, weights)?;
+        let ways = rating(&layer, floats(&weights)?);
         Ok(Some(Self { layer, weights, bias, border, chain, ways }))
     }
 
     /// Bytes that the weights take more than plain ones when they are laid out for `way`.
     fn extra(&self, way: &Measured) -> usize {
-        way.bytes.saturating_sub(size_of_val(self.weights.as_slice()))
+        way.bytes.saturating_sub(self.weights.volume() * size_of::<f32>())
     }
 
     /// The smallest of the ways.
@@ -115,21 +103,125 @@ impl Site {
     }
 
     /// The kernel.
-    fn placed(self, way: &Measured) -> Placed {
-        let kernel = Arc::new(self.layer.with(way.algorithm, &self.weights));
-        Placed { kernel, bias: self.bias, border: self.border, chain: self.chain }
+    fn placed(self, way: &Measured) -> TractResult<Placed> {
+        let kernel = Arc::new(self.layer.with(way.algorithm, floats(&self.weights)?));
+        Ok(Placed { kernel, bias: self.bias, border: self.border, chain: self.chain })
     }
 }
 
-/// Multiplies `weights` with the factors of `chain`, and gives the bias and the border that the
+/// A node that is a convolution, or the gradient of one.
+struct Found {
+    input: OutletId,
+    geometry: Geometry,
+    direction: Direction,
+    /// `[outputs, inputs / groups, height, width]`, or as many values in this order.
+    weights: Arc<Tensor>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Found {
+    fn at(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Self>> {
+        if let Some(op) = node.op_as::<ConvGrad>() {
+            return Ok(Some(Self {
+                input: node.inputs[0],
+                geometry: op.geometry,
+                direction: Direction::Backward,
+                weights: op.weights.clone(),
+                bias: None,
+            }));
+        }
+        if let Some(op) = node.op_as::<EinSum>() {
+            return Self::pointwise(model, node, op);
+        }
+        let Some(conv) = node.op_as::<Conv>() else { return Ok(None) };
+        let [input, weights, bias] = *node.inputs else { return Ok(None) };
+        let konst = |outlet| model.outlet_fact(outlet).map(|fact| fact.konst.clone());
+        let (Some(weights), Some(bias)) = (konst(weights)?, konst(bias)?) else { return Ok(None) };
+        let Some(geometry) = geometry(model.outlet_fact(input)?, conv)? else { return Ok(None) };
+        let bias = spread(floats(&bias)?, geometry.outputs);
+        Ok(Some(Self { input, geometry, direction: Direction::Forward, weights, bias }))
+    }
+
+    /// What tract makes of a convolution with one tap: a product of a matrix with the channels of
+    /// every pixel.
+    fn pointwise(model: &TypedModel, node: &TypedNode, op: &EinSum) -> TractResult<Option<Self>> {
+        let [a, b] = *node.inputs else { return Ok(None) };
+        let konst = |outlet| model.outlet_fact(outlet).map(|fact| fact.konst.clone());
+        let (slot, matrix) = match (konst(a)?, konst(b)?) {
+            (None, Some(matrix)) => (0, matrix),
+            (Some(matrix), None) => (1, matrix),
+            _ => return Ok(None),
+        };
+        let (input, output) = (model.outlet_fact(node.inputs[slot])?, &node.outputs[0].fact);
+        let rank = input.rank();
+        let float = f32::datum_type();
+        let fits = op.q_params.is_none()
+            && matches!(rank, 3 | 4)
+            && output.rank() == rank
+            && matrix.rank() == 2
+            && [input.datum_type, output.datum_type, matrix.datum_type()] == [float; 3];
+        let (Some(from), Some(to)) = (input.shape.as_concrete(), output.shape.as_concrete()) else {
+            return Ok(None);
+        };
+        let channel = rank.wrapping_sub(3);
+        if !fits || (rank == 4 && from[0] != 1) {
+            return Ok(None);
+        }
+        // One axis is summed over, and one is new, both at the place of the channels; all others
+        // stay where they are.
+        let (mut summed, mut new) = (None, None);
+        for axis in op.axes.iter_all_axes() {
+            let [data, weights] = [&axis.inputs[slot], &axis.inputs[1 - slot]].map(|at| &**at);
+            match (data, weights, &*axis.outputs[0]) {
+                ([from], [], [to]) if from == to && *from != channel => {}
+                ([from], [at], []) if *from == channel => summed = Some(*at),
+                ([], [at], [to]) if *to == channel => new = Some(*at),
+                _ => return Ok(None),
+            }
+        }
+        let (Some(summed), Some(new)) = (summed, new) else { return Ok(None) };
+        let rows = [from[channel], to[channel]];
+        if matrix.shape()[summed] != rows[0] || matrix.shape()[new] != rows[1] {
+            return Ok(None);
+        }
+        let geometry = Geometry {
+            inputs: rows[0],
+            outputs: rows[1],
+            groups: 1,
+            extent: [from[rank - 2], from[rank - 1]],
+            kernel: [1; 2],
+            stride: [1; 2],
+            dilation: [1; 2],
+            before: [0; 2],
+            after: [0; 2],
+        };
+        let weights = if new == 0 {
+            matrix
+        } else {
+            matrix.into_tensor().permute_axes(&[1, 0])?.into_arc_tensor()
+        };
+        let (input, bias) = (node.inputs[slot], None);
+        Ok(Some(Self { input, geometry, direction: Direction::Forward, weights, bias }))
+    }
+}
+
+/// Weights, bias and border.
+type Folded = (Arc<Tensor>, Option<Arc<[f32]>>, Option<Arc<[f32]>>);
+
+/// Multiplies the weights with the factors of `chain`, and gives the bias and the border that the
 /// summands in front of the convolution make: `W(s·x + t) = (W·s)x + W·t`, and a pixel outside of
 /// the picture, which is 0 behind them, is `−t/s` in front of them.
 fn fold(
     geometry: &Geometry,
     direction: Direction,
     chain: &Chain,
-    weights: &mut [f32],
-) -> (Option<Arc<[f32]>>, Option<Arc<[f32]>>) {
+    weights: Arc<Tensor>,
+) -> TractResult<Folded> {
+    if chain.scale.is_none() && chain.before.is_none() {
+        return Ok((weights, chain.bias.clone().map(Into::into), None));
+    }
+    let shape = weights.shape().to_vec();
+    let mut weights = floats(&weights)?.to_vec();
     let taps = geometry.kernel[0] * geometry.kernel[1];
     let inside = geometry.inputs / geometry.groups;
     let group = geometry.outputs / geometry.groups;
@@ -161,7 +253,7 @@ fn fold(
             *weight *= scale[places(at)[side(true)]];
         }
     }
-    (bias.map(Into::into), border)
+    Ok((Tensor::from_shape(&shape, &weights)?.into(), bias.map(Into::into), border))
 }
 
 /// One value for each channel, `None` where all are 0.

@@ -136,10 +136,10 @@ fn site(bytes: usize) -> Site {
     let y = model.wire_node("y", tract_onnx::tract_core::ops::math::neg(), &[x]).unwrap()[0];
     Site {
         layer: Layer { geometry, direction: Direction::Forward, rows: 1, level: Level::best() },
-        weights: vec![0.0; bytes / size_of::<f32>()],
+        weights: Tensor::zero::<f32>(&[bytes / size_of::<f32>()]).unwrap().into(),
         bias: None,
         border: None,
-        chain: Chain::around(&model, y.node, [2, 2], None, false, |_| false),
+        chain: Chain::around(&model, (y.node, x), [2, 2], None, false, |_| false),
         ways: ways.into(),
     }
 }

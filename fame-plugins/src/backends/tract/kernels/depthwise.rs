@@ -165,7 +165,8 @@ impl Pictures<'_> {
                 // SAFETY: all values of the tap's pixels and weights lie within their slices, as
                 // asserted above; these are `lanes` of them.
                 unsafe {
-                    let weight = self.map.weights.as_ptr().wrapping_add(tap.weight).wrapping_add(first);
+                    let weight =
+                        self.map.weights.as_ptr().wrapping_add(tap.weight).wrapping_add(first);
                     let weight = simd.read_lanes(weight, lanes);
                     let from = input.wrapping_offset(tap.from).wrapping_add(first);
                     for (n, sum) in sums.iter_mut().enumerate() {
