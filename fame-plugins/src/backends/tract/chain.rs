@@ -240,3 +240,110 @@ fn uniform(model: &TypedModel, outlet: OutletId) -> Option<f32> {
     let konst = model.outlet_fact(outlet).ok()?.konst.clone()?;
     konst.as_uniform()?.cast_to_scalar::<f32>().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::tract_core::ops::math::{add, max, mul, neg};
+
+    use super::*;
+
+    const SHAPE: [usize; 4] = [1, 2, 3, 3];
+
+    /// A model whose node `c` stands for a convolution; what is behind and in front is the test's.
+    struct Drawn(TypedModel);
+
+    impl Drawn {
+        fn new() -> (Self, OutletId) {
+            let mut model = TypedModel::default();
+            let x = model.add_source("x", f32::fact(SHAPE)).unwrap();
+            (Self(model), x)
+        }
+
+        fn source(&mut self, name: &str) -> OutletId {
+            self.0.add_source(name, f32::fact(SHAPE)).unwrap()
+        }
+
+        fn vector(&mut self, name: &str, values: [f32; 2]) -> OutletId {
+            self.0.add_const(name, Tensor::from_shape(&[1, 2, 1, 1], &values).unwrap()).unwrap()
+        }
+
+        fn node(
+            &mut self,
+            name: &str,
+            op: impl Into<Box<dyn TypedOp>>,
+            of: &[OutletId],
+        ) -> OutletId {
+            self.0.wire_node(name, op, of).unwrap()[0]
+        }
+
+        fn chain(&mut self, (c, outputs): (OutletId, &[OutletId]), shifts: bool) -> Chain {
+            self.0.select_output_outlets(outputs).unwrap();
+            let input = self.0.node(c.node).inputs[0];
+            Chain::around(&self.0, (c.node, input), [2, 2], None, shifts, |_| false)
+        }
+    }
+
+    #[test]
+    fn a_factor_a_bias_a_sum_and_a_relu_are_taken_along() {
+        let (mut drawn, x) = Drawn::new();
+        let c = drawn.node("c", neg(), &[x]);
+        let (bias, factor) = (drawn.vector("b", [1.0, 2.0]), drawn.vector("f", [10.0, 100.0]));
+        let zero = drawn.vector("zero", [0.0; 2]);
+        let other = drawn.source("other");
+        let biased = drawn.node("biased", add(), &[c, bias]);
+        let scaled = drawn.node("scaled", mul(), &[factor, biased]);
+        let sum = drawn.node("sum", add(), &[other, scaled]);
+        let relu = drawn.node("relu", max(), &[sum, zero]);
+        let chain = drawn.chain((c, &[relu]), true);
+        assert_eq!(chain.nodes, [c, biased, scaled, sum, relu].map(|outlet| outlet.node));
+        assert_eq!(chain.bias, Some(vec![10.0, 200.0]));
+        assert_eq!(chain.scale, Some(vec![10.0, 100.0]));
+        assert_eq!(chain.add, Some(other));
+        assert_eq!(chain.after, After::Clamp([0.0, f32::INFINITY]));
+    }
+
+    #[test]
+    fn what_another_reads_as_well_is_computed_apart() {
+        let (mut drawn, x) = Drawn::new();
+        let c = drawn.node("c", neg(), &[x]);
+        let bias = drawn.vector("b", [1.0, 2.0]);
+        let biased = drawn.node("biased", add(), &[c, bias]);
+        assert_eq!(drawn.chain((c, &[biased]), true).nodes.len(), 2);
+        assert_eq!(drawn.chain((c, &[biased, c]), true).nodes, [c.node]);
+    }
+
+    #[test]
+    fn what_stands_in_front_is_taken_in_its_order_where_padding_can_follow() {
+        let (mut drawn, x) = Drawn::new();
+        let (factor, shift) = (drawn.vector("f", [2.0, 4.0]), drawn.vector("t", [1.0, -1.0]));
+        // 3·(2x + 1) and 3·(4x − 1).
+        let scaled = drawn.node("scaled", mul(), &[x, factor]);
+        let moved = drawn.node("moved", add(), &[scaled, shift]);
+        let three = drawn.vector("three", [3.0; 2]);
+        let again = drawn.node("again", mul(), &[moved, three]);
+        let c = drawn.node("c", neg(), &[again]);
+        let chain = drawn.chain((c, &[c]), true);
+        assert_eq!(chain.nodes, [scaled, moved, again, c].map(|outlet| outlet.node));
+        assert_eq!((chain.input, chain.before), (x, Some([vec![6.0, 12.0], vec![3.0, -3.0]])));
+        let chain = drawn.chain((c, &[c]), false);
+        assert_eq!(chain.nodes, [again, c].map(|outlet| outlet.node));
+    }
+
+    #[test]
+    fn a_channel_whose_zero_cannot_be_told_in_front_leaves_the_summand_apart() {
+        let (mut drawn, x) = Drawn::new();
+        let (factor, shift) = (drawn.vector("f", [0.0, 4.0]), drawn.vector("t", [1.0, -1.0]));
+        let moved = drawn.node("moved", add(), &[x, shift]);
+        let scaled = drawn.node("scaled", mul(), &[moved, factor]);
+        let c = drawn.node("c", neg(), &[scaled]);
+        let chain = drawn.chain((c, &[c]), true);
+        // 0 · (x + 1) is 0 wherever x lies: a border of 0 will do.
+        assert_eq!(chain.nodes.len(), 3);
+        let scaled = drawn.node("scaled first", mul(), &[x, factor]);
+        let moved = drawn.node("moved then", add(), &[scaled, shift]);
+        let c = drawn.node("c2", neg(), &[moved]);
+        // 0 · x + 1 is never 0: no border would do.
+        let chain = drawn.chain((c, &[c]), true);
+        assert!(!chain.nodes.contains(&scaled.node), "{:?}", chain.nodes);
+    }
+}

@@ -49,7 +49,7 @@ mod tests {
             .collect();
         let y = model.wire_node("q", Quantize(range), &sources).unwrap()[0];
         model.select_output_outlets(&[y]).unwrap();
-        let backward = differentiate(&model, &[y], &sources, ReluRule::Standard).unwrap();
+        let backward = differentiate(&model, &[y], &sources, ReluRule::Standard, false).unwrap();
         let feed = |outlet: &OutletId| match outlet.node {
             node if node == sources[0].node => tensor1(x),
             node if node == sources[1].node => tensor1(&[scale]),
