@@ -6,6 +6,9 @@
 mod broken_input;
 mod describe;
 mod explain;
+mod faults;
+mod heal;
+mod limits;
 mod killed;
 mod memory;
 mod parts;
@@ -82,6 +85,27 @@ fn recipe(model: &str, gallery: &str, probe: &str, fame: &str) -> String {
 
 /// FAME with three steps; the blur is small because the pictures are.
 const FAME: &str = "Fame(layer: Output, loss: Similarity(), perturbation: Lots(iterations: 3), map: [Gray(), GaussianBlur(kernel: 9), MaxNormalize()])";
+
+/// The record of the run in `out`, with its items: each line of the index, and beside it what the
+/// item's own record says.
+fn record(out: &Path) -> serde_json::Value {
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let mut record = read(&out.join("run.json"));
+    let index = std::fs::read_to_string(out.join("items.jsonl")).unwrap();
+    let items = index.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let place = out.join("items").join(line["id"].as_str().unwrap()).join("item.json");
+        if place.exists() {
+            let of_item = read(&place);
+            line.as_object_mut().unwrap().extend(of_item.as_object().unwrap().clone());
+        }
+        line
+    });
+    record["items"] = items.collect();
+    record
+}
 
 /// Writes `text` as `r.ron` into `folder` and runs it into `out`.
 fn run(folder: &Path, text: &str) -> Output {

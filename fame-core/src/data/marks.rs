@@ -13,9 +13,9 @@
 //! assert_eq!(sample.marks.get(&NIGHT), Some(true));
 //! ```
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Facts, Value};
 
@@ -88,10 +88,22 @@ impl MarkType for String {
     }
 }
 
-/// The marks of one sample, sorted by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Marks(Facts);
+/// The marks of one sample, sorted by name. A copy shares them: every row that was measured of the
+/// sample has one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Marks(Arc<Facts>);
+
+impl Serialize for Marks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Marks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Facts::deserialize(deserializer).map(|facts| Self(Arc::new(facts)))
+    }
+}
 
 impl Marks {
     /// The value of `mark`; `None` when the dataset does not know it, or knows it under this name
@@ -102,7 +114,7 @@ impl Marks {
 
     /// Sets `mark`, in place of what it was.
     pub fn set<T: MarkType>(&mut self, mark: &Mark<T>, value: T) {
-        self.0.insert(mark.name.to_owned(), value.to_value());
+        Arc::make_mut(&mut self.0).insert(mark.name.to_owned(), value.to_value());
     }
 
     /// These marks with `mark` set, if there is a value.
@@ -122,7 +134,7 @@ impl Marks {
 
 impl From<Marks> for Value {
     fn from(marks: Marks) -> Self {
-        Value::Map(marks.0)
+        Value::Map(Arc::unwrap_or_clone(marks.0))
     }
 }
 
@@ -130,7 +142,7 @@ impl From<&Value> for Marks {
     /// The marks that were written as `value`; none when it is no map.
     fn from(value: &Value) -> Self {
         match value {
-            Value::Map(facts) => Self(facts.clone()),
+            Value::Map(facts) => Self(Arc::new(facts.clone())),
             _ => Self::default(),
         }
     }
