@@ -107,8 +107,7 @@ mod tests {
 
     /// The bytes of an array, as numpy writes it.
     fn npy(descr: &str, shape: &str, values: &[u8]) -> Vec<u8> {
-        let about =
-            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
+        let about = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
         let header = format!("{about:<117}\n");
         [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), values].concat()
     }
@@ -123,7 +122,8 @@ mod tests {
             npy("|b1", "2, 2", &[1, 0, 1, 0]),
         ];
         assert!(corpus.iter().all(|whole| Array::read(whole).is_ok()));
-        let words = ["'fortran_order': True", "[('a', '<f4')]", "4294967296, ", "-1, ", "|O", "<c8"];
+        let words =
+            ["'fortran_order': True", "[('a', '<f4')]", "4294967296, ", "-1, ", "|O", "<c8"];
         fame_core::testkit::fuzz("npy", &corpus, &words, |bytes| {
             if let Ok(array) = Array::read(bytes) {
                 assert_eq!(array.values.len(), array.shape.iter().product::<usize>());

@@ -57,8 +57,23 @@ fn text(bytes: &[u8]) -> String {
 fn fuzz_recipes() {
     let corpus = [found("recipes"), seeds("recipes", "ron", 4096)].concat();
     let words = [
-        "Fame(", "Lots(iterations: ", "Smooth(", "Sum(", "\"embedding\"", "Index(", "plugins: [",
-        "size: ", "Resize(width: ", "(((", "r#\"", "/*", "'\\u{", ")", "]", "}", "seed: ",
+        "Fame(",
+        "Lots(iterations: ",
+        "Smooth(",
+        "Sum(",
+        "\"embedding\"",
+        "Index(",
+        "plugins: [",
+        "size: ",
+        "Resize(width: ",
+        "(((",
+        "r#\"",
+        "/*",
+        "'\\u{",
+        ")",
+        "]",
+        "}",
+        "seed: ",
     ];
     let registry = Registry::builtin().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -78,8 +93,20 @@ fn fuzz_recipes() {
 fn fuzz_manifests() {
     let corpus = [found("manifests"), seeds("models", "ron", 4096)].concat();
     let words = [
-        "File(", "Npm(", "PyPi(", "Converted(", "sha256: ", "size: (", "mean: ", "labels: List([",
-        "layers: {", "fixed: {", "layout: ", "(((", "\u{0}", "../",
+        "File(",
+        "Npm(",
+        "PyPi(",
+        "Converted(",
+        "sha256: ",
+        "size: (",
+        "mean: ",
+        "labels: List([",
+        "layers: {",
+        "fixed: {",
+        "layout: ",
+        "(((",
+        "\u{0}",
+        "../",
     ];
     fuzz("manifests", &corpus, &words, |bytes| {
         if let Ok(manifest) = ModelManifest::parse("net", &text(bytes), Some(Path::new("."))) {
@@ -193,10 +220,35 @@ fn fuzz_pictures() {
 #[test]
 fn fuzz_onnx() {
     let mut corpus = found("onnx");
-    for family in ["activation", "conv", "move", "pool", "product", "quantised", "recurrent", "reduce", "resize", "space"] {
-        corpus.extend(seeds(&format!("tests/golden/ops/{family}"), "onnx", 1200).into_iter().take(12));
+    for family in [
+        "activation",
+        "conv",
+        "move",
+        "pool",
+        "product",
+        "quantised",
+        "recurrent",
+        "reduce",
+        "resize",
+        "space",
+    ] {
+        corpus.extend(
+            seeds(&format!("tests/golden/ops/{family}"), "onnx", 1200).into_iter().take(12),
+        );
     }
-    let words = ["Conv", "Reshape", "Loop", "If", "Resize", "Pad", "ConstantOfShape", "Range", "Tile", "Expand", "batch"];
+    let words = [
+        "Conv",
+        "Reshape",
+        "Loop",
+        "If",
+        "Resize",
+        "Pad",
+        "ConstantOfShape",
+        "Range",
+        "Tile",
+        "Expand",
+        "batch",
+    ];
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("net.onnx");
     let backend = Tract::default();

@@ -28,10 +28,12 @@ fn a_damaged_record_is_told_and_costs_no_item() {
     let out = dir.path().join("out");
     let before = files(&out);
     fs::write(out.join("run.json"), "{\"fame").unwrap();
-    for command in [&["run", "r.ron", "--out", "out"][..], &["verify-run", "out"], &["report", "out"]] {
+    for command in
+        [&["run", "r.ron", "--out", "out"][..], &["verify-run", "out"], &["report", "out"]]
+    {
         let output = fame(dir.path(), command);
         assert_eq!(output.status.code(), Some(1), "{command:?}");
-        let said = stderr(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        let said = flat(&output);
         assert!(said.contains("is damaged"), "{command:?}: {said}");
         assert!(said.contains("Move run.json away"), "{command:?}: {said}");
     }
@@ -130,7 +132,7 @@ fn what_is_replaced_is_said() {
     assert!(!stderr(&same).contains("another question"), "{}", stderr(&same));
     let set = ["run", "r.ron", "--out", "out", "--set", "seed=7"];
     let output = fame(dir.path(), &set);
-    assert!(stderr(&output).contains("results of another question"), "{}", stderr(&output));
+    assert!(flat(&output).contains("results of another question"), "{}", stderr(&output));
 }
 
 #[test]

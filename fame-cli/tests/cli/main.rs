@@ -8,8 +8,8 @@ mod describe;
 mod explain;
 mod faults;
 mod heal;
-mod limits;
 mod killed;
+mod limits;
 mod memory;
 mod parts;
 mod plugins;
@@ -44,6 +44,11 @@ fn fame(folder: &Path, arguments: &[&str]) -> Output {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What it said, as one line: messages are wrapped, with bars before them.
+fn flat(output: &Output) -> String {
+    stderr(output).replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn stdout(output: &Output) -> String {

@@ -48,7 +48,9 @@ fn results(out: &Path) -> BTreeMap<String, Vec<u8>> {
             let name = path.strip_prefix(out).unwrap().to_string_lossy().into_owned();
             match path.is_dir() {
                 true if name != "parts" => folders.push(path),
-                false if !["run.json", "items.jsonl"].contains(&name.as_str()) => _ = all.insert(name, fs::read(&path).unwrap()),
+                false if !["run.json", "items.jsonl"].contains(&name.as_str()) => {
+                    _ = all.insert(name, fs::read(&path).unwrap())
+                }
                 _ => {}
             }
         }

@@ -120,8 +120,7 @@ fn state(folder: PathBuf, shard: Option<Shard>) -> ShardState {
     ShardState {
         shard,
         status: status.to_owned(),
-        error: unread
-            .or_else(|| Some(field("error")?.get("message")?.as_str()?.to_owned())),
+        error: unread.or_else(|| Some(field("error")?.get("message")?.as_str()?.to_owned())),
         items: field("to_do").and_then(whole),
         finished: finished_items,
         failed,

@@ -35,8 +35,12 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, path::Path,
-    sync::{Arc, Mutex}, time::Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 pub use events::{Event, Observer};
 pub use merge::{ShardState, merge, remove_shards, shards};
@@ -44,8 +48,8 @@ pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
 pub use preview::{Preview, preview};
 pub use record::{
-    Difference, ItemLine, ItemLines, ItemStatus, RunStatus, Summary, Verified, item_lines, recipe_of,
-    verify,
+    Difference, ItemLine, ItemLines, ItemStatus, RunStatus, Summary, Verified, item_lines,
+    recipe_of, verify,
 };
 pub use shard::Shard;
 pub use stop::{StopHandle, Stopped};

@@ -115,8 +115,7 @@ impl<'a> ModelShelf<'a> {
         let data_files = data_files.collect::<Result<_>>()?;
         let name = manifest.name.clone();
         let operators = self.operators.clone();
-        let mut model =
-            Model::load_with(manifest, file, sha256, labels, self.backend, operators)?;
+        let mut model = Model::load_with(manifest, file, sha256, labels, self.backend, operators)?;
         model.network = self.deadline.watch(model.network);
         let model = Arc::new(model);
         let shelved = Shelved { model: model.clone(), data_files };

@@ -77,7 +77,10 @@ impl Explainer for Endless {
             let batch = Tensor::stack([&sample.pictures[0].1.pixels])?;
             while sample.id == "fake_2" {
                 // Whoever hides the error of the time limit has run out of time all the same.
-                with.model.network.forward(&batch, &Taps::default()).map_err(|_| Error::bug("x"))?;
+                with.model
+                    .network
+                    .forward(&batch, &Taps::default())
+                    .map_err(|_| Error::bug("x"))?;
             }
             let values = Tensor::new([1, 2], vec![0.0, 1.0])?;
             let map = NamedMap {
@@ -213,7 +216,8 @@ fn fuzz_records() {
     let (dir, plan, store) = workshop("");
     let options = RunOptions::new(dir.path().join("out"));
     run(&plan, &store, &options, &Nobody).unwrap();
-    let names = ["run.json", "items.jsonl", "items/fake_1/item.json", "run.lock", "parts/fake_1/walk.part"];
+    let names =
+        ["run.json", "items.jsonl", "items/fake_1/item.json", "run.lock", "parts/fake_1/walk.part"];
     let whole: Vec<Vec<u8>> =
         names.iter().map(|name| fs::read(options.out.join(name)).unwrap()).collect();
     let words = ["\"id\"", "\"status\": \"running\"", "\"files\": {}", "../../x", "process "];

@@ -240,8 +240,7 @@ impl Mutator<'_> {
                     _ => number.to_be_bytes(),
                 };
                 let width = [1, 2, 4, 8][self.random.below(4)];
-                let bytes =
-                    if bytes[0] == 0 { &bytes[8 - width..] } else { &bytes[..width] };
+                let bytes = if bytes[0] == 0 { &bytes[8 - width..] } else { &bytes[..width] };
                 let end = (at + width).min(input.len());
                 input.splice(at..end, bytes.iter().copied());
             }

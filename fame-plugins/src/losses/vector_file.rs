@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use fame_core::{Error, Result, data::{read_ordinary, sha256_hex}};
+use fame_core::{
+    Error, Result,
+    data::{read_ordinary, sha256_hex},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 

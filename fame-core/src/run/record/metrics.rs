@@ -150,10 +150,8 @@ impl Rows {
         let measured = |n: u32| &self.items[n as usize];
         let mut of_items = self.rows.iter().map(|row| row.item).collect::<Vec<u32>>();
         of_items.dedup();
-        let marks: BTreeSet<&str> = of_items
-            .into_iter()
-            .flat_map(|n| measured(n).1.iter().map(|(name, _)| name))
-            .collect();
+        let marks: BTreeSet<&str> =
+            of_items.into_iter().flat_map(|n| measured(n).1.iter().map(|(name, _)| name)).collect();
         let mut line = |cells: &[&str]| {
             let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
             writeln!(file, "{}", cells.join(","))

@@ -8,9 +8,9 @@ use std::{
 
 use super::{
     super::{folder::OutputFolder, parts::is_whole},
-    INDEX, ItemLine, ItemStatus, digest, item_lines,
+    INDEX, ItemLine, ItemStatus, digest,
     item::{foreign_file, read_item},
-    metrics, read_record, tables,
+    item_lines, metrics, read_record, tables,
 };
 use crate::{
     Error, Result,
@@ -59,7 +59,11 @@ pub fn verify(out: &Path) -> Result<Verified> {
         return Err(Error::new("fame::run::locked", message).with_help("Wait for it to end."));
     }
     let record = read_record(out).map_err(|e| {
-        if e.help.is_some() { e } else { e.with_help("Name the output folder of a run; `run.json` is its record.") }
+        if e.help.is_some() {
+            e
+        } else {
+            e.with_help("Name the output folder of a run; `run.json` is its record.")
+        }
     })?;
     let status = record.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut check = Check { out, found: Verified { status, ..Verified::default() } };
