@@ -20,6 +20,22 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// The hash of a text whose beginning many texts share: it is gone through once.
+#[derive(Clone)]
+pub(crate) struct Begun(Sha256);
+
+impl Begun {
+    /// Begins with `text`.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(Sha256::new_with_prefix(text))
+    }
+
+    /// The SHA-256 of the beginning and `rest`, hexadecimal.
+    pub(crate) fn then(&self, rest: &str) -> String {
+        hex(&self.0.clone().chain_update(rest).finalize())
+    }
+}
+
 /// An ordinary file, opened to be read.
 ///
 /// # Errors
@@ -342,6 +358,13 @@ mod tests {
         // Another run knows nothing of this one's times.
         assert_eq!(FileHashes::default().sha256(&path).unwrap(), sha256_hex(b"longer"));
         assert_eq!(hashes.sha256(dir.path()).unwrap_err().code, "fame::io::not_a_file");
+    }
+
+    #[test]
+    fn a_hash_that_was_begun_is_that_of_the_whole() {
+        let begun = Begun::of("abc / ");
+        assert_eq!(begun.then("d"), sha256_hex(b"abc / d"));
+        assert_eq!(begun.then(""), sha256_hex(b"abc / "));
     }
 
     #[test]
