@@ -110,7 +110,7 @@ fn fuzz_manifests() {
     ];
     fuzz("manifests", &corpus, &words, |bytes| {
         if let Ok(manifest) = ModelManifest::parse("net", &text(bytes), Some(Path::new("."))) {
-            let _ = (manifest.located_inputs(), manifest.source());
+            let _ = (manifest.located_inputs(), manifest.source);
         }
     });
 }

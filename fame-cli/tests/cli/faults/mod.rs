@@ -45,13 +45,13 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn into(&self, out: &str) -> Command {
+    fn command_into(&self, out: &str) -> Command {
         let arguments = [&self.arguments[..], &["--out".to_owned(), out.to_owned()]].concat();
         command(self.folder, &arguments, self.is_own)
     }
 
     fn run(&self, out: &str) -> Output {
-        self.into(out).output().unwrap()
+        self.command_into(out).output().unwrap()
     }
 
     fn whole(&self) -> (BTreeMap<String, Vec<u8>>, Duration) {
@@ -96,7 +96,7 @@ fn kills(work: &Work<'_>, wanted: usize) {
     let (mut killed, mut ended) = (0, 0);
     while killed < wanted {
         let mut run =
-            work.into("broken").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            work.command_into("broken").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         sleep(time.mul_f64(series.next()));
         run.kill().unwrap();
         if run.wait().unwrap().success() {
@@ -155,7 +155,7 @@ fn second_starts(items: usize, wanted: usize) {
     let (whole, _) = work.whole();
     let (mut refused, mut runs) = (0, 0);
     while refused < wanted {
-        let mut first = work.into("out");
+        let mut first = work.command_into("out");
         first.arg("--force").stdout(Stdio::null()).stderr(Stdio::piped());
         let mut first = first.spawn().unwrap();
         runs += 1;
@@ -224,7 +224,7 @@ fn write_errors(kind: &str, step: usize) {
     let out = dir.path().join("out");
     let count = dir.path().join("count");
     let attempt = |at: usize| {
-        let mut run = work.into("out");
+        let mut run = work.command_into("out");
         run.env("LD_PRELOAD", &shim).env("FAULT_UNDER", &out).env("FAULT_KIND", kind);
         run.env("FAULT_COUNT", &count).env("FAULT_AT", at.to_string()).output().unwrap()
     };
