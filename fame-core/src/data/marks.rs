@@ -89,32 +89,39 @@ impl MarkType for String {
 }
 
 /// The marks of one sample, sorted by name. A copy shares them: every row that was measured of the
-/// sample has one.
+/// sample has one. They are few, and there may be a million samples, so they are no map.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Marks(Arc<Facts>);
+pub struct Marks(Arc<[(String, Value)]>);
 
 impl Serialize for Marks {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.as_ref().serialize(serializer)
+        serializer.collect_map(self.iter())
     }
 }
 
 impl<'de> Deserialize<'de> for Marks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Facts::deserialize(deserializer).map(|facts| Self(Arc::new(facts)))
+        Facts::deserialize(deserializer).map(Self::of)
     }
 }
 
 impl Marks {
+    fn of(facts: Facts) -> Self {
+        Self(facts.into_iter().collect())
+    }
+
     /// The value of `mark`; `None` when the dataset does not know it, or knows it under this name
     /// as something of another type.
     pub fn get<T: MarkType>(&self, mark: &Mark<T>) -> Option<T> {
-        self.0.get(mark.name).and_then(T::from_value)
+        let value = self.iter().find_map(|(name, value)| (name == mark.name).then_some(value));
+        value.and_then(T::from_value)
     }
 
     /// Sets `mark`, in place of what it was.
     pub fn set<T: MarkType>(&mut self, mark: &Mark<T>, value: T) {
-        Arc::make_mut(&mut self.0).insert(mark.name.to_owned(), value.to_value());
+        let mut facts: Facts = self.0.iter().cloned().collect();
+        facts.insert(mark.name.to_owned(), value.to_value());
+        *self = Self::of(facts);
     }
 
     /// These marks with `mark` set, if there is a value.
@@ -134,7 +141,7 @@ impl Marks {
 
 impl From<Marks> for Value {
     fn from(marks: Marks) -> Self {
-        Value::Map(Arc::unwrap_or_clone(marks.0))
+        Value::Map(marks.0.iter().cloned().collect())
     }
 }
 
@@ -142,7 +149,7 @@ impl From<&Value> for Marks {
     /// The marks that were written as `value`; none when it is no map.
     fn from(value: &Value) -> Self {
         match value {
-            Value::Map(facts) => Self(Arc::new(facts.clone())),
+            Value::Map(facts) => Self::of(facts.clone()),
             _ => Self::default(),
         }
     }

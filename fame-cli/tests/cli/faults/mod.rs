@@ -95,8 +95,12 @@ fn kills(work: &Work<'_>, wanted: usize) {
     let mut series = Series(20_261_129);
     let (mut killed, mut ended) = (0, 0);
     while killed < wanted {
-        let mut run =
-            work.command_into("broken").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut run = work
+            .command_into("broken")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         sleep(time.mul_f64(series.next()));
         run.kill().unwrap();
         if run.wait().unwrap().success() {

@@ -11,7 +11,9 @@
 //!
 //! It holds no clock time and no path of this machine: those are in `run.json`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{super::item::Measured, Made};
 use crate::{
@@ -26,8 +28,12 @@ pub(in crate::run) const LAYOUT: u32 = 3;
 
 /// The content of the `item.json` in `folder`, if it is there and whole.
 pub(super) fn read_item(folder: &Path) -> Option<Value> {
-    let text = std::fs::read_to_string(folder.join("item.json")).ok()?;
-    serde_json::from_str(&text).ok()
+    read_as(folder)
+}
+
+/// As much of the `item.json` in `folder` as `T` asks for, if it is there and whole.
+pub(super) fn read_as<T: DeserializeOwned>(folder: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(folder.join("item.json")).ok()?).ok()
 }
 
 /// Whether the record of the item in `folder` can be read.
@@ -69,17 +75,26 @@ pub(in crate::run) fn stranger<'a>(
 /// What identifies the finished item with this `key` in `folder`, if it is there with all its files
 /// in their sizes: a power cut leaves names without content, and a user may have removed some.
 pub(in crate::run) fn kept(folder: &Path, key: &str) -> Option<Made> {
+    /// What is looked at; the rest is passed over, for there may be very many items.
+    #[derive(Deserialize)]
+    struct Head {
+        key: String,
+        files: BTreeMap<String, Size>,
+    }
+
+    #[derive(Deserialize)]
+    struct Size {
+        bytes: u64,
+    }
+
     let text = std::fs::read(folder.join("item.json")).ok()?;
-    let item: Value = serde_json::from_slice(&text).ok()?;
-    let Some(Value::Map(files)) = item.get("files") else { return None };
-    let is_whole = |(name, digest): (&String, &Value)| {
-        let bytes = digest.get("bytes").and_then(Value::as_f64);
+    let item: Head = serde_json::from_slice(&text).ok()?;
+    let is_whole = |(name, size): (&String, &Size)| {
         let there = std::fs::metadata(folder.join(name)).ok().filter(std::fs::Metadata::is_file);
-        bytes.is_some() && there.map(|about| about.len() as f64) == bytes
+        there.is_some_and(|about| about.len() == size.bytes)
     };
-    let is_done =
-        item.get("key").and_then(Value::as_str) == Some(key) && files.iter().all(is_whole);
-    is_done.then(|| Made { key: key.to_owned(), sha256: sha256_hex(&text) })
+    let is_done = item.key == key && item.files.iter().all(is_whole);
+    is_done.then(|| Made { key: item.key, sha256: sha256_hex(&text) })
 }
 
 /// The content of `item.json`: all about a finished item that depends on neither clock nor machine.

@@ -6,8 +6,10 @@ use std::{
     path::Path,
 };
 
+use serde::Deserialize;
+
 use super::{
-    item::{parameter_of, read_item},
+    item::{parameter_of, read_as},
     tables,
 };
 use crate::{
@@ -58,6 +60,26 @@ struct Rows {
     rows: Vec<Row>,
 }
 
+/// What a table needs of an `item.json`; the rest is passed over.
+#[derive(Deserialize)]
+struct Record {
+    #[serde(default)]
+    marks: Marks,
+    #[serde(default)]
+    measurements: Vec<Measured>,
+}
+
+#[derive(Deserialize)]
+struct Measured {
+    explainer: String,
+    map: String,
+    metric: String,
+    quantity: String,
+    parameter: Value,
+    /// `None` where it was not finite.
+    value: Option<f64>,
+}
+
 /// One measurement: numbers of names, and the value.
 struct Row {
     item: u32,
@@ -95,32 +117,23 @@ impl Names {
 impl Rows {
     /// Adds what was measured of the item called `id` in `folder`.
     fn add(&mut self, folder: &Path, id: String) {
-        let Some(record) = read_item(folder) else { return };
-        let Some(Value::List(rows)) = record.get("measurements") else { return };
+        let Some(record) = read_as::<Record>(folder) else { return };
         let item = self.items.len() as u32;
-        for row in rows {
-            let mut number = |name: &str| {
-                let text = row.get(name).and_then(Value::as_str).unwrap_or_default();
-                self.names.number(text)
-            };
-            let [explainer, map, metric, quantity] =
-                ["explainer", "map", "metric", "quantity"].map(&mut number);
-            let (Some(told), Some(value)) =
-                (row.get("parameter"), row.get("value").and_then(Value::as_f64))
-            else {
-                continue;
-            };
+        for row in &record.measurements {
+            let Some(value) = row.value else { continue };
+            let told = serde_json::to_string(&row.parameter).unwrap_or_default();
             // No name of anything begins so.
-            let text = format!("\0{}", serde_json::to_string(told).unwrap_or_default());
-            let parameter = self.names.number(&text);
+            let parameter = self.names.number(&format!("\0{told}"));
             if !self.parameters.contains_key(&parameter) {
-                let Some(of) = parameter_of(told) else { continue };
+                let Some(of) = parameter_of(&row.parameter) else { continue };
                 self.parameters.insert(parameter, of);
             }
+            let [explainer, map, metric, quantity] =
+                [&row.explainer, &row.map, &row.metric, &row.quantity]
+                    .map(|name| self.names.number(name));
             self.rows.push(Row { item, explainer, map, metric, quantity, parameter, value });
         }
-        let marks = record.get("marks").map(Marks::from).unwrap_or_default();
-        self.items.push((id, marks));
+        self.items.push((id, record.marks));
     }
 
     /// The rows that the metric called `name` has measured.
