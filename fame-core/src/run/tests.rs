@@ -82,11 +82,11 @@ impl Explainer for Endless {
                     .forward(&batch, &Taps::default())
                     .map_err(|_| Error::bug("x"))?;
             }
-            let values = Tensor::new([1, 2], vec![0.0, 1.0])?;
+            let values: Vec<f32> = (0..64_u8).map(f32::from).collect();
             let map = NamedMap {
                 id: MapId::new("image"),
-                raw: values.clone(),
-                finished: values,
+                raw: Tensor::new([1, 8, 8], values.clone())?,
+                finished: Tensor::new([8, 8], values)?,
                 frame: None,
                 annotations: Vec::new(),
                 facts: Facts::new(),
@@ -198,11 +198,13 @@ fn a_full_disk_ends_the_run_and_spoils_nothing() {
 #[test]
 fn a_slow_item_fails_alone_and_those_beside_it_are_done() {
     let (dir, plan, store) = workshop_of("Endless()", "");
-    let limit = std::time::Duration::from_millis(20);
+    // Far more than any of the others takes, on a busy machine too.
+    let limit = std::time::Duration::from_millis(500);
     let options =
         RunOptions { item_timeout: Some(limit), ..RunOptions::new(dir.path().join("out")) };
     let summary = run(&plan, &store, &options, &Nobody).unwrap();
-    assert_eq!((summary.done, summary.failed), (3, 1));
+    let errors: Vec<_> = item_lines(&options.out).unwrap().filter_map(|line| line.error).collect();
+    assert_eq!((summary.done, summary.failed), (3, 1), "{errors:?}");
     let failed = item_lines(&options.out).unwrap().find_map(|line| line.error).unwrap();
     assert_eq!(text(&failed, "code"), "fame::run::item_timeout");
     let order: Vec<String> = item_lines(&options.out).unwrap().map(|line| line.id).collect();
@@ -229,7 +231,9 @@ fn fuzz_records() {
             let options = RunOptions::new(&options.out);
             if run(&plan, &store, &options, &Nobody).is_ok() {
                 assert_eq!(text(&record(&options.out), "status"), "complete");
-                assert!(verify(&options.out).unwrap().is_whole(), "{name}");
+                // A part is made again when it is needed, and a kept item needs none.
+                let verified = verify(&options.out).unwrap();
+                assert!(verified.is_whole() || name.starts_with("parts"), "{name}: {verified:?}");
             }
             fs::write(options.out.join(name), whole).unwrap();
         }
