@@ -1,6 +1,6 @@
 //! The arguments of the command line.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
     /// rights. Manifests that came with this program may without.
     #[arg(long, global = true)]
     pub(crate) trust_manifest: bool,
+    /// The most memory that one thing may ask for, a picture, a layer, a list: bytes, or as 512MiB,
+    /// 8GiB. Default: the memory of the machine, or of the control group that this runs in.
+    #[arg(long, global = true, value_name = "SIZE", value_parser = crate::sizes::memory)]
+    pub(crate) memory: Option<u64>,
     /// Machine-readable output: one JSON object per line for events, one JSON document for answers.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -96,12 +100,17 @@ pub(crate) struct RunArgs {
     /// Recompute items that are there already.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Stop after N items.
+    /// Only the first N items, at least 1.
     #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<NonZeroUsize>,
     /// Only the item with this id; may be given several times.
     #[arg(long, value_name = "ID")]
     pub(crate) only: Vec<String>,
+    /// An item that takes longer than this many seconds has failed, and the run goes on. Looked at
+    /// before every pass through the network and between the stages of an item: one pass, a
+    /// picture's decoder, a writer, or a plugin's own loop is waited for.
+    #[arg(long, value_name = "SECONDS", value_parser = crate::sizes::seconds)]
+    pub(crate) item_timeout: Option<Duration>,
     /// Only this share of the items, for one of several machines: INDEX/COUNT, counted from 0;
     /// `auto` in a job array of Slurm, `auto/COUNT` in an indexed job of Kubernetes. `merge` puts
     /// the shards together.
@@ -203,7 +212,8 @@ pub(crate) struct QuestionArgs {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) question: QuestionArgs,
-    /// Output folder. Default: out/explain-MODEL.
+    /// Output folder. Default: out/explain-MODEL-METHOD-… with a hash of the question, so that no
+    /// answer replaces that to another question.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

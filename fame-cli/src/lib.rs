@@ -21,7 +21,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use fame_core::{run::StopHandle, text::Problems};
+use fame_core::{data::set_memory_budget, run::StopHandle, text::Problems};
 // Naming the crate keeps the linker from leaving its registrations out.
 use fame_plugins as _;
 
@@ -31,6 +31,7 @@ mod setup;
 mod shard;
 #[cfg(unix)]
 mod signals;
+mod sizes;
 mod terminal;
 
 use arguments::{Arguments, Command};
@@ -40,6 +41,9 @@ use commands::Failure;
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.json;
+    if let Some(bytes) = arguments.memory {
+        set_memory_budget(bytes);
+    }
     terminal::install_handler();
     let setup = setup::Setup {
         models: arguments.models,

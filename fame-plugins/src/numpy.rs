@@ -105,6 +105,32 @@ fn row_major(values: &[f64], shape: &[usize]) -> Vec<f64> {
 mod tests {
     use super::*;
 
+    /// The bytes of an array, as numpy writes it.
+    fn npy(descr: &str, shape: &str, values: &[u8]) -> Vec<u8> {
+        let about = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
+        let header = format!("{about:<117}\n");
+        [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), values].concat()
+    }
+
+    #[test]
+    fn fuzz_npy() {
+        let corpus = [
+            npy("<f4", "2, 3", &[0x3f; 24]),
+            npy("<f8", "3,", &[0x40; 24]),
+            npy("|u1", "1, 2, 2", &[7; 4]),
+            npy(">i8", "", &[0; 8]),
+            npy("|b1", "2, 2", &[1, 0, 1, 0]),
+        ];
+        assert!(corpus.iter().all(|whole| Array::read(whole).is_ok()));
+        let words =
+            ["'fortran_order': True", "[('a', '<f4')]", "4294967296, ", "-1, ", "|O", "<c8"];
+        fame_core::testkit::fuzz("npy", &corpus, &words, |bytes| {
+            if let Ok(array) = Array::read(bytes) {
+                assert_eq!(array.values.len(), array.shape.iter().product::<usize>());
+            }
+        });
+    }
+
     #[test]
     fn columns_become_rows() {
         // [[0, 1, 2], [3, 4, 5]], column by column.

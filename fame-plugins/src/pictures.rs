@@ -12,8 +12,7 @@ use std::{
 
 use fame_core::{
     Error, Picture, Result, Tensor,
-    data::write_whole,
-    data::{Facts, Value, facts},
+    data::{Facts, Value, facts, require_memory, write_whole},
 };
 use image::{
     AnimationDecoder as _, DynamicImage, GenericImageView as _, ImageDecoder as _, ImageError,
@@ -252,6 +251,10 @@ fn pixels(
             MAX_PIXELS / 1_000_000
         )));
     }
+    // As it is decoded, and as a tensor of three planes of f32.
+    let of_pixel = u64::from(decoder.color_type().bytes_per_pixel()) + 3 * 4;
+    let what = format!("the picture `{shown}` of {w}×{h} pixels");
+    require_memory(what, (u64::from(w) * u64::from(h)).saturating_mul(of_pixel))?;
     // Broken metadata does not make the pixels unreadable.
     let wanted = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let orientation = if upright { wanted } else { Orientation::NoTransforms };

@@ -9,8 +9,9 @@ const [from, to, count] = process.argv.slice(2);
 if (!from || !to || !(Number(count) > 0)) throw new Error("node tests/browser/many.mjs FROM TO COUNT");
 if (existsSync(to)) throw new Error(`${to} is there already`);
 const run = JSON.parse(readFileSync(join(from, "run.json"), "utf8"));
-const items = run.items.filter((item) => item.status !== "failed");
-run.items = [];
+const lines = readFileSync(join(from, "items.jsonl"), "utf8").trim().split("\n");
+const items = lines.map((line) => JSON.parse(line)).filter((item) => item.status !== "failed");
+let index = "";
 for (let n = 0; n < Number(count); n += 1) {
   const item = items[n % items.length];
   const id = `${item.id}-${n}`;
@@ -25,7 +26,8 @@ for (let n = 0; n < Number(count); n += 1) {
   }
   const record = { ...JSON.parse(readFileSync(join(old, "item.json"), "utf8")), id };
   writeFileSync(join(place, "item.json"), JSON.stringify(record));
-  run.items.push({ ...item, id });
+  index += `${JSON.stringify({ ...item, id })}\n`;
 }
+writeFileSync(join(to, "items.jsonl"), index);
 writeFileSync(join(to, "run.json"), JSON.stringify(run));
-console.log(`${to}: ${run.items.length} items`);
+console.log(`${to}: ${count} items`);

@@ -121,6 +121,6 @@ cat many/slurm/merge.log
 restarted="$(grep -l 'kept' many/slurm/*_*.log | wc -l)"
 echo "tasks that went on where they had been broken off: $restarted"
 [ -f many/run.json ] || { echo "not merged"; exit 1; }
-same() { diff -r --exclude=run.json --exclude=slurm one many; }
+same() { diff -r --exclude=run.json --exclude=items.jsonl --exclude=slurm one many; }
 same && echo "byte for byte what one machine wrote: $(find many -type f | grep -cv slurm/) files"
 "$fame" verify-run many

@@ -12,7 +12,7 @@ use fame_core::{
     data::{ChannelOrder, InputConvention},
     recipe::RecipeText,
     registry::{BuildContext, Built, Contract, Registry},
-    run::{Event, ModelShelf, Observer, RunOptions, Summary, recipe_folder, run},
+    run::{Event, ModelShelf, Observer, RunOptions, Summary, item_lines, recipe_folder, run},
     store::{Ask, ModelManifest, ModelStore},
     text::{Spec, parse},
 };
@@ -54,6 +54,29 @@ pub struct Quiet;
 
 impl Observer for Quiet {
     fn event(&self, _: &Event<'_>) {}
+}
+
+/// The record of the run in `out`, with its items: each line of the index, and beside it what the
+/// item's own record says.
+///
+/// # Panics
+/// When there is no run, or it cannot be read.
+pub fn record(out: &Path) -> serde_json::Value {
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).expect("a record")).expect("JSON")
+    };
+    let items = item_lines(out).expect("an index").map(|line| {
+        let place = out.join("items").join(&line.id).join("item.json");
+        let mut about = serde_json::to_value(&line).expect("JSON");
+        if let (true, Some(line)) = (place.exists(), about.as_object_mut()) {
+            line.extend(read(&place).as_object().cloned().unwrap_or_default());
+        }
+        about
+    });
+    let items = items.collect();
+    let mut record = read(&out.join("run.json"));
+    record["items"] = items;
+    record
 }
 
 /// Runs `plan` into `out`.

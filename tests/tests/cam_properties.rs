@@ -144,8 +144,7 @@ fn integrated_gradients_are_complete_on_photographs() {
         let dir = tempfile::tempdir().unwrap();
         let explain = format!("explain.fame=IntegratedGradients({parameters})");
         run_into(&plan(recipe, &[&explain]), dir.path()).unwrap();
-        let record: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(dir.path().join("run.json")).unwrap()).unwrap();
+        let record = fame_tests::record(dir.path());
         let maps = record["items"][0]["explanations"]["fame"]["maps"].as_array().unwrap();
         let worst = maps.iter().map(|m| m["completeness"].as_f64().unwrap()).fold(0.0, f64::max);
         println!("{recipe}, {parameters}: {worst:.1e} of the difference is missing");

@@ -144,8 +144,7 @@ fn workshop(folder: &Path) {
 
 fn run_with(folder: &Path, backend: &str, check: &str, explainer: &str) -> (Summary, Value) {
     let summary = try_run(folder, backend, check, explainer).unwrap();
-    let record = fs::read_to_string(folder.join("out/run.json")).unwrap();
-    (summary, serde_json::from_str(&record).unwrap())
+    (summary, fame_tests::record(&folder.join("out")))
 }
 
 fn try_run(folder: &Path, backend: &str, check: &str, explainer: &str) -> Result<Summary> {

@@ -148,9 +148,7 @@ fn every_recipe_runs_and_leaves_honest_maps() {
                 "{recipe} {name}: {min}..{max}"
             );
         }
-        let record: serde_json::Value =
-            serde_json::from_str(&fs::read_to_string(dir.path().join("run.json")).unwrap())
-                .unwrap();
+        let record = fame_tests::record(dir.path());
         assert_eq!(record["status"], "complete");
         let explanations = record["items"][0]["explanations"].as_object().unwrap();
         for explanation in explanations.values() {

@@ -1,6 +1,7 @@
 //! `fame-cli run RECIPE`: the main job.
 
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -22,9 +23,10 @@ pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
     let (plan, store) = setup.plan(&args.recipe)?;
     let options = RunOptions {
         force: args.force,
-        limit: args.limit,
+        limit: args.limit.map(NonZeroUsize::get),
         only: args.only.clone(),
         shard: args.shard,
+        item_timeout: args.item_timeout,
         stop: setup.stop.clone(),
         ..RunOptions::new(out_folder(&plan, &args.recipe, args.out.as_deref()))
     };

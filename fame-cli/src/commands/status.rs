@@ -24,6 +24,9 @@ pub(crate) fn status(setup: &Setup, args: &StatusArgs) -> Result<ExitCode, Failu
         if let Some(error) = &state.error {
             out(&format!("             {error}"))?;
         }
+        if let Some(note) = note(state) {
+            out(&format!("             {note}"))?;
+        }
     }
     let finished: usize = states.iter().map(|state| state.finished).sum();
     let items = states.iter().map(|state| state.items).sum::<Option<usize>>();
@@ -53,10 +56,29 @@ fn line(state: &ShardState) -> String {
     )
 }
 
+/// What must be known to read the counts.
+fn note(state: &ShardState) -> Option<String> {
+    let only = if state.is_selection {
+        "only some of the data's items were asked for (--limit, --only)"
+    } else {
+        ""
+    };
+    let others = match state.others {
+        0 => String::new(),
+        n if state.status == "running" || state.status == "broken off" => {
+            format!("{n} items are there from earlier starts; the run has not come to them")
+        }
+        n => format!("{n} other items are there from earlier runs"),
+    };
+    let told: Vec<&str> = [only, &others].into_iter().filter(|part| !part.is_empty()).collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 fn as_json(state: &ShardState) -> serde_json::Value {
     serde_json::json!({
         "shard": state.shard.map(|shard| shard.to_string()), "status": state.status,
         "items": state.items, "finished": state.finished, "failed": state.failed,
+        "others": state.others, "selection": state.is_selection,
         "items_per_second": rate(state), "seconds_left": time_left(state).map(|t| t.as_secs()),
         "error": state.error, "folder": state.folder,
     })
@@ -100,6 +122,8 @@ mod tests {
             items: Some(100),
             finished: 40,
             failed: 10,
+            others: 0,
+            is_selection: false,
             pace,
             recipe: None,
             text: None,

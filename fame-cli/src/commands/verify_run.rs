@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
-use fame_core::run::verify;
+use fame_core::run::{Verified, verify};
 
 use super::Failure;
 use crate::{arguments::VerifyRunArgs, setup::Setup, terminal::out};
 
 pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode, Failure> {
     let found = verify(&args.out)?;
-    let is_right = found.differences.is_empty();
     if setup.json {
         let differences: Vec<serde_json::Value> = found
             .differences
@@ -18,21 +17,37 @@ pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode
             .collect();
         let answer = serde_json::json!({
             "status": found.status, "items": found.items, "files": found.files,
-            "differences": differences,
+            "failed": found.failed, "whole": found.is_whole(), "differences": differences,
         });
         out(&answer.to_string())?;
     } else {
         for difference in &found.differences {
             out(&format!("{} {}.", difference.file.display(), difference.what))?;
         }
-        let (items, files, status) = (found.items, found.files, &found.status);
-        let end = match found.differences.len() {
-            0 => "all of it as it was written".to_owned(),
-            n => format!(
-                "{n} DIFFER. Remove what differs and run the recipe again: it makes that anew"
-            ),
-        };
-        out(&format!("{items} items, {files} files, the run is {status}: {end}."))?;
+        let (items, files, status) = (found.items, found.files, state(&found));
+        out(&format!("{items} items, {files} files, {status}: {}.", end(&found)))?;
     }
-    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(if found.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// How the run ended, as its record says; nobody is at work there now.
+fn state(found: &Verified) -> String {
+    match (found.status.as_str(), found.failed) {
+        ("running", _) => "the run was broken off".to_owned(),
+        ("incomplete", failed) => format!("the run is incomplete ({failed} items FAILED)"),
+        (status, _) => format!("the run is {status}"),
+    }
+}
+
+/// What follows from what was found.
+fn end(found: &Verified) -> String {
+    match (found.differences.len(), found.is_whole()) {
+        (0, true) => "all of it as it was written".to_owned(),
+        (0, false) => {
+            "what is there is as it was written, and it is NOT ALL. Run the recipe again: it keeps what is there and goes on".to_owned()
+        }
+        (n, _) => {
+            format!("{n} DIFFER. Remove what differs and run the recipe again: it makes that anew")
+        }
+    }
 }

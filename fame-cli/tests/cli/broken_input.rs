@@ -135,9 +135,7 @@ fn one_bad_item_does_not_take_the_others_with_it() {
     );
     let output = run(dir.path(), &text);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-    let record: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap())
-            .unwrap();
+    let record = record(&dir.path().join("out"));
     assert_eq!(record["status"], "incomplete");
     let statuses: Vec<_> =
         record["items"].as_array().unwrap().iter().map(|i| i["status"].as_str().unwrap()).collect();

@@ -28,11 +28,56 @@ fn a_pair_is_explained_by_a_network_without_a_manifest() {
     assert!(said.contains("a--b: similarity "), "{said}");
     assert!(said.contains("Pair(gallery: \"a.png\", probe: \"b.png\")"), "{said}");
     // Crops of the network's size are taken as they are, and nothing is written beside them.
-    let item = dir.path().join("out/explain-net-fame/items/a--b");
-    assert!(item.join("item.json").is_file());
-    assert!(said.contains("look at out/explain-net-fame/report.html"), "{said}");
-    assert!(dir.path().join("out/explain-net-fame/report.html").is_file());
+    let [name] = &answers(dir.path())[..] else { panic!("{said}") };
+    let out = dir.path().join("out").join(name);
+    assert!(name.starts_with("explain-net-fame-"), "{name}");
+    assert!(out.join("items/a--b/item.json").is_file());
+    assert!(said.contains(&format!("look at out/{name}/report.html")), "{said}");
+    assert!(out.join("report.html").is_file());
     assert!(!dir.path().join("net.ron").exists());
+}
+
+/// The folders of answers in `out`.
+fn answers(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("out")).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Other parameters, another picture of the same name, another model of the same name: each is a
+/// question of its own, and the same question is the same folder.
+#[test]
+fn no_answer_replaces_that_to_another_question() {
+    let dir = workshop();
+    let ask = |method: &str| {
+        let line = ["explain", "net.onnx", "--pair", "a.png", "b.png", "--method", method];
+        let output = fame(dir.path(), &line);
+        assert!(output.status.success(), "{}", stderr(&output));
+        answers(dir.path()).len()
+    };
+    assert_eq!(ask(TWO_STEPS), 1);
+    assert_eq!(ask(TWO_STEPS), 1, "the same question");
+    assert_eq!(ask("Fame(perturbation: Lots(iterations: 3))"), 2);
+    std::fs::copy(dir.path().join("b.png"), dir.path().join("a.png")).unwrap();
+    assert_eq!(ask(TWO_STEPS), 3, "another picture");
+    let model = std::fs::read(dir.path().join("net.onnx")).unwrap();
+    // Field 2, `producer_name`: another file, the same network.
+    std::fs::write(dir.path().join("net.onnx"), [&model[..], &[0x12, 1, b'x']].concat()).unwrap();
+    assert_eq!(ask(TWO_STEPS), 4, "another model");
+    // Where the folder is named, it is refused.
+    let named = |method: &str| {
+        let line = ["explain", "net.onnx", "--pair", "a.png", "b.png", "--out", "mine", "--method"];
+        fame(dir.path(), &[&line[..], &[method]].concat())
+    };
+    assert!(named(TWO_STEPS).status.success());
+    assert!(named(TWO_STEPS).status.success());
+    let before = std::fs::read(dir.path().join("mine/run.json")).unwrap();
+    let refused = named("Saliency(layer: Output, loss: Similarity())");
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("the answer to another question"), "{}", stderr(&refused));
+    assert_eq!(std::fs::read(dir.path().join("mine/run.json")).unwrap(), before);
 }
 
 #[test]

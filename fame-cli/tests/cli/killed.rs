@@ -47,8 +47,8 @@ fn workshop_of(n: usize, parts: &str) -> tempfile::TempDir {
     dir
 }
 
-/// Every file below `folder` with its bytes, hidden ones too; `run.json` is left out, for it holds
-/// clock times, peak memory, and which items were kept from an earlier sitting.
+/// Every file below `folder` with its bytes, hidden ones too; `run.json` and `items.jsonl` are left
+/// out, for they hold clock times, peak memory, and which items were kept from an earlier sitting.
 pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, root: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -65,7 +65,7 @@ pub(super) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     }
     let mut all = BTreeMap::new();
     walk(folder, folder, &mut all);
-    assert!(all.remove("run.json").is_some());
+    assert!(all.remove("run.json").is_some() && all.remove("items.jsonl").is_some());
     all
 }
 
@@ -116,8 +116,7 @@ fn a_run_killed_ten_times_ends_byte_identical_to_an_unbroken_one() {
     );
     let last = fame(dir.path(), &["run", "r.ron", "--out", "broken"]);
     assert!(last.status.success(), "{}", stderr(&last));
-    let record: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(broken.join("run.json")).unwrap()).unwrap();
+    let record = record(&broken);
     let kept = record["items"].as_array().unwrap().iter().filter(|i| i["status"] == "kept").count();
     assert_eq!(kept, before, "what was finished is not done again");
     let (whole, broken) = (files(&dir.path().join("whole")), files(&broken));
@@ -145,10 +144,7 @@ fn a_thousand_items_need_the_memory_of_fifty() {
         let out = format!("out{limit}");
         let output = fame(dir.path(), &["run", "r.ron", "--out", &out, "--limit", limit]);
         assert!(output.status.success(), "{}", stderr(&output));
-        let record: serde_json::Value = serde_json::from_str(
-            &fs::read_to_string(dir.path().join(out).join("run.json")).unwrap(),
-        )
-        .unwrap();
+        let record = record(&dir.path().join(out));
         assert_eq!(record["items"].as_array().unwrap().len().to_string(), limit);
         record["peak_memory_bytes"].as_f64().unwrap()
     };

@@ -6,7 +6,10 @@
 mod broken_input;
 mod describe;
 mod explain;
+mod faults;
+mod heal;
 mod killed;
+mod limits;
 mod memory;
 mod parts;
 mod plugins;
@@ -41,6 +44,11 @@ fn fame(folder: &Path, arguments: &[&str]) -> Output {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What it said, as one line: messages are wrapped, with bars before them.
+fn flat(output: &Output) -> String {
+    stderr(output).replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn stdout(output: &Output) -> String {
@@ -82,6 +90,27 @@ fn recipe(model: &str, gallery: &str, probe: &str, fame: &str) -> String {
 
 /// FAME with three steps; the blur is small because the pictures are.
 const FAME: &str = "Fame(layer: Output, loss: Similarity(), perturbation: Lots(iterations: 3), map: [Gray(), GaussianBlur(kernel: 9), MaxNormalize()])";
+
+/// The record of the run in `out`, with its items: each line of the index, and beside it what the
+/// item's own record says.
+fn record(out: &Path) -> serde_json::Value {
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let mut record = read(&out.join("run.json"));
+    let index = std::fs::read_to_string(out.join("items.jsonl")).unwrap();
+    let items = index.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let place = out.join("items").join(line["id"].as_str().unwrap()).join("item.json");
+        if place.exists() {
+            let of_item = read(&place);
+            line.as_object_mut().unwrap().extend(of_item.as_object().unwrap().clone());
+        }
+        line
+    });
+    record["items"] = items.collect();
+    record
+}
 
 /// Writes `text` as `r.ron` into `folder` and runs it into `out`.
 fn run(folder: &Path, text: &str) -> Output {

@@ -21,9 +21,7 @@ pub(super) fn computed(folder: &Path, out: &str, text: &str) -> Vec<(String, Vec
     fs::write(folder.join("r.ron"), text).unwrap();
     let output = fame(folder, &["run", "r.ron", "--out", out]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let record: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(folder.join(out).join("run.json")).unwrap())
-            .unwrap();
+    let record = record(&folder.join(out));
     let items = record["items"].as_array().unwrap();
     let words = |v: &serde_json::Value| {
         v.as_array().unwrap().iter().map(|w| w.as_str().unwrap().to_owned()).collect()
@@ -39,7 +37,7 @@ fn both(status: &str, what: &[&str]) -> Vec<(String, Vec<String>)> {
     vec![(status.to_owned(), what.iter().map(|w| (*w).to_owned()).collect()); 2]
 }
 
-/// Every file of the results, by name; `run.json` holds clock times, and `parts` what other recipes
+/// Every file of the results, by name; `run.json` and `items.jsonl` hold clock times, and `parts` what other recipes
 /// left.
 fn results(out: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
@@ -50,7 +48,9 @@ fn results(out: &Path) -> BTreeMap<String, Vec<u8>> {
             let name = path.strip_prefix(out).unwrap().to_string_lossy().into_owned();
             match path.is_dir() {
                 true if name != "parts" => folders.push(path),
-                false if name != "run.json" => _ = all.insert(name, fs::read(&path).unwrap()),
+                false if !["run.json", "items.jsonl"].contains(&name.as_str()) => {
+                    _ = all.insert(name, fs::read(&path).unwrap())
+                }
                 _ => {}
             }
         }
@@ -111,9 +111,8 @@ fn what_was_kept_is_not_trusted_beyond_its_key() {
     assert_eq!(fs::read(&part).unwrap(), whole);
     let forced = fame(dir.path(), &["run", "r.ron", "--out", "out", "--force"]);
     assert!(forced.status.success());
-    assert!(
-        fs::read_to_string(dir.path().join("out/run.json")).unwrap().contains(r#""computed": ["#)
-    );
+    let index = fs::read_to_string(dir.path().join("out/items.jsonl")).unwrap();
+    assert!(index.contains(r#""computed":["saliency""#), "{index}");
     // Whoever is short of space keeps nothing.
     let lean = recipe.replace("(model:", "(parts: false, model:");
     assert_eq!(computed(dir.path(), "lean", &lean), both("done", &["saliency"]));

@@ -160,9 +160,7 @@ fn the_record_says_which_plugin_it_was_and_a_rebuilt_one_computes_again() {
     let run = |status: &str| {
         let output = fame(folder, &["run", "r.ron", "--out", "out", "--plugin", "plugin.so"]);
         assert!(output.status.success(), "{}", stderr(&output));
-        let record: serde_json::Value =
-            serde_json::from_str(&fs::read_to_string(folder.join("out/run.json")).unwrap())
-                .unwrap();
+        let record = record(&folder.join("out"));
         assert_eq!(record["items"][0]["status"], status);
         record["plan"]["plugins"][0].clone()
     };

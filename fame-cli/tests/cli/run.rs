@@ -9,9 +9,7 @@ fn a_run_leaves_maps_and_a_complete_record() {
     let dir = workshop();
     let output = run(dir.path(), &recipe("net.onnx", "a.png", "b.png", FAME));
     assert!(output.status.success(), "{}", stderr(&output));
-    let record: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(dir.path().join("out/run.json")).unwrap())
-            .unwrap();
+    let record = record(&dir.path().join("out"));
     assert_eq!(record["status"], "complete");
     let map = &record["items"][0]["explanations"]["fame"]["maps"][0];
     assert_eq!(

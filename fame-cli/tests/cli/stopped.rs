@@ -49,10 +49,6 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn record(out: &Path) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap()
-}
-
 #[test]
 fn a_run_that_is_told_to_end_says_how_far_it_is_and_goes_on_later() {
     let dir = measured(ITEMS, WALK);

@@ -91,8 +91,7 @@ fn run_with_plugin(crate_folder: &Path, library: &Path, out: &str) -> serde_json
         stdout(&output),
         stderr(&output)
     );
-    serde_json::from_str(&fs::read_to_string(crate_folder.join(out).join("run.json")).unwrap())
-        .unwrap()
+    record(&crate_folder.join(out))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::output::{OutputForm, form_of, logits_of};
 use crate::{
     Error, Layer, Result,
     contract::{Backend, LoadRequest, Network, Operators, layout_of},
-    data::Layout,
+    data::{Layout, require_memory},
     store::ModelManifest,
     text::{LayerChoice, suggestion},
 };
@@ -284,7 +284,11 @@ fn check_sizes(layers: &[Layer]) -> Result<()> {
     let bytes =
         |layer: &Layer| layer.shape.iter().fold(size_of::<f32>(), |n, d| n.saturating_mul(*d));
     let Some(layer) = layers.iter().find(|layer| bytes(layer) > LARGEST_LAYER) else {
-        return Ok(());
+        let largest = layers.iter().max_by_key(|layer| bytes(layer));
+        return largest.map_or(Ok(()), |layer| {
+            let what = format!("layer `{}` of shape {:?}", layer.name, layer.shape);
+            require_memory(what, bytes(layer) as u64)
+        });
     };
     let message = format!(
         "layer `{}` would need {:.1} GB for one picture: its shape is {:?}.",

@@ -47,6 +47,8 @@ pub enum ErrorKind {
     DiskFull,
     /// Somebody has stopped the run.
     Stopped,
+    /// An item took longer than the run allows.
+    TimedOut,
 }
 
 impl ErrorKind {

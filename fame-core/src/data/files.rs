@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::SystemTime,
@@ -12,11 +12,28 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::require_memory;
 use crate::{Error, Result};
 
 /// SHA-256 of `bytes`, hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// The hash of a text whose beginning many texts share: it is gone through once.
+#[derive(Clone)]
+pub(crate) struct Begun(Sha256);
+
+impl Begun {
+    /// Begins with `text`.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(Sha256::new_with_prefix(text))
+    }
+
+    /// The SHA-256 of the beginning and `rest`, hexadecimal.
+    pub(crate) fn then(&self, rest: &str) -> String {
+        hex(&self.0.clone().chain_update(rest).finalize())
+    }
 }
 
 /// An ordinary file, opened to be read.
@@ -32,6 +49,20 @@ pub fn open_ordinary(path: &Path) -> Result<fs::File> {
         return Err(Error::new("fame::io::not_a_file", message).with_help(help));
     }
     fs::File::open(path).map_err(failed)
+}
+
+/// All bytes of an ordinary file that fits into the memory.
+///
+/// # Errors
+/// As [`open_ordinary`], and `fame::memory` when it is larger than the budget.
+pub fn read_ordinary(path: &Path) -> Result<Vec<u8>> {
+    let failed = |e: std::io::Error| Error::io("read", path, &e);
+    let mut file = open_ordinary(path)?;
+    let length = file.metadata().map_err(failed)?.len();
+    require_memory(format!("the file `{}`", path.display()), length)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// The SHA-256 of an ordinary file, hexadecimal, read in pieces.
@@ -118,9 +149,21 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// [`write_whole`] with the temporary file in `folder`, which is on the same file system.
 pub(crate) fn write_whole_from(folder: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole_by(folder, path, |file| file.write_all(bytes))
+}
+
+/// [`write_whole_from`] of what `write` writes piece by piece: a table over many items is never in
+/// memory as a whole.
+pub(crate) fn write_whole_by(
+    folder: &Path,
+    path: &Path,
+    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> Result<()> {
     let failed = |e: std::io::Error| Error::io("write", path, &e);
-    let mut file = temporary(0o666).tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    let file = temporary(0o666).tempfile_in(folder).map_err(failed)?;
+    let mut pieces = std::io::BufWriter::new(file);
+    write(&mut pieces).map_err(failed)?;
+    let file = pieces.into_inner().map_err(|e| failed(e.into_error()))?;
     // After a power cut a name must not stand for an empty file.
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
@@ -149,10 +192,15 @@ fn temporary(mode: u32) -> tempfile::Builder<'static, 'static> {
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_whole(path, json_text(value)?.as_bytes())
+}
+
+/// `value` as indented JSON with a final newline.
+pub(crate) fn json_text<T: Serialize>(value: &T) -> Result<String> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::bug(format!("a record cannot be written as JSON: {e}.")))?;
     text.push('\n');
-    write_whole(path, text.as_bytes())
+    Ok(text)
 }
 
 /// A folder under a temporary name beside its final place. Dropped without [`Draft::publish`], it
@@ -310,6 +358,13 @@ mod tests {
         // Another run knows nothing of this one's times.
         assert_eq!(FileHashes::default().sha256(&path).unwrap(), sha256_hex(b"longer"));
         assert_eq!(hashes.sha256(dir.path()).unwrap_err().code, "fame::io::not_a_file");
+    }
+
+    #[test]
+    fn a_hash_that_was_begun_is_that_of_the_whole() {
+        let begun = Begun::of("abc / ");
+        assert_eq!(begun.then("d"), sha256_hex(b"abc / d"));
+        assert_eq!(begun.then(""), sha256_hex(b"abc / "));
     }
 
     #[test]

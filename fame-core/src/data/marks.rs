@@ -13,9 +13,9 @@
 //! assert_eq!(sample.marks.get(&NIGHT), Some(true));
 //! ```
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Facts, Value};
 
@@ -88,21 +88,40 @@ impl MarkType for String {
     }
 }
 
-/// The marks of one sample, sorted by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Marks(Facts);
+/// The marks of one sample, sorted by name. A copy shares them: every row that was measured of the
+/// sample has one. They are few, and there may be a million samples, so they are no map.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Marks(Arc<[(String, Value)]>);
+
+impl Serialize for Marks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Marks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Facts::deserialize(deserializer).map(Self::of)
+    }
+}
 
 impl Marks {
+    fn of(facts: Facts) -> Self {
+        Self(facts.into_iter().collect())
+    }
+
     /// The value of `mark`; `None` when the dataset does not know it, or knows it under this name
     /// as something of another type.
     pub fn get<T: MarkType>(&self, mark: &Mark<T>) -> Option<T> {
-        self.0.get(mark.name).and_then(T::from_value)
+        let value = self.iter().find_map(|(name, value)| (name == mark.name).then_some(value));
+        value.and_then(T::from_value)
     }
 
     /// Sets `mark`, in place of what it was.
     pub fn set<T: MarkType>(&mut self, mark: &Mark<T>, value: T) {
-        self.0.insert(mark.name.to_owned(), value.to_value());
+        let mut facts: Facts = self.0.iter().cloned().collect();
+        facts.insert(mark.name.to_owned(), value.to_value());
+        *self = Self::of(facts);
     }
 
     /// These marks with `mark` set, if there is a value.
@@ -122,7 +141,7 @@ impl Marks {
 
 impl From<Marks> for Value {
     fn from(marks: Marks) -> Self {
-        Value::Map(marks.0)
+        Value::Map(marks.0.iter().cloned().collect())
     }
 }
 
@@ -130,7 +149,7 @@ impl From<&Value> for Marks {
     /// The marks that were written as `value`; none when it is no map.
     fn from(value: &Value) -> Self {
         match value {
-            Value::Map(facts) => Self(facts.clone()),
+            Value::Map(facts) => Self::of(facts.clone()),
             _ => Self::default(),
         }
     }

@@ -308,6 +308,15 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_declarations() {
+        crate::testkit::fuzz("declarations", &[good(), [good(), good()].concat()], &[], |bytes| {
+            for declared in Declared::read_all(bytes).into_iter().flatten() {
+                let _ = (declared.fits(), declared.comparison());
+            }
+        });
+    }
+
+    #[test]
     fn several_declarations_may_stand_in_one_section() {
         let two = [good(), bytes_of(&Declaration::of("other", "2.0.0", "e"))].concat();
         let names: Vec<String> =

@@ -1,8 +1,8 @@
 //! The output folder of a run: whether it is ours, and that one run at a time writes there.
 //!
-//! A folder is ours if it is new or empty, or bears our mark: the record of an earlier run, or the
-//! lock of one that was killed before it wrote any, both known by what they say. Nothing in another
-//! folder is touched, and nothing behind a link.
+//! A folder is ours if it is new or empty, or bears our mark: the record of an earlier run, its
+//! index, or the lock of one that was killed before it wrote any, all known by what they say. Nothing
+//! in another folder is touched, and nothing behind a link.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::record::{FILE, foreign_table};
+use super::record::{FILE, damaged, foreign_table, index_is_there, read_record};
 use crate::{Error, ErrorKind, Result, data::sweep_unfinished};
 
 /// The name of the lock file. It stays when a run ends: a file that is removed while another
@@ -114,7 +114,12 @@ fn refuse_foreign(out: &Path) -> Result<()> {
             "Nothing was touched. A run replaces what lies there: name another folder.",
         ));
     }
-    if is_record(&out.join(FILE)) || is_lock(out) {
+    let has_mark = index_is_there(out) || is_lock(out);
+    if out.join(FILE).exists() && !is_record(&out.join(FILE)) && has_mark {
+        let error = read_record(out).err();
+        return Err(error.unwrap_or_else(|| damaged(out, "it is no record")));
+    }
+    if is_record(&out.join(FILE)) || has_mark {
         return foreign_table(out).map_or(Ok(()), |name| Err(in_tables(out, &name)));
     }
     let mut entries = fs::read_dir(out).map_err(|e| Error::io("read", out, &e))?;
@@ -136,10 +141,10 @@ fn is_record(path: &Path) -> bool {
     })
 }
 
-/// Whether `out` holds a lock of ours and no record of another program.
+/// Whether `out` holds a lock of ours.
 fn is_lock(out: &Path) -> bool {
     let says = fs::read_to_string(out.join(LOCK));
-    !out.join(FILE).exists() && says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
+    says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
 }
 
 /// What a lock says of whoever holds it.
@@ -186,6 +191,25 @@ mod tests {
         assert_eq!(error.code, "fame::run::foreign_file");
         assert_eq!(fs::read_to_string(dir.path().join("tables/mine.tex")).unwrap(), "precious");
         fs::remove_file(dir.path().join("tables/mine.tex")).unwrap();
+        assert!(OutputFolder::take(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_damaged_record_leaves_the_folder_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(OutputFolder::take(dir.path()).unwrap());
+        fs::write(dir.path().join("run.json"), "\0\0\0").unwrap();
+        let error = OutputFolder::take(dir.path()).err().unwrap();
+        assert_eq!(error.code, "fame::run::damaged");
+        assert!(error.help.unwrap().contains("Move run.json away"));
+        // The way out, and then the lock alone or the index alone says whose it is.
+        fs::remove_file(dir.path().join("run.json")).unwrap();
+        fs::create_dir(dir.path().join("items")).unwrap();
+        drop(OutputFolder::take(dir.path()).unwrap());
+        fs::remove_file(dir.path().join(LOCK)).unwrap();
+        assert_eq!(OutputFolder::take(dir.path()).err().unwrap().code, "fame::run::foreign_folder");
+        let line = r#"{"id": "a", "status": "done", "seconds": 1.0, "computed": []}"#;
+        fs::write(dir.path().join("items.jsonl"), line).unwrap();
         assert!(OutputFolder::take(dir.path()).is_ok());
     }
 

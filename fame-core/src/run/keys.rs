@@ -23,7 +23,7 @@ use super::{ModelShelf, record};
 use crate::{
     Error, Plan, Result,
     contract::{Files, ItemRef, Metric},
-    data::{FileHashes, Value, sha256_hex},
+    data::{Begun, FileHashes, Value},
     registry::Built,
 };
 
@@ -34,11 +34,9 @@ const OF_EVERY_EXPLANATION: [&str; 8] =
 /// The run's share of every key: the plan as resolved, the models, this version of fame.
 pub(super) struct Keys {
     /// The share of a whole item's key.
-    item: String,
-    /// The share of any explanation's key.
-    explanation: String,
-    /// The share of each explainer, in the recipe's order.
-    explainers: Vec<String>,
+    item: Begun,
+    /// The share of each explainer's explanations in their keys, in the recipe's order.
+    explanations: Vec<Begun>,
     /// The key of each metric's measurements of one explanation, in the recipe's order.
     pub(super) metrics: Vec<String>,
     /// What is known of files already.
@@ -76,10 +74,10 @@ impl Keys {
         let written: Vec<PathBuf> = plan.write.iter().flat_map(|b| b.reads.clone()).collect();
         let after = contents(fields(&["explain", "write"])?, &written, &hashes)?;
         let after = [after, explainers.clone(), metrics.clone()].concat().join(" / ");
+        let begun = |explainer: &String| Begun::of(&format!("{base} / {before} / {explainer} / "));
         Ok(Self {
-            item: format!("{base} / {before} / {after}"),
-            explanation: format!("{base} / {before}"),
-            explainers,
+            item: Begun::of(&format!("{base} / {before} / {after} / ")),
+            explanations: explainers.iter().map(begun).collect(),
             metrics,
             hashes,
         })
@@ -111,15 +109,12 @@ impl Keys {
 
     /// The key of an item: a finished folder with this key is kept.
     pub(super) fn item(&self, inputs: &Inputs) -> String {
-        let inputs = format!("{}{}", inputs.sample, inputs.explainers.concat());
-        sha256_hex(format!("{} / {inputs}", self.item).as_bytes())
+        self.item.then(&format!("{}{}", inputs.sample, inputs.explainers.concat()))
     }
 
     /// The key of the `n`-th explainer's explanation of an item.
     pub(super) fn explanation(&self, n: usize, inputs: &Inputs) -> String {
-        let inputs = format!("{}{}", inputs.sample, inputs.explainers[n]);
-        let explainer = &self.explainers[n];
-        sha256_hex(format!("{} / {explainer} / {inputs}", self.explanation).as_bytes())
+        self.explanations[n].then(&format!("{}{}", inputs.sample, inputs.explainers[n]))
     }
 }
 

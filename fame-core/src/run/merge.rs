@@ -3,7 +3,7 @@
 //! whole set: tables, thresholds, the record.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,7 +12,10 @@ use std::{
 use super::{
     Shard,
     folder::{LOCK, OutputFolder},
-    record::{FILE, foreign_file},
+    record::{
+        FILE, INDEX, ItemLine, counts, files_of, foreign_file, has_record, item_lines, read_record,
+        stranger,
+    },
     shard::SHARDS,
 };
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
 };
 
 /// What a run of one shard writes.
-const OWN: [&str; 4] = ["items", "parts", FILE, LOCK];
+const OWN: [&str; 5] = ["items", "parts", FILE, INDEX, LOCK];
 
 /// The state of one shard.
 #[derive(Clone, Debug)]
@@ -30,17 +33,23 @@ pub struct ShardState {
     pub shard: Option<Shard>,
     /// Its output folder.
     pub folder: PathBuf,
-    /// `waiting`, `running`, `complete`, `incomplete` (some items failed), `failed`, `stopped`, or
-    /// `broken off` where its process is gone and had no time to say so.
+    /// `waiting`, `running`, `complete`, `incomplete` (some items failed), `failed`, `stopped`,
+    /// `broken off` where its process is gone and had no time to say so, or `damaged` where its
+    /// record cannot be read.
     pub status: String,
     /// Why, where the record says.
     pub error: Option<String>,
     /// The items of the shard, as soon as they have been counted.
     pub items: Option<usize>,
-    /// The items that are finished.
+    /// Those of them that are finished, done or kept: of a run that goes on, or was broken off, as
+    /// many as it has come to.
     pub finished: usize,
-    /// The items that failed, as far as the record says.
+    /// Those that failed.
     pub failed: usize,
+    /// Items in the folder beside them, which an earlier run has left.
+    pub others: usize,
+    /// Whether only some of the data's items were asked for, by `--limit` or `--only`.
+    pub is_selection: bool,
     /// Items that were finished since the last start, and the time since then: until now while it
     /// runs, else until the last of them.
     pub pace: Option<(usize, Duration)>,
@@ -83,21 +92,24 @@ pub fn shards(out: &Path) -> Result<Vec<ShardState>> {
 
 /// The state of the run in `folder`.
 fn state(folder: PathBuf, shard: Option<Shard>) -> ShardState {
-    let record: Option<Value> =
-        fs::read(folder.join(FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let read = read_record(&folder);
+    let is_there = folder.join(FILE).exists();
+    let unread = read.as_ref().err().filter(|_| is_there).map(|e| match &e.help {
+        Some(help) => format!("{e} {help}"),
+        None => e.to_string(),
+    });
+    let record = read.ok();
     let is_held = OutputFolder::holder(&folder).is_some();
     let field = |name: &str| record.as_ref().and_then(|record| record.get(name));
     let status = match (field("status").and_then(Value::as_str), is_held) {
         (_, true) => "running",
+        (None, false) if is_there => "damaged",
         (None, false) => "waiting",
         (Some("running"), false) => "broken off",
         (Some(status), false) => status,
     };
     let whole = |value: &Value| value.as_f64().map(|n| n as usize);
-    let failed = match field("items") {
-        Some(Value::List(items)) => items.iter().filter(|i| has_failed(i)).count(),
-        _ => 0,
-    };
+    let (finished_items, failed) = counts(&folder);
     let started = field("started_unix_seconds").and_then(Value::as_f64);
     let times = finished(&folder);
     let set = match field("recipe").and_then(|recipe| recipe.get("overrides")) {
@@ -108,20 +120,17 @@ fn state(folder: PathBuf, shard: Option<Shard>) -> ShardState {
     ShardState {
         shard,
         status: status.to_owned(),
-        error: field("error").and_then(|e| Some(e.get("message")?.as_str()?.to_owned())),
+        error: unread.or_else(|| Some(field("error")?.get("message")?.as_str()?.to_owned())),
         items: field("to_do").and_then(whole),
-        finished: times.len(),
+        finished: finished_items,
         failed,
+        others: times.len().saturating_sub(finished_items),
+        is_selection: field("selection").is_some(),
         pace: started.map(|started| pace(&times, started, is_held)),
         recipe: recipe.map(|path| (PathBuf::from(path), set)),
         text: field("recipe").and_then(|recipe| Some(recipe.get("text")?.as_str()?.to_owned())),
         folder,
     }
-}
-
-/// Whether an item of a run's record failed.
-fn has_failed(item: &Value) -> bool {
-    item.get("status").and_then(Value::as_str) == Some("failed")
 }
 
 /// When each finished item in `folder` was written.
@@ -174,6 +183,16 @@ pub fn merge(out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What the shards in `out` have noted of their items, by id; nothing where there are no shards.
+pub(super) fn lines_of_shards(out: &Path) -> BTreeMap<String, ItemLine> {
+    if !out.join(SHARDS).is_dir() {
+        return BTreeMap::new();
+    }
+    let shards = shards(out).unwrap_or_default();
+    let lines = shards.iter().filter_map(|state| item_lines(&state.folder).ok()).flatten();
+    lines.map(|line| (line.id.clone(), line)).collect()
+}
+
 /// Removes the records of merged shards, when the record of the whole run is there.
 ///
 /// # Errors
@@ -213,8 +232,13 @@ fn move_all(from: &Path, to: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
     for entry in entries.flatten() {
         let place = to.join(entry.file_name());
+        let foreign = if has_record(&place) {
+            foreign_file(&place)
+        } else {
+            stranger(&place, files_of(&entry.path()).iter())
+        };
         if from.ends_with("items")
-            && let Some(name) = foreign_file(&place)
+            && let Some(name) = foreign
         {
             let message = format!("`{}` holds `{name}`, which no run wrote.", place.display());
             return Err(Error::new("fame::run::foreign_file", message)

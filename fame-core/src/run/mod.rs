@@ -1,7 +1,8 @@
 //! Running a plan: load, prepare, explain, measure, write, record.
 //!
 //! ```text
-//! out/run.json      what was asked and with what, items, timings, peak memory; status also when it failed
+//! out/run.json      what was asked and with what, timings, peak memory; status also when it failed
+//! out/items.jsonl   one line per item: how it ended, its time, the hash of its record
 //! out/run.lock      held while a run writes there
 //! out/items/<id>/   maps, pictures, item.json: written under a temporary name and renamed, whole or not at all
 //! out/parts/<id>/   each explanation with its measurements, for the next run with another recipe; may be deleted
@@ -15,9 +16,10 @@
 //! an item and each measurement of it has a key of its own too, so a changed recipe explains and
 //! measures again only what the change touches. `item.json` holds no clock times and no paths of
 //! this machine, so the continued run's items are byte-identical to an unbroken one's; clocks are
-//! in `run.json`.
+//! in `run.json` and `items.jsonl`.
 
 mod check;
+mod deadline;
 mod events;
 mod folder;
 mod item;
@@ -33,14 +35,22 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 pub use events::{Event, Observer};
 pub use merge::{ShardState, merge, remove_shards, shards};
 pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
 pub use preview::{Preview, preview};
-pub use record::{Difference, ItemStatus, RunStatus, Summary, Verified, verify};
+pub use record::{
+    Difference, ItemLine, ItemLines, ItemStatus, RunStatus, Summary, Verified, item_lines,
+    recipe_of, verify,
+};
 pub use shard::Shard;
 pub use stop::{StopHandle, Stopped};
 
@@ -51,6 +61,7 @@ use crate::{
     store::{FetchEvent, ModelStore},
 };
 use check::Checker;
+use deadline::Deadline;
 use folder::OutputFolder;
 use item::Items;
 use keys::Keys;
@@ -146,7 +157,18 @@ pub fn run(
     }
     let folder = OutputFolder::take(&options.folder())?;
     let stop = &options.stop;
-    stop.begin(RunRecord::new(plan, options))?;
+    let mut record = RunRecord::new(plan, options);
+    if options.shard.is_none() {
+        record.of_shards(merge::lines_of_shards(&options.out));
+    }
+    if let Some(other) = record.replaces() {
+        let line = format!(
+            "`{}` holds results of another question, `{other}` as it was then: those of items of the same name are replaced.",
+            options.out.display()
+        );
+        observer.event(&Event::Warning(&line));
+    }
+    stop.begin(record)?;
     let runner = Runner { plan, store, options, observer, folder, clocks: Facts::new() };
     // What goes wrong while the tables are made, or brought together with the record by a writer,
     // is a failed run as well.
@@ -187,8 +209,10 @@ impl Runner<'_> {
         let files = RunFiles { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
         let items = self.index(&files)?;
         stop.write(RunRecord::begin)?;
+        let deadline = Deadline::of(self.options.item_timeout);
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
-            .with_operators(self.plan.operators.clone());
+            .with_operators(self.plan.operators.clone())
+            .with_deadline(deadline.clone());
         let file = shelf.fetch(&self.plan.manifest)?;
         let auxiliary: Vec<String> =
             self.plan.prepare.iter().flat_map(|s| s.plugin.models()).collect();
@@ -233,6 +257,8 @@ impl Runner<'_> {
             check,
             keys: Keys::new(self.plan, &shelf)?,
             parts: Parts::new(&out, self.plan.parts)?,
+            deadline,
+            late: Mutex::default(),
         }
         .run(&items)?;
         self.lap("explain", clock)?;
@@ -271,19 +297,24 @@ impl Runner<'_> {
     /// `fame::run::unknown_item` for an id that the data does not have; `fame::run::no_items` when
     /// none is left; `fame::run::long_id`.
     fn select(&self, mut items: Vec<ItemRef>) -> Result<Vec<ItemRef>> {
-        let ids: Vec<&str> = items.iter().map(|i| i.id.as_str()).collect();
-        for wanted in &self.options.only {
-            if !ids.contains(&wanted.as_str()) {
+        let only: BTreeSet<&str> = self.options.only.iter().map(String::as_str).collect();
+        if !only.is_empty() {
+            let mut unknown = only.clone();
+            items.iter().for_each(|item| _ = unknown.remove(item.id.as_str()));
+            if let Some(wanted) = unknown.first() {
+                let ids: Vec<&str> = items.iter().take(20).map(|i| i.id.as_str()).collect();
                 let mut e = Error::new(
                     "fame::run::unknown_item",
                     format!("the data has no item `{wanted}`."),
                 );
-                e.help = crate::text::suggestion(wanted, &ids[..ids.len().min(20)], "item");
+                e.help = crate::text::suggestion(wanted, &ids, "item");
                 return Err(e);
             }
+            items.retain(|i| only.contains(i.id.as_str()));
         }
-        if !self.options.only.is_empty() {
-            items.retain(|i| self.options.only.contains(&i.id));
+        if self.options.limit == Some(0) {
+            return Err(Error::new("fame::run::no_items", "a limit of 0 leaves no items.")
+                .with_help("Give a limit of at least 1, or none for all items."));
         }
         items.truncate(self.options.limit.unwrap_or(usize::MAX));
         if let Some(long) = items.iter().find(|item| item.id.len() > LONGEST_ID) {

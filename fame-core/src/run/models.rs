@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use super::deadline::Deadline;
 use crate::{
     Error, Model, Result,
     contract::{Backend, Files, LoadRequest, Models, Operators},
@@ -40,6 +41,7 @@ pub struct ModelShelf<'a> {
     store: &'a ModelStore,
     backend: &'a dyn Backend,
     operators: Operators,
+    deadline: Deadline,
     on_fetch: &'a dyn Fn(&FetchEvent),
     loaded: Mutex<BTreeMap<String, Shelved>>,
     is_closed: AtomicBool,
@@ -64,6 +66,7 @@ impl<'a> ModelShelf<'a> {
             store,
             backend,
             operators: Operators::default(),
+            deadline: Deadline::default(),
             on_fetch,
             loaded: Mutex::default(),
             is_closed: AtomicBool::new(false),
@@ -74,6 +77,13 @@ impl<'a> ModelShelf<'a> {
     #[must_use]
     pub fn with_operators(mut self, operators: Operators) -> Self {
         self.operators = operators;
+        self
+    }
+
+    /// The same shelf, whose networks ask `deadline` before every pass.
+    #[must_use]
+    pub(super) fn with_deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = deadline;
         self
     }
 
@@ -104,14 +114,10 @@ impl<'a> ModelShelf<'a> {
         let data_files = data_files.iter().filter(|other| **other != file).map(|file| hashed(file));
         let data_files = data_files.collect::<Result<_>>()?;
         let name = manifest.name.clone();
-        let model = Arc::new(Model::load_with(
-            manifest,
-            file,
-            sha256,
-            labels,
-            self.backend,
-            self.operators.clone(),
-        )?);
+        let operators = self.operators.clone();
+        let mut model = Model::load_with(manifest, file, sha256, labels, self.backend, operators)?;
+        model.network = self.deadline.watch(model.network);
+        let model = Arc::new(model);
         let shelved = Shelved { model: model.clone(), data_files };
         self.loaded().insert(name, shelved);
         Ok(model)

@@ -1,6 +1,9 @@
 //! The choices for one run that are not in its recipe.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{Shard, StopHandle};
 
@@ -12,13 +15,17 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// Recompute items that are there already.
     pub force: bool,
-    /// Stop after this many items.
+    /// Only the first so many items.
     pub limit: Option<usize>,
     /// Only these items.
     pub only: Vec<String>,
     /// Only this share of the items, without what needs all of them; it is written into a folder of
     /// its own below [`RunOptions::out`], where [`merge()`](super::merge()) finds it.
     pub shard: Option<Shard>,
+    /// The time that an item may take before it has failed and the run goes on. It is asked for at
+    /// every pass through the explained network and between the stages of an item; what an engine,
+    /// a decoder, a writer or a plugin does between two of these is waited for.
+    pub item_timeout: Option<Duration>,
     /// The handle that stops the run.
     pub stop: StopHandle,
 }
@@ -32,6 +39,7 @@ impl RunOptions {
             limit: None,
             only: Vec::new(),
             shard: None,
+            item_timeout: None,
             stop: StopHandle::default(),
         }
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    ErrorKind,
-    contract::{FinishedItem, Writer},
+    ErrorKind, Explanation, MapId, NamedMap, Sample, Taps, Tensor,
+    contract::{ExplainContext, Explainer, FinishedItem, Writer},
     data::Value,
     recipe::RecipeText,
     registry::{Assembly, BuildContext, Plugin, Registration},
@@ -51,16 +51,68 @@ impl Writer for Filling {
     }
 }
 
+/// An explainer that asks the network without end about one item, and at once has a map of any
+/// other.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Endless {}
+
+impl Plugin<dyn Explainer> for Endless {
+    const NAME: &'static str = "Endless";
+    const SUMMARY: &'static str = "Never ends for the second picture";
+    const EXAMPLE: &'static str = "Endless()";
+
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Explainer>> {
+        Some(Box::new(self))
+    }
+}
+
+impl Explainer for Endless {
+    fn check(&self, _: &Model) -> Result<()> {
+        Ok(())
+    }
+
+    fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
+        let explain = |sample: &Sample| {
+            let batch = Tensor::stack([&sample.pictures[0].1.pixels])?;
+            while sample.id == "fake_2" {
+                // Whoever hides the error of the time limit has run out of time all the same.
+                with.model
+                    .network
+                    .forward(&batch, &Taps::default())
+                    .map_err(|_| Error::bug("x"))?;
+            }
+            let values: Vec<f32> = (0..64_u8).map(f32::from).collect();
+            let map = NamedMap {
+                id: MapId::new("image"),
+                raw: Tensor::new([1, 8, 8], values.clone())?,
+                finished: Tensor::new([8, 8], values)?,
+                frame: None,
+                annotations: Vec::new(),
+                facts: Facts::new(),
+            };
+            Ok(Explanation { maps: vec![map], ..Explanation::default() })
+        };
+        samples.iter().map(explain).collect()
+    }
+}
+
 /// A folder with the kit's model, and a plan of four items in it.
 fn workshop(write: &str) -> (tempfile::TempDir, Plan, ModelStore) {
+    workshop_of("FakeWalk()", write)
+}
+
+/// The same, explained by this.
+fn workshop_of(explainer: &str, write: &str) -> (tempfile::TempDir, Plan, ModelStore) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("fake.onnx"), "the kit's").unwrap();
     let manifest = "(input: (size: (3, 8, 8), order: Rgb, mean: 0.5, std: 0.25))";
     fs::write(dir.path().join("fake.ron"), manifest).unwrap();
     let mut registry = testkit::registry().unwrap();
     registry.add(Registration::of::<dyn Writer, Filling>("these tests")).unwrap();
+    registry.add(Registration::of::<dyn Explainer, Endless>("these tests")).unwrap();
     let recipe = format!(
-        r#"(model: "fake.onnx", backend: Fake(), data: FakePictures(items: 4), prepare: [], explain: {{"walk": FakeWalk()}}, write: [{write}])"#
+        r#"(model: "fake.onnx", backend: Fake(), data: FakePictures(items: 4), prepare: [], explain: {{"walk": {explainer}}}, write: [{write}])"#
     );
     let store = ModelStore::new(dir.path().join("cache"));
     let text = RecipeText::new("r.ron", recipe);
@@ -114,7 +166,7 @@ fn a_stopped_run_says_so_writes_nothing_more_and_goes_on_where_it_was() {
     assert_eq!(text(why, "message"), "the run was stopped by a test.");
     // The kit's network takes the items of a batch together; none is written after the stop.
     assert_eq!(items(&options.out).len(), 1);
-    assert!(matches!(stopped.get("items"), Some(Value::List(items)) if items.len() == 1));
+    assert_eq!(item_lines(&options.out).unwrap().count(), 1);
     // The same handle stops whatever is begun with it; another run goes on.
     let again = run(&plan, &store, &options, &Nobody).unwrap_err();
     assert_eq!(again.kind, ErrorKind::Stopped);
@@ -144,6 +196,59 @@ fn a_full_disk_ends_the_run_and_spoils_nothing() {
 }
 
 #[test]
+fn a_slow_item_fails_alone_and_those_beside_it_are_done() {
+    let (dir, plan, store) = workshop_of("Endless()", "");
+    // Far more than any of the others takes, on a busy machine too.
+    let limit = std::time::Duration::from_millis(500);
+    let options =
+        RunOptions { item_timeout: Some(limit), ..RunOptions::new(dir.path().join("out")) };
+    let summary = run(&plan, &store, &options, &Nobody).unwrap();
+    let errors: Vec<_> = item_lines(&options.out).unwrap().filter_map(|line| line.error).collect();
+    assert_eq!((summary.done, summary.failed), (3, 1), "{errors:?}");
+    let failed = item_lines(&options.out).unwrap().find_map(|line| line.error).unwrap();
+    assert_eq!(text(&failed, "code"), "fame::run::item_timeout");
+    let order: Vec<String> = item_lines(&options.out).unwrap().map(|line| line.id).collect();
+    assert_eq!(order, ["fake_1", "fake_2", "fake_3", "fake_4"], "the data's order");
+}
+
+/// Whatever stands in a folder's records, it is told; and a run there ends in an error or in a
+/// record that is true.
+#[test]
+fn fuzz_records() {
+    let (dir, plan, store) = workshop("");
+    let options = RunOptions::new(dir.path().join("out"));
+    run(&plan, &store, &options, &Nobody).unwrap();
+    let names =
+        ["run.json", "items.jsonl", "items/fake_1/item.json", "run.lock", "parts/fake_1/walk.part"];
+    let whole: Vec<Vec<u8>> =
+        names.iter().map(|name| fs::read(options.out.join(name)).unwrap()).collect();
+    let words = ["\"id\"", "\"status\": \"running\"", "\"files\": {}", "../../x", "process "];
+    testkit::fuzz("records", &whole, &words, |bytes| {
+        for (name, whole) in names.iter().zip(&whole) {
+            fs::write(options.out.join(name), bytes).unwrap();
+            let _ = (item_lines(&options.out).map(Iterator::count), verify(&options.out));
+            let _ = (shards(&options.out), recipe_of(&options.out));
+            let options = RunOptions::new(&options.out);
+            if run(&plan, &store, &options, &Nobody).is_ok() {
+                assert_eq!(text(&record(&options.out), "status"), "complete");
+                // A part is made again when it is needed, and a kept item needs none.
+                let verified = verify(&options.out).unwrap();
+                assert!(verified.is_whole() || name.starts_with("parts"), "{name}: {verified:?}");
+            }
+            fs::write(options.out.join(name), whole).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_limit_of_nothing_is_refused() {
+    let (dir, plan, store) = workshop("");
+    let options = RunOptions { limit: Some(0), ..RunOptions::new(dir.path().join("out")) };
+    let error = run(&plan, &store, &options, &Nobody).unwrap_err();
+    assert_eq!(error.message, "a limit of 0 leaves no items.");
+}
+
+#[test]
 fn shards_are_merged_into_what_one_machine_leaves() {
     let (dir, plan, store) = workshop("");
     let one = RunOptions::new(dir.path().join("one"));
@@ -169,7 +274,14 @@ fn shards_are_merged_into_what_one_machine_leaves() {
     merge(&out).unwrap();
     merge(&out).unwrap();
     let summary = run(&plan, &store, &RunOptions::new(&out), &Nobody).unwrap();
-    assert_eq!((summary.done, summary.kept), (0, 4));
+    assert_eq!((summary.done, summary.kept), (0, 4), "this process has kept them");
+    // The record says what was done, as that of one machine does.
+    let lines = |out: &Path| -> Vec<ItemLine> { item_lines(out).unwrap().collect() };
+    for (one, many) in lines(&one.out).iter().zip(&lines(&out)) {
+        assert_eq!((&one.id, one.status, &one.computed), (&many.id, many.status, &many.computed));
+        assert_eq!((&one.key, &one.sha256), (&many.key, &many.sha256));
+        assert!(many.status == ItemStatus::Done && many.seconds.is_some());
+    }
     remove_shards(&out).unwrap();
     assert!(!out.join("shards").exists());
     let (one, many) = (items(&one.out), items(&out));

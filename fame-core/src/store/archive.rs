@@ -135,6 +135,33 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn fuzz_archives() {
+        let members: [(&str, &[u8]); 3] = [("a", b"boo"), ("p/net.onnx", b"net"), ("b", &[7; 90])];
+        let tar = {
+            let mut bytes = Vec::new();
+            let packed = tgz(&members);
+            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let corpus = [wheel(&members), tgz(&members), tar];
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, to) = (folder.path().join("archive"), folder.path().join("out"));
+        crate::testkit::fuzz("archives", &corpus, &["p/net.onnx", "../"], |bytes| {
+            // The checksum of a compressed file would refuse nearly all damage to what is in it.
+            let is_tar = !bytes.starts_with(b"PK") && !bytes.starts_with(&[0x1f, 0x8b]);
+            if is_tar {
+                let _ = from_tar(bytes, "p/net.onnx", &to, 100);
+            } else {
+                std::fs::write(&archive, bytes).unwrap();
+                let _ = extract(&archive, "p/net.onnx", &to, 100);
+            }
+            let length = std::fs::metadata(&to).map_or(0, |about| about.len());
+            assert!(length <= 101, "{length} bytes were written of at most 100");
+            let _ = std::fs::remove_file(&to);
+        });
+    }
+
+    #[test]
     fn only_the_wanted_file_is_written() {
         for archive in [
             tgz(&[("../evil", b"boo"), ("p/net.onnx", b"net")]),

@@ -16,6 +16,7 @@
 //! | metric | [`check_metric`] |
 //! | writer | [`check_writer`]: exactly the files it names |
 //! | backend | [`check_network`]: the conformance suite; [`check_forward_network`] for one without gradients |
+//! | reader of foreign bytes | [`fuzz()`] |
 //! | operator | [`check_operator`]: the same again, cotangents against central differences; [`check_operator_rows`] |
 //!
 //! To explain something, a test needs a network, pictures and a recipe: [`FakeNetwork`] is a small
@@ -40,6 +41,7 @@
 mod conformance;
 mod data;
 mod fakes;
+mod fuzz;
 mod loss;
 mod maps;
 mod network;
@@ -55,6 +57,7 @@ pub use conformance::{
 };
 pub use data::{FolderFiles, check_dataset, check_prepare};
 pub use fakes::{FakeLoss, FakePictures, FakeSteps, FakeWalk};
+pub use fuzz::{Fuzzed, fuzz};
 pub use loss::{GRADIENT_TOLERANCE, STEP, check_loss, check_loss_gradient, targets};
 pub use maps::{check_explainer, check_map_step, check_refuses_constant};
 pub use network::{Fake, FakeNetwork};

@@ -8,7 +8,7 @@ use crate::{
     data::Value,
     recipe::RecipeText,
     registry::Registry,
-    run::{Event, Observer, RunOptions, Summary, run},
+    run::{Event, Observer, RunOptions, Summary, item_lines, run},
     store::ModelStore,
     text::scan,
 };
@@ -120,12 +120,9 @@ impl Trial {
     }
 
     fn first_error(&self) -> Result<String> {
-        let record = self.record()?;
-        let Some(Value::List(items)) = record.get("items") else {
-            return Ok("the record has no items".to_owned());
-        };
-        let error = items.iter().find_map(|item| item.get("error"));
+        let error = item_lines(&self.out())?.find_map(|line| line.error);
         let said = error
+            .as_ref()
             .and_then(|e| e.get("message").or(Some(e)))
             .map(|e| serde_json::to_string(e).unwrap_or_default());
         Ok(said.unwrap_or_else(|| "the record does not say why".to_owned()))

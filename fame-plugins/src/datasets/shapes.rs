@@ -3,6 +3,7 @@
 use fame_core::{
     Picture, Result, Sample, Tensor,
     contract::{Dataset, Files, ItemRef},
+    data::require_memory,
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -11,8 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use crate::synth::{CLASSES, shape};
 
-/// The most pictures: the index of a data set is held in memory, about 100 bytes for each.
+/// The most pictures: the index of a data set is held in memory.
 const MOST: usize = 1_000_000;
+
+/// What an item of that index takes, with its id and its note.
+const BYTES_OF_ITEM: u64 = 200;
 
 /// Pictures of one shape each (disc, square, triangle, ring, cross or crescent, in turn) on
 /// textured ground, drawn when they are asked for, in the role `image`. The shape's box is exact,
@@ -60,6 +64,8 @@ impl Dataset for Shapes {
     }
 
     fn index(&self, _: &dyn Files) -> Result<Vec<ItemRef>> {
+        let bytes = (self.count as u64).saturating_mul(BYTES_OF_ITEM);
+        require_memory(format!("the list of {} drawn pictures", self.count), bytes)?;
         let item = |row: usize| {
             let note = Entry { row, ..Entry::default() }.note();
             ItemRef {

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use fame_core::{Error, Result, data::sha256_hex};
+use fame_core::{
+    Error, Result,
+    data::{read_ordinary, sha256_hex},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -27,7 +30,7 @@ impl VectorFile {
     /// finite.
     pub(super) fn read(&mut self, folder: &Path) -> Result<()> {
         let path = folder.join(&self.file);
-        let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let bytes = read_ordinary(&path)?;
         let bad = |why: String| {
             Error::new("fame::loss::vector_file", format!("`{}` {why}.", path.display()))
         };

@@ -40,7 +40,10 @@ pub use similarity::Similarity;
 pub use template::Template;
 pub use warp::warp;
 
-use fame_core::{Affine, Error, Picture, Result, Tensor, data::Value};
+use fame_core::{
+    Affine, Error, Picture, Result, Tensor,
+    data::{Value, require_memory},
+};
 
 /// A point `[x, y]`, from the outer corner of the first pixel.
 pub type Point = [f64; 2];
@@ -55,7 +58,11 @@ const MOST_PIXELS: usize = 1 << 27;
 /// Whether a picture of this size may be made.
 fn check_size(width: usize, height: usize) -> Result<()> {
     match width.checked_mul(height) {
-        Some(1..=MOST_PIXELS) => Ok(()),
+        // Three planes of f32, and those they are made of.
+        Some(pixels @ 1..=MOST_PIXELS) => require_memory(
+            format!("a prepared picture of {width}×{height} pixels"),
+            pixels as u64 * 2 * 3 * 4,
+        ),
         _ => Err(Error::new(
             "fame::prepare::size",
             format!("the prepared picture would be {width}×{height} pixels; it must have at least one pixel and at most {MOST_PIXELS}."),

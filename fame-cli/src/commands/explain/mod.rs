@@ -16,9 +16,9 @@ use std::{
 
 use fame_core::{
     Error, Plan,
-    data::safe_id,
+    data::{safe_id, sha256_file, sha256_hex},
     recipe::RecipeText,
-    run::{Preview, RunOptions, preview},
+    run::{Preview, RunOptions, preview, recipe_of},
     store::ModelStore,
 };
 use fame_plugins::backends::verify::Graph;
@@ -43,7 +43,11 @@ const SHOWN: usize = 8;
 pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let ready = Ready::make(setup, &args.question)?;
     ready.tell(setup)?;
-    let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("out").join(folder(args)));
+    let folder = match &args.out {
+        Some(out) => out.clone(),
+        None => PathBuf::from("out").join(folder(args, &ready)?),
+    };
+    refuse_other_question(&folder, &ready)?;
     let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(folder) };
     let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
     if !setup.json {
@@ -58,14 +62,40 @@ pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Fai
     Ok(code)
 }
 
-/// The name of the output folder where none is given: another method or class is another question,
-/// whose answer must not replace this one.
-fn folder(args: &ExplainArgs) -> String {
+/// The name of the output folder where none is given. It ends in a hash of the question: the answer
+/// to one of other parameters, pictures or models of the same name must not replace this one.
+fn folder(args: &ExplainArgs, ready: &Ready) -> Result<String, Failure> {
+    /// Digits of the hash: one in a million of a thousand questions shares a folder with another,
+    /// and is then refused.
+    const DIGITS: usize = 10;
+    /// A model's file may have a name as long as a folder's may be; the hash must fit behind it.
+    const LONGEST: usize = 200;
     let question = &args.question;
     let stem = Path::new(&question.model).file_stem().unwrap_or_default().to_string_lossy();
     let method = question.method.split('(').next().unwrap_or_default();
     let class = question.class.map_or_else(String::new, |class| format!("-{class}"));
-    safe_id(&format!("explain-{stem}-{}{class}", method.to_lowercase()))
+    let name = safe_id(&format!("explain-{stem}-{}{class}", method.to_lowercase()));
+    let mut asked = vec![ready.question.recipe(true), ready.preview.model.sha256.clone()];
+    asked.push(format!("{:?}", ready.plan.manifest));
+    for picture in ready.question.picture_files() {
+        asked.push(sha256_file(picture)?);
+    }
+    let hash = sha256_hex(asked.join("\n").as_bytes());
+    let (name, hash): (String, String) =
+        (name.chars().take(LONGEST).collect(), hash.chars().take(DIGITS).collect());
+    Ok(format!("{name}-{hash}"))
+}
+
+/// Refuses a folder that holds the answer to another question: items of the same name would be
+/// replaced by this one's.
+fn refuse_other_question(folder: &Path, ready: &Ready) -> Result<(), Failure> {
+    if recipe_of(folder).is_none_or(|there| there == ready.plan.text.original()) {
+        return Ok(());
+    }
+    let message = format!("`{}` holds the answer to another question.", folder.display());
+    Err(Failure::Error(Error::new("fame::explain::other_question", message).with_help(
+        "Nothing was touched. Name another folder with --out, or leave --out away: every question has one of its own.",
+    )))
 }
 
 pub(crate) fn init(setup: &Setup, args: &InitArgs) -> Result<ExitCode, Failure> {

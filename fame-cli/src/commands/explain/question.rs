@@ -48,6 +48,11 @@ impl Question {
         (is_onnx && path.is_file() && !path.with_extension("ron").exists()).then_some(path)
     }
 
+    /// The pictures that are files of the user, and not fetched by name.
+    pub(super) fn picture_files(&self) -> impl Iterator<Item = &Path> {
+        self.pictures.iter().filter(|p| !p.starts_with("picture:")).map(Path::new)
+    }
+
     /// The recipe. With `absolute` its files are named by their whole paths, for a recipe that
     /// lies in another folder.
     pub(super) fn recipe(&self, absolute: bool) -> String {

@@ -30,6 +30,7 @@ impl Items<'_> {
             let rows = match part.measured.remove(key).or_else(|| measured.get(key).cloned()) {
                 Some(rows) => rows,
                 None => {
+                    self.deadline.check()?;
                     is_new = true;
                     item.computed.push(format!("{name}/{metric_name}"));
                     metric

@@ -15,7 +15,7 @@ mod write;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -25,10 +25,11 @@ pub(super) use write::gather;
 use super::{
     Event, ItemStatus, ModelShelf, Observer, RunOptions,
     check::Checker,
+    deadline::Deadline,
     keys::{Inputs, Keys},
     models::RunFiles,
     parts::Parts,
-    record::{foreign_file, is_done},
+    record::{Ended, Made, foreign_file, has_record, kept},
 };
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
@@ -48,6 +49,9 @@ pub(super) struct Items<'a> {
     pub(super) check: Option<Checker<'a>>,
     pub(super) keys: Keys,
     pub(super) parts: Parts,
+    pub(super) deadline: Deadline,
+    /// Items of the batch at work whose time ran out beside others; `None`: there are no others.
+    pub(super) late: Mutex<Option<Vec<ItemRef>>>,
 }
 
 /// An item between its loading and its writing.
@@ -63,6 +67,14 @@ struct OpenItem {
     computed: Vec<String>,
 }
 
+/// An item at the beginning of its batch.
+enum Opened {
+    /// It is to be explained.
+    Open(Box<OpenItem>),
+    /// Its folder is there already, whole and of its key.
+    Kept(Made),
+}
+
 /// A measurement with the explainer it judges and the metric it came from.
 pub(super) struct Measured {
     /// The recipe's name of the explainer.
@@ -73,7 +85,7 @@ pub(super) struct Measured {
 }
 
 /// The error of an item whose folder holds a file `name` that is not ours.
-fn foreign(folder: &Path, name: &str) -> Error {
+pub(super) fn foreign(folder: &Path, name: &str) -> Error {
     let folder = folder.display();
     let message = format!("`{folder}` holds `{name}`, which no run of fame wrote.");
     Error::new("fame::run::foreign_file", message)
@@ -88,20 +100,33 @@ impl Items<'_> {
     /// What ends the whole run; an item that fails does not.
     pub(super) fn run(&self, items: &[ItemRef]) -> Result<()> {
         for batch in items.chunks(self.model.network.preferred_rows().max(1)) {
+            let collects = (batch.len() > 1).then(Vec::new);
+            self.collect_late(collects);
             self.batch(batch)?;
+            // Which of a batch took so long only shows when each has the time for itself.
+            for item in self.collect_late(None).unwrap_or_default() {
+                self.batch(std::slice::from_ref(&item))?;
+            }
         }
         Ok(())
+    }
+
+    /// Takes the late items so far; from now on they are collected, or fail.
+    fn collect_late(&self, collects: Option<Vec<ItemRef>>) -> Option<Vec<ItemRef>> {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *late, collects)
     }
 
     /// Takes one batch through all stages: every explainer sees the whole batch at once, because a
     /// network runs many rows faster than the same rows one by one.
     fn batch(&self, items: &[ItemRef]) -> Result<()> {
+        self.deadline.begin();
         let mut open = Vec::new();
         for item in items {
             let clock = Instant::now();
             match self.open(item, clock) {
-                Ok(Some(item)) => open.push(item),
-                Ok(None) => self.kept(item, clock)?,
+                Ok(Opened::Open(item)) => open.push(*item),
+                Ok(Opened::Kept(made)) => self.kept(item, clock, made)?,
                 Err(e) => self.failed(item, clock, e)?,
             }
         }
@@ -109,7 +134,7 @@ impl Items<'_> {
             open = self.explain(n, open)?;
         }
         for mut item in open {
-            match self.close(&mut item) {
+            match self.deadline.check().and_then(|()| self.close(&mut item)) {
                 Ok(line) => self.ended(&item.item, ItemStatus::Done, &line),
                 Err(e) => self.failed(&item.item, item.clock, e)?,
             }
@@ -133,16 +158,19 @@ impl Items<'_> {
         Loader { plan: self.plan, files: self.files, shelf: self.shelf, model: &self.model }
     }
 
-    /// Loads and prepares `item`; `None` when its folder is there already, whole and of this key.
-    fn open(&self, item: &ItemRef, clock: Instant) -> Result<Option<OpenItem>> {
+    /// Loads and prepares `item`, unless its folder is there already, whole and of this key.
+    fn open(&self, item: &ItemRef, clock: Instant) -> Result<Opened> {
         let inputs = self.keys.inputs(self.plan, self.files, item)?;
-        if !self.options.force && is_done(&self.place(item), &self.keys.item(&inputs)) {
-            return Ok(None);
+        let place = self.place(item);
+        if !self.options.force
+            && let Some(made) = kept(&place, &self.keys.item(&inputs))
+        {
+            return Ok(Opened::Kept(made));
         }
-        if let Some(name) = foreign_file(&self.place(item)) {
-            return Err(foreign(&self.place(item), &name));
+        if let Some(name) = foreign_file(&place) {
+            return Err(foreign(&place, &name));
         }
-        Ok(Some(OpenItem {
+        Ok(Opened::Open(Box::new(OpenItem {
             item: item.clone(),
             inputs,
             clock,
@@ -150,7 +178,7 @@ impl Items<'_> {
             explanations: Vec::new(),
             measurements: Vec::new(),
             computed: Vec::new(),
-        }))
+        })))
     }
 
     /// Compares and writes an item that every explainer has seen, and returns one line about it.
@@ -158,9 +186,15 @@ impl Items<'_> {
         item.require_a_map()?;
         self.compare(item)?;
         self.options.stop.write(|record| {
-            let line = self.write(item)?;
-            let (id, time) = (&item.item.id, item.clock.elapsed());
-            record.item(id, ItemStatus::Done, time, std::mem::take(&mut item.computed), None);
+            let (line, made) = self.write(item)?;
+            record.item(Ended {
+                id: &item.item.id,
+                status: ItemStatus::Done,
+                time: item.clock.elapsed(),
+                computed: std::mem::take(&mut item.computed),
+                made: Some(made),
+                error: None,
+            })?;
             Ok(line)
         })
     }
@@ -171,10 +205,16 @@ impl Items<'_> {
     }
 
     /// Notes that `item` is there already.
-    fn kept(&self, item: &ItemRef, clock: Instant) -> Result<()> {
+    fn kept(&self, item: &ItemRef, clock: Instant, made: Made) -> Result<()> {
         self.options.stop.write(|record| {
-            record.item(&item.id, ItemStatus::Kept, clock.elapsed(), Vec::new(), None);
-            Ok(())
+            record.item(Ended {
+                id: &item.id,
+                status: ItemStatus::Kept,
+                time: clock.elapsed(),
+                computed: Vec::new(),
+                made: Some(made),
+                error: None,
+            })
         })?;
         self.ended(item, ItemStatus::Kept, "kept from an earlier run");
         Ok(())
@@ -193,15 +233,30 @@ impl Items<'_> {
         if error.kind.ends_the_run() {
             return Err(error);
         }
+        let mut error = error;
+        if self.deadline.has_passed() {
+            let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(late) = late.as_mut() {
+                late.push(item.clone());
+                return Ok(());
+            }
+            error = self.deadline.error();
+        }
         self.options.stop.write(|record| {
             // A folder of an earlier recipe must not pass for this run's result; a file of somebody
-            // else in it is not ours to remove.
+            // else in it is not ours to remove, nor is one that no record says to be ours.
             let place = self.place(item);
-            if foreign_file(&place).is_none() {
+            if has_record(&place) && foreign_file(&place).is_none() {
                 let _ = std::fs::remove_dir_all(&place);
             }
-            record.item(&item.id, ItemStatus::Failed, clock.elapsed(), Vec::new(), Some(&error));
-            Ok(())
+            record.item(Ended {
+                id: &item.id,
+                status: ItemStatus::Failed,
+                time: clock.elapsed(),
+                computed: Vec::new(),
+                made: None,
+                error: Some(&error),
+            })
         })?;
         let line = match &error.help {
             Some(help) => format!("{error} ({help})"),

@@ -3,20 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    super::record::{digest, item_json, line},
-    Items, OpenItem,
+    super::record::{Made, digest, has_record, item_json, line, stranger},
+    Items, OpenItem, foreign,
 };
 use crate::{
     Plan, Result,
     contract::{FinishedItem, ItemRef},
-    data::{Draft, Facts, write_json},
+    data::{Draft, Facts, json_text, sha256_hex, write_whole},
 };
 
 impl Items<'_> {
-    /// Writes the item's folder, whole or not at all, and returns one line about it. Whoever stops
-    /// the run waits for it.
-    pub(super) fn write(&self, item: &OpenItem) -> Result<String> {
-        let draft = Draft::new(&self.place(&item.item))?;
+    /// Writes the item's folder, whole or not at all, and returns one line about it, and what
+    /// identifies it. Whoever stops the run waits for it.
+    ///
+    /// # Errors
+    /// When a file cannot be written; when a file of somebody else is in the way in a folder that
+    /// has lost its record.
+    pub(super) fn write(&self, item: &OpenItem) -> Result<(String, Made)> {
+        let place = self.place(&item.item);
+        let draft = Draft::new(&place)?;
         let mut written = Vec::new();
         let finished = FinishedItem { sample: &item.sample, explanations: &item.explanations };
         for writer in &self.plan.write {
@@ -24,17 +29,24 @@ impl Items<'_> {
             written.extend(files.map_err(|e| e.at(format!("writer {}", writer.name)))?);
         }
         written.sort();
+        if !has_record(&place)
+            && let Some(name) = stranger(&place, written.iter())
+        {
+            return Err(foreign(&place, &name));
+        }
+        let key = self.keys.item(&item.inputs);
         let json = item_json(
             &item.item,
-            &self.keys.item(&item.inputs),
+            &key,
             &item.sample,
             &item.explanations,
             &item.measurements,
             &digests(draft.path(), &written)?,
         );
-        write_json(&draft.path().join("item.json"), &json)?;
+        let text = json_text(&json)?;
+        write_whole(&draft.path().join("item.json"), text.as_bytes())?;
         draft.publish()?;
-        Ok(line(&item.explanations))
+        Ok((line(&item.explanations), Made { key, sha256: sha256_hex(text.as_bytes()) }))
     }
 }
 

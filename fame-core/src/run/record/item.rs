@@ -11,13 +11,15 @@
 //!
 //! It holds no clock time and no path of this machine: those are in `run.json`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use super::super::item::Measured;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{super::item::Measured, Made};
 use crate::{
     Explanation, NamedMap, Parameter, Sample,
     contract::ItemRef,
-    data::{Facts, Value, facts},
+    data::{Facts, Value, facts, sha256_hex},
 };
 
 /// The version of the layout of `item.json`, raised whenever that changes: items of another layout
@@ -26,38 +28,73 @@ pub(in crate::run) const LAYOUT: u32 = 3;
 
 /// The content of the `item.json` in `folder`, if it is there and whole.
 pub(super) fn read_item(folder: &Path) -> Option<Value> {
-    let text = std::fs::read_to_string(folder.join("item.json")).ok()?;
-    serde_json::from_str(&text).ok()
+    read_as(folder)
+}
+
+/// As much of the `item.json` in `folder` as `T` asks for, if it is there and whole.
+pub(super) fn read_as<T: DeserializeOwned>(folder: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(folder.join("item.json")).ok()?).ok()
+}
+
+/// Whether the record of the item in `folder` can be read.
+pub(in crate::run) fn has_record(folder: &Path) -> bool {
+    read_item(folder).is_some()
 }
 
 /// A file in an item's `folder` that no run wrote, if there is one: `item.json` lists what a run
-/// wrote. Of a folder whose `item.json` cannot be read nothing is known, so nothing is foreign.
+/// wrote. Where that is missing or damaged nothing is known of the others; see [`stranger`].
 pub(in crate::run) fn foreign_file(folder: &Path) -> Option<String> {
-    let names = std::fs::read_dir(folder).ok()?.flatten();
-    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    if !folder.join("item.json").exists() {
-        return names.next();
-    }
     let item = read_item(folder)?;
     let Some(Value::Map(files)) = item.get("files") else { return None };
+    stranger(folder, files.keys())
+}
+
+/// The names of the files of the item in `folder`, by its record.
+pub(in crate::run) fn files_of(folder: &Path) -> Vec<String> {
+    match read_item(folder).as_ref().and_then(|item| item.get("files")) {
+        Some(Value::Map(files)) => files.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A file in an item's `folder` that is none of `ours` and not its record, if there is one. Where a
+/// folder has lost its record, the files that the item has now are ours.
+pub(in crate::run) fn stranger<'a>(
+    folder: &Path,
+    ours: impl Iterator<Item = &'a String> + Clone,
+) -> Option<String> {
+    let names = std::fs::read_dir(folder).ok()?.flatten();
+    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let is_ours = |name: &String| {
         let inside = format!("{name}/");
-        name == "item.json" || files.keys().any(|file| file == name || file.starts_with(&inside))
+        name == "item.json" || ours.clone().any(|file| file == name || file.starts_with(&inside))
     };
     names.find(|name| !is_ours(name))
 }
 
-/// Whether `folder` holds the finished item with this `key`, with all its files in their sizes: a
-/// power cut leaves names without content, and a user may have removed some.
-pub(in crate::run) fn is_done(folder: &Path, key: &str) -> bool {
-    let Some(item) = read_item(folder) else { return false };
-    let Some(Value::Map(files)) = item.get("files") else { return false };
-    let is_whole = |(name, digest): (&String, &Value)| {
-        let bytes = digest.get("bytes").and_then(Value::as_f64);
+/// What identifies the finished item with this `key` in `folder`, if it is there with all its files
+/// in their sizes: a power cut leaves names without content, and a user may have removed some.
+pub(in crate::run) fn kept(folder: &Path, key: &str) -> Option<Made> {
+    /// What is looked at; the rest is passed over, for there may be very many items.
+    #[derive(Deserialize)]
+    struct Head {
+        key: String,
+        files: BTreeMap<String, Size>,
+    }
+
+    #[derive(Deserialize)]
+    struct Size {
+        bytes: u64,
+    }
+
+    let text = std::fs::read(folder.join("item.json")).ok()?;
+    let item: Head = serde_json::from_slice(&text).ok()?;
+    let is_whole = |(name, size): (&String, &Size)| {
         let there = std::fs::metadata(folder.join(name)).ok().filter(std::fs::Metadata::is_file);
-        bytes.is_some() && there.map(|about| about.len() as f64) == bytes
+        there.is_some_and(|about| about.len() == size.bytes)
     };
-    item.get("key").and_then(Value::as_str) == Some(key) && files.iter().all(is_whole)
+    let is_done = item.key == key && item.files.iter().all(is_whole);
+    is_done.then(|| Made { key: item.key, sha256: sha256_hex(&text) })
 }
 
 /// The content of `item.json`: all about a finished item that depends on neither clock nor machine.

@@ -2,19 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
+    io::{self, Write},
     path::Path,
 };
 
+use serde::Deserialize;
+
 use super::{
-    item::{parameter_of, read_item},
+    item::{parameter_of, read_as},
     tables,
 };
 use crate::{
-    Error, Marks, Plan, Result, Table,
+    Error, Marks, Parameter, Plan, Result, Table,
     contract::MetricRow,
     data::Value,
-    data::{safe_id, write_whole},
+    data::{safe_id, write_whole_by},
     report::escape::csv_cell,
 };
 
@@ -26,48 +28,172 @@ const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "p
 
 /// Writes `metrics.csv` of the items called `ids`, in that order, and the tables that they come to;
 /// nothing when no metric was asked for.
-pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>> {
+pub(super) fn write(
+    out: &Path,
+    ids: impl Iterator<Item = String>,
+    plan: &Plan,
+) -> Result<Vec<Table>> {
     let names = plan.metric_names();
     if names.is_empty() {
         return tables::remove(out).map(|()| Vec::new());
     }
-    let rows: Vec<(String, MetricRow)> =
-        ids.iter().flat_map(|id| rows_of(&out.join("items").join(id), id)).collect();
-    write_whole(&out.join(FILE), csv(&rows).as_bytes())?;
-    let mut of_metric: Vec<Vec<MetricRow>> = vec![Vec::new(); names.len()];
-    for (metric, row) in rows {
-        if let Some(n) = names.iter().position(|n| *n == metric) {
-            of_metric[n].push(row);
-        }
-    }
+    let mut rows = Rows::default();
+    ids.for_each(|id| rows.add(&out.join("items").join(&id), id));
+    write_whole_by(out, &out.join(FILE), |file| rows.csv(file))?;
     let mut all = Vec::new();
-    for ((name, rows), metric) in names.iter().zip(&of_metric).zip(&plan.metrics) {
-        let summarised = metric.plugin.summarise(name, rows);
+    for (name, metric) in names.iter().zip(&plan.metrics) {
+        // One metric's rows at a time: spelled out they are ten times as large.
+        let summarised = metric.plugin.summarise(name, &rows.of_metric(name));
         all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
     tables::write(out, &all)?;
     Ok(all)
 }
 
-/// The rows as CSV: what was measured, then a column for each mark that any of the items has.
-fn csv(rows: &[(String, MetricRow)]) -> String {
-    let marks: BTreeSet<&str> =
-        rows.iter().flat_map(|(_, row)| row.marks.iter().map(|(name, _)| name)).collect();
-    let mut text = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = String>| {
-        let cells: Vec<String> = cells.map(|c| csv_cell(&c)).collect();
-        let _ = writeln!(text, "{}", cells.join(","));
-    };
-    line(&mut COLUMNS.iter().chain(&marks).map(|name| (*name).to_owned()));
-    for (metric, row) in rows {
-        let MetricRow { item, explainer, map, quantity, parameter, value, marks: of_row } = row;
-        let parameter = &parameter.to_string();
-        let cells = [item, explainer, map, metric, quantity, parameter].map(String::clone);
-        let of_row: BTreeMap<&str, &Value> = of_row.iter().collect();
-        let mark = |name: &&str| of_row.get(name).map_or_else(String::new, |value| cell(value));
-        line(&mut cells.into_iter().chain([value.to_string()]).chain(marks.iter().map(mark)));
+/// The measurements of all items. There may be millions, of few names: each name is kept once.
+#[derive(Default)]
+struct Rows {
+    items: Vec<(String, Marks)>,
+    names: Names,
+    /// Each parameter by its text in a record; its number is that of the text.
+    parameters: BTreeMap<u32, Parameter>,
+    rows: Vec<Row>,
+}
+
+/// What a table needs of an `item.json`; the rest is passed over.
+#[derive(Deserialize)]
+struct Record {
+    #[serde(default)]
+    marks: Marks,
+    #[serde(default)]
+    measurements: Vec<Measured>,
+}
+
+#[derive(Deserialize)]
+struct Measured {
+    explainer: String,
+    map: String,
+    metric: String,
+    quantity: String,
+    parameter: Value,
+    /// `None` where it was not finite.
+    value: Option<f64>,
+}
+
+/// One measurement: numbers of names, and the value.
+struct Row {
+    item: u32,
+    explainer: u32,
+    map: u32,
+    metric: u32,
+    quantity: u32,
+    parameter: u32,
+    value: f64,
+}
+
+/// Texts by number.
+#[derive(Default)]
+struct Names {
+    numbers: BTreeMap<String, u32>,
+    texts: Vec<String>,
+}
+
+impl Names {
+    fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = self.texts.len() as u32;
+        self.numbers.insert(text.to_owned(), number);
+        self.texts.push(text.to_owned());
+        number
     }
-    text
+
+    fn text(&self, number: u32) -> &str {
+        self.texts.get(number as usize).map_or("", String::as_str)
+    }
+}
+
+impl Rows {
+    /// Adds what was measured of the item called `id` in `folder`.
+    fn add(&mut self, folder: &Path, id: String) {
+        let Some(record) = read_as::<Record>(folder) else { return };
+        let item = self.items.len() as u32;
+        for row in &record.measurements {
+            let Some(value) = row.value else { continue };
+            let told = serde_json::to_string(&row.parameter).unwrap_or_default();
+            // No name of anything begins so.
+            let parameter = self.names.number(&format!("\0{told}"));
+            if !self.parameters.contains_key(&parameter) {
+                let Some(of) = parameter_of(&row.parameter) else { continue };
+                self.parameters.insert(parameter, of);
+            }
+            let [explainer, map, metric, quantity] =
+                [&row.explainer, &row.map, &row.metric, &row.quantity]
+                    .map(|name| self.names.number(name));
+            self.rows.push(Row { item, explainer, map, metric, quantity, parameter, value });
+        }
+        self.items.push((id, record.marks));
+    }
+
+    /// The rows that the metric called `name` has measured.
+    fn of_metric(&self, name: &str) -> Vec<MetricRow> {
+        let Some(metric) = self.names.numbers.get(name) else { return Vec::new() };
+        self.rows.iter().filter(|row| row.metric == *metric).map(|row| self.whole(row)).collect()
+    }
+
+    /// A row with its names.
+    fn whole(&self, row: &Row) -> MetricRow {
+        let (item, marks) = &self.items[row.item as usize];
+        let name = |number: u32| self.names.text(number).to_owned();
+        MetricRow {
+            item: item.clone(),
+            explainer: name(row.explainer),
+            map: name(row.map),
+            quantity: name(row.quantity),
+            parameter: self.parameters.get(&row.parameter).cloned().unwrap_or_default(),
+            value: row.value,
+            marks: marks.clone(),
+        }
+    }
+
+    /// The rows as CSV: what was measured, then a column for each mark that any of the measured
+    /// items has.
+    fn csv(&self, file: &mut dyn Write) -> io::Result<()> {
+        let measured = |n: u32| &self.items[n as usize];
+        let mut of_items = self.rows.iter().map(|row| row.item).collect::<Vec<u32>>();
+        of_items.dedup();
+        let marks: BTreeSet<&str> =
+            of_items.into_iter().flat_map(|n| measured(n).1.iter().map(|(name, _)| name)).collect();
+        let mut line = |cells: &[&str]| {
+            let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
+            writeln!(file, "{}", cells.join(","))
+        };
+        line(&COLUMNS.into_iter().chain(marks.iter().copied()).collect::<Vec<&str>>())?;
+        let texts: BTreeMap<u32, String> =
+            self.parameters.iter().map(|(n, parameter)| (*n, parameter.to_string())).collect();
+        for row in &self.rows {
+            let (item, of_row) = measured(row.item);
+            let of_row: BTreeMap<&str, &Value> = of_row.iter().collect();
+            let name = |number: u32| self.names.text(number);
+            let value = row.value.to_string();
+            let parameter = texts.get(&row.parameter).map_or("", String::as_str);
+            let mut cells = vec![
+                item.as_str(),
+                name(row.explainer),
+                name(row.map),
+                name(row.metric),
+                name(row.quantity),
+                parameter,
+                &value,
+            ];
+            let told = marks.iter().map(|mark| of_row.get(mark).map(|value| cell(value)));
+            let told: Vec<String> = told.map(Option::unwrap_or_default).collect();
+            cells.extend(told.iter().map(String::as_str));
+            line(&cells)?;
+        }
+        Ok(())
+    }
 }
 
 /// A mark in a cell of a table.
@@ -88,34 +214,12 @@ fn no_table(name: &str, error: &Error) -> Table {
     }
 }
 
-/// What was measured of the item in `folder`, each with its metric's name.
-fn rows_of(folder: &Path, id: &str) -> Vec<(String, MetricRow)> {
-    let Some(item) = read_item(folder) else { return Vec::new() };
-    let marks = item.get("marks").map(Marks::from).unwrap_or_default();
-    let Some(Value::List(rows)) = item.get("measurements") else { return Vec::new() };
-    let row = |row: &Value| {
-        let field =
-            |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let of = MetricRow {
-            item: id.to_owned(),
-            explainer: field("explainer"),
-            map: field("map"),
-            quantity: field("quantity"),
-            parameter: parameter_of(row.get("parameter")?)?,
-            value: row.get("value").and_then(Value::as_f64)?,
-            marks: marks.clone(),
-        };
-        Some((field("metric"), of))
-    };
-    rows.iter().filter_map(row).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::Facts;
     use crate::{
-        Mark, Parameter, Sample,
+        Mark, Sample,
         contract::{ItemRef, Measurement},
         data::{facts, write_json},
         run::{item::Measured, record::item_json},
@@ -153,9 +257,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let json = item_json(&item, "key", &sample, &[], &measured, &Facts::new());
         write_json(&dir.path().join("item.json"), &json).unwrap();
-        let rows = rows_of(dir.path(), "item");
-        assert!(rows.iter().all(|(metric, row)| metric == "Removal" && row.marks == marks));
-        let back: Vec<Parameter> = rows.into_iter().map(|(_, row)| row.parameter).collect();
+        let mut all = Rows::default();
+        all.add(dir.path(), "item".into());
+        let rows = all.of_metric("Removal");
+        assert!(rows.iter().all(|row| row.item == "item" && row.marks == marks));
+        assert!(all.of_metric("cam").is_empty(), "an explainer is no metric");
+        let mut csv = Vec::new();
+        all.csv(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(lines[0], "item,explainer,map,metric,quantity,parameter,value,fold,row");
+        assert_eq!(lines[3], "item,cam,left,Removal,delete,P=10,0.5,2,4");
+        let back: Vec<Parameter> = rows.into_iter().map(|row| row.parameter).collect();
         assert_eq!(back, parameters);
         assert_eq!([1, 2].map(|i| back[i].value()), [None, Some(10.0)]);
     }

@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! fame_version, recipe, plan    what was asked: the recipe's text, its overrides, all resolved
+//! item_timeout_seconds          the time that an item had, where there was a limit
+//! selection                     which items were asked for, where not all of them were
 //! machine, model, data          with what: system, the model file's hash, the dataset's remarks
 //! status                        running, complete, incomplete, failed or stopped
 //! error                         why a failed run ended, or who stopped it
 //! timings_seconds               by stage, and in all
 //! peak_memory_bytes             the most that this process has held, where the system says
-//! items                         each item's record without its measurements, status and seconds
-//! metrics                       size and SHA-256 of `metrics.csv`, where there is one
+//! to_do, counts                 the number of items, and how many of them are done, kept and failed
+//! index, metrics                size and SHA-256 of `items.jsonl`, and of `metrics.csv` where there is one
 //! shard                         which share of the items it was, and the recipe's path, if it was one
 //! ```
 //!
-//! It is written at the beginning, when the model is loaded and at the end, each time whole or not
-//! at all: a run that was killed leaves the status `running`, and no lock. On a full disk the status
-//! of the record that is there is changed in its place.
+//! How each item ended stands in `items.jsonl` (see [`index`]), so that this file stays short however
+//! many there are. It is written at the beginning, when the model is loaded and at the end, each
+//! time whole or not at all: a run that was killed leaves the status `running`, and no lock. On a
+//! full disk the status of the record that is there is changed in its place.
 
+mod index;
 mod item;
 mod machine;
 mod metrics;
@@ -25,13 +29,16 @@ mod verify;
 
 use std::{
     collections::BTreeMap,
-    io::{Seek as _, SeekFrom, Write as _},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+pub(super) use index::{FILE as INDEX, counts, is_there as index_is_there};
+pub use index::{ItemLine, ItemLines, item_lines};
 pub(super) use item::{
-    LAYOUT, foreign_file, is_done, item_json, line, parameter_of, parameter_value,
+    LAYOUT, files_of, foreign_file, has_record, item_json, kept, line, parameter_of,
+    parameter_value, stranger,
 };
 pub use summary::{ItemStatus, RunStatus, Summary};
 pub(super) use tables::foreign_table;
@@ -42,22 +49,65 @@ use crate::{
     Error, Model, Plan, Result,
     contract::ItemRef,
     data::{Facts, Value, facts},
-    data::{sha256_file, sha256_hex, write_json},
+    data::{open_ordinary, sha256_file, sha256_hex, write_json},
 };
+use index::Index;
 use item::read_item;
 use machine::{machine, peak_memory};
 
 /// The name of the record.
 pub(super) const FILE: &str = "run.json";
 
-/// The line of an item in the record.
+/// The record of the run in `out`.
+///
+/// # Errors
+/// When there is none; `fame::run::damaged` when it cannot be read as one.
+pub(super) fn read_record(out: &Path) -> Result<Value> {
+    let path = out.join(FILE);
+    let mut bytes = Vec::new();
+    let read = open_ordinary(&path)?.read_to_end(&mut bytes);
+    read.map_err(|e| Error::io("read", &path, &e))?;
+    let record: Value = serde_json::from_slice(&bytes).map_err(|e| damaged(out, &e.to_string()))?;
+    match record.get("fame_version") {
+        Some(_) => Ok(record),
+        None => Err(damaged(out, "it does not say which version wrote it")),
+    }
+}
+
+/// The text of the recipe whose run `out` holds; `None` where it holds none that can be read.
+pub fn recipe_of(out: &Path) -> Option<String> {
+    let record = read_record(out).ok()?;
+    Some(record.get("recipe")?.get("text")?.as_str()?.to_owned())
+}
+
+/// The error of a folder of ours whose record is no record.
+pub(super) fn damaged(out: &Path, why: &str) -> Error {
+    let path = out.join(FILE);
+    let message = format!("the record of a run, `{}`, is damaged: {why}.", path.display());
+    Error::new("fame::run::damaged", message).with_help(
+        "The finished items in `items` are whole. Move run.json away and run the recipe again: it keeps them and writes a new record.",
+    )
+}
+
+/// An item that has ended.
 #[derive(Debug)]
-struct ItemLine {
-    id: String,
-    status: ItemStatus,
-    seconds: f64,
-    computed: Vec<String>,
-    error: Option<Error>,
+pub(super) struct Ended<'a> {
+    pub(super) id: &'a str,
+    pub(super) status: ItemStatus,
+    pub(super) time: Duration,
+    /// Names of the explanations and measurements that were made now and not restored.
+    pub(super) computed: Vec<String>,
+    /// The key of its files and the hash of its `item.json`, where it has them.
+    pub(super) made: Option<Made>,
+    pub(super) error: Option<&'a Error>,
+}
+
+/// What identifies a finished item's files.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) key: String,
+    /// SHA-256 of its `item.json`.
+    pub(super) sha256: String,
 }
 
 /// The record of a run while it grows.
@@ -66,7 +116,10 @@ pub(super) struct RunRecord {
     out: PathBuf,
     head: Facts,
     clocks: Facts,
-    items: Vec<ItemLine>,
+    /// How the items ended; there as soon as the run has begun.
+    index: Option<Index>,
+    /// Lines of shards, by item: what they did is theirs in the record of the merged run.
+    of_shards: BTreeMap<String, ItemLine>,
     /// The name of the recipe's check among the facts of an explanation.
     check: Option<String>,
     /// Findings of checks that failed, by item and explainer: the items themselves are not written.
@@ -78,6 +131,9 @@ pub(super) struct RunRecord {
     is_over: bool,
     /// Whether it is a share of a run: what needs all items is left to whoever merges.
     is_shard: bool,
+    /// The items that this process has done, and those that it has kept.
+    done: usize,
+    kept: usize,
 }
 
 impl RunRecord {
@@ -97,6 +153,16 @@ impl RunRecord {
             ("machine", machine()),
             ("started_unix_seconds", Value::Integer(started as i64)),
         ]);
+        if let Some(limit) = options.item_timeout {
+            head.insert("item_timeout_seconds".into(), limit.as_secs_f64().into());
+        }
+        if options.limit.is_some() || !options.only.is_empty() {
+            let selection = facts([
+                ("limit", options.limit.map_or(Value::Null, Value::from)),
+                ("only", options.only.clone().into()),
+            ]);
+            head.insert("selection".into(), Value::Map(selection));
+        }
         if let Some(shard) = options.shard {
             // Whoever merges the shards needs the recipe again, and may stand in another folder.
             let recipe = std::path::absolute(plan.text.name()).unwrap_or_default();
@@ -111,7 +177,8 @@ impl RunRecord {
             out: options.folder(),
             head,
             clocks: Facts::new(),
-            items: Vec::new(),
+            index: None,
+            of_shards: BTreeMap::new(),
             check: super::check::name(plan),
             differing: BTreeMap::new(),
             order: BTreeMap::new(),
@@ -119,16 +186,36 @@ impl RunRecord {
             is_begun: false,
             is_over: false,
             is_shard: options.shard.is_some(),
+            done: 0,
+            kept: 0,
         }
     }
 
     /// Writes the record for the first time: a run that is killed leaves the status `running`.
     ///
     /// # Errors
-    /// When `run.json` cannot be written.
+    /// When `run.json` or the index cannot be written.
     pub(super) fn begin(&mut self) -> Result<()> {
         self.is_begun = true;
-        self.save("running", None)
+        self.save("running", None)?;
+        self.index = Some(Index::begin(&self.out)?);
+        Ok(())
+    }
+
+    /// Takes what shards have noted of their items: what of it is kept now, they have done.
+    pub(super) fn of_shards(&mut self, lines: BTreeMap<String, ItemLine>) {
+        self.of_shards = lines;
+    }
+
+    /// The recipe whose results lie in the output folder, if it is another than this run's: other
+    /// results under the same names are going to be replaced, which must be said.
+    pub(super) fn replaces(&self) -> Option<String> {
+        let there = read_record(&self.out).ok()?;
+        let other = there.get("recipe")?;
+        let mine = self.head.get("recipe")?;
+        let is_same = |field: &str| other.get(field) == mine.get(field);
+        let is_other = !["sha256", "overrides"].into_iter().all(is_same);
+        is_other.then(|| other.get("file").and_then(Value::as_str).unwrap_or_default().to_owned())
     }
 
     /// Whether the last word was written.
@@ -183,23 +270,46 @@ impl RunRecord {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    /// Notes how an item ended; `computed` names the explanations and measurements that were made
-    /// now and not restored.
-    pub(super) fn item(
-        &mut self,
-        id: &str,
-        status: ItemStatus,
-        time: Duration,
-        computed: Vec<String>,
-        error: Option<&Error>,
-    ) {
-        self.items.push(ItemLine {
+    /// Notes how an item ended.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub(super) fn item(&mut self, ended: Ended<'_>) -> Result<()> {
+        let Ended { id, status, time, computed, made, error } = ended;
+        let made = made.map(|made| (made.key, made.sha256));
+        let (key, sha256) = made.unzip();
+        let mut line = ItemLine {
             id: id.to_owned(),
             status,
-            seconds: time.as_secs_f64(),
+            seconds: (status != ItemStatus::Kept).then_some(time.as_secs_f64()),
             computed,
-            error: error.cloned(),
-        });
+            key,
+            sha256,
+            error: error.map(error_value),
+            explanations: None,
+        };
+        if let Some(of_shard) = self.of_shards.remove(id)
+            && status == ItemStatus::Kept
+            && of_shard.key == line.key
+        {
+            let ItemLine { status, seconds, computed, .. } = of_shard;
+            line = ItemLine { status, seconds, computed, ..line };
+        }
+        if status == ItemStatus::Failed
+            && let Some((check, found)) = self.check.as_ref().zip(self.differing.remove(id))
+        {
+            let of_check = |(name, finding)| (name, Value::Map([(check.clone(), finding)].into()));
+            line.explanations = Some(Value::Map(found.into_iter().map(of_check).collect()));
+        }
+        let n = self.order.get(id).copied().unwrap_or(self.order.len());
+        let index = self.index.as_mut();
+        index.ok_or_else(|| Error::bug("an item ended before the run began."))?.add(n, &line)?;
+        match status {
+            ItemStatus::Done => self.done += 1,
+            ItemStatus::Kept => self.kept += 1,
+            ItemStatus::Failed => {}
+        }
+        Ok(())
     }
 
     /// Notes the findings of a forward check that failed: its explanation is not written.
@@ -215,16 +325,13 @@ impl RunRecord {
     /// # Errors
     /// When a file cannot be written, or a plot cannot be drawn.
     pub(super) fn finish(&mut self, plan: &Plan) -> Result<Summary> {
-        self.sort();
-        let count = |s| self.items.iter().filter(|i| i.status == s).count();
-        let (done, kept, failed) =
-            (count(ItemStatus::Done), count(ItemStatus::Kept), count(ItemStatus::Failed));
+        self.settle()?;
+        let failed = self.counted(ItemStatus::Failed);
         let status = if failed == 0 { RunStatus::Complete } else { RunStatus::Incomplete };
-        let there = self.items.iter().filter(|i| i.status != ItemStatus::Failed);
-        let ids: Vec<&str> = there.map(|i| i.id.as_str()).collect();
         let mut tables = Vec::new();
         if !self.is_shard {
-            tables = metrics::write(&self.out, &ids, plan)?;
+            let there = item_lines(&self.out)?.filter(|line| line.status != ItemStatus::Failed);
+            tables = metrics::write(&self.out, there.map(|line| line.id), plan)?;
             if !plan.metrics.is_empty() {
                 let digest = digest(&self.out.join(metrics::FILE))?;
                 self.head.insert("metrics".into(), digest);
@@ -234,8 +341,8 @@ impl RunRecord {
         self.is_over = true;
         Ok(Summary {
             status,
-            done,
-            kept,
+            done: self.done,
+            kept: self.kept,
             failed,
             seconds: self.began.elapsed().as_secs_f64(),
             out: self.out.clone(),
@@ -251,7 +358,8 @@ impl RunRecord {
         if !self.is_begun && self.out.join(FILE).exists() {
             return error;
         }
-        self.sort();
+        // Lines that stay in the order they came are whole all the same.
+        let _ = self.settle();
         let Err(unwritten) = self.save("failed", Some(&error)) else { return error };
         change_status(&self.out.join(FILE), "failed");
         Error { message: format!("{error} (Nor could the record: {unwritten})"), ..error }
@@ -260,24 +368,27 @@ impl RunRecord {
     /// Writes the record of a run that was stopped for `reason`, and says in what state it is.
     pub(super) fn stop(&mut self, reason: &str) -> Stopped {
         self.is_over = true;
-        self.sort();
+        let _ = self.settle();
         let error = Error::new("fame::run::stopped", format!("the run was stopped {reason}."));
         if self.is_begun && self.save("stopped", Some(&error)).is_err() {
             change_status(&self.out.join(FILE), "stopped");
         }
-        let failed = self.items.iter().filter(|i| i.status == ItemStatus::Failed).count();
         Stopped {
-            finished: self.items.len() - failed,
-            failed,
+            finished: self.counted(ItemStatus::Done) + self.counted(ItemStatus::Kept),
+            failed: self.counted(ItemStatus::Failed),
             items: self.order.len(),
             out: self.out.clone(),
         }
     }
 
-    /// Brings the items into the order of the data.
-    fn sort(&mut self) {
-        let Self { items, order, .. } = self;
-        items.sort_by_key(|i| order.get(&i.id).copied());
+    /// Brings the index into the order of the data.
+    fn settle(&mut self) -> Result<()> {
+        self.index.as_mut().map_or(Ok(()), Index::finish)
+    }
+
+    /// The items that ended so, by the index.
+    fn counted(&self, status: ItemStatus) -> usize {
+        self.index.as_ref().map_or(0, |index| index.counted(status))
     }
 
     /// Writes `run.json` as it is by now.
@@ -292,40 +403,29 @@ impl RunRecord {
         all.insert("timings_seconds".into(), Value::Map(timings));
         all.insert("peak_memory_bytes".into(), peak_memory().into());
         if status != "running" {
-            let items: Vec<Value> = self.items.iter().map(|i| self.item_value(i)).collect();
-            if let Some(name) = &self.check {
-                all.extend(super::check::tally(name, &items).map(|tally| (name.clone(), tally)));
+            let count = |status: ItemStatus| (status.word(), self.counted(status).into());
+            let counts = [ItemStatus::Done, ItemStatus::Kept, ItemStatus::Failed].map(count);
+            all.insert("counts".into(), Value::Map(facts(counts)));
+            if self.index.is_some() {
+                all.insert("index".into(), digest(&self.out.join(INDEX))?);
             }
-            all.insert("items".into(), Value::List(items));
+            if let Some(name) = &self.check {
+                let found = item_lines(&self.out)?.filter_map(|line| self.explained(line));
+                all.extend(super::check::tally(name, found).map(|tally| (name.clone(), tally)));
+            }
         }
         write_json(&self.out.join(FILE), &Value::Map(all))
     }
 
-    /// An item's entry: its `item.json` without the measurements, how it ended, and its time.
-    fn item_value(&self, line: &ItemLine) -> Value {
-        let mut about = match read_item(&self.out.join("items").join(&line.id)) {
-            Some(Value::Map(m)) if line.status != ItemStatus::Failed => m,
-            _ => facts([("id", line.id.as_str().into())]),
-        };
-        about.remove("measurements");
-        about.insert("status".into(), line.status.word().into());
-        about.insert(
-            "seconds".into(),
-            if line.status == ItemStatus::Kept { Value::Null } else { line.seconds.into() },
-        );
-        about.insert("computed".into(), line.computed.clone().into());
-        if let Some(e) = &line.error {
-            about.insert("error".into(), error_value(e));
+    /// What was explained of an item: as its record says, or, where a check failed it, its line.
+    fn explained(&self, line: ItemLine) -> Option<Value> {
+        if line.status == ItemStatus::Failed {
+            return line.explanations;
         }
-        if let (Some(check), Some(found)) = (&self.check, self.differing.get(&line.id))
-            && line.status == ItemStatus::Failed
-        {
-            let explained = found.iter().map(|(name, finding)| {
-                (name.clone(), Value::Map([(check.clone(), finding.clone())].into()))
-            });
-            about.insert("explanations".into(), Value::Map(explained.collect()));
+        match read_item(&self.out.join("items").join(&line.id)) {
+            Some(Value::Map(mut item)) => item.remove("explanations"),
+            _ => None,
         }
-        Value::Map(about)
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Table;
 
 /// The end of an item: done, kept or failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ItemStatus {
     /// Computed and written now.
     Done,
@@ -16,7 +19,7 @@ pub enum ItemStatus {
 }
 
 impl ItemStatus {
-    /// The word in `run.json`.
+    /// The word in `items.jsonl`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Done => "done",

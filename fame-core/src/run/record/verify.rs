@@ -8,13 +8,13 @@ use std::{
 
 use super::{
     super::{folder::OutputFolder, parts::is_whole},
-    FILE, digest,
+    INDEX, ItemLine, ItemStatus, digest,
     item::{foreign_file, read_item},
-    metrics, tables,
+    item_lines, metrics, read_record, tables,
 };
 use crate::{
     Error, Result,
-    data::{Value, sha256_file},
+    data::{Value, sha256_file, sha256_hex},
 };
 
 /// A file that is not as the run left it.
@@ -35,8 +35,17 @@ pub struct Verified {
     pub items: usize,
     /// Files that were read and compared.
     pub files: usize,
+    /// Items that failed, by the run's index.
+    pub failed: usize,
     /// Every difference that was found.
     pub differences: Vec<Difference>,
+}
+
+impl Verified {
+    /// Whether all of a run is there as it was written: a run that has not ended well leaves less.
+    pub fn is_whole(&self) -> bool {
+        self.differences.is_empty() && self.status == "complete"
+    }
 }
 
 /// Reads every file that the run in `out` has recorded (items, parts, tables, `metrics.csv`) and
@@ -49,18 +58,19 @@ pub fn verify(out: &Path) -> Result<Verified> {
         let message = format!("a run writes to `{}`: {holder}.", out.display());
         return Err(Error::new("fame::run::locked", message).with_help("Wait for it to end."));
     }
-    let path = out.join(FILE);
-    let text = fs::read_to_string(&path).map_err(|e| {
-        Error::io("read", &path, &e)
-            .with_help("Name the output folder of a run; `run.json` is its record.")
-    })?;
-    let record: Value = serde_json::from_str(&text).map_err(|e| {
-        Error::new("fame::run::record", format!("`{}` is no record: {e}.", path.display()))
-            .with_help("Remove it and run the recipe again: what is whole is kept, and a new record is written.")
+    let record = read_record(out).map_err(|e| {
+        if e.help.is_some() {
+            e
+        } else {
+            e.with_help("Name the output folder of a run; `run.json` is its record.")
+        }
     })?;
     let status = record.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut check = Check { out, found: Verified { status, ..Verified::default() } };
-    check.items(&record);
+    if let Some(recorded) = record.get("index") {
+        check.file(Path::new(INDEX), recorded);
+    }
+    check.items()?;
     check.parts();
     check.tables();
     if let Some(recorded) = record.get("metrics") {
@@ -94,34 +104,40 @@ impl Check<'_> {
         }
     }
 
-    /// The items on disk, and those of the record that are not there.
-    fn items(&mut self, record: &Value) {
-        let mut recorded: BTreeMap<&str, &Value> = match record.get("items") {
-            Some(Value::List(items)) => items.iter().filter_map(named).collect(),
-            _ => BTreeMap::new(),
-        };
+    /// The items on disk, and those of the index that are not there.
+    fn items(&mut self) -> Result<()> {
+        let lines = item_lines(self.out)?.map(|line| (line.id.clone(), line));
+        let mut recorded: BTreeMap<String, ItemLine> = lines.collect();
         for id in entries(&self.out.join("items")) {
-            self.item(&id, recorded.remove(id.as_str()));
+            let line = recorded.remove(&id);
+            self.item(&id, line.as_ref());
         }
-        let lost = recorded.into_iter().filter(|(_, item)| {
-            item.get("status").and_then(Value::as_str).is_some_and(|status| status != "failed")
-        });
-        for id in lost.map(|(id, _)| id.to_owned()).collect::<Vec<_>>() {
-            self.differs(Path::new("items").join(id), "is missing");
+        for (id, line) in recorded {
+            match line.status {
+                ItemStatus::Failed => self.found.failed += 1,
+                _ => self.differs(Path::new("items").join(id), "is missing"),
+            }
         }
+        Ok(())
     }
 
-    /// One item: what its own record lists, and whether that is what the run's record says.
-    fn item(&mut self, id: &str, of_run: Option<&Value>) {
+    /// One item: what its own record lists, and whether that is what the run's index says.
+    fn item(&mut self, id: &str, line: Option<&ItemLine>) {
         self.found.items += 1;
         let place = Path::new("items").join(id);
+        let text = fs::read(self.out.join(&place).join("item.json"));
         let Some(item) = read_item(&self.out.join(&place)) else {
             return self.differs(place.join("item.json"), "is missing or no record");
         };
-        for field in ["key", "files"] {
-            if of_run.is_some_and(|of_run| of_run.get(field) != item.get(field)) {
-                self.differs(place.join("item.json"), format!("has another `{field}` than {FILE}"));
-            }
+        let changed = |recorded: Option<&String>, now: Option<String>| {
+            recorded.is_some_and(|recorded| now.as_ref() != Some(recorded))
+        };
+        let key = item.get("key").and_then(Value::as_str).map(str::to_owned);
+        let sha256 = text.ok().map(|text| sha256_hex(&text));
+        if changed(line.and_then(|line| line.key.as_ref()), key)
+            || changed(line.and_then(|line| line.sha256.as_ref()), sha256)
+        {
+            self.differs(place.join("item.json"), format!("is another than {INDEX} says"));
         }
         if let Some(Value::Map(files)) = item.get("files") {
             files.iter().for_each(|(name, recorded)| self.file(&place.join(name), recorded));
@@ -161,11 +177,6 @@ impl Check<'_> {
             self.differs(Path::new("tables").join(name), "was not written by a run");
         }
     }
-}
-
-/// An item of the run's record with its id.
-fn named(item: &Value) -> Option<(&str, &Value)> {
-    Some((item.get("id")?.as_str()?, item))
 }
 
 /// The names in `folder` in order, without those of drafts.

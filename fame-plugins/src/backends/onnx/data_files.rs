@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use fame_core::data::open_ordinary;
-use fame_core::{Error, Result};
+use fame_core::{Result, data::read_ordinary};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::Framework;
 
@@ -16,9 +15,7 @@ use super::file::guarded;
 /// # Errors
 /// When the file cannot be read.
 pub(in crate::backends) fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut open_ordinary(path)?, &mut bytes)
-        .map_err(|e| Error::io("read", path, &e))?;
+    let bytes = read_ordinary(path)?;
     let mut all = vec![path.to_owned()];
     let decoded =
         guarded("decoding", || tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use fame_core::{Error, LoadRequest, Result};
+use fame_core::{Error, LoadRequest, Result, data::read_ordinary};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
@@ -55,7 +55,7 @@ impl OnnxFile {
     pub(in crate::backends) fn read_for(request: &LoadRequest) -> Result<Self> {
         let path = request.file.as_path();
         let shown = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+        let bytes = read_ordinary(path)?;
         if bytes.is_empty() {
             return Err(
                 refusal(&shown, "it is empty").with_help("Fetch or export the model again.")

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use fame_core::{Error, LoadRequest, Result};
+use fame_core::{Error, LoadRequest, Result, data::read_ordinary};
 use prost::Message as _;
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::tensor_shape_proto::Dimension;
@@ -59,7 +59,7 @@ impl Source {
     pub(super) fn read(request: &LoadRequest) -> Result<Self> {
         let path = request.file.as_path();
         let shown = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+        let bytes = read_ordinary(path)?;
         let model = ModelProto::decode(bytes.as_slice()).ok();
         let Some(mut graph) = model.and_then(|model| model.graph).filter(|g| !g.node.is_empty())
         else {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use fame_core::{Error, Result};
+use fame_core::{Error, Result, data::read_ordinary};
 use prost::Message as _;
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
@@ -58,7 +58,7 @@ impl Graph {
     /// # Errors
     /// It cannot be read, or is no ONNX model.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+        let bytes = read_ordinary(path)?;
         let model = ModelProto::decode(bytes.as_slice()).ok();
         let Some(graph) = model.and_then(|model| model.graph) else {
             let text = format!("cannot load `{}`: it is not an ONNX model.", path.display());

@@ -86,6 +86,21 @@ fn files_that_are_no_such_pickle_are_told() {
 }
 
 #[test]
+fn fuzz_bins_and_pickles() {
+    let corpus: Vec<Vec<u8>> = bins().into_iter().map(|(_, bytes)| bytes).collect();
+    let set = build(r#"InsightfaceBin(file: "set.bin", folds: 2)"#).unwrap();
+    let files = Beside::with(&[]);
+    let words = ["cbuiltins\nbytes\n", "cos\nsystem\n", "_codecs\nencode\n", "\u{80}\u{4}", "."];
+    fame_core::testkit::fuzz("bins", &corpus, &words, |bytes| {
+        std::fs::write(files.path().join("set.bin"), bytes).unwrap();
+        if let Ok(items) = set.index(&files) {
+            items.iter().for_each(|i| drop(set.load(i, &files)));
+        }
+        let _ = super::super::pickle::read(std::io::Cursor::new(bytes), bytes.len() as u64);
+    });
+}
+
+#[test]
 fn a_byte_anywhere_may_be_wrong() {
     let (_, good) = &bins()[6];
     let set = build(r#"InsightfaceBin(file: "set.bin")"#).unwrap();

@@ -1,12 +1,16 @@
-//! A run's folder as the page reads it: `run.json`, and each item's `item.json`.
+//! A run's folder as the page reads it: `run.json`, `items.jsonl`, and each item's `item.json`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Read as _,
     path::{Path, PathBuf},
 };
 
-use fame_core::{Error, Result, data::open_ordinary};
+use fame_core::{
+    Error, Result,
+    data::open_ordinary,
+    run::{ItemLine as IndexLine, item_lines},
+};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -19,7 +23,7 @@ pub(super) struct RunFolder {
     pub(super) record: Value,
 }
 
-/// One line of the record: an item and how it ended.
+/// One line of the index: an item and how it ended.
 pub(super) struct ItemLine {
     pub(super) id: String,
     /// `done`, `kept` or `failed`.
@@ -94,7 +98,14 @@ impl RunFolder {
         if record["fame_version"].is_string() {
             return Ok(Self { out: out.to_owned(), record });
         }
-        let message = format!("`{}` holds no run: its run.json cannot be read.", out.display());
+        let place = out.join("run.json");
+        if place.exists() {
+            let message = format!("the record of a run, `{}`, is damaged.", place.display());
+            return Err(Error::new("fame::report::damaged", message).with_help(
+                "The finished items in `items` are whole. Move run.json away and run the recipe again: it keeps them, and writes a new record and report.",
+            ));
+        }
+        let message = format!("`{}` holds no run: there is no run.json.", out.display());
         Err(Error::new("fame::report::no_run", message)
             .with_help("Name the output folder of a run, as `fame-cli run RECIPE --out OUT` does."))
     }
@@ -108,20 +119,28 @@ impl RunFolder {
         found.unwrap_or_default()
     }
 
-    /// The items in the data's order. A run that did not end has no list of them: then those whose
-    /// folders are there, by name.
-    pub(super) fn items(&self) -> Vec<ItemLine> {
-        if let Some(lines) = self.record["items"].as_array().filter(|lines| !lines.is_empty()) {
-            return lines.iter().map(ItemLine::of).collect();
+    /// The items in the data's order. Of a run that was broken off also those whose folders are
+    /// there and that its index does not name, by name.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub(super) fn items(&self) -> Result<Vec<ItemLine>> {
+        let mut lines: Vec<ItemLine> = item_lines(&self.out)?.map(ItemLine::of).collect();
+        let is_over = text(&self.record["status"]) != "running";
+        if is_over && !lines.is_empty() {
+            return Ok(lines);
         }
         let folders = std::fs::read_dir(self.out.join("items")).into_iter().flatten().flatten();
+        let named: BTreeSet<&str> = lines.iter().map(|line| line.id.as_str()).collect();
         let mut ids: Vec<String> = folders
             .filter(|entry| entry.path().join("item.json").is_file())
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|id| !named.contains(id.as_str()))
             .collect();
         ids.sort();
         let line = |id| ItemLine { id, status: "done".to_owned(), seconds: None, error: None };
-        ids.into_iter().map(line).collect()
+        lines.extend(ids.into_iter().map(line));
+        Ok(lines)
     }
 
     /// An item's record.
@@ -150,12 +169,12 @@ fn is_plain(id: &str) -> bool {
 }
 
 impl ItemLine {
-    fn of(line: &Value) -> Self {
+    fn of(line: IndexLine) -> Self {
         Self {
-            id: text(&line["id"]).to_owned(),
-            status: text(&line["status"]).to_owned(),
-            seconds: line["seconds"].as_f64(),
-            error: line.get("error").cloned(),
+            id: line.id,
+            status: line.status.word().to_owned(),
+            seconds: line.seconds,
+            error: line.error.and_then(|error| serde_json::to_value(error).ok()),
         }
     }
 }

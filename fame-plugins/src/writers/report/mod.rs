@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! write   one item  → items/<id>/report.*  its pictures and maps, reduced
-//! gather  the run   → report.html          from run.json, items/*/item.json, pictures, tables/
+//! gather  the run   → report.html          from run.json, items.jsonl, items/*/item.json, pictures, tables/
 //! ```
 //!
 //! The page follows from the run's folder alone, so `fame-cli report OUT` makes the same one again,
@@ -136,7 +136,7 @@ impl Report {
         let run = RunFolder::open(out)?;
         let place = out.join(REPORT);
         refuse_foreign(&place)?;
-        let items = run.items();
+        let items = run.items()?;
         let shown = &items[..items.len().min(self.items)];
         let tables = tables::read(out);
         let decide = tables::decision(&tables);

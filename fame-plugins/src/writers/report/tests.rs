@@ -210,7 +210,7 @@ fn pictures_take_no_more_than_they_may_and_further_items_are_counted() {
     let share = unbounded / 12 / 2;
     let tight = super::Budget::sharing(256, share, unbounded);
     let run = super::RunFolder::open(dir.path()).unwrap();
-    for line in &run.items() {
+    for line in &run.items().unwrap() {
         let pictures = super::pictures::embed(&run.item(line), &tight);
         let bytes: usize = pictures.addresses.iter().map(String::len).sum();
         assert!(bytes <= share && pictures.side < 256, "{bytes} of {share}");
@@ -219,6 +219,7 @@ fn pictures_take_no_more_than_they_may_and_further_items_are_counted() {
     let scarce = super::Budget::sharing(32, 10, unbounded / 8);
     let left_out: Vec<bool> = run
         .items()
+        .unwrap()
         .iter()
         .map(|l| super::pictures::embed(&run.item(l), &scarce).left_out)
         .collect();
