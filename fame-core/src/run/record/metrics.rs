@@ -15,7 +15,7 @@ use crate::{
     contract::MetricRow,
     data::Value,
     data::{safe_id, write_whole},
-    report::escape::csv_cell,
+    report::{escape::csv_cell, summary},
 };
 
 /// The name of the table of all measurements.
@@ -40,11 +40,14 @@ pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>>
             of_metric[n].push(row);
         }
     }
-    let mut all = Vec::new();
+    let (mut all, mut scored) = (Vec::new(), Vec::new());
     for ((name, rows), metric) in names.iter().zip(&of_metric).zip(&plan.metrics) {
+        // What cannot be scored has its reason in place of its tables.
+        scored.extend(metric.plugin.scores(rows).ok().map(|scores| (name.as_str(), scores)));
         let summarised = metric.plugin.summarise(name, rows);
         all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
+    all.extend(summary(&scored));
     tables::write(out, &all)?;
     Ok(all)
 }
