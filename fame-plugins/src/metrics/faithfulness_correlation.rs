@@ -99,7 +99,7 @@ impl Metric for FaithfulnessCorrelationMetric {
             |map, question| {
                 let values = reading.of(map)?;
                 let filling = fill.picture(&question.pixels, &with.model.manifest.input)?;
-                let name = format!("{}/{}/faithfulness correlation", sample.id, map.name());
+                let name = format!("{}/{}/faithfulness correlation", sample.id, map.id.role);
                 let seed = seed_of(with.seed, &name);
                 let mut heights = Vec::with_capacity(runs);
                 let answers = question.ask_all(runs + 1, |run, copy| {

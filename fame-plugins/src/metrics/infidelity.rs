@@ -122,7 +122,7 @@ impl Metric for InfidelityMetric {
             |_| true,
             |map, question| {
                 let values = reading.of(map)?;
-                let seed = seed_of(with.seed, &format!("{}/{}/infidelity", sample.id, map.name()));
+                let seed = seed_of(with.seed, &format!("{}/{}/infidelity", sample.id, map.id.role));
                 let filling = match change {
                     Change::Square { fill, .. } => {
                         fill.picture(&question.pixels, &with.model.manifest.input)?

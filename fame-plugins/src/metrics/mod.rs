@@ -5,6 +5,7 @@
 mod again;
 mod asking;
 mod boxes;
+mod by_group;
 mod complexity;
 mod correlation;
 mod deletion_insertion;
@@ -16,6 +17,7 @@ mod infidelity;
 mod inpainting_game;
 mod iou;
 mod map_similarity;
+mod map_stability;
 mod masks;
 mod monotonicity;
 mod monotonicity_correlation;
@@ -36,6 +38,7 @@ mod sparseness;
 mod verification;
 
 pub use boxes::Boxes;
+pub use by_group::ByGroup;
 pub use complexity::Complexity;
 pub use deletion_insertion::DeletionInsertion;
 pub use effective_complexity::EffectiveComplexity;
@@ -45,6 +48,7 @@ pub use infidelity::{Change, Infidelity};
 pub use inpainting_game::InpaintingGame;
 pub use iou::Iou;
 pub use map_similarity::MapSimilarity;
+pub use map_stability::{Alteration, MapStability};
 pub use masks::Masks;
 pub use monotonicity::Monotonicity;
 pub use monotonicity_correlation::MonotonicityCorrelation;
@@ -61,7 +65,7 @@ pub use selectivity::Selectivity;
 pub use sensitivity::Sensitivity;
 pub use sensitivity_n::SensitivityN;
 pub use sparseness::Sparseness;
-pub use verification::{Threshold, Verification};
+pub use verification::{Decisions, Threshold, Verification};
 
 use fame_core::{NamedMap, Parameter, Result, contract::Measurement};
 

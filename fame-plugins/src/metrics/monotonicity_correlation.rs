@@ -102,7 +102,7 @@ impl Metric for MonotonicityCorrelationMetric {
             |map, question| {
                 let sizes: Vec<f32> = reading.of(map)?.into_iter().map(f32::abs).collect();
                 let part = by_rank(&ranked(&sizes), steps);
-                let name = format!("{}/{}/monotonicity correlation", sample.id, map.name());
+                let name = format!("{}/{}/monotonicity correlation", sample.id, map.id.role);
                 let seed = seed_of(with.seed, &name);
                 let count = steps * samples;
                 let answers = question.ask_all(count + 1, |n, copy| {

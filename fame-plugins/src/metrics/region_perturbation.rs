@@ -116,7 +116,7 @@ impl Metric for RegionPerturbationMetric {
                     }
                     Unreadable::Noise => {
                         let mut noise = question.pixels.clone();
-                        let seed = format!("{}/{}/region perturbation", sample.id, map.name());
+                        let seed = format!("{}/{}/region perturbation", sample.id, map.id.role);
                         let mut random = Random::new(seed_of(with.seed, &seed));
                         noise.data_mut().iter_mut().for_each(|v| *v = random.uniform() as f32);
                         noise

@@ -100,7 +100,7 @@ impl Metric for SensitivityNMetric {
                 let values = reading.of(map)?;
                 let filling = fill.picture(&question.pixels, &with.model.manifest.input)?;
                 let seed =
-                    seed_of(with.seed, &format!("{}/{}/sensitivity n", sample.id, map.name()));
+                    seed_of(with.seed, &format!("{}/{}/sensitivity n", sample.id, map.id.role));
                 let count = percents.len() * sets;
                 let size = |n: usize| {
                     let share = percents[n / sets] / 100.0;

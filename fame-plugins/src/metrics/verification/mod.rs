@@ -1,6 +1,7 @@
 //! `Verification`: does a face verifier still decide rightly when the map's top pixels go, or when
 //! only they are there?
 
+mod decisions;
 mod protocol;
 mod tables;
 mod threshold;
@@ -15,7 +16,7 @@ use fame_core::{
 };
 
 use self::protocol::Pairs;
-pub use self::threshold::Threshold;
+pub use self::{decisions::Decisions, threshold::Threshold};
 use super::{
     asking::Asking,
     at_percent,
