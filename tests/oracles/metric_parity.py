@@ -307,7 +307,7 @@ class Measured:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fame_cli")
-    parser.add_argument("--count", type=int, default=6, help="pictures")
+    parser.add_argument("--count", type=int, default=3, help="pictures")
     given = parser.parse_args()
     np.argsort = stable_argsort
     ask = 'layer: "logits", loss: Logit(class: Label)'

@@ -171,7 +171,7 @@ impl Metric for DecisionsMetric {
                 let error = column(quantity, Parameter::None, None);
                 scores.add(explainer, &error, item, f64::from(u8::from(wrong)));
                 for (percent, moved) in of.get(item).into_iter().flatten() {
-                    let moved_column = column("moved", at_percent(*percent), Some(Better::Higher));
+                    let moved_column = column("moved", at_percent(percent.0), Some(Better::Higher));
                     scores.add(explainer, &moved_column, item, *moved);
                 }
             }

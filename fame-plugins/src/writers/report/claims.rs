@@ -3,7 +3,7 @@
 //! They stand in one table, so that they can be read beside one another and said in the same way.
 
 /// Sentences by the explainer's name.
-const CLAIMS: [(&str, &str); 31] = [
+const CLAIMS: [(&str, &str); 33] = [
     (
         "Fame",
         "Shows which pixels moved most while the picture walked down its own loss, so what the answer rests on along that way; not what would happen if these pixels were taken away, nor that the others do not matter.",
@@ -39,6 +39,14 @@ const CLAIMS: [(&str, &str); 31] = [
     (
         "EigenGradCam",
         "Shows the main direction of activations times gradients in one layer; not how much a cell adds to the asked value.",
+    ),
+    (
+        "SegEigenCam",
+        "Shows the main direction of one layer's activations, weighted by how much the asked value depends on them either way; not whether a cell speaks for or against it.",
+    ),
+    (
+        "KpcaCam",
+        "Shows where one layer is active in its main direction, after a kernel bent its space; not what the asked value rests on: it does not know what was asked.",
     ),
     (
         "ScoreCam",
