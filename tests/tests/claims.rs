@@ -15,12 +15,13 @@ use fame_core::{
         Writer,
     },
     data::{Facts, facts},
-    registry::{Kind, Registry},
+    registry::{Built, Kind, Registry},
     store::Ask,
 };
 use fame_plugins::{
     Preset,
-    datasets::{GENUINE, ROW},
+    datasets::{GENUINE, HIDDEN, ROW, SAME_FRAME},
+    prepare::FACE_OUTLINE,
 };
 use fame_tests::{asks, build, classifier, noise_picture, sample_of, slim};
 
@@ -40,6 +41,25 @@ const METRICS: &[&str] = &[
     "PointingGame()",
     "RelevanceMass()",
     r#"MapSimilarity(to: "plus")"#,
+    "Sparseness()",
+    "Complexity(reading: Raw)",
+    "EffectiveComplexity(steps: 4)",
+    "PixelFlipping(steps: 2, curves: true)",
+    "RegionPerturbation(side: 28, regions: 2)",
+    "Selectivity(side: 28)",
+    "SaCo(groups: 2, answer: Value)",
+    "Monotonicity(steps: 2, answer: Value)",
+    "MonotonicityCorrelation(steps: 3, samples: 2, answer: Value)",
+    "FaithfulnessCorrelation(runs: 4)",
+    "SensitivityN(percents: [10, 50], sets: 4)",
+    "Infidelity(samples: 3)",
+    "Sensitivity(samples: 1)",
+    "RelativeStability(samples: 1)",
+    "MapStability(by: [Shift(2, 0), Light(0.8)])",
+    "Regions()",
+    "InpaintingGame(steps: 2)",
+    "Decisions(percents: [10])",
+    "ByGroup(of: Regions())",
 ];
 
 /// Every writer.
@@ -51,6 +71,7 @@ const WRITERS: &[&str] = &[
     "Sheet()",
     r#"ReferenceLayout(model: "net", dataset: "SET", protocol: "one")"#,
     "Report()",
+    "MeanMap()",
 ];
 
 /// What the golden face network is asked.
@@ -62,11 +83,17 @@ fn pair() -> Sample {
     let picture = |start| {
         let mut picture: Picture = noise_picture(start, SIDE);
         let points = vec![[10.0, 10.0], [30.0, 40.0]];
-        picture.annotations.push(Annotation { name: "box".into(), label: None, points });
+        for name in ["box", HIDDEN] {
+            let points = points.clone();
+            picture.annotations.push(Annotation { name: name.into(), label: None, points });
+        }
+        // Sixty-eight points all over the picture: which part of a face is where is tested elsewhere.
+        let points = (0..68u8).map(|i| [f32::from(i * 37 % 56), f32::from(i * 23 % 56)]).collect();
+        picture.annotations.push(Annotation { name: FACE_OUTLINE.into(), label: None, points });
         picture
     };
     let pictures = vec![("gallery".to_owned(), picture(1)), ("probe".to_owned(), picture(90_000))];
-    let marks = Marks::default().with(&GENUINE, true).with(&ROW, 7);
+    let marks = Marks::default().with(&GENUINE, true).with(&ROW, 7).with(&SAME_FRAME, true);
     Sample { id: "pair".into(), pictures, marks, ..Sample::default() }
 }
 
@@ -74,34 +101,44 @@ fn context(model: &Model) -> ExplainContext<'_> {
     ExplainContext { model, seed: 0, progress: &Silent }
 }
 
+/// FAME for e+ (`plus`) or e− (`minus`), finished as `maps` says.
+fn fame(name: &str, maps: &str) -> Built<dyn Explainer> {
+    let loss = if name == "plus" { "Similarity()" } else { "Dissimilarity()" };
+    let spec = format!(
+        r#"Fame(layer: "embedding", loss: {loss}, perturbation: Lots(iterations: 3), {maps})"#
+    );
+    build::<dyn Explainer>(&spec, &pairs(), Preset::Paper)
+}
+
 /// e+ under `plus` and e− under `minus`, finished as `maps` says.
 fn both(model: &Model, sample: &Sample, maps: &str) -> Vec<(String, Explanation)> {
-    let explained = |(name, loss): (&str, &str)| {
-        let spec = format!(
-            r#"Fame(layer: "embedding", loss: {loss}, perturbation: Lots(iterations: 3), {maps})"#
-        );
-        let fame = build::<dyn Explainer>(&spec, &pairs(), Preset::Paper);
-        let mut all = fame.plugin.explain(&context(model), std::slice::from_ref(sample));
+    let explained = |name: &str| {
+        let explainer = fame(name, maps);
+        let mut all = explainer.plugin.explain(&context(model), std::slice::from_ref(sample));
         let explanation = all.remove(0).unwrap();
         assert!(!explanation.maps.is_empty(), "{:?}", explanation.warnings);
         (name.to_owned(), explanation)
     };
-    [("plus", "Similarity()"), ("minus", "Dissimilarity()")].map(explained).to_vec()
+    ["plus", "minus"].map(explained).to_vec()
 }
 
-/// What a metric finds, without the maps' names.
+/// What a metric finds of what FAME said, finished as `maps` says, without the maps' names.
 fn found(
     metric: &dyn Metric,
     model: &Model,
     sample: &Sample,
     all: &[(String, Explanation)],
+    maps: &str,
 ) -> Vec<(String, String, String, f64)> {
     let told = |explainer: &str, m: Measurement| {
         (explainer.to_owned(), m.name, m.parameter.to_string(), m.value)
     };
     let mut rows = Vec::new();
     for (name, explanation) in all {
-        let measured = metric.measure(&context(model), sample, explanation).unwrap();
+        let explainer = fame(name, maps);
+        let measured = metric
+            .measure_again(&context(model), sample, explanation, explainer.plugin.as_ref())
+            .unwrap();
         rows.extend(measured.into_iter().map(|m| told(name, m)));
     }
     for (name, compared) in metric.compare(&context(model), sample, all).unwrap() {
@@ -138,15 +175,17 @@ fn every_metric_and_every_writer_is_here() {
 #[test]
 fn a_finish_by_any_name_is_measured_as_the_only_one_is() {
     let (model, sample) = (slim("iresnet50_slim", pairs(), SIDE), pair());
-    let plain = both(&model, &sample, &format!("map: {STEPS}"));
+    let once = format!("map: {STEPS}");
+    let plain = both(&model, &sample, &once);
     for name in ["k49", "similar", "dissimilar"] {
-        let named = both(&model, &sample, &format!(r#"maps: {{"{name}": {STEPS}}}"#));
+        let by_name = format!(r#"maps: {{"{name}": {STEPS}}}"#);
+        let named = both(&model, &sample, &by_name);
         for spec in METRICS {
             let metric = build::<dyn Metric>(spec, &pairs(), Preset::Paper);
-            let rows = |all| found(metric.plugin.as_ref(), &model, &sample, all);
-            let expected = rows(&plain);
+            let rows = |all, maps| found(metric.plugin.as_ref(), &model, &sample, all, maps);
+            let expected = rows(&plain, &once);
             assert!(!expected.is_empty(), "{spec} measures nothing");
-            assert_eq!(rows(&named), expected, "{spec}, finish `{name}`");
+            assert_eq!(rows(&named, &by_name), expected, "{spec}, finish `{name}`");
         }
     }
 }

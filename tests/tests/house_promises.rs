@@ -39,9 +39,10 @@ enum Clean {
 }
 
 /// Every loss.
-const LOSSES: [(&str, Clean); 10] = [
+const LOSSES: [(&str, Clean); 11] = [
     ("Logit(class: Predicted)", Clean::Vector),
     ("Logit(class: Index(1), absolute: true)", Clean::Vector),
+    ("Finer(class: Index(1), similar: 2)", Clean::Vector),
     ("Similarity(norms: Live)", Clean::Vector),
     ("Dissimilarity(norms: Live)", Clean::Vector),
     ("DotProduct()", Clean::Vector),
@@ -159,7 +160,15 @@ fn points_follow_the_pixels_through_every_prepare_step() {
 fn every_writer_names_exactly_the_files_it_writes() {
     let (sample, explanation) =
         (sample("a", &["image"], SIZE).unwrap(), explanation(SIZE).unwrap());
-    for spec in ["Npy(raw: true)", "Heatmap()", "Overlay()", "Picture()", "Sheet()", "Report()"] {
+    for spec in [
+        "Npy(raw: true)",
+        "Heatmap()",
+        "Overlay()",
+        "Picture()",
+        "Sheet()",
+        "Report()",
+        "MeanMap()",
+    ] {
         let writer = build::<dyn Writer>(spec).unwrap();
         let files = check_writer(writer.plugin.as_ref(), &sample, &explanation)
             .unwrap_or_else(|e| panic!("{spec}: {e}"));

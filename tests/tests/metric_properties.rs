@@ -283,6 +283,28 @@ fn a_perfect_map_beats_a_random_and_an_inverted_one_on_every_metric_of_pictures(
     }
 }
 
+/// The newer metrics that ask the network. The square is 64 of 576 pixels.
+#[test]
+fn a_perfect_map_beats_a_random_and_an_inverted_one_on_metrics_of_faithfulness() {
+    let ask = &asks(r#"(loss: Logit(), layer: "logits")"#);
+    let all = |spec: &str| rows(metric(spec, ask).plugin.as_ref(), ask, &pictures(), "image");
+    let flipping = all("PixelFlipping(steps: 18)");
+    ordered(&flipping, "morf_aopc", "", 1.0);
+    ordered(&flipping, "lerf_aopc", "", -1.0);
+    ordered(&flipping, "difference", "", 1.0);
+    let regions = all("RegionPerturbation(side: 4, regions: 8)");
+    ordered(&regions, "aopc", "", 1.0);
+    ordered(&regions, "against_lerf", "", 1.0);
+    ordered(&all("Selectivity(side: 4)"), "auc", "", -1.0);
+    ordered(&all("SaCo(groups: 9, answer: Value)"), "saco", "", 1.0);
+    ordered(&all("MonotonicityCorrelation(steps: 9, answer: Value)"), "correlation", "", 1.0);
+    ordered(&all("FaithfulnessCorrelation(subset: 60)"), "correlation", "", 1.0);
+    ordered(&all("SensitivityN(percents: [5, 20])"), "mean_correlation", "", 1.0);
+    ordered(&all("EffectiveComplexity(steps: 18)"), "needed", "", -1.0);
+    let square = "change: Square(side: 6, fill: Black), samples: 60";
+    ordered(&all(&format!("Infidelity({square})")), "infidelity_scaled", "", -1.0);
+}
+
 #[test]
 fn a_perfect_map_beats_a_random_and_an_inverted_one_in_verification() {
     let ask = &asks(r#"(loss: Similarity(), layer: "embedding")"#);

@@ -2,7 +2,7 @@
 
 use crate::{
     Better, Column, Explanation, Marks, Parameter, Result, Sample, Scores, Table,
-    contract::ExplainContext,
+    contract::{ExplainContext, Explainer},
 };
 
 /// Measures the maps of one sample, and says what the measurements of many samples come to.
@@ -18,6 +18,23 @@ pub trait Metric: Send + Sync {
         sample: &Sample,
         explanation: &Explanation,
     ) -> Result<Vec<Measurement>>;
+
+    /// Measures as [`Metric::measure`] does, and may also ask the explainer that made `explanation`:
+    /// for metrics that explain altered copies of `sample` again. This is what a run calls. Default:
+    /// [`Metric::measure`].
+    ///
+    /// # Errors
+    /// As [`Metric::measure`], and what the explainer says of the copies.
+    fn measure_again(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+        explainer: &dyn Explainer,
+    ) -> Result<Vec<Measurement>> {
+        let _ = explainer;
+        self.measure(with, sample, explanation)
+    }
 
     /// Measures explanations of one sample against one another: for each explainer concerned its
     /// name and what was found. Default: nothing.
@@ -38,6 +55,16 @@ pub trait Metric: Send + Sync {
     /// measures nothing again. Default: none.
     fn only_for_tables(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// The numbers that explainers can be ranked by, each with the way in which it is good, item by
+    /// item: what the summary of a run and comparisons of groups are made of. Columns that are good
+    /// neither way are not ranked. Default: every quantity, good neither way.
+    ///
+    /// # Errors
+    /// As [`Metric::summarise`].
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        Ok(scores(rows, |_| None))
     }
 
     /// Tables over all rows this metric left. Default: one table, the mean of each quantity for

@@ -1,12 +1,15 @@
 //! Tables, scores and curves: what the numbers of a run come to.
 
 pub mod escape;
+mod groups;
 mod parameter;
 mod plot;
 mod scores;
+mod summary;
 mod table;
 
 pub use parameter::Parameter;
 pub use plot::Plot;
 pub use scores::{Better, Column, Scores, holm, sign_flip_p};
+pub use summary::summary;
 pub use table::{Interval, Table, interval, stratified_interval};

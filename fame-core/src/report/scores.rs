@@ -14,6 +14,16 @@ pub enum Better {
     Lower,
 }
 
+impl Better {
+    /// As tables say it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Better::Higher => "high is good",
+            Better::Lower => "low is good",
+        }
+    }
+}
+
 /// A column of scores: a quantity at one point of an axis, or as such.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
@@ -123,14 +133,19 @@ impl Scores {
         &self.explainers
     }
 
-    /// Each item's number, in the items' order.
-    fn of(&self, explainer: usize, column: usize) -> Option<BTreeMap<&str, f64>> {
+    /// The columns, in the order they came.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Each item's number, in the items' order; by the places of explainer and column.
+    pub(super) fn of(&self, explainer: usize, column: usize) -> Option<BTreeMap<&str, f64>> {
         let items = self.values.get(&(explainer, column))?;
         Some(items.iter().map(|(item, (sum, count))| (item.as_str(), sum / count)).collect())
     }
 
     /// The mean of a column for an explainer, with its interval.
-    fn mean(&self, explainer: usize, column: usize) -> Option<Interval> {
+    pub(super) fn mean(&self, explainer: usize, column: usize) -> Option<Interval> {
         let of = self.of(explainer, column)?;
         let strata: Vec<usize> =
             of.keys().map(|item| self.strata.get(*item).copied().unwrap_or(0)).collect();
@@ -267,7 +282,6 @@ impl Scores {
                 losers.join("; ")
             )
         };
-        let arrow = |b: Better| if b == Better::Higher { "high is good" } else { "low is good" };
         Some(Table {
             name: format!("{name}_against_{}", crate::data::safe_id(floor)),
             title: format!(
@@ -276,7 +290,7 @@ impl Scores {
             ),
             columns: ["explainer".to_owned()]
                 .into_iter()
-                .chain(columns.iter().map(|(_, c, b)| format!("{c} ({})", arrow(*b))))
+                .chain(columns.iter().map(|(_, c, b)| format!("{c} ({})", b.words())))
                 .collect(),
             rows: self.explainers.iter().filter(|e| *e != floor).map(row).collect(),
             notes: vec![verdict],

@@ -10,7 +10,7 @@ use fame_core::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW,
+    FOLD, GALLERY, GENUINE, GROUP, IMAGE, PROBE, ROW,
     ids::{stem, unique, without_extension},
     pickle::ByteRange,
 };
@@ -34,6 +34,9 @@ pub(super) struct Entry {
     /// Part of a cross-validation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fold: Option<String>,
+    /// The group, where the list has a column of groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<String>,
     /// Rectangles `[x0, y0, x1, y1]` in pixels of the picture as stored, the second corner beyond
     /// the last pixel, with what is in them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -82,6 +85,7 @@ impl Entry {
         let marks = Marks::default()
             .with(&ROW, self.row)
             .with(&FOLD, self.fold.clone())
+            .with(&GROUP, self.group.clone())
             .with(&GENUINE, self.genuine);
         Sample { id: item.id.clone(), pictures, label: self.label, marks, facts }
     }

@@ -16,3 +16,9 @@ pub const GENUINE: Mark<bool> = Mark::new("genuine");
 pub const ROW: Mark<usize> = Mark::new("row");
 /// The part of the list that a sample belongs to: a fold of a cross-validation.
 pub const FOLD: Mark<String> = Mark::new("fold");
+/// The group that a sample belongs to, such as that of the people it shows: what a list says in a
+/// column of its own.
+pub const GROUP: Mark<String> = Mark::new("group");
+/// Whether both pictures of a pair lie in one frame and differ only in a region that is known: then
+/// a pixel of one can take the place of the same pixel of the other.
+pub const SAME_FRAME: Mark<bool> = Mark::new("same_frame");

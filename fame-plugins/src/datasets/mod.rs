@@ -7,13 +7,15 @@
 //! | [`ImageNet`] | the validation set in every form it lies on disks | label, boxes, row |
 //! | [`Shapes`] | drawn shapes, without files | label, box, row |
 //! | [`Pair`] | one pair | genuine |
-//! | [`Pairs`] | pairs from a list | genuine, row, fold |
+//! | [`Pairs`] | pairs from a list | genuine, row, fold, group |
+//! | [`InpaintedPairs`], [`BlendedFaces`] | a face and its mate, a region of it another's | hidden region |
 //! | [`LfwPairs`], [`CfpPairs`], [`InsightfaceBin`] | published verification sets | genuine, row, fold |
 //! | [`BobCsv`] | a protocol of bob.bio | genuine, row, templates, eyes |
 //!
 //! What reads a list reports every malformed row, with file and line, before anything runs, and
 //! loads pictures one by one.
 
+mod blended_faces;
 mod bob_csv;
 mod boxes;
 mod cfp_pairs;
@@ -25,6 +27,7 @@ mod image;
 mod image_list;
 mod image_net;
 mod images;
+mod inpainted_pairs;
 mod insightface_bin;
 mod lfw_pairs;
 mod list;
@@ -34,6 +37,7 @@ mod pairs;
 mod pickle;
 mod shapes;
 
+pub use blended_faces::{BlendedFaces, FaceRegion, Mate};
 pub use bob_csv::{BobCsv, Enrolment};
 pub use boxes::BoxEnd;
 pub use cfp_pairs::{CfpPairs, Protocol};
@@ -44,10 +48,11 @@ pub use image::Image;
 pub use image_list::ImageList;
 pub use image_net::ImageNet;
 pub use images::Images;
+pub use inpainted_pairs::{HIDDEN, InpaintedPairs};
 pub use insightface_bin::InsightfaceBin;
 pub use lfw_pairs::LfwPairs;
 pub(crate) use list::cells;
-pub use marks::{FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW};
+pub use marks::{FOLD, GALLERY, GENUINE, GROUP, IMAGE, PROBE, ROW, SAME_FRAME};
 pub use pair::Pair;
 pub use pairs::{Columns, Filter, Ids, Pairs};
 pub use shapes::Shapes;

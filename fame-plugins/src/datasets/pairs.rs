@@ -19,7 +19,7 @@ use super::{
 ///
 /// The list is comma-, tab- or space-separated. With a header, columns are found by name in
 /// whatever case: `G`, `gallery` or `enroll`; `P` or `probe`; `T`, `genuine`, `label`, `same` or
-/// `target`; and, if there is one, `fold`. (`G,P,T` is the FAME authors' form.) Without a header, a
+/// `target`; and, if there are any, `fold` and `group`. (`G,P,T` is the FAME authors' form.) Without a header, a
 /// row is `a b label` or, for pairs of unknown kind, `a b`. Labels are 1, true, same, genuine,
 /// match, yes, or 0, -1, false, diff, different, impostor, no.
 ///
@@ -36,6 +36,10 @@ pub struct Pairs {
     /// Names of the columns, where they are none of the known ones.
     #[serde(default)]
     pub columns: Option<Columns>,
+    /// Names of the columns that say which group a pair belongs to, for comparisons of groups
+    /// (`ByGroup`); what they hold is joined by `/`. Default: `group`, where the list has it.
+    #[serde(default)]
+    pub groups: Option<Vec<String>>,
     /// Added to every path of the list, for lists that leave it out: `.jpg`.
     #[serde(default)]
     pub extension: String,
@@ -129,6 +133,7 @@ struct Places {
     probe: usize,
     genuine: Option<usize>,
     fold: Option<usize>,
+    groups: Vec<usize>,
     /// How many cells every row has; `None` where a header says what they are.
     cells: Option<usize>,
 }
@@ -169,7 +174,10 @@ impl Dataset for Pairs {
                 .map(|file| below(root, &self.crops.file(&format!("{file}{}", self.extension))));
             pair.iter().for_each(|file| check_file(file, *line, files, &mut faults));
             let fold = places.fold.and_then(cell).map(str::to_owned);
-            found.push((pair, Entry { genuine, fold, ..Entry::default() }));
+            let groups: Vec<&str> =
+                places.groups.iter().map(|at| cell(*at).unwrap_or_default()).collect();
+            let group = groups.iter().any(|g| !g.is_empty()).then(|| groups.join("/"));
+            found.push((pair, Entry { genuine, fold, group, ..Entry::default() }));
         }
         faults.into_result()?;
         found.retain(|(_, entry)| self.filter.takes(entry.genuine));
@@ -209,20 +217,46 @@ impl Pairs {
                 probe,
                 genuine: Some(genuine),
                 fold: header.find(&["fold"]),
+                groups: self.groups(Some(&header))?,
                 cells: None,
             });
         }
         // Not by the label's names: `a b same` is a row.
         match table.header(&[&GALLERY[..], &PROBE].concat())? {
-            Some(header) => named(&header),
-            None => Ok(unnamed(table)),
+            Some(header) => {
+                let [gallery, probe, genuine] = header.need([&GALLERY, &PROBE, &GENUINE])?;
+                Ok(Places {
+                    gallery,
+                    probe,
+                    genuine: Some(genuine),
+                    fold: header.find(&["fold"]),
+                    groups: self.groups(Some(&header))?,
+                    cells: None,
+                })
+            }
+            None => {
+                self.groups(None)?;
+                Ok(unnamed(table))
+            }
         }
     }
-}
 
-fn named(header: &Header) -> Result<Places> {
-    let [gallery, probe, genuine] = header.need([&GALLERY, &PROBE, &GENUINE])?;
-    Ok(Places { gallery, probe, genuine: Some(genuine), fold: header.find(&["fold"]), cells: None })
+    /// The columns of groups.
+    ///
+    /// # Errors
+    /// `fame::data::columns` when one that the recipe names is not there.
+    fn groups(&self, header: Option<&Header>) -> Result<Vec<usize>> {
+        let find = |name: &str| header.and_then(|header| header.find(&[name]));
+        let Some(named) = &self.groups else { return Ok(find("group").into_iter().collect()) };
+        let place = |name: &String| {
+            find(name).ok_or_else(|| {
+                let message = format!("list `{}` has no column `{name}` of groups.", self.list);
+                Error::new("fame::data::columns", message)
+                    .with_help("`groups` names columns of the list's header.")
+            })
+        };
+        named.iter().map(place).collect()
+    }
 }
 
 fn unnamed(table: &Table) -> Places {
@@ -232,6 +266,7 @@ fn unnamed(table: &Table) -> Places {
         probe: 1,
         genuine: (cells == 3).then_some(2),
         fold: None,
+        groups: Vec::new(),
         cells: Some(cells),
     }
 }

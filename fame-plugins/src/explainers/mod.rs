@@ -22,8 +22,8 @@ mod terms;
 pub use attention_rollout::{AttentionRollout, Heads};
 pub use cam::{
     Ablation, AblationCam, EigenCam, EigenGradCam, Enlarge, FullGrad, FullGradForm, GradCam,
-    GradCamElementwise, GradCamPlusPlus, HiResCam, InputShare, LayerCam, Layout, Normalisation,
-    RandomCam, ScoreCam, Sign, XGradCam,
+    GradCamElementwise, GradCamPlusPlus, HiResCam, InputShare, Kernel, KpcaCam, LayerCam, Layout,
+    Normalisation, RandomCam, ScoreCam, SegEigenCam, Sign, XGradCam,
 };
 pub use fame::Fame;
 pub use gradient::{

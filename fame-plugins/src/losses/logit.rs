@@ -219,7 +219,7 @@ impl Loss for Logit {
 }
 
 /// The clean scores, if they are one vector.
-fn one_vector<'a>(about: &TargetRequest<'a>) -> Result<&'a [f32]> {
+pub(super) fn one_vector<'a>(about: &TargetRequest<'a>) -> Result<&'a [f32]> {
     let shape = about.clean.first().map(Tensor::shape).unwrap_or_default();
     if let ([_], [clean]) = (shape, about.clean) {
         return Ok(clean.data());
@@ -240,7 +240,7 @@ fn one_vector<'a>(about: &TargetRequest<'a>) -> Result<&'a [f32]> {
 }
 
 /// The index of the largest value; the first of equals, as numpy's argmax.
-fn argmax(values: &[f32]) -> usize {
+pub(super) fn argmax(values: &[f32]) -> usize {
     let best = values.iter().enumerate().reduce(|best, v| if v.1 > best.1 { v } else { best });
     best.map(|(i, _)| i).unwrap_or_default()
 }

@@ -2,9 +2,9 @@
 //! down.
 
 use fame_core::{
-    Better, Explanation, LayerChoices, Parameter, Result, Sample, Table,
+    Better, Explanation, LayerChoices, Parameter, Result, Sample, Scores, Table,
     ask::Answer,
-    contract::{ExplainContext, Measurement, Metric, MetricRow, means},
+    contract::{ExplainContext, Measurement, Metric, MetricRow, means, scores},
     registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
@@ -164,12 +164,11 @@ impl Metric for DeletionInsertionMetric {
         &["against"]
     }
 
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        Ok(scores(rows, better))
+    }
+
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
-        let better = |quantity: &str| match quantity {
-            "deletion_auc" | "average_drop" => Some(Better::Lower),
-            "insertion_auc" | "increase" => Some(Better::Higher),
-            _ => None,
-        };
         // The points of the curves are drawn and listed; in the table they would only be wide.
         let is_point = |r: &&MetricRow| r.quantity == "deletion" || r.quantity == "insertion";
         let (points, numbers): (Vec<&MetricRow>, Vec<&MetricRow>) = rows.iter().partition(is_point);
@@ -180,5 +179,13 @@ impl Metric for DeletionInsertionMetric {
             tables.extend(list.into_iter().map(|t| Table { is_list: true, ..t }));
         }
         Ok(tables)
+    }
+}
+
+fn better(quantity: &str) -> Option<Better> {
+    match quantity {
+        "deletion_auc" | "average_drop" => Some(Better::Lower),
+        "insertion_auc" | "increase" => Some(Better::Higher),
+        _ => None,
     }
 }

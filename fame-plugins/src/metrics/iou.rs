@@ -1,8 +1,8 @@
 //! `Iou`: how well the map, cut at a threshold, covers the true box.
 
 use fame_core::{
-    Explanation, Parameter, Result, Sample,
-    contract::{ExplainContext, Measurement, Metric},
+    Better, Explanation, Parameter, Result, Sample, Scores,
+    contract::{ExplainContext, Measurement, Metric, MetricRow, scores},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -63,6 +63,10 @@ impl Metric for Iou {
             }
         }
         Ok(all)
+    }
+
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        Ok(scores(rows, |_| Some(Better::Higher)))
     }
 }
 

@@ -8,8 +8,11 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{measured, plane};
-use crate::{explainers::face::average_ranks, maps::blur};
+use super::{
+    correlation::{doubles, pearson, spearman},
+    measured, plane,
+};
+use crate::maps::blur;
 
 /// Compares the maps of every other explainer with those of the explainer `to`, picture by picture.
 /// For the finished maps `spearman` (rank correlation, ties averaged), `pearson` and `ssim`; for
@@ -152,23 +155,6 @@ fn beyond(known: &MapId, id: &MapId) -> Option<Parameter> {
     Some(Parameter::case(told.into_iter().flatten().collect::<Vec<_>>().join("_")))
 }
 
-fn doubles(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|v| f64::from(*v)).collect()
-}
-
-/// Correlation; NaN when one of the two never varies.
-fn pearson(a: &[f64], b: &[f64]) -> f64 {
-    let n = a.len() as f64;
-    let (ma, mb) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
-    let sum =
-        |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(b).map(|(x, y)| f(x - ma, y - mb)).sum::<f64>();
-    sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
-}
-
-fn spearman(a: &[f32], b: &[f32]) -> f64 {
-    pearson(&average_ranks(a), &average_ranks(b))
-}
-
 /// Mean structural similarity with Wang et al.'s Gaussian window (11 taps, σ = 1.5) and constants
 /// (0.01², 0.03² for a range of 1); the window shrinks for maps smaller than it.
 fn ssim(a: &[f32], b: &[f32], shape: &[usize]) -> Result<f64> {
@@ -281,17 +267,6 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_textbooks() {
-        // scipy.stats.spearmanr([1, 2, 2, 4], [3, 1, 2, 4]) = 0.31622776601683794.
-        assert!(
-            (spearman(&[1.0, 2.0, 2.0, 4.0], &[3.0, 1.0, 2.0, 4.0]) - 0.316_227_766_016_837_94)
-                .abs()
-                < 1e-12
-        );
-        assert!(
-            (spearman(&[1.0, 5.0, 9.0], &[-1.0, -25.0, -81.0]) + 1.0).abs() < 1e-12,
-            "a falling curve"
-        );
-        assert!(pearson(&[1.0, 1.0], &[0.0, 1.0]).is_nan());
         // Two even maps: only the means speak, (2·0.5·0.25 + 0.0001) / (0.25 + 0.0625 + 0.0001).
         let even = ssim(&[0.5; 256], &[0.25; 256], &[16, 16]).unwrap();
         assert!((even - 0.2501 / 0.3126).abs() < 1e-4, "{even}");

@@ -2,29 +2,70 @@
 //! as the top of a map (`masks`), what stands in their place (`fill`, `impute`), asking the network
 //! (`asking`) and the boxes a dataset knows (`boxes`).
 
+mod again;
 mod asking;
 mod boxes;
+mod by_group;
+mod complexity;
+mod correlation;
 mod deletion_insertion;
+mod effective_complexity;
+mod faithfulness_correlation;
 mod fill;
 mod impute;
+mod infidelity;
+mod inpainting_game;
 mod iou;
 mod map_similarity;
+mod map_stability;
 mod masks;
+mod monotonicity;
+mod monotonicity_correlation;
+mod pixel_flipping;
 mod pointing_game;
+mod reading;
+mod region_perturbation;
+mod regions;
+mod relative_stability;
 mod relevance_mass;
+mod removal;
 mod road;
+mod sa_co;
+mod selectivity;
+mod sensitivity;
+mod sensitivity_n;
+mod sparseness;
 mod verification;
 
 pub use boxes::Boxes;
+pub use by_group::ByGroup;
+pub use complexity::Complexity;
 pub use deletion_insertion::DeletionInsertion;
+pub use effective_complexity::EffectiveComplexity;
+pub use faithfulness_correlation::FaithfulnessCorrelation;
 pub use fill::Filling;
+pub use infidelity::{Change, Infidelity};
+pub use inpainting_game::InpaintingGame;
 pub use iou::Iou;
 pub use map_similarity::MapSimilarity;
+pub use map_stability::{Alteration, MapStability};
 pub use masks::Masks;
+pub use monotonicity::Monotonicity;
+pub use monotonicity_correlation::MonotonicityCorrelation;
+pub use pixel_flipping::PixelFlipping;
 pub use pointing_game::PointingGame;
+pub use reading::Reading;
+pub use region_perturbation::{RegionPerturbation, Unreadable};
+pub use regions::Regions;
+pub use relative_stability::RelativeStability;
 pub use relevance_mass::RelevanceMass;
 pub use road::{Imputer, Order, Road};
-pub use verification::{Threshold, Verification};
+pub use sa_co::SaCo;
+pub use selectivity::Selectivity;
+pub use sensitivity::Sensitivity;
+pub use sensitivity_n::SensitivityN;
+pub use sparseness::Sparseness;
+pub use verification::{Decisions, Threshold, Verification};
 
 use fame_core::{NamedMap, Parameter, Result, contract::Measurement};
 

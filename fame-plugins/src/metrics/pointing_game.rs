@@ -1,8 +1,8 @@
 //! `PointingGame`: does the map's highest pixel lie in the true box?
 
 use fame_core::{
-    Explanation, Parameter, Result, Sample,
-    contract::{ExplainContext, Measurement, Metric},
+    Better, Explanation, Parameter, Result, Sample, Scores,
+    contract::{ExplainContext, Measurement, Metric, MetricRow, scores},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -51,6 +51,10 @@ impl Metric for PointingGame {
             all.extend(hit.map(|v| measured(map, "hit", Parameter::None, v)));
         }
         Ok(all)
+    }
+
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        Ok(scores(rows, |_| Some(Better::Higher)))
     }
 }
 

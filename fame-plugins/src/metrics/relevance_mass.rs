@@ -1,8 +1,8 @@
 //! `RelevanceMass`: how much of the map lies in the true box.
 
 use fame_core::{
-    Explanation, Parameter, Result, Sample,
-    contract::{ExplainContext, Measurement, Metric},
+    Better, Explanation, Parameter, Result, Sample, Scores,
+    contract::{ExplainContext, Measurement, Metric, MetricRow, scores},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -54,6 +54,10 @@ impl Metric for RelevanceMass {
             }
         }
         Ok(all)
+    }
+
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        Ok(scores(rows, |quantity| (quantity != "area").then_some(Better::Higher)))
     }
 }
 

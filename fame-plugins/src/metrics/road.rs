@@ -2,9 +2,9 @@
 //! giving them away.
 
 use fame_core::{
-    Better, Explanation, LayerChoices, Random, Result, Sample, Table,
+    Better, Explanation, LayerChoices, Random, Result, Sample, Scores, Table,
     ask::Answer,
-    contract::{ExplainContext, Measurement, Metric, MetricRow, means},
+    contract::{ExplainContext, Measurement, Metric, MetricRow, means, scores},
     registry::{Assembly, BuildContext, Parameters, Plugin},
     seed_of,
     text::Spec,
@@ -185,12 +185,19 @@ impl Metric for RoadMetric {
         &["against"]
     }
 
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        Ok(scores(rows, better))
+    }
+
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
-        let better = |quantity: &str| match quantity {
-            "morf_drop" | "combined" => Some(Better::Higher),
-            "lerf_drop" => Some(Better::Lower),
-            _ => None,
-        };
         Ok(means(name, rows, better, &self.parameters.against))
+    }
+}
+
+fn better(quantity: &str) -> Option<Better> {
+    match quantity {
+        "morf_drop" | "combined" => Some(Better::Higher),
+        "lerf_drop" => Some(Better::Lower),
+        _ => None,
     }
 }

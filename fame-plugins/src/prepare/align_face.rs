@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Choose, LANDMARKS, Point, Points, Similarity, Template, five_points, note,
+    Choose, FACE_OUTLINE, LANDMARKS, Point, Points, Similarity, Template, five_points, note,
     search::{ChosenFace, DOUBTFUL_FIT, Search, WORST_FIT},
     similarity::{apply, list},
     warp,
@@ -103,9 +103,10 @@ impl PrepareStep for AlignFace {
         }
     }
 
-    fn apply(&self, picture: Picture, with: &PrepareContext<'_>) -> Result<Picture> {
+    fn apply(&self, mut picture: Picture, with: &PrepareContext<'_>) -> Result<Picture> {
         let (height, width) = self.size.map_or(with.input_size, |s| (s, s));
-        let Placed { points: five, mut story, warnings } = self.five(&picture, with)?;
+        let Placed { points: five, outline, mut story, warnings } = self.five(&picture, with)?;
+        outlined(&mut picture, &outline);
         let (mut picture, fit) = align(picture, &five, self.template, width, height)?;
         picture.warnings.extend(warnings);
         if fit.residual > DOUBTFUL_FIT * fit.spread {
@@ -158,14 +159,16 @@ impl AlignFace {
             landmarks: with.models.model(&self.landmarks)?,
             goal: self.template.points(width, height),
         };
-        let ChosenFace { points, story, warnings, .. } = search.face(&picture.pixels)?;
-        Ok(Placed { points, story, warnings })
+        let ChosenFace { points, outline, story, warnings, .. } = search.face(&picture.pixels)?;
+        Ok(Placed { points, outline, story, warnings })
     }
 }
 
 /// A face's five points, and where they came from.
 struct Placed {
     points: [Point; 5],
+    /// All points of the face in the picture as it is now, where they were detected.
+    outline: Vec<Point>,
     story: Facts,
     warnings: Vec<String>,
 }
@@ -173,7 +176,8 @@ struct Placed {
 impl Placed {
     /// Points that were given.
     fn from(whom: &str, points: [Point; 5]) -> Self {
-        Self { points, story: facts([("points_from", whom.into())]), warnings: Vec::new() }
+        let story = facts([("points_from", whom.into())]);
+        Self { points, outline: Vec::new(), story, warnings: Vec::new() }
     }
 }
 
@@ -214,6 +218,19 @@ pub fn align(
     }
     picture.geometry = picture.geometry.then(&fit.affine);
     Ok((picture, fit))
+}
+
+/// Keeps the points of a face, in pixels of the picture as it is now, as the annotation
+/// [`FACE_OUTLINE`], if there are any and it is not there.
+fn outlined(picture: &mut Picture, outline: &[Point]) {
+    if outline.is_empty() || picture.annotations.iter().any(|a| a.name == FACE_OUTLINE) {
+        return;
+    }
+    if let Some(back) = picture.geometry.inverse() {
+        let points = outline.iter().map(|p| apply(&back, *p).map(|v| v as f32)).collect();
+        let name = FACE_OUTLINE.to_owned();
+        picture.annotations.push(Annotation { name, label: None, points });
+    }
 }
 
 /// Points for the record.

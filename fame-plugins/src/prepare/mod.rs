@@ -51,6 +51,10 @@ pub type Point = [f64; 2];
 /// The name of the annotation that holds a face's points.
 pub const LANDMARKS: &str = "landmarks";
 
+/// The name of the annotation that holds all points that a landmark model found in the face that
+/// was aligned: the 68 of the 300-W scheme, from which the five were made.
+pub const FACE_OUTLINE: &str = "face outline";
+
 /// Beyond this many pixels a picture is refused, before memory is asked for it: a recipe that
 /// scales the short side of a 1 × 30000 strip to 256 would otherwise ask for 24 GB.
 const MOST_PIXELS: usize = 1 << 27;

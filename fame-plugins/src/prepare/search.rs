@@ -58,6 +58,8 @@ const NEARLY_AS_PROMINENT: f64 = 0.8;
 pub(super) struct ChosenFace {
     /// Its five points in the picture.
     pub(super) points: [Point; 5],
+    /// All points that the landmark model found, in the picture.
+    pub(super) outline: Vec<Point>,
     /// Where it came from, for the record.
     pub(super) story: Facts,
     /// What a reader must know.
@@ -87,6 +89,7 @@ pub(super) struct Search<'a> {
 struct Measured {
     index: usize,
     points: [Point; 5],
+    outline: Vec<Point>,
     misfit: f64,
 }
 
@@ -118,6 +121,7 @@ impl Search<'_> {
         let (height, width) = extent(pixels).ok()?;
         let mut face = self.upright(&turn(pixels, quarters).ok()?).ok()?;
         face.points = face.points.map(|p| turned_back(p, quarters, width, height));
+        face.outline.iter_mut().for_each(|p| *p = turned_back(*p, quarters, width, height));
         let degrees = quarters * 90;
         face.story.insert("turned_degrees".to_owned(), degrees.into());
         face.warnings.insert(
@@ -185,16 +189,17 @@ impl Search<'_> {
             ("score", face.score.into()),
             ("box", face.bounds.to_vec().into()),
         ]);
-        let (points, misfit, score) = (best.points, best.misfit, face.score);
-        Ok(ChosenFace { points, story, warnings, misfit, score })
+        let Measured { points, outline, misfit, .. } = best;
+        Ok(ChosenFace { points, outline, story, warnings, misfit, score: face.score })
     }
 
     fn measured(&self, pixels: &Tensor, index: usize, face: &Face) -> Result<Measured> {
-        let points = five_points(&landmarks_of(&self.landmarks, pixels, face)?)?;
+        let outline = landmarks_of(&self.landmarks, pixels, face)?;
+        let points = five_points(&outline)?;
         // Points that determine no alignment fit nothing.
         let fit = Similarity::fit(&points, &self.goal);
         let misfit = fit.map_or(f64::INFINITY, |fit| fit.residual / fit.spread);
-        Ok(Measured { index, points, misfit })
+        Ok(Measured { index, points, outline, misfit })
     }
 }
 

@@ -8,10 +8,12 @@
 //! | [`Picture`] | `<role>.png` |
 //! | [`Sheet`] | `sheet.png` |
 //! | [`Report`] | `report.….jpg`, `report.….png`, and of all items one page, `<out>/report.html` |
+//! | [`MeanMap`] | `mean/…`, and the mean of all items in `<out>/mean` |
 //! | [`ReferenceLayout`] | `reference/<method>/<model>/…`, gathered from all items in one tree |
 
 mod colour;
 mod heatmap;
+mod mean_map;
 mod npy;
 mod overlay;
 mod picture;
@@ -21,6 +23,7 @@ mod sheet;
 mod text;
 
 pub use heatmap::Heatmap;
+pub use mean_map::MeanMap;
 pub use npy::Npy;
 pub use overlay::Overlay;
 pub use picture::Picture;

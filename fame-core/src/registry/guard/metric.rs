@@ -2,8 +2,8 @@
 
 use super::{Guard, Guarded, Who};
 use crate::{
-    Explanation, Result, Sample, Table,
-    contract::{ExplainContext, Measurement, Metric, MetricRow},
+    Explanation, Result, Sample, Scores, Table,
+    contract::{ExplainContext, Explainer, Measurement, Metric, MetricRow},
 };
 
 impl Guard for dyn Metric {
@@ -43,6 +43,20 @@ impl Metric for GuardedMetric {
         Ok(measured)
     }
 
+    fn measure_again(
+        &self,
+        with: &ExplainContext<'_>,
+        sample: &Sample,
+        explanation: &Explanation,
+        explainer: &dyn Explainer,
+    ) -> Result<Vec<Measurement>> {
+        let measured = self
+            .inner
+            .call("measure_again", |m| m.measure_again(with, sample, explanation, explainer))??;
+        self.finite("measure_again", &measured)?;
+        Ok(measured)
+    }
+
     fn compare(
         &self,
         with: &ExplainContext<'_>,
@@ -64,6 +78,10 @@ impl Metric for GuardedMetric {
 
     fn only_for_tables(&self) -> &'static [&'static str] {
         self.only_for_tables
+    }
+
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        self.inner.call("scores", |m| m.scores(rows))?
     }
 
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::Event;
 use super::{super::parts::Part, Items, Measured, OpenItem};
 use crate::{
-    Explanation, Result,
+    Error, Explanation, Result,
     contract::{ExplainContext, Measurement, Metric, Silent},
     registry::Built,
 };
@@ -24,6 +24,8 @@ impl Items<'_> {
             self.observer.event(&Event::Warning(&line));
         }
         part.explanation.witnesses.clear();
+        let maker = self.plan.explain.iter().find(|(known, _)| known == name);
+        let (_, maker) = maker.ok_or_else(|| Error::bug(format!("no explainer `{name}`.")))?;
         let mut is_new = item.computed.last().is_some_and(|last| last == name);
         let mut measured: BTreeMap<String, Vec<Measurement>> = BTreeMap::new();
         for ((metric_name, metric), key) in self.named_metrics().zip(&self.keys.metrics) {
@@ -35,7 +37,7 @@ impl Items<'_> {
                     item.computed.push(format!("{name}/{metric_name}"));
                     metric
                         .plugin
-                        .measure(with, &item.sample, &part.explanation)
+                        .measure_again(with, &item.sample, &part.explanation, maker.plugin.as_ref())
                         .map_err(|e| e.at(format!("metric {metric_name}")))?
                 }
             };

@@ -17,7 +17,7 @@ use crate::{
     contract::MetricRow,
     data::Value,
     data::{safe_id, write_whole_by},
-    report::escape::csv_cell,
+    report::{escape::csv_cell, summary},
 };
 
 /// The name of the table of all measurements.
@@ -40,12 +40,16 @@ pub(super) fn write(
     let mut rows = Rows::default();
     ids.for_each(|id| rows.add(&out.join("items").join(&id), id));
     write_whole_by(out, &out.join(FILE), |file| rows.csv(file))?;
-    let mut all = Vec::new();
+    let (mut all, mut scored) = (Vec::new(), Vec::new());
     for (name, metric) in names.iter().zip(&plan.metrics) {
         // One metric's rows at a time: spelled out they are ten times as large.
-        let summarised = metric.plugin.summarise(name, &rows.of_metric(name));
+        let rows = rows.of_metric(name);
+        // What cannot be scored has its reason in place of its tables.
+        scored.extend(metric.plugin.scores(&rows).ok().map(|scores| (name.as_str(), scores)));
+        let summarised = metric.plugin.summarise(name, &rows);
         all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
+    all.extend(summary(&scored));
     tables::write(out, &all)?;
     Ok(all)
 }

@@ -2,10 +2,15 @@
 //! they run on the backend's forward-only plan and on any network, differentiable or not.
 
 pub(super) mod answers;
+mod kernel_shap;
+mod lime;
 mod occlusion;
 pub(super) mod patches;
 mod rise;
+mod tiles;
 
 pub use answers::Fill;
+pub use kernel_shap::KernelShap;
+pub use lime::Lime;
 pub use occlusion::Occlusion;
 pub use rise::Rise;

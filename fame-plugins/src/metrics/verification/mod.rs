@@ -1,13 +1,14 @@
 //! `Verification`: does a face verifier still decide rightly when the map's top pixels go, or when
 //! only they are there?
 
+mod decisions;
 mod protocol;
 mod tables;
 mod threshold;
 
 use fame_core::{
-    Claim, Error, Explanation, LayerChoices, MapId, NamedMap, Picture, Result, Sample, Subject,
-    Table, Tensor,
+    Claim, Error, Explanation, LayerChoices, MapId, NamedMap, Picture, Result, Sample, Scores,
+    Subject, Table, Tensor,
     ask::Answer,
     contract::{ExplainContext, Measurement, Metric, MetricRow},
     registry::{Assembly, BuildContext, Parameters, Plugin},
@@ -15,7 +16,7 @@ use fame_core::{
 };
 
 use self::protocol::Pairs;
-pub use self::threshold::Threshold;
+pub use self::{decisions::Decisions, threshold::Threshold};
 use super::{
     asking::Asking,
     at_percent,
@@ -123,6 +124,41 @@ impl VerificationMetric {
     }
 }
 
+impl VerificationMetric {
+    /// What `make` makes of the rows at their threshold.
+    fn tables<T>(
+        &self,
+        name: &str,
+        rows: &[MetricRow],
+        make: impl FnOnce(&tables::Tables<'_>) -> T,
+    ) -> Result<T> {
+        let percents = self.percents();
+        let Some(known) = Pairs::of(rows, &percents) else {
+            return Err(Error::new(
+                "fame::metric::no_pairs",
+                "no pair says whether it is genuine, so nothing can be right or wrong.",
+            )
+            .with_help("Use a dataset that knows (genuine: true, or a list with labels)."));
+        };
+        let at = self.threshold.of(&known.scores())?;
+        let cuts = if self.parameters.cross_validate {
+            known.cross_validated(&self.threshold)?
+        } else {
+            known.all_at(at.threshold)
+        };
+        Ok(make(&tables::Tables {
+            name,
+            file: fame_core::data::safe_id(&name.to_lowercase()),
+            parameters: &self.parameters,
+            rule: &self.threshold,
+            known: &known,
+            percents: &percents,
+            at,
+            cuts: &cuts,
+        }))
+    }
+}
+
 impl Metric for VerificationMetric {
     fn measure(
         &self,
@@ -168,32 +204,12 @@ impl Metric for VerificationMetric {
         &["threshold", "cross_validate", "against"]
     }
 
+    fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {
+        self.tables("", rows, |tables| tables.scores())
+    }
+
     fn summarise(&self, name: &str, rows: &[MetricRow]) -> Result<Vec<Table>> {
-        let percents = self.percents();
-        let Some(known) = Pairs::of(rows, &percents) else {
-            return Err(Error::new(
-                "fame::metric::no_pairs",
-                "no pair says whether it is genuine, so nothing can be right or wrong.",
-            )
-            .with_help("Use a dataset that knows (genuine: true, or a list with labels)."));
-        };
-        let at = self.threshold.of(&known.scores())?;
-        let cuts = if self.parameters.cross_validate {
-            known.cross_validated(&self.threshold)?
-        } else {
-            known.all_at(at.threshold)
-        };
-        Ok(tables::Tables {
-            name,
-            file: fame_core::data::safe_id(&name.to_lowercase()),
-            parameters: &self.parameters,
-            rule: &self.threshold,
-            known: &known,
-            percents: &percents,
-            at,
-            cuts: &cuts,
-        }
-        .all())
+        self.tables(name, rows, |tables| tables.all())
     }
 }
 

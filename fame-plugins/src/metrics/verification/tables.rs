@@ -39,9 +39,9 @@ impl Tables<'_> {
         tables
     }
 
-    /// The main table, both areas for each explainer, and each against the floors.
-    fn areas(&self) -> Vec<Table> {
-        let Tables { name, known, at, cuts, percents, .. } = *self;
+    /// Both areas of each explainer, pair by pair.
+    pub(super) fn scores(&self) -> Scores {
+        let Tables { known, cuts, percents, .. } = *self;
         let mut scores = Scores::default();
         for (explainer, pairs) in &known.series {
             for pair in pairs {
@@ -58,6 +58,13 @@ impl Tables<'_> {
                 }
             }
         }
+        scores
+    }
+
+    /// The main table, both areas for each explainer, and each against the floors.
+    fn areas(&self) -> Vec<Table> {
+        let Tables { name, known, at, .. } = *self;
+        let scores = self.scores();
         let eer = Threshold::Eer
             .of(&known.scores())
             .map_or_else(|_| "unknown".to_owned(), |r| format!("{:.2} %", 50.0 * (r.fmr + r.fnmr)));

@@ -3,7 +3,7 @@
 //! They stand in one table, so that they can be read beside one another and said in the same way.
 
 /// Sentences by the explainer's name.
-const CLAIMS: [(&str, &str); 31] = [
+const CLAIMS: [(&str, &str); 35] = [
     (
         "Fame",
         "Shows which pixels moved most while the picture walked down its own loss, so what the answer rests on along that way; not what would happen if these pixels were taken away, nor that the others do not matter.",
@@ -39,6 +39,14 @@ const CLAIMS: [(&str, &str); 31] = [
     (
         "EigenGradCam",
         "Shows the main direction of activations times gradients in one layer; not how much a cell adds to the asked value.",
+    ),
+    (
+        "SegEigenCam",
+        "Shows the main direction of one layer's activations, weighted by how much the asked value depends on them either way; not whether a cell speaks for or against it.",
+    ),
+    (
+        "KpcaCam",
+        "Shows where one layer is active in its main direction, after a kernel bent its space; not what the asked value rests on: it does not know what was asked.",
     ),
     (
         "ScoreCam",
@@ -79,6 +87,14 @@ const CLAIMS: [(&str, &str); 31] = [
     (
         "Rise",
         "Shows where random masks that keep a place keep the asked value; not fine detail, and with few masks much of it is noise.",
+    ),
+    (
+        "KernelShap",
+        "Shows each tile's fair share in the asked value among all sets of tiles, estimated from some of them; not detail finer than a tile, and what it shows depends on what stands where tiles are not.",
+    ),
+    (
+        "Lime",
+        "Shows the weights of a linear model of the asked value over random tiles kept or filled; not shares that add up, and not more than such a model can say.",
     ),
     (
         "Occlusion",
