@@ -1,12 +1,14 @@
 //! Tables, scores and curves: what the numbers of a run come to.
 
 pub mod escape;
+mod joined;
 mod parameter;
 mod plot;
 mod scores;
 mod table;
 
+pub use joined::joined;
 pub use parameter::Parameter;
 pub use plot::Plot;
 pub use scores::{Better, Column, Scores, holm, sign_flip_p};
-pub use table::{Interval, Table, interval, stratified_interval};
+pub use table::{Interval, Numbers, Table, interval, stratified_interval};

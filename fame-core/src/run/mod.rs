@@ -28,12 +28,13 @@ mod options;
 mod parts;
 mod preview;
 mod record;
+mod rehearsal;
 mod shard;
 mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{path::Path, time::Instant};
 
 pub use events::{Event, Observer};
 pub use merge::{ShardState, merge, remove_shards, shards};
@@ -41,11 +42,12 @@ pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
 pub use preview::{Preview, preview};
 pub use record::{Difference, ItemStatus, RunStatus, Summary, Verified, verify};
+pub use rehearsal::{Rehearsal, rehearse};
 pub use shard::Shard;
 pub use stop::{StopHandle, Stopped};
 
 use crate::{
-    Error, Model, Plan, Result,
+    Error, Plan, Result,
     contract::{Files as _, ItemRef, Models as _},
     data::Facts,
     store::{FetchEvent, ModelStore},
@@ -72,26 +74,6 @@ pub fn check_data(plan: &Plan, store: &ModelStore) -> Result<Option<(usize, Vec<
     let items = data.index(&RunFiles { folder: &plan.folder, store, on_fetch: &|_| () })?;
     let notes = data.notes(&items);
     Ok(Some((items.len(), notes)))
-}
-
-/// The model of `plan`, loaded and shown to its explainers; `None` where its file would have to be
-/// fetched first.
-///
-/// # Errors
-/// What [`run`] would say of the model before its first item.
-pub fn check_model(plan: &Plan, store: &ModelStore) -> Result<Option<Arc<Model>>> {
-    if !store.has(&plan.manifest) {
-        return Ok(None);
-    }
-    plan.backend.plugin.check()?;
-    let shelf = ModelShelf::new(store, plan.backend.plugin.as_ref(), &|_| ())
-        .with_operators(plan.operators.clone());
-    let file = shelf.fetch(&plan.manifest)?;
-    let model = shelf.load(plan.manifest.clone(), file)?;
-    for (name, explainer) in &plan.explain {
-        explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
-    }
-    Ok(Some(model))
 }
 
 /// Makes the output folder `out` if it is not there, and marks it as one of ours: for whoever puts

@@ -25,7 +25,7 @@ pub use npy::Npy;
 pub use overlay::Overlay;
 pub use picture::Picture;
 pub use reference_layout::ReferenceLayout;
-pub use report::{REPORT, Report};
+pub use report::{REPORT, Report, claim};
 pub use sheet::Sheet;
 
 use std::path::Path;

@@ -15,7 +15,7 @@ use crate::{
     contract::MetricRow,
     data::Value,
     data::{safe_id, write_whole},
-    report::escape::csv_cell,
+    report::{escape::csv_cell, joined},
 };
 
 /// The name of the table of all measurements.
@@ -45,6 +45,8 @@ pub(super) fn write(out: &Path, ids: &[&str], plan: &Plan) -> Result<Vec<Table>>
         let summarised = metric.plugin.summarise(name, rows);
         all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
+    let mut all: Vec<Table> = all.into_iter().map(Table::without_empty_columns).collect();
+    all.extend(joined(&all));
     tables::write(out, &all)?;
     Ok(all)
 }
