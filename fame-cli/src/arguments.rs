@@ -102,7 +102,7 @@ pub(crate) struct RunArgs {
     /// Recompute items that are there already.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Stop after N items.
+    /// Only N items: the first ones; of pairs, genuine and impostor pairs in turn.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
     /// Only the item with this id; may be given several times.

@@ -218,6 +218,8 @@ fn differences(shared: &[(&String, &Item, &Item)]) -> Option<Table> {
 
 #[cfg(test)]
 mod tests {
+    use npyz::WriterBuilder as _;
+
     use super::*;
 
     /// A folder as a run leaves it, with one explainer and one measurement for each item.

@@ -22,6 +22,7 @@ mod events;
 mod folder;
 mod item;
 mod keys;
+mod limit;
 mod merge;
 mod models;
 mod options;
@@ -267,7 +268,9 @@ impl Runner<'_> {
         if !self.options.only.is_empty() {
             items.retain(|i| self.options.only.contains(&i.id));
         }
-        items.truncate(self.options.limit.unwrap_or(usize::MAX));
+        if let Some(limit) = self.options.limit {
+            items = limit::first_of_each(items, limit, |i| self.plan.data.plugin.kind(i));
+        }
         if let Some(long) = items.iter().find(|item| item.id.len() > LONGEST_ID) {
             let (start, bytes) = (&long.id[..40], long.id.len());
             let message = format!(

@@ -46,7 +46,6 @@ pub use image_net::ImageNet;
 pub use images::Images;
 pub use insightface_bin::InsightfaceBin;
 pub use lfw_pairs::LfwPairs;
-pub(crate) use list::cells;
 pub use marks::{FOLD, GALLERY, GENUINE, IMAGE, PROBE, ROW};
 pub use pair::Pair;
 pub use pairs::{Columns, Filter, Ids, Pairs};

@@ -15,6 +15,7 @@ mod heatmap;
 mod npy;
 mod overlay;
 mod picture;
+mod plate;
 mod reference_layout;
 mod report;
 mod sheet;

@@ -143,17 +143,17 @@ mod tests {
 
     #[test]
     fn a_table_has_its_title_its_notes_and_its_cells_as_text() {
-        let markdown = "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x | 1 |\n\nFew & small.\n";
-        let table = TableFile::parse("scores", markdown, "a,b\n\"x, <i>\",1\n");
+        let markdown = "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x\\|y, <i> | 1 |\n\nFew & small.\n";
+        let table = TableFile::parse("scores", markdown);
         let shown = table.show().into_string();
         assert!(shown.contains("Scores &lt;of&gt;") && shown.contains("Few &amp; small."));
-        assert!(shown.contains("<td>x, &lt;i&gt;</td>"), "{shown}");
+        assert!(shown.contains("<td>x|y, &lt;i&gt;</td>"), "{shown}");
     }
 
     #[test]
     fn the_threshold_in_use_is_the_first() {
-        let csv = "rule,thr,fmr\nEerMiddle,0.45,0\nEer,0.5,0\n";
-        let tables = [TableFile::parse("verification_thresholds", "### T\n", csv)];
+        let markdown = "### T\n\n| rule | thr | fmr |\n| --- | --- | --- |\n| EerMiddle | 0.45 | 0 |\n| Eer | 0.5 | 0 |\n";
+        let tables = [TableFile::parse("verification_thresholds", markdown)];
         assert_eq!(decision(&tables).unwrap().threshold, 0.45);
         assert!(decision(&[]).is_none());
     }
