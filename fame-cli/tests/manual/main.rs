@@ -172,9 +172,11 @@ fn reference_pages() -> Vec<(String, String)> {
             (kind.word().to_owned(), title)
         })
         .collect();
-    for (word, title) in
-        [("recipe", "Keys of a recipe"), ("manifest", "Keys of a manifest"), ("commands", "Commands")]
-    {
+    for (word, title) in [
+        ("recipe", "Keys of a recipe"),
+        ("manifest", "Keys of a manifest"),
+        ("commands", "Commands"),
+    ] {
         pages.push((word.to_owned(), title.to_owned()));
     }
     pages

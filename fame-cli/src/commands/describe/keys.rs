@@ -123,9 +123,9 @@ fn inside<'a>(schema: &'a Value, root: &'a Value, shown: &mut Vec<&'a str>) -> V
     if let Some(variants) = variants(schema) {
         return variants.into_iter().flat_map(|v| choices(v, root, shown)).collect();
     }
-    let item = schema.get("items").or_else(|| {
-        schema.get("additionalProperties").filter(|value| value.is_object())
-    });
+    let item = schema
+        .get("items")
+        .or_else(|| schema.get("additionalProperties").filter(|value| value.is_object()));
     if let Some(item) = item {
         return inside(item, root, shown);
     }
@@ -257,7 +257,13 @@ mod tests {
             let rows = rows(file);
             assert_eq!(rows.len(), file.keys().len());
             for row in all(&rows) {
-                assert!(row.about.len() > 8, "{}: `{}` says {:?}", file.word(), row.name, row.about);
+                assert!(
+                    row.about.len() > 8,
+                    "{}: `{}` says {:?}",
+                    file.word(),
+                    row.name,
+                    row.about
+                );
             }
             for row in &rows {
                 assert!(row.about.ends_with('.') && !row.default.is_empty(), "`{}`", row.name);
@@ -266,7 +272,8 @@ mod tests {
         // What the types hold is there, down to a field of a choice of a field.
         let manifest = rows(File::Manifest);
         let names: Vec<&str> = all(&manifest).into_iter().map(|row| row.name.as_str()).collect();
-        for name in ["size", "Bgr", "ChannelsLast", "Npm(…)", "archive_sha256", "requirements", "loss"]
+        for name in
+            ["size", "Bgr", "ChannelsLast", "Npm(…)", "archive_sha256", "requirements", "loss"]
         {
             assert!(names.contains(&name), "{name} is not in {names:?}");
         }

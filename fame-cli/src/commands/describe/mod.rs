@@ -61,8 +61,11 @@ fn choose<'a>(registry: &'a Registry, what: Option<&str>) -> Result<Vec<&'a Regi
     }
     let words = Kind::ALL.into_iter().map(Kind::word);
     let files = File::ALL.map(File::word);
-    let known: Vec<&str> =
-        words.chain(files).chain([COMMANDS]).chain(registry.iter().map(Registration::name)).collect();
+    let known: Vec<&str> = words
+        .chain(files)
+        .chain([COMMANDS])
+        .chain(registry.iter().map(Registration::name))
+        .collect();
     let mut e = Error::new(
         "fame::describe::unknown",
         format!("there is no kind and no plugin called `{what}`."),

@@ -87,7 +87,8 @@ pub(super) fn type_of(p: &Value, root: &Value) -> String {
             return name.to_owned();
         }
         // Long, and it may hold itself: its name says enough.
-        let long = |v: &&Value| tagged(v).is_some_and(|(_, inner)| inner.get("properties").is_some());
+        let long =
+            |v: &&Value| tagged(v).is_some_and(|(_, inner)| inner.get("properties").is_some());
         let is_long = variants(found).is_some_and(|all| all.iter().any(long));
         return match name.strip_prefix("#/$defs/") {
             Some(name) if is_long => name.to_owned(),
@@ -197,10 +198,7 @@ mod tests {
                 json!({ "type": "object", "additionalProperties": { "type": "boolean" } }),
                 "{\"name\": boolean}",
             ),
-            (
-                json!({ "type": "object", "properties": { "a": {}, "b": {} } }),
-                "(a: …, b: …)",
-            ),
+            (json!({ "type": "object", "properties": { "a": {}, "b": {} } }), "(a: …, b: …)"),
         ] {
             assert_eq!(type_of(&schema, &root), said, "{schema}");
         }
