@@ -69,10 +69,7 @@ mod tests {
         let of = |parts: &[(&str, &Value)]| of_parts(parts);
         assert_eq!(of(&[("Drop", &soft), ("Mass", &black)]), ["Drop", "Mass"]);
         assert_eq!(of(&[("Drop", &soft), ("Drop", &black)]), ["Drop_Soft", "Drop_Black"]);
-        assert_eq!(
-            of(&[("Drop", &soft), ("Drop", &more)]),
-            ["Drop_Soft_10", "Drop_Black_10-30"]
-        );
+        assert_eq!(of(&[("Drop", &soft), ("Drop", &more)]), ["Drop_Soft_10", "Drop_Black_10-30"]);
         // Nothing tells these apart, and too much those.
         assert_eq!(of(&[("Drop", &soft), ("Drop", &soft)]), ["Drop", "Drop_2"]);
         let long = part(&"x".repeat(80), &[1]);

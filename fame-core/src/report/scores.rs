@@ -154,8 +154,7 @@ impl Scores {
             .map(|e| (0..self.columns.len()).map(|c| self.mean(e, c)).collect())
             .collect();
         let row = |(e, explainer): (usize, &String)| {
-            let cells =
-                means[e].iter().map(|m| m.map_or_else(String::new, |i| i.shown(decimals)));
+            let cells = means[e].iter().map(|m| m.map_or_else(String::new, |i| i.shown(decimals)));
             [explainer.clone(), count(e).to_string()].into_iter().chain(cells).collect()
         };
         Table {
@@ -180,11 +179,7 @@ impl Scores {
 
     /// The means for other programs: mean, low and high in columns of their own, with all digits
     /// that a reader of six can use.
-    fn numbers(
-        &self,
-        means: &[Vec<Option<Interval>>],
-        count: impl Fn(usize) -> usize,
-    ) -> Numbers {
+    fn numbers(&self, means: &[Vec<Option<Interval>>], count: impl Fn(usize) -> usize) -> Numbers {
         let number = |v: f64| if v.is_nan() { String::new() } else { format!("{v:.6}") };
         let cells = |mean: &Option<Interval>| match mean {
             Some(i) => [i.mean, i.low, i.high].map(number),
@@ -367,10 +362,8 @@ fn verdicts(floor: &str, found: &[Found<'_>], adjusted: &[f64], possible: &[f64]
     }
     if !undecided.is_empty() {
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
-        let (own, adjusted) = (
-            least(&mut found.iter().map(|f| f.least)),
-            least(&mut possible.iter().copied()),
-        );
+        let (own, adjusted) =
+            (least(&mut found.iter().map(|f| f.least)), least(&mut possible.iter().copied()));
         notes.push(format!(
             "Too few items to tell from `{floor}`: the smallest p that was possible is {own:.4}, and {adjusted:.4} after the adjustment, which is not below {LEVEL}: {}.",
             if undecided.len() == found.len() { "every comparison".to_owned() } else { undecided.join("; ") }

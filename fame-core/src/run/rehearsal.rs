@@ -140,11 +140,8 @@ impl Findings<'_> {
             let span = parts.first().and_then(|(part, _)| places.of(*part)).unwrap_or(0..1);
             let names: Vec<&str> =
                 parts.iter().map(|(_, name)| name.as_str()).filter(|n| !n.is_empty()).collect();
-            let whose = if names.is_empty() {
-                String::new()
-            } else {
-                format!("{}: ", names.join(", "))
-            };
+            let whose =
+                if names.is_empty() { String::new() } else { format!("{}: ", names.join(", ")) };
             let message = format!("{whose}{}", error.message);
             Problem::new(&error.code, message, span).with_help(error.help.clone())
         };
@@ -159,7 +156,10 @@ impl Findings<'_> {
             text.name(),
             if n == 1 { "" } else { "s" }
         );
-        Some(Box::new(Problems { summary, each: all.into_iter().map(|p| text.sourced(p)).collect() }))
+        Some(Box::new(Problems {
+            summary,
+            each: all.into_iter().map(|p| text.sourced(p)).collect(),
+        }))
     }
 }
 
