@@ -1,5 +1,6 @@
-//! Embeds the manifests of `models/`, the converters they name and the models that lie there, and
-//! the templates of `plugin new`, so that an installed binary has them all.
+//! Embeds the manifests of `models/`, the converters they name and the models that lie there, the
+//! recipes with their lists, and the templates of `plugin new`, so that an installed binary has
+//! them all.
 
 use std::{
     env, fs,
@@ -13,6 +14,7 @@ mod libtorch;
 fn main() {
     let crate_folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     embed_models(&crate_folder.join("../models"));
+    embed_recipes(&crate_folder.join("../recipes"));
     embed_templates(&crate_folder.join("src/commands/plugin/new/templates"));
     // Built with the feature `tch`: the program must find libtorch where it was linked.
     if let Some(folder) = env::var_os("DEP_FAME_LIBTORCH_LIB").map(PathBuf::from) {
@@ -35,6 +37,17 @@ fn embed_models(root: &Path) {
              /// Path below `models/`, and bytes.\npub(crate) const MODELS: &[(&str, &[u8])] = &[\n{}];\n",
             entries(&texts, "include_str"),
             entries(&models, "include_bytes")
+        ),
+    );
+}
+
+fn embed_recipes(root: &Path) {
+    write(
+        "builtin_recipes.rs",
+        &format!(
+            "/// Name of a file of `recipes/`, and text.\n\
+             pub(super) const FILES: &[(&str, &str)] = &[\n{}];\n",
+            entries(&files(root, |_| true), "include_str")
         ),
     );
 }

@@ -60,9 +60,11 @@ pub(crate) enum Command {
     /// Make the report of a run, OUT/report.html, again from the run's folder: one page with what was
     /// asked, what went wrong, and every method beside every item.
     Report(ReportArgs),
-    /// Check a recipe without running it: every name and parameter, all errors at once.
+    /// Put runs side by side: how alike their maps are, and whether their measurements differ.
+    Compare(CompareArgs),
+    /// Check a recipe without running it: names, parameters, layers, classes, sizes and files.
     Check(CheckArgs),
-    /// Describe the plugins: kinds, parameters, examples.
+    /// Describe the plugins: kinds, parameters, examples; and every key of a recipe or a manifest.
     Describe(DescribeArgs),
     /// Show a model: its layers with names, operators and shapes, and which can be explained.
     Inspect(InspectArgs),
@@ -70,6 +72,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Measure how long a step of a walk takes on this machine, for models and backends in turns.
     Bench(BenchArgs),
+    /// List, show or copy the recipes that came with this program.
+    Recipes(RecipesArgs),
     /// List, fetch or show models and pictures.
     Models(ModelsArgs),
     /// Look at plugins that can be loaded while fame runs.
@@ -78,11 +82,15 @@ pub(crate) enum Command {
     Align(AlignArgs),
     /// Draw a synthetic data set, with known truth, in one of the layouts that datasets read.
     Synth(SynthArgs),
+    /// Print completions for a shell.
+    Completions(CompletionsArgs),
+    /// Write man pages, one for each command.
+    Man(ManArgs),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct RecipeArgs {
-    /// The recipe file.
+    /// The recipe file, or the name of a recipe that came with this program.
     pub(crate) recipe: PathBuf,
     /// Set one value of the recipe: path.to.parameter=VALUE, VALUE in RON; may be given several
     /// times.
@@ -100,7 +108,7 @@ pub(crate) struct RunArgs {
     /// Recompute items that are there already.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Only the first N items, at least 1.
+    /// Only N items, at least 1: the first ones; of pairs, genuine and impostor pairs in turn.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<NonZeroUsize>,
     /// Only the item with this id; may be given several times.
@@ -234,6 +242,55 @@ pub(crate) struct ReportArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// The output folder of the run that others are compared with.
+    #[arg(value_name = "OUT")]
+    pub(crate) first: PathBuf,
+    /// The output folders that are compared with it.
+    #[arg(required = true, value_name = "OTHER")]
+    pub(crate) others: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecipesArgs {
+    #[command(subcommand)]
+    pub(crate) action: RecipesAction,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum RecipesAction {
+    /// Names, and what each asks.
+    List,
+    /// Print one.
+    Show {
+        /// Name.
+        name: String,
+    },
+    /// Copy recipes, with the lists that they read, into a folder; nothing is overwritten.
+    Get {
+        /// Names.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// The folder.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// The folder they are written into; it is made where it is missing.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
@@ -241,13 +298,18 @@ pub(crate) struct CheckArgs {
 
 fn describe_help() -> String {
     let kinds = Kind::ALL.map(Kind::word).join(", ");
-    format!("A kind ({kinds}) or a plugin's name. Default: everything, in brief")
+    format!(
+        "A kind ({kinds}), a plugin's name, or `recipe` or `manifest` for the keys of these files, or `commands`. Default: everything, in brief"
+    )
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct DescribeArgs {
     #[arg(help = describe_help())]
     pub(crate) what: Option<String>,
+    /// In Markdown, as the reference pages of the manual.
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Args, Debug)]

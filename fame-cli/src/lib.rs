@@ -66,19 +66,37 @@ pub fn main() -> ExitCode {
         Command::Submit(args) => commands::submit::submit(&setup, &args),
         Command::VerifyRun(args) => commands::verify_run::verify_run(&setup, &args),
         Command::Report(args) => commands::report::report(&setup, &args),
+        Command::Compare(args) => commands::compare::compare(&setup, &args),
         Command::Check(args) => commands::check::check(&setup, &args),
         Command::Describe(args) => commands::describe::describe(&setup, &args),
         Command::Inspect(args) => commands::inspect::inspect(&setup, &args),
         Command::Verify(args) => commands::verify::verify(&setup, &args),
         Command::Bench(args) => commands::bench::bench(&setup, &args),
+        Command::Recipes(args) => commands::recipes::recipes(&setup, &args),
         Command::Models(args) => commands::models::models(&setup, &args),
         Command::Plugin(args) => commands::plugin::plugin(&setup, &args),
         Command::Align(args) => commands::align::align(&setup, &args),
         Command::Synth(args) => commands::synth::synth(&args),
+        Command::Completions(args) => commands::completions::completions(&args),
+        Command::Man(args) => commands::completions::man(&args),
     };
     match result {
         Ok(code) => code,
         Err(failure) => report(&failure, json),
+    }
+}
+
+/// Whether the program takes this command line, without its own name: `["check", "r.ron"]`. For
+/// tests of what documents show.
+///
+/// # Errors
+/// What the program would say.
+#[doc(hidden)]
+pub fn accepts(arguments: &[&str]) -> Result<(), String> {
+    let line = std::iter::once("fame-cli").chain(arguments.iter().copied());
+    match Arguments::try_parse_from(line) {
+        Err(error) if error.use_stderr() => Err(error.to_string()),
+        _ => Ok(()),
     }
 }
 

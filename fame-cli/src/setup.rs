@@ -13,7 +13,10 @@ use fame_core::{
     text::{Problems, SourcedProblem, Spec},
 };
 
-use crate::{arguments::RecipeArgs, commands::Failure};
+use crate::{
+    arguments::RecipeArgs,
+    commands::{Failure, recipes},
+};
 
 mod builtin {
     include!(concat!(env!("OUT_DIR"), "/builtin_models.rs"));
@@ -59,7 +62,7 @@ impl Setup {
         &self,
         args: &RecipeArgs,
     ) -> std::result::Result<(Plan, ModelStore), Failure> {
-        let mut text = RecipeText::read(&args.recipe)?.with_defaults(fame_plugins::RECIPE_DEFAULTS);
+        let mut text = recipe_text(&args.recipe)?.with_defaults(fame_plugins::RECIPE_DEFAULTS);
         let refused: Vec<SourcedProblem> = args
             .set
             .iter()
@@ -110,5 +113,14 @@ impl Setup {
         let backend = self.part::<dyn Backend>(text)?;
         backend.plugin.check()?;
         Ok(backend)
+    }
+}
+
+/// The recipe at `path`, or, where nothing lies there, the one of that name that came with the
+/// program.
+fn recipe_text(path: &Path) -> Result<RecipeText> {
+    match recipes::called(path).filter(|_| !path.exists()) {
+        Some((name, text)) => Ok(RecipeText::new(format!("{name} (built in)"), text)),
+        None => RecipeText::read(path),
     }
 }

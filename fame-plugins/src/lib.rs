@@ -7,7 +7,9 @@
 mod ask;
 pub mod backends;
 pub mod checks;
+mod compare;
 pub mod datasets;
+mod examples;
 pub mod explainers;
 pub mod losses;
 pub mod maps;
@@ -20,6 +22,8 @@ mod presets;
 pub mod synth;
 pub mod writers;
 
+pub use compare::compare;
+pub use examples::{MANIFEST_EXAMPLE, RECIPE_EXAMPLE};
 pub use presets::Preset;
 
 /// The fields that a recipe may leave out, with their values, in RON: what a program that runs

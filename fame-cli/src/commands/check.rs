@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fame_core::run::{check_data, check_model};
+use fame_core::run::{check_data, rehearse};
 
 use super::Failure;
 use crate::{arguments::CheckArgs, setup::Setup, terminal::out};
@@ -10,7 +10,11 @@ use crate::{arguments::CheckArgs, setup::Setup, terminal::out};
 pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure> {
     let (plan, store) = setup.plan(&args.recipe)?;
     let data = check_data(&plan, &store)?;
-    let model = check_model(&plan, &store)?;
+    let rehearsal = rehearse(&plan, &store)?;
+    if let Some(problems) = rehearsal.problems {
+        return Err(problems.into());
+    }
+    let model = rehearsal.model;
     if setup.json {
         out(&serde_json::to_string_pretty(&plan.record()).unwrap_or_default())?;
         return Ok(ExitCode::SUCCESS);
@@ -23,6 +27,9 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
     }
     for doubt in model.iter().flat_map(|model| model.doubts()) {
         out(&format!("warning: {doubt}"))?;
+    }
+    if let Some(why) = rehearsal.unseen {
+        out(&format!("The first item was not looked at: {why}."))?;
     }
     match &model {
         Some(model) => model

@@ -3,12 +3,15 @@
 pub(crate) mod align;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod describe;
 pub(crate) mod explain;
 pub(crate) mod inspect;
 pub(crate) mod merge;
 pub(crate) mod models;
 pub(crate) mod plugin;
+pub(crate) mod recipes;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod status;

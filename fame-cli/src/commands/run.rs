@@ -7,7 +7,7 @@ use std::{
 };
 
 use fame_core::{
-    Plan,
+    Plan, Table,
     run::{RunOptions, RunStatus, run as run_plan},
     store::ModelStore,
 };
@@ -54,7 +54,7 @@ pub(super) fn carry_out(
         out(&event.to_string())?;
     } else {
         for table in summary.tables.iter().filter(|t| !t.is_list) {
-            out(&table.markdown())?;
+            show(table, &summary.out)?;
         }
         let kept =
             if summary.kept > 0 { format!(", {} kept", summary.kept) } else { String::new() };
@@ -68,6 +68,19 @@ pub(super) fn carry_out(
         ))?;
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// The widest table that is shown in a terminal, in characters.
+const WIDEST: usize = 200;
+
+/// Prints a table, or where a wide one is.
+fn show(table: &Table, out_folder: &Path) -> Result<(), Failure> {
+    if table.width() <= WIDEST {
+        return Ok(out(&table.markdown())?);
+    }
+    let place = out_folder.join("tables").join(format!("{}.md", table.name));
+    out(&format!("### {}\n\n(wide: see {})", table.title, place.display()))?;
+    Ok(table.notes.iter().try_for_each(|note| out(&format!("\n{note}")))?)
 }
 
 /// Where a recipe is run: as said, as the recipe says, or in a folder of its name.

@@ -18,7 +18,7 @@ fn a_run_leaves_maps_and_a_complete_record() {
     );
     assert!(map["loss_after"].as_f64() < map["loss_before"].as_f64());
     let item = dir.path().join("out/items/a--b");
-    assert_eq!(image::open(item.join("fame.probe_similar.overlay.png")).unwrap().width(), 56);
+    assert_eq!(image::open(item.join("fame.probe_similar.overlay.png")).unwrap().width(), 496);
     assert!(item.join("fame.probe_similar.npy").exists() && item.join("item.json").exists());
 }
 

@@ -260,6 +260,13 @@ pub trait Network: Send + Sync {
     /// Every additive constant of the graph with the layer it adds to: convolution, dense and
     /// batch-norm biases.
     fn biases(&self) -> Result<Vec<Bias>>;
+
+    /// Whether this is not for computing with: it answers once, so that what is wrong with a
+    /// question is found. An explainer that computes with networks of its own explains with this one
+    /// then. No backend's network is one.
+    fn is_rehearsal(&self) -> bool {
+        false
+    }
 }
 
 /// One forward pass, ready to be read and differentiated.

@@ -24,6 +24,13 @@ pub trait Dataset: Send + Sync {
         Vec::new()
     }
 
+    /// The kind of an item, a number from 0, where a few items should hold some of each: a run that
+    /// is limited takes the kinds in turn. Default: all of one kind.
+    fn kind(&self, item: &ItemRef) -> usize {
+        let _ = item;
+        0
+    }
+
     /// Decodes the pictures of one sample.
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample>;
 }

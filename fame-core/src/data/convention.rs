@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Result, Tensor};
 
 /// The order of a model's input channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ChannelOrder {
     /// Red, green, blue.
     Rgb,
@@ -39,7 +39,7 @@ pub enum Layout {
 }
 
 /// The value of an input that no picture is fed to.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub enum FixedInput {
     /// One number for all of its values; axes that the file leaves open have extent 1.
     Fill(f32),

@@ -14,6 +14,7 @@
 //! Only a recipe without a problem becomes a [`Plan`].
 
 mod files;
+mod names;
 mod problems;
 mod resolve;
 
@@ -90,15 +91,11 @@ impl Plan {
         }
     }
 
-    /// What each metric is called in `metrics.csv`: its plugin's name, numbered where the recipe
-    /// has it more than once.
+    /// What each metric is called in `metrics.csv` and in tables: its plugin's name, and where the
+    /// recipe has it more than once, behind it the parameters that tell them apart.
     pub fn metric_names(&self) -> Vec<String> {
-        let name = |i: usize| {
-            let own = &self.metrics[i].name;
-            let before = self.metrics[..i].iter().filter(|m| m.name == *own).count();
-            if before == 0 { own.clone() } else { format!("{own}_{}", before + 1) }
-        };
-        (0..self.metrics.len()).map(name).collect()
+        let parts = self.metrics.iter().map(|m| (m.name.as_str(), &m.parameters));
+        names::of_parts(&parts.collect::<Vec<_>>())
     }
 
     /// What the plan will do, for the record: the same for every machine and folder.

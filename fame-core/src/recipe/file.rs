@@ -1,9 +1,11 @@
 //! The recipe as written: fields and specs with their places, nothing resolved.
 
+use std::collections::BTreeMap;
+
 use ron::value::RawValue;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 
-use crate::text::{Fields, Placed, Problem, Spec, scan};
+use crate::text::{Fields, Key, Placed, Problem, Spec, scan};
 
 /// A recipe file, field by field. Slots for plugins are still [`Spec`]s.
 #[derive(Clone, Debug)]
@@ -38,16 +40,88 @@ pub struct RecipeFile {
     pub out: Option<String>,
 }
 
-/// The fields of a recipe.
-const FIELDS: [&str; 13] = [
-    "model", "plugins", "backend", "preset", "data", "prepare", "explain", "check", "metrics",
-    "write", "seed", "parts", "out",
+/// The keys of a recipe, in the order in which one is usually written.
+static KEYS: [Key; 13] = [
+    Key::required::<String>(
+        "model",
+        "The network that is explained: a manifest's name, or the path of a manifest or of an ONNX \
+         file with a manifest beside it. Paths start from the recipe's folder.",
+    ),
+    Key::optional::<Vec<String>>(
+        "plugins",
+        "Shared libraries to load plugins from, as paths that start from the recipe's folder. \
+         Loading one runs its code.",
+        "none",
+    ),
+    Key::optional::<Spec>(
+        "backend",
+        "What runs the network: a plugin of the kind `backend`.",
+        "the program's own",
+    ),
+    Key::optional::<String>(
+        "preset",
+        "The published form that the defaults of all plugins follow: one bare word. Parameters \
+         that the recipe names hold whatever the preset.",
+        "the program's own",
+    ),
+    Key::required::<Spec>(
+        "data",
+        "The source of the pictures: a plugin of the kind `dataset`. Its paths start from the \
+         recipe's folder; `picture:NAME` is a picture that fame can fetch.",
+    ),
+    Key::optional::<Vec<Spec>>(
+        "prepare",
+        "The way from a decoded picture (RGB, values 0 to 1, any size in pixels) to the network's \
+         size: plugins of the kind `prepare`, run in this order. `[]` leaves pictures as they are.",
+        "the `prepare` of the model's manifest",
+    ),
+    Key::required::<BTreeMap<String, Spec>>(
+        "explain",
+        "The explainers by names of your own, in order. A name becomes part of file names: letters, \
+         digits, `.`, `_` and `-`.",
+    ),
+    Key::optional::<Spec>(
+        "check",
+        "What recomputes a part of every explanation and fails the item where it differs: a plugin \
+         of the kind `check`.",
+        "none",
+    ),
+    Key::optional::<Vec<Spec>>(
+        "metrics",
+        "What turns maps into numbers: plugins of the kind `metric`.",
+        "none",
+    ),
+    Key::optional::<Vec<Spec>>(
+        "write",
+        "What is written for each item: plugins of the kind `writer`, each at most once.",
+        "the program's own",
+    ),
+    Key::optional::<u64>(
+        "seed",
+        "The seed of all randomness, a whole number from 0. The same seed gives the same bytes.",
+        "0",
+    ),
+    Key::optional::<bool>(
+        "parts",
+        "Whether each explanation is also kept in `OUT/parts`, so that a changed recipe computes \
+         only what is new. It takes the space of the maps, raw and finished, once more.",
+        "true",
+    ),
+    Key::optional::<String>(
+        "out",
+        "The output folder. Its path starts from the working folder, not from the recipe's; `--out` \
+         on the command line comes before it.",
+        "out/RECIPE-NAME",
+    ),
 ];
 
 /// The form of a recipe, for messages.
 const EXAMPLE: &str = "(model: …, data: …, explain: {…})";
 
 impl RecipeFile {
+    /// The keys of a recipe.
+    pub const KEYS: &'static [Key] = &KEYS;
+
     /// Cuts `text` into fields. `defaults` is RON text of the same form, `(backend: …, write: […])`,
     /// with the fields that a recipe may leave out; `()` for none.
     ///
@@ -64,7 +138,7 @@ impl RecipeFile {
     /// Like [`RecipeFile::parse`], but also what could be read despite problems, so that phase two
     /// can report its own.
     pub fn parse_partly(text: &str, defaults: &str) -> (Option<Self>, Vec<Problem>) {
-        match Fields::cut(text, "recipe", &FIELDS, EXAMPLE) {
+        match Fields::cut(text, "recipe", &Key::names(&KEYS), EXAMPLE) {
             Err(problem) => (None, vec![problem]),
             Ok(fields) => {
                 let mut cut = Cut { fields: fields.with_defaults(defaults) };

@@ -3,7 +3,7 @@
 
 use std::{ops::Range, path::Path};
 
-use crate::text::{Problem, SourcedProblem, scan, suggestion};
+use crate::text::{LayerChoice, Problem, SourcedProblem, scan, suggestion};
 
 /// A recipe as written, with `--set` values put in.
 ///
@@ -146,7 +146,9 @@ impl RecipeText {
         let place = find(&self.text, path)
             .map_err(|(message, span, help)| problem(message, span).with_help(help))?;
         let old = &self.text[place.replace.clone()];
-        let quoted = old.starts_with('"') && !value.starts_with(['"', 'r', '[', '{', '(']);
+        let quoted = old.starts_with('"')
+            && !["\"", "r\"", "r#", "[", "{", "("].iter().any(|start| value.starts_with(start))
+            && !is_layer_rule(path, value);
         let new = if quoted { format!("{value:?}") } else { value.to_owned() };
         let complete = scan::value_end(&new, 0).is_ok_and(|end| end == new.len());
         if !complete {
@@ -235,6 +237,13 @@ impl Origin {
             Origin::Glue(i) => Origin::Glue(i),
         }
     }
+}
+
+/// Whether `value` at `path` is a rule that chooses a layer, and no text: the question of an
+/// explainer or a metric has layers, data and folders may be called anything.
+fn is_layer_rule(path: &str, value: &str) -> bool {
+    let asks = ["explain.", "metrics."].iter().any(|start| path.starts_with(start));
+    asks && LayerChoice::RULES.contains(&value)
 }
 
 /// The spot in the recipe that an override replaces.
@@ -355,6 +364,13 @@ mod tests {
         assert!(set(RECIPE, "model=other one").unwrap().contains("model: \"other one\""));
         assert!(set(RECIPE, "seed=7").unwrap().contains(", seed: 7)"));
         assert_eq!(set("(p: Steps)", "p.step=2").unwrap(), "(p: Steps(step: 2))");
+        // A rule that chooses a layer is no text; a folder of that name is.
+        assert!(
+            set(RECIPE, "explain.walk.layer=LastConv").unwrap().contains("Walk(layer: LastConv,")
+        );
+        assert!(set(RECIPE, "explain.walk.layer=fc").unwrap().contains("Walk(layer: \"fc\","));
+        assert!(set(RECIPE, "model=resnet").unwrap().contains("model: \"resnet\""));
+        assert!(set(RECIPE, "model=Output").unwrap().contains("model: \"Output\""));
     }
 
     #[test]

@@ -165,7 +165,17 @@ impl Registry {
         registration: &Registration,
         with: &BuildContext<'_>,
     ) -> std::result::Result<(), Vec<Problem>> {
-        let spec = Spec::from_text(registration.example()).map_err(|p| vec![p])?;
+        self.check_text(registration, registration.example(), with)
+    }
+
+    /// Whether `text`, a spec of the plugin of `registration`, parses and builds.
+    pub fn check_text(
+        &self,
+        registration: &Registration,
+        text: &str,
+        with: &BuildContext<'_>,
+    ) -> std::result::Result<(), Vec<Problem>> {
+        let spec = Spec::from_text(text).map_err(|p| vec![p])?;
         registration.factory.try_build(registration.origin(), &spec.body, with)
     }
 

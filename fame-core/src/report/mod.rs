@@ -2,14 +2,16 @@
 
 pub mod escape;
 mod groups;
+mod joined;
 mod parameter;
 mod plot;
 mod scores;
 mod summary;
 mod table;
 
+pub use joined::joined;
 pub use parameter::Parameter;
 pub use plot::Plot;
 pub use scores::{Better, Column, Scores, holm, sign_flip_p};
 pub use summary::summary;
-pub use table::{Interval, Table, interval, stratified_interval};
+pub use table::{Interval, Numbers, Table, interval, stratified_interval};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Interval, Parameter, Plot, Table, stratified_interval};
+use super::{Interval, Numbers, Parameter, Plot, Table, stratified_interval};
 use crate::Random;
 
 /// The direction in which a quantity is good.
@@ -159,9 +159,6 @@ impl Scores {
     /// `decimals` digits after the point, and a curve over each quantity that was measured at three
     /// or more points of an axis.
     pub fn means(&self, name: &str, title: String, decimals: usize) -> Table {
-        let shown = |i: Interval| {
-            format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", i.mean, i.low, i.high)
-        };
         let count = |e: usize| {
             (0..self.columns.len())
                 .filter_map(|c| Some(self.values.get(&(e, c))?.len()))
@@ -172,7 +169,7 @@ impl Scores {
             .map(|e| (0..self.columns.len()).map(|c| self.mean(e, c)).collect())
             .collect();
         let row = |(e, explainer): (usize, &String)| {
-            let cells = means[e].iter().map(|m| m.map_or_else(String::new, shown));
+            let cells = means[e].iter().map(|m| m.map_or_else(String::new, |i| i.shown(decimals)));
             [explainer.clone(), count(e).to_string()].into_iter().chain(cells).collect()
         };
         Table {
@@ -185,12 +182,34 @@ impl Scores {
                 .collect(),
             rows: self.explainers.iter().enumerate().map(row).collect(),
             plots: self.plots(name, &means),
+            numbers: Some(self.numbers(&means, count)),
             notes: if self.explainers.is_empty() {
                 vec!["Nothing was measured: no item has what this asks for, such as boxes or a label.".to_owned()]
             } else {
                 Vec::new()
             },
             ..Table::default()
+        }
+    }
+
+    /// The means for other programs: mean, low and high in columns of their own, with all digits
+    /// that a reader of six can use.
+    fn numbers(&self, means: &[Vec<Option<Interval>>], count: impl Fn(usize) -> usize) -> Numbers {
+        let number = |v: f64| if v.is_nan() { String::new() } else { format!("{v:.6}") };
+        let cells = |mean: &Option<Interval>| match mean {
+            Some(i) => [i.mean, i.low, i.high].map(number),
+            None => Default::default(),
+        };
+        let row = |(e, explainer): (usize, &String)| {
+            let numbers = means[e].iter().flat_map(cells);
+            [explainer.clone(), count(e).to_string()].into_iter().chain(numbers).collect()
+        };
+        let names = self.columns.iter().map(Column::name);
+        let names = names.flat_map(|n| [n.clone(), format!("{n} low"), format!("{n} high")]);
+        let first = ["explainer", "items"].map(str::to_owned).into_iter();
+        Numbers {
+            columns: first.chain(names).collect(),
+            rows: self.explainers.iter().enumerate().map(row).collect(),
         }
     }
 
@@ -225,10 +244,9 @@ impl Scores {
 
     /// Every explainer against `floor`, item by item: the mean difference in each column that is
     /// good one way, with the sign-flip test's p, Holm-adjusted over the whole table. Notes say who
-    /// does not beat it. `None` when there is no such explainer or nothing beside it.
+    /// does not beat it, of those who could have: with few items the test cannot find any difference,
+    /// and the notes say that instead. `None` when there is no such explainer or nothing beside it.
     pub fn against(&self, name: &str, floor: &str, decimals: usize) -> Option<Table> {
-        /// The level at which a difference counts.
-        const LEVEL: f64 = 0.05;
         let of_floor = self.explainers.iter().position(|e| e == floor)?;
         let columns: Vec<(usize, String, Better)> = self
             .columns
@@ -246,18 +264,23 @@ impl Scores {
                     mine.iter().filter_map(|(item, v)| Some(v - theirs.get(item)?)).collect();
                 if !differences.is_empty() {
                     let mean = differences.iter().sum::<f64>() / differences.len() as f64;
-                    found.push((explainer, column, *better, mean, sign_flip_p(&differences)));
+                    let p = sign_flip_p(&differences);
+                    let least = least_p(&differences);
+                    found.push(Found { explainer, column, better: *better, mean, p, least });
                 }
             }
         }
         if found.is_empty() {
             return None;
         }
-        let adjusted = holm(&found.iter().map(|f| f.4).collect::<Vec<_>>());
+        let adjusted = holm(&found.iter().map(|f| f.p).collect::<Vec<_>>());
+        let possible = holm(&found.iter().map(|f| f.least).collect::<Vec<_>>());
+        let at = |explainer: &String, column: &String| {
+            found.iter().position(|f| f.explainer == explainer && f.column == column)
+        };
         let cell = |explainer: &String, column: &String| {
-            let at = found.iter().position(|f| f.0 == explainer && f.1 == column);
-            at.map_or_else(String::new, |i| {
-                format!("{:+.decimals$} (p {:.4})", found[i].3, adjusted[i])
+            at(explainer, column).map_or_else(String::new, |i| {
+                format!("{:+.decimals$} (p {:.4})", found[i].mean, adjusted[i])
             })
         };
         let row = |explainer: &String| {
@@ -266,22 +289,14 @@ impl Scores {
                 .chain(columns.iter().map(|(_, c, _)| cell(explainer, c)))
                 .collect()
         };
-        let beats = |i: &usize| {
-            let (_, _, better, mean, _) = found[*i];
-            adjusted[*i] < LEVEL && if better == Better::Higher { mean > 0.0 } else { mean < 0.0 }
+        let numbers = |explainer: &String| {
+            let cells = columns.iter().flat_map(|(_, column, _)| match at(explainer, column) {
+                Some(i) => [format!("{:.6}", found[i].mean), format!("{:.6}", adjusted[i])],
+                None => Default::default(),
+            });
+            [explainer.clone()].into_iter().chain(cells).collect()
         };
-        let losers: Vec<String> = (0..found.len())
-            .filter(|i| !beats(i))
-            .map(|i| format!("{} in {}", found[i].0, found[i].1))
-            .collect();
-        let verdict = if losers.is_empty() {
-            format!("Every explainer beats `{floor}` in every column (p < {LEVEL}).")
-        } else {
-            format!(
-                "Does NOT beat `{floor}` (p < {LEVEL} in the right direction): {}.",
-                losers.join("; ")
-            )
-        };
+        let notes = verdicts(floor, &found, &adjusted, &possible);
         Some(Table {
             name: format!("{name}_against_{}", crate::data::safe_id(floor)),
             title: format!(
@@ -293,10 +308,82 @@ impl Scores {
                 .chain(columns.iter().map(|(_, c, b)| format!("{c} ({})", b.words())))
                 .collect(),
             rows: self.explainers.iter().filter(|e| *e != floor).map(row).collect(),
-            notes: vec![verdict],
+            numbers: Some(Numbers {
+                columns: ["explainer".to_owned()]
+                    .into_iter()
+                    .chain(columns.iter().flat_map(|(_, c, _)| [c.clone(), format!("{c} p")]))
+                    .collect(),
+                rows: self.explainers.iter().filter(|e| *e != floor).map(numbers).collect(),
+            }),
+            notes,
             ..Table::default()
         })
     }
+}
+
+/// The level at which a difference counts.
+const LEVEL: f64 = 0.05;
+
+/// One explainer against the floor in one column.
+struct Found<'a> {
+    explainer: &'a String,
+    column: &'a String,
+    better: Better,
+    /// Mean difference.
+    mean: f64,
+    /// Of the test.
+    p: f64,
+    /// The smallest p that it could have had.
+    least: f64,
+}
+
+impl Found<'_> {
+    fn shown(&self) -> String {
+        format!("{} in {}", self.explainer, self.column)
+    }
+}
+
+/// The smallest p that the sign-flip test can give for as many items: all differences on one side
+/// are two of 2ⁿ arrangements, and no p is below that of the flips drawn. Items without a difference
+/// do not count.
+fn least_p(differences: &[f64]) -> f64 {
+    let n = differences.iter().filter(|d| **d != 0.0).count();
+    let exact = 2.0f64.powi(1 - n.min(1000) as i32);
+    exact.max(1.0 / (FLIPS + 1) as f64).min(1.0)
+}
+
+/// Who does not beat the floor, and of whom that cannot be said: with their few items even the
+/// largest difference would not have counted.
+fn verdicts(floor: &str, found: &[Found<'_>], adjusted: &[f64], possible: &[f64]) -> Vec<String> {
+    let beats = |i: usize| {
+        let Found { better, mean, .. } = found[i];
+        adjusted[i] < LEVEL && if better == Better::Higher { mean > 0.0 } else { mean < 0.0 }
+    };
+    let of = |is: &dyn Fn(usize) -> bool| -> Vec<String> {
+        (0..found.len()).filter(|i| is(*i)).map(|i| found[i].shown()).collect()
+    };
+    let losers = of(&|i| !beats(i) && possible[i] < LEVEL);
+    let undecided = of(&|i| !beats(i) && possible[i] >= LEVEL);
+    let mut notes = Vec::new();
+    if losers.is_empty() && undecided.is_empty() {
+        notes.push(format!("Every explainer beats `{floor}` in every column (p < {LEVEL})."));
+    }
+    if !losers.is_empty() {
+        notes.push(format!(
+            "Does NOT beat `{floor}` (p < {LEVEL} in the right direction): {}.",
+            losers.join("; ")
+        ));
+    }
+    if !undecided.is_empty() {
+        let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
+        let (own, adjusted) =
+            (least(&mut found.iter().map(|f| f.least)), least(&mut possible.iter().copied()));
+        notes.push(format!(
+            "Too few items to tell from `{floor}`: the smallest p that was possible is {own:.4}, and {adjusted:.4} after the adjustment, which is not below {LEVEL}: {}.",
+            if undecided.len() == found.len() { "every comparison".to_owned() } else { undecided.join("; ") }
+        ));
+    }
+    notes
 }
 
 #[cfg(test)]
@@ -358,6 +445,41 @@ mod tests {
             table.notes
         );
         assert!(scores().against("road", "nobody", 2).is_none());
+    }
+
+    #[test]
+    fn a_test_that_could_not_be_won_is_not_called_lost() {
+        // Five items: the smallest p is 2/32 = 0.0625, and two comparisons double it.
+        let mut few = Scores::default();
+        for item in 0..5 {
+            for (explainer, value) in [("good", 2.0), ("bad", -2.0), ("random", 0.0)] {
+                let drop = column("drop", Parameter::None, Some(Better::Higher));
+                few.add(explainer, &drop, &item.to_string(), value);
+            }
+        }
+        let notes = few.against("road", "random", 2).unwrap().notes;
+        assert_eq!(notes.len(), 1);
+        assert!(
+            notes[0].contains("is 0.0625, and 0.1250 after the adjustment")
+                && notes[0].ends_with("every comparison."),
+            "{notes:?}"
+        );
+        assert!((least_p(&[1.0; 8]) - 2.0 / 256.0).abs() < 1e-12);
+        assert_eq!((least_p(&[]), least_p(&[0.0; 9])), (1.0, 1.0));
+    }
+
+    #[test]
+    fn other_programs_get_one_number_to_a_cell() {
+        let table = scores().means("road", "t".into(), 4);
+        let numbers = table.numbers.unwrap();
+        assert_eq!(
+            numbers.columns[..5],
+            ["explainer", "items", "drop P=10", "drop P=10 low", "drop P=10 high"]
+        );
+        assert!(numbers.rows.iter().all(|row| row.len() == numbers.columns.len()));
+        assert!(numbers.rows[0][1..5].iter().all(|cell| cell.parse::<f64>().is_ok()));
+        let against = scores().against("road", "random", 2).unwrap().numbers.unwrap();
+        assert_eq!(against.columns[..3], ["explainer", "drop P=10", "drop P=10 p"]);
     }
 
     #[test]

@@ -10,15 +10,27 @@ use crate::{Plot, Random};
 pub struct Interval {
     /// The mean; NaN of nothing.
     pub mean: f64,
-    /// Lower end of the 95 % interval.
+    /// Lower end of the 95 % interval; NaN where nothing can vary, as with a single item.
     pub low: f64,
-    /// Upper end of the 95 % interval.
+    /// Upper end of the 95 % interval; NaN as `low`.
     pub high: f64,
+}
+
+impl Interval {
+    /// Mean and ends, or the mean alone where there is no interval, with `decimals` digits after the
+    /// point.
+    pub fn shown(&self, decimals: usize) -> String {
+        let Self { mean, low, high } = self;
+        if low.is_nan() || high.is_nan() {
+            return format!("{mean:.decimals$}");
+        }
+        format!("{mean:.decimals$} [{low:.decimals$}, {high:.decimals$}]")
+    }
 }
 
 impl std::fmt::Display for Interval {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.4} [{:.4}, {:.4}]", self.mean, self.low, self.high)
+        f.write_str(&self.shown(4))
     }
 }
 
@@ -29,7 +41,7 @@ const RESAMPLES: usize = 2000;
 /// items (Efron 1979), seeded: the same numbers give the same interval.
 ///
 /// `statistic` is given the items' numbers, drawn with replacement, and answers with what is to be
-/// averaged or counted over them.
+/// averaged or counted over them. A single item has no interval: nothing is known of others.
 pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
     stratified_interval(&vec![0; n], statistic)
 }
@@ -44,9 +56,12 @@ pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64
     let mut members: Vec<Vec<usize>> =
         vec![Vec::new(); strata.iter().max().map_or(0, |most| most + 1)];
     strata.iter().enumerate().for_each(|(item, stratum)| members[*stratum].push(item));
+    if members.iter().all(|of_kind| of_kind.len() < 2) {
+        return Interval { mean, low: f64::NAN, high: f64::NAN };
+    }
     let mut random = Random::new(0x00FA_3E00);
     let mut drawn = all;
-    let mut found: Vec<f64> = (0..if n == 0 { 0 } else { RESAMPLES })
+    let mut found: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
             drawn.iter_mut().zip(strata).for_each(|(d, stratum)| {
                 *d = members[*stratum][random.below(members[*stratum].len())];
@@ -81,14 +96,45 @@ pub struct Table {
     pub plots: Vec<Plot>,
     /// A list for other programs, one row per item: left as CSV only, and not shown.
     pub is_list: bool,
+    /// The same for other programs, one number to a cell; what the CSV file holds, where it is
+    /// there.
+    pub numbers: Option<Numbers>,
+}
+
+/// Rows and columns of numbers: mean and ends of an interval in columns of their own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbers {
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// Cells, as many in each row as there are columns; empty where nothing is known.
+    pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// Comma-separated values with a header; notes are left out.
+    /// Comma-separated values with a header, numbers in columns of their own; notes are left out.
     pub fn csv(&self) -> String {
+        let (columns, rows) = match &self.numbers {
+            Some(numbers) => (&numbers.columns, &numbers.rows),
+            None => (&self.columns, &self.rows),
+        };
         let cell = |cell: &String| escape::csv_cell(cell);
         let line = |cells: &[String]| cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n";
-        line(&self.columns) + &self.rows.iter().map(|r| line(r)).collect::<String>()
+        line(columns) + &rows.iter().map(|r| line(r)).collect::<String>()
+    }
+
+    /// The table without the columns, but the first, in which no row has anything.
+    #[must_use]
+    pub fn without_empty_columns(mut self) -> Self {
+        drop_empty(&mut self.columns, &mut self.rows);
+        if let Some(numbers) = &mut self.numbers {
+            drop_empty(&mut numbers.columns, &mut numbers.rows);
+        }
+        self
+    }
+
+    /// The width in characters of its lines in Markdown.
+    pub fn width(&self) -> usize {
+        self.markdown().lines().find(|l| l.starts_with('|')).map_or(0, |l| l.chars().count())
     }
 
     /// A Markdown table, columns aligned so that it also reads well in a terminal.
@@ -120,7 +166,8 @@ impl Table {
         text
     }
 
-    /// A LaTeX `tabular`.
+    /// A LaTeX `tabular`, made smaller where it is wider than the text. Needs the package
+    /// `graphicx`.
     pub fn latex(&self) -> String {
         let escaped = |cell: &String| escape::latex(cell);
         let line = |cells: &[String]| {
@@ -129,11 +176,25 @@ impl Table {
         let columns = format!("l{}", "r".repeat(self.columns.len().saturating_sub(1)));
         let rows: String = self.rows.iter().map(|r| line(r)).collect();
         format!(
-            "% {}\n\\begin{{tabular}}{{{columns}}}\n\\hline\n{}\\hline\n{rows}\\hline\n\\end{{tabular}}\n",
+            "% {}\n% \\usepackage{{graphicx}}\n\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{columns}}}\n\\hline\n{}\\hline\n{rows}\\hline\n\\end{{tabular}}}}\n",
             escape::latex(&self.title),
             line(&self.columns)
         )
     }
+}
+
+/// Drops every column but the first in which no row has anything. A table without rows keeps all.
+fn drop_empty(columns: &mut Vec<String>, rows: &mut [Vec<String>]) {
+    let is_used = |c: usize| {
+        c == 0 || rows.is_empty() || rows.iter().any(|r| r.get(c).is_some_and(|v| !v.is_empty()))
+    };
+    let used: Vec<bool> = (0..columns.len()).map(is_used).collect();
+    let keep = |cells: &mut Vec<String>| {
+        let mut column = used.iter();
+        cells.retain(|_| column.next().copied().unwrap_or(true));
+    };
+    keep(columns);
+    rows.iter_mut().for_each(keep);
 }
 
 #[cfg(test)]
@@ -158,6 +219,8 @@ mod tests {
         assert!((many.high - many.low - 2.0 * 1.96 * 0.0908).abs() < 0.03, "{many:?}");
         assert_eq!(mean(&[2.0; 5]), Interval { mean: 2.0, low: 2.0, high: 2.0 });
         assert!(mean(&[]).mean.is_nan());
+        // One item says nothing of others.
+        assert!(mean(&[2.0]).low.is_nan() && mean(&[2.0]).to_string() == "2.0000");
     }
 
     #[test]
@@ -188,8 +251,27 @@ mod tests {
             table.markdown(),
             "### Scores\n\n| explainer | a_b |\n| --------- | --- |\n| fame, \"x\" | 50% |\n\nFew.\n"
         );
-        assert!(
-            table.latex().contains("explainer & a\\_b \\\\") && table.latex().contains("50\\%")
-        );
+        let latex = table.latex();
+        assert!(latex.contains("explainer & a\\_b \\\\") && latex.contains("50\\%"));
+        assert!(latex.contains("\\resizebox") && latex.ends_with("\\end{tabular}}\n"), "{latex}");
+        assert_eq!(table.width(), 27);
+        let numbers = Numbers { columns: vec!["a".into()], rows: vec![vec!["1".into()]] };
+        let with = Table { numbers: Some(numbers), ..table };
+        assert_eq!(with.csv(), "a\n1\n", "one number to a cell");
+    }
+
+    #[test]
+    fn columns_without_anything_are_left_out() {
+        let text = |cells: &[&str]| cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
+        let table = Table {
+            columns: text(&["explainer", "a", "b"]),
+            rows: vec![text(&["x", "", "1"]), text(&["y", "", ""])],
+            ..Table::default()
+        };
+        let table = table.without_empty_columns();
+        assert_eq!(table.columns, ["explainer", "b"]);
+        assert_eq!(table.rows, [["x", "1"], ["y", ""]]);
+        let none = Table { columns: text(&["a", "b"]), ..Table::default() };
+        assert_eq!(none.without_empty_columns().columns.len(), 2, "no rows say nothing");
     }
 }

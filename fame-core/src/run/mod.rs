@@ -24,12 +24,14 @@ mod events;
 mod folder;
 mod item;
 mod keys;
+mod limit;
 mod merge;
 mod models;
 mod options;
 mod parts;
 mod preview;
 mod record;
+mod rehearsal;
 mod shard;
 mod stop;
 #[cfg(test)]
@@ -51,11 +53,12 @@ pub use record::{
     Difference, ItemLine, ItemLines, ItemStatus, RunStatus, Summary, Verified, item_lines,
     recipe_of, verify,
 };
+pub use rehearsal::{Rehearsal, rehearse};
 pub use shard::Shard;
 pub use stop::{StopHandle, Stopped};
 
 use crate::{
-    Error, Model, Plan, Result,
+    Error, Plan, Result,
     contract::{Files as _, ItemRef, Models as _},
     data::Facts,
     store::{FetchEvent, ModelStore},
@@ -83,26 +86,6 @@ pub fn check_data(plan: &Plan, store: &ModelStore) -> Result<Option<(usize, Vec<
     let items = data.index(&RunFiles { folder: &plan.folder, store, on_fetch: &|_| () })?;
     let notes = data.notes(&items);
     Ok(Some((items.len(), notes)))
-}
-
-/// The model of `plan`, loaded and shown to its explainers; `None` where its file would have to be
-/// fetched first.
-///
-/// # Errors
-/// What [`run`] would say of the model before its first item.
-pub fn check_model(plan: &Plan, store: &ModelStore) -> Result<Option<Arc<Model>>> {
-    if !store.has(&plan.manifest) {
-        return Ok(None);
-    }
-    plan.backend.plugin.check()?;
-    let shelf = ModelShelf::new(store, plan.backend.plugin.as_ref(), &|_| ())
-        .with_operators(plan.operators.clone());
-    let file = shelf.fetch(&plan.manifest)?;
-    let model = shelf.load(plan.manifest.clone(), file)?;
-    for (name, explainer) in &plan.explain {
-        explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
-    }
-    Ok(Some(model))
 }
 
 /// Makes the output folder `out` if it is not there, and marks it as one of ours: for whoever puts
@@ -316,7 +299,9 @@ impl Runner<'_> {
             return Err(Error::new("fame::run::no_items", "a limit of 0 leaves no items.")
                 .with_help("Give a limit of at least 1, or none for all items."));
         }
-        items.truncate(self.options.limit.unwrap_or(usize::MAX));
+        if let Some(limit) = self.options.limit {
+            items = limit::first_of_each(items, limit, |i| self.plan.data.plugin.kind(i));
+        }
         if let Some(long) = items.iter().find(|item| item.id.len() > LONGEST_ID) {
             let (start, bytes) = (&long.id[..40], long.id.len());
             let message = format!(

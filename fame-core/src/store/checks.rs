@@ -47,7 +47,7 @@ impl<'a> Checks<'a> {
 }
 
 /// The code of a file whose form is wrong.
-const FORM: &str = "fame::model::manifest";
+pub(super) const FORM: &str = "fame::model::manifest";
 
 /// The code of a file of the right form with values that cannot be.
 const INVALID: &str = "fame::model::invalid";

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, SeqAccess, Visitor};
 
@@ -56,16 +57,23 @@ pub(super) fn check_fixed(fixed: &BTreeMap<String, FixedInput>, checks: &mut Che
     }
 }
 
-/// `input: (…)` as typed.
-#[derive(Deserialize)]
+/// A picture's way into the network, as typed.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename = "Input")]
 pub(super) struct InputText {
+    /// Channels, height and width in pixels: `(3, 224, 224)`.
     size: (usize, usize, usize),
+    /// The order of the channels.
     order: ChannelOrder,
+    /// Subtracted from pixels in 0 to 1: one number for all channels, or one per channel in the
+    /// network's order. A mean that counts 0 to 255 is divided by 255 here.
     mean: PerChannel,
+    /// Divides what is left: above 0, one number or one per channel, as `mean`.
     std: PerChannel,
+    /// The axes of the input in the file.
     #[serde(default)]
     pub(super) layout: Layout,
+    /// The values of the file's other inputs, by the inputs' names.
     #[serde(default)]
     pub(super) fixed: BTreeMap<String, FixedInput>,
 }
@@ -92,6 +100,20 @@ impl PerChannel {
             Self::All(value) => vec![value; order.channels()],
             Self::Each(values) => values,
         }
+    }
+}
+
+impl JsonSchema for PerChannel {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PerChannel".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["number", "array"], "title": "number | (number, …)" })
     }
 }
 

@@ -269,6 +269,12 @@ impl ModelStore {
         Ok(all.into_values().collect())
     }
 
+    /// Is the file of the picture called `name` (without `picture:`) here, so that
+    /// [`ModelStore::picture`] needs no network?
+    pub fn has_picture(&self, name: &str) -> bool {
+        self.picture_entry(name).is_ok_and(|picture| self.is_source_cached(&picture.source, None))
+    }
+
     /// Whether there is a picture called `name`; fetches nothing.
     ///
     /// # Errors

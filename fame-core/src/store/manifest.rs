@@ -5,27 +5,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    checks::{Checks, unsound},
+    checks::{Checks, FORM, unsound},
     input::{InputText, check_convention, check_fixed},
     source::Source,
 };
 use crate::{
     Result,
     data::{FixedInput, InputConvention, Layout},
-    text::{Fields, LayerChoices, Spec},
+    text::{Fields, Key, LayerChoices, Placed, Problem, Spec},
 };
 
 /// The question a model is asked where a recipe does not say: the defaults of what an explainer or
 /// a metric asks about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ask {
-    /// The loss.
+    /// The loss: a plugin of the kind `loss`. Left out: a recipe must name one.
     pub loss: Option<Spec>,
-    /// The layer or layers that the loss reads.
+    /// The layer or layers that the loss reads: a tensor's name or an alias of `layers` in quotes,
+    /// or a rule. Left out: a recipe must name one.
     pub layer: Option<LayerChoices>,
     /// The word that a manifest of an older form says in `task` instead. Plugins may know it.
     #[serde(skip)]
@@ -38,7 +40,7 @@ impl Ask {
 }
 
 /// The names of a model's classes, in the order of its outputs.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum Labels {
     /// A list in the manifest itself.
@@ -99,14 +101,61 @@ pub struct ModelManifest {
     pub(super) folder: Option<PathBuf>,
 }
 
-/// The fields of a manifest.
-const FIELDS: [&str; 9] =
-    ["summary", "source", "licence", "ask", "task", "input", "prepare", "layers", "labels"];
+/// The keys of a manifest, in the order in which one is usually written.
+static KEYS: [Key; 9] = [
+    Key::optional::<String>("summary", "One line for lists of models.", "the manifest's name"),
+    Key::optional::<Source>(
+        "source",
+        "The origin of the ONNX file. What is fetched has the checksum that stands here, or is \
+         refused.",
+        "NAME.onnx beside NAME.ron, with any content",
+    ),
+    Key::optional::<String>(
+        "licence",
+        "The licence of the weights, and what is known about the training data. It is copied into \
+         the record of every run.",
+        "\"not stated\"",
+    ),
+    Key::optional::<Ask>(
+        "ask",
+        "The question that explainers and metrics ask where a recipe names no loss or no layer.",
+        "nothing is asked: a recipe must name loss and layer",
+    ),
+    Key::optional::<String>(
+        "task",
+        "The word of an older form of manifests, of which plugins make a question. Write `ask`.",
+        "none",
+    ),
+    Key::required::<InputText>(
+        "input",
+        "The form in which the network takes a picture: its size, the order of its channels, and \
+         how pixels in 0 to 1 become what the network sees, (pixel - mean) / std.",
+    ),
+    Key::optional::<Vec<Spec>>(
+        "prepare",
+        "The way from a decoded picture (RGB, values 0 to 1, any size in pixels) to the size of \
+         `input`, where a recipe has no `prepare`: plugins of the kind `prepare`, in this order.",
+        "none: pictures must have the size already",
+    ),
+    Key::optional::<BTreeMap<String, String>>(
+        "layers",
+        "Names that recipes may use for tensors of the graph. `fame-cli inspect` lists the tensors.",
+        "none: recipes name tensors as the file does",
+    ),
+    Key::optional::<Labels>(
+        "labels",
+        "The names of all classes, in the order of the network's outputs, counted from 0.",
+        "none: classes are numbers",
+    ),
+];
 
 /// The form of a manifest, for messages.
 const EXAMPLE: &str = "(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)";
 
 impl ModelManifest {
+    /// The keys of a manifest.
+    pub const KEYS: &'static [Key] = &KEYS;
+
     /// Parses and validates the text of `name.ron`, which lies in `folder` (`None`: built into the
     /// program).
     ///
@@ -121,7 +170,7 @@ impl ModelManifest {
         let file = format!("{name}.ron");
         let place =
             folder.map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
-        let mut fields = Fields::cut(text, "manifest", &FIELDS, EXAMPLE)
+        let mut fields = Fields::cut(text, "manifest", &Key::names(&KEYS), EXAMPLE)
             .map_err(|problem| unsound(&place, text, vec![problem], Vec::new()))?;
         let summary = fields.optional::<String>("summary");
         let source = fields.optional::<Source>("source");
@@ -135,7 +184,7 @@ impl ModelManifest {
         let input = typed.map(InputText::resolve);
         let prepare = fields.list::<Spec>("prepare", "a list of steps: [Name(…), …]");
         let layers = fields.optional::<BTreeMap<String, String>>("layers");
-        let labels = fields.optional::<Labels>("labels");
+        let labels = labels_of(&mut fields, text);
         let mut checks = Checks::of(text);
         if let Some(source) = &source {
             source.value.check("source", &mut checks);
@@ -222,6 +271,25 @@ impl ModelManifest {
     pub fn layer<'a>(&'a self, layer: &'a str) -> &'a str {
         self.layers.get(layer).map_or(layer, String::as_str)
     }
+}
+
+/// The field `labels`, where a list or a file that forgets to say what it is gets a word of its
+/// own.
+fn labels_of(fields: &mut Fields<'_>, text: &str) -> Option<Placed<Labels>> {
+    let span = fields.entry("labels")?.value_span.clone();
+    let bare = &text[span.clone()];
+    let (what, way) = match bare.chars().next() {
+        Some('[') => ("a bare list", "write `labels: List([…])`"),
+        Some('(') => ("names in parentheses", "write `labels: List([…])`"),
+        Some('{') => ("a map", "write `labels: List([…])`, the names in the order of the outputs"),
+        Some('"') => ("a bare text", "write `labels: Lines(File(path: \"names.txt\"))`"),
+        _ => return fields.optional("labels"),
+    };
+    let problem = Problem::new(FORM, format!("`labels` is {what}."), span)
+        .with_label("this value")
+        .with_help(Some(way));
+    fields.problems.push(problem);
+    None
 }
 
 /// Refuses aliases and tensors without a name.
@@ -341,6 +409,22 @@ mod tests {
           1:9: this bracket is never closed. (a manifest is `(input: (size: (3, 112, 112), order: Rgb, mean: 0.5, std: 0.5), …)`)
         help: -
         "#);
+    }
+
+    #[test]
+    fn labels_that_do_not_say_what_they_are_are_told_how() {
+        let input = "(input: (size: (3, 1, 1), order: Rgb, mean: 0, std: 1), labels: ";
+        insta::assert_snapshot!(error(&format!("{input}[\"cat\", \"dog\"])")), @r#"
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:65: `labels` is a bare list. (write `labels: List([…])`)
+        help: -
+        "#);
+        insta::assert_snapshot!(error(&format!("{input}\"names.txt\")")), @r#"
+        [fame::model::manifest] `net.ron` has 1 error:
+          1:65: `labels` is a bare text. (write `labels: Lines(File(path: "names.txt"))`)
+        help: -
+        "#);
+        assert!(error(&format!("{input}{{0: \"cat\"}})")).contains("is a map"));
     }
 
     #[test]

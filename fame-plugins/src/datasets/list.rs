@@ -126,7 +126,7 @@ fn separated(shown: &str, text: &str, separator: char) -> Result<Vec<(usize, Vec
 }
 
 /// The cells of one row, trimmed, quotes taken off.
-pub(crate) fn cells(line: &str, separator: char) -> std::result::Result<Vec<String>, Wrong> {
+pub(super) fn cells(line: &str, separator: char) -> std::result::Result<Vec<String>, Wrong> {
     let mut cells = Vec::new();
     let mut rest = line;
     loop {

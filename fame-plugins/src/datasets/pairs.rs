@@ -194,6 +194,10 @@ impl Dataset for Pairs {
         pair_notes(items)
     }
 
+    fn kind(&self, item: &ItemRef) -> usize {
+        Entry::kind(item)
+    }
+
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
         Entry::of(item)?.pair(item, |file| self.crops.load(file, files))
     }

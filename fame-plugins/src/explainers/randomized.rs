@@ -108,6 +108,9 @@ impl Explainer for RandomizedExplainer {
     }
 
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
+        if with.model.network.is_rehearsal() {
+            return self.of.plugin.explain(with, samples);
+        }
         let stages = match self.networks(with.model) {
             Ok(stages) => stages,
             Err(e) => return samples.iter().map(|_| Err(e.clone())).collect(),

@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use colorous::Gradient;
 use fame_core::{Error, NamedMap, Picture, Result, Tensor, registry::Assembly, text::suggestion};
-use image::{Rgb, RgbImage};
+use image::{
+    ImageBuffer, Luma, Rgb, RgbImage,
+    imageops::{FilterType, resize},
+};
 
-use crate::pictures::to_byte;
+use crate::pictures::{to_byte, to_rgb8};
 
 /// Colours by name, 0 first. `rd_bu` and its like run from the first colour to the last, so red is
 /// 0 there.
@@ -97,7 +100,8 @@ pub(super) fn heatmap(map: &NamedMap, palette: &Palette) -> Result<RgbImage> {
     }))
 }
 
-/// (1 − `opacity`) · picture + `opacity` · colour of the map.
+/// (1 − `opacity`) · picture + `opacity` · colour of the map, `enlarge` times as large: the picture by
+/// Lanczos, the map bilinearly.
 ///
 /// # Errors
 /// When map and picture differ in size: a bug of the explainer.
@@ -106,6 +110,7 @@ pub(super) fn overlay(
     map: &NamedMap,
     palette: &Palette,
     opacity: f32,
+    enlarge: u32,
 ) -> Result<RgbImage> {
     let (h, w, values) = plane(map)?;
     if (h, w) != (picture.height(), picture.width()) {
@@ -116,6 +121,10 @@ pub(super) fn overlay(
             picture.height()
         );
         return Err(Error::bug(message));
+    }
+    if enlarge > 1 {
+        let (w, h) = (w as u32 * enlarge, h as u32 * enlarge);
+        return mixed(picture, map, palette, opacity, (w, h));
     }
     let pixels: &Tensor = &picture.pixels;
     Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| {
@@ -130,9 +139,55 @@ pub(super) fn overlay(
     }))
 }
 
+/// `picture` enlarged by Lanczos.
+pub(super) fn enlarged(picture: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
+    resize(picture, width, height, FilterType::Lanczos3)
+}
+
+/// How many times a picture is enlarged so that its longer side has about `side` pixels; at least 1.
+pub(super) fn enlargement(width: usize, height: usize, side: u32) -> u32 {
+    (side / (width.max(height) as u32).max(1)).max(1)
+}
+
+/// The overlay in another size.
+fn mixed(
+    picture: &Picture,
+    map: &NamedMap,
+    palette: &Palette,
+    opacity: f32,
+    (width, height): (u32, u32),
+) -> Result<RgbImage> {
+    let (h, w, values) = plane(map)?;
+    let values = ImageBuffer::<Luma<f32>, _>::from_raw(w as u32, h as u32, values.into_owned());
+    let values = values.ok_or_else(|| Error::bug("a map has other values than pixels."))?;
+    let values = resize(&values, width, height, FilterType::Triangle);
+    let below = enlarged(&to_rgb8(&picture.pixels)?, (width, height));
+    Ok(RgbImage::from_fn(width, height, |x, y| {
+        let heat = palette.at(values.get_pixel(x, y).0[0]);
+        let pixel = below.get_pixel(x, y).0;
+        Rgb([0, 1, 2].map(|c| {
+            let mixed = (1.0 - opacity) * f32::from(pixel[c]) + opacity * f32::from(heat[c]);
+            to_byte(mixed / 255.0)
+        }))
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::testing::map, *};
+
+    #[test]
+    fn an_enlarged_overlay_keeps_its_colours_and_smooths_between_them() {
+        let picture = Picture::new(Tensor::filled([3, 1, 2], 0.5), "p").unwrap();
+        let map = map("m", "image", Tensor::new([1, 2], vec![0.0, 1.0]).unwrap());
+        let gray = Palette::named("gray").unwrap();
+        let on = overlay(&picture, &map, &gray, 1.0, 4).unwrap();
+        assert_eq!(on.dimensions(), (8, 4));
+        let row: Vec<u8> = (0..8).map(|x| on.get_pixel(x, 2).0[0]).collect();
+        assert_eq!((row[0], row[7]), (0, 255));
+        assert!(row.windows(2).all(|w| w[0] <= w[1]) && row[3] > 60 && row[4] < 195, "{row:?}");
+        assert_eq!([enlargement(112, 112, 448), enlargement(500, 300, 448)], [4, 1]);
+    }
 
     #[test]
     fn every_name_has_colours() {

@@ -17,6 +17,7 @@ mod mean_map;
 mod npy;
 mod overlay;
 mod picture;
+mod plate;
 mod reference_layout;
 mod report;
 mod sheet;
@@ -28,7 +29,7 @@ pub use npy::Npy;
 pub use overlay::Overlay;
 pub use picture::Picture;
 pub use reference_layout::ReferenceLayout;
-pub use report::{REPORT, Report};
+pub use report::{REPORT, Report, claim};
 pub use sheet::Sheet;
 
 use std::path::Path;

@@ -10,11 +10,17 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::colour::{Palette, overlay};
+use super::{
+    colour::{Palette, enlargement, overlay},
+    plate::plate,
+};
 
 /// Each finished map in colour over the prepared picture, as `<explainer>.<map>.overlay.png`: (1 −
 /// opacity) · picture + opacity · colour. Values are clamped to 0..=1; maps with channels are
-/// coloured by the mean of their channels.
+/// coloured by the mean of their channels. Small pictures are enlarged by a whole number (the
+/// picture by Lanczos, the map bilinearly), the names of explainer and map stand above, and the
+/// colours from 0 to 1 beside it; `Overlay(side: 0, title: false, bar: false)` is the bare overlay in
+/// the size of the map.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overlay {
@@ -23,11 +29,17 @@ pub struct Overlay {
     pub colormap: String,
     /// How much the map covers the picture, from 0 (the picture alone) to 1 (the map alone).
     pub opacity: f32,
+    /// Pictures are enlarged as long as their longer side has at most this many pixels; 0 to 4096.
+    pub side: u32,
+    /// Whether the names of explainer and map stand above.
+    pub title: bool,
+    /// Whether the colours from 0 to 1 stand beside it.
+    pub bar: bool,
 }
 
 impl Default for Overlay {
     fn default() -> Self {
-        Self { colormap: "turbo".to_owned(), opacity: 0.5 }
+        Self { colormap: "turbo".to_owned(), opacity: 0.5, side: 448, title: true, bar: true }
     }
 }
 
@@ -38,12 +50,13 @@ impl Plugin<dyn Writer> for Overlay {
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         assembly.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be between 0 and 1");
+        assembly.check("side", self.side <= 4096, "must be at most 4096");
     }
 
     fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(Built {
             palette: Palette::parameter(&self.colormap, assembly)?,
-            opacity: self.opacity,
+            look: self,
         }))
     }
 }
@@ -52,20 +65,20 @@ fame_core::register!(Writer: Overlay);
 
 struct Built {
     palette: Palette,
-    opacity: f32,
+    look: Overlay,
 }
 
 impl Writer for Built {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         super::maps(item)
             .map(|(explainer, map)| {
-                let picture = overlay(
-                    super::picture_of(item.sample, map)?,
-                    map,
-                    &self.palette,
-                    self.opacity,
-                )?;
-                super::save(folder, format!("{explainer}.{}.overlay.png", map.name()), &picture)
+                let Overlay { opacity, side, title, bar, .. } = self.look;
+                let picture = super::picture_of(item.sample, map)?;
+                let enlarge = enlargement(picture.width(), picture.height(), side);
+                let over = overlay(picture, map, &self.palette, opacity, enlarge)?;
+                let title = if title { format!("{explainer}: {}", map.name()) } else { String::new() };
+                let over = plate(&over, &title, bar.then_some(&self.palette));
+                super::save(folder, format!("{explainer}.{}.overlay.png", map.name()), &over)
             })
             .collect()
     }
@@ -87,13 +100,28 @@ mod tests {
     #[test]
     fn opacity_mixes_picture_and_colour() {
         let pixel = |opacity: &str| {
-            let writer = format!(r#"Overlay(colormap: "jet", opacity: {opacity})"#);
+            let writer = format!(r#"Overlay(colormap: "jet", opacity: {opacity}, side: 0)"#);
             let (_dir, files) = write(&writer, &sample(&["image"], 1, 2), &one_map());
             assert_eq!(files[0].0, "cam.image.overlay.png");
             files[0].1.as_ref().unwrap().get_pixel(1, 0).0
         };
         // Gray 0.5 under dark red (128, 0, 0).
         assert_eq!([pixel("0"), pixel("0.5"), pixel("1")], [[128; 3], [128, 64, 64], [128, 0, 0]]);
+    }
+
+    #[test]
+    fn a_small_picture_is_enlarged_and_says_what_it_is() {
+        let square = |writer: &str| {
+            let map = map("image", "image", Tensor::filled([8, 8], 0.5));
+            let maps = [("cam".to_owned(), explanation(vec![map]))];
+            let (_dir, mut files) = write(writer, &sample(&["image"], 8, 8), &maps);
+            files.remove(0).1.unwrap()
+        };
+        assert_eq!(square("Overlay(title: false, bar: false)").dimensions(), (448, 448));
+        let whole = square("Overlay()");
+        assert!(whole.width() > 448 && whole.height() > 448 && whole.pixels().any(|p| p.0 == [0; 3]));
+        assert_eq!(square("Overlay(side: 0)").dimensions(), (8, 8));
+        assert!(build("Overlay(side: 5000)").is_err());
     }
 
     #[test]

@@ -5,12 +5,17 @@ use image::{Rgb, RgbImage};
 /// Width and height of a character at scale 1, in pixels.
 pub(super) const GLYPH: u32 = 8;
 
+/// The first character of the second table of glyphs.
+const LATIN: usize = 0xA0;
+
 /// Draws `text` with its upper left corner at (`x`, `y`), each dot `scale`×`scale` pixels. What
-/// lies outside the picture is left out; characters beyond ASCII become `?`.
+/// lies outside the picture is left out; characters beyond Latin-1 become `?`.
 pub(super) fn draw(on: &mut RgbImage, text: &str, (x, y): (u32, u32), scale: u32, colour: Rgb<u8>) {
     for (i, character) in text.chars().enumerate() {
-        let glyphs = font8x8::legacy::BASIC_LEGACY;
-        let glyph = glyphs.get(character as usize).unwrap_or(&glyphs[usize::from(b'?')]);
+        let (basic, latin) = (font8x8::legacy::BASIC_LEGACY, font8x8::legacy::LATIN_LEGACY);
+        let beyond = || latin.get((character as usize).checked_sub(LATIN)?);
+        let glyph = basic.get(character as usize).or_else(beyond);
+        let glyph = glyph.unwrap_or(&basic[usize::from(b'?')]);
         for dot in 0..GLYPH * GLYPH {
             let (column, row) = (dot % GLYPH, dot / GLYPH);
             if glyph[row as usize] >> column & 1 == 1 {
@@ -69,5 +74,11 @@ mod tests {
         let lit: Vec<u32> = (0..20).filter(|x| *on.get_pixel(*x, 1) == white).collect();
         assert_eq!(lit, [5, 6]);
         draw(&mut on, "WWWWé", (15, 5), 3, white);
+        let drawn = |text| {
+            let mut on = RgbImage::new(8, 8);
+            draw(&mut on, text, (0, 0), 1, white);
+            on
+        };
+        assert!(drawn("ü") != drawn("?") && drawn("漢") == drawn("?"));
     }
 }

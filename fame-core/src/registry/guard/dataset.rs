@@ -37,6 +37,11 @@ impl Dataset for GuardedDataset {
         self.inner.call("notes", |d| d.notes(items)).unwrap_or_else(|e| vec![e.to_string()])
     }
 
+    fn kind(&self, item: &ItemRef) -> usize {
+        // Only the choice of a limited run rests on it.
+        self.inner.call("kind", |d| d.kind(item)).unwrap_or(0)
+    }
+
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
         let sample = self.inner.call("load", |d| d.load(item, files))??;
         check_sample(&sample, item).map_err(|what| self.inner.wrong("load", what))?;

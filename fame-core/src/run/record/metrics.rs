@@ -17,7 +17,7 @@ use crate::{
     contract::MetricRow,
     data::Value,
     data::{safe_id, write_whole_by},
-    report::{escape::csv_cell, summary},
+    report::{escape::csv_cell, joined, summary},
 };
 
 /// The name of the table of all measurements.
@@ -50,6 +50,8 @@ pub(super) fn write(
         all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
     all.extend(summary(&scored));
+    let mut all: Vec<Table> = all.into_iter().map(Table::without_empty_columns).collect();
+    all.extend(joined(&all));
     tables::write(out, &all)?;
     Ok(all)
 }

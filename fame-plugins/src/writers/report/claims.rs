@@ -143,8 +143,8 @@ const CLAIMS: [(&str, &str); 35] = [
     ),
 ];
 
-/// The sentence about the explainer called `plugin`.
-pub(super) fn of(plugin: &str) -> &'static str {
+/// What a map of the explainer called `plugin` shows, and what it does not: one sentence.
+pub fn of(plugin: &str) -> &'static str {
     let found = CLAIMS.iter().find(|(name, _)| *name == plugin);
     found
         .map_or("Nobody has said what a map of this method shows: ask whoever made it.", |(_, c)| c)

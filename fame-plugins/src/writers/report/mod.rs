@@ -41,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use super::colour::Palette;
 use budget::Budget;
+pub use claims::of as claim;
 use folder::RunFolder;
 
 /// The name of the page in a run's folder.

@@ -5,7 +5,7 @@ use std::path::Path;
 use maud::{Markup, PreEscaped, html};
 
 use super::{folder::ItemFolder, pictures::svg_address};
-use crate::datasets::{GENUINE, cells};
+use crate::datasets::GENUINE;
 
 /// The most rows of one table that are shown; its file has all of them.
 const MOST_ROWS: usize = 400;
@@ -13,7 +13,7 @@ const MOST_ROWS: usize = 400;
 /// The most characters of one drawing that are embedded.
 const MOST_DRAWN: usize = 1_000_000;
 
-/// A table of the run: what its CSV file says, the title and notes of its Markdown, its curves.
+/// A table of the run: what its Markdown says, and its curves.
 pub(super) struct TableFile {
     name: String,
     title: String,
@@ -39,9 +39,7 @@ pub(super) fn read(out: &Path) -> Vec<TableFile> {
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     let mut tables: Vec<TableFile> = names(".md")
         .into_iter()
-        .map(|name| {
-            TableFile::parse(&name, &text(&format!("{name}.md")), &text(&format!("{name}.csv")))
-        })
+        .map(|name| TableFile::parse(&name, &text(&format!("{name}.md"))))
         .collect();
     for name in names(".svg") {
         let drawing = (name.clone(), text(&format!("{name}.svg")));
@@ -54,10 +52,21 @@ pub(super) fn read(out: &Path) -> Vec<TableFile> {
     tables
 }
 
+/// The cells of a line of a Markdown table, a `|` within a cell being written `\|`.
+fn markdown_cells(line: &str) -> Vec<String> {
+    // No text of a table holds it: what is no text is left out when tables are written.
+    const INNER: &str = "\u{0}";
+    let line = line.trim().replace("\\|", INNER);
+    let inner = line.trim_start_matches('|').trim_end_matches('|');
+    inner.split('|').map(|cell| cell.trim().replace(INNER, "|")).collect()
+}
+
 impl TableFile {
-    fn parse(name: &str, markdown: &str, csv: &str) -> Self {
-        let mut rows = csv.lines().map(|line| cells(line, ',').unwrap_or_default());
+    fn parse(name: &str, markdown: &str) -> Self {
+        let mut rows = markdown.lines().filter(|line| line.starts_with('|')).map(markdown_cells);
         let columns = rows.next().unwrap_or_default();
+        // The rule below the head.
+        rows.next();
         let prose = |line: &&str| !line.is_empty() && !line.starts_with('|');
         let mut prose = markdown.lines().filter(prose);
         let title = prose.next().unwrap_or(name).trim_start_matches('#').trim().to_owned();
@@ -134,17 +143,17 @@ mod tests {
 
     #[test]
     fn a_table_has_its_title_its_notes_and_its_cells_as_text() {
-        let markdown = "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x | 1 |\n\nFew & small.\n";
-        let table = TableFile::parse("scores", markdown, "a,b\n\"x, <i>\",1\n");
+        let markdown = "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x\\|y, <i> | 1 |\n\nFew & small.\n";
+        let table = TableFile::parse("scores", markdown);
         let shown = table.show().into_string();
         assert!(shown.contains("Scores &lt;of&gt;") && shown.contains("Few &amp; small."));
-        assert!(shown.contains("<td>x, &lt;i&gt;</td>"), "{shown}");
+        assert!(shown.contains("<td>x|y, &lt;i&gt;</td>"), "{shown}");
     }
 
     #[test]
     fn the_threshold_in_use_is_the_first() {
-        let csv = "rule,thr,fmr\nEerMiddle,0.45,0\nEer,0.5,0\n";
-        let tables = [TableFile::parse("verification_thresholds", "### T\n", csv)];
+        let markdown = "### T\n\n| rule | thr | fmr |\n| --- | --- | --- |\n| EerMiddle | 0.45 | 0 |\n| Eer | 0.5 | 0 |\n";
+        let tables = [TableFile::parse("verification_thresholds", markdown)];
         assert_eq!(decision(&tables).unwrap().threshold, 0.45);
         assert!(decision(&[]).is_none());
     }

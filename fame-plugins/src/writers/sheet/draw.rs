@@ -8,7 +8,7 @@ use image::{
 
 use super::{
     super::{
-        colour::{Palette, overlay},
+        colour::{Palette, enlarged, enlargement, overlay},
         text::{GLYPH, draw, wrap},
     },
     layout::{Cell, Line, Shows},
@@ -37,6 +37,8 @@ pub(super) struct Style {
     pub(super) opacity: f32,
     pub(super) frames: bool,
     pub(super) gap: u32,
+    /// Pictures are enlarged as long as their longer side has at most this many pixels.
+    pub(super) side: u32,
 }
 
 /// Draws the sheet.
@@ -75,6 +77,8 @@ struct Measures {
     tile: (u32, u32),
     /// Pictures are shrunk to one in this many pixels per axis.
     shrink: u32,
+    /// Or enlarged by this.
+    enlarge: u32,
     /// Width of a column without its gap.
     column: u32,
     /// Width of the labels, their gap included.
@@ -86,8 +90,10 @@ struct Measures {
 
 /// The measures that keep the sheet below [`MAX_SHEET`], and its size.
 fn fit(lines: &[Line<'_>], style: &Style) -> Result<(Measures, (u32, u32))> {
-    for shrink in 1.. {
-        let m = Measures::new(lines, style.gap, shrink);
+    let most = enlargement_of(lines, style.side);
+    let sizes = (1..=most).rev().map(|enlarge| (enlarge, 1)).chain((2..).map(|shrink| (1, shrink)));
+    for (enlarge, shrink) in sizes {
+        let m = Measures::new(lines, style.gap, enlarge, shrink);
         let height = |l: &Line<'_>| u64::from(m.title(l) + m.captions(l) + m.tile.1 + m.gap);
         let width = |l: &Line<'_>| {
             let cells =
@@ -110,18 +116,30 @@ fn fit(lines: &[Line<'_>], style: &Style) -> Result<(Measures, (u32, u32))> {
     .with_help("Leave Sheet out, or explain fewer cells at once."))
 }
 
+/// Width and height of the largest picture.
+fn largest(lines: &[Line<'_>]) -> (u32, u32) {
+    lines.iter().flat_map(|l| &l.cells).fold((1, 1), |(w, h), c| match c.shows {
+        Shows::Blank => (w, h),
+        Shows::Picture(p) | Shows::Map(p, _) => {
+            (w.max(p.width() as u32), h.max(p.height() as u32))
+        }
+    })
+}
+
+/// How many times all pictures can be enlarged so that the largest keeps to `side`.
+fn enlargement_of(lines: &[Line<'_>], side: u32) -> u32 {
+    let (width, height) = largest(lines);
+    enlargement(width as usize, height as usize, side)
+}
+
 impl Measures {
-    fn new(lines: &[Line<'_>], gap: u32, shrink: u32) -> Self {
+    fn new(lines: &[Line<'_>], gap: u32, enlarge: u32, shrink: u32) -> Self {
         let cells = || lines.iter().flat_map(|l| &l.cells);
-        let largest = cells().fold((1, 1), |(w, h), c| match c.shows {
-            Shows::Blank => (w, h),
-            Shows::Picture(p) | Shows::Map(p, _) => {
-                (w.max(p.width() as u32), h.max(p.height() as u32))
-            }
-        });
-        let tile = (largest.0.div_ceil(shrink), largest.1.div_ceil(shrink));
+        let largest = largest(lines);
+        let of = |side: u32| (side * enlarge).div_ceil(shrink);
+        let tile = (of(largest.0), of(largest.1));
         let scale = if tile.0 >= WIDE { 2 } else { 1 };
-        let mut measures = Self { tile, shrink, column: tile.0, gutter: 0, scale, gap };
+        let mut measures = Self { tile, shrink, enlarge, column: tile.0, gutter: 0, scale, gap };
         let longest = cells().map(|c| c.caption.chars().count()).max().unwrap_or(0).min(CAPTION);
         measures.column = tile.0.max(longest as u32 * GLYPH * scale);
         let label =
@@ -161,8 +179,14 @@ impl Measures {
     fn picture(&self, cell: &Cell<'_>, style: &Style) -> Result<RgbImage> {
         let mut picture = match cell.shows {
             Shows::Blank => RgbImage::from_pixel(self.tile.0, self.tile.1, BLANK),
-            Shows::Picture(p) => self.shrunk(to_rgb8(&p.pixels)?),
-            Shows::Map(p, map) => self.shrunk(overlay(p, map, &style.palette, style.opacity)?),
+            Shows::Picture(p) => {
+                let picture = to_rgb8(&p.pixels)?;
+                let size = (picture.width() * self.enlarge, picture.height() * self.enlarge);
+                self.shrunk(if self.enlarge > 1 { enlarged(&picture, size) } else { picture })
+            }
+            Shows::Map(p, map) => {
+                self.shrunk(overlay(p, map, &style.palette, style.opacity, self.enlarge)?)
+            }
         };
         if let Shows::Map(_, map) = &cell.shows
             && let Some(frame) = map.frame.filter(|_| style.frames)
@@ -181,8 +205,9 @@ impl Measures {
 
     /// Draws the border of `frame`, inside it.
     fn frame(&self, on: &mut RgbImage, frame: Frame) {
-        let [top, left] = [frame.top, frame.left].map(|v| v as u32 / self.shrink);
-        let [bottom, right] = [frame.bottom, frame.right].map(|v| (v as u32).div_ceil(self.shrink));
+        let to = |v: usize| u32::try_from(v).unwrap_or(u32::MAX).saturating_mul(self.enlarge);
+        let [top, left] = [frame.top, frame.left].map(|v| to(v) / self.shrink);
+        let [bottom, right] = [frame.bottom, frame.right].map(|v| to(v).div_ceil(self.shrink));
         for (x, y) in (top..bottom).flat_map(|y| (left..right).map(move |x| (x, y))) {
             let depth = (x - left).min(y - top).min(right - 1 - x).min(bottom - 1 - y);
             if depth < self.scale
@@ -212,7 +237,7 @@ mod tests {
         };
         let lines: Vec<_> = (0..20).map(|_| line()).collect();
         let style =
-            Style { palette: Palette::named("gray").unwrap(), opacity: 0.5, frames: true, gap: 0 };
+            Style { palette: Palette::named("gray").unwrap(), opacity: 0.5, frames: true, gap: 0, side: 224 };
         let (measures, size) = fit(&lines, &style).unwrap();
         assert_eq!((measures.shrink, measures.tile, size), (2, (250, 250), (5000, 5000)));
         assert_eq!(measures.picture(&lines[0].cells[0], &style).unwrap().dimensions(), (250, 250));
@@ -220,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_frame_beyond_the_picture_is_cut_off() {
-        let measures = Measures { tile: (4, 4), shrink: 1, column: 4, gutter: 0, scale: 1, gap: 0 };
+        let measures = Measures { tile: (4, 4), shrink: 1, enlarge: 1, column: 4, gutter: 0, scale: 1, gap: 0 };
         let mut on = RgbImage::new(4, 4);
         measures.frame(&mut on, Frame { top: 2, left: 2, bottom: 99, right: 99 });
         measures.frame(&mut on, Frame { top: 1, left: 1, bottom: 1, right: 1 });

@@ -24,8 +24,9 @@ use draw::Style;
 ///   wrapped, each under its name.
 /// * One explainer with up to eight pictures fills a row; more make a near-square.
 ///
-/// A white frame shows the part of the picture that a map is about. Pictures keep their size unless
-/// the sheet would pass 64 megapixels.
+/// A white frame shows the part of the picture that a map is about. Small pictures are enlarged by a
+/// whole number (the picture by Lanczos, maps bilinearly) as long as `side` allows; all are shrunk
+/// where the sheet would pass 64 megapixels.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sheet {
@@ -45,6 +46,8 @@ pub struct Sheet {
     pub captions: bool,
     /// Pixels between pictures.
     pub gap: u32,
+    /// Pictures are enlarged as long as their longer side has at most this many pixels; 0 to 4096.
+    pub side: u32,
 }
 
 impl Default for Sheet {
@@ -57,6 +60,7 @@ impl Default for Sheet {
             picture: None,
             captions: true,
             gap: 4,
+            side: 224,
         }
     }
 }
@@ -76,11 +80,12 @@ impl Plugin<dyn Writer> for Sheet {
             "must be between 1 and 1000",
         );
         assembly.check("gap", self.gap <= 200, "must be at most 200");
+        assembly.check("side", self.side <= 4096, "must be at most 4096");
     }
 
     fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
         let palette = Palette::parameter(&self.colormap, assembly)?;
-        let style = Style { palette, opacity: self.opacity, frames: self.frames, gap: self.gap };
+        let style = Style { palette, opacity: self.opacity, frames: self.frames, gap: self.gap, side: self.side };
         Some(Box::new(Built {
             style,
             columns: self.columns,
@@ -122,7 +127,8 @@ mod tests {
         draw::{BLANK, PAPER},
     };
 
-    const BARE: &str = r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2)"#;
+    const BARE: &str =
+        r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, side: 0)"#;
 
     fn sheet(
         writer: &str,
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn frames_can_be_left_out() {
         let writer =
-            r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, frames: false)"#;
+            r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, frames: false, side: 0)"#;
         let png = sheet(
             writer,
             &["image"],
@@ -183,8 +189,11 @@ mod tests {
             )]
         };
         let (with, without) =
-            (sheet("Sheet()", &["image"], &e()), sheet("Sheet(captions: false)", &["image"], &e()));
+            (sheet("Sheet(side: 0)", &["image"], &e()), sheet("Sheet(captions: false, side: 0)", &["image"], &e()));
         assert_eq!(without.dimensions(), (28, 16));
+        // Enlarged to 28 times 8 pixels; two pictures and three gaps.
+        let enlarged = sheet("Sheet(captions: false)", &["image"], &e());
+        assert_eq!(enlarged.dimensions(), (2 * 224 + 12, 224 + 8));
         assert!(with.height() > without.height() && with.pixels().any(|p| p.0 == [0; 3]));
     }
 

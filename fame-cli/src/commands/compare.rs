@@ -1,0 +1,33 @@
+//! `fame-cli compare OUT OTHER…`: runs side by side.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::Failure;
+use crate::{arguments::CompareArgs, setup::Setup, terminal::out};
+
+pub(crate) fn compare(setup: &Setup, args: &CompareArgs) -> Result<ExitCode, Failure> {
+    let mut all = Vec::new();
+    for other in &args.others {
+        let tables = fame_plugins::compare(&args.first, other)?;
+        if setup.json {
+            let shown = tables.iter().filter_map(|table| {
+                let numbers = table.numbers.as_ref()?;
+                Some(json!({
+                    "name": table.name, "title": table.title, "columns": numbers.columns,
+                    "rows": numbers.rows, "notes": table.notes,
+                }))
+            });
+            all.push(json!({ "other": other, "tables": shown.collect::<Vec<_>>() }));
+            continue;
+        }
+        out(&format!("## {} against {}\n", other.display(), args.first.display()))?;
+        tables.iter().try_for_each(|table| out(&table.markdown()))?;
+    }
+    if setup.json {
+        let answer = json!({ "first": args.first, "compared": all });
+        out(&serde_json::to_string_pretty(&answer).unwrap_or_default())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,27 @@
+//! `fame-cli describe commands`: the help of every command, on one page.
+
+use clap::CommandFactory as _;
+
+use crate::arguments::Arguments;
+
+/// The help of the program and of all of its commands, as text or in Markdown.
+pub(super) fn page(markdown: bool) -> String {
+    let mut command = Arguments::command().color(clap::ColorChoice::Never);
+    command.build();
+    let mut page = String::new();
+    write(&mut command, markdown, &mut page);
+    page
+}
+
+fn write(command: &mut clap::Command, markdown: bool, page: &mut String) {
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let help = command.render_long_help().to_string();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let help = lines.join("\n");
+    match markdown {
+        true => page.push_str(&format!("## {name}\n\n```text\n{}\n```\n\n", help.trim())),
+        false => page.push_str(&format!("{}\n\n{}\n\n\n", name.to_uppercase(), help.trim())),
+    }
+    let inner = command.get_subcommands_mut().filter(|inner| inner.get_name() != "help");
+    inner.for_each(|inner| write(inner, markdown, page));
+}

@@ -1,0 +1,124 @@
+//! `fame-cli recipes list | show | get`: the recipes that came with the program.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use fame_core::{Error, text::suggestion};
+use serde_json::json;
+
+use super::Failure;
+use crate::{
+    arguments::{RecipesAction, RecipesArgs},
+    setup::Setup,
+    terminal::out,
+};
+
+mod builtin {
+    include!(concat!(env!("OUT_DIR"), "/builtin_recipes.rs"));
+}
+
+pub(crate) fn recipes(setup: &Setup, args: &RecipesArgs) -> Result<ExitCode, Failure> {
+    match &args.action {
+        RecipesAction::List => list(setup)?,
+        RecipesAction::Show { name } => out(named(name)?.1.trim_end())?,
+        RecipesAction::Get { names, path } => {
+            names.iter().try_for_each(|name| get(name, path))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every recipe: name without the extension, and text.
+fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    builtin::FILES.iter().filter_map(|(name, text)| Some((name.strip_suffix(".ron")?, *text)))
+}
+
+/// The recipe that `path` means where no file lies there: `NAME`, `NAME.ron` or
+/// `recipes/NAME.ron`.
+pub(crate) fn called(path: &Path) -> Option<(&'static str, &'static str)> {
+    let text = path.to_str()?;
+    let name = text.strip_prefix("recipes/").unwrap_or(text);
+    let name = name.strip_suffix(".ron").unwrap_or(name);
+    all().find(|(known, _)| *known == name)
+}
+
+fn named(name: &str) -> Result<(&'static str, &'static str), Error> {
+    called(Path::new(name)).ok_or_else(|| {
+        let message = format!("no recipe called `{name}` came with this program.");
+        let known: Vec<&str> = all().map(|(name, _)| name).collect();
+        let mut error = Error::new("fame::recipes::unknown", message);
+        error.help = suggestion(name, &known, "recipe");
+        error
+    })
+}
+
+/// The question of a recipe: its first comment.
+fn question(text: &str) -> &str {
+    let first = text.lines().next().unwrap_or_default().trim_start_matches('/').trim();
+    // Behind a wide gap comes how to run it.
+    first.split("   ").next().unwrap_or(first).trim()
+}
+
+fn list(setup: &Setup) -> Result<(), Failure> {
+    if setup.json {
+        let all: Vec<_> =
+            all().map(|(name, text)| json!({ "name": name, "question": question(text) })).collect();
+        return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
+    }
+    for (name, text) in all() {
+        out(&format!("{name:<20} {}", question(text)))?;
+    }
+    Ok(())
+}
+
+/// Copies a recipe, and the lists that its text names, into `folder`.
+fn get(name: &str, folder: &Path) -> Result<(), Failure> {
+    let (name, text) = named(name)?;
+    fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, &e))?;
+    let recipe = format!("{name}.ron");
+    let lists = builtin::FILES
+        .iter()
+        .filter(|(file, _)| !file.ends_with(".ron") && text.contains(&format!("\"{file}\"")));
+    let files = std::iter::once((recipe.as_str(), text)).chain(lists.map(|(f, t)| (*f, *t)));
+    for (file, text) in files {
+        let place = folder.join(file);
+        if fs::read_to_string(&place).is_ok_and(|there| there == text) {
+            continue;
+        }
+        let opened = fs::OpenOptions::new().write(true).create_new(true).open(&place);
+        opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|e| {
+            let help = "It is there already, with other content, and nothing was changed. Name another folder: --path DIR.";
+            let error = Error::io("write", &place, &e);
+            if e.kind() == ErrorKind::AlreadyExists { error.with_help(help) } else { error }
+        })?;
+        out(&format!("wrote {}", place.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_are_found_by_name_file_and_path() {
+        for path in ["fr_similar", "fr_similar.ron", "recipes/fr_similar.ron"] {
+            assert_eq!(called(Path::new(path)).unwrap().0, "fr_similar");
+        }
+        assert!(called(Path::new("other/fr_similar.ron")).is_none());
+        assert!(named("fr_similr").unwrap_err().help.unwrap().contains("fr_similar"));
+    }
+
+    #[test]
+    fn every_recipe_says_what_it_asks() {
+        assert!(all().count() > 10);
+        for (name, text) in all() {
+            let question = question(text);
+            assert!(question.len() > 10 && !question.contains("fame-cli"), "{name}: {question}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A plate: a picture with a title above it and a bar of colours beside it.
+
+use image::{Rgb, RgbImage, imageops::replace};
+
+use super::{
+    colour::Palette,
+    text::{GLYPH, draw, wrap},
+};
+
+const PAPER: Rgb<u8> = Rgb([255; 3]);
+const INK: Rgb<u8> = Rgb([0; 3]);
+
+/// Size of a dot of the font, in pixels.
+const SCALE: u32 = 2;
+/// Pixels around the title, and beside the bar.
+const MARGIN: u32 = 8;
+/// Width of the bar.
+const BAR: u32 = 16;
+/// Narrower pictures have no room for words or a bar.
+const NARROWEST: u32 = 96;
+
+/// `picture` with `title` above it, broken into lines where it is long, and with the colours from 0
+/// (below) to 1 (above) at its right. An empty title and no `palette` leave it as it is, and so does
+/// a picture of less than 96 pixels.
+pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) -> RgbImage {
+    let (width, height) = picture.dimensions();
+    if width < NARROWEST || height < NARROWEST || (title.is_empty() && palette.is_none()) {
+        return picture.clone();
+    }
+    let letter = GLYPH * SCALE;
+    let right = if palette.is_some() { MARGIN + BAR + MARGIN + letter } else { 0 };
+    let columns = (width + right).saturating_sub(2 * MARGIN) / letter;
+    let lines = wrap(title, columns as usize);
+    let line = letter + 2 * SCALE;
+    let top = if lines.is_empty() { 0 } else { lines.len() as u32 * line + 2 * MARGIN };
+    let mut on = RgbImage::from_pixel(width + right, top + height, PAPER);
+    for (n, text) in lines.iter().enumerate() {
+        draw(&mut on, text.trim(), (MARGIN, MARGIN + n as u32 * line), SCALE, INK);
+    }
+    replace(&mut on, picture, 0, i64::from(top));
+    if let Some(palette) = palette {
+        let left = width + MARGIN;
+        for y in 0..height {
+            let value = 1.0 - y as f32 / (height - 1) as f32;
+            for x in left..left + BAR {
+                on.put_pixel(x, top + y, Rgb(palette.at(value)));
+            }
+        }
+        let beside = left + BAR + MARGIN / 2;
+        draw(&mut on, "1", (beside, top), SCALE, INK);
+        draw(&mut on, "0", (beside, top + height - letter), SCALE, INK);
+    }
+    on
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_runs_from_one_above_to_zero_below() {
+        let picture = RgbImage::from_pixel(100, 120, Rgb([7; 3]));
+        let gray = Palette::named("gray").unwrap();
+        let on = plate(&picture, "", Some(&gray));
+        assert_eq!(on.height(), 120);
+        let bar = |y| on.get_pixel(100 + MARGIN, y).0[0];
+        assert_eq!((bar(0), bar(119)), (255, 0));
+        assert_eq!(on.get_pixel(50, 50).0, [7; 3]);
+    }
+
+    #[test]
+    fn a_title_stands_above_and_small_pictures_stay_as_they_are() {
+        let picture = RgbImage::from_pixel(100, 100, Rgb([7; 3]));
+        let on = plate(&picture, "fame: a title that is long", None);
+        assert!(on.height() > 100 + 2 * GLYPH * SCALE, "more than one line");
+        assert!(on.pixels().any(|p| *p == INK));
+        assert_eq!(on.get_pixel(0, on.height() - 1).0, [7; 3]);
+        let small = RgbImage::new(40, 40);
+        assert_eq!(plate(&small, "x", Some(&Palette::named("gray").unwrap())), small);
+    }
+}
