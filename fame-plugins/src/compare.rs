@@ -28,8 +28,9 @@ fn items(out: &Path) -> Result<BTreeMap<String, Item>> {
     let record = json(&out.join("run.json"));
     if !record["fame_version"].is_string() {
         let message = format!("`{}` holds no run: its run.json cannot be read.", out.display());
-        return Err(Error::new("fame::compare::no_run", message)
-            .with_help("Name the output folder of a run, as `fame-cli run RECIPE --out OUT` does."));
+        return Err(Error::new("fame::compare::no_run", message).with_help(
+            "Name the output folder of a run, as `fame-cli run RECIPE --out OUT` does.",
+        ));
     }
     let folders = fs::read_dir(out.join("items")).into_iter().flatten().flatten();
     let mut items = BTreeMap::new();
@@ -117,8 +118,7 @@ fn alike(shared: &[(&String, &Item, &Item)]) -> Result<Option<Table>> {
         parameter: Parameter::None,
         better: None,
     };
-    let (spearman, pearson, same) =
-        (column("spearman"), column("pearson"), column("identical"));
+    let (spearman, pearson, same) = (column("spearman"), column("pearson"), column("identical"));
     let mut scores = Scores::default();
     let (mut of_other_size, mut even) = (0, 0);
     for (id, one, two) in shared {
@@ -162,9 +162,8 @@ fn alike(shared: &[(&String, &Item, &Item)]) -> Result<Option<Table>> {
 
 fn map(file: &Path) -> Result<Array> {
     let bytes = fs::read(file).map_err(|e| Error::io("read", file, &e))?;
-    Array::read(&bytes).map_err(|why| {
-        Error::new("fame::compare::map", format!("`{}` {why}.", file.display()))
-    })
+    Array::read(&bytes)
+        .map_err(|why| Error::new("fame::compare::map", format!("`{}` {why}.", file.display())))
 }
 
 /// Pearson's correlation; NaN where one of the two never varies.

@@ -40,7 +40,7 @@ mod tests;
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::Instant,
 };
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    ErrorKind, Explanation, MapId, NamedMap, Sample, Taps, Tensor,
+    ErrorKind, Explanation, MapId, Model, NamedMap, Sample, Taps, Tensor,
     contract::{ExplainContext, Explainer, FinishedItem, Writer},
     data::Value,
     recipe::RecipeText,

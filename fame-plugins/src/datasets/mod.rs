@@ -51,7 +51,6 @@ pub use images::Images;
 pub use inpainted_pairs::{HIDDEN, InpaintedPairs};
 pub use insightface_bin::InsightfaceBin;
 pub use lfw_pairs::LfwPairs;
-pub(crate) use list::cells;
 pub use marks::{FOLD, GALLERY, GENUINE, GROUP, IMAGE, PROBE, ROW, SAME_FRAME};
 pub use pair::Pair;
 pub use pairs::{Columns, Filter, Ids, Pairs};

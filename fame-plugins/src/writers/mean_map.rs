@@ -124,7 +124,7 @@ impl Writer for Means {
             let mut scaled = mean;
             scaled.data_mut().iter_mut().for_each(|v| *v /= largest);
             let map = NamedMap::new(MapId::new("mean"), scaled.clone(), scaled);
-            let drawn = overlay(&picture, &map, &self.palette, self.opacity)?;
+            let drawn = overlay(&picture, &map, &self.palette, self.opacity, 1)?;
             pictures::save_png(&draft.join(file).with_extension("png"), &drawn)?;
         }
         if place.exists() {

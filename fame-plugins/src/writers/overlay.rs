@@ -54,10 +54,7 @@ impl Plugin<dyn Writer> for Overlay {
     }
 
     fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
-        Some(Box::new(Built {
-            palette: Palette::parameter(&self.colormap, assembly)?,
-            look: self,
-        }))
+        Some(Box::new(Built { palette: Palette::parameter(&self.colormap, assembly)?, look: self }))
     }
 }
 
@@ -76,7 +73,8 @@ impl Writer for Built {
                 let picture = super::picture_of(item.sample, map)?;
                 let enlarge = enlargement(picture.width(), picture.height(), side);
                 let over = overlay(picture, map, &self.palette, opacity, enlarge)?;
-                let title = if title { format!("{explainer}: {}", map.name()) } else { String::new() };
+                let title =
+                    if title { format!("{explainer}: {}", map.name()) } else { String::new() };
                 let over = plate(&over, &title, bar.then_some(&self.palette));
                 super::save(folder, format!("{explainer}.{}.overlay.png", map.name()), &over)
             })
@@ -119,7 +117,9 @@ mod tests {
         };
         assert_eq!(square("Overlay(title: false, bar: false)").dimensions(), (448, 448));
         let whole = square("Overlay()");
-        assert!(whole.width() > 448 && whole.height() > 448 && whole.pixels().any(|p| p.0 == [0; 3]));
+        assert!(
+            whole.width() > 448 && whole.height() > 448 && whole.pixels().any(|p| p.0 == [0; 3])
+        );
         assert_eq!(square("Overlay(side: 0)").dimensions(), (8, 8));
         assert!(build("Overlay(side: 5000)").is_err());
     }

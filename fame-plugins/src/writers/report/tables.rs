@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_table_has_its_title_its_notes_and_its_cells_as_text() {
-        let markdown = "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x\\|y, <i> | 1 |\n\nFew & small.\n";
+        let markdown =
+            "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x\\|y, <i> | 1 |\n\nFew & small.\n";
         let table = TableFile::parse("scores", markdown);
         let shown = table.show().into_string();
         assert!(shown.contains("Scores &lt;of&gt;") && shown.contains("Few &amp; small."));

@@ -120,9 +120,7 @@ fn fit(lines: &[Line<'_>], style: &Style) -> Result<(Measures, (u32, u32))> {
 fn largest(lines: &[Line<'_>]) -> (u32, u32) {
     lines.iter().flat_map(|l| &l.cells).fold((1, 1), |(w, h), c| match c.shows {
         Shows::Blank => (w, h),
-        Shows::Picture(p) | Shows::Map(p, _) => {
-            (w.max(p.width() as u32), h.max(p.height() as u32))
-        }
+        Shows::Picture(p) | Shows::Map(p, _) => (w.max(p.width() as u32), h.max(p.height() as u32)),
     })
 }
 
@@ -236,8 +234,13 @@ mod tests {
             ..Line::default()
         };
         let lines: Vec<_> = (0..20).map(|_| line()).collect();
-        let style =
-            Style { palette: Palette::named("gray").unwrap(), opacity: 0.5, frames: true, gap: 0, side: 224 };
+        let style = Style {
+            palette: Palette::named("gray").unwrap(),
+            opacity: 0.5,
+            frames: true,
+            gap: 0,
+            side: 224,
+        };
         let (measures, size) = fit(&lines, &style).unwrap();
         assert_eq!((measures.shrink, measures.tile, size), (2, (250, 250), (5000, 5000)));
         assert_eq!(measures.picture(&lines[0].cells[0], &style).unwrap().dimensions(), (250, 250));
@@ -245,7 +248,15 @@ mod tests {
 
     #[test]
     fn a_frame_beyond_the_picture_is_cut_off() {
-        let measures = Measures { tile: (4, 4), shrink: 1, enlarge: 1, column: 4, gutter: 0, scale: 1, gap: 0 };
+        let measures = Measures {
+            tile: (4, 4),
+            shrink: 1,
+            enlarge: 1,
+            column: 4,
+            gutter: 0,
+            scale: 1,
+            gap: 0,
+        };
         let mut on = RgbImage::new(4, 4);
         measures.frame(&mut on, Frame { top: 2, left: 2, bottom: 99, right: 99 });
         measures.frame(&mut on, Frame { top: 1, left: 1, bottom: 1, right: 1 });

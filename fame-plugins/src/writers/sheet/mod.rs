@@ -85,7 +85,13 @@ impl Plugin<dyn Writer> for Sheet {
 
     fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
         let palette = Palette::parameter(&self.colormap, assembly)?;
-        let style = Style { palette, opacity: self.opacity, frames: self.frames, gap: self.gap, side: self.side };
+        let style = Style {
+            palette,
+            opacity: self.opacity,
+            frames: self.frames,
+            gap: self.gap,
+            side: self.side,
+        };
         Some(Box::new(Built {
             style,
             columns: self.columns,
@@ -127,8 +133,7 @@ mod tests {
         draw::{BLANK, PAPER},
     };
 
-    const BARE: &str =
-        r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, side: 0)"#;
+    const BARE: &str = r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, side: 0)"#;
 
     fn sheet(
         writer: &str,
@@ -170,8 +175,7 @@ mod tests {
 
     #[test]
     fn frames_can_be_left_out() {
-        let writer =
-            r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, frames: false, side: 0)"#;
+        let writer = r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, frames: false, side: 0)"#;
         let png = sheet(
             writer,
             &["image"],
@@ -188,8 +192,10 @@ mod tests {
                 explanation(vec![map("image", "image", Tensor::filled([8, 8], 0.4))]),
             )]
         };
-        let (with, without) =
-            (sheet("Sheet(side: 0)", &["image"], &e()), sheet("Sheet(captions: false, side: 0)", &["image"], &e()));
+        let (with, without) = (
+            sheet("Sheet(side: 0)", &["image"], &e()),
+            sheet("Sheet(captions: false, side: 0)", &["image"], &e()),
+        );
         assert_eq!(without.dimensions(), (28, 16));
         // Enlarged to 28 times 8 pixels; two pictures and three gaps.
         let enlarged = sheet("Sheet(captions: false)", &["image"], &e());
