@@ -108,6 +108,7 @@
 pub mod ask;
 pub mod contract;
 pub mod data;
+mod fuzz;
 mod plan;
 pub mod plugin;
 pub mod recipe;

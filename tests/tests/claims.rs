@@ -88,7 +88,7 @@ fn pair() -> Sample {
             picture.annotations.push(Annotation { name: name.into(), label: None, points });
         }
         // Sixty-eight points all over the picture: which part of a face is where is tested elsewhere.
-        let points = (0..68u8).map(|i| [f32::from(i * 37 % 56), f32::from(i * 23 % 56)]).collect();
+        let points = (0..68u16).map(|i| [f32::from(i * 37 % 56), f32::from(i * 23 % 56)]).collect();
         picture.annotations.push(Annotation { name: FACE_OUTLINE.into(), label: None, points });
         picture
     };

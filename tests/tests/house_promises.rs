@@ -195,7 +195,8 @@ fn explainers_explain_a_batch_as_a_loop() {
 
 #[test]
 fn the_default_backend_conforms() {
-    for (name, size) in [("squeezenet_slim", 64), ("branch_slim", 64)] {
+    // The second has no kinks: its slopes are those of a smooth function.
+    for (name, size) in [("squeezenet_slim", 64), ("convnext_slim", 64)] {
         let model = slim(name, classifier(), size);
         for check in check_network(model.network.as_ref()).unwrap_or_else(|e| panic!("{name}: {e}"))
         {

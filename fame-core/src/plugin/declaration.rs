@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn fuzz_declarations() {
-        crate::testkit::fuzz("declarations", &[good(), [good(), good()].concat()], &[], |bytes| {
+        crate::fuzz::fuzz("declarations", &[good(), [good(), good()].concat()], &[], |bytes| {
             for declared in Declared::read_all(bytes).into_iter().flatten() {
                 let _ = (declared.fits(), declared.comparison());
             }

@@ -254,7 +254,7 @@ mod tests {
         let latex = table.latex();
         assert!(latex.contains("explainer & a\\_b \\\\") && latex.contains("50\\%"));
         assert!(latex.contains("\\resizebox") && latex.ends_with("\\end{tabular}}\n"), "{latex}");
-        assert_eq!(table.width(), 27);
+        assert_eq!(table.width(), "| fame, \"x\" | 50% |".len());
         let numbers = Numbers { columns: vec!["a".into()], rows: vec![vec!["1".into()]] };
         let with = Table { numbers: Some(numbers), ..table };
         assert_eq!(with.csv(), "a\n1\n", "one number to a cell");

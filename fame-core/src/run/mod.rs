@@ -37,12 +37,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::Mutex,
-    time::Instant,
-};
+use std::{collections::BTreeSet, path::Path, sync::Mutex, time::Instant};
 
 pub use events::{Event, Observer};
 pub use merge::{ShardState, merge, remove_shards, shards};

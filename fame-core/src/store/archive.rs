@@ -146,7 +146,7 @@ pub(super) mod tests {
         let corpus = [wheel(&members), tgz(&members), tar];
         let folder = tempfile::tempdir().unwrap();
         let (archive, to) = (folder.path().join("archive"), folder.path().join("out"));
-        crate::testkit::fuzz("archives", &corpus, &["p/net.onnx", "../"], |bytes| {
+        crate::fuzz::fuzz("archives", &corpus, &["p/net.onnx", "../"], |bytes| {
             // The checksum of a compressed file would refuse nearly all damage to what is in it.
             let is_tar = !bytes.starts_with(b"PK") && !bytes.starts_with(&[0x1f, 0x8b]);
             if is_tar {

@@ -41,7 +41,6 @@
 mod conformance;
 mod data;
 mod fakes;
-mod fuzz;
 mod loss;
 mod maps;
 mod network;
@@ -52,12 +51,12 @@ mod walk;
 
 use std::{fmt, path::Path, path::PathBuf};
 
+pub use crate::fuzz::{Fuzzed, fuzz};
 pub use conformance::{
     BATCH_TOLERANCE, LINEARITY_TOLERANCE, SLOPE_TOLERANCE, check_forward_network, check_network,
 };
 pub use data::{FolderFiles, check_dataset, check_prepare};
 pub use fakes::{FakeLoss, FakePictures, FakeSteps, FakeWalk};
-pub use fuzz::{Fuzzed, fuzz};
 pub use loss::{GRADIENT_TOLERANCE, STEP, check_loss, check_loss_gradient, targets};
 pub use maps::{check_explainer, check_map_step, check_refuses_constant};
 pub use network::{Fake, FakeNetwork};

@@ -91,9 +91,17 @@ fn written(writer: &dyn Writer, item: &FinishedItem<'_>) -> Result<Vec<(String, 
     let mut named = writer.write(item, folder.path())?;
     named.sort();
     let unreadable = |e: std::io::Error| Error::io("read", folder.path(), &e);
-    let mut there = Vec::new();
-    for entry in std::fs::read_dir(folder.path()).map_err(unreadable)? {
-        there.push(entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned());
+    let (mut there, mut folders) = (Vec::new(), vec![String::new()]);
+    while let Some(within) = folders.pop() {
+        for entry in std::fs::read_dir(folder.path().join(&within)).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = format!("{within}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().map_err(unreadable)?.is_dir() {
+                folders.push(name + "/");
+            } else {
+                there.push(name);
+            }
+        }
     }
     there.sort();
     if named != there {

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn fuzz_parts() {
         let corpus = [encode(&part()), seal(encode(&part()))];
-        crate::testkit::fuzz("parts", &corpus, &[], |bytes| {
+        crate::fuzz::fuzz("parts", &corpus, &[], |bytes| {
             // Sealed as well, or the hash would refuse nearly all.
             let _ = decode(bytes);
             let _ = unseal(bytes).and_then(decode);

@@ -143,7 +143,7 @@ impl OfTiles for Shapley {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tiles::testing::explained, *};
+    use super::{super::tiles::testing::shown, *};
 
     /// The answer of a game to a set.
     type Game = fn(&[bool]) -> f64;
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_explained_tile_by_tile() {
-        let said = explained("KernelShap(layer: Output, side: 8, samples: 200)").unwrap();
+        let said = shown("KernelShap", "side: 8, samples: 200");
         let raw = &said.maps[0].raw;
         assert_eq!(raw.data()[0], raw.data()[7], "one tile, one value");
         let facts = &said.maps[0].facts;

@@ -142,7 +142,7 @@ impl OfTiles for Local {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tiles::testing::explained, *};
+    use super::{super::tiles::testing::shown, *};
 
     fn fitted(ridge: f64, game: fn(&[bool]) -> f64) -> Vec<f64> {
         let method = Local { samples: 300, width: 0.25, ridge };
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_picture_is_explained_tile_by_tile() {
-        let said = explained("Lime(layer: Output, side: 8, samples: 100)").unwrap();
+        let said = shown("Lime", "side: 8, samples: 100");
         let raw = &said.maps[0].raw;
         assert_eq!(raw.data()[0], raw.data()[7], "one tile, one value");
         assert!(raw.data().iter().any(|v| *v != raw.data()[0]));

@@ -120,7 +120,8 @@ fn hostile_run() -> tempfile::TempDir {
     let tables = dir.path().join("tables");
     fs::create_dir(&tables).unwrap();
     fs::write(tables.join("v_thresholds.csv"), "rule,thr\nEer,0.5\n").unwrap();
-    fs::write(tables.join("v_thresholds.md"), format!("### {}\n", HOSTILE[1])).unwrap();
+    let markdown = format!("### {}\n\n| rule | thr |\n| --- | --- |\n| Eer | 0.5 |\n", HOSTILE[1]);
+    fs::write(tables.join("v_thresholds.md"), markdown).unwrap();
     report.gather(dir.path(), &[]).unwrap();
     dir
 }
