@@ -66,7 +66,7 @@ const METRICS: &[&str] = &[
 const WRITERS: &[&str] = &[
     "Npy(raw: true)",
     "Heatmap()",
-    "Overlay()",
+    "Overlay(title: false)",
     "Picture()",
     "Sheet()",
     r#"ReferenceLayout(model: "net", dataset: "SET", protocol: "one")"#,

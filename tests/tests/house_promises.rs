@@ -195,12 +195,9 @@ fn explainers_explain_a_batch_as_a_loop() {
 
 #[test]
 fn the_default_backend_conforms() {
-    // The second has no kinks: its slopes are those of a smooth function.
-    for (name, size) in [("squeezenet_slim", 64), ("convnext_slim", 64)] {
-        let model = slim(name, classifier(), size);
-        for check in check_network(model.network.as_ref()).unwrap_or_else(|e| panic!("{name}: {e}"))
-        {
-            println!("{name}: {check}");
-        }
+    // Gradients of all small networks are held to PyTorch's in `conformance`.
+    let model = slim("squeezenet_slim", classifier(), 64);
+    for check in check_network(model.network.as_ref()).unwrap_or_else(|e| panic!("{e}")) {
+        println!("{check}");
     }
 }

@@ -59,8 +59,9 @@ fn named(name: &str) -> Result<(&'static str, &'static str), Error> {
 /// The question of a recipe: its first comment.
 fn question(text: &str) -> &str {
     let first = text.lines().next().unwrap_or_default().trim_start_matches('/').trim();
-    // Behind a wide gap comes how to run it.
-    first.split("   ").next().unwrap_or(first).trim()
+    // Behind it comes how to run it.
+    let question = first.split("   ").next().unwrap_or(first);
+    question.split("fame-cli").next().unwrap_or(question).trim().trim_end_matches(':')
 }
 
 fn list(setup: &Setup) -> Result<(), Failure> {

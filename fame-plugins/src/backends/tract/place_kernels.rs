@@ -1,7 +1,9 @@
 //! Which convolutions of a model, and gradients of them, kernels of our own compute, and which
 //! kernels.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::{Mutex, PoisonError, Weak};
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
@@ -11,7 +13,7 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 use super::arrange::Placed;
 use super::chain::Chain;
 use super::kernel_rates::Rating;
-use super::kernels::{Direction, Geometry, Layer, Level, Measured};
+use super::kernels::{Algorithm, Convolution, Direction, Geometry, Layer, Level, Measured};
 use super::ops::ConvGrad;
 use crate::backends::onnx::tensors::floats;
 
@@ -104,9 +106,36 @@ impl Site {
 
     /// The kernel.
     fn placed(self, way: &Measured) -> TractResult<Placed> {
-        let kernel = Arc::new(self.layer.with(way.algorithm, floats(&self.weights)?));
+        let kernel = shared(self.layer, way.algorithm, floats(&self.weights)?);
         Ok(Placed { kernel, bias: self.bias, border: self.border, chain: self.chain })
     }
+}
+
+/// What tells two kernels apart: the layer, the algorithm, and two hashes of the weights.
+type Known = (Layer, Algorithm, [u64; 2]);
+
+/// Kernels that some plan has: plans for other taps of the same network share them.
+static KERNELS: Mutex<BTreeMap<Known, Weak<Convolution>>> = Mutex::new(BTreeMap::new());
+
+/// The kernel with these weights, made only if no plan has it yet.
+fn shared(layer: Layer, algorithm: Algorithm, weights: &[f32]) -> Arc<Convolution> {
+    let hash = |start: u64| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(start);
+        weights.iter().for_each(|w| hasher.write_u32(w.to_bits()));
+        hasher.finish()
+    };
+    let key = (layer, algorithm, [hash(0), hash(1)]);
+    let known = || KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(kernel) = known().get(&key).and_then(Weak::upgrade) {
+        return kernel;
+    }
+    // Not under the lock: to lay weights out takes longest of all.
+    let kernel = Arc::new(layer.with(algorithm, weights));
+    let mut known = known();
+    known.retain(|_, kernel| kernel.strong_count() > 0);
+    known.insert(key, Arc::downgrade(&kernel));
+    kernel
 }
 
 /// A node that is a convolution, or the gradient of one.
