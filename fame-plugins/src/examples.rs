@@ -14,7 +14,7 @@ pub const RECIPE_EXAMPLE: &str = r#"(
         "grad_cam": GradCam(layer: "feature_map"),
     },
     check: ForwardCheck(backend: Ort(), tolerance: 1e-3),
-    metrics: [MapSimilarity()],
+    metrics: [MapSimilarity(to: "grad_cam")],
     write: [Npy(), Overlay(colormap: "turbo"), Report()],
     seed: 7,
     parts: false,

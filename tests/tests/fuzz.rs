@@ -9,6 +9,8 @@
 //! parts, archives, declarations and records in fame-core, numpy's files and pickles in
 //! fame-plugins. What was found, and mended, lies in `tests/golden/fuzz/<reader>` and is tried first.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot prepare its files has failed")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -159,7 +161,7 @@ const PLACES: [&str; 9] = [
 #[test]
 fn fuzz_lists_and_protocols() {
     let corpus: Vec<Vec<u8>> =
-        found("lists").into_iter().chain(LISTS.map(|list| list.into())).collect();
+        found("lists").into_iter().chain(LISTS.map(std::convert::Into::into)).collect();
     let words =
         [",", "\t", "\n", "\r", "\"", ";", "../", "/etc/passwd", "1e9", "file", "label", "a.png"];
     let registry = Registry::builtin().unwrap();

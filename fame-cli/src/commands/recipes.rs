@@ -81,9 +81,10 @@ fn get(name: &str, folder: &Path) -> Result<(), Failure> {
     let (name, text) = named(name)?;
     fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, &e))?;
     let recipe = format!("{name}.ron");
-    let lists = builtin::FILES
-        .iter()
-        .filter(|(file, _)| !file.ends_with(".ron") && text.contains(&format!("\"{file}\"")));
+    let lists = builtin::FILES.iter().filter(|(file, _)| {
+        Path::new(file).extension().is_none_or(|end| end != "ron")
+            && text.contains(&format!("\"{file}\""))
+    });
     let files = std::iter::once((recipe.as_str(), text)).chain(lists.map(|(f, t)| (*f, *t)));
     for (file, text) in files {
         let place = folder.join(file);

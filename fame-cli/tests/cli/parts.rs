@@ -49,7 +49,7 @@ fn results(out: &Path) -> BTreeMap<String, Vec<u8>> {
             match path.is_dir() {
                 true if name != "parts" => folders.push(path),
                 false if !["run.json", "items.jsonl"].contains(&name.as_str()) => {
-                    _ = all.insert(name, fs::read(&path).unwrap())
+                    _ = all.insert(name, fs::read(&path).unwrap());
                 }
                 _ => {}
             }

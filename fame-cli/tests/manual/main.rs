@@ -210,8 +210,11 @@ fn every_explainer_has_its_formula_paper_and_claim() {
     let registry = Registry::builtin().unwrap();
     let sections: Vec<(&str, &str)> =
         text.split("\n### ").skip(1).filter_map(|part| part.split_once('\n')).collect();
-    let explainers: BTreeSet<&str> =
-        registry.iter().filter(|r| r.kind() == Kind::Explainer).map(|r| r.name()).collect();
+    let explainers: BTreeSet<&str> = registry
+        .iter()
+        .filter(|r| r.kind() == Kind::Explainer)
+        .map(fame_core::registry::Registration::name)
+        .collect();
     let told: BTreeSet<&str> = sections.iter().map(|(name, _)| name.trim()).collect();
     assert_eq!(told, explainers);
     for r in registry.iter().filter(|r| r.kind() == Kind::Explainer) {
@@ -274,7 +277,8 @@ fn codes_and_recipes_that_are_named_exist() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     for entry in fs::read_dir(root().join("recipes")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let shown = !name.ends_with(".ron") || readme.contains(&format!("`{name}`"));
+        let shown = Path::new(&name).extension().is_none_or(|end| end != "ron")
+            || readme.contains(&format!("`{name}`"));
         assert!(shown, "README does not name {name}");
     }
     assert!(readme.lines().count() <= 120, "README has {} lines", readme.lines().count());

@@ -17,6 +17,7 @@ struct Ranked {
 
 /// A rank, 1 the best, with its 95 % interval. Equals share the mean of their ranks.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(clippy::struct_field_names, reason = "the rank is the word for it")]
 struct Rank {
     rank: f64,
     low: f64,

@@ -75,12 +75,12 @@ impl Explainer for Endless {
     fn explain(&self, with: &ExplainContext<'_>, samples: &[Sample]) -> Vec<Result<Explanation>> {
         let explain = |sample: &Sample| {
             let batch = Tensor::stack([&sample.pictures[0].1.pixels])?;
-            while sample.id == "fake_2" {
+            if sample.id == "fake_2" {
+                let network = &with.model.network;
                 // Whoever hides the error of the time limit has run out of time all the same.
-                with.model
-                    .network
-                    .forward(&batch, &Taps::default())
-                    .map_err(|_| Error::bug("x"))?;
+                loop {
+                    network.forward(&batch, &Taps::default()).map_err(|_| Error::bug("x"))?;
+                }
             }
             let values: Vec<f32> = (0..64_u8).map(f32::from).collect();
             let map = NamedMap {

@@ -94,7 +94,7 @@ impl Metric for InpaintingGameMetric {
         sample: &Sample,
         explanation: &Explanation,
     ) -> Result<Vec<Measurement>> {
-        let Some(hidden) = hidden(sample)? else { return Ok(Vec::new()) };
+        let Some(hidden) = hidden(sample) else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         let wanted = |map: &NamedMap| map.id.role == PROBE && map.id.claim != Claim::For;
         for map in explanation.maps.iter().filter(|map| wanted(map)) {
@@ -183,12 +183,10 @@ fn at_alarm(alarm: f64) -> Parameter {
 }
 
 /// Which pixels of the probe are hidden; `None` when the dataset knows no region, or none is left.
-fn hidden(sample: &Sample) -> Result<Option<Vec<bool>>> {
-    let Some(picture) = sample.picture(PROBE) else { return Ok(None) };
+fn hidden(sample: &Sample) -> Option<Vec<bool>> {
+    let picture = sample.picture(PROBE)?;
     let (height, width) = (picture.height(), picture.width());
-    let Some(known) = picture.annotations.iter().find(|a| a.name == HIDDEN) else {
-        return Ok(None);
-    };
+    let known = picture.annotations.iter().find(|a| a.name == HIDDEN)?;
     let mut is_in = vec![false; height * width];
     for corners in known.points.chunks_exact(2) {
         let [a, b] = [picture.map_point(corners[0]), picture.map_point(corners[1])];
@@ -202,7 +200,7 @@ fn hidden(sample: &Sample) -> Result<Option<Vec<bool>>> {
         }
     }
     let count = is_in.iter().filter(|i| **i).count();
-    Ok((count > 0 && count < is_in.len()).then_some(is_in))
+    (count > 0 && count < is_in.len()).then_some(is_in)
 }
 
 /// The area under the ROC: how often a hidden pixel has a higher value than another one, equals
@@ -284,11 +282,8 @@ mod tests {
         picture.annotations = vec![Annotation { name: HIDDEN.into(), label: None, points }];
         let pictures = vec![(PROBE.to_owned(), picture)];
         let mut sample = Sample { pictures, ..Sample::default() };
-        assert_eq!(
-            hidden(&sample).unwrap().unwrap(),
-            [false, true, true, false, true, false, false, false]
-        );
+        assert_eq!(hidden(&sample).unwrap(), [false, true, true, false, true, false, false, false]);
         sample.pictures[0].1.annotations.clear();
-        assert_eq!(hidden(&sample).unwrap(), None);
+        assert_eq!(hidden(&sample), None);
     }
 }

@@ -280,7 +280,7 @@ mod tests {
     const SIZE: (usize, usize) = (8, 10);
 
     fn plane_of(f: impl Fn(f64, f64) -> f64) -> Vec<f32> {
-        (0..80).map(|i| f((i % 10) as f64, (i / 10) as f64) as f32).collect()
+        (0..80).map(|i| f(f64::from(i % 10), f64::from(i / 10)) as f32).collect()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `fame-cli describe commands`: the help of every command, on one page.
 
+#![allow(clippy::format_push_string, reason = "a page is written once")]
+
 use clap::CommandFactory as _;
 
 use crate::arguments::Arguments;
@@ -18,9 +20,11 @@ fn write(command: &mut clap::Command, markdown: bool, page: &mut String) {
     let help = command.render_long_help().to_string();
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
     let help = lines.join("\n");
-    match markdown {
-        true => page.push_str(&format!("## {name}\n\n```text\n{}\n```\n\n", help.trim())),
-        false => page.push_str(&format!("{}\n\n{}\n\n\n", name.to_uppercase(), help.trim())),
+    let help = help.trim();
+    if markdown {
+        page.push_str(&format!("## {name}\n\n```text\n{help}\n```\n\n"));
+    } else {
+        page.push_str(&format!("{}\n\n{help}\n\n\n", name.to_uppercase()));
     }
     let inner = command.get_subcommands_mut().filter(|inner| inner.get_name() != "help");
     inner.for_each(|inner| write(inner, markdown, page));

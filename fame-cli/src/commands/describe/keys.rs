@@ -1,6 +1,8 @@
 //! `fame-cli describe recipe` and `describe manifest`: every key of these files, from the types
 //! that read them.
 
+#![allow(clippy::format_push_string, clippy::format_collect, reason = "a page is written once")]
+
 use fame_core::{
     recipe::RecipeFile,
     store::ModelManifest,
@@ -95,9 +97,10 @@ struct Row {
 fn rows(file: File) -> Vec<Row> {
     let row = |key: &Key| {
         let schema = key.schema();
-        let default = match key.is_required() {
-            true => "required".to_owned(),
-            false => format!("default: {}", file.default_of(key)),
+        let default = if key.is_required() {
+            "required".to_owned()
+        } else {
+            format!("default: {}", file.default_of(key))
         };
         Row {
             name: key.name.to_owned(),

@@ -1,5 +1,7 @@
 //! The reference pages of the manual: plugins in Markdown.
 
+#![allow(clippy::format_push_string, reason = "a page is written once")]
+
 use fame_core::registry::Registration;
 use serde_json::Value;
 

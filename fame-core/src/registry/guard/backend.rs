@@ -76,6 +76,11 @@ impl Network for GuardedNetwork {
         &self.layers
     }
 
+    // A plugin's network is for computing with.
+    fn is_rehearsal(&self) -> bool {
+        false
+    }
+
     fn why_no_layer(&self, name: &str) -> Option<String> {
         // It only explains an error: where it fails, that error is told without it.
         self.inner.call("why_no_layer", |n| n.why_no_layer(name)).ok().flatten()

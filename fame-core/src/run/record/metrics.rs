@@ -1,7 +1,7 @@
 //! `metrics.csv` and `tables/`: what the measurements of all items come to.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io::{self, Write},
     path::Path,
 };
@@ -58,6 +58,7 @@ pub(super) fn write(
 
 /// The measurements of all items. There may be millions, of few names: each name is kept once.
 #[derive(Default)]
+#[allow(clippy::struct_field_names, reason = "rows of a table have no other name")]
 struct Rows {
     items: Vec<(String, Marks)>,
     names: Names,
@@ -130,9 +131,9 @@ impl Rows {
             let told = serde_json::to_string(&row.parameter).unwrap_or_default();
             // No name of anything begins so.
             let parameter = self.names.number(&format!("\0{told}"));
-            if !self.parameters.contains_key(&parameter) {
+            if let Entry::Vacant(unknown) = self.parameters.entry(parameter) {
                 let Some(of) = parameter_of(&row.parameter) else { continue };
-                self.parameters.insert(parameter, of);
+                unknown.insert(of);
             }
             let [explainer, map, metric, quantity] =
                 [&row.explainer, &row.map, &row.metric, &row.quantity]

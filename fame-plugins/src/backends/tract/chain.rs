@@ -191,7 +191,7 @@ impl Chain {
             return false;
         }
         let Some(more) = vector(model, other, self.channels[1]) else { return false };
-        for sum in self.bias.iter_mut() {
+        if let Some(sum) = &mut self.bias {
             sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum *= more);
         }
         let scale = self.scale.get_or_insert_with(|| vec![1.0; more.len()]);

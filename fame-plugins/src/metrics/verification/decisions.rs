@@ -271,12 +271,15 @@ impl Pair {
     }
 }
 
+/// By pair, and by the percentage of pixels that are altered.
+type Curves = BTreeMap<String, BTreeMap<Percent, f64>>;
+
 /// The rows again, decided.
 struct Decided {
     threshold: f64,
     pairs: BTreeMap<String, Pair>,
     /// For each explainer and pair by percentage how far the score moves towards the other decision.
-    explained: Vec<(String, BTreeMap<String, BTreeMap<Percent, f64>>)>,
+    explained: Vec<(String, Curves)>,
 }
 
 impl DecisionsMetric {
@@ -297,7 +300,7 @@ impl DecisionsMetric {
         let scores: Vec<Score> = pairs.values().map(|p| (p.score, p.genuine)).collect();
         let threshold = self.threshold.of(&scores)?.threshold;
         pairs.values_mut().for_each(|pair| pair.accepted = pair.score >= threshold);
-        let mut explained: Vec<(String, BTreeMap<String, BTreeMap<Percent, f64>>)> = Vec::new();
+        let mut explained: Vec<(String, Curves)> = Vec::new();
         for row in rows {
             let at = explained.iter().position(|(known, _)| *known == row.explainer);
             let at = at.unwrap_or_else(|| {

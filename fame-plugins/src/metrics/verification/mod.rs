@@ -159,6 +159,7 @@ impl VerificationMetric {
     }
 }
 
+#[allow(clippy::redundant_closure_for_method_calls, reason = "a method is not general enough")]
 impl Metric for VerificationMetric {
     fn measure(
         &self,
