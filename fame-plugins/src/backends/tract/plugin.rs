@@ -35,10 +35,10 @@ pub enum Convolutions {
     /// stands around a convolution computed along; for each the fastest, measured when a network is
     /// first compiled, and remembered in fame's cache for this processor: another machine, or an
     /// emptied cache, may choose otherwise and round otherwise. tract's compute what these cannot.
-    #[default]
     Fastest,
     /// tract's: the same bytes on all machines with the same instructions, in 1.5 to 4 times the
     /// time.
+    #[default]
     Tract,
 }
 
