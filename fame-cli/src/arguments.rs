@@ -216,6 +216,15 @@ pub(crate) struct QuestionArgs {
     pub(crate) backend: String,
 }
 
+impl QuestionArgs {
+    /// The plain question about `pictures`, with nothing said but the backend.
+    pub(crate) fn of(model: String, pictures: Vec<String>, backend: String) -> Self {
+        let method = "Fame".to_owned();
+        let (pair, class, layer, preset, input) = (vec![], None, None, None, None);
+        Self { model, pictures, pair, method, class, layer, preset, input, backend }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
@@ -316,6 +325,9 @@ pub(crate) struct DescribeArgs {
 pub(crate) struct InspectArgs {
     /// A model's name, or the path of a manifest or ONNX file.
     pub(crate) model: String,
+    /// For an ONNX file without a manifest: pictures by which the usual ways to feed it are
+    /// compared for the manifest that is proposed.
+    pub(crate) pictures: Vec<String>,
     /// What runs it.
     #[arg(long, default_value = "Tract()", value_name = "SPEC")]
     pub(crate) backend: String,

@@ -84,7 +84,11 @@ fn peak_memory() -> Option<u64> {
 fn engines(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
     let tract =
         |name, convolutions| (name, Box::new(Tract { threads, convolutions }) as Box<dyn Backend>);
-    let ours = [tract("tract", Convolutions::Tract), tract("tract fastest", Convolutions::Fastest)];
+    let ours = [
+        tract("tract", Convolutions::Own),
+        tract("tract's kernels", Convolutions::Tract),
+        tract("tract fastest", Convolutions::Fastest),
+    ];
     ours.into_iter().chain(libtorch(threads)).collect()
 }
 

@@ -2,7 +2,7 @@
 # A run in shards under a real Slurm: two nodes on this machine, one of which is killed in the middle. The merged files must be those of one machine.
 #   tests/slurm/run.sh path/to/fame-cli [TASKS]
 # Needs slurm-wlm and munge (Debian: apt install slurm-wlm munge) and root, who may run slurmctld for everybody. Nothing is left behind: all lies in a
-# temporary folder, and what was started is ended by its process id. Exit code 77: Slurm is not installed here.
+# temporary folder, and what was started is ended by its process id. Exit code 77: Slurm is not installed here, or does not start.
 set -euo pipefail
 fame="$(realpath "$1")"
 tasks="${2:-8}"
@@ -79,7 +79,7 @@ wait_for() { # seconds, then a command that is true in the end
     done
 }
 both_idle() { [ "$(sinfo --noheader -N -o %t 2>/dev/null | grep -c '^idle$')" = 2 ]; }
-wait_for 60 both_idle
+(wait_for 60 both_idle) || { echo "Slurm is installed, but does not start on this machine: not run"; exit 77; }
 echo "two nodes are up:"
 sinfo -N
 
@@ -90,7 +90,8 @@ cat >r.ron <<'RON'
 (model: "shapes", data: Shapes(count: 24), explain: {"fame": Fame(perturbation: Lots(iterations: 150)), "random": RandomMap()}, metrics: [PointingGame()], write: [Npy()])
 RON
 "$fame" run r.ron --out one >one.log 2>&1
-"$fame" submit r.ron --out many --tasks "$tasks"
+"$fame" submit r.ron --out many --tasks "$tasks" | tee submitted.log
+grep -q '10 minutes for each task by the pilot item' submitted.log || { echo "no time limit by a pilot"; exit 1; }
 shards_running() { "$fame" status many 2>/dev/null | grep -c running || true; }
 two_at_work() { [ "$(shards_running)" = 2 ]; }
 wait_for 60 two_at_work

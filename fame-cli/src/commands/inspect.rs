@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{
     Failure,
+    explain::{Proposal, propose},
     verify::{self, inputs, say_slopes},
 };
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Failure> {
     // One looks at a foreign model with this: its manifest runs nothing, whatever is trusted.
     let store = setup.store()?.trusting_manifests(false);
+    let proposal = propose(setup, args, &store)?;
+    let store = proposal.as_ref().map_or(store, |proposal| proposal.store.clone());
     let manifest = store.resolve(&args.model, ".".as_ref())?;
     let backend = setup.backend(&args.backend)?;
     let watcher = terminal::watcher(setup.json);
@@ -31,13 +34,22 @@ pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Fai
     drop(watcher);
     let slopes = args.verify.then(|| slopes(&model)).transpose()?;
     if setup.json {
-        as_json(&model, slopes.as_ref())?;
+        as_json(&model, slopes.as_ref(), proposal.as_ref())?;
     } else {
         as_text(&model)?;
+        proposal.iter().try_for_each(|proposal| say(proposal, &args.model))?;
         slopes.iter().try_for_each(say_slopes)?;
     }
     let differs = slopes.is_some_and(|slopes| !slopes.differences.is_empty());
     Ok(if differs { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+/// Says which manifest would do.
+fn say(proposal: &Proposal, model: &str) -> Result<(), Failure> {
+    proposal.assumed.iter().try_for_each(|line| out(line))?;
+    let place = std::path::Path::new(model).with_extension("ron");
+    out(&format!("The manifest that would go with it, as `{}`:", place.display()))?;
+    Ok(out(proposal.manifest.trim_end())?)
 }
 
 /// The gradient at the input against slopes of the network's own forward pass.
@@ -64,7 +76,11 @@ fn aliases(model: &Model, layer: &Layer) -> Vec<String> {
         .collect()
 }
 
-fn as_json(model: &Model, slopes: Option<&Slopes>) -> Result<(), Failure> {
+fn as_json(
+    model: &Model,
+    slopes: Option<&Slopes>,
+    proposal: Option<&Proposal>,
+) -> Result<(), Failure> {
     let layers: Vec<_> = model
         .network
         .layers()
@@ -83,6 +99,10 @@ fn as_json(model: &Model, slopes: Option<&Slopes>) -> Result<(), Failure> {
     });
     if let Some(slopes) = slopes {
         all["gradient"] = verify::as_json(slopes)["gradient"].take();
+    }
+    if let Some(proposal) = proposal {
+        all["proposed_manifest"] = proposal.manifest.as_str().into();
+        all["assumed"] = proposal.assumed.clone().into();
     }
     Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?)
 }

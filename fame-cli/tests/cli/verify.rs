@@ -96,6 +96,37 @@ fn a_model_that_is_not_there_is_not_told_to_lack_a_manifest() {
     let said = stderr(&fame(dir.path(), &["inspect", "nett.onnx"]));
     assert!(said.contains("there is no file `./nett.onnx`"), "{said}");
     std::fs::remove_file(dir.path().join("net.ron")).unwrap();
-    let said = stderr(&fame(dir.path(), &["inspect", "net.onnx"]));
+    let said = stderr(&fame(dir.path(), &["verify", "net.onnx"]));
     assert!(said.contains("has no manifest"), "{said}");
+}
+
+#[test]
+fn inspect_proposes_a_manifest_that_is_complete() {
+    let dir = workshop();
+    std::fs::remove_file(dir.path().join("net.ron")).unwrap();
+    let recipe = r#"(model: "net.onnx", data: Image(file: "a.png"), explain: {"fame": Fame()})"#;
+    std::fs::write(dir.path().join("r.ron"), recipe).unwrap();
+    for pictures in [&[][..], &["a.png"]] {
+        let arguments = [&["--json", "inspect", "net.onnx"][..], pictures].concat();
+        let output = fame(dir.path(), &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        // Lines of events come first.
+        let said = stdout(&output);
+        let said = &said[said.find("{\n").unwrap()..];
+        let said: serde_json::Value = serde_json::from_str(said).unwrap();
+        let assumed = said["assumed"][0].as_str().unwrap();
+        assert!(assumed.starts_with("no manifest; assumed input: (size: "), "{assumed}");
+        // It is what a run needs, and the recipe that had none runs with it.
+        let manifest = said["proposed_manifest"].as_str().unwrap();
+        assert!(manifest.contains("prepare: [ResizeShorter("), "{manifest}");
+        std::fs::write(dir.path().join("net.ron"), manifest).unwrap();
+        let checked = fame(dir.path(), &["check", "r.ron"]);
+        assert!(checked.status.success(), "{}", stderr(&checked));
+        // Now it has one: there is nothing to be compared.
+        let refused = fame(dir.path(), &["inspect", "net.onnx", "a.png"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        std::fs::remove_file(dir.path().join("net.ron")).unwrap();
+    }
+    let said = stdout(&fame(dir.path(), &["inspect", "net.onnx"]));
+    assert!(said.contains("The manifest that would go with it, as `net.ron`:"), "{said}");
 }

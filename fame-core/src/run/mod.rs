@@ -93,11 +93,11 @@ pub fn claim(out: &Path) -> Result<()> {
 }
 
 /// Fetches all that a run of `plan` would fetch, so that machines without a network can run it from
-/// a cache that they share with this one.
+/// a cache that they share with this one. Gives the ids of the items, in the order of the dataset.
 ///
 /// # Errors
 /// When a model or a picture cannot be had, or the dataset's list is malformed.
-pub fn fetch(plan: &Plan, store: &ModelStore, observer: &dyn Observer) -> Result<()> {
+pub fn fetch(plan: &Plan, store: &ModelStore, observer: &dyn Observer) -> Result<Vec<String>> {
     let on_fetch = |event: &FetchEvent| observer.event(&Event::Fetch(event));
     let files = RunFiles { folder: &plan.folder, store, on_fetch: &on_fetch };
     let shelf = ModelShelf::new(store, plan.backend.plugin.as_ref(), &on_fetch);
@@ -111,7 +111,8 @@ pub fn fetch(plan: &Plan, store: &ModelStore, observer: &dyn Observer) -> Result
     }
     let items = data.index(&files)?;
     let of_items = items.iter().flat_map(|item| &item.files);
-    of_items.filter(|f| f.starts_with("picture:")).try_for_each(|f| files.locate(f).map(|_| ()))
+    of_items.filter(|f| f.starts_with("picture:")).try_for_each(|f| files.locate(f).map(|_| ()))?;
+    Ok(items.into_iter().map(|item| item.id).collect())
 }
 
 /// Runs `plan`.

@@ -59,13 +59,11 @@ const BF16_GRADIENT: [(&str, f64); 14] = [
     ("vgg_slim", 0.41),
     ("vit_slim", 0.02),
 ];
-/// Another program rounds other sums, and so pushes other units over their kinks: that far a bf16
-/// gradient may be off in units of PyTorch's own.
-const BF16_SLACK: f64 = 2.0;
-/// The same on a CUDA device, whose sums are in yet other orders, while the table above is of
-/// PyTorch on a CPU (nobody has run `bf16.py --device cuda` to its end). The worst seen on an H100
-/// is the U-Net, 3.1 times PyTorch's.
-const CUDA_SLACK: f64 = 4.0;
+/// Another program, or the same on another processor, rounds other sums, and so pushes other units
+/// over their kinks: that far a bf16 gradient may be off in units of PyTorch's own. The worst seen
+/// is the U-Net, 3.1 times what stands in the table: on an H100 and on a CPU of another maker than
+/// the table's, alike.
+const BF16_SLACK: f64 = 4.0;
 /// TensorFloat-32 rounds less than bf16, so it must not be worse than PyTorch's bf16 is.
 const TF32_SLACK: f64 = 1.0;
 /// And this much where PyTorch happens to be nearly right.
@@ -129,9 +127,6 @@ pub(crate) fn present() -> Vec<Subject> {
 fn subject(spec: &str, backend: Box<dyn Backend>) -> Subject {
     let (operator, forward, slack) = match spec {
         _ if spec.contains("Tf32") => (TF32_OPERATOR, TF32_NETWORK, Some(TF32_SLACK)),
-        _ if spec.contains("Bf16") && spec.contains("Cuda") => {
-            (BF16_OPERATOR, BF16_NETWORK, Some(CUDA_SLACK))
-        }
         _ if spec.contains("Bf16") => (BF16_OPERATOR, BF16_NETWORK, Some(BF16_SLACK)),
         _ => (F32_OPERATOR, F32_NETWORK, None),
     };

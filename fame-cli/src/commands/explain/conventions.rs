@@ -90,6 +90,14 @@ impl Convention {
         }
     }
 
+    /// What is said of it where there is no picture by which it could be compared with others.
+    pub(super) fn unseen(&self) -> Vec<String> {
+        vec![
+            format!("no manifest; assumed input: {} ({})", self.text, self.name),
+            "  give a picture, and the usual conventions are compared".to_owned(),
+        ]
+    }
+
     fn of(
         order: ChannelOrder,
         (name, mean, std): Form,
@@ -153,7 +161,6 @@ pub(super) fn choose<'a>(
         vec![
             format!("no manifest; assumed input: {} ({what} {score:.2})", chosen.text),
             format!("  {what} by convention: {}", each.join("; ")),
-            "  this is a guess: --input says how the input is really made".to_owned(),
         ],
     ))
 }

@@ -27,7 +27,7 @@ use fame_plugins::writers::REPORT;
 
 use super::{Failure, run::carry_out};
 use crate::{
-    arguments::{ExplainArgs, InitArgs, QuestionArgs},
+    arguments::{ExplainArgs, InitArgs, InspectArgs, QuestionArgs},
     setup::Setup,
     terminal::{self, out},
 };
@@ -163,17 +163,10 @@ impl Ready {
             let (manifest, assumed) = (None, Vec::new());
             return Ok(Self { question, recipe, manifest, assumed, store, plan, preview });
         };
-        let known = match &args.input {
-            Some(input) => vec![Convention::given(input).map_err(Failure::Arguments)?],
-            None => {
-                let shape = shape_of(setup, &args.backend, file)?;
-                Convention::usual(&shape, Graph::read(file)?.is_fed_whole())?
-            }
-        };
-        let first = question.manifest(&known[0])?;
-        let (_, preview) = look(setup, &recipe, &store.clone().with_assumed(file, first))?;
-        let (chosen, assumed) = conventions::choose(&known, &preview, args.pair.is_empty())?;
-        let manifest = question.manifest(chosen)?;
+        let (manifest, mut assumed) = made_up(setup, args, &question, file, &store)?;
+        if args.input.is_none() {
+            assumed.push("  this is a guess: --input says how the input is really made".to_owned());
+        }
         let store = store.with_assumed(file, manifest.clone());
         let (plan, preview) = look(setup, &recipe, &store)?;
         check_class(args, &preview)?;
@@ -195,6 +188,69 @@ impl Ready {
         }
         Ok(())
     }
+}
+
+/// A manifest for an ONNX file that has none.
+pub(super) struct Proposal {
+    /// Models, and this file with the manifest.
+    pub(super) store: ModelStore,
+    /// Its text, complete.
+    pub(super) manifest: String,
+    /// What was assumed of the input, one line each.
+    pub(super) assumed: Vec<String>,
+}
+
+/// What `inspect` proposes for `model`; `None` where that is no ONNX file, or has a manifest.
+///
+/// # Errors
+/// A network that cannot be loaded or takes no picture, and a picture that cannot be read.
+pub(super) fn propose(
+    setup: &Setup,
+    args: &InspectArgs,
+    store: &ModelStore,
+) -> Result<Option<Proposal>, Failure> {
+    let InspectArgs { model, pictures, backend, .. } = args;
+    let asked = QuestionArgs::of(model.clone(), pictures.clone(), backend.clone());
+    let question = Question::new(&asked).map_err(Failure::Arguments)?;
+    let Some(file) = question.bare_file() else {
+        if pictures.is_empty() {
+            return Ok(None);
+        }
+        let message = "pictures are for an ONNX file without a manifest, and this model has one.";
+        let error = Error::new("fame::inspect::pictures", message);
+        return Err(Failure::Arguments(error.with_help("Leave them away.")));
+    };
+    let (manifest, mut assumed) = made_up(setup, &asked, &question, file, store)?;
+    assumed.push("  this is a guess: look at `input` before you trust a map".to_owned());
+    let store = store.clone().with_assumed(file, manifest.clone());
+    Ok(Some(Proposal { store, manifest, assumed }))
+}
+
+/// A manifest for `file`, and what it assumes of the input: what the user says, else the usual
+/// convention that makes the network surest of the pictures, else the most usual one.
+fn made_up(
+    setup: &Setup,
+    args: &QuestionArgs,
+    question: &Question,
+    file: &Path,
+    store: &ModelStore,
+) -> Result<(String, Vec<String>), Failure> {
+    let known = match &args.input {
+        Some(input) => vec![Convention::given(input).map_err(Failure::Arguments)?],
+        None => {
+            let shape = shape_of(setup, &args.backend, file)?;
+            Convention::usual(&shape, Graph::read(file)?.is_fed_whole())?
+        }
+    };
+    let first = question.manifest(&known[0])?;
+    if !question.has_pictures() {
+        let assumed = known[0].unseen();
+        return Ok((first, assumed));
+    }
+    let recipe = question.recipe(false);
+    let (_, preview) = look(setup, &recipe, &store.clone().with_assumed(file, first))?;
+    let (chosen, assumed) = conventions::choose(&known, &preview, args.pair.is_empty())?;
+    Ok((question.manifest(chosen)?, assumed))
 }
 
 /// Refuses a class that the network does not have, before anything is explained.

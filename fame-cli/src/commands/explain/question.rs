@@ -48,6 +48,11 @@ impl Question {
         (is_onnx && path.is_file() && !path.with_extension("ron").exists()).then_some(path)
     }
 
+    /// Whether it is about any picture.
+    pub(super) fn has_pictures(&self) -> bool {
+        !self.pictures.is_empty()
+    }
+
     /// The pictures that are files of the user, and not fetched by name.
     pub(super) fn picture_files(&self) -> impl Iterator<Item = &Path> {
         self.pictures.iter().filter(|p| !p.starts_with("picture:")).map(Path::new)

@@ -55,6 +55,7 @@ mod tests {
             merge: vec!["fame-cli".into(), "merge".into()],
             wants_gpu: true,
             options: Vec::new(),
+            minutes: None,
         };
         assert_eq!(manifests(&job, None).unwrap_err().code, "fame::submit::no_image");
         let list: Value = serde_json::from_str(&manifests(&job, Some("fame:1")).unwrap()).unwrap();

@@ -1,15 +1,17 @@
 //! `fame-cli submit RECIPE`: a run in shards on a cluster, whose scheduler does the scheduling.
 
 mod kubernetes;
+mod pilot;
 mod slurm;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use fame_core::{
     Error, Plan,
-    run::{claim, fetch},
+    run::{RunOptions, claim, fetch},
 };
 
+use self::pilot::{Pilot, largest_share};
 use super::{Failure, run::out_folder};
 use crate::{
     arguments::{Engine, SubmitArgs},
@@ -22,7 +24,7 @@ pub(crate) fn submit(setup: &Setup, args: &SubmitArgs) -> Result<ExitCode, Failu
     if args.tasks == 0 {
         return Err(Error::new("fame::submit::no_tasks", "--tasks must be at least 1.").into());
     }
-    let job = Job::new(setup, args, &plan)?;
+    let mut job = Job::new(setup, args, &plan)?;
     if args.dry_run {
         match args.engine {
             Engine::Slurm => out(&slurm::Submission::new(&job).text())?,
@@ -42,16 +44,28 @@ pub(crate) fn submit(setup: &Setup, args: &SubmitArgs) -> Result<ExitCode, Failu
     claim(&job.out)?;
     // Once and here: tasks need no network then.
     let watching = watcher(setup.json);
-    fetch(&plan, &store, watching.as_ref())?;
+    let ids = fetch(&plan, &store, watching.as_ref())?;
+    if job.needs_time_limit() {
+        let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(job.out.clone()) };
+        let pilot = Pilot::run(&plan, &store, &options, watching.as_ref())?;
+        let tasks = slurm::tasks(job.shards);
+        let share = largest_share(&ids, job.shards, tasks);
+        job.minutes = Some(pilot.minutes(job.shards.div_ceil(tasks), share));
+    }
     drop(watching);
     let (array, merge) = slurm::Submission::new(&job).submit()?;
     if setup.json {
-        let answer = serde_json::json!({ "array": array, "merge": merge, "out": job.out });
+        let answer = serde_json::json!({
+            "array": array, "merge": merge, "out": job.out, "minutes": job.minutes,
+        });
         out(&answer.to_string())?;
     } else {
         let folder = job.out.display();
+        let limit = job.minutes.map_or_else(String::new, |minutes| {
+            format!(", {minutes} minutes for each task by the pilot item,")
+        });
         out(&format!(
-            "Job array {array} is submitted, and job {merge} merges its shards. How far they are: `fame-cli status {folder}`."
+            "Job array {array} is submitted{limit} and job {merge} merges its shards. How far they are: `fame-cli status {folder}`."
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -73,6 +87,8 @@ struct Job {
     wants_gpu: bool,
     /// What the user passes on to the scheduler.
     options: Vec<String>,
+    /// The time limit of a task by the pilot, once it has run.
+    minutes: Option<u64>,
 }
 
 impl Job {
@@ -120,7 +136,13 @@ impl Job {
             merge,
             wants_gpu: wants_gpu(&plan.backend.record()),
             options: args.options.clone(),
+            minutes: None,
         })
+    }
+
+    /// Whether the user has set no time limit for the tasks.
+    fn needs_time_limit(&self) -> bool {
+        !self.options.iter().any(|option| option.starts_with("--time") || option.starts_with("-t"))
     }
 }
 

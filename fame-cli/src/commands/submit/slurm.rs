@@ -13,6 +13,10 @@ const MAX_TASKS: usize = 1000;
 /// How often a task that failed is put back into the queue.
 const RETRIES: usize = 3;
 
+/// What `--dry-run`, which runs nothing, says of the time limit.
+const LIMIT_TO_COME: &str = "# and --time=MINUTES by a pilot item, which is run when this is submitted; \
+                             no pilot where you give --time\n";
+
 /// Two calls of `sbatch` with their scripts.
 pub(super) struct Submission {
     /// Scripts and logs lie here.
@@ -21,13 +25,15 @@ pub(super) struct Submission {
     array_script: String,
     merge: Vec<String>,
     merge_script: String,
+    /// Whether a pilot is run before the tasks' time limit is known.
+    limit_is_to_come: bool,
 }
 
 impl Submission {
     /// The calls for `job`.
     pub(super) fn new(job: &Job) -> Self {
         let folder = job.out.join("slurm");
-        let tasks = job.shards.min(max_tasks());
+        let tasks = tasks(job.shards);
         let log = |name: &str| format!("--output={}", folder.join(name).display());
         let has = |option: &str| job.options.iter().any(|given| given.starts_with(option));
         let mut array = vec![
@@ -40,6 +46,7 @@ impl Submission {
         if job.wants_gpu && !has("--gres") && !has("--gpus") {
             array.push("--gres=gpu:1".to_owned());
         }
+        array.extend(job.minutes.map(|minutes| format!("--time={minutes}")));
         array.extend(job.options.iter().cloned());
         let mut merge = vec![format!("--job-name={}-merge", job.name), log("merge.log")];
         // A merge needs neither a device nor the time of a task; where it may run, it needs.
@@ -49,6 +56,7 @@ impl Submission {
         Self {
             array_script: array_script(job, tasks),
             merge_script: format!("#!/bin/sh\nexec {}\n", quoted(&job.merge)),
+            limit_is_to_come: job.minutes.is_none() && job.needs_time_limit(),
             folder,
             array,
             merge,
@@ -59,13 +67,14 @@ impl Submission {
     pub(super) fn text(&self) -> String {
         let path = |name: &str| quote(&self.folder.join(name).to_string_lossy());
         format!(
-            "# {array}\n{}\n# {merge}\n{}\nsbatch {} {array}\nsbatch --dependency=afterany:ARRAY {} {merge}",
+            "# {array}\n{}\n# {merge}\n{}\n{limit}sbatch {} {array}\nsbatch --dependency=afterany:ARRAY {} {merge}",
             self.array_script,
             self.merge_script,
             quoted(&self.array),
             quoted(&self.merge),
             array = path("array.sh"),
             merge = path("merge.sh"),
+            limit = if self.limit_is_to_come { LIMIT_TO_COME } else { "" },
         )
     }
 
@@ -110,6 +119,11 @@ fi
 exit $failed
 "#
     )
+}
+
+/// How many tasks so many shards become: an array has no more than the site allows.
+pub(super) fn tasks(shards: usize) -> usize {
+    shards.min(max_tasks())
 }
 
 /// The most tasks that this site lets an array have.
@@ -160,6 +174,7 @@ mod tests {
             merge: ["fame-cli", "merge", "/data/my out"].map(str::to_owned).to_vec(),
             wants_gpu: true,
             options: ["--partition=big", "--time=1:00:00"].map(str::to_owned).to_vec(),
+            minutes: None,
         }
     }
 
@@ -216,6 +231,18 @@ mod tests {
             assert_eq!(said_so, again, "code {code} after {restarts} restarts");
             assert_eq!(said.status.code(), Some(if code == 3 { 0 } else { code }));
         }
+    }
+
+    #[test]
+    fn the_tasks_get_the_time_limit_of_the_pilot_unless_the_user_has_set_one() {
+        let own = job(2);
+        assert!(!own.needs_time_limit() && !Submission::new(&own).text().contains("pilot"));
+        let mut job = Job { options: vec!["--partition=big".into()], ..job(2) };
+        assert!(Submission::new(&job).text().contains("by a pilot item"));
+        job.minutes = Some(42);
+        let said = Submission::new(&job).text();
+        let calls: Vec<&str> = said.lines().filter(|line| line.starts_with("sbatch")).collect();
+        assert!(calls[0].contains("--time=42 ") && !calls[1].contains("--time"), "{said}");
     }
 
     #[test]

@@ -22,10 +22,10 @@ use tract_onnx::tract_core::ops::nn::Reduce;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::chain::Chain;
-use super::kernels::Convolution;
 use super::ops::{LaidOutConv, PReluGrad, Pointwise, Turn};
 use super::order::Order;
 use crate::backends::onnx::prelu::PRelu;
+use fame_kernels::Convolution;
 
 /// A kernel for a node of a model.
 pub(super) struct Placed {

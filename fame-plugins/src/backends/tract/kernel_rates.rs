@@ -1,11 +1,12 @@
-//! How long the ways of computing a convolution take on this machine.
+//! How long the ways of computing a convolution take: by a rule that is the same everywhere, or
+//! measured on this machine.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::kernels::{Layer, Measured};
 use super::rate_file::RateFile;
+use fame_kernels::{Algorithm, Direction, Geometry, Layer, Measured};
 
 /// How long each way of computing a layer is measured: a few runs of all but the largest layers.
 const EACH: Duration = Duration::from_millis(3);
@@ -32,4 +33,92 @@ pub(super) fn rates(layer: &Layer, weights: &[f32]) -> Arc<[Measured]> {
     };
     known.insert(*layer, rates.clone());
     rates
+}
+
+/// The sides of an output from which on F(4×4, 3×3) is taken: below it most tiles hang over the
+/// edge.
+const TILED: usize = 12;
+/// Tiles of 4×4 and of 2×2 that are worked on at once: as many as stay in the second cache with
+/// their products.
+const STRIPS: [usize; 2] = [48, 96];
+/// Input channels below which a product leaves most of each vector empty.
+const FEW: usize = 16;
+/// The time of an algorithm that does not suit a shape, where a plain product takes 1.
+const UNFIT: f64 = 2.0;
+
+/// How long the ways of computing `layer` take in proportion to one another, from its shape alone:
+/// the same on every machine, and so are the kernels that follow from it and the bytes that they
+/// give. The factors are rounded from measurements (`cargo bench -p fame-kernels`). This is a
+/// [`Rating`].
+pub(super) fn by_rule(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
+    let Geometry { inputs, outputs, groups, kernel, .. } = layer.geometry;
+    let weights = outputs * inputs / groups * size_of::<f32>();
+    let has_tiles = layer.geometry.output().iter().all(|&side| side >= TILED);
+    let has_few = inputs / groups < FEW && groups == 1;
+    let [of_four, of_two] = STRIPS;
+    let rate = |algorithm| {
+        let (factor, taps) = match algorithm {
+            Algorithm::Winograd4(strip) if strip == of_four => {
+                (if has_tiles { 0.35 } else { UNFIT }, 36)
+            }
+            Algorithm::Winograd2(strip) if strip == of_two => (0.55, 16),
+            // Other numbers of tiles: left to measurements.
+            Algorithm::Winograd4(_) | Algorithm::Winograd2(_) => return None,
+            Algorithm::Columns => (0.5, kernel[0] * kernel[1]),
+            Algorithm::Direct | Algorithm::Depthwise => (1.0, kernel[0] * kernel[1]),
+        };
+        let is_winograd = matches!(algorithm, Algorithm::Winograd2(_) | Algorithm::Winograd4(_));
+        // The picture itself: transforming its few channels costs more than the product saves.
+        let loses = is_winograd && has_few && layer.direction == Direction::Forward;
+        let factor = if loses { UNFIT } else { factor };
+        let seconds = factor * layer.geometry.flops();
+        Some(Measured { algorithm, seconds, bytes: taps * weights })
+    };
+    Algorithm::candidates(&layer.geometry, layer.direction).into_iter().filter_map(rate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fame_kernels::Level;
+
+    use super::*;
+
+    /// What the rule takes for a convolution of `[inputs, outputs, side, taps, stride, groups]`.
+    fn taken(
+        [inputs, outputs, side, taps, stride, groups]: [usize; 6],
+        direction: Direction,
+    ) -> Algorithm {
+        let geometry = Geometry {
+            inputs,
+            outputs,
+            groups,
+            extent: [side; 2],
+            kernel: [taps; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            before: [taps / 2; 2],
+            after: [taps / 2; 2],
+        };
+        let layer = Layer { geometry, direction, rows: 1, level: Level::best() };
+        let ways = by_rule(&layer, &[]);
+        ways.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).unwrap().algorithm
+    }
+
+    #[test]
+    fn a_layer_gets_what_suits_its_shape() {
+        for (shape, forward, backward) in [
+            // Inside of networks: large maps, small ones, one tap, strides, channel by channel.
+            ([64, 64, 56, 3, 1, 1], Algorithm::Winograd4(48), Algorithm::Winograd4(48)),
+            ([512, 512, 7, 3, 1, 1], Algorithm::Winograd2(96), Algorithm::Winograd2(96)),
+            ([256, 64, 56, 1, 1, 1], Algorithm::Direct, Algorithm::Direct),
+            ([128, 128, 56, 3, 2, 1], Algorithm::Direct, Algorithm::Direct),
+            ([64, 64, 112, 3, 1, 64], Algorithm::Depthwise, Algorithm::Depthwise),
+            // Their first layers.
+            ([3, 64, 224, 7, 2, 1], Algorithm::Direct, Algorithm::Columns),
+            ([3, 64, 112, 3, 1, 1], Algorithm::Direct, Algorithm::Winograd4(48)),
+        ] {
+            assert_eq!(taken(shape, Direction::Forward), forward, "{shape:?} forward");
+            assert_eq!(taken(shape, Direction::Backward), backward, "{shape:?} backward");
+        }
+    }
 }

@@ -15,8 +15,8 @@
 //!   a batch is many runs in parallel on the threads asked for. One plan is shared by all of them.
 //! * A plan pair is compiled for each distinct set of taps and kept. Fusion gives way only where a
 //!   layer is tapped.
-//! * Convolutions are tract's, or where that is asked for and faster, `kernels`: `place_kernels`
-//!   replaces them in both models by what `kernel_rates` measured.
+//! * Convolutions are `fame_kernels`' wherever these can compute them, unless tract's are asked for:
+//!   `place_kernels` replaces them in both models by what `kernel_rates` rates best.
 //! * `backends::onnx` refuses broken files before tract sees them; what tract itself panics on
 //!   becomes an error too.
 
@@ -28,7 +28,6 @@ mod arrange;
 mod chain;
 mod gradient;
 mod kernel_rates;
-mod kernels;
 mod network;
 #[cfg(test)]
 mod network_tests;

@@ -13,9 +13,9 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 use super::arrange::Placed;
 use super::chain::Chain;
 use super::kernel_rates::Rating;
-use super::kernels::{Algorithm, Convolution, Direction, Geometry, Layer, Level, Measured};
 use super::ops::ConvGrad;
 use crate::backends::onnx::tensors::floats;
+use fame_kernels::{Algorithm, Convolution, Direction, Geometry, Layer, Level, Measured};
 
 /// A convolution, or the gradient of one, that one of our kernels can compute.
 struct Site {

@@ -8,7 +8,7 @@ use fame_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::kernel_rates::{Rating, rates};
+use super::kernel_rates::{Rating, by_rule, rates};
 use super::network::TractNetwork;
 use crate::backends::onnx::data_files::files_of;
 use crate::backends::onnx::operators::OperatorTable;
@@ -32,13 +32,16 @@ pub struct Tract {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Convolutions {
     /// fame's own (Winograd's algorithms, products over windows, depthwise kernels), with what
-    /// stands around a convolution computed along; for each the fastest, measured when a network is
-    /// first compiled, and remembered in fame's cache for this processor: another machine, or an
-    /// emptied cache, may choose otherwise and round otherwise. tract's compute what these cannot.
-    Fastest,
-    /// tract's: the same bytes on all machines with the same instructions, in 1.5 to 4 times the
-    /// time.
+    /// stands around a convolution computed along. Which one a layer gets follows from its shape
+    /// alone, so that all machines with the same instructions give the same bytes. tract's compute
+    /// what these cannot.
     #[default]
+    Own,
+    /// The same, but each layer gets the one that was measured to be fastest when a network is first
+    /// compiled, remembered in fame's cache for this processor: another machine, or an emptied
+    /// cache, may choose otherwise and round otherwise.
+    Fastest,
+    /// tract's, in 1.5 to 4 times the time.
     Tract,
 }
 
@@ -73,7 +76,11 @@ impl Tract {
         self.check()?;
         let operators = OperatorTable::new(operators);
         let threads = self.resolved_threads();
-        let rating = (self.convolutions == Convolutions::Fastest).then_some(rates as Rating);
+        let rating = match self.convolutions {
+            Convolutions::Own => Some(by_rule as Rating),
+            Convolutions::Fastest => Some(rates as Rating),
+            Convolutions::Tract => None,
+        };
         Ok(Box::new(TractNetwork::load(request, operators, threads, rating)?))
     }
 

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use fame_core::store;
 
-use super::kernels::Measured;
 use crate::backends::onnx::TRACT_VERSION;
+use fame_kernels::Measured;
 
 /// Version of the kernels: measurements of others say nothing of these.
-const KERNELS: u32 = 2;
+const KERNELS: u32 = 3;
 /// Characters of a processor's name that are kept in a file's.
 const NAME: usize = 60;
 
-/// Measurements of one processor's kernels by [`Layer::key`](super::kernels::Layer::key), in fame's
+/// Measurements of one processor's kernels by [`Layer::key`](fame_kernels::Layer::key), in fame's
 /// cache: two processes on one machine choose the same kernels and give the same bytes.
 ///
 /// It is a convenience, never a cause to fail: a file that cannot be read counts as empty, and one
@@ -27,9 +27,7 @@ type Known = BTreeMap<String, Vec<Measured>>;
 impl RateFile {
     /// The file of this machine's processor.
     pub(super) fn of_this_machine() -> Self {
-        // A debug build's kernels are slow in other proportions.
-        let build = if cfg!(debug_assertions) { "-debug" } else { "" };
-        let name = format!("{}-tract{TRACT_VERSION}-{KERNELS}{build}.json", processor());
+        let name = format!("{}-tract{TRACT_VERSION}-{KERNELS}.json", processor());
         Self(store::default_cache_dir().ok().map(|cache| cache.join("kernels").join(name)))
     }
 
@@ -82,8 +80,8 @@ fn processor() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kernels::Algorithm;
     use super::*;
+    use fame_kernels::Algorithm;
 
     fn rates(seconds: f64) -> Vec<Measured> {
         vec![Measured { algorithm: Algorithm::Winograd4(24), seconds, bytes: 9 }]

@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
-use crate::backends::tract::kernels::Geometry;
+use fame_kernels::Geometry;
 
 /// From the cotangent of a convolution's output to that of its input, channels first. It only says
 /// what is to be computed: a kernel takes its place before anything runs.

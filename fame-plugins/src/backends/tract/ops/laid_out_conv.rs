@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use tract_onnx::tract_core::internal::*;
 
 use crate::backends::onnx::tensors::{floats, floats_mut};
-use crate::backends::tract::kernels::{Convolution, Epilogue, Scratch, Then};
+use fame_kernels::{Convolution, Epilogue, Scratch, Then};
 
 /// A convolution of values whose channels lie last, with what follows it in the network.
 ///

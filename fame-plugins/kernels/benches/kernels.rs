@@ -1,7 +1,7 @@
 //! How fast the convolution kernels are on this machine, layer by layer, beside one another.
 //!
 //! ```text
-//! cargo bench -p fame-plugins --bench kernels -- [rows] [levels]
+//! cargo bench -p fame-kernels -- [rows] [levels]
 //! ```
 //!
 //! `rows` counts rows of a batch in one run, by default 1; with `levels`, every set of instructions
@@ -12,10 +12,7 @@
 
 use std::time::Duration;
 
-#[path = "../src/backends/tract/kernels/mod.rs"]
-mod kernels;
-
-use kernels::{Direction, Geometry, Layer, Level};
+use fame_kernels::{Direction, Geometry, Layer, Level};
 
 /// How long each candidate is measured.
 const EACH: Duration = Duration::from_millis(100);

@@ -9,10 +9,10 @@
 use super::vector::Simd;
 
 /// Taps of the kernel along one axis.
-pub(super) const TAPS: usize = 3;
+pub(crate) const TAPS: usize = 3;
 
 /// One form: tiles of `IN` inputs give `OUT = IN − 2` outputs along each axis.
-pub(super) trait Form<const IN: usize, const OUT: usize>: Copy {
+pub(crate) trait Form<const IN: usize, const OUT: usize>: Copy {
     /// `G`, by which a kernel is transformed.
     const G: [[f64; TAPS]; IN];
     /// `Bᵀ d` along one axis.
@@ -23,7 +23,7 @@ pub(super) trait Form<const IN: usize, const OUT: usize>: Copy {
 
 /// F(2×2, 3×3), of the points 0, 1, −1 and ∞.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct F2;
+pub(crate) struct F2;
 
 impl Form<4, 2> for F2 {
     const G: [[f64; TAPS]; 4] =
@@ -43,7 +43,7 @@ impl Form<4, 2> for F2 {
 
 /// F(4×4, 3×3), of the points 0, 1, −1, 2, −2 and ∞.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct F4;
+pub(crate) struct F4;
 
 impl Form<6, 4> for F4 {
     const G: [[f64; TAPS]; 6] = [
@@ -87,7 +87,7 @@ impl Form<6, 4> for F4 {
 /// `G g Gᵀ` of as many kernels as a panel has columns, in double precision. `g` has the kernels'
 /// taps, row by row; `each` is called with the index and the values of each of a tile's elements.
 #[inline(always)]
-pub(super) fn kernels<F: Form<IN, OUT>, const IN: usize, const OUT: usize, const N: usize>(
+pub(crate) fn kernels<F: Form<IN, OUT>, const IN: usize, const OUT: usize, const N: usize>(
     g: &[[f64; N]; TAPS * TAPS],
     mut each: impl FnMut(usize, &[f64; N]),
 ) {

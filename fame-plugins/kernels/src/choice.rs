@@ -12,26 +12,26 @@ use super::vector::Level;
 
 /// What is to be computed, and where: what a measurement depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in super::super) struct Layer {
+pub struct Layer {
     /// The convolution.
-    pub(in super::super) geometry: Geometry,
+    pub geometry: Geometry,
     /// Which of its maps.
-    pub(in super::super) direction: Direction,
+    pub direction: Direction,
     /// Rows of a batch in one run.
-    pub(in super::super) rows: usize,
+    pub rows: usize,
     /// The instructions.
-    pub(in super::super) level: Level,
+    pub level: Level,
 }
 
 /// How fast one algorithm was.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
-pub(in super::super) struct Measured {
+pub struct Measured {
     /// The algorithm.
-    pub(in super::super) algorithm: Algorithm,
+    pub algorithm: Algorithm,
     /// Of one run; the shortest of several.
-    pub(in super::super) seconds: f64,
+    pub seconds: f64,
     /// Of the weights as they are laid out.
-    pub(in super::super) bytes: usize,
+    pub bytes: usize,
 }
 
 /// Candidates whose time is at most so many times the shortest count as equally fast, and the one
@@ -42,7 +42,7 @@ const RUNS: usize = 3;
 
 impl Layer {
     /// Its name in the file of measurements: the same on every machine with the same instructions.
-    pub(in super::super) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         let Geometry { inputs, outputs, groups, extent, kernel, stride, dilation, before, after } =
             self.geometry;
         let direction = match self.direction {
@@ -65,24 +65,20 @@ impl Layer {
     }
 
     /// Lays `weights` out for `algorithm`.
-    pub(in super::super) fn with(&self, algorithm: Algorithm, weights: &[f32]) -> Convolution {
+    pub fn with(&self, algorithm: Algorithm, weights: &[f32]) -> Convolution {
         Convolution::new(self.level, self.geometry, self.direction, algorithm, weights)
     }
 
     /// Measures every candidate for about `each` long, and gives the fastest, ready to run, with
     /// what was measured.
-    pub(in super::super) fn fastest(
-        &self,
-        weights: &[f32],
-        each: Duration,
-    ) -> (Convolution, Vec<Measured>) {
+    pub fn fastest(&self, weights: &[f32], each: Duration) -> (Convolution, Vec<Measured>) {
         let all = self.measure_all(weights, each);
         // Laid out again: to keep all of them until the end would take several times the memory.
         (self.with(pick(&all), weights), all)
     }
 
     /// Measures every candidate for about `each` long.
-    pub(in super::super) fn measure_all(&self, weights: &[f32], each: Duration) -> Vec<Measured> {
+    pub fn measure_all(&self, weights: &[f32], each: Duration) -> Vec<Measured> {
         let mut scratch = Scratch::default();
         let mut all: Vec<Measured> = vec![];
         let mut last: Option<Convolution> = None;
@@ -109,7 +105,7 @@ impl Layer {
 }
 
 /// Seconds of one call of `run`: the shortest of several within about `each`.
-pub(in super::super) fn shortest(each: Duration, mut run: impl FnMut()) -> f64 {
+pub fn shortest(each: Duration, mut run: impl FnMut()) -> f64 {
     let (start, mut shortest, mut runs) = (Instant::now(), f64::INFINITY, 0);
     while runs < RUNS || start.elapsed() < each {
         let start = Instant::now();

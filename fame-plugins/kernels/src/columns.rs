@@ -13,7 +13,7 @@ use super::vector::{Level, Simd, Task, each_vector};
 
 /// The transposed map of a convolution of one group, ready to run.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     geometry: Geometry,
     level: Level,
     /// From the output's channels to the values of a window, line by line.
@@ -22,7 +22,7 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Packs the weights `at(output, input, tap)`.
-    pub(super) fn new(
+    pub(crate) fn new(
         level: Level,
         geometry: Geometry,
         at: impl Fn(usize, usize, usize) -> f32,
@@ -35,12 +35,12 @@ impl Columns {
     }
 
     /// Bytes of the packed weights.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.weights.bytes()
     }
 
     /// Pulls `rows` cotangents back.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         input: &[f32],
         rows: usize,

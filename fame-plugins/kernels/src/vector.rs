@@ -8,7 +8,7 @@
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
 /// Arithmetic on vectors of [`Simd::LANES`] values, and the shape of the product's register tile.
-pub(super) trait Simd: Copy {
+pub(crate) trait Simd: Copy {
     /// The vector.
     type V: Copy;
     /// How many values a vector holds.
@@ -106,10 +106,10 @@ macro_rules! each_vector {
         }
     }};
 }
-pub(super) use each_vector;
+pub(crate) use each_vector;
 
 /// What a [`Level`] can run: a kernel with its arguments.
-pub(super) trait Task {
+pub(crate) trait Task {
     /// What it gives.
     type Output;
     /// Runs with the vectors of `S`. Must be `#[inline(always)]`, as must all it calls that
@@ -119,7 +119,7 @@ pub(super) trait Task {
 
 /// A set of vector instructions that this machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in super::super) struct Level(Kind);
+pub struct Level(Kind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
@@ -132,7 +132,7 @@ enum Kind {
 
 impl Level {
     /// What this machine has, the widest last.
-    pub(in super::super) fn available() -> Vec<Self> {
+    pub fn available() -> Vec<Self> {
         let mut levels = vec![Self(Kind::Portable)];
         #[cfg(target_arch = "x86_64")]
         {
@@ -147,12 +147,12 @@ impl Level {
     }
 
     /// The widest this machine has.
-    pub(in super::super) fn best() -> Self {
+    pub fn best() -> Self {
         *Self::available().last().expect("the portable level is always there")
     }
 
     /// Its name, as part of keys and reports.
-    pub(in super::super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
@@ -163,7 +163,7 @@ impl Level {
     }
 
     /// How many columns of packed weights lie side by side: two vectors.
-    pub(super) fn panel(self) -> usize {
+    pub(crate) fn panel(self) -> usize {
         match self.0 {
             Kind::Portable => 2 * Portable::LANES,
             #[cfg(target_arch = "x86_64")]
@@ -174,7 +174,7 @@ impl Level {
     }
 
     /// Runs `task` with the vectors of this level.
-    pub(super) fn run<T: Task>(self, task: T) -> T::Output {
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
         match self.0 {
             Kind::Portable => task.run(Portable),
             // SAFETY: `available` makes this level only where the CPU has AVX2 and FMA.
@@ -278,21 +278,21 @@ mod x86 {
 
     /// The token of AVX2 and FMA: 16 registers of 8 values.
     #[derive(Clone, Copy)]
-    pub(super) struct Avx2(());
+    pub(crate) struct Avx2(());
 
     /// The token of AVX-512F: 32 registers of 16 values.
     #[derive(Clone, Copy)]
-    pub(super) struct Avx512(());
+    pub(crate) struct Avx512(());
 
     /// Runs `task`, compiled for AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn avx2<T: Task>(task: T) -> T::Output {
+    pub(crate) fn avx2<T: Task>(task: T) -> T::Output {
         task.run(Avx2(()))
     }
 
     /// Runs `task`, compiled for AVX-512F.
     #[target_feature(enable = "avx2,fma,avx512f")]
-    pub(super) fn avx512<T: Task>(task: T) -> T::Output {
+    pub(crate) fn avx512<T: Task>(task: T) -> T::Output {
         task.run(Avx512(()))
     }
 

@@ -13,7 +13,7 @@ use super::vector::Level;
 
 /// A convolution, or its transposed map, ready to run.
 #[derive(Debug)]
-pub(super) struct Direct {
+pub(crate) struct Direct {
     stencil: Stencil,
     level: Level,
     channels: Channels,
@@ -24,13 +24,13 @@ pub(super) struct Direct {
 
 /// Channels of both sides, of all groups together.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Channels {
+pub(crate) struct Channels {
     /// Of the argument.
-    pub(super) from: usize,
+    pub(crate) from: usize,
     /// Of the result.
-    pub(super) to: usize,
+    pub(crate) to: usize,
     /// The number of groups.
-    pub(super) groups: usize,
+    pub(crate) groups: usize,
 }
 
 /// What the pixels of one phase are summed over.
@@ -47,7 +47,7 @@ struct Sum {
 impl Direct {
     /// Packs the weights `at(group, to, from, tap)`, where `to` and `from` are channels of the group
     /// and `tap` is the index in the kernel.
-    pub(super) fn new(
+    pub(crate) fn new(
         level: Level,
         stencil: Stencil,
         channels: Channels,
@@ -84,13 +84,13 @@ impl Direct {
     }
 
     /// Bytes of the packed weights.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.sums.iter().flat_map(|sum| &sum.weights).map(Packed::bytes).sum()
     }
 
     /// Maps `rows` pictures. `border` is what pixels outside of a picture are, one value for each
     /// channel of the argument; 0 where there is none.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         input: &[f32],
         rows: usize,

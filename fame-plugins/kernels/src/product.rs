@@ -15,7 +15,7 @@ use super::vector::{Level, Simd, Task, each_vector};
 /// Weights `[depth][columns]` in panels: `[columns / panel][depth][panel]`, the last one filled up
 /// with zeros.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     values: Buffer,
     depth: usize,
     columns: usize,
@@ -24,7 +24,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Packs the weight `at(step, column)` for `level`.
-    pub(super) fn new(
+    pub(crate) fn new(
         level: Level,
         depth: usize,
         columns: usize,
@@ -44,67 +44,67 @@ impl Packed {
     }
 
     /// Weights that are all 0.
-    pub(super) fn zeros(level: Level, depth: usize, columns: usize) -> Self {
+    pub(crate) fn zeros(level: Level, depth: usize, columns: usize) -> Self {
         let panel = level.panel();
         let values = Buffer::zeros(columns.div_ceil(panel) * depth * panel);
         Self { values, depth, columns, panel }
     }
 
     /// What a panel has for one step of the sum.
-    pub(super) fn line_mut(&mut self, panel: usize, step: usize) -> &mut [f32] {
+    pub(crate) fn line_mut(&mut self, panel: usize, step: usize) -> &mut [f32] {
         let at = (panel * self.depth + step) * self.panel;
         &mut self.values.values_mut()[at..at + self.panel]
     }
 
     /// How many panels there are.
-    pub(super) fn panels(&self) -> usize {
+    pub(crate) fn panels(&self) -> usize {
         self.columns.div_ceil(self.panel)
     }
 
     /// How many columns there are with those that fill up the last panel.
-    pub(super) fn padded_columns(&self) -> usize {
+    pub(crate) fn padded_columns(&self) -> usize {
         self.panels() * self.panel
     }
 
     /// Bytes held.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.values.values())
     }
 }
 
 /// The left factor: rows that start `stride` values apart, each a sequence of runs.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     /// What they are read from.
-    pub(super) values: &'a [f32],
+    pub(crate) values: &'a [f32],
     /// From one row to the next.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// Where the runs of a row begin, from its start.
-    pub(super) runs: &'a [usize],
+    pub(crate) runs: &'a [usize],
     /// How long each run is.
-    pub(super) run: usize,
+    pub(crate) run: usize,
 }
 
 /// Lines of rows of the left factor, and where their results go: indices of values, and distances.
 #[derive(Clone, Copy)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// How many rows a line has.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// How many lines: pictures, and lines in each.
-    pub(super) counts: [usize; 2],
+    pub(crate) counts: [usize; 2],
     /// Where the first line begins in the left factor, and the result of its first column.
-    pub(super) start: [usize; 2],
+    pub(crate) start: [usize; 2],
     /// From one picture to the next, in the left factor and in the result.
-    pub(super) picture: [usize; 2],
+    pub(crate) picture: [usize; 2],
     /// From one line to the next.
-    pub(super) line: [usize; 2],
+    pub(crate) line: [usize; 2],
     /// From one row's result to the next.
-    pub(super) to_stride: usize,
+    pub(crate) to_stride: usize,
 }
 
 impl Lines {
     /// One line that begins where its values do.
-    pub(super) fn one(rows: usize, to_stride: usize) -> Self {
+    pub(crate) fn one(rows: usize, to_stride: usize) -> Self {
         Self { rows, counts: [1, 1], start: [0; 2], picture: [0; 2], line: [0; 2], to_stride }
     }
 
@@ -117,19 +117,19 @@ impl Lines {
 }
 
 /// A product of lines of rows with packed weights.
-pub(super) struct Product<'a> {
+pub(crate) struct Product<'a> {
     /// The left factor.
-    pub(super) rows: Rows<'a>,
+    pub(crate) rows: Rows<'a>,
     /// Its lines.
-    pub(super) lines: Lines,
+    pub(crate) lines: Lines,
     /// The right factor.
-    pub(super) weights: &'a Packed,
+    pub(crate) weights: &'a Packed,
     /// Where the result is written.
-    pub(super) to: &'a mut [f32],
+    pub(crate) to: &'a mut [f32],
     /// The channel of the weights' first column in the epilogue's vectors: not 0 in a later group.
-    pub(super) channel: usize,
+    pub(crate) channel: usize,
     /// What is done to it before.
-    pub(super) epilogue: &'a Epilogue<'a>,
+    pub(crate) epilogue: &'a Epilogue<'a>,
 }
 
 impl Task for Product<'_> {

@@ -3,22 +3,22 @@
 /// Values that start at a multiple of 64 bytes, so that no vector lies across two cache lines.
 // Not `Clone`: another allocation would start elsewhere.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     values: Vec<f32>,
     len: usize,
 }
 
 /// How many values a cache line holds.
-pub(super) const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 impl Buffer {
     /// `len` zeros.
-    pub(super) fn zeros(len: usize) -> Self {
+    pub(crate) fn zeros(len: usize) -> Self {
         Self { values: vec![0.0; len + LINE - 1], len }
     }
 
     /// At least `len` values, for writing. Those from an earlier use may still be in it.
-    pub(super) fn at_least(&mut self, len: usize) -> &mut [f32] {
+    pub(crate) fn at_least(&mut self, len: usize) -> &mut [f32] {
         if self.len < len {
             *self = Self::zeros(len);
         }
@@ -26,13 +26,13 @@ impl Buffer {
     }
 
     /// The values.
-    pub(super) fn values(&self) -> &[f32] {
+    pub(crate) fn values(&self) -> &[f32] {
         let start = self.start();
         &self.values[start..start + self.len]
     }
 
     /// The values, to change.
-    pub(super) fn values_mut(&mut self) -> &mut [f32] {
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
         let start = self.start();
         &mut self.values[start..start + self.len]
     }
@@ -48,9 +48,9 @@ impl Buffer {
 /// Memory that a convolution works in. One for each thread, used again for every layer: it grows to
 /// what the largest of them needs, and then nothing is allocated any more.
 #[derive(Debug, Default)]
-pub(in super::super) struct Scratch {
+pub struct Scratch {
     /// The padded input, or the transformed tiles.
-    pub(super) first: Buffer,
+    pub(crate) first: Buffer,
     /// The products of the transformed tiles.
-    pub(super) second: Buffer,
+    pub(crate) second: Buffer,
 }

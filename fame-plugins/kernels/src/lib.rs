@@ -16,12 +16,6 @@
 //! * `unsafe` stands in `vector` (the instructions) and in the innermost loops of `product`, `tiles`
 //!   and `depthwise` only.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each of the engine, the tests and the benchmark uses a part"
-)]
-
 mod buffer;
 mod choice;
 mod columns;
@@ -38,9 +32,9 @@ mod tiles;
 mod vector;
 mod winograd;
 
-pub(super) use buffer::Scratch;
-pub(super) use choice::{Layer, Measured, shortest};
-pub(super) use convolution::{Algorithm, Convolution};
-pub(super) use epilogue::{Epilogue, Then};
-pub(super) use geometry::{Direction, Geometry};
-pub(super) use vector::Level;
+pub use buffer::Scratch;
+pub use choice::{Layer, Measured, shortest};
+pub use convolution::{Algorithm, Convolution};
+pub use epilogue::{Epilogue, Then};
+pub use geometry::{Direction, Geometry};
+pub use vector::Level;

@@ -14,7 +14,7 @@ use super::vector::{Level, Simd, Task, each_vector};
 
 /// A depthwise convolution, or its transposed map, ready to run.
 #[derive(Debug)]
-pub(super) struct Depthwise {
+pub(crate) struct Depthwise {
     stencil: Stencil,
     level: Level,
     channels: usize,
@@ -24,7 +24,7 @@ pub(super) struct Depthwise {
 
 impl Depthwise {
     /// Lays out the weights `at(channel, tap)` of a kernel of `taps` taps.
-    pub(super) fn new(
+    pub(crate) fn new(
         level: Level,
         stencil: Stencil,
         channels: usize,
@@ -36,12 +36,12 @@ impl Depthwise {
     }
 
     /// Bytes of the weights.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.weights.as_slice())
     }
 
     /// Maps `rows` pictures. Pixels outside of a picture are 0.
-    pub(super) fn run(&self, input: &[f32], rows: usize, output: &mut [f32], epilogue: &Epilogue) {
+    pub(crate) fn run(&self, input: &[f32], rows: usize, output: &mut [f32], epilogue: &Epilogue) {
         self.level.run(Pictures { map: self, input, rows, output, epilogue });
     }
 }

@@ -2,30 +2,30 @@
 
 /// The shape of a two-dimensional convolution. Pairs are `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in super::super) struct Geometry {
+pub struct Geometry {
     /// Channels of the input, of all groups together.
-    pub(in super::super) inputs: usize,
+    pub inputs: usize,
     /// Channels of the output, of all groups together.
-    pub(in super::super) outputs: usize,
+    pub outputs: usize,
     /// How many groups the channels fall into; divides both.
-    pub(in super::super) groups: usize,
+    pub groups: usize,
     /// Pixels of the input.
-    pub(in super::super) extent: [usize; 2],
+    pub extent: [usize; 2],
     /// Taps of the kernel.
-    pub(in super::super) kernel: [usize; 2],
+    pub kernel: [usize; 2],
     /// Pixels from one output to the next.
-    pub(in super::super) stride: [usize; 2],
+    pub stride: [usize; 2],
     /// Pixels from one tap to the next.
-    pub(in super::super) dilation: [usize; 2],
+    pub dilation: [usize; 2],
     /// Pixels of padding above and to the left.
-    pub(in super::super) before: [usize; 2],
+    pub before: [usize; 2],
     /// Pixels of padding below and to the right.
-    pub(in super::super) after: [usize; 2],
+    pub after: [usize; 2],
 }
 
 /// Which of the two linear maps of a convolution is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in super::super) enum Direction {
+pub enum Direction {
     /// From the input to the output.
     Forward,
     /// From the output's cotangent to the input's: the transposed map.
@@ -34,7 +34,7 @@ pub(in super::super) enum Direction {
 
 impl Geometry {
     /// Pixels of the output.
-    pub(in super::super) fn output(&self) -> [usize; 2] {
+    pub fn output(&self) -> [usize; 2] {
         let padded = self.padded();
         std::array::from_fn(|axis| {
             let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
@@ -43,25 +43,25 @@ impl Geometry {
     }
 
     /// Pixels of the input with its padding, some of which no window may reach.
-    pub(super) fn padded(&self) -> [usize; 2] {
+    pub(crate) fn padded(&self) -> [usize; 2] {
         std::array::from_fn(|axis| self.before[axis] + self.extent[axis] + self.after[axis])
     }
 
     /// Every channel is convolved with one kernel of its own.
-    pub(super) fn is_depthwise(&self) -> bool {
+    pub(crate) fn is_depthwise(&self) -> bool {
         self.groups == self.inputs && self.inputs == self.outputs
     }
 
     /// Multiplications and additions of a direct computation of one row, without those with padding
     /// left out: what rates in FLOP/s are counted by.
-    pub(in super::super) fn flops(&self) -> f64 {
+    pub fn flops(&self) -> f64 {
         let [h, w] = self.output();
         let taps = self.kernel[0] * self.kernel[1];
         2.0 * (h * w * taps * self.outputs) as f64 * (self.inputs / self.groups) as f64
     }
 
     /// The map from `direction`'s argument to its result, as sums over taps.
-    pub(super) fn stencil(&self, direction: Direction) -> Stencil {
+    pub(crate) fn stencil(&self, direction: Direction) -> Stencil {
         let [rows, columns] = [0, 1].map(|axis| self.axis(axis, direction));
         let phases = rows.iter().flat_map(|row| {
             columns.iter().map(|column| Phase {
@@ -139,35 +139,35 @@ struct AxisPhase {
 /// the phase's taps of the pixel at `from_step · m + offset` of the argument, times a weight.
 /// Pixels outside of the argument count as padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stencil {
+pub(crate) struct Stencil {
     /// Pixels of the argument.
-    pub(super) from: [usize; 2],
+    pub(crate) from: [usize; 2],
     /// Pixels of the result.
-    pub(super) to: [usize; 2],
+    pub(crate) to: [usize; 2],
     /// Pixels of the argument from one `m` to the next.
-    pub(super) from_step: [usize; 2],
+    pub(crate) from_step: [usize; 2],
     /// Pixels of the result from one `m` to the next.
-    pub(super) to_step: [usize; 2],
+    pub(crate) to_step: [usize; 2],
     /// The result's pixels, by their coordinates modulo `to_step`.
-    pub(super) phases: Vec<Phase>,
+    pub(crate) phases: Vec<Phase>,
 }
 
 /// The pixels of the result that are sums over the same taps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Phase {
+pub(crate) struct Phase {
     /// The first of them.
-    pub(super) origin: [usize; 2],
+    pub(crate) origin: [usize; 2],
     /// How many there are.
-    pub(super) extent: [usize; 2],
+    pub(crate) extent: [usize; 2],
     /// What they are summed over, row by row; may be none.
-    pub(super) taps: Vec<Tap>,
+    pub(crate) taps: Vec<Tap>,
 }
 
 /// One tap of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tap {
+pub(crate) struct Tap {
     /// Where it reads, from the argument's pixel of `m`.
-    pub(super) offset: [isize; 2],
+    pub(crate) offset: [isize; 2],
     /// Its index in the kernel, row by row.
-    pub(super) weight: usize,
+    pub(crate) weight: usize,
 }

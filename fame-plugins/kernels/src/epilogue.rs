@@ -8,18 +8,18 @@ use super::vector::Simd;
 ///
 /// Tensors are of the shape and layout of the result, vectors have one value for each channel of it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in super::super) struct Epilogue<'a> {
+pub struct Epilogue<'a> {
     /// Added to every pixel.
-    pub(in super::super) bias: Option<&'a [f32]>,
+    pub bias: Option<&'a [f32]>,
     /// The tensor that is added: a residual, or another cotangent of the same value.
-    pub(in super::super) add: Option<&'a [f32]>,
+    pub add: Option<&'a [f32]>,
     /// What comes last.
-    pub(in super::super) then: Then<'a>,
+    pub then: Then<'a>,
 }
 
 /// The last part of an [`Epilogue`].
 #[derive(Clone, Copy, Debug, Default)]
-pub(in super::super) enum Then<'a> {
+pub enum Then<'a> {
     /// Nothing.
     #[default]
     Keep,
@@ -58,13 +58,13 @@ pub(in super::super) enum Then<'a> {
 
 impl Epilogue<'_> {
     /// Nothing is done.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bias.is_none() && self.add.is_none() && matches!(self.then, Then::Keep)
     }
 
     /// Panics where a tensor is not as long as the result, or a vector not as its channels: a fault
     /// of the caller's, found before anything is written.
-    pub(super) fn check(&self, len: usize, channels: usize) {
+    pub(crate) fn check(&self, len: usize, channels: usize) {
         let (mut tensors, mut vectors) = (vec![self.add], vec![self.bias]);
         match self.then {
             Then::Keep | Then::Relu | Then::Clamp { .. } => {}
@@ -81,7 +81,7 @@ impl Epilogue<'_> {
 
     /// Finishes the values that begin with channel `channel` and at index `at` of the result.
     #[inline(always)]
-    pub(super) fn finish<S: Simd>(&self, simd: S, v: S::V, channel: usize, at: usize) -> S::V {
+    pub(crate) fn finish<S: Simd>(&self, simd: S, v: S::V, channel: usize, at: usize) -> S::V {
         let mut v = v;
         if let Some(bias) = self.bias {
             v = simd.add(v, simd.load(&bias[channel..]));

@@ -12,20 +12,20 @@ use super::winograd::Shape;
 
 /// What one run is given.
 #[derive(Clone, Copy)]
-pub(super) struct Job<'a> {
-    pub(super) input: &'a [f32],
-    pub(super) rows: usize,
-    pub(super) border: Option<&'a [f32]>,
-    pub(super) epilogue: &'a Epilogue<'a>,
+pub(crate) struct Job<'a> {
+    pub(crate) input: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) border: Option<&'a [f32]>,
+    pub(crate) epilogue: &'a Epilogue<'a>,
 }
 
 /// Tiles that are worked on at once.
 #[derive(Clone, Copy)]
-pub(super) struct Strip {
+pub(crate) struct Strip {
     /// The first, and the one behind the last, of all pictures' tiles.
-    pub(super) tiles: [usize; 2],
+    pub(crate) tiles: [usize; 2],
     /// Tiles of a picture along its height and width.
-    pub(super) lines: [usize; 2],
+    pub(crate) lines: [usize; 2],
 }
 
 /// Neighbouring tiles of one line of a picture.
@@ -58,14 +58,14 @@ impl Strip {
 }
 
 /// Transforms the inputs of one strip.
-pub(super) struct Inputs<'a, F, const IN: usize, const OUT: usize> {
-    pub(super) shape: &'a Shape,
-    pub(super) job: &'a Job<'a>,
-    pub(super) strip: Strip,
-    pub(super) to: &'a mut [f32],
+pub(crate) struct Inputs<'a, F, const IN: usize, const OUT: usize> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) job: &'a Job<'a>,
+    pub(crate) strip: Strip,
+    pub(crate) to: &'a mut [f32],
     /// The distances of tiles and of a tile's elements in `to`.
-    pub(super) steps: [usize; 2],
-    pub(super) form: PhantomData<F>,
+    pub(crate) steps: [usize; 2],
+    pub(crate) form: PhantomData<F>,
 }
 
 impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Inputs<'_, F, IN, OUT> {
@@ -205,15 +205,15 @@ impl<'a, const IN: usize> Window<'a, IN> {
 }
 
 /// Transforms the products of one strip back, finishes the pixels and writes them.
-pub(super) struct Results<'a, F, const IN: usize, const OUT: usize> {
-    pub(super) shape: &'a Shape,
-    pub(super) job: &'a Job<'a>,
-    pub(super) strip: Strip,
-    pub(super) from: &'a [f32],
+pub(crate) struct Results<'a, F, const IN: usize, const OUT: usize> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) job: &'a Job<'a>,
+    pub(crate) strip: Strip,
+    pub(crate) from: &'a [f32],
     /// The distances of tiles and of a tile's elements in `from`.
-    pub(super) steps: [usize; 2],
-    pub(super) to: &'a mut [f32],
-    pub(super) form: PhantomData<F>,
+    pub(crate) steps: [usize; 2],
+    pub(crate) to: &'a mut [f32],
+    pub(crate) form: PhantomData<F>,
 }
 
 impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Results<'_, F, IN, OUT> {

@@ -13,7 +13,7 @@ use super::winograd::{Shape, Size, Winograd};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-pub(in super::super) enum Algorithm {
+pub enum Algorithm {
     /// A product over windows.
     Direct,
     /// Channel by channel.
@@ -30,11 +30,11 @@ pub(in super::super) enum Algorithm {
 const FEW: usize = 16;
 
 /// All tiles at once, of all rows.
-pub(super) const ALL: usize = usize::MAX;
+pub(crate) const ALL: usize = usize::MAX;
 
 impl Algorithm {
     /// What can compute the convolution, the one that always can first.
-    pub(in super::super) fn candidates(geometry: &Geometry, direction: Direction) -> Vec<Self> {
+    pub fn candidates(geometry: &Geometry, direction: Direction) -> Vec<Self> {
         if geometry.is_depthwise() {
             return vec![Self::Depthwise];
         }
@@ -59,12 +59,12 @@ impl Algorithm {
 
 impl Algorithm {
     /// Both lay the weights out in the same way.
-    pub(super) fn shares_weights(self, other: Self) -> bool {
+    pub(crate) fn shares_weights(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
     /// At most how many tiles are worked on at once, where it works on tiles.
-    pub(super) fn strip(self) -> Option<usize> {
+    pub(crate) fn strip(self) -> Option<usize> {
         match self {
             Self::Winograd2(strip) | Self::Winograd4(strip) => Some(strip),
             Self::Direct | Self::Depthwise | Self::Columns => None,
@@ -76,7 +76,7 @@ impl Algorithm {
 ///
 /// Activations are `[row][height][width][channel]`.
 #[derive(Debug)]
-pub(in super::super) struct Convolution {
+pub struct Convolution {
     geometry: Geometry,
     direction: Direction,
     algorithm: Algorithm,
@@ -96,7 +96,7 @@ impl Convolution {
     ///
     /// Panics where the algorithm is none of the geometry's candidates, or the weights are not as
     /// many as it says.
-    pub(in super::super) fn new(
+    pub fn new(
         level: Level,
         geometry: Geometry,
         direction: Direction,
@@ -132,12 +132,12 @@ impl Convolution {
     }
 
     /// How it is computed.
-    pub(in super::super) fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
     /// Works on at most `strip` tiles at once from now on, where it works on tiles.
-    pub(super) fn set_strip(&mut self, strip: usize) {
+    pub(crate) fn set_strip(&mut self, strip: usize) {
         if let (Kernel::Winograd(kernel), Algorithm::Winograd2(now) | Algorithm::Winograd4(now)) =
             (&mut self.kernel, &mut self.algorithm)
         {
@@ -147,7 +147,7 @@ impl Convolution {
     }
 
     /// Bytes of the weights as they are laid out.
-    pub(in super::super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         match &self.kernel {
             Kernel::Direct(kernel) => kernel.bytes(),
             Kernel::Depthwise(kernel) => kernel.bytes(),
@@ -157,7 +157,7 @@ impl Convolution {
     }
 
     /// Values of one row of the argument and of the result.
-    pub(in super::super) fn lens(&self) -> [usize; 2] {
+    pub fn lens(&self) -> [usize; 2] {
         let geometry = &self.geometry;
         let len = |[h, w]: [usize; 2], channels: usize| h * w * channels;
         let input = len(geometry.extent, geometry.inputs);
@@ -172,7 +172,7 @@ impl Convolution {
     /// picture are, one value for each channel; 0 where there is none.
     ///
     /// Panics where a length does not fit, or a border is given to an algorithm that takes none.
-    pub(in super::super) fn run(
+    pub fn run(
         &self,
         input: &[f32],
         rows: usize,

@@ -19,7 +19,7 @@ use super::vector::{Level, Simd, Task};
 
 /// How large the tiles are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Size {
+pub(crate) enum Size {
     /// F(2×2, 3×3).
     Two,
     /// F(4×4, 3×3).
@@ -28,7 +28,7 @@ pub(super) enum Size {
 
 /// A 3×3 convolution of stride 1, ready to run.
 #[derive(Debug)]
-pub(super) struct Winograd {
+pub(crate) struct Winograd {
     shape: Shape,
     size: Size,
     level: Level,
@@ -40,22 +40,22 @@ pub(super) struct Winograd {
 
 /// What the convolution takes and gives. Pairs are `[height, width]`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Channels of the input.
-    pub(super) inputs: usize,
+    pub(crate) inputs: usize,
     /// Channels of the output.
-    pub(super) outputs: usize,
+    pub(crate) outputs: usize,
     /// Pixels of the input.
-    pub(super) from: [usize; 2],
+    pub(crate) from: [usize; 2],
     /// Pixels of the output.
-    pub(super) to: [usize; 2],
+    pub(crate) to: [usize; 2],
     /// Padding above and to the left.
-    pub(super) before: [usize; 2],
+    pub(crate) before: [usize; 2],
 }
 
 impl Winograd {
     /// Transforms and packs the weights `at(output, input, tap)`.
-    pub(super) fn new(
+    pub(crate) fn new(
         level: Level,
         size: Size,
         strip: usize,
@@ -70,18 +70,18 @@ impl Winograd {
     }
 
     /// Works on at most `strip` tiles at once from now on.
-    pub(super) fn set_strip(&mut self, strip: usize) {
+    pub(crate) fn set_strip(&mut self, strip: usize) {
         self.strip = strip.max(1);
     }
 
     /// Bytes of the transformed weights.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.weights.iter().map(Packed::bytes).sum()
     }
 
     /// Convolves `rows` pictures. `border` is what pixels outside of a picture are, one value for
     /// each input channel; 0 where there is none.
-    pub(super) fn run(
+    pub(crate) fn run(
         &self,
         input: &[f32],
         rows: usize,
