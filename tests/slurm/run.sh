@@ -87,7 +87,7 @@ sinfo -N
 cd "$work"
 export FAME_CACHE="$work/cache"
 cat >r.ron <<'RON'
-(model: "shapes", data: Shapes(count: 24), explain: {"fame": Fame(perturbation: Lots(iterations: 150)), "random": RandomMap()}, metrics: [PointingGame()], write: [Npy()])
+(model: "shapes", data: Shapes(count: 24), explain: {"fame": Fame(perturbation: Lots(iterations: 400)), "random": RandomMap()}, metrics: [PointingGame()], write: [Npy()])
 RON
 "$fame" run r.ron --out one >one.log 2>&1
 "$fame" submit r.ron --out many --tasks "$tasks" | tee submitted.log

@@ -72,6 +72,7 @@ const WRITERS: &[&str] = &[
     r#"ReferenceLayout(model: "net", dataset: "SET", protocol: "one")"#,
     "Report()",
     "MeanMap()",
+    "RoCrate()",
 ];
 
 /// What the golden face network is asked.

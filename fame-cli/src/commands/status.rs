@@ -30,7 +30,8 @@ pub(crate) fn status(setup: &Setup, args: &StatusArgs) -> Result<ExitCode, Failu
     }
     let finished: usize = states.iter().map(|state| state.finished).sum();
     let items = states.iter().map(|state| state.items).sum::<Option<usize>>();
-    let left = states.iter().filter_map(time_left).max();
+    // Of shards that have not begun nobody knows how long they take.
+    let left = items.and_then(|_| states.iter().filter_map(time_left).max());
     out(&format!(
         "{} are finished{}.",
         match items {

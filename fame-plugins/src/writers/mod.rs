@@ -9,6 +9,7 @@
 //! | [`Sheet`] | `sheet.png` |
 //! | [`Report`] | `report.….jpg`, `report.….png`, and of all items one page, `<out>/report.html` |
 //! | [`MeanMap`] | `mean/…`, and the mean of all items in `<out>/mean` |
+//! | [`RoCrate`] | of the whole run, `<out>/ro-crate-metadata.json` |
 //! | [`ReferenceLayout`] | `reference/<method>/<model>/…`, gathered from all items in one tree |
 
 mod colour;
@@ -20,6 +21,7 @@ mod picture;
 mod plate;
 mod reference_layout;
 mod report;
+mod ro_crate;
 mod sheet;
 mod text;
 
@@ -30,6 +32,7 @@ pub use overlay::Overlay;
 pub use picture::Picture;
 pub use reference_layout::ReferenceLayout;
 pub use report::{REPORT, Report, claim};
+pub use ro_crate::RoCrate;
 pub use sheet::Sheet;
 
 use std::path::Path;

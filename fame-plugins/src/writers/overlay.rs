@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use fame_core::{
-    Result,
+    NamedMap, Result,
     contract::{FinishedItem, Writer},
+    data::Value,
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -73,8 +74,7 @@ impl Writer for Built {
                 let picture = super::picture_of(item.sample, map)?;
                 let enlarge = enlargement(picture.width(), picture.height(), side);
                 let over = overlay(picture, map, &self.palette, opacity, enlarge)?;
-                let title =
-                    if title { format!("{explainer}: {}", map.name()) } else { String::new() };
+                let title = if title { title_of(explainer, map) } else { String::new() };
                 let over = plate(&over, &title, bar.then_some(&self.palette));
                 super::save(folder, format!("{explainer}.{}.overlay.png", map.name()), &over)
             })
@@ -82,11 +82,28 @@ impl Writer for Built {
     }
 }
 
+/// Explainer and map, and what the network answered for the clean picture: the class with its
+/// probability, or the similarity.
+fn title_of(explainer: &str, map: &NamedMap) -> String {
+    let number = |name: &str| map.facts.get(name).and_then(Value::as_f64);
+    let probability = number("probability_before").map(|p| {
+        let class = map.facts.get("class_name").and_then(Value::as_str);
+        let class = class.map_or_else(String::new, |class| format!("{class} "));
+        format!(", {class}{:.0} %", 100.0 * p)
+    });
+    let similarity = number("similarity_before").map(|s| format!(", similarity {s:.3}"));
+    let answer = probability.or(similarity).unwrap_or_default();
+    format!("{explainer}: {}{answer}", map.name())
+}
+
 #[cfg(test)]
 mod tests {
     use fame_core::{Tensor, contract::FinishedItem};
 
-    use super::super::testing::{build, explanation, map, sample, write};
+    use super::{
+        super::testing::{build, explanation, map, sample, write},
+        title_of,
+    };
 
     fn one_map() -> [(String, fame_core::Explanation); 1] {
         [(
@@ -122,6 +139,17 @@ mod tests {
         );
         assert_eq!(square("Overlay(side: 0)").dimensions(), (8, 8));
         assert!(build("Overlay(side: 5000)").is_err());
+    }
+
+    #[test]
+    fn the_title_says_what_the_network_answered() {
+        let mut map = map("image", "image", Tensor::filled([8, 8], 0.5));
+        assert_eq!(title_of("cam", &map), "cam: image");
+        map.facts.insert("similarity_before".into(), 0.41234.into());
+        assert_eq!(title_of("cam", &map), "cam: image, similarity 0.412");
+        map.facts.insert("probability_before".into(), 0.731.into());
+        map.facts.insert("class_name".into(), "disc".into());
+        assert_eq!(title_of("cam", &map), "cam: image, disc 73 %");
     }
 
     #[test]
