@@ -171,7 +171,7 @@ pub(crate) struct SubmitArgs {
     pub(crate) engine: Engine,
     /// The number of shards.
     #[arg(long, value_name = "N")]
-    pub(crate) tasks: usize,
+    pub(crate) tasks: NonZeroUsize,
     /// Print what would be submitted, and submit nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -50,6 +50,7 @@ pub fn main() -> ExitCode {
         plugins: arguments.plugin,
         trust_plugin: arguments.trust_plugin,
         trust_manifest: arguments.trust_manifest,
+        memory: arguments.memory,
         json,
         stop: StopHandle::default(),
     };
@@ -109,19 +110,18 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
         // tell.
         Failure::ClosedPipe => return ExitCode::SUCCESS,
     };
-    let text = match failure {
-        Failure::Recipe(problems) => terminal::render(problems.as_ref()),
+    match failure {
+        Failure::Recipe(problems) => terminal::say_error(problems.as_ref()),
         Failure::Arguments(error) | Failure::Error(error) if error.problems.is_empty() => {
-            terminal::render(error)
+            terminal::say_error(error);
         }
         // The same with the marked characters instead of a list.
         Failure::Arguments(error) | Failure::Error(error) => {
             let (summary, each) = (error.summary().to_owned(), error.problems.clone());
-            terminal::render(&Problems { summary, each })
+            terminal::say_error(&Problems { summary, each });
         }
         Failure::ClosedPipe => unreachable!("handled above"),
-    };
-    terminal::say(text.trim_end_matches('\n'));
+    }
     if json {
         let (code_name, message) = match failure {
             Failure::Recipe(p) => ("fame::recipe", p.to_string()),

@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) plugins: Vec<PathBuf>,
     pub(crate) trust_plugin: bool,
     pub(crate) trust_manifest: bool,
+    /// The memory budget in bytes, where one was given.
+    pub(crate) memory: Option<u64>,
     pub(crate) json: bool,
     /// The handle by which a signal stops the run.
     pub(crate) stop: StopHandle,

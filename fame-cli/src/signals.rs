@@ -5,7 +5,7 @@ use fame_core::{
     store::end_programs,
 };
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     flag,
     iterator::Signals,
     low_level,
@@ -25,6 +25,9 @@ const ENDING: [(i32, &str); 3] = [(SIGHUP, "SIGHUP"), (SIGINT, "SIGINT"), (SIGTE
 /// # Errors
 /// When the system refuses a handler.
 pub(crate) fn watch(stop: StopHandle, json: bool) -> std::io::Result<()> {
+    // A file larger than the user may write (`ulimit -f`) is then an error of that write, which is
+    // told as a full disk is, and not the end of the process.
+    flag::register(SIGXFSZ, Arc::default())?;
     // `nohup`, and a shell's `&` in a script, ask for some signals to be ignored.
     let ignored = ignored();
     let heeded: Vec<i32> = ENDING

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use fame_core::data::require_memory;
 use npyz::NpyFile;
 
 /// An array, its values as `f64` in row-major order.
@@ -23,6 +24,10 @@ impl Array {
         check_header(bytes)?;
         let npy = NpyFile::new(bytes).map_err(|e| format!("is not a .npy file: {e}"))?;
         let shape: Vec<usize> = npy.shape().iter().map(|d| *d as usize).collect();
+        // A byte of the file becomes eight.
+        let size = npy.len().saturating_mul(size_of::<f64>() as u64);
+        require_memory(format!("holds {} values, and they", npy.len()), size)
+            .map_err(|e| e.message.trim_end_matches('.').to_owned())?;
         let is_column_major = npy.order() == npyz::Order::Fortran;
         let (kind, values) = numbers(npy)?;
         let values = if is_column_major { row_major(&values, &shape) } else { values };
@@ -48,10 +53,31 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
         return Err("is not a .npy file: its header is damaged".to_owned());
     };
     // Of a version that is parsed, the header begins behind byte 10 or 12.
-    if bytes.iter().skip(10).take(length + 2).any(|byte| *byte == b'[') {
+    let header = bytes.get(10..).unwrap_or_default();
+    let header = &header[..header.len().min(length + 2)];
+    if header.contains(&b'[') {
         return Err("holds records, not one number in each place".to_owned());
     }
+    if !has_countable_shape(header) {
+        return Err("promises more values than can be counted".to_owned());
+    }
     Ok(())
+}
+
+/// Whether the extents in a header have a product, and the bytes of so many values: the parser
+/// multiplies them without looking. Its other numbers, such as the width of a value, count along; 0
+/// is taken for 1, for any order of the factors may pass by it.
+fn has_countable_shape(header: &[u8]) -> bool {
+    let runs = header.split(|byte| !byte.is_ascii_digit()).filter(|run| !run.is_empty());
+    let mut product: u64 = size_of::<f64>() as u64;
+    for run in runs {
+        let number = std::str::from_utf8(run).ok().and_then(|run| run.parse::<u64>().ok());
+        let Some(next) = number.and_then(|number| product.checked_mul(number.max(1))) else {
+            return false;
+        };
+        product = next;
+    }
+    i64::try_from(product).is_ok()
 }
 
 /// All values, whatever their type, with numpy's name of it.
@@ -129,6 +155,23 @@ mod tests {
                 assert_eq!(array.values.len(), array.shape.iter().product::<usize>());
             }
         });
+    }
+
+    #[test]
+    fn a_shape_without_a_product_is_refused_before_it_is_multiplied() {
+        let said = |shape: &str| Array::read(&npy("<f4", shape, &[0; 8])).err().unwrap();
+        for shape in [
+            "99999999999,99999999999",
+            "18446744073709551615,2",
+            "0,9999999999,9999999999",
+            "99999999999999999999",
+        ] {
+            assert_eq!(said(shape), "promises more values than can be counted");
+        }
+        // This has a product, and no machine the memory for it (or, unknown, the file the values).
+        let said = said("99999999999999,4");
+        let memory = "holds 399999999999996 values, and they would take";
+        assert!(said.starts_with(memory) || said.starts_with("cannot be read"), "{said}");
     }
 
     #[test]

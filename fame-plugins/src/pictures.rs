@@ -4,18 +4,15 @@
 //! TIFF, BMP or GIF. Any file, however broken or large, ends in a picture or in one [`Error`] whose code starts with
 //! `fame::picture::`.
 
-use std::{
-    io::Cursor,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+use std::{io::Cursor, path::Path};
 
 use fame_core::{
     Error, Picture, Result, Tensor,
-    data::{Facts, Value, facts, require_memory, write_whole},
+    data::{Facts, Value, facts, memory_budget, require_memory, write_whole},
+    registry::quietly,
 };
 use image::{
-    AnimationDecoder as _, DynamicImage, GenericImageView as _, ImageDecoder as _, ImageError,
+    AnimationDecoder as _, DynamicImage, GenericImageView as _, ImageDecoder, ImageError,
     ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation,
 };
 
@@ -41,6 +38,10 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// Largest file that is read, in bytes. An uncompressed PNG of [`MAX_PIXELS`] with 16 bits and
 /// alpha fits.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// The most bytes that the texts and profiles of a PNG may take when they are unpacked: two
+/// megabytes of a file can be a gigabyte of colour profile, which nobody here looks at.
+const MAX_EXTRAS: u64 = 1 << 26;
 
 /// Decodes the picture at `path` into RGB `[3, H, W]` in 0..=1.
 ///
@@ -109,7 +110,7 @@ fn decode_turned(bytes: &[u8], shown: &str, upright: bool) -> Result<Picture> {
     }
     // Decoders are other people's code reading hostile input: a panic in one is one broken file,
     // not the end of a run.
-    let decoded = catch_unwind(AssertUnwindSafe(|| pixels(bytes, format, shown, upright)));
+    let decoded = quietly(|| pixels(bytes, format, shown, upright));
     let (image, orientation) =
         decoded.unwrap_or_else(|_| Err(broken(shown, format, "its decoder gave up")))?;
     let about = about(&image, format, orientation);
@@ -140,7 +141,7 @@ fn has_further_frames(bytes: &[u8]) -> bool {
         let decoder = image::codecs::gif::GifDecoder::new(Cursor::new(bytes)).ok()?;
         Some(decoder.into_frames().take(2).flatten().count())
     };
-    catch_unwind(AssertUnwindSafe(count)).ok().flatten().is_some_and(|frames| frames > 1)
+    quietly(count).ok().flatten().is_some_and(|frames| frames > 1)
 }
 
 /// `[3, H, W]` as 8-bit RGB: clamped to 0..=1, times 255, rounded. NaN becomes 0.
@@ -227,6 +228,32 @@ fn read(path: &Path, shown: &str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(unreadable)
 }
 
+/// The decoder of a picture, with limits of what it may allocate.
+fn decoder<'b>(
+    bytes: &'b [u8],
+    format: ImageFormat,
+    shown: &str,
+) -> Result<impl ImageDecoder + use<'b>> {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES.min(memory_budget()));
+    // What stands in front of a PNG's pixels is unpacked before its decoder says how large it is.
+    if let Some((w, h)) = png_size(bytes).filter(|_| format == ImageFormat::Png) {
+        check_size(shown, (w, h), 1)?;
+        let pixels = u64::from(w) * u64::from(h) * size_of::<[u16; 4]>() as u64;
+        limits.max_alloc = Some((pixels + MAX_EXTRAS.min(memory_budget())).min(MAX_BYTES));
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|e| failed(shown, format, &e))
+}
+
+fn failed(shown: &str, format: ImageFormat, error: &ImageError) -> Error {
+    match error {
+        ImageError::Limits(e) => too_large(format!("`{shown}` would need too much memory: {e}.")),
+        e => broken(shown, format, e.to_string().trim_end_matches('.')),
+    }
+}
+
 /// Decodes and, if `upright`, turns as EXIF asks. The size in the header is checked before any
 /// pixel is allocated.
 fn pixels(
@@ -235,32 +262,40 @@ fn pixels(
     shown: &str,
     upright: bool,
 ) -> Result<(DynamicImage, Orientation)> {
-    let failed = |e: ImageError| match e {
-        ImageError::Limits(e) => too_large(format!("`{shown}` would need too much memory: {e}.")),
-        e => broken(shown, format, e.to_string().trim_end_matches('.')),
-    };
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(failed)?;
-    let (w, h) = decoder.dimensions();
-    if u64::from(w) * u64::from(h) > MAX_PIXELS {
+    let mut decoder = decoder(bytes, format, shown)?;
+    let of_pixel = decoder.color_type().bytes_per_pixel();
+    if decoder.dimensions().0 == 0 || decoder.dimensions().1 == 0 {
+        return Err(broken(shown, format, "it has no pixels"));
+    }
+    check_size(shown, decoder.dimensions(), u64::from(of_pixel))?;
+    // Broken metadata does not make the pixels unreadable.
+    let wanted = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = if upright { wanted } else { Orientation::NoTransforms };
+    let decoded = DynamicImage::from_decoder(decoder);
+    let mut image = decoded.map_err(|e| failed(shown, format, &e))?;
+    image.apply_orientation(orientation);
+    Ok((image, orientation))
+}
+
+/// Refuses a picture that is too large, or would take more than the budget: as it is decoded, with
+/// so many bytes `of_pixel`, and as a tensor of three planes of f32.
+fn check_size(shown: &str, (w, h): (u32, u32), of_pixel: u64) -> Result<()> {
+    let pixels = u64::from(w) * u64::from(h);
+    if pixels > MAX_PIXELS {
         return Err(too_large(format!(
             "`{shown}` is {w}×{h} pixels; at most {} megapixels are decoded.",
             MAX_PIXELS / 1_000_000
         )));
     }
-    // As it is decoded, and as a tensor of three planes of f32.
-    let of_pixel = u64::from(decoder.color_type().bytes_per_pixel()) + 3 * 4;
     let what = format!("the picture `{shown}` of {w}×{h} pixels");
-    require_memory(what, (u64::from(w) * u64::from(h)).saturating_mul(of_pixel))?;
-    // Broken metadata does not make the pixels unreadable.
-    let wanted = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let orientation = if upright { wanted } else { Orientation::NoTransforms };
-    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    image.apply_orientation(orientation);
-    Ok((image, orientation))
+    require_memory(what, pixels.saturating_mul(of_pixel + 3 * 4))
+}
+
+/// The width and height in the header of a PNG, which is its first chunk.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let number = |at: usize| bytes.get(at..)?.first_chunk().map(|n| u32::from_be_bytes(*n));
+    let is_header = bytes.get(12..16) == Some(b"IHDR".as_slice());
+    number(16).zip(number(20)).filter(|_| is_header)
 }
 
 fn about(image: &DynamicImage, format: ImageFormat, orientation: Orientation) -> Facts {

@@ -14,16 +14,15 @@ use super::Failure;
 use crate::{
     arguments::AlignArgs,
     setup::Setup,
-    terminal::{self, out},
+    terminal::{self, out_line},
 };
 
 pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure> {
     if !(1..=8192).contains(&args.size) {
-        return Err(Error::new(
+        return Err(Failure::Arguments(Error::new(
             "fame::align::size",
             format!("--size {} is not between 1 and 8192.", args.size),
-        )
-        .into());
+        )));
     }
     let store = setup.store()?;
     let backend = setup.backend(&args.backend)?;
@@ -41,10 +40,10 @@ pub(crate) fn align(setup: &Setup, args: &AlignArgs) -> Result<ExitCode, Failure
             role: fame_plugins::datasets::IMAGE,
         };
         match one(shown, &store, watcher.as_ref(), &on_fetch, step.plugin.as_ref(), &with, args) {
-            Ok(path) => out(&path.display().to_string())?,
+            Ok(path) => out_line(&path.display().to_string())?,
             Err(e) => {
                 failed += 1;
-                terminal::say(terminal::render(&e).trim_end_matches('\n'));
+                terminal::say_error(&e);
             }
         }
     }

@@ -14,7 +14,7 @@ use super::Failure;
 use crate::{
     arguments::BenchArgs,
     setup::Setup,
-    terminal::{self, out},
+    terminal::{self, out, out_line},
 };
 
 /// Steps before timing starts: they compile plans, fill caches and grow memory.
@@ -189,7 +189,7 @@ fn as_text(args: &BenchArgs, rows: &[Candidate]) -> Result<(), Failure> {
     ))?;
     for row in rows {
         let step = median(&row.wall);
-        out(&format!(
+        out_line(&format!(
             "{:<wide$}  {:<long$}  {:>9.1}  {:>9.1}  {:>11.1}  {:>12.1}  {:>9.2}",
             row.name,
             row.backend,

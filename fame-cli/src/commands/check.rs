@@ -5,7 +5,11 @@ use std::process::ExitCode;
 use fame_core::run::{check_data, rehearse};
 
 use super::Failure;
-use crate::{arguments::CheckArgs, setup::Setup, terminal::out};
+use crate::{
+    arguments::CheckArgs,
+    setup::Setup,
+    terminal::{out, out_line},
+};
 
 pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure> {
     let (plan, store) = setup.plan(&args.recipe)?;
@@ -23,21 +27,21 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
     let (items, notes) = data
         .map_or_else(|| (String::new(), Vec::new()), |(n, notes)| (format!(" ({n} items)"), notes));
     for note in notes {
-        out(&note)?;
+        out_line(&note)?;
     }
     for doubt in model.iter().flat_map(|model| model.doubts()) {
-        out(&format!("warning: {doubt}"))?;
+        out_line(&format!("warning: {doubt}"))?;
     }
     if let Some(why) = rehearsal.unseen {
-        out(&format!("The first item was not looked at: {why}."))?;
+        out_line(&format!("The first item was not looked at: {why}."))?;
     }
     match &model {
         Some(model) => model
             .outputs()
-            .try_for_each(|(name, form)| out(&format!("output `{name}`: {form}.")))?,
+            .try_for_each(|(name, form)| out_line(&format!("output `{name}`: {form}.")))?,
         None => out("The model was not looked at: its file is not here yet.")?,
     }
-    out(&format!(
+    out_line(&format!(
         "{} is fine: model {}, backend {}, data {}{items}, explainers {}.",
         args.recipe.recipe.display(),
         plan.manifest.name,

@@ -1,11 +1,21 @@
 //! `fame-cli compare OUT OTHER…`: runs side by side.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use fame_core::report::escape::markdown_cell;
 use serde_json::json;
 
 use super::Failure;
-use crate::{arguments::CompareArgs, setup::Setup, terminal::out};
+use crate::{
+    arguments::CompareArgs,
+    setup::Setup,
+    terminal::{out, out_line},
+};
+
+/// A folder in a heading of Markdown.
+fn shown(folder: &Path) -> String {
+    markdown_cell(&folder.display().to_string())
+}
 
 pub(crate) fn compare(setup: &Setup, args: &CompareArgs) -> Result<ExitCode, Failure> {
     let mut all = Vec::new();
@@ -22,7 +32,8 @@ pub(crate) fn compare(setup: &Setup, args: &CompareArgs) -> Result<ExitCode, Fai
             all.push(json!({ "other": other, "tables": shown.collect::<Vec<_>>() }));
             continue;
         }
-        out(&format!("## {} against {}\n", other.display(), args.first.display()))?;
+        out_line(&format!("## {} against {}", shown(other), shown(&args.first)))?;
+        out("")?;
         tables.iter().try_for_each(|table| out(&table.markdown()))?;
     }
     if setup.json {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     arguments::InspectArgs,
     setup::Setup,
-    terminal::{self, out},
+    terminal::{self, out, out_line},
 };
 
 pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Failure> {
@@ -46,9 +46,9 @@ pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Fai
 
 /// Says which manifest would do.
 fn say(proposal: &Proposal, model: &str) -> Result<(), Failure> {
-    proposal.assumed.iter().try_for_each(|line| out(line))?;
+    proposal.assumed.iter().try_for_each(|line| out_line(line))?;
     let place = std::path::Path::new(model).with_extension("ron");
-    out(&format!("The manifest that would go with it, as `{}`:", place.display()))?;
+    out_line(&format!("The manifest that would go with it, as `{}`:", place.display()))?;
     Ok(out(proposal.manifest.trim_end())?)
 }
 
@@ -109,17 +109,17 @@ fn as_json(
 
 fn as_text(model: &Model) -> Result<(), Failure> {
     let layers = model.network.layers();
-    out(&format!(
+    out_line(&format!(
         "{}: {} layers, input {:?}",
         model.manifest.name,
         layers.len(),
         model.network.input_shape()
     ))?;
     for note in model.network.notes() {
-        out(&format!("note: {note}"))?;
+        out_line(&format!("note: {note}"))?;
     }
     for (name, form) in model.outputs() {
-        out(&format!("output `{name}`: {form}."))?;
+        out_line(&format!("output `{name}`: {form}."))?;
     }
     let width = layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).min(48);
     let mut unreachable = 0;
@@ -134,8 +134,9 @@ fn as_text(model: &Model) -> Result<(), Failure> {
             marks.push(format!("— cannot be explained: {why}"));
         }
         let shape = format!("{:?}", layer.shape);
-        out(format!("{:<width$}  {:<20} {shape:<18} {}", layer.name, layer.op, marks.join(" "))
-            .trim_end())?;
+        let told =
+            format!("{:<width$}  {:<20} {shape:<18} {}", layer.name, layer.op, marks.join(" "));
+        out_line(told.trim_end())?;
     }
     out(&format!("{} of {} layers can be explained.", layers.len() - unreachable, layers.len()))?;
     Ok(())

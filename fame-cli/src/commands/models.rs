@@ -9,7 +9,7 @@ use super::Failure;
 use crate::{
     arguments::{ModelsAction, ModelsArgs},
     setup::Setup,
-    terminal::{self, out},
+    terminal::{self, out, out_line},
 };
 
 pub(crate) fn models(setup: &Setup, args: &ModelsArgs) -> Result<ExitCode, Failure> {
@@ -40,13 +40,13 @@ fn list(setup: &Setup, store: &ModelStore) -> Result<(), Failure> {
         match manifest {
             Ok(m) => {
                 let cached = if store.is_cached(&name).unwrap_or(false) { "cached" } else { "" };
-                out(&format!("{name:<24} {cached:<7} {} [{}]", m.summary, m.licence))?;
+                out_line(&format!("{name:<24} {cached:<7} {} [{}]", m.summary, m.licence))?;
             }
-            Err(e) => out(&format!("{name:<24} BROKEN  {e}"))?,
+            Err(e) => out_line(&format!("{name:<24} BROKEN  {e}"))?,
         }
     }
     for p in pictures {
-        out(&format!("{:<32} {} [{}]", format!("picture:{}", p.name), p.credit, p.rights))?;
+        out_line(&format!("{:<32} {} [{}]", format!("picture:{}", p.name), p.credit, p.rights))?;
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ fn get(setup: &Setup, store: &ModelStore, names: &[String]) -> Result<(), Failur
         if setup.json {
             out(&json!({ "event": "got", "name": name, "path": path }).to_string())?;
         } else {
-            out(&path.display().to_string())?;
+            out_line(&path.display().to_string())?;
         }
     }
     Ok(())
@@ -84,24 +84,25 @@ fn show(setup: &Setup, store: &ModelStore, name: &str) -> Result<(), Failure> {
         return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
     }
     let input = &m.input;
-    out(&format!("{}: {}", m.name, m.summary))?;
-    out(&format!("licence  {}", m.licence))?;
+    out_line(&format!("{}: {}", m.name, m.summary))?;
+    out_line(&format!("licence  {}", m.licence))?;
     let asked = [
         m.ask.loss.as_ref().map(|loss| format!("loss: {loss}")),
         m.ask.layer.as_ref().map(|layer| format!("layer: {layer}")),
     ];
-    out(&format!("ask      ({})", asked.into_iter().flatten().collect::<Vec<_>>().join(", ")))?;
+    let asked: Vec<String> = asked.into_iter().flatten().collect();
+    out_line(&format!("ask      ({})", asked.join(", ")))?;
     out(&format!("source   {:#?}", m.source).replace('\n', "\n         "))?;
-    out(&format!(
+    out_line(&format!(
         "input    {}×{}×{} {:?}, (pixel − {:?}) / {:?}",
         input.channels, input.height, input.width, input.order, input.mean, input.std
     ))?;
-    out(&format!("prepare  [{}]", m.prepare.join(", ")))?;
+    out_line(&format!("prepare  [{}]", m.prepare.join(", ")))?;
     for (alias, tensor) in &m.layers {
-        out(&format!("layer    {alias} = {tensor}"))?;
+        out_line(&format!("layer    {alias} = {tensor}"))?;
     }
     if labels > 0 {
-        out(&format!("labels   {labels}"))?;
+        out_line(&format!("labels   {labels}"))?;
     }
     Ok(())
 }

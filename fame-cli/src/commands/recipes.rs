@@ -7,14 +7,14 @@ use std::{
     process::ExitCode,
 };
 
-use fame_core::{Error, text::suggestion};
+use fame_core::{Error, data::read_ordinary, text::suggestion};
 use serde_json::json;
 
 use super::Failure;
 use crate::{
     arguments::{RecipesAction, RecipesArgs},
     setup::Setup,
-    terminal::out,
+    terminal::{out, out_line},
 };
 
 mod builtin {
@@ -71,7 +71,7 @@ fn list(setup: &Setup) -> Result<(), Failure> {
         return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
     }
     for (name, text) in all() {
-        out(&format!("{name:<20} {}", question(text)))?;
+        out_line(&format!("{name:<20} {}", question(text)))?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn get(name: &str, folder: &Path) -> Result<(), Failure> {
     let files = std::iter::once((recipe.as_str(), text)).chain(lists.map(|(f, t)| (*f, *t)));
     for (file, text) in files {
         let place = folder.join(file);
-        if fs::read_to_string(&place).is_ok_and(|there| there == text) {
+        if read_ordinary(&place).is_ok_and(|there| there == text.as_bytes()) {
             continue;
         }
         let opened = fs::OpenOptions::new().write(true).create_new(true).open(&place);
@@ -97,7 +97,7 @@ fn get(name: &str, folder: &Path) -> Result<(), Failure> {
             let error = Error::io("write", &place, &e);
             if e.kind() == ErrorKind::AlreadyExists { error.with_help(help) } else { error }
         })?;
-        out(&format!("wrote {}", place.display()))?;
+        out_line(&format!("wrote {}", place.display()))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::Failure;
 use crate::{
     arguments::{RecipeArgs, RunArgs},
     setup::Setup,
-    terminal::{self, out},
+    terminal::{self, out, out_line},
 };
 
 pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -60,7 +60,7 @@ pub(super) fn carry_out(
             if summary.kept > 0 { format!(", {} kept", summary.kept) } else { String::new() };
         let failed =
             if summary.failed > 0 { format!(", {} FAILED", summary.failed) } else { String::new() };
-        out(&format!(
+        out_line(&format!(
             "{} done{kept}{failed} in {:.1} s → {}",
             summary.done,
             summary.seconds,
@@ -79,8 +79,10 @@ fn show(table: &Table, out_folder: &Path) -> Result<(), Failure> {
         return Ok(out(&table.markdown())?);
     }
     let place = out_folder.join("tables").join(format!("{}.md", table.name));
-    out(&format!("### {}\n\n(wide: see {})", table.title, place.display()))?;
-    Ok(table.notes.iter().try_for_each(|note| out(&format!("\n{note}")))?)
+    out_line(&format!("### {}", table.title))?;
+    out_line("")?;
+    out_line(&format!("(wide: see {})", place.display()))?;
+    Ok(table.notes.iter().try_for_each(|note| out_line("").and_then(|()| out_line(note)))?)
 }
 
 /// Where a recipe is run: as said, as the recipe says, or in a folder of its name.

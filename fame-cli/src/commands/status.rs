@@ -5,7 +5,11 @@ use std::{process::ExitCode, time::Duration};
 use fame_core::run::{ShardState, shards};
 
 use super::Failure;
-use crate::{arguments::StatusArgs, setup::Setup, terminal::out};
+use crate::{
+    arguments::StatusArgs,
+    setup::Setup,
+    terminal::{out, out_line},
+};
 
 pub(crate) fn status(setup: &Setup, args: &StatusArgs) -> Result<ExitCode, Failure> {
     let states = shards(&args.out)?;
@@ -20,9 +24,9 @@ pub(crate) fn status(setup: &Setup, args: &StatusArgs) -> Result<ExitCode, Failu
         "shard", "status", "finished", "failed", "items/h", "left"
     ))?;
     for state in &states {
-        out(line(state).trim_end())?;
+        out_line(line(state).trim_end())?;
         if let Some(error) = &state.error {
-            out(&format!("             {error}"))?;
+            out_line(&format!("             {error}"))?;
         }
         if let Some(note) = note(state) {
             out(&format!("             {note}"))?;
@@ -125,6 +129,8 @@ mod tests {
             failed: 10,
             others: 0,
             is_selection: false,
+            limit: None,
+            only: Vec::new(),
             pace,
             recipe: None,
             text: None,

@@ -6,7 +6,10 @@ use fame_core::{Error, text::suggestion};
 use fame_plugins::synth::{Layout, Synthetic};
 
 use super::Failure;
-use crate::{arguments::SynthArgs, terminal::out};
+use crate::{
+    arguments::SynthArgs,
+    terminal::{out, out_line},
+};
 
 pub(crate) fn synth(args: &SynthArgs) -> Result<ExitCode, Failure> {
     if args.list {
@@ -20,21 +23,21 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<ExitCode, Failure> {
         let mut error =
             Error::new("fame::synth::layout", format!("there is no layout `{}`.", args.layout));
         error.help = suggestion(&args.layout, &names, "layout");
-        return Err(error.into());
+        return Err(Failure::Arguments(error));
     };
     let folder = args.out.clone().unwrap_or_default();
     let side = args.size.unwrap_or(if layout.is_shapes() { 64 } else { 112 });
     let synthetic = Synthetic { layout, count: args.count, seed: args.seed, side };
     synthetic.write(&folder)?;
     let place = std::path::absolute(&folder).unwrap_or(folder);
-    out(&format!(
+    out_line(&format!(
         "{} holds {} of seed {}. A recipe reads it with:",
         place.display(),
         args.layout,
         args.seed
     ))?;
     for spec in synthetic.specs(&place.display().to_string()) {
-        out(&format!("    data: {spec},"))?;
+        out_line(&format!("    data: {spec},"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,7 @@ use super::Failure;
 use crate::{
     arguments::VerifyArgs,
     setup::Setup,
-    terminal::{self, out},
+    terminal::{self, out, out_line},
 };
 
 /// How many inputs of noise, and how many drawn pictures.
@@ -106,23 +106,23 @@ pub(super) fn as_json(slopes: &Slopes) -> serde_json::Value {
 
 fn say_values(model: &Model, values: &Values, backend: &str, inputs: usize) -> Result<(), Failure> {
     for difference in &values.differences {
-        out(&difference.sentence)?;
+        out_line(&difference.sentence)?;
     }
     if !values.missing.is_empty() {
         let (count, first) = (values.missing.len(), &values.missing[0]);
-        out(&format!(
+        out_line(&format!(
             "{count} layers of the file are not offered by {backend}, such as `{first}`."
         ))?;
     }
     if values.rounded > 0 {
-        out(&format!(
+        out_line(&format!(
             "{} layers lie behind rounding that fell on another side, and agree when they are \
              computed from the witness's values in front of them.",
             values.rounded
         ))?;
     }
     let name = &model.manifest.name;
-    out(&format!(
+    out_line(&format!(
         "{name}: {} layers compared on {inputs} inputs, {} differ; the largest distance is {:.1e} of a layer's size, {VALUE_TOLERANCE:.0e} is tolerated.",
         values.compared,
         values.differences.len(),
@@ -134,22 +134,22 @@ fn say_values(model: &Model, values: &Values, backend: &str, inputs: usize) -> R
 /// What was found about gradients, in sentences.
 pub(super) fn say_slopes(slopes: &Slopes) -> Result<(), Failure> {
     for difference in &slopes.differences {
-        out(&difference.sentence)?;
+        out_line(&difference.sentence)?;
     }
     for refused in &slopes.refused {
-        out(&format!("no gradient to compare of {refused}"))?;
+        out_line(&format!("no gradient to compare of {refused}"))?;
     }
     for sentence in &slopes.straight_through {
-        out(&format!("{sentence}."))?;
+        out_line(&format!("{sentence}."))?;
     }
     if slopes.undecided > 0 {
-        out(&format!(
+        out_line(&format!(
             "on {} inputs rounding hides the slope: the outputs hardly depend on the input there.",
             slopes.undecided
         ))?;
     }
     if !slopes.outputs.is_empty() {
-        out(&format!(
+        out_line(&format!(
             "gradient of `{}` at the input: compared with slopes on {} inputs, {} differ; the largest distance that passed is {:.1e} of the gradient's size, {SLOPE_TOLERANCE:.0e} is tolerated.",
             slopes.outputs.join("`, `"),
             slopes.measured,

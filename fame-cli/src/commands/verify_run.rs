@@ -5,7 +5,11 @@ use std::process::ExitCode;
 use fame_core::run::{Verified, verify};
 
 use super::Failure;
-use crate::{arguments::VerifyRunArgs, setup::Setup, terminal::out};
+use crate::{
+    arguments::VerifyRunArgs,
+    setup::Setup,
+    terminal::{out, out_line},
+};
 
 pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode, Failure> {
     let found = verify(&args.out)?;
@@ -22,10 +26,10 @@ pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode
         out(&answer.to_string())?;
     } else {
         for difference in &found.differences {
-            out(&format!("{} {}.", difference.file.display(), difference.what))?;
+            out_line(&format!("{} {}.", difference.file.display(), difference.what))?;
         }
         let (items, files, status) = (found.items, found.files, state(&found));
-        out(&format!("{items} items, {files} files, {status}: {}.", end(&found)))?;
+        out_line(&format!("{items} items, {files} files, {status}: {}.", end(&found)))?;
     }
     Ok(if found.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }

@@ -29,7 +29,7 @@ impl Bars {
 
     fn say(&self, line: &str) {
         // Where the terminal refuses the line, the record still has it.
-        let _ = self.all.println(escape::terminal(line));
+        let _ = self.all.println(escape::terminal_line(line));
     }
 }
 
@@ -51,7 +51,7 @@ impl Observer for Bars {
             Event::Stage(stage) => self.items.set_prefix((*stage).to_owned()),
             Event::Items(n) => self.items.set_length(*n as u64),
             Event::Steps { explainer, done, total } => {
-                self.steps.set_prefix((*explainer).to_owned());
+                self.steps.set_prefix(escape::terminal_line(explainer).into_owned());
                 self.steps.set_length(*total as u64);
                 self.steps.set_position(*done as u64);
             }

@@ -4,21 +4,37 @@ mod bars;
 mod json;
 mod lines;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    borrow::Cow,
+    io::{IsTerminal as _, Write as _},
+};
 
 use fame_core::{report::escape, run::Observer};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
-/// Prints one line on standard output. An error (a closed pipe) is the caller's to end on, not a
-/// panic.
-pub(crate) fn out(line: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{}", escape::terminal(line))
+/// Prints a text of any number of lines on standard output: a document, a table, a line without
+/// names of others. An error (a closed pipe) is the caller's to end on, not a panic.
+pub(crate) fn out(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{}", escape::terminal(text))
 }
 
-/// Prints `text` on standard error. A terminal that is gone or a full disk must not end a run whose
-/// files are wanted: what cannot be said is in the record.
+/// Prints one line on standard output, whatever the names in it hold. Errors as for [`out`].
+pub(crate) fn out_line(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{}", escape::terminal_line(text))
+}
+
+/// Prints one line on standard error. A terminal that is gone or a full disk must not end a run
+/// whose files are wanted: what cannot be said is in the record.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", escape::terminal(text));
+    let _ = writeln!(std::io::stderr().lock(), "{}", escape::terminal_line(text));
+}
+
+/// Prints an error with its marked places and its way out on standard error: in colours only on a
+/// terminal.
+pub(crate) fn say_error(error: &dyn Diagnostic) {
+    let plain = !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
+    let text = render(error, !plain);
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
 /// A watcher that suits the output: JSON lines if asked for, bars on a terminal, plain lines
@@ -42,14 +58,42 @@ pub(crate) fn install_handler() {
     }));
 }
 
-/// An error as text: colours only on a terminal.
-pub(crate) fn render(error: &dyn Diagnostic) -> String {
-    let plain = !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
-    let theme = if plain { GraphicalTheme::unicode_nocolor() } else { GraphicalTheme::unicode() };
-    let mut text = String::new();
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(120).with_context_lines(1);
-    match handler.render_report(&mut text, error) {
-        Ok(()) => escape::terminal(&text).into_owned(),
-        Err(_) => format!("error: {error}\n"),
+/// An error as text for a terminal.
+fn render(error: &dyn Diagnostic, in_colour: bool) -> String {
+    let drawn = |theme| {
+        let mut text = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme);
+        let handler = handler.with_width(120).with_context_lines(1);
+        match handler.render_report(&mut text, error) {
+            Ok(()) => text,
+            Err(_) => format!("error: {error}\n"),
+        }
+    };
+    let plain = drawn(GraphicalTheme::unicode_nocolor());
+    match escape::terminal(&plain) {
+        // Commands in it are not ours: it gets no colours, which nobody could tell from theirs.
+        Cow::Owned(clean) => clean,
+        Cow::Borrowed(_) if in_colour => drawn(GraphicalTheme::unicode()),
+        Cow::Borrowed(plain) => plain.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fame_core::Error;
+
+    use super::*;
+
+    #[test]
+    fn an_error_has_our_colours_and_never_those_of_a_name() {
+        let said = |name: &str, in_colour| {
+            render(&Error::new("fame::x", format!("no `{name}`.")), in_colour)
+        };
+        assert!(said("cat", true).contains("\u{1b}["));
+        assert!(!said("cat", false).contains('\u{1b}'));
+        for in_colour in [true, false] {
+            let said = said("\u{1b}[8mcat", in_colour);
+            assert!(said.contains("`\u{fffd}[8mcat`") && !said.contains('\u{1b}'), "{said:?}");
+        }
     }
 }

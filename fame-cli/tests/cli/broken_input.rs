@@ -141,3 +141,29 @@ fn one_bad_item_does_not_take_the_others_with_it() {
         record["items"].as_array().unwrap().iter().map(|i| i["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["done", "failed", "done"]);
 }
+
+/// An ONNX file of one `Split` of an input of 3×64×64, along axis −9: tract reaches past its list
+/// of axes.
+const SPLIT: &[u8] = b"\x08\x08B\x04\n\0\x10\r:l\n-\n\x01x\x12\x01y\x12\x01z\x1a\x05Split\"\
+    \x05Split*\x14\n\x04axis\x18\xf7\xff\xff\xff\xff\xff\xff\xff\xff\x01\xa0\x01\x02\x12\x01g\
+    Z\x1b\n\x01x\x12\x16\n\x14\x08\x01\x12\x10\n\x02\x08\x01\n\x02\x08\x03\n\x02\x08@\n\x02\x08@\
+    b\x1b\n\x01y\x12\x16\n\x14\x08\x01\x12\x10\n\x02\x08\x01\n\x02\x08\x03\n\x02\x08@\n\x02\x08@";
+
+#[test]
+fn a_panic_over_somebody_elses_file_is_an_error_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("split.onnx"), SPLIT).unwrap();
+    let manifest = "(input: (size: (3, 64, 64), order: Rgb, mean: 0.5, std: 0.25), prepare: [])";
+    fs::write(dir.path().join("split.ron"), manifest).unwrap();
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_fame-cli"));
+    command.current_dir(dir.path()).args(["inspect", "split.onnx"]);
+    // Many have this set for all that they run.
+    command.env("NO_COLOR", "1").env("RUST_BACKTRACE", "1");
+    let output = command.env("FAME_CACHE", dir.path().join("cache")).output().unwrap();
+    let said = flat(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("split.onnx") && said.contains("fame::backend::"), "{said}");
+    for unwanted in ["has a bug", "panicked", "backtrace"] {
+        assert!(!said.contains(unwanted), "{unwanted}: {said}");
+    }
+}

@@ -432,11 +432,11 @@ fn what_others_can_write_is_refused_unless_trusted() {
         fame(dir.path(), &["describe", "FixtureLength", "--plugin", "plugin.so", "--trust-plugin"]);
     assert!(trusted.status.success(), "{}", stderr(&trusted));
     mode(&file, 0o644);
-    for open in [0o777, 0o1777] {
+    for (open, way_out) in [(0o777, "chmod o-w"), (0o1777, "copy it to a folder")] {
         mode(&folder, open);
         refused_every_way(
             dir.path(),
-            &["the folder `", "` can be written by every user of this machine", "chmod o-w"],
+            &["the folder `", "` can be written by every user of this machine", way_out],
         );
     }
     mode(&folder, 0o700);

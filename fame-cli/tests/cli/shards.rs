@@ -1,6 +1,6 @@
 //! A run in shards, its state while it goes on, and the merge.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::{
     killed::{files, measured},
@@ -48,6 +48,63 @@ fn three_machines_leave_the_bytes_of_one() {
     assert!(stderr(&again).contains("holds no shards"), "{}", stderr(&again));
 }
 
+/// Runs `r.ron` in two shards, each with its own `more` arguments.
+fn two_shards(folder: &Path, more: [&[&str]; 2]) {
+    for (shard, more) in ["0/2", "1/2"].into_iter().zip(more) {
+        let arguments = [&["run", "r.ron", "--out", "o", "--shard", shard][..], more].concat();
+        let output = fame(folder, &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn shards_of_two_questions_are_not_merged() {
+    let dir = measured(4, SALIENCY);
+    for (set, what) in [
+        (&["--set", "explain.e.loss=Logit(class: Index(1))"][..], "--set"),
+        (&["--limit", "1"], "--limit"),
+    ] {
+        two_shards(dir.path(), [&[], set]);
+        let output = fame(dir.path(), &["merge", "o"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = flat(&output);
+        assert!(said.contains(&format!("were run with another {what}")), "{said}");
+        assert!(!dir.path().join("o/items").exists(), "nothing was moved");
+        fs::remove_dir_all(dir.path().join("o")).unwrap();
+    }
+    // What all of them were asked, the merge is asked too: it computes nothing else.
+    two_shards(dir.path(), [&["--limit", "2"]; 2]);
+    let merged = fame(dir.path(), &["merge", "o"]);
+    assert!(stdout(&merged).contains("0 done, 2 kept"), "{}{}", stdout(&merged), stderr(&merged));
+    assert_eq!(fs::read_dir(dir.path().join("o/items")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_merge_removes_nothing_but_shards() {
+    let dir = measured(2, SALIENCY);
+    two_shards(dir.path(), [&[]; 2]);
+    let mine = dir.path().join("o/shards/notes.txt");
+    fs::write(&mine, "precious").unwrap();
+    let output = fame(dir.path(), &["merge", "o"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(flat(&output).contains("holds `notes.txt`, which is no shard"), "{}", flat(&output));
+    assert_eq!(fs::read_to_string(&mine).unwrap(), "precious");
+    fs::remove_file(&mine).unwrap();
+    assert!(fame(dir.path(), &["merge", "o"]).status.success());
+}
+
+#[test]
+fn a_merge_without_its_recipe_says_how_to_name_it() {
+    let dir = measured(1, SALIENCY);
+    let output = fame(dir.path(), &["run", "r.ron", "--out", "o", "--shard", "0/1"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    fs::rename(dir.path().join("r.ron"), dir.path().join("moved.ron")).unwrap();
+    let output = fame(dir.path(), &["merge", "o"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(flat(&output).contains("merge OUT --recipe FILE"), "{}", flat(&output));
+    assert!(fame(dir.path(), &["merge", "o", "--recipe", "moved.ron"]).status.success());
+}
+
 #[test]
 fn a_shard_that_does_not_exist_is_refused() {
     let dir = measured(1, SALIENCY);
@@ -62,13 +119,16 @@ fn a_shard_that_does_not_exist_is_refused() {
 #[test]
 fn what_would_be_submitted_is_printed() {
     let dir = measured(1, SALIENCY);
-    let slurm = ["submit", "r.ron", "--tasks", "8", "--dry-run", "--", "--partition=big"];
-    let output = fame(dir.path(), &slurm);
+    let slurm = ["submit", "r.ron", "--tasks", "8", "--memory", "2GiB", "--dry-run", "--"];
+    let output = fame(dir.path(), &[&slurm[..], &["--partition=big"]].concat());
     let said = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
     let wanted = ["--array=0-7", "--partition=big", "--shard \"$shard/8\"", "merge", "afterany"];
     assert!(wanted.iter().all(|word| said.contains(word)), "{said}");
+    assert_eq!(said.matches("--memory 2147483648").count(), 2, "run and merge: {said}");
     assert!(!dir.path().join("out").exists(), "a dry run writes nothing");
+    let none = fame(dir.path(), &["submit", "r.ron", "--tasks", "0", "--dry-run"]);
+    assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
     let image = ["submit", "r.ron", "--tasks", "8", "--dry-run", "--engine", "k8s", "--image", "i"];
     let said = stdout(&fame(dir.path(), &image));
     let list: serde_json::Value = serde_json::from_str(&said).unwrap();

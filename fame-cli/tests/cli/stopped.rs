@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    killed::{files, finished, measured},
+    killed::{files, finished, many, measured},
     *,
 };
 
@@ -162,4 +162,23 @@ fn what_a_killed_run_left_half_made_is_swept_by_the_next() {
         files.keys().cloned().collect::<Vec<_>>()
     };
     assert_eq!(keys(&files(&out)), keys(&before));
+}
+
+/// `ulimit -f` in blocks of 512 bytes (of 1,024 in some shells): too little for a map.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_larger_than_allowed_is_told_as_a_full_disk_is() {
+    let dir = many(2, "Saliency(loss: Logit(class: Index(0)), layer: Output)");
+    let line =
+        format!("ulimit -f 4; exec '{}' run r.ron --out out", env!("CARGO_BIN_EXE_fame-cli"));
+    let output = Command::new("sh")
+        .current_dir(dir.path())
+        .args(["-c", &line])
+        .env("FAME_CACHE", dir.path().join("cache"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(flat(&output).contains("Allow larger files"), "{}", stderr(&output));
+    let again = fame(dir.path(), &["run", "r.ron", "--out", "out"]);
+    assert!(again.status.success(), "{}", stderr(&again));
 }

@@ -115,7 +115,7 @@ fn layouts_are_listed_and_unknown_ones_refused() {
     assert_eq!(stdout(&listed).lines().count(), 10);
     let unknown = fame(dir.path(), &["synth", "set", "--layout", "lwf"]);
     assert!(
-        unknown.status.code() == Some(1) && stderr(&unknown).contains("lfw"),
+        unknown.status.code() == Some(2) && stderr(&unknown).contains("lfw"),
         "{}",
         stderr(&unknown)
     );

@@ -45,3 +45,28 @@ fn every_changed_file_of_a_run_is_named() {
     let other = fame(dir.path(), &["verify-run", "pictures"]);
     assert_eq!(other.status.code(), Some(1));
 }
+
+#[test]
+fn a_changed_record_of_an_item_is_not_kept() {
+    let dir = measured(2, "Saliency(loss: Logit(class: Index(0)), layer: Output)");
+    let run = || fame(dir.path(), &["run", "r.ron", "--out", "out"]);
+    assert!(run().status.success());
+    let record = dir.path().join("out/items/p0000/item.json");
+    let whole = fs::read_to_string(&record).unwrap();
+    // A measurement, as whoever would like another table changes it: of the same length.
+    let at = whole.find("\"value\": ").unwrap() + "\"value\": ".len();
+    let digit = whole[at..].find(|c: char| c.is_ascii_digit() && c != '7').unwrap() + at;
+    let changed = format!("{}7{}", &whole[..digit], &whole[digit + 1..]);
+    fs::write(&record, changed).unwrap();
+    let again = run();
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert!(flat(&again).contains("p0000: its item.json was changed"), "{}", stderr(&again));
+    assert_eq!(fs::read_to_string(&record).unwrap(), whole);
+    let tables = dir.path().join("out/tables");
+    fs::remove_dir_all(&tables).unwrap();
+    let verified = fame(dir.path(), &["verify-run", "out"]);
+    assert_eq!(verified.status.code(), Some(3));
+    assert!(stdout(&verified).contains("tables/SHA256SUMS is missing"), "{}", stdout(&verified));
+    assert!(run().status.success() && tables.exists());
+    assert!(fame(dir.path(), &["verify-run", "out"]).status.success());
+}

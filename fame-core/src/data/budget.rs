@@ -8,6 +8,7 @@
 use std::{
     fmt::Display,
     fs,
+    path::Path,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -26,7 +27,8 @@ pub fn set_memory_budget(bytes: u64) {
 }
 
 /// The budget in bytes: what was set, else the memory of this machine or, where that is less, of the
-/// control group that the process runs in; without end where the system says neither.
+/// control group that the process runs in, or what `ulimit` leaves it; without end where the system
+/// says nothing.
 pub fn memory_budget() -> u64 {
     static OF_MACHINE: OnceLock<u64> = OnceLock::new();
     match SET.load(Ordering::Relaxed) {
@@ -54,6 +56,21 @@ pub fn require_memory(what: impl Display, bytes: u64) -> Result<()> {
     ))
 }
 
+/// Refuses a file that is going to be read as a whole and is larger than the budget: before it is
+/// hashed, for the hash of terabytes of nothing (a sparse file takes no disk) takes hours. What is
+/// no ordinary file, or not there, is left to whoever opens it.
+///
+/// # Errors
+/// `fame::memory`, with the file, its size and the option that sets the budget.
+pub fn require_memory_for(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(about) if about.is_file() => {
+            require_memory(format!("the file `{}`", path.display()), about.len())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A number of bytes for people.
 fn told(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -64,7 +81,21 @@ fn told(bytes: u64) -> String {
     )
 }
 
-/// The memory of the machine or of the process's control group, whichever is less.
+/// What `ulimit -v` and `-d` leave a process whose `/proc` files `limits` and `status` say this.
+fn left_by_ulimit(limits: &str, status: &str) -> Option<u64> {
+    let left = |limit: &str, taken: &str| {
+        let limit = limits.lines().find_map(|line| line.strip_prefix(limit))?;
+        let limit: u64 = limit.split_whitespace().next()?.parse().ok()?;
+        let taken = status.lines().find_map(|line| line.strip_prefix(taken));
+        let taken = taken.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        Some(limit.saturating_sub(taken.unwrap_or_default().saturating_mul(1024)))
+    };
+    let of_both = [("Max address space", "VmSize:"), ("Max data size", "VmData:")];
+    of_both.into_iter().filter_map(|(limit, taken)| left(limit, taken)).min()
+}
+
+/// The memory of the machine, of the process's control group, or what limits leave the process,
+/// whichever is less.
 fn of_machine() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
@@ -86,7 +117,11 @@ fn of_machine() -> Option<u64> {
         }
     });
     let limits = limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
-    limits.chain(total.map(|kib| kib.saturating_mul(1024))).min()
+    let of_process = left_by_ulimit(
+        &fs::read_to_string("/proc/self/limits").unwrap_or_default(),
+        &fs::read_to_string("/proc/self/status").unwrap_or_default(),
+    );
+    limits.chain(total.map(|kib| kib.saturating_mul(1024))).chain(of_process).min()
 }
 
 #[cfg(test)]
@@ -104,6 +139,17 @@ mod tests {
         }
         assert!(require_memory("layer `x`", 1).is_ok());
         assert_eq!([told(10), told(3 << 20)], ["10 bytes", "3.0 MiB"]);
+    }
+
+    #[test]
+    fn what_a_limit_leaves_is_the_limit_without_what_is_taken() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
+                      Max data size             unlimited            unlimited            bytes\n\
+                      Max address space         921600000            unlimited            bytes\n";
+        let status = "Name:\tfame-cli\nVmSize:\t  300000 kB\nVmData:\t   90000 kB\n";
+        assert_eq!(left_by_ulimit(limits, status), Some(921_600_000 - 300_000 * 1024));
+        assert_eq!(left_by_ulimit(&limits.replace("921600000", "unlimited"), status), None);
+        assert_eq!(left_by_ulimit(&limits.replace("921600000", "4096"), status), Some(0));
     }
 
     #[cfg(target_os = "linux")]

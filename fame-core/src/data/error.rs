@@ -9,7 +9,7 @@ use std::{
     io,
 };
 
-use super::SourcedProblem;
+use super::{SourcedProblem, problem::shortened};
 
 /// `Result` with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -65,7 +65,7 @@ impl Error {
         Self {
             code: code.into(),
             kind: ErrorKind::default(),
-            message: message.into(),
+            message: shortened(message.into()),
             help: None,
             problems: Vec::new(),
         }
@@ -129,19 +129,21 @@ impl Error {
     /// item, layer or file it happened.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        self.message = shortened(format!("{place}: {}", self.message));
         self
     }
 
     /// An I/O error on `path` while doing `what` ("read", "write", "create").
     pub fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let this = Self::new("fame::io", format!("cannot {what} `{}`: {error}.", path.display()));
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return this.of_kind(ErrorKind::DiskFull).with_help(
-                "Make room, then give the same command again: what is finished is kept.",
-            );
-        }
-        this
+        let way_out = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "Make room",
+            io::ErrorKind::FileTooLarge => "Allow larger files (`ulimit -f`)",
+            _ => return this,
+        };
+        this.of_kind(ErrorKind::DiskFull).with_help(format!(
+            "{way_out}, then give the same command again: what is finished is kept."
+        ))
     }
 
     /// A broken promise between two parts of fame: a bug in fame or in a plugin, never the user's

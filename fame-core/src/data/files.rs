@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::require_memory;
+use super::{require_memory, require_memory_for};
 use crate::{Error, Result};
 
 /// SHA-256 of `bytes`, hexadecimal.
@@ -108,7 +108,8 @@ impl FileHashes {
     /// The SHA-256 of the file at `path`, hexadecimal.
     ///
     /// # Errors
-    /// As [`sha256_file`].
+    /// As [`sha256_file`], and `fame::memory` for a file larger than the budget: it is hashed
+    /// because it is read next.
     pub(crate) fn sha256(&self, path: &Path) -> Result<String> {
         let about = fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
         let (bytes, changed) = (about.len(), about.modified().ok());
@@ -116,6 +117,7 @@ impl FileHashes {
         if let Some(file) = self.lock().get(path).filter(known) {
             return Ok(file.sha256.clone());
         }
+        require_memory_for(path)?;
         let sha256 = sha256_file(path)?;
         let file = HashedFile { bytes, changed, sha256: sha256.clone() };
         self.lock().insert(path.to_owned(), file);
@@ -244,6 +246,85 @@ impl Draft {
     }
 }
 
+/// The list of the files of a folder that was made as a whole, with their hashes, as
+/// `sha256sum --check` reads it. It is published with them, so it is never older or younger than
+/// they are, and it says which files are ours.
+pub(crate) const LIST: &str = "SHA256SUMS";
+
+impl Draft {
+    /// [`Draft::publish`], with a list of the files.
+    ///
+    /// # Errors
+    /// As that, and when a file cannot be read or the list cannot be written.
+    pub(crate) fn publish_listed(self) -> Result<()> {
+        let mut text = String::new();
+        for name in files_below(self.path())? {
+            text += &format!("{}  {name}\n", sha256_file(&self.path().join(&name))?);
+        }
+        write_whole(&self.path().join(LIST), text.as_bytes())?;
+        self.publish()
+    }
+}
+
+/// Makes the folder `place` as a whole: `make` fills a draft, and that takes the place of what an
+/// earlier call has left, in one rename, with a list of its files, `SHA256SUMS`. For what a writer
+/// brings together from all items.
+///
+/// # Errors
+/// `fame::run::link` where `place` is a link, and `fame::run::foreign_file` where it holds a file
+/// that no earlier call has left: nothing is touched then. What `make` says, and when the folder
+/// cannot be written.
+pub fn replace_folder(place: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let help = "Nothing was touched. Move it away, or name another folder: --out FOLDER.";
+    if fs::symlink_metadata(place).is_ok_and(|about| about.is_symlink()) {
+        let message = format!("`{}` is a link.", place.display());
+        return Err(Error::new("fame::run::link", message).with_help(help));
+    }
+    if place.exists() {
+        let ours = recorded_files(place).unwrap_or_default();
+        let mut there = files_below(place)?.into_iter();
+        if let Some(name) = there.find(|name| name != LIST && !ours.contains_key(name)) {
+            let message =
+                format!("`{}` holds `{name}`, which no run of fame wrote.", place.display());
+            return Err(Error::new("fame::run::foreign_file", message).with_help(help));
+        }
+    }
+    let draft = Draft::new(place)?;
+    make(draft.path())?;
+    draft.publish_listed()
+}
+
+/// The names and hashes in the list of a folder that was made as a whole; `None` where there is no
+/// list.
+pub(crate) fn recorded_files(folder: &Path) -> Option<BTreeMap<String, String>> {
+    let text = String::from_utf8(read_ordinary(&folder.join(LIST)).ok()?).ok()?;
+    let line = |line: &str| {
+        let (sha256, name) = line.split_once("  ")?;
+        Some((name.to_owned(), sha256.to_owned()))
+    };
+    Some(text.lines().filter_map(line).collect())
+}
+
+/// The files below `folder`, by their paths from there, in order; a link is a file.
+fn files_below(folder: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    let mut open = vec![(folder.to_owned(), String::new())];
+    while let Some((place, prefix)) = open.pop() {
+        let failed = |e: std::io::Error| Error::io("read", &place, &e);
+        for entry in fs::read_dir(&place).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().map_err(failed)?.is_dir() {
+                open.push((entry.path(), format!("{name}/")));
+            } else {
+                files.push(name);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Moves the folder `from` to `place` in one rename, on one file system. What was there before is
 /// moved away in one rename first, and removed at the end.
 ///
@@ -306,6 +387,7 @@ pub(crate) fn sweep_unfinished(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::memory_budget;
 
     #[test]
     fn a_draft_appears_whole_or_not_at_all() {
@@ -322,6 +404,39 @@ mod tests {
             draft.publish().unwrap();
         }
         assert_eq!(fs::read_to_string(place.join("x")).unwrap(), "2");
+    }
+
+    #[test]
+    fn a_folder_of_a_users_files_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("reference");
+        let make = |text: &'static str| {
+            move |draft: &Path| {
+                fs::create_dir(draft.join("a")).unwrap();
+                fs::write(draft.join("a").join(text), text)
+                    .map_err(|e| Error::io("write", draft, &e))
+            }
+        };
+        replace_folder(&place, make("one")).unwrap();
+        replace_folder(&place, make("two")).unwrap();
+        assert_eq!(files_below(&place).unwrap(), [LIST, "a/two"]);
+        assert_eq!(recorded_files(&place).unwrap()["a/two"], sha256_hex(b"two"));
+        fs::write(place.join("a/mine"), "precious").unwrap();
+        let error = replace_folder(&place, make("three")).unwrap_err();
+        assert_eq!(error.code, "fame::run::foreign_file");
+        assert!(error.message.contains("`a/mine`"), "{error}");
+        assert_eq!(files_below(&place).unwrap(), [LIST, "a/mine", "a/two"]);
+        // A folder of the user's own has no list, and is not ours.
+        let own = dir.path().join("own");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("thesis"), "precious").unwrap();
+        assert!(replace_folder(&own, make("four")).is_err() && own.join("thesis").exists());
+        #[cfg(unix)]
+        {
+            let link = dir.path().join("link");
+            std::os::unix::fs::symlink(&own, &link).unwrap();
+            assert_eq!(replace_folder(&link, make("five")).unwrap_err().code, "fame::run::link");
+        }
     }
 
     #[test]
@@ -358,6 +473,11 @@ mod tests {
         // Another run knows nothing of this one's times.
         assert_eq!(FileHashes::default().sha256(&path).unwrap(), sha256_hex(b"longer"));
         assert_eq!(hashes.sha256(dir.path()).unwrap_err().code, "fame::io::not_a_file");
+        // Terabytes of nothing, on no disk: refused unread, where the memory is known.
+        if memory_budget() < 1 << 43 {
+            fs::File::create(&path).unwrap().set_len(1 << 43).unwrap();
+            assert_eq!(hashes.sha256(&path).unwrap_err().code, "fame::memory");
+        }
     }
 
     #[test]

@@ -18,15 +18,17 @@ mod random;
 mod sample;
 mod tensor;
 
-pub use budget::{memory_budget, require_memory, set_memory_budget};
+pub use budget::{memory_budget, require_memory, require_memory_for, set_memory_budget};
 pub use convention::{ChannelOrder, FixedInput, InputConvention, Layout};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{Facts, Value, facts};
 pub(crate) use files::{
-    Begun, Draft, FileHashes, json_text, move_into_place, remove_at_once, sha256_of,
-    sweep_unfinished, without_mark, write_whole_by, write_whole_from,
+    Begun, Draft, FileHashes, LIST, json_text, move_into_place, recorded_files, remove_at_once,
+    sha256_of, sweep_unfinished, without_mark, write_whole_by, write_whole_from,
 };
-pub use files::{open_ordinary, read_ordinary, sha256_file, sha256_hex, write_json, write_whole};
+pub use files::{
+    open_ordinary, read_ordinary, replace_folder, sha256_file, sha256_hex, write_json, write_whole,
+};
 pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
 pub use map_id::{Claim, MapId, Subject};
 pub use marks::{Mark, MarkType, Marks};

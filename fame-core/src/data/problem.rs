@@ -1,7 +1,7 @@
 //! Errors with a place in a text: message, marked characters, label, help; and many of them at
 //! once.
 
-use std::{fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use miette::{
     Diagnostic, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents,
@@ -28,7 +28,7 @@ impl Problem {
     pub fn new(code: &str, message: impl Into<String>, span: Range<usize>) -> Self {
         Self {
             code: code.to_owned(),
-            message: message.into(),
+            message: shortened(message.into()),
             label: "here".to_owned(),
             help: None,
             span,
@@ -179,6 +179,30 @@ fn window(source: &str, span: &mut Range<usize>) -> Option<String> {
     Some(cut)
 }
 
+/// A message that can be read: what is in the middle of an absurdly long word, such as a path of
+/// megabytes, or of an absurdly long message, is left out.
+pub(super) fn shortened(message: String) -> String {
+    const LONGEST_WORD: usize = 1 << 10;
+    const LONGEST: usize = 1 << 14;
+    if message.len() <= LONGEST_WORD {
+        return message;
+    }
+    let words = message.split_inclusive(char::is_whitespace);
+    let message: String = words.map(|word| without_middle(word, LONGEST_WORD)).collect();
+    without_middle(&message, LONGEST).into_owned()
+}
+
+/// `text` if it has at most `most` bytes, else a half of so many, from its two ends.
+fn without_middle(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return Cow::Borrowed(text);
+    }
+    let (from, to) = (text.floor_char_boundary(most / 4), text.len() - most / 4);
+    let to = text.ceil_char_boundary(to);
+    let (head, tail) = (&text[..from], &text[to..]);
+    Cow::Owned(format!("{head}… ({} bytes left out) …{tail}", to - from))
+}
+
 /// The byte offset of a 1-based line and column; columns count characters, as RON's do.
 ///
 /// ```
@@ -215,6 +239,25 @@ mod tests {
         let past =
             SourcedProblem::new(Problem::new("c", "m", text.len()..text.len() + 9), "n", &text);
         assert!(past.problem().span.end <= past.source.len());
+    }
+
+    #[test]
+    fn an_absurd_message_is_cut_to_what_can_be_read() {
+        let path = "é".repeat(5_000_000);
+        let message = format!("there is no file `{path}`.");
+        let said = [
+            Problem::new("c", &message, 0..0).message,
+            crate::Error::new("c", &message).message,
+            crate::Error::new("c", "x.").at(&path).message,
+        ];
+        for said in &said {
+            assert!(said.len() < 1000 && said.contains(" bytes left out) …é"), "{said}");
+        }
+        assert!(said[0].starts_with("there is no file `éé") && said[0].ends_with("éé`."));
+        let many = "word ".repeat(100_000);
+        assert!(Problem::new("c", many, 0..0).message.len() < 1 << 14);
+        let list = "a sentence of a list.\n".repeat(500);
+        assert_eq!(Problem::new("c", list.clone(), 0..0).message, list);
     }
 
     proptest::proptest! {

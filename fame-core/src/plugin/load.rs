@@ -78,14 +78,15 @@ impl PluginFile {
 
     /// Whether only this user and root can have put or changed the file. It and every folder above
     /// must belong to one of them; neither it nor its folder may be writable by every user or by a
-    /// group, nor a folder above, unless it has the sticky bit. On systems without such permissions
+    /// group, nor a folder above, unless it has the sticky bit. The same holds for every link and
+    /// folder on the way that the path takes as it was given. On systems without such permissions
     /// this is not checked.
     ///
     /// # Errors
     /// What is open to others.
     pub fn check_place(&self) -> Result<()> {
         let about = self.opened.metadata().map_err(|e| Error::io("read", &self.real, &e))?;
-        place::check(&self.real, &about)
+        place::check(&self.path, &self.real, &about)
     }
 
     /// Whether it was built by the same compiler against the same fame-core as this program.

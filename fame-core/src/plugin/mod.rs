@@ -72,7 +72,7 @@ use crate::{
 pub fn check_place(file: &std::path::Path) -> Result<()> {
     let real = place::real(file)?;
     let about = std::fs::metadata(&real).map_err(|e| Error::io("read", &real, &e))?;
-    place::check(&real, &about)
+    place::check(file, &real, &about)
 }
 
 /// Hands over what the crate `origin` registered in this copy of fame-core: the body of a plugin's

@@ -78,7 +78,7 @@ static KEYS: [Key; 13] = [
     Key::required::<BTreeMap<String, Spec>>(
         "explain",
         "The explainers by names of your own, in order. A name becomes part of file names: letters, \
-         digits, `.`, `_` and `-`.",
+         digits, `.`, `_` and `-`, at most 100 of them.",
     ),
     Key::optional::<Spec>(
         "check",
@@ -114,6 +114,10 @@ static KEYS: [Key; 13] = [
         "out/RECIPE-NAME",
     ),
 ];
+
+/// The most letters of an explainer's name. A file's name has at most 255 bytes on most systems,
+/// and the name of the map and what was drawn of it stand behind the explainer's.
+const LONGEST_NAME: usize = 100;
 
 /// The form of a recipe, for messages.
 const EXAMPLE: &str = "(model: …, data: …, explain: {…})";
@@ -229,6 +233,16 @@ impl Cut<'_> {
                     e.key_span.clone(),
                 ));
             }
+            if e.key.len() > LONGEST_NAME {
+                let message = format!(
+                    "the name of this explainer has {} letters, and at most {LONGEST_NAME} fit \
+                     into the names of its files.",
+                    e.key.len()
+                );
+                let problem =
+                    Problem::new("fame::recipe::wrong_value", message, e.key_span.clone());
+                self.fields.problems.push(problem.with_help(Some("Give it a shorter name.")));
+            }
             if named.iter().any(|(n, _)| *n == e.key) {
                 self.fields.problems.push(Problem::new(
                     "fame::recipe::repeated_field",
@@ -299,6 +313,21 @@ mod tests {
         let commented =
             format!("/* before */ {} // after\n", &text[..text.find(", seed").unwrap()]);
         assert!(RecipeFile::parse(&commented, "(backend: B())").is_ok());
+    }
+
+    #[test]
+    fn a_name_that_no_file_can_have_is_refused() {
+        let recipe = |letters| {
+            let name = "e".repeat(letters);
+            format!("(model: \"m\", data: D(), explain: {{\"{name}\": E()}})")
+        };
+        assert!(RecipeFile::parse(&recipe(LONGEST_NAME), "(backend: B())").is_ok());
+        let text = recipe(300);
+        let problems = RecipeFile::parse(&text, "(backend: B())").unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.contains("has 300 letters"), "{}", problems[0].message);
+        assert_eq!(problems[0].help.as_deref(), Some("Give it a shorter name."));
+        assert_eq!(text[problems[0].span.clone()].len(), 302);
     }
 
     #[test]

@@ -71,6 +71,7 @@ mod registration;
 
 pub(crate) use collection::UNKNOWN_PLUGIN;
 pub use collection::{Library, Registry};
+pub use guard::quietly;
 #[doc(hidden)]
 pub use inventory;
 pub use kind::{Contract, Kind};

@@ -158,10 +158,11 @@ impl Table {
             format!("| {} |\n", padded.join(" | "))
         };
         let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
-        let mut text = format!("### {}\n\n{}{}", self.title, line(&head), line(&rule));
+        let title = escape::markdown_cell(&self.title);
+        let mut text = format!("### {title}\n\n{}{}", line(&head), line(&rule));
         body.iter().for_each(|r| text.push_str(&line(r)));
         for note in &self.notes {
-            let _ = write!(text, "\n{note}\n");
+            let _ = write!(text, "\n{}\n", escape::markdown_cell(note));
         }
         text
     }
@@ -258,6 +259,20 @@ mod tests {
         let numbers = Numbers { columns: vec!["a".into()], rows: vec![vec!["1".into()]] };
         let with = Table { numbers: Some(numbers), ..table };
         assert_eq!(with.csv(), "a\n1\n", "one number to a cell");
+    }
+
+    #[test]
+    fn title_and_notes_are_one_line_of_text_each() {
+        let table = Table {
+            title: "of <b>\n| x |".into(),
+            columns: vec!["a".into()],
+            notes: vec!["[x]: http://evil\n# y".into()],
+            ..Table::default()
+        };
+        assert_eq!(
+            table.markdown(),
+            "### of &lt;b> \\| x \\|\n\n| a   |\n| --- |\n\n[x\\]: http://evil # y\n"
+        );
     }
 
     #[test]

@@ -10,8 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::record::{FILE, damaged, foreign_table, index_is_there, read_record};
-use crate::{Error, ErrorKind, Result, data::sweep_unfinished};
+use super::{
+    record::{FILE, INDEX, damaged, foreign_table, index_is_there, read_record},
+    shard::SHARDS,
+};
+use crate::{
+    Error, ErrorKind, Result,
+    data::{open_ordinary, read_ordinary, sweep_unfinished},
+};
 
 /// The name of the lock file. It stays when a run ends: a file that is removed while another
 /// process waits for it would let two runs in.
@@ -19,6 +25,10 @@ pub(super) const LOCK: &str = "run.lock";
 
 /// The folders that a run replaces parts of.
 const FOLDERS: [&str; 3] = ["items", "parts", "tables"];
+
+/// What else is written in its place, and not put there by a rename: behind a link it would be
+/// somebody else's.
+const IN_PLACE: [&str; 4] = [LOCK, INDEX, SHARDS, "slurm"];
 
 /// The beginning of what a lock says while it is held.
 const HOLDER: &str = "process ";
@@ -87,7 +97,7 @@ impl OutputFolder {
 
     /// Who writes to `out`, if anybody does.
     pub(super) fn holder(out: &Path) -> Option<String> {
-        let mut lock = File::options().read(true).open(out.join(LOCK)).ok()?;
+        let mut lock = open_ordinary(&out.join(LOCK)).ok()?;
         match lock.try_lock_shared() {
             Err(TryLockError::WouldBlock) => Some(says(&mut lock)),
             _ => None,
@@ -106,13 +116,28 @@ fn sweep(out: &Path) {
     FOLDERS.iter().for_each(|folder| sweep_unfinished(&out.join(folder)));
 }
 
+/// Refuses a link at `path`: a run replaces what lies there, and what a link leads to is not ours.
+///
+/// # Errors
+/// `fame::run::link` where it is one.
+pub(super) fn refuse_link(path: &Path) -> Result<()> {
+    if !fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) {
+        return Ok(());
+    }
+    let message = format!("`{}` is a link.", path.display());
+    Err(Error::new("fame::run::link", message).with_help(
+        "Nothing was touched. A run replaces what lies there: move the link away, or name another folder: --out FOLDER.",
+    ))
+}
+
 fn refuse_foreign(out: &Path) -> Result<()> {
-    let is_link = |name: &&&str| fs::symlink_metadata(out.join(name)).is_ok_and(|a| a.is_symlink());
-    if let Some(link) = FOLDERS.iter().find(is_link) {
-        let message = format!("`{}` is a link.", out.join(link).display());
-        return Err(Error::new("fame::run::link", message).with_help(
-            "Nothing was touched. A run replaces what lies there: name another folder.",
-        ));
+    FOLDERS.iter().chain(&IN_PLACE).try_for_each(|name| refuse_link(&out.join(name)))?;
+    // A pipe or a device would be waited for, without end.
+    for name in IN_PLACE.iter().chain(&[FILE]) {
+        let path = out.join(name);
+        if fs::metadata(&path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+            open_ordinary(&path)?;
+        }
     }
     let has_mark = index_is_there(out) || is_lock(out);
     if out.join(FILE).exists() && !is_record(&out.join(FILE)) && has_mark {
@@ -135,7 +160,7 @@ fn refuse_foreign(out: &Path) -> Result<()> {
 
 /// Whether `path` is the record of a run: every one says which version wrote it.
 fn is_record(path: &Path) -> bool {
-    fs::read(path).is_ok_and(|bytes| {
+    read_ordinary(path).is_ok_and(|bytes| {
         let field = b"\"fame_version\"";
         bytes.windows(field.len()).any(|window| window == field)
     })
@@ -143,8 +168,8 @@ fn is_record(path: &Path) -> bool {
 
 /// Whether `out` holds a lock of ours.
 fn is_lock(out: &Path) -> bool {
-    let says = fs::read_to_string(out.join(LOCK));
-    says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER))
+    let says = read_ordinary(&out.join(LOCK));
+    says.is_ok_and(|text| text.is_empty() || text.starts_with(HOLDER.as_bytes()))
 }
 
 /// What a lock says of whoever holds it.
@@ -226,9 +251,36 @@ mod tests {
     fn nothing_is_replaced_behind_a_link() {
         let dir = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
+        let precious = elsewhere.path().join("precious");
+        fs::write(&precious, "mine").unwrap();
         fs::write(dir.path().join("run.json"), r#"{"fame_version": "0.1.0"}"#).unwrap();
-        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("items")).unwrap();
-        assert_eq!(OutputFolder::take(dir.path()).err().unwrap().code, "fame::run::link");
+        for name in FOLDERS.iter().chain(&IN_PLACE) {
+            for target in [elsewhere.path(), &precious, Path::new("nowhere")] {
+                let link = dir.path().join(name);
+                std::os::unix::fs::symlink(target, &link).unwrap();
+                let taken = OutputFolder::take(dir.path()).err().unwrap();
+                assert_eq!(taken.code, "fame::run::link", "{name}");
+                assert!(OutputFolder::mark(dir.path()).is_err(), "{name}");
+                fs::remove_file(link).unwrap();
+            }
+        }
+        assert_eq!(fs::read_to_string(precious).unwrap(), "mine");
+        assert!(!dir.path().join("nowhere").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_among_our_files_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [FILE, INDEX, LOCK] {
+            let pipe = dir.path().join(name);
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+            assert!(made.success());
+            let taken = OutputFolder::take(dir.path()).err().unwrap();
+            assert_eq!(taken.code, "fame::io::not_a_file", "{name}");
+            assert!(OutputFolder::holder(dir.path()).is_none());
+            fs::remove_file(pipe).unwrap();
+        }
     }
 
     #[test]

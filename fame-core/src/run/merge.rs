@@ -50,6 +50,10 @@ pub struct ShardState {
     pub others: usize,
     /// Whether only some of the data's items were asked for, by `--limit` or `--only`.
     pub is_selection: bool,
+    /// The `--limit` that it got.
+    pub limit: Option<usize>,
+    /// The `--only` that it got.
+    pub only: Vec<String>,
     /// Items that were finished since the last start, and the time since then: until now while it
     /// runs, else until the last of them.
     pub pace: Option<(usize, Duration)>,
@@ -112,10 +116,12 @@ fn state(folder: PathBuf, shard: Option<Shard>) -> ShardState {
     let (finished_items, failed) = counts(&folder);
     let started = field("started_unix_seconds").and_then(Value::as_f64);
     let times = finished(&folder);
-    let set = match field("recipe").and_then(|recipe| recipe.get("overrides")) {
-        Some(Value::List(set)) => set.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    let texts = |value: Option<&Value>| match value {
+        Some(Value::List(all)) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
+    let set: Vec<String> = texts(field("recipe").and_then(|recipe| recipe.get("overrides")));
+    let selection = field("selection");
     let recipe = field("shard").and_then(|shard| shard.get("recipe_path")?.as_str());
     ShardState {
         shard,
@@ -125,7 +131,9 @@ fn state(folder: PathBuf, shard: Option<Shard>) -> ShardState {
         finished: finished_items,
         failed,
         others: times.len().saturating_sub(finished_items),
-        is_selection: field("selection").is_some(),
+        is_selection: selection.is_some(),
+        limit: selection.and_then(|selection| selection.get("limit")).and_then(whole),
+        only: texts(selection.and_then(|selection| selection.get("only"))),
         pace: started.map(|started| pace(&times, started, is_held)),
         recipe: recipe.map(|path| (PathBuf::from(path), set)),
         text: field("recipe").and_then(|recipe| Some(recipe.get("text")?.as_str()?.to_owned())),
@@ -173,6 +181,9 @@ pub fn merge(out: &Path) -> Result<()> {
         ));
     }
     let _taken = OutputFolder::take(out)?;
+    if shards.iter().any(|state| state.shard.is_some()) {
+        require_shards_only(&out.join(SHARDS))?;
+    }
     for folder in shards.iter().filter(|s| s.shard.is_some()).map(|s| &s.folder) {
         let _shard = OutputFolder::take(folder)?;
         require_own(folder)?;
@@ -211,6 +222,7 @@ pub fn remove_shards(out: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
+    require_shards_only(&folder)?;
     // In one rename: of half the shards nobody could say which are missing.
     remove_at_once(&folder)
 }
@@ -247,6 +259,16 @@ fn move_all(from: &Path, to: &Path) -> Result<()> {
         move_into_place(&entry.path(), &place)?;
     }
     Ok(())
+}
+
+/// Refuses a folder of shards that holds anything else: it is going to be removed.
+fn require_shards_only(folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io("read", folder, &e))?.flatten();
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let Some(name) = names.find(|name| Shard::of_folder(name).is_none()) else { return Ok(()) };
+    let message = format!("`{}` holds `{name}`, which is no shard.", folder.display());
+    Err(Error::new("fame::run::foreign_file", message)
+        .with_help("Move it away and merge again: nothing is lost."))
 }
 
 /// Refuses a shard's folder that holds more than a run writes there: it is going to be removed.

@@ -13,7 +13,7 @@ use super::deadline::Deadline;
 use crate::{
     Error, Model, Result,
     contract::{Backend, Files, LoadRequest, Models, Operators},
-    data::{Facts, FixedInput, Value, facts, sha256_file},
+    data::{Facts, FixedInput, Value, facts, require_memory_for, sha256_file},
     registry::guard::caught,
     store::{FetchEvent, ModelManifest, ModelStore},
 };
@@ -100,6 +100,7 @@ impl<'a> ModelShelf<'a> {
     /// # Errors
     /// What the backend says.
     pub fn load(&self, manifest: ModelManifest, file: PathBuf) -> Result<Arc<Model>> {
+        require_memory_for(&file)?;
         let sha256 = sha256_file(&file)?;
         let labels =
             self.store.labels(&manifest, &mut |p| (self.on_fetch)(&p))?.unwrap_or_default();
@@ -167,6 +168,7 @@ impl<'a> ModelShelf<'a> {
 /// The name of a file without its folder, and its hash.
 fn hashed(file: &Path) -> Result<(String, String)> {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    require_memory_for(file)?;
     Ok((name, sha256_file(file)?))
 }
 

@@ -53,16 +53,15 @@ fn hdf5(file: &str, _: &dyn Files) -> Result<Picture> {
 
 #[cfg(feature = "hdf5")]
 fn hdf5(file: &str, files: &dyn Files) -> Result<Picture> {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use fame_core::{data::read_ordinary, registry::quietly};
 
     let bad = |why: String| {
         fame_core::Error::new("fame::data::hdf5", format!("`{file}` {why}."))
             .with_help("A crop is an HDF5 file whose dataset `data` has height × width × 3 values in RGB: bytes, or floats of 0..=1.")
     };
-    let bytes =
-        std::fs::read(files.locate(file)?).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    let bytes = read_ordinary(&files.locate(file)?)?;
     // As with pictures: somebody else's code reads somebody else's file.
-    let values = catch_unwind(AssertUnwindSafe(|| values(bytes)))
+    let values = quietly(|| values(bytes))
         .unwrap_or_else(|_| Err("cannot be decoded: its decoder gave up".into()));
     let ([height, width], values) = values.map_err(bad)?;
     if let Some(odd) = values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
@@ -87,6 +86,10 @@ fn values(bytes: Vec<u8>) -> std::result::Result<([usize; 2], Vec<f32>), String>
     if height.saturating_mul(width) > crate::pictures::MAX_PIXELS {
         return Err(format!("promises {width} × {height} pixels"));
     }
+    // Compressed, they may be any share of the file.
+    let bytes = (3 * height * width).saturating_mul(size_of::<f32>() as u64);
+    fame_core::data::require_memory(format!("holds {width} × {height} pixels, and they"), bytes)
+        .map_err(|e| e.message.trim_end_matches('.').to_owned())?;
     let kind = data.dtype().map_err(broken)?;
     let values: Vec<f32> = match kind {
         DType::U8 => {

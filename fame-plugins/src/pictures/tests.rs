@@ -162,6 +162,22 @@ fn a_huge_header_is_refused_before_its_pixels_are_allocated() {
     assert!(e.message.contains("20000×20000") && e.message.contains("100 megapixels"), "{e}");
 }
 
+#[test]
+fn a_profile_that_unpacks_to_more_than_extras_may_take_is_left_out() {
+    use image::{ImageEncoder as _, codecs::png::PngEncoder};
+
+    for (unpacked, is_kept) in [(1 << 10, true), (MAX_EXTRAS as usize + (1 << 20), false)] {
+        let mut bytes = Vec::new();
+        let mut encoder = PngEncoder::new(&mut bytes);
+        encoder.set_icc_profile(vec![0; unpacked]).unwrap();
+        ramp(24, 16).write_with_encoder(encoder).unwrap();
+        assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
+        let mut opened = decoder(&bytes, ImageFormat::Png, "x.png").unwrap();
+        assert_eq!(opened.icc_profile().unwrap().is_some(), is_kept);
+        assert_eq!(decode(&bytes, "x.png").unwrap().pixels.shape(), [3, 16, 24]);
+    }
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, b| {
         (0..8).fold(

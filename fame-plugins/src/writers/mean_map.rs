@@ -9,7 +9,7 @@ use std::{
 use fame_core::{
     Error, MapId, NamedMap, Picture, Result, Tensor,
     contract::{FinishedItem, Writer},
-    data::safe_id,
+    data::{replace_folder, safe_id},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -103,18 +103,19 @@ impl Writer for Means {
                 }
             }
         }
-        let (draft, place) = (out.join(format!(".draft-{ROOT}")), out.join(ROOT));
-        // Left by a run that was killed here.
-        if draft.exists() {
-            fs::remove_dir_all(&draft).map_err(|e| Error::io("remove", &draft, &e))?;
-        }
-        fs::create_dir_all(&draft).map_err(|e| Error::io("create", &draft, &e))?;
-        for (file, sum) in &sums {
+        replace_folder(&out.join(ROOT), |draft| self.draw(&sums, draft))
+    }
+}
+
+impl Means {
+    /// Writes the means of all `sums` into `draft`, and draws them.
+    fn draw(&self, sums: &BTreeMap<PathBuf, Sum>, draft: &Path) -> Result<()> {
+        for (file, sum) in sums {
             let folder = file.parent().unwrap_or(Path::new(""));
             let there = draft.join(folder);
             fs::create_dir_all(&there).map_err(|e| Error::io("create", &there, &e))?;
             let mean = sum.mean()?;
-            super::npy::save(&draft, file.display().to_string(), &mean)?;
+            super::npy::save(draft, file.display().to_string(), &mean)?;
             let Some(pictures) = sums.get(&folder.join(PICTURE)) else { continue };
             if file.ends_with(PICTURE) {
                 continue;
@@ -127,10 +128,7 @@ impl Writer for Means {
             let drawn = overlay(&picture, &map, &self.palette, self.opacity, 1)?;
             pictures::save_png(&draft.join(file).with_extension("png"), &drawn)?;
         }
-        if place.exists() {
-            fs::remove_dir_all(&place).map_err(|e| Error::io("remove", &place, &e))?;
-        }
-        fs::rename(&draft, &place).map_err(|e| Error::io("write", &place, &e))
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use fame_core::{
     Claim, Error, NamedMap, Result, Sample, Tensor,
     contract::{FinishedItem, Writer},
-    data::safe_id,
+    data::{replace_folder, safe_id},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -93,21 +93,9 @@ impl Writer for ReferenceLayout {
     }
 
     fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
-        let draft = out.join(format!(".draft-{ROOT}"));
-        let failed = |e: std::io::Error| Error::io("write", &draft, &e);
-        // Left by a run that was killed here.
-        if draft.exists() {
-            fs::remove_dir_all(&draft).map_err(failed)?;
-        }
-        fs::create_dir_all(&draft).map_err(failed)?;
-        for item in items {
-            link_all(&item.join(ROOT), &draft)?;
-        }
-        let place = out.join(ROOT);
-        if place.exists() {
-            fs::remove_dir_all(&place).map_err(|e| Error::io("remove", &place, &e))?;
-        }
-        fs::rename(&draft, &place).map_err(|e| Error::io("write", &place, &e))
+        replace_folder(&out.join(ROOT), |draft| {
+            items.iter().try_for_each(|item| link_all(&item.join(ROOT), draft))
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use fame_core::{
     Error, Result,
     contract::{FinishedItem, Writer},
-    data::{open_ordinary, write_whole},
+    data::{read_ordinary, write_whole},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -180,8 +180,7 @@ fn read(path: &Path) -> Result<Value> {
         Error::new("fame::writer::crate", format!("`{}` {why}.", path.display()))
             .with_help("It was changed after the run wrote it: run again with --force.")
     };
-    let file = std::io::BufReader::new(open_ordinary(path)?);
-    serde_json::from_reader(file).map_err(|e| failed(format!("is no record: {e}")))
+    serde_json::from_slice(&read_ordinary(path)?).map_err(|e| failed(format!("is no record: {e}")))
 }
 
 /// `text` as a part of an address: what is no letter, digit, or one of `/ . _ -` as `%XX`.

@@ -16,7 +16,11 @@ use fame_core::{
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::{arguments::DescribeArgs, setup::Setup, terminal::out};
+use crate::{
+    arguments::DescribeArgs,
+    setup::Setup,
+    terminal::{out, out_line},
+};
 use keys::File;
 use schema::{Parameter, parameters, wrapped};
 
@@ -96,7 +100,7 @@ fn print(chosen: &[&Registration], brief: bool) -> Result<(), Failure> {
             out(&r.kind().plural().to_uppercase())?;
         }
         if brief {
-            out(&format!("  {:<20} {}", r.name(), r.summary()))?;
+            out_line(&format!("  {:<20} {}", r.name(), r.summary()))?;
         } else {
             print_one(r)?;
         }
@@ -117,13 +121,13 @@ fn print_one(r: &Registration) -> Result<(), Failure> {
     for Parameter { name, kind, default, about } in parameters(&schema) {
         let kind =
             [kind, default].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(", ");
-        out(&format!("  {name}: {kind}"))?;
+        out_line(&format!("  {name}: {kind}"))?;
         out(&wrapped(&about, "      "))?;
     }
     out(&format!("  example    {}", r.example()))?;
     if !r.reference().is_empty() {
-        out(&format!("  reference  {}", r.reference()))?;
+        out_line(&format!("  reference  {}", r.reference()))?;
     }
-    out(&format!("  from       {}", r.origin()))?;
+    out_line(&format!("  from       {}", r.origin()))?;
     Ok(())
 }

@@ -29,7 +29,7 @@ use super::{Failure, run::carry_out};
 use crate::{
     arguments::{ExplainArgs, InitArgs, InspectArgs, QuestionArgs},
     setup::Setup,
-    terminal::{self, out},
+    terminal::{self, out, out_line},
 };
 use conventions::Convention;
 use question::Question;
@@ -51,7 +51,7 @@ pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Fai
     let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(folder) };
     let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
     if !setup.json {
-        out(&format!("look at {}", options.out.join(REPORT).display()))?;
+        out_line(&format!("look at {}", options.out.join(REPORT).display()))?;
         if let Some(manifest) = &ready.manifest {
             out("The manifest that was assumed:")?;
             out(manifest)?;
@@ -114,10 +114,10 @@ pub(crate) fn init(setup: &Setup, args: &InitArgs) -> Result<ExitCode, Failure> 
     if let Some(manifest) = &ready.manifest {
         write_new(&place, manifest)?;
         ready.tell(setup)?;
-        out(&format!("wrote {}: look at `input` and `prepare`", place.display()))?;
+        out_line(&format!("wrote {}: look at `input` and `prepare`", place.display()))?;
     }
     let place = args.recipe.display();
-    out(&format!("wrote {place}: fame-cli run {place}"))?;
+    out_line(&format!("wrote {place}: fame-cli run {place}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -184,7 +184,7 @@ impl Ready {
             return Ok(out(&event.to_string())?);
         }
         for line in self.assumed.iter().chain(&answers) {
-            out(line)?;
+            out_line(line)?;
         }
         Ok(())
     }

@@ -9,7 +9,11 @@ use fame_core::{
 };
 use serde_json::{Value, json};
 
-use crate::{commands::Failure, setup::Setup, terminal::out};
+use crate::{
+    commands::Failure,
+    setup::Setup,
+    terminal::{out, out_line},
+};
 
 pub(crate) fn check(setup: &Setup, file: &Path) -> Result<ExitCode, Failure> {
     let file = PluginFile::read(file)?;
@@ -28,15 +32,17 @@ pub(crate) fn check(setup: &Setup, file: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn as_text(file: &PluginFile) -> Result<(), Failure> {
-    out(&format!("{}\nsha256            {}", file.path.display(), file.sha256))?;
+    out_line(&file.path.display().to_string())?;
+    out_line(&format!("sha256            {}", file.sha256))?;
     for declared in &file.declared {
-        out(&format!("\nplugin            {} {}", declared.name, declared.version))?;
+        out("")?;
+        out_line(&format!("plugin            {} {}", declared.name, declared.version))?;
         for (what, theirs, ours) in declared.comparison() {
             let differs =
                 if theirs == ours { String::new() } else { format!("   (this fame: {ours})") };
-            out(&format!("{what:<17} {theirs}{differs}"))?;
+            out_line(&format!("{what:<17} {theirs}{differs}"))?;
         }
-        out(&format!("entry             {}", declared.entry))?;
+        out_line(&format!("entry             {}", declared.entry))?;
     }
     Ok(())
 }

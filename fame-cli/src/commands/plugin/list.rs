@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, process::ExitCode};
 use fame_core::registry::{Kind, Registration, Registry};
 use serde_json::json;
 
-use crate::{commands::Failure, setup::Setup, terminal::out};
+use crate::{
+    commands::Failure,
+    setup::Setup,
+    terminal::{out, out_line},
+};
 
 pub(crate) fn list(setup: &Setup) -> Result<ExitCode, Failure> {
     let built_in = Registry::builtin()?;
@@ -22,12 +26,12 @@ pub(crate) fn list(setup: &Setup) -> Result<ExitCode, Failure> {
         by_origin.entry((!is_built_in(r), r.origin())).or_default().push(r);
     }
     for ((loaded, origin), plugins) in &by_origin {
-        out(&format!("{origin}{}", if *loaded { ", loaded" } else { ", built in" }))?;
+        out_line(&format!("{origin}{}", if *loaded { ", loaded" } else { ", built in" }))?;
         for kind in Kind::ALL {
             let names: Vec<&str> =
                 plugins.iter().filter(|r| r.kind() == kind).map(|r| r.name()).collect();
             if !names.is_empty() {
-                out(&format!("  {:<13} {}", kind.word(), names.join(", ")))?;
+                out_line(&format!("  {:<13} {}", kind.word(), names.join(", ")))?;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Kubernetes: an indexed job of shards, for whoever has such a cluster. It is printed only.
 
-use fame_core::{Error, Result};
+use fame_core::{Error, Result, data::sha256_hex};
 use serde_json::{Value, json};
 
 use super::Job;
@@ -21,12 +21,29 @@ pub(super) fn manifests(job: &Job, image: Option<&str>) -> Result<String> {
         "completions": job.shards, "parallelism": job.shards, "completionMode": "Indexed",
         "backoffLimitPerIndex": 3,
     });
+    let name = name(&job.name);
     let jobs = [
-        manifest(&job.name, image, &run, indexed, job.wants_gpu),
-        manifest(&format!("{}-merge", job.name), image, &job.merge, json!({}), false),
+        manifest(&name, image, &run, indexed, job.wants_gpu),
+        manifest(&format!("{name}-merge"), image, &job.merge, json!({}), false),
     ];
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": jobs });
     serde_json::to_string_pretty(&list).map_err(|e| Error::bug(e.to_string()))
+}
+
+/// `text` as the name of a job: small letters, digits and dashes, with no dash at its ends. With
+/// the number of a task or `-merge` behind it, it may have 63 characters; of a longer one the rest
+/// is a hash, so that two recipes stay two jobs.
+fn name(text: &str) -> String {
+    const LONGEST: usize = 56;
+    const DIGITS: usize = 8;
+    let dashed = text.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let dashed = dashed.trim_matches('-');
+    if dashed.len() <= LONGEST {
+        return dashed.to_owned();
+    }
+    let hash = sha256_hex(text.as_bytes());
+    let head = dashed[..LONGEST - DIGITS - 1].trim_end_matches('-');
+    format!("{head}-{}", &hash[..DIGITS])
 }
 
 /// One job with a container that runs `command`.
@@ -36,14 +53,25 @@ fn manifest(name: &str, image: &str, command: &[String], mut spec: Value, gpu: b
         "name": "fame", "image": image, "command": command, "resources": { "limits": limits },
     });
     spec["template"] = json!({ "spec": { "restartPolicy": "Never", "containers": [container] } });
-    // Names there are letters of the small alphabet, digits and dashes.
-    let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": name }, "spec": spec })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_that_kubernetes_takes() {
+        assert_eq!(name("fame-_x_"), "fame--x");
+        assert_eq!(name("fame-My recipe.2"), "fame-my-recipe-2");
+        let long = |last: &str| name(&format!("fame-{}{last}", "a_".repeat(72)));
+        for text in [long("b"), long("c")] {
+            assert!(text.len() + "-merge".len() <= 63, "{text}");
+            let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(text.chars().all(is_fit) && !text.ends_with('-'), "{text}");
+        }
+        assert_ne!(long("b"), long("c"));
+    }
 
     #[test]
     fn every_index_is_a_shard() {

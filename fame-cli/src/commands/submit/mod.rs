@@ -16,14 +16,11 @@ use super::{Failure, run::out_folder};
 use crate::{
     arguments::{Engine, SubmitArgs},
     setup::Setup,
-    terminal::{out, watcher},
+    terminal::{out, out_line, watcher},
 };
 
 pub(crate) fn submit(setup: &Setup, args: &SubmitArgs) -> Result<ExitCode, Failure> {
     let (plan, store) = setup.plan(&args.recipe)?;
-    if args.tasks == 0 {
-        return Err(Error::new("fame::submit::no_tasks", "--tasks must be at least 1.").into());
-    }
     let mut job = Job::new(setup, args, &plan)?;
     if args.dry_run {
         match args.engine {
@@ -64,7 +61,7 @@ pub(crate) fn submit(setup: &Setup, args: &SubmitArgs) -> Result<ExitCode, Failu
         let limit = job.minutes.map_or_else(String::new, |minutes| {
             format!(", {minutes} minutes for each task by the pilot item,")
         });
-        out(&format!(
+        out_line(&format!(
             "Job array {array} is submitted{limit} and job {merge} merges its shards. How far they are: `fame-cli status {folder}`."
         ))?;
     }
@@ -112,6 +109,8 @@ impl Job {
         {
             global.extend(is_given.then(|| option.to_owned()));
         }
+        // In bytes: whatever the unit was, the tasks are told the same.
+        global.extend(setup.memory.iter().flat_map(|m| ["--memory".to_owned(), m.to_string()]));
         let name = recipe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut run = global.clone();
         run.extend([
@@ -130,7 +129,7 @@ impl Job {
         ]);
         Ok(Self {
             name: format!("fame-{}", fame_core::data::safe_id(&name).to_lowercase()),
-            shards: args.tasks,
+            shards: args.tasks.get(),
             out: folder,
             run,
             merge,

@@ -34,7 +34,9 @@ impl Submission {
     pub(super) fn new(job: &Job) -> Self {
         let folder = job.out.join("slurm");
         let tasks = tasks(job.shards);
-        let log = |name: &str| format!("--output={}", folder.join(name).display());
+        // What begins with `%` is a number of the job; the folder's own stands twice.
+        let logs = folder.to_string_lossy().replace('%', "%%");
+        let log = |name: &str| format!("--output={logs}/{name}");
         let has = |option: &str| job.options.iter().any(|given| given.starts_with(option));
         let mut array = vec![
             format!("--job-name={}", job.name),
@@ -243,6 +245,14 @@ mod tests {
         let said = Submission::new(&job).text();
         let calls: Vec<&str> = said.lines().filter(|line| line.starts_with("sbatch")).collect();
         assert!(calls[0].contains("--time=42 ") && !calls[1].contains("--time"), "{said}");
+    }
+
+    #[test]
+    fn a_percent_sign_of_the_folder_is_no_number_of_the_job() {
+        let said = Submission::new(&Job { out: "/data/50%j".into(), ..job(2) }).text();
+        assert!(said.contains("--output=/data/50%%j/slurm/%A_%a.log"), "{said}");
+        assert!(said.contains("--output=/data/50%%j/slurm/merge.log"), "{said}");
+        assert!(said.ends_with(" /data/50%j/slurm/merge.sh"), "{said}");
     }
 
     #[test]

@@ -133,6 +133,8 @@ impl Panic {
 thread_local! {
     /// How many guards this thread is in.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// How many of them are those of [`quietly`].
+    static QUIET: Cell<usize> = const { Cell::new(0) };
     /// Where the last panic inside a guard happened.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -158,6 +160,19 @@ pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
     })
 }
 
+/// Runs somebody else's code (a decoder, an engine) over somebody else's file; a panic comes back
+/// as what it said. It tells something of the file, not of a bug, so it is printed only where
+/// `RUST_BACKTRACE=full` asks for it. For plugins, on every thread that they start.
+///
+/// # Errors
+/// What the panic said.
+pub fn quietly<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    QUIET.set(QUIET.get() + 1);
+    let result = caught(f);
+    QUIET.set(QUIET.get() - 1);
+    result.map_err(|panic| panic.said)
+}
+
 fn said(payload: &(dyn Any + Send)) -> String {
     let text = payload
         .downcast_ref::<&str>()
@@ -176,15 +191,20 @@ fn watch_panics() {
     }
     ONCE.call_once(|| {
         let print = std::panic::take_hook();
-        let backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0");
+        let asked = std::env::var_os("RUST_BACKTRACE").filter(|v| v != "0");
+        let all = asked.as_ref().is_some_and(|v| v == "full");
         std::panic::set_hook(Box::new(move |info| {
             let guarded = DEPTH.try_with(Cell::get).is_ok_and(|depth| depth > 0);
-            if guarded {
-                let place = info.location().map(ToString::to_string);
-                let _ = PLACE.try_with(|p| p.replace(place));
+            if !guarded {
+                return print(info);
             }
-            if !guarded || backtrace {
-                print(info);
+            let place = info.location().map(ToString::to_string);
+            let _ = PLACE.try_with(|p| p.replace(place));
+            let quiet = QUIET.try_with(Cell::get).is_ok_and(|depth| depth > 0);
+            if all || (asked.is_some() && !quiet) {
+                // Not by `print`: it may be the program's, which says that the program has a bug.
+                let trace = std::backtrace::Backtrace::force_capture();
+                let _ = writeln!(std::io::stderr(), "{info}\nIt becomes an error.\n{trace}");
             }
         }));
     });
@@ -248,6 +268,16 @@ mod tests {
                 .message
                 .starts_with("it panicked at once: something that is not text")
         );
+    }
+
+    #[test]
+    fn code_that_is_run_quietly_says_what_it_panicked_with() {
+        assert_eq!(quietly(|| 3), Ok(3));
+        // A call within: the outer one stays quiet after it.
+        let within = || (quietly(|| panic!("of {} bytes", 0)), QUIET.get(), DEPTH.get());
+        let said: Result<(), String> = Err("of 0 bytes".to_owned());
+        assert_eq!(quietly(within), Ok((said, 1, 1)));
+        assert_eq!((QUIET.get(), DEPTH.get()), (0, 0));
     }
 
     #[test]

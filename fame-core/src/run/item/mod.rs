@@ -26,6 +26,7 @@ use super::{
     Event, ItemStatus, ModelShelf, Observer, RunOptions,
     check::Checker,
     deadline::Deadline,
+    folder::refuse_link,
     keys::{Inputs, Keys},
     models::RunFiles,
     parts::Parts,
@@ -162,10 +163,17 @@ impl Items<'_> {
     fn open(&self, item: &ItemRef, clock: Instant) -> Result<Opened> {
         let inputs = self.keys.inputs(self.plan, self.files, item)?;
         let place = self.place(item);
+        refuse_link(&place)?;
         if !self.options.force
             && let Some(made) = kept(&place, &self.keys.item(&inputs))
         {
-            return Ok(Opened::Kept(made));
+            let as_written =
+                self.options.stop.write(|record| Ok(record.is_as_written(&item.id, &made)))?;
+            if as_written {
+                return Ok(Opened::Kept(made));
+            }
+            let line = format!("{}: its item.json was changed: it is made again.", item.id);
+            self.observer.event(&Event::Warning(&line));
         }
         if let Some(name) = foreign_file(&place) {
             return Err(foreign(&place, &name));

@@ -19,10 +19,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::folder::refuse_link;
 use crate::{
     Error, Explanation, Result,
     contract::Measurement,
-    data::{open_ordinary, safe_id, sha256_hex, write_whole_from},
+    data::{read_ordinary, safe_id, sha256_hex, write_whole_from},
 };
 use encoding::{decode, encode};
 
@@ -59,9 +60,7 @@ impl Parts {
 
     /// The part of `explainer` for `item` if it is there whole and has this `key`.
     pub(super) fn read(&self, item: &str, explainer: &str, key: &str) -> Option<Part> {
-        let mut sealed = Vec::new();
-        let mut file = open_ordinary(&self.path(item, explainer)?).ok()?;
-        std::io::Read::read_to_end(&mut file, &mut sealed).ok()?;
+        let sealed = read_ordinary(&self.path(item, explainer)?).ok()?;
         decode(unseal(&sealed)?).filter(|part| part.key == key)
     }
 
@@ -74,6 +73,7 @@ impl Parts {
             return Ok(());
         };
         let parent = folder.join(item);
+        refuse_link(&parent)?;
         fs::create_dir_all(&parent).map_err(|e| Error::io("create", &parent, &e))?;
         write_whole_from(folder, &path, &seal(encode(part)))
     }
@@ -86,10 +86,7 @@ impl Parts {
 
 /// Whether the file at `path` is a part, and none of its bytes has changed.
 pub(super) fn is_whole(path: &Path) -> bool {
-    let mut sealed = Vec::new();
-    let read =
-        open_ordinary(path).ok().map(|mut f| std::io::Read::read_to_end(&mut f, &mut sealed));
-    matches!(read, Some(Ok(_))) && unseal(&sealed).and_then(decode).is_some()
+    read_ordinary(path).is_ok_and(|sealed| unseal(&sealed).and_then(decode).is_some())
 }
 
 /// `bytes` with their hash behind them: a part of which one bit has changed is no part.
@@ -181,6 +178,15 @@ mod tests {
             parts.read("item", "fame", "other").is_none()
                 && parts.read("item", "cam", "k").is_none()
         );
+        // Another folder's part behind a link is not ours to replace.
+        #[cfg(unix)]
+        {
+            let elsewhere = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("parts/link")).unwrap();
+            let error = parts.write("link", "fame", &part()).unwrap_err();
+            assert_eq!(error.code, "fame::run::link");
+            assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+        }
         // Nothing is kept when nothing is to be.
         let nowhere = Parts::new(&dir.path().join("else"), false).unwrap();
         nowhere.write("item", "fame", &part()).unwrap();

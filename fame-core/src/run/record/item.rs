@@ -19,7 +19,7 @@ use super::{super::item::Measured, Made};
 use crate::{
     Explanation, NamedMap, Parameter, Sample,
     contract::ItemRef,
-    data::{Facts, Value, facts, sha256_hex},
+    data::{Facts, Value, facts, read_ordinary, sha256_hex},
 };
 
 /// The version of the layout of `item.json`, raised whenever that changes: items of another layout
@@ -33,7 +33,7 @@ pub(super) fn read_item(folder: &Path) -> Option<Value> {
 
 /// As much of the `item.json` in `folder` as `T` asks for, if it is there and whole.
 pub(super) fn read_as<T: DeserializeOwned>(folder: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(folder.join("item.json")).ok()?).ok()
+    serde_json::from_slice(&read_ordinary(&folder.join("item.json")).ok()?).ok()
 }
 
 /// Whether the record of the item in `folder` can be read.
@@ -87,7 +87,7 @@ pub(in crate::run) fn kept(folder: &Path, key: &str) -> Option<Made> {
         bytes: u64,
     }
 
-    let text = std::fs::read(folder.join("item.json")).ok()?;
+    let text = read_ordinary(&folder.join("item.json")).ok()?;
     let item: Head = serde_json::from_slice(&text).ok()?;
     let is_whole = |(name, size): (&String, &Size)| {
         let there = std::fs::metadata(folder.join(name)).ok().filter(std::fs::Metadata::is_file);

@@ -10,7 +10,8 @@
 //! timings_seconds               by stage, and in all
 //! peak_memory_bytes             the most that this process has held, where the system says
 //! to_do, counts                 the number of items, and how many of them are done, kept and failed
-//! index, metrics                size and SHA-256 of `items.jsonl`, and of `metrics.csv` where there is one
+//! index, metrics, tables        size and SHA-256 of `items.jsonl`, and of `metrics.csv` and of the list of
+//!                               the tables where there are any
 //! shard                         which share of the items it was, and the recipe's path, if it was one
 //! ```
 //!
@@ -29,7 +30,7 @@ mod verify;
 
 use std::{
     collections::BTreeMap,
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -49,7 +50,7 @@ use crate::{
     Error, Model, Plan, Result,
     contract::ItemRef,
     data::{Facts, Value, facts},
-    data::{open_ordinary, sha256_file, sha256_hex, write_json},
+    data::{read_ordinary, sha256_file, sha256_hex, write_json},
 };
 use index::Index;
 use item::read_item;
@@ -63,10 +64,7 @@ pub(super) const FILE: &str = "run.json";
 /// # Errors
 /// When there is none; `fame::run::damaged` when it cannot be read as one.
 pub(super) fn read_record(out: &Path) -> Result<Value> {
-    let path = out.join(FILE);
-    let mut bytes = Vec::new();
-    let read = open_ordinary(&path)?.read_to_end(&mut bytes);
-    read.map_err(|e| Error::io("read", &path, &e))?;
+    let bytes = read_ordinary(&out.join(FILE))?;
     let record: Value = serde_json::from_slice(&bytes).map_err(|e| damaged(out, &e.to_string()))?;
     match record.get("fame_version") {
         Some(_) => Ok(record),
@@ -120,6 +118,8 @@ pub(super) struct RunRecord {
     index: Option<Index>,
     /// Lines of shards, by item: what they did is theirs in the record of the merged run.
     of_shards: BTreeMap<String, ItemLine>,
+    /// What earlier runs have noted of their items: key and hash of each `item.json`.
+    earlier: BTreeMap<String, Made>,
     /// The name of the recipe's check among the facts of an explanation.
     check: Option<String>,
     /// Findings of checks that failed, by item and explainer: the items themselves are not written.
@@ -179,6 +179,7 @@ impl RunRecord {
             clocks: Facts::new(),
             index: None,
             of_shards: BTreeMap::new(),
+            earlier: BTreeMap::new(),
             check: super::check::name(plan),
             differing: BTreeMap::new(),
             order: BTreeMap::new(),
@@ -197,6 +198,11 @@ impl RunRecord {
     /// When `run.json` or the index cannot be written.
     pub(super) fn begin(&mut self) -> Result<()> {
         self.is_begun = true;
+        // Before the index is begun anew. What shards have noted is newer.
+        let lines = item_lines(&self.out)?.chain(self.of_shards.values().cloned());
+        let made =
+            lines.filter_map(|line| Some((line.id, Made { key: line.key?, sha256: line.sha256? })));
+        self.earlier = made.collect();
         self.save("running", None)?;
         self.index = Some(Index::begin(&self.out)?);
         Ok(())
@@ -205,6 +211,13 @@ impl RunRecord {
     /// Takes what shards have noted of their items: what of it is kept now, they have done.
     pub(super) fn of_shards(&mut self, lines: BTreeMap<String, ItemLine>) {
         self.of_shards = lines;
+    }
+
+    /// Whether the `item.json` of the item `id` is, as far as anything is known of it, the one that
+    /// was written: it may have been changed since.
+    pub(super) fn is_as_written(&self, id: &str, made: &Made) -> bool {
+        let written = self.earlier.get(id).filter(|written| written.key == made.key);
+        written.is_none_or(|written| written.sha256 == made.sha256)
     }
 
     /// The recipe whose results lie in the output folder, if it is another than this run's: other
@@ -336,6 +349,10 @@ impl RunRecord {
                 let digest = digest(&self.out.join(metrics::FILE))?;
                 self.head.insert("metrics".into(), digest);
             }
+            let list = self.out.join(tables::FOLDER).join(tables::LIST);
+            if list.is_file() {
+                self.head.insert("tables".into(), digest(&list)?);
+            }
         }
         self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
         self.is_over = true;
@@ -433,7 +450,7 @@ impl RunRecord {
 /// full disk takes no new record, the old one must not go on saying that the run does.
 fn change_status(path: &Path, status: &str) {
     let running = b"\"status\": \"running\"";
-    let Ok(text) = std::fs::read(path) else { return };
+    let Ok(text) = read_ordinary(path) else { return };
     let is_status = |window: &[u8]| window == running;
     let Some(at) = text.windows(running.len()).rposition(is_status) else { return };
     let word = format!("\"status\": {:<9}", format!("\"{status}\""));

@@ -1,16 +1,17 @@
 //! `tables/`: written beside the old ones and put in their place as one, with a list of what a run
 //! wrote there, so that nothing of anybody else is ever replaced.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{fs, path::Path};
 
 use crate::{
     Error, Result, Table,
-    data::{Draft, sha256_file, write_whole},
+    data::{Draft, recorded_files, write_whole},
 };
 
-/// The list of the tables with their hashes, as `sha256sum --check` reads it. It is published with
-/// them, so it is never older or younger than they are.
-pub(super) const LIST: &str = "SHA256SUMS";
+pub(super) use crate::data::LIST;
+
+/// Their folder.
+pub(super) const FOLDER: &str = "tables";
 
 /// Replaces the tables in `out`.
 ///
@@ -20,9 +21,7 @@ pub(super) fn write(out: &Path, tables: &[Table]) -> Result<()> {
     // Beside the old ones, which stay until the new ones are there.
     let draft = Draft::new(&out.join("tables"))?;
     tables.iter().try_for_each(|table| write_table(draft.path(), table))?;
-    let list = listed(draft.path())?;
-    write_whole(&draft.path().join(LIST), list.as_bytes())?;
-    draft.publish()
+    draft.publish_listed()
 }
 
 /// Removes the tables of an earlier recipe, which would be taken for this one's.
@@ -32,7 +31,7 @@ pub(super) fn remove(out: &Path) -> Result<()> {
         return Ok(());
     }
     let failed = |e: std::io::Error| Error::io("remove", &folder, &e);
-    for name in recorded(&folder).unwrap_or_default().keys() {
+    for name in recorded_files(&folder).unwrap_or_default().keys() {
         match fs::remove_file(folder.join(name)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
             _ => {}
@@ -46,34 +45,10 @@ pub(super) fn remove(out: &Path) -> Result<()> {
 /// A file among the tables in `out` that no run wrote, if there is one.
 pub(in crate::run) fn foreign_table(out: &Path) -> Option<String> {
     let folder = out.join("tables");
-    let ours = recorded(&folder).unwrap_or_default();
+    let ours = recorded_files(&folder).unwrap_or_default();
     let names = fs::read_dir(&folder).ok()?.flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.find(|name| name != LIST && !ours.contains_key(name))
-}
-
-/// The names and hashes in the list of a folder of tables; `None` where there is no list.
-pub(super) fn recorded(folder: &Path) -> Option<BTreeMap<String, String>> {
-    let text = fs::read_to_string(folder.join(LIST)).ok()?;
-    let line = |line: &str| {
-        let (sha256, name) = line.split_once("  ")?;
-        Some((name.to_owned(), sha256.to_owned()))
-    };
-    Some(text.lines().filter_map(line).collect())
-}
-
-/// The list of the files in `folder`.
-fn listed(folder: &Path) -> Result<String> {
-    let failed = |e: std::io::Error| Error::io("read", folder, &e);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    names.iter().try_fold(String::new(), |mut text, name| {
-        let _ = writeln!(text, "{}  {name}", sha256_file(&folder.join(name))?);
-        Ok(text)
-    })
 }
 
 /// Writes a table as CSV, Markdown and LaTeX (a list only as CSV), and its plots as SVG.

@@ -8,13 +8,13 @@ use std::{
 
 use super::{
     super::{folder::OutputFolder, parts::is_whole},
-    INDEX, ItemLine, ItemStatus, digest,
+    FILE as RECORD, INDEX, ItemLine, ItemStatus, counts, digest,
     item::{foreign_file, read_item},
     item_lines, metrics, read_record, tables,
 };
 use crate::{
     Error, Result,
-    data::{Value, sha256_file, sha256_hex},
+    data::{LIST, Value, read_ordinary, recorded_files, sha256_file, sha256_hex},
 };
 
 /// A file that is not as the run left it.
@@ -76,6 +76,11 @@ pub fn verify(out: &Path) -> Result<Verified> {
     if let Some(recorded) = record.get("metrics") {
         check.file(Path::new(metrics::FILE), recorded);
     }
+    if let Some(recorded) = record.get("tables") {
+        check.file(&Path::new(tables::FOLDER).join(tables::LIST), recorded);
+    }
+    check.counts(&record);
+    check.gathered();
     Ok(check.found)
 }
 
@@ -125,7 +130,7 @@ impl Check<'_> {
     fn item(&mut self, id: &str, line: Option<&ItemLine>) {
         self.found.items += 1;
         let place = Path::new("items").join(id);
-        let text = fs::read(self.out.join(&place).join("item.json"));
+        let text = read_ordinary(&self.out.join(&place).join("item.json"));
         let Some(item) = read_item(&self.out.join(&place)) else {
             return self.differs(place.join("item.json"), "is missing or no record");
         };
@@ -161,10 +166,42 @@ impl Check<'_> {
         }
     }
 
+    /// The counts of the record, by the index.
+    fn counts(&mut self, record: &Value) {
+        let Some(Value::Map(recorded)) = record.get("counts") else { return };
+        let number = |status: ItemStatus| {
+            recorded.get(status.word()).and_then(Value::as_f64).unwrap_or_default()
+        };
+        let finished = number(ItemStatus::Done) + number(ItemStatus::Kept);
+        let (found, failed) = counts(self.out);
+        if (finished, number(ItemStatus::Failed)) != (found as f64, failed as f64) {
+            self.differs(RECORD, format!("counts other items than {INDEX} has"));
+        }
+    }
+
+    /// What writers brought together, by the lists that lie in their folders.
+    fn gathered(&mut self) {
+        for folder in entries(self.out) {
+            let place = self.out.join(&folder);
+            if folder == tables::FOLDER || !place.join(LIST).is_file() {
+                continue;
+            }
+            for (name, sha256) in recorded_files(&place).unwrap_or_default() {
+                self.found.files += 1;
+                let file = Path::new(&folder).join(&name);
+                match sha256_file(&place.join(&name)) {
+                    Ok(now) if now == sha256 => {}
+                    Ok(_) => self.differs(file, "has other bytes than the run wrote"),
+                    Err(_) => self.differs(file, "is missing or cannot be read"),
+                }
+            }
+        }
+    }
+
     /// Tables, by the list beside them.
     fn tables(&mut self) {
         let folder = self.out.join("tables");
-        for (name, sha256) in tables::recorded(&folder).unwrap_or_default() {
+        for (name, sha256) in recorded_files(&folder).unwrap_or_default() {
             self.found.files += 1;
             let file = Path::new("tables").join(&name);
             match sha256_file(&folder.join(&name)) {

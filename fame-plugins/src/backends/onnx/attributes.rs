@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use tract_onnx::pb::{GraphProto, NodeProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 use tract_onnx::tract_core::internal::TractResult;
 
 use super::file::shown;
@@ -21,7 +21,12 @@ static KNOWN: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
     TABLE.lines().filter_map(line).collect()
 });
 
-/// Refuses a node of ONNX's own operators with an attribute that none of its versions has.
+/// Larger than any window, step or border that a network can mean: 4096 × 4096 places. tract would
+/// make a list of the places, and reckon with their distances without looking for overflow.
+const MOST_PLACES: i64 = 1 << 24;
+
+/// Refuses a node of ONNX's own operators with an attribute that none of its versions has, or with
+/// a window that no picture has.
 ///
 /// # Errors
 /// Such a node.
@@ -31,8 +36,26 @@ pub(super) fn check_attributes(graph: &GraphProto) -> TractResult<()> {
             let reason = format!("its attribute `{name}` is in no version of ONNX");
             return Err(Unsupported::new(&shown(node), &node.op_type, reason).into());
         }
+        if let Some(attribute) = node.attribute.iter().find(|a| !is_of_a_window(a)) {
+            let reason = format!("its `{}` cannot be {:?}", attribute.name, attribute.ints);
+            return Err(Unsupported::new(&shown(node), &node.op_type, reason).into());
+        }
     }
     Ok(())
+}
+
+/// Whether what an attribute says of a window can be meant; other attributes say nothing of one.
+fn is_of_a_window(attribute: &AttributeProto) -> bool {
+    let sizes = &attribute.ints;
+    let places = || sizes.iter().try_fold(1i64, |n, size| n.checked_mul(*size));
+    match attribute.name.as_str() {
+        "kernel_shape" | "strides" | "dilations" => {
+            sizes.iter().all(|size| *size > 0)
+                && places().is_some_and(|places| places <= MOST_PLACES)
+        }
+        "pads" => sizes.iter().all(|size| size.unsigned_abs() <= MOST_PLACES.unsigned_abs()),
+        _ => true,
+    }
 }
 
 /// An attribute of `node` that its operator has in no version. Operators that are not known are
@@ -46,7 +69,33 @@ fn unknown(node: &NodeProto) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tract_onnx::pb::AttributeProto;
+
+    #[test]
+    fn a_window_that_no_picture_has_is_refused() {
+        let said = |name: &str, ints: &[i64]| {
+            let attribute =
+                AttributeProto { name: name.into(), ints: ints.into(), ..Default::default() };
+            let node = NodeProto {
+                op_type: "MaxPool".into(),
+                attribute: vec![attribute],
+                ..Default::default()
+            };
+            let graph = GraphProto { node: vec![node], ..Default::default() };
+            check_attributes(&graph).err().map(|error| error.to_string())
+        };
+        for (name, ints) in [
+            ("kernel_shape", [0, 3]),
+            ("kernel_shape", [1 << 40, 1 << 40]),
+            ("kernel_shape", [1 << 16, 1 << 16]),
+            ("strides", [2, 0]),
+            ("dilations", [1 << 62, 1]),
+            ("pads", [0, i64::MIN]),
+        ] {
+            let said = said(name, &ints).unwrap();
+            assert!(said.ends_with(&format!("its `{name}` cannot be {ints:?}")), "{said}");
+        }
+        assert!(said("kernel_shape", &[4096, 4096]).is_none() && said("pads", &[-1, 0]).is_none());
+    }
 
     #[test]
     fn an_attribute_of_no_version_is_refused_by_name() {

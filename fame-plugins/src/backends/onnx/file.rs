@@ -1,10 +1,9 @@
 //! The ONNX file: reading it, checking it, and asking about its graph. Nothing here runs it.
 
-use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use fame_core::{Error, LoadRequest, Result, data::read_ordinary};
+use fame_core::{Error, LoadRequest, Result, data::read_ordinary, registry::quietly};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
@@ -36,14 +35,12 @@ pub(in crate::backends) fn guarded<T>(
     what: &str,
     run: impl FnOnce() -> TractResult<T>,
 ) -> TractResult<T> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format_err!("{what}: {}", text.unwrap_or("tract panicked")))
-    })
+    quietly(run).unwrap_or_else(|said| Err(format_err!("{what}: {said}")))
 }
+
+/// The most nodes that a graph may have, and the most weights: several times what published
+/// networks have. The time that tract takes for an import grows with the square of both.
+pub(super) const MOST_NODES: usize = 20_000;
 
 impl OnnxFile {
     /// Reads and checks `path`.
@@ -87,7 +84,10 @@ impl OnnxFile {
         path: String,
     ) -> Result<Self> {
         let mut file = Self { proto, folder, path, notes: vec![] };
+        // As it is written, and with its loops and functions written out.
+        file.check_count()?;
         file.simplify()?;
+        file.check_count()?;
         if file.proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
             return Err(file
                 .refuse("it holds no graph")
@@ -96,6 +96,22 @@ impl OnnxFile {
         file.check_weights()?;
         file.data_input()?;
         Ok(file)
+    }
+
+    /// Refuses a graph that would take hours to import.
+    fn check_count(&self) -> Result<()> {
+        let graph = self.graph();
+        let counts = [("nodes", graph.node.len()), ("weights", graph.initializer.len())];
+        let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > MOST_NODES) else {
+            return Ok(());
+        };
+        let message = format!(
+            "cannot load `{}`: it has {count} {what}, and {MOST_NODES} are the most that are \
+             imported.",
+            self.path
+        );
+        Err(Error::new("fame::model::too_large", message)
+            .with_help("Simplify the model (onnxsim, onnxslim), or export a part of it."))
     }
 
     /// Writes out functions, turns every float into `f32`, and repairs what the import misreads.
@@ -175,9 +191,13 @@ impl OnnxFile {
     /// The name of the one input that is not a weight.
     pub(in crate::backends) fn data_input(&self) -> Result<&str> {
         let graph = self.graph();
-        let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
-        let inputs: Vec<&str> =
-            graph.input.iter().map(|i| i.name.as_str()).filter(|name| !is_weight(name)).collect();
+        let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let inputs: Vec<&str> = graph
+            .input
+            .iter()
+            .map(|input| input.name.as_str())
+            .filter(|name| !weights.contains(name))
+            .collect();
         match *inputs {
             [input] => Ok(input),
             [] => Err(self.refuse("it has no input")),
@@ -357,6 +377,23 @@ mod tests {
         std::fs::write(&path, proto.encode_to_vec()).unwrap();
         let refused = OnnxFile::read(&path).err().unwrap();
         assert!(refused.message.contains("net.bin`, which is not there"), "{refused}");
+    }
+
+    #[test]
+    fn a_graph_of_more_nodes_than_are_imported_is_refused_at_once() {
+        let mut proto = small();
+        let graph = proto.graph.as_mut().unwrap();
+        let relu = graph.node.iter().find(|node| node.op_type == "Relu").unwrap().clone();
+        graph.node.resize(MOST_NODES + 1, relu);
+        let refused = OnnxFile::check(proto, None, "net.onnx".into()).err().unwrap();
+        assert_eq!(refused.code, "fame::model::too_large");
+        assert!(refused.message.contains("it has 20001 nodes, and 20000 are"), "{refused}");
+    }
+
+    #[test]
+    fn a_panic_of_tracts_is_an_error_with_what_it_said() {
+        let error = guarded::<()>("compiling", || panic!("attempt to divide by {}", 0));
+        assert_eq!(error.unwrap_err().to_string(), "compiling: attempt to divide by 0");
     }
 
     #[test]

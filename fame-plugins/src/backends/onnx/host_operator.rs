@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use fame_core::{Error, Result, Tensor};
+use fame_core::{Error, Result, Tensor, registry::quietly};
 
 /// The value of one attribute of an ONNX node.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,8 +169,8 @@ impl CheckedOperator {
     }
 
     fn guarded<T>(&self, what: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(call))
-            .unwrap_or_else(|_| Err(self.broken(format_args!("panicked in `{what}`"))))
+        quietly(call)
+            .unwrap_or_else(|said| Err(self.broken(format_args!("panicked in `{what}`: {said}"))))
     }
 
     fn broken(&self, what: std::fmt::Arguments) -> Error {

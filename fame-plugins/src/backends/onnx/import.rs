@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{InferenceFact, InferenceModelExt};
 
+use super::constants::check_constants;
 use super::control_flow::unroll_scans;
 use super::cut::subgraph;
 use super::file::{OnnxFile, guarded};
@@ -46,6 +47,10 @@ pub(in crate::backends) fn typed_model(
         model.set_input_fact(0, InferenceFact::from(f32::fact(wanted.input)))?;
         if let Some((_, shape)) = wanted.replaced {
             model.set_input_fact(1, InferenceFact::from(f32::fact(shape)))?;
+        }
+        // With nothing folded all of the file is learnt; what is compiled later is a part of it.
+        if !wanted.fold {
+            check_constants(&file.path, &model)?;
         }
         let mut typed = unroll_scans(model.into_typed()?)?;
         hold_strides(&mut typed)?;

@@ -7,11 +7,10 @@ use std::collections::HashMap;
 use tract_onnx::pb::{AttributeProto, FunctionProto, ModelProto, NodeProto};
 use tract_onnx::tract_core::internal::{TractResult, bail};
 
+use super::file::MOST_NODES;
+
 /// The deepest nesting of functions; ONNX forbids recursion, which this ends.
 const DEEPEST: usize = 64;
-
-/// The most nodes that functions may grow to.
-const MOST_NODES: usize = 1 << 20;
 
 /// Writes out every node of the graph that names a function of the model. Returns the number of
 /// nodes that were.

@@ -20,6 +20,7 @@ pub(in crate::backends) mod biases;
 mod built_in;
 pub(in crate::backends) mod cache;
 mod compose;
+mod constants;
 mod control_flow;
 mod cut;
 pub(in crate::backends) mod data_files;

@@ -2,6 +2,7 @@
 //! compiling anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use fame_core::{Error, GradientPlace, Layer, Result};
 use tract_onnx::pb::NodeProto;
@@ -31,8 +32,24 @@ pub(in crate::backends) struct Skeleton {
     places: HashMap<String, usize>,
     /// The nodes of the file.
     written: Vec<WrittenNode>,
+    /// The node of the file that gives each tensor, by its index.
+    makers: HashMap<String, usize>,
+    /// The node that gradients were last asked for at, and the ways there: who asks for one layer
+    /// asks for all of them.
+    ways: Mutex<Option<(usize, Arc<Ways>)>>,
     /// The engine that runs the network.
     pub(super) engine: Engine,
+}
+
+/// How gradients come to one place: found for all layers at once, in the time that one takes.
+struct Ways {
+    /// Whether each node moves with the place.
+    moved: Vec<bool>,
+    /// The first node without a rule between the place and each node.
+    stops: Vec<Option<usize>>,
+    /// For each node of the file, the nearest one in front of it, or itself, that reads what moves
+    /// with the place. Where it gives nothing of it, the way of a gradient ends there.
+    ends: Vec<Option<usize>>,
 }
 
 /// Why a tensor of the file is no layer.
@@ -135,6 +152,9 @@ impl Skeleton {
         let mut skeleton = Self::read(&model, ops, &declared, engine, has_rule)
             .map_err(|e| file.refuse(reason(&e)))?;
         skeleton.written = graph.node.iter().map(WrittenNode::read).collect();
+        for (ix, node) in skeleton.written.iter().enumerate() {
+            skeleton.makers.extend(node.outputs.iter().map(|output| (output.clone(), ix)));
+        }
         let reads: HashMap<&str, &Vec<String>> = graph
             .node
             .iter()
@@ -207,6 +227,8 @@ impl Skeleton {
             moving_users,
             places,
             written: vec![],
+            makers: HashMap::new(),
+            ways: Mutex::default(),
             engine,
         })
     }
@@ -237,8 +259,8 @@ impl Skeleton {
         let (mut name, mut found) = (name, None);
         // Graphs have no circles, so every round goes one node up.
         for _ in 0..self.written.len() {
-            let makes = |node: &&WrittenNode| node.outputs.iter().any(|output| output == name);
-            let Some(node) = self.written.iter().find(makes) else { break };
+            let Some(&ix) = self.makers.get(name) else { break };
+            let node = &self.written[ix];
             found = Some((node.name.as_str(), node.op.as_str()));
             match node.inputs.iter().find(is_open) {
                 Some(input) => name = input,
@@ -304,45 +326,99 @@ impl Skeleton {
         if from == to {
             return Ok(None);
         }
-        // Nodes are not stored in order, so both directions are closed over by searching.
-        let up = self.closure(from, |id| {
-            let node = &self.nodes[id];
-            if node.moves { &node.inputs } else { &[] }
-        });
-        if !up[to] {
-            // What moves with the place: the gradient ends where something no longer does.
-            let moved = self.closure(to, |id| &self.moving_users[id]);
-            let end = self.end_of_gradient(layer, &moved);
-            let obstacle = |node: &WrittenNode| Obstacle::Flat {
-                node: node.name.clone(),
-                op: node.op.clone(),
+        let ways = self.ways_to(to);
+        if !ways.moved[from] {
+            let end = self.makers.get(layer).and_then(|ix| ways.ends[*ix]);
+            let obstacle = |ix: usize| Obstacle::Flat {
+                node: self.written[ix].name.clone(),
+                op: self.written[ix].op.clone(),
             };
             return Ok(Some(end.map_or(Obstacle::NoPath, obstacle)));
         }
-        let down = self.closure(to, |id| &self.users[id]);
-        let on_path = |id: usize| id != to && up[id] && down[id] && self.nodes[id].moves;
-        let stop = self.nodes.iter().enumerate().find(|(id, node)| on_path(*id) && !node.has_rule);
-        Ok(stop.map(|(_, node)| Obstacle::NoRule { node: node.name.clone(), op: node.op.clone() }))
+        let stop = ways.stops[from].map(|id| &self.nodes[id]);
+        Ok(stop.map(|node| Obstacle::NoRule { node: node.name.clone(), op: node.op.clone() }))
     }
 
-    /// The node of the file nearest in front of `layer` that reads one of `moved` and gives nothing
-    /// of it: where the way of a gradient ends.
-    fn end_of_gradient(&self, layer: &str, moved: &[bool]) -> Option<&WrittenNode> {
-        let is_moved = |name: &String| self.places.get(name).is_some_and(|id| moved[*id]);
-        let makers: HashMap<&str, &WrittenNode> = self
-            .written
-            .iter()
-            .flat_map(|node| node.outputs.iter().map(move |output| (output.as_str(), node)))
-            .collect();
-        let (mut seen, mut open) = (HashSet::new(), VecDeque::from([layer]));
-        while let Some(name) = open.pop_front() {
-            let Some(node) = makers.get(name) else { continue };
-            if node.inputs.iter().any(is_moved) {
-                return Some(node);
-            }
-            open.extend(node.inputs.iter().map(String::as_str).filter(|name| seen.insert(*name)));
+    /// How gradients come to the node `to`.
+    fn ways_to(&self, to: usize) -> Arc<Ways> {
+        let mut kept = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ways)) = kept.as_ref().filter(|(known, _)| *known == to) {
+            return ways.clone();
         }
-        None
+        let moved = self.closure(to, |id| &self.moving_users[id]);
+        let (stops, ends) = (self.stops(to), self.ends(&moved));
+        let ways = Arc::new(Ways { moved, stops, ends });
+        *kept = Some((to, ways.clone()));
+        ways
+    }
+
+    /// For each node the first one without a rule that a gradient from there to `to` would go
+    /// through: among those that depend on `to` and that lead there by nodes that move.
+    fn stops(&self, to: usize) -> Vec<Option<usize>> {
+        let down = self.closure(to, |id| &self.users[id]);
+        let mut stops = vec![None; self.nodes.len()];
+        for id in self.in_order() {
+            let node = &self.nodes[id];
+            if !node.moves {
+                continue;
+            }
+            let own = (id != to && down[id] && !node.has_rule).then_some(id);
+            let before = node.inputs.iter().filter_map(|&input| stops[input]);
+            stops[id] = before.chain(own).min();
+        }
+        stops
+    }
+
+    /// The nodes, each behind its inputs: they are not stored so.
+    fn in_order(&self) -> Vec<usize> {
+        let mut missing: Vec<usize> = self.nodes.iter().map(|node| node.inputs.len()).collect();
+        let free = |id: &usize| missing[*id] == 0;
+        let mut order: Vec<usize> = (0..self.nodes.len()).filter(free).collect();
+        let mut next = 0;
+        while let Some(&id) = order.get(next) {
+            next += 1;
+            for &user in &self.users[id] {
+                missing[user] -= 1;
+                if missing[user] == 0 {
+                    order.push(user);
+                }
+            }
+        }
+        order
+    }
+
+    /// [`Ways::ends`] for what `moved`: the nodes that read some of it, and from there on, by
+    /// distance, whoever reads of them.
+    fn ends(&self, moved: &[bool]) -> Vec<Option<usize>> {
+        let is_moved = |name: &String| self.places.get(name).is_some_and(|id| moved[*id]);
+        let makers = |ix: usize| {
+            self.written[ix].inputs.iter().filter_map(move |name| self.makers.get(name).copied())
+        };
+        let mut readers = vec![vec![]; self.written.len()];
+        for ix in 0..self.written.len() {
+            makers(ix).for_each(|maker| readers[maker].push(ix));
+        }
+        let is_end = |ix: &usize| self.written[*ix].inputs.iter().any(is_moved);
+        let mut open: VecDeque<usize> = (0..self.written.len()).filter(is_end).collect();
+        let mut ends: Vec<Option<usize>> = vec![None; self.written.len()];
+        let mut distances = vec![usize::MAX; self.written.len()];
+        for &ix in &open {
+            (ends[ix], distances[ix]) = (Some(ix), 0);
+        }
+        while let Some(ix) = open.pop_front() {
+            // Of several at the same distance, that of the first input.
+            if distances[ix] > 0 {
+                let nearer = makers(ix).find(|maker| distances[*maker] == distances[ix] - 1);
+                ends[ix] = nearer.and_then(|maker| ends[maker]);
+            }
+            for &reader in &readers[ix] {
+                if distances[reader] == usize::MAX {
+                    distances[reader] = distances[ix] + 1;
+                    open.push_back(reader);
+                }
+            }
+        }
+        ends
     }
 
     /// For every node whether `next` leads to it from `start`; to `start` it does.
@@ -353,5 +429,67 @@ impl Skeleton {
             open.extend(next(id).iter().filter(|&&id| !std::mem::replace(&mut found[id], true)));
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use fame_core::GradientPlace;
+
+    use crate::backends::onnx::file::OnnxFile;
+    use crate::backends::onnx::fixtures::{model, node};
+    use crate::backends::tract::load_file;
+
+    #[test]
+    fn what_stops_a_gradient_is_found_for_every_layer_of_a_long_chain() {
+        // Two chains: one that moves with the input, and one behind an operator that does not.
+        const LENGTH: usize = 3000;
+        let name = |chain: &str, n: usize| format!("{chain}{n}");
+        let mut nodes = vec![node("Floor", &["x"], "b0", &[])];
+        let chain = |chain: &str, from: &str| {
+            let link = |n: usize| {
+                let input = if n == 1 { from.to_owned() } else { name(chain, n - 1) };
+                node("Neg", &[&input], &name(chain, n), &[])
+            };
+            (1..=LENGTH).map(link).collect::<Vec<_>>()
+        };
+        nodes.extend(chain("a", "x"));
+        nodes.extend(chain("b", "b0"));
+        nodes.push(node("Add", &[&name("a", LENGTH), &name("b", LENGTH)], "y", &[]));
+        let file = OnnxFile::check(model(nodes, vec![], "y"), None, "net.onnx".into()).unwrap();
+        let network = load_file(file).unwrap();
+        for n in 1..=LENGTH {
+            let to = &GradientPlace::Input;
+            assert!(network.check_gradient(&name("a", n), to).is_ok());
+            let flat = network.check_gradient(&name("b", n), to).unwrap_err();
+            assert_eq!(flat.code, "fame::backend::zero_gradient");
+            assert!(flat.message.contains("node `b0_node`"), "{flat}");
+        }
+    }
+
+    #[test]
+    fn a_gradient_between_layers_ends_where_it_is_told() {
+        let nodes = vec![
+            node("Neg", &["x"], "a", &[]),
+            node("Floor", &["a"], "b", &[]),
+            node("Neg", &["b"], "c", &[]),
+            node("Add", &["c", "x"], "d", &[]),
+            node("Neg", &["d"], "y", &[]),
+        ];
+        let file = OnnxFile::check(model(nodes, vec![], "y"), None, "net.onnx".into()).unwrap();
+        let network = load_file(file).unwrap();
+        let told = |layer: &str, to: GradientPlace| {
+            network.check_gradient(layer, &to).err().map(|error| error.code)
+        };
+        let at = |layer: &str| GradientPlace::Layer(layer.to_owned());
+        let flat = Some("fame::backend::zero_gradient".to_owned());
+        let no_path = Some("fame::backend::no_gradient_path".to_owned());
+        assert_eq!(told("y", GradientPlace::Input), None);
+        assert_eq!(told("y", at("a")), flat);
+        assert_eq!(told("y", at("b")), None);
+        assert_eq!(told("c", GradientPlace::Input), flat);
+        assert_eq!(told("a", at("y")), no_path);
+        assert_eq!(told("a", at("a")), None);
     }
 }

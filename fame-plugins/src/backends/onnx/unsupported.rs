@@ -38,6 +38,9 @@ pub(super) fn not_imported(file: &OnnxFile, input: &[usize], error: &TractError)
             "Export the model without it, with another opset, or bring the operator as a plugin.",
         )
     };
+    if let Some(known) = error.root_cause().downcast_ref::<Error>() {
+        return known.clone();
+    }
     if let Some(known) = error.root_cause().downcast_ref::<Unsupported>() {
         return unsupported(known);
     }

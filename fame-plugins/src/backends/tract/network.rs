@@ -14,7 +14,7 @@ use super::pass::{TractPass, failed, to_tract};
 use super::plan::{ENGINE, Plan};
 use crate::backends::onnx::biases::biases;
 use crate::backends::onnx::cache::CompiledTaps;
-use crate::backends::onnx::file::OnnxFile;
+use crate::backends::onnx::file::{OnnxFile, guarded};
 use crate::backends::onnx::loaded_model::LoadedModel;
 use crate::backends::onnx::operators::OperatorTable;
 use crate::backends::onnx::skeleton::row_shape;
@@ -77,7 +77,8 @@ impl TractNetwork {
                 .iter()
                 .map(|(shape, batch)| to_tract(shape, batch.row(index)))
                 .collect::<TractResult<_>>()?;
-            plan.forward.run(inputs)
+            // On a thread of the pool, which no guard of the plugin's stands on.
+            guarded("running", || plan.forward.run(inputs))
         };
         let rows: TractResult<Vec<_>> =
             self.pool.install(|| (0..rows).into_par_iter().with_max_len(1).map(row).collect());

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor as TractTensor, TractResult};
 
 use super::plan::Plan;
+use crate::backends::onnx::file::guarded;
 use crate::backends::onnx::refusal::reason;
 use crate::backends::onnx::skeleton::row_shape;
 
@@ -119,7 +120,7 @@ impl Pass for TractPass<'_> {
                     (None, None) => to_tract(shape, &vec![0.0; shape.iter().product()])?,
                 });
             }
-            backward.run(inputs)
+            guarded("running", || backward.run(inputs))
         };
         let rows: TractResult<Vec<TVec<TValue>>> = self
             .pool

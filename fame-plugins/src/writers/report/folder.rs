@@ -2,13 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
 use fame_core::{
     Error, Result,
-    data::open_ordinary,
+    data::read_ordinary,
     run::{ItemLine as IndexLine, item_lines},
 };
 use serde::Deserialize as _;
@@ -62,9 +61,10 @@ pub(super) struct MapRecord<'a> {
 
 /// A file of JSON; null when it is not there or broken.
 fn read(path: &Path) -> Value {
-    let mut bytes = Vec::new();
-    let whole = open_ordinary(path).is_ok_and(|mut file| file.read_to_end(&mut bytes).is_ok());
-    if whole { serde_json::from_slice(&bytes).unwrap_or_default() } else { Value::Null }
+    read_ordinary(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
 }
 
 /// The text of `value`, or nothing.

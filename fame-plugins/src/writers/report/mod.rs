@@ -27,6 +27,7 @@ mod tests;
 
 use std::{
     cell::RefCell,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -177,8 +178,14 @@ impl Report {
 
 /// Refuses to replace a file that is no page of ours.
 fn refuse_foreign(place: &Path) -> Result<()> {
-    let Ok(there) = std::fs::read(place) else { return Ok(()) };
-    let head = String::from_utf8_lossy(&there[..there.len().min(2000)]).into_owned();
+    let mut head = Vec::new();
+    // No more than its beginning: whatever lies there may be very large.
+    match fame_core::data::open_ordinary(place) {
+        Ok(file) => _ = file.take(2000).read_to_end(&mut head),
+        Err(e) if e.code == "fame::io::not_a_file" => return Err(e),
+        Err(_) => return Ok(()),
+    }
+    let head = String::from_utf8_lossy(&head);
     if head.contains(MARK) {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fame_core::{data::read_ordinary, report::escape::markdown_cells};
 use maud::{Markup, PreEscaped, html};
 
 use super::{folder::ItemFolder, pictures::svg_address};
@@ -36,7 +37,10 @@ pub(super) fn read(out: &Path) -> Vec<TableFile> {
         names.sort();
         names
     };
-    let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let text = |name: &str| {
+        let bytes = read_ordinary(&folder.join(name)).ok();
+        bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+    };
     let mut tables: Vec<TableFile> = names(".md")
         .into_iter()
         .map(|name| TableFile::parse(&name, &text(&format!("{name}.md"))))
@@ -52,13 +56,9 @@ pub(super) fn read(out: &Path) -> Vec<TableFile> {
     tables
 }
 
-/// The cells of a line of a Markdown table, a `|` within a cell being written `\|`.
-fn markdown_cells(line: &str) -> Vec<String> {
-    // No text of a table holds it: what is no text is left out when tables are written.
-    const INNER: &str = "\u{0}";
-    let line = line.trim().replace("\\|", INNER);
-    let inner = line.trim_start_matches('|').trim_end_matches('|');
-    inner.split('|').map(|cell| cell.trim().replace(INNER, "|")).collect()
+/// The text of a line outside of tables.
+fn prose_of(line: &str) -> String {
+    markdown_cells(line).join(" | ")
 }
 
 impl TableFile {
@@ -69,11 +69,11 @@ impl TableFile {
         rows.next();
         let prose = |line: &&str| !line.is_empty() && !line.starts_with('|');
         let mut prose = markdown.lines().filter(prose);
-        let title = prose.next().unwrap_or(name).trim_start_matches('#').trim().to_owned();
+        let title = prose.next().unwrap_or(name).trim_start_matches('#');
         Self {
             name: name.to_owned(),
-            title,
-            notes: prose.map(str::to_owned).collect(),
+            title: prose_of(title),
+            notes: prose.map(prose_of).collect(),
             rows: rows.filter(|row| row.len() == columns.len()).collect(),
             columns,
             drawings: Vec::new(),
@@ -149,6 +149,21 @@ mod tests {
         let shown = table.show().into_string();
         assert!(shown.contains("Scores &lt;of&gt;") && shown.contains("Few &amp; small."));
         assert!(shown.contains("<td>x|y, &lt;i&gt;</td>"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_escaped_in_the_file_is_shown_as_it_was() {
+        let text = "[x](javascript:1) <b> a|b";
+        let table = fame_core::Table {
+            title: text.into(),
+            columns: vec![text.into()],
+            rows: vec![vec![text.into()]],
+            notes: vec![text.into()],
+            ..Default::default()
+        };
+        let read = TableFile::parse("t", &table.markdown());
+        assert_eq!((read.title.as_str(), read.notes.as_slice()), (text, &[text.to_owned()][..]));
+        assert_eq!((read.columns, read.rows), (table.columns, table.rows));
     }
 
     #[test]

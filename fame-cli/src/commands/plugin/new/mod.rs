@@ -19,7 +19,12 @@ use fame_core::{
 use serde_json::json;
 
 use self::{core::Core, names::Names, templates::Template};
-use crate::{arguments::NewArgs, commands::Failure, setup::Setup, terminal::out};
+use crate::{
+    arguments::NewArgs,
+    commands::Failure,
+    setup::Setup,
+    terminal::{out, out_line},
+};
 
 pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Failure> {
     let kind = args.kind;
@@ -36,7 +41,7 @@ pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Fail
         let told = json!({ "event": "new", "folder": folder, "package": names.package, "plugin": names.plugin, "kind": kind.word(), "fame_core": core.told(), "files": written });
         return Ok(out(&told.to_string())?);
     }
-    out(&format!(
+    out_line(&format!(
         "{} `{}` in `{}`, built against {}.",
         kind.noun(),
         names.plugin,
@@ -44,9 +49,9 @@ pub(super) fn new(setup: &Setup, args: &NewArgs) -> std::result::Result<(), Fail
         core.told()
     ))?;
     for (name, _) in &files {
-        out(&format!("  {name}"))?;
+        out_line(&format!("  {name}"))?;
     }
-    out(&format!(
+    out_line(&format!(
         "Next: cd {} && cargo test && cargo build && fame-cli run recipe.ron",
         folder.display()
     ))?;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
-use tract_onnx::tract_core::internal::TractResult;
+use tract_onnx::tract_core::internal::{TractResult, bail};
 
-use super::super::file::shown;
+use super::super::file::{MOST_NODES, shown};
 use super::super::unsupported::Unsupported;
 use super::MOST_ROUNDS;
 
@@ -30,6 +30,9 @@ pub(in crate::backends::onnx) fn write_out_loops(
             written.extend(rounds.write(&mut graph.initializer, opset).map_err(refused)?);
         } else {
             written.push(node);
+        }
+        if written.len() > MOST_NODES {
+            bail!("its loops grow to more than {MOST_NODES} nodes");
         }
     }
     graph.node = written;
@@ -86,7 +89,8 @@ impl<'n> Loop<'n> {
         let rounds = input(0).and_then(|name| number(name, graph, before));
         let rounds = rounds.and_then(|n| usize::try_from(n).ok());
         let rounds = rounds.ok_or("its number of rounds is not a constant of the file")?;
-        if rounds == 0 || rounds > MOST_ROUNDS {
+        let is_too_long = rounds.saturating_mul(body.node.len()) > MOST_NODES;
+        if rounds == 0 || rounds > MOST_ROUNDS || is_too_long {
             return Err("it has no rounds, or more than are written out");
         }
         if input(1).is_some_and(|name| number(name, graph, before) != Some(1)) || !goes_on(body) {
@@ -186,7 +190,10 @@ fn goes_on(body: &GraphProto) -> bool {
         return false;
     };
     let mut name = condition.name.as_str();
-    while let Some(node) = body.node.iter().find(|node| node.output.iter().any(|o| o == name)) {
+    // Once for each node: a damaged body may go in a circle.
+    for _ in &body.node {
+        let gives = |node: &&NodeProto| node.output.iter().any(|output| output == name);
+        let Some(node) = body.node.iter().find(gives) else { break };
         match (node.op_type.as_str(), node.input.first()) {
             ("Identity" | "Cast", Some(input)) => name = input,
             ("Constant", _) => {
