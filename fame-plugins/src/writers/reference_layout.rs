@@ -324,14 +324,14 @@ mod tests {
             all
         };
         assert_eq!(listed(), ["0_p_pos.npy", "1_p_pos.npy", "2_p_pos.npy"]);
-        // A later run with fewer items, after one that was killed while it gathered.
-        fs::create_dir_all(out.path().join(".draft-reference/junk")).unwrap();
+        // A later run with fewer items.
         writer.gather(out.path(), &items[1..]).unwrap();
         assert_eq!(listed(), ["1_p_pos.npy", "2_p_pos.npy"]);
-        assert!(
-            !out.path().join(".draft-reference").exists()
-                && !out.path().join("reference/junk").exists()
-        );
+        // A file of the user's own in the tree is not removed with it.
+        fs::write(tree.join("mine.npy"), "precious").unwrap();
+        let error = writer.gather(out.path(), &items).unwrap_err();
+        assert_eq!(error.code, "fame::run::foreign_file");
+        assert_eq!(listed(), ["1_p_pos.npy", "2_p_pos.npy", "mine.npy"]);
     }
 
     fn write_into(out: &Path, sample: &Sample) -> (PathBuf, Vec<String>) {
