@@ -25,7 +25,7 @@ const EXECUTIONS: u64 = 300;
 
 /// The longest time that one input may take: what takes longer hangs. Readers take milliseconds, and
 /// seconds where they bring files to a disk that others keep busy.
-const HANG: Duration = Duration::from_secs(60);
+const HANG: Duration = Duration::from_mins(1);
 
 /// No input grows beyond this, in bytes, or beyond twice the largest of the corpus.
 const LARGEST: usize = 1 << 16;

@@ -259,7 +259,8 @@ impl Draft {
     pub(crate) fn publish_listed(self) -> Result<()> {
         let mut text = String::new();
         for name in files_below(self.path())? {
-            text += &format!("{}  {name}\n", sha256_file(&self.path().join(&name))?);
+            let sha256 = sha256_file(&self.path().join(&name))?;
+            text.extend([&sha256, "  ", &name, "\n"]);
         }
         write_whole(&self.path().join(LIST), text.as_bytes())?;
         self.publish()

@@ -13,7 +13,7 @@ use fame_core::{
 /// larger picture.
 const LEEWAY: f64 = 3.0;
 /// The shortest time limit: starting, and a file system that many share, take time too.
-const LEAST: Duration = Duration::from_secs(10 * 60);
+const LEAST: Duration = Duration::from_mins(10);
 
 /// How long the first item took on this machine.
 #[derive(Clone, Copy, Debug)]
