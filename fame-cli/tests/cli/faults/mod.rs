@@ -259,10 +259,10 @@ fn write_errors(kind: &str, step: usize) {
         };
         assert!(wanted.contains(&status), "call {at}: exit code {code}, status {status}: {said}");
         if code == 0 {
-            // Where the very last call fails, the words about the holder stay in the lock's file.
+            // Where one of the very last calls fails, the words about the holder stay in the lock's file.
             // Nobody holds it: the run below is not refused, and clears them.
             if !fs::read(out.join("run.lock")).unwrap().is_empty() {
-                assert_eq!(at, calls, "only the last call clears the lock");
+                assert!(at + 1 >= calls, "only the last calls clear the lock: {at} of {calls}");
                 fs::write(out.join("run.lock"), "").unwrap();
             }
             same(&whole, &out);
