@@ -1,12 +1,12 @@
 //! `fame-cli completions SHELL` and `fame-cli man DIR`: what a shell and `man` want to know of the
 //! arguments.
 
-use std::{io::Write as _, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use clap::{Command, CommandFactory as _};
 use fame_core::Error;
 
-use super::Failure;
+use super::{Failure, write_new};
 use crate::{
     arguments::{Arguments, CompletionsArgs, ManArgs},
     terminal::out,
@@ -57,13 +57,6 @@ fn draw(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> std::io::Resul
 /// Whether anything lies at `place`, also a link to nothing.
 fn is_there(place: &Path) -> bool {
     std::fs::symlink_metadata(place).is_ok()
-}
-
-/// Writes a file that is not there yet; through no link.
-fn write_new(place: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(place);
-    let written = file.and_then(|mut file| file.write_all(bytes));
-    written.map_err(|e| Error::io("write", place, &e))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(crate) mod synth;
 pub(crate) mod verify;
 pub(crate) mod verify_run;
 
+use std::{io::Write as _, path::Path};
+
 use fame_core::{Error, text::Problems};
 
 /// The reason why a command did not do what it should.
@@ -32,6 +34,22 @@ pub(crate) enum Failure {
     Error(Error),
     /// Nobody reads our output any more.
     ClosedPipe,
+}
+
+/// Writes a file that is not there yet, through no link.
+///
+/// # Errors
+/// When anything lies there already, or it cannot be written.
+fn write_new(place: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(place);
+    let written = file.and_then(|mut file| file.write_all(bytes));
+    written.map_err(|e| {
+        let error = Error::io("write", place, &e);
+        if e.kind() == std::io::ErrorKind::AlreadyExists {
+            return error.with_help("It is there already, and nothing was changed. Name another file, or move that one away.");
+        }
+        error
+    })
 }
 
 impl From<Error> for Failure {

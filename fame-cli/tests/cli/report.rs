@@ -1,6 +1,6 @@
 //! `fame-cli report`: the page of a run, as it was made, and of a run that was not asked for any.
 
-use super::*;
+use super::{killed::measured, *};
 
 /// A recipe over the workshop's files with these writers.
 fn with_writers(writers: &str) -> String {
@@ -51,4 +51,22 @@ fn a_folder_without_a_run_has_no_report() {
     let said = stderr(&output);
     assert!(said.contains("holds no run") && said.contains("fame-cli run RECIPE"), "{said}");
     assert!(!dir.path().join("report.html").exists());
+}
+
+#[test]
+fn a_crate_describes_what_other_writers_bring_together_wherever_it_stands() {
+    let dir = measured(2, "Saliency(loss: Logit(class: Index(0)), layer: Output)");
+    let set = ["--set", r#"write=[RoCrate(licence: "CC0-1.0"), Npy(), Report()]"#];
+    let run = || {
+        let output = fame(dir.path(), &[&["run", "r.ron", "--out", "out"][..], &set].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = std::fs::read(dir.path().join("out/ro-crate-metadata.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let graph = document["@graph"].as_array().unwrap().iter();
+        graph.map(|entity| entity["@id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = run();
+    assert!(first.iter().any(|id| id == "report.html"), "{first:?}");
+    assert!(first.iter().any(|id| id == "metrics.csv"), "{first:?}");
+    assert_eq!(run(), first, "a run that keeps everything describes the same files");
 }

@@ -24,6 +24,12 @@ pub trait Writer: Send + Sync {
         let _ = (out, items);
         Ok(())
     }
+
+    /// Whether [`Writer::gather`] is called when all others have been: for a writer that describes
+    /// what they made, wherever it stands in the recipe. Default: no.
+    fn gathers_last(&self) -> bool {
+        false
+    }
 }
 
 /// Everything known about an item when it is written.

@@ -47,17 +47,7 @@ const LAYERS: &[[usize; 6]] = &[
 ];
 
 fn geometry([inputs, outputs, side, taps, stride, groups]: [usize; 6]) -> Geometry {
-    Geometry {
-        inputs,
-        outputs,
-        groups,
-        extent: [side; 2],
-        kernel: [taps; 2],
-        stride: [stride; 2],
-        dilation: [1; 2],
-        before: [taps / 2; 2],
-        after: [taps / 2; 2],
-    }
+    Geometry::square([inputs, outputs], side, taps, stride, groups)
 }
 
 /// Weights that are the same on every machine.

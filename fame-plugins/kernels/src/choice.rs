@@ -146,17 +146,7 @@ mod tests {
 
     #[test]
     fn every_candidate_is_measured_and_the_taken_one_runs() {
-        let geometry = Geometry {
-            inputs: 4,
-            outputs: 4,
-            groups: 1,
-            extent: [6, 6],
-            kernel: [3, 3],
-            stride: [1, 1],
-            dilation: [1, 1],
-            before: [1, 1],
-            after: [1, 1],
-        };
+        let geometry = Geometry::square([4, 4], 6, 3, 1, 1);
         let level = Level::best();
         let layer = Layer { geometry, direction: Direction::Backward, rows: 2, level };
         let (convolution, all) = layer.fastest(&[0.5; 144], Duration::ZERO);

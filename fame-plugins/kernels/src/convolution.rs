@@ -26,8 +26,8 @@ pub enum Algorithm {
     Winograd4(usize),
 }
 
-/// Input channels below which a panel of the input gradient is mostly empty.
-const FEW: usize = 16;
+/// Input channels below which most of each vector of them is empty, as the three of a picture are.
+pub const FEW_CHANNELS: usize = 16;
 
 /// All tiles at once, of all rows.
 pub(crate) const ALL: usize = usize::MAX;
@@ -39,7 +39,10 @@ impl Algorithm {
             return vec![Self::Depthwise];
         }
         let mut candidates = vec![Self::Direct];
-        if direction == Direction::Backward && geometry.groups == 1 && geometry.inputs < FEW {
+        if direction == Direction::Backward
+            && geometry.groups == 1
+            && geometry.inputs < FEW_CHANNELS
+        {
             candidates.push(Self::Columns);
         }
         let is_plain = geometry.stride == [1, 1] && geometry.dilation == [1, 1];

@@ -33,6 +33,28 @@ pub enum Direction {
 }
 
 impl Geometry {
+    /// The usual layer: a square picture and square windows, padded so that a stride of 1 keeps the
+    /// side.
+    pub fn square(
+        [inputs, outputs]: [usize; 2],
+        side: usize,
+        taps: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Self {
+        Self {
+            inputs,
+            outputs,
+            groups,
+            extent: [side; 2],
+            kernel: [taps; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            before: [taps / 2; 2],
+            after: [taps / 2; 2],
+        }
+    }
+
     /// Pixels of the output.
     pub fn output(&self) -> [usize; 2] {
         let padded = self.padded();

@@ -34,7 +34,7 @@ mod winograd;
 
 pub use buffer::Scratch;
 pub use choice::{Layer, Measured, shortest};
-pub use convolution::{Algorithm, Convolution};
+pub use convolution::{Algorithm, Convolution, FEW_CHANNELS};
 pub use epilogue::{Epilogue, Then};
 pub use geometry::{Direction, Geometry};
 pub use vector::Level;

@@ -67,6 +67,10 @@ impl Writer for RoCrate {
             .map_err(|e| Error::bug(format!("a crate is no JSON: {e}")))?;
         write_whole(&out.join(FILE), &text)
     }
+
+    fn gathers_last(&self) -> bool {
+        true
+    }
 }
 
 impl RoCrate {

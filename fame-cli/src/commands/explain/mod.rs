@@ -9,7 +9,6 @@ mod conventions;
 mod question;
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -25,7 +24,7 @@ use fame_plugins::backends::verify::Graph;
 
 use fame_plugins::writers::REPORT;
 
-use super::{Failure, run::carry_out};
+use super::{Failure, run::carry_out, write_new};
 use crate::{
     arguments::{ExplainArgs, InitArgs, InspectArgs, QuestionArgs},
     setup::Setup,
@@ -110,9 +109,9 @@ pub(crate) fn init(setup: &Setup, args: &InitArgs) -> Result<ExitCode, Failure> 
             .with_help("Nothing was written. Give the recipe another name: --recipe FILE.")
             .into());
     }
-    write_new(&args.recipe, &recipe)?;
+    write_new(&args.recipe, recipe.as_bytes())?;
     if let Some(manifest) = &ready.manifest {
-        write_new(&place, manifest)?;
+        write_new(&place, manifest.as_bytes())?;
         ready.tell(setup)?;
         out_line(&format!("wrote {}: look at `input` and `prepare`", place.display()))?;
     }
@@ -284,17 +283,4 @@ fn shape_of(setup: &Setup, backend: &str, file: &Path) -> Result<Vec<usize>, Fai
         if e.help.is_some() { e } else { e.with_help(help) }
     })?;
     Ok(network.input_shape().to_vec())
-}
-
-/// Writes a file that is not there yet.
-fn write_new(place: &Path, text: &str) -> Result<(), Error> {
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(place);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|e| {
-        let error = Error::io("write", place, &e);
-        if e.kind() == std::io::ErrorKind::AlreadyExists {
-            return error.with_help("It is there already, and nothing was changed. Name another file, or move that one away.");
-        }
-        error
-    })
 }

@@ -28,4 +28,9 @@ impl Writer for GuardedWriter {
     fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
         self.0.call("gather", |w| w.gather(out, items))?
     }
+
+    fn gathers_last(&self) -> bool {
+        // Whatever goes wrong there, `gather` itself will tell.
+        self.0.call("gathers_last", |w| w.gathers_last()).unwrap_or(false)
+    }
 }

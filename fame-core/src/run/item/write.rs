@@ -55,7 +55,9 @@ impl Items<'_> {
 pub(in crate::run) fn gather(plan: &Plan, out: &Path, items: &[ItemRef]) -> Result<()> {
     let folder = |item: &ItemRef| out.join("items").join(&item.id);
     let there: Vec<PathBuf> = items.iter().map(folder).filter(|folder| folder.is_dir()).collect();
-    plan.write.iter().try_for_each(|writer| {
+    let (last, first): (Vec<_>, Vec<_>) =
+        plan.write.iter().partition(|writer| writer.plugin.gathers_last());
+    first.into_iter().chain(last).try_for_each(|writer| {
         let gathered = writer.plugin.gather(out, &there);
         gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
     })

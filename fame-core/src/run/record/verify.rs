@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::{LIST, Value, read_ordinary, recorded_files, sha256_file, sha256_hex},
+    data::{Value, read_ordinary, recorded_files, sha256_file, sha256_hex},
 };
 
 /// A file that is not as the run left it.
@@ -72,7 +72,6 @@ pub fn verify(out: &Path) -> Result<Verified> {
     }
     check.items()?;
     check.parts();
-    check.tables();
     if let Some(recorded) = record.get("metrics") {
         check.file(Path::new(metrics::FILE), recorded);
     }
@@ -80,7 +79,7 @@ pub fn verify(out: &Path) -> Result<Verified> {
         check.file(&Path::new(tables::FOLDER).join(tables::LIST), recorded);
     }
     check.counts(&record);
-    check.gathered();
+    check.listed();
     Ok(check.found)
 }
 
@@ -179,13 +178,10 @@ impl Check<'_> {
         }
     }
 
-    /// What writers brought together, by the lists that lie in their folders.
-    fn gathered(&mut self) {
+    /// The tables, and what writers brought together: folders with a list of their files.
+    fn listed(&mut self) {
         for folder in entries(self.out) {
             let place = self.out.join(&folder);
-            if folder == tables::FOLDER || !place.join(LIST).is_file() {
-                continue;
-            }
             for (name, sha256) in recorded_files(&place).unwrap_or_default() {
                 self.found.files += 1;
                 let file = Path::new(&folder).join(&name);
@@ -196,22 +192,8 @@ impl Check<'_> {
                 }
             }
         }
-    }
-
-    /// Tables, by the list beside them.
-    fn tables(&mut self) {
-        let folder = self.out.join("tables");
-        for (name, sha256) in recorded_files(&folder).unwrap_or_default() {
-            self.found.files += 1;
-            let file = Path::new("tables").join(&name);
-            match sha256_file(&folder.join(&name)) {
-                Ok(now) if now == sha256 => {}
-                Ok(_) => self.differs(file, "has other bytes than the run wrote"),
-                Err(_) => self.differs(file, "is missing or cannot be read"),
-            }
-        }
         if let Some(name) = tables::foreign_table(self.out) {
-            self.differs(Path::new("tables").join(name), "was not written by a run");
+            self.differs(Path::new(tables::FOLDER).join(name), "was not written by a run");
         }
     }
 }

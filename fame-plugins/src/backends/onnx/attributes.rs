@@ -36,7 +36,7 @@ pub(super) fn check_attributes(graph: &GraphProto) -> TractResult<()> {
             let reason = format!("its attribute `{name}` is in no version of ONNX");
             return Err(Unsupported::new(&shown(node), &node.op_type, reason).into());
         }
-        if let Some(attribute) = node.attribute.iter().find(|a| !is_of_a_window(a)) {
+        if let Some(attribute) = node.attribute.iter().find(|a| !is_possible(a)) {
             let reason = format!("its `{}` cannot be {:?}", attribute.name, attribute.ints);
             return Err(Unsupported::new(&shown(node), &node.op_type, reason).into());
         }
@@ -44,8 +44,8 @@ pub(super) fn check_attributes(graph: &GraphProto) -> TractResult<()> {
     Ok(())
 }
 
-/// Whether what an attribute says of a window can be meant; other attributes say nothing of one.
-fn is_of_a_window(attribute: &AttributeProto) -> bool {
+/// Whether a window can have this size, step or border; an attribute that is none of these passes.
+fn is_possible(attribute: &AttributeProto) -> bool {
     let sizes = &attribute.ints;
     let places = || sizes.iter().try_fold(1i64, |n, size| n.checked_mul(*size));
     match attribute.name.as_str() {

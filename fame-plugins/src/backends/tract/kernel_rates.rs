@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::rate_file::RateFile;
-use fame_kernels::{Algorithm, Direction, Geometry, Layer, Measured};
+use fame_kernels::{Algorithm, Direction, FEW_CHANNELS, Geometry, Layer, Measured};
 
 /// How long each way of computing a layer is measured: a few runs of all but the largest layers.
 const EACH: Duration = Duration::from_millis(3);
@@ -41,8 +41,6 @@ const TILED: usize = 12;
 /// Tiles of 4×4 and of 2×2 that are worked on at once: as many as stay in the second cache with
 /// their products.
 const STRIPS: [usize; 2] = [48, 96];
-/// Input channels below which a product leaves most of each vector empty.
-const FEW: usize = 16;
 /// The time of an algorithm that does not suit a shape, where a plain product takes 1.
 const UNFIT: f64 = 2.0;
 
@@ -54,7 +52,7 @@ pub(super) fn by_rule(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
     let Geometry { inputs, outputs, groups, kernel, .. } = layer.geometry;
     let weights = outputs * inputs / groups * size_of::<f32>();
     let has_tiles = layer.geometry.output().iter().all(|&side| side >= TILED);
-    let has_few = inputs / groups < FEW && groups == 1;
+    let has_few = inputs / groups < FEW_CHANNELS && groups == 1;
     let [of_four, of_two] = STRIPS;
     let rate = |algorithm| {
         let (factor, taps) = match algorithm {
@@ -88,17 +86,7 @@ mod tests {
         [inputs, outputs, side, taps, stride, groups]: [usize; 6],
         direction: Direction,
     ) -> Algorithm {
-        let geometry = Geometry {
-            inputs,
-            outputs,
-            groups,
-            extent: [side; 2],
-            kernel: [taps; 2],
-            stride: [stride; 2],
-            dilation: [1; 2],
-            before: [taps / 2; 2],
-            after: [taps / 2; 2],
-        };
+        let geometry = Geometry::square([inputs, outputs], side, taps, stride, groups);
         let layer = Layer { geometry, direction, rows: 1, level: Level::best() };
         let ways = by_rule(&layer, &[]);
         ways.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).unwrap().algorithm
