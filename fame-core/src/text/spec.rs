@@ -1,6 +1,6 @@
 //! `Name(param: value)`: how a recipe names a plugin, and how its parameters are parsed.
 
-use std::{cell::Cell, ops::Range};
+use std::{cell::Cell, fmt::Write as _, ops::Range};
 
 use ron::{Options, extensions::Extensions, value::RawValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -150,28 +150,27 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 /// [`parse`], while the text is noted.
 fn parse_inner<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let options = ron_options();
-    let syntax = |e: ron::error::SpannedError| problem_of(text, &e, "");
+    let syntax = |e: ron::error::SpannedError| problem_of(text, &e, false);
     let mut deserializer =
         ron::Deserializer::from_str_with_options(text, &options).map_err(syntax)?;
-    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
-        let path = e.path().to_string();
-        problem_of(text, &deserializer.span_error(e.into_inner()), &path)
-    })?;
+    // No more than this is compiled for each type: where a mistake stands is looked up afterwards.
+    let parsed = T::deserialize(&mut deserializer)
+        .map_err(|e| problem_of(text, &deserializer.span_error(e), true))?;
     deserializer.end().map_err(|e| syntax(deserializer.span_error(e)))?;
     Ok(parsed)
 }
 
-/// The problem that RON's `error` is, at the field `path`: what it marks and what it says.
-fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Problem {
+/// The problem that RON's `error` is: what it marks and what it says. Of one `within` the value it
+/// says at which field.
+fn problem_of(text: &str, error: &ron::error::SpannedError, within: bool) -> Problem {
     use ron::Error as E;
     let start = offset_of(text, error.span.start.line, error.span.start.col);
     let end = offset_of(text, error.span.end.line, error.span.end.col).max(start);
+    // RON's span may begin with the blanks in front of the value.
+    let first = scan::skip_blank(text, start);
+    let path = if within { path_at(text, first..end) } else { String::new() };
     let span = tidy_span(text, start..end);
-    let place = if path.is_empty() || path == "." || path == "?" {
-        String::new()
-    } else {
-        format!(" at `{path}`")
-    };
+    let place = if path.is_empty() { String::new() } else { format!(" at `{path}`") };
     match &error.code {
         E::NoSuchStructField { expected, found, .. } => Problem::new(
             "fame::recipe::unknown_field",
@@ -208,13 +207,41 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, path: &str) -> Probl
             let refused_whole = place.is_empty() && matches!(code, E::Message(_));
             let whole = refused_whole.then(|| tidy_span(text, 0..text.len()));
             let at_path = || {
-                value_at(text, 0, path)
+                value_at(text, 0, &path)
                     .filter(|v| !(v.start <= span.start && span.end <= v.end && !span.is_empty()))
             };
             let span = whole.or_else(at_path).unwrap_or(span);
             Problem::new("fame::recipe::wrong_value", message, span).with_label("this value")
         }
     }
+}
+
+/// The path, such as `map[1].sigma`, of the innermost value that a mistake marked at `span` is in:
+/// what RON read last. Empty where it is the text as a whole.
+fn path_at(text: &str, span: Range<usize>) -> String {
+    let mut path = String::new();
+    let mut group = scan::skip_blank(text, 0);
+    while let Some(entries) = entries_within(text, group) {
+        let Some(entry) = entries.iter().rfind(|e| e.value_span.start <= span.start) else { break };
+        let value = entry.value_span.clone();
+        // A group that was read to its end is refused as a whole.
+        let ended =
+            text.get(value.end..span.end).is_some_and(|rest| rest.contains([')', ']', '}']));
+        if ended {
+            break;
+        }
+        if entry.key_span == value {
+            let _ = write!(path, "[{}]", entry.key);
+        } else {
+            let dot = if path.is_empty() { "" } else { "." };
+            let _ = write!(path, "{dot}{}", entry.key);
+        }
+        if span.start >= value.end {
+            break;
+        }
+        group = value.start;
+    }
+    path
 }
 
 /// Where the value at a path such as `map[1].sigma` stands, in the value that starts at `start`.
@@ -233,7 +260,9 @@ pub(crate) fn value_at(text: &str, start: usize, path: &str) -> Option<Range<usi
 fn entries_within(text: &str, at: usize) -> Option<Vec<scan::Entry>> {
     let inner = |_| {
         let open = scan::skip_blank(text, at + scan::identifier(&text[at..]));
-        scan::entries(text, (open + 1).min(text.len()))
+        // Whatever stands there, also a character of several bytes.
+        let bracket = text[open..].chars().next().map_or(0, char::len_utf8);
+        scan::entries(text, open + bracket)
     };
     scan::entries(text, at).or_else(inner).ok()
 }
@@ -297,6 +326,7 @@ mod tests {
         for (text, code, marked, help) in [
             ("(los: A())", "unknown_field", "los", Some("did you mean `loss`?")),
             ("(loss: A(), step: \"x\")", "wrong_value", "\"x\"", None),
+            ("(loss: A(), also: [“B”])", "wrong_value", "“B”", None),
             ("(loss: 3)", "wrong_value", "3", None),
             ("(step: 1)", "missing_field", ")", None),
         ] {
@@ -311,10 +341,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn problems_say_at_which_field_they_are() {
+        #[derive(Debug, Deserialize)]
+        struct Deep {
+            #[serde(rename = "rows")]
+            _rows: Vec<Vec<(String, f32)>>,
+            #[serde(rename = "by")]
+            _by: Option<std::collections::BTreeMap<String, u8>>,
+        }
+        for (text, place) in [
+            ("(rows: [[(\"a\", 1)], [(\"b\", \"c\")]])", " at `rows[1][0]`."),
+            ("(rows: [[], 3])", " at `rows[1]`."),
+            ("(rows: [], by: {\"one\": 1, \"two\": 2.5})", " at `by.two`."),
+            ("(rows: 7, by: {})", " at `rows`."),
+            ("(rows: [], by: 7)", " at `by`."),
+            ("(rows: [], by: {\"one\": 1, \"two\": \"x\"})", " at `by.two`."),
+            ("(rows: [“a”])", " at `rows[0]`."),
+        ] {
+            let message = parse::<Deep>(text).unwrap_err().message;
+            assert!(message.ends_with(place), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_as_a_whole_is_at_no_field() {
+        #[derive(Debug, Deserialize)]
+        #[serde(try_from = "Outer")]
+        struct Checked;
+        impl TryFrom<Outer> for Checked {
+            type Error = &'static str;
+            fn try_from(_: Outer) -> Result<Self, Self::Error> {
+                Err("not today")
+            }
+        }
+        let p = parse::<Checked>("(loss: A(), step: 1.5)").unwrap_err();
+        assert_eq!((p.message.as_str(), p.span), ("not today.", 0..22));
+    }
+
     proptest::proptest! {
         /// No parameter text, however broken, panics.
         #[test]
-        fn any_text_is_survived(text in "[a-z(){}\\[\\],:\"'#r/*0-9. \\\\é\n]{0,40}") {
+        fn any_text_is_survived(text in "[a-z(){}\\[\\],:\"'#r/*0-9. \\\\é“\n]{0,40}") {
             let _ = parse::<Outer>(&text);
             let _ = Spec::from_text(&text);
         }
