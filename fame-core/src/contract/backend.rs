@@ -31,9 +31,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::Operators;
+use super::{Operators, RelevanceRules};
 use crate::{
-    Result, Tensor,
+    Error, Result, Tensor,
     data::{FixedInput, Layout},
 };
 
@@ -176,6 +176,9 @@ pub struct Taps {
     pub gradients: Vec<GradientPlace>,
     /// How those gradients pass a ReLU.
     pub relu: ReluRule,
+    /// With rules, [`Pass::gradient`] answers with relevance, not with derivatives, and
+    /// [`Taps::relu`] has no say. Not every backend can: [`Network::check_relevance`].
+    pub relevance: Option<RelevanceRules>,
 }
 
 impl Taps {
@@ -185,6 +188,7 @@ impl Taps {
             layers: layers.into_iter().map(Into::into).collect(),
             gradients: Vec::new(),
             relu: ReluRule::Standard,
+            relevance: None,
         }
     }
 
@@ -231,6 +235,24 @@ pub trait Network: Send + Sync {
     /// anything.
     fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()>;
 
+    /// Whether relevance can be shared out by the rules in `taps`, from its layers to its places.
+    /// If not, the error names the node and the operator that stop it. It may compile what a pass
+    /// with these taps will run.
+    ///
+    /// # Errors
+    /// That, and by default always: a backend that knows nothing of relevance need not say so.
+    fn check_relevance(&self, taps: &Taps) -> Result<()> {
+        let _ = taps;
+        Err(Error::new(
+            "fame::backend::no_relevance",
+            "this backend computes derivatives only and cannot share out relevance layer by layer.",
+        )
+        .with_help(
+            "Leave `backend` out of the recipe, for the usual one can; or take a method that needs \
+             derivatives only, such as `IntegratedGradients`.",
+        ))
+    }
+
     /// How many rows keep this backend busy: the number of worker threads on a CPU, more on a GPU.
     /// Callers batch up to this many.
     fn preferred_rows(&self) -> usize;
@@ -261,9 +283,9 @@ pub trait Network: Send + Sync {
     /// batch-norm biases.
     fn biases(&self) -> Result<Vec<Bias>>;
 
-    /// Whether this is not for computing with: it answers once, so that what is wrong with a
-    /// question is found. An explainer that computes with networks of its own explains with this one
-    /// then. No backend's network is one.
+    /// Whether this is not for computing with: it answers for as many rows as the sample has
+    /// pictures, so that what is wrong with a question is found. An explainer that computes with
+    /// networks of its own explains with this one then. No backend's network is one.
     fn is_rehearsal(&self) -> bool {
         false
     }
@@ -281,6 +303,9 @@ pub trait Pass {
     /// of the place's value. What is pulled back from several layers is summed; a tapped layer
     /// that `cotangents` does not name has cotangent zero. May be called any number of times on
     /// one pass.
+    ///
+    /// With [`Taps::relevance`] the answer is the relevance `[N, …]` of each place's values: what
+    /// is shared out is the layer's output times its cotangent.
     ///
     /// # Errors
     /// When a layer was not tapped, its cotangent has another shape than its output, or no

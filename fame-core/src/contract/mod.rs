@@ -1,6 +1,6 @@
 //! The contracts, one file each. Read them in the order of the data: [`dataset`], [`prepare`],
-//! [`backend`], [`operator`], [`loss`], [`perturbation`], [`explainer`], [`map_step`], [`check`],
-//! [`metric`], [`writer`].
+//! [`backend`], [`relevance`], [`operator`], [`loss`], [`perturbation`], [`explainer`],
+//! [`map_step`], [`check`], [`metric`], [`writer`].
 //!
 //! Only plain types cross a contract: [`crate::Tensor`], strings, small structs and enums of our
 //! own. No array library, tensor library or image type appears in a signature, so a plugin that was
@@ -20,6 +20,7 @@ pub mod output;
 pub mod perturbation;
 mod pixel_walk;
 pub mod prepare;
+pub mod relevance;
 pub mod writer;
 
 pub use backend::{
@@ -38,4 +39,5 @@ pub use output::{OutputForm, form_of};
 pub use perturbation::{Perturbation, Recorded, Start, Stop, Walk};
 pub use pixel_walk::pixel_walk;
 pub use prepare::{Models, PrepareContext, PrepareStep};
+pub use relevance::{FirstRule, RelevanceRules, RuleNumber, WeightRule};
 pub use writer::{FinishedItem, Writer};

@@ -14,8 +14,8 @@ use crate::{
     Picture, Result, Sample, Scores, Subject, Tensor,
     contract::{
         Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LayerCotangent,
-        LoadRequest, Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Start, Stop,
-        Taps, Target, TargetRequest,
+        LoadRequest, Loss, Measurement, MetricRow, Operator, OperatorId, Operators, RelevanceRules,
+        Start, Stop, Taps, Target, TargetRequest,
     },
     data::{Marks, Original, Value},
     registry::{BuildContext, Built, Registration, Registry},
@@ -38,7 +38,7 @@ const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
     Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, Original, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, LayerCotangent, Measurement, Scores,
-    LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators,
+    LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators, RelevanceRules,
 ];
 
 const OFFSETS: &[usize] = places! {
@@ -60,6 +60,8 @@ const OFFSETS: &[usize] = places! {
     LoadRequest { file, input_shape, operators, layout, fixed }
     Finding { difference, fault, facts }
     OperatorId { domain, op_type, opsets }
+    Taps { layers, gradients, relu, relevance }
+    RelevanceRules { first, convolution, dense, epsilon, stabilizer }
 };
 
 /// FNV-1a over numbers.

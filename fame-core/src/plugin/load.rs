@@ -42,7 +42,8 @@ pub struct PluginFile {
 }
 
 /// Loads the plugins in the shared library at `path` into `registry`: **runs its code.** A file
-/// that is loaded already is left alone.
+/// that is loaded already is left alone; a crate that is linked into the program gives way to it,
+/// but for that of the built-in plugins.
 ///
 /// # Errors
 /// The file cannot be trusted (unless the registry is [trusting](Registry::trusting)), is no

@@ -29,7 +29,8 @@
 //!    and before 1.0 every change of it, asks for a new build of every plugin.
 //! 5. Only now is the library opened. **This runs foreign code**, with all rights of the process:
 //!    no check makes it safe to load what one does not trust.
-//! 6. Its entry hands over the registrations. A name that is taken is refused, with both origins.
+//! 6. Its entry hands over the registrations. They take the place of those of the same crate where
+//!    that is linked into the program; any other name that is taken is refused, with both origins.
 //!    The library is never closed.
 //!
 //! All of 1 to 4 is read from the file: a plugin that does not fit never runs, not even its

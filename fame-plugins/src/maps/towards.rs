@@ -35,20 +35,28 @@ impl Towards {
         }
     }
 
-    /// b − x, `[C, H, W]`: the way from the picture x of `pixels` to the plainer one.
+    /// b, `[C, H, W]`, values in 0..=1: the plainer picture for x, which is `pixels`.
     ///
     /// # Errors
     /// A picture that is too small for the blur, or without the model's channels.
-    pub(crate) fn way(self, pixels: &Tensor, convention: &InputConvention) -> Result<Tensor> {
-        let mut way = match self {
-            Self::Blur { sigma } => blur_sigma(pixels, sigma)?,
-            Self::Black => Tensor::zeros(pixels.shape()),
+    pub(crate) fn picture(self, pixels: &Tensor, convention: &InputConvention) -> Result<Tensor> {
+        match self {
+            Self::Blur { sigma } => blur_sigma(pixels, sigma),
+            Self::Black => Ok(Tensor::zeros(pixels.shape())),
             Self::Mean => {
                 let mut mean = Tensor::zeros(pixels.shape());
                 convention.denormalise(&mut mean)?;
-                mean
+                Ok(mean)
             }
-        };
+        }
+    }
+
+    /// b − x, `[C, H, W]`: the way from the picture x of `pixels` to the plainer one.
+    ///
+    /// # Errors
+    /// As [`Towards::picture`].
+    pub(crate) fn way(self, pixels: &Tensor, convention: &InputConvention) -> Result<Tensor> {
+        let mut way = self.picture(pixels, convention)?;
         way.data_mut().iter_mut().zip(pixels.data()).for_each(|(b, x)| *b -= x);
         Ok(way)
     }

@@ -8,6 +8,15 @@ use fame_core::{Result, Taps};
 /// not fill the memory. A plan of ResNet-50 holds its weights twice, 200 MB.
 const MOST_KEPT: usize = 16;
 
+/// As how many a set that shares out relevance counts: a rule such as αβ or γ has up to four
+/// changes of the weights, each with its transpose.
+const WITH_RELEVANCE: usize = 4;
+
+/// As how many an entry counts.
+fn size((taps, _): &Key) -> usize {
+    if taps.relevance.is_some() { WITH_RELEVANCE } else { 1 }
+}
+
 /// What an entry was compiled for: the taps, and the layer replaced from outside.
 type Key = (Taps, Option<String>);
 
@@ -36,10 +45,56 @@ impl<T> CompiledTaps<T> {
             None => (key, Arc::new(compile()?)),
         };
         let compiled = entry.1.clone();
-        if kept.len() >= MOST_KEPT {
-            kept.remove(0);
-        }
         kept.push(entry);
+        let mut all: usize = kept.iter().map(|(key, _)| size(key)).sum();
+        while all > MOST_KEPT && kept.len() > 1 {
+            all -= size(&kept.remove(0).0);
+        }
         Ok(compiled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fame_core::contract::{RelevanceRules, WeightRule};
+
+    use super::*;
+
+    fn taps(layer: usize, relevance: bool) -> Taps {
+        let rules = RelevanceRules {
+            first: None,
+            convolution: WeightRule::Epsilon,
+            dense: WeightRule::Epsilon,
+            epsilon: 0.0.into(),
+            stabilizer: 0.0.into(),
+        };
+        Taps { relevance: relevance.then_some(rules), ..Taps::of([format!("layer{layer}")]) }
+    }
+
+    /// How many of the first `count` sets are still there when the last has been compiled.
+    fn kept(count: usize, relevance: bool) -> usize {
+        let cache = CompiledTaps::default();
+        for layer in 0..count {
+            cache.get(&taps(layer, relevance), None, || Ok(layer)).unwrap();
+        }
+        let all = cache.0.lock().unwrap();
+        assert!(all.iter().map(|(_, at)| **at).eq(count - all.len()..count), "the last ones");
+        all.len()
+    }
+
+    #[test]
+    fn plans_with_relevance_count_as_several() {
+        assert_eq!((kept(16, false), kept(20, false)), (16, 16));
+        assert_eq!((kept(4, true), kept(20, true)), (4, 4));
+    }
+
+    #[test]
+    fn what_was_used_last_stays_longest() {
+        let cache = CompiledTaps::default();
+        for layer in (0..16).chain([0, 16]) {
+            cache.get(&taps(layer, false), None, || Ok(layer)).unwrap();
+        }
+        let again = cache.get(&taps(0, false), None, || Ok(100)).unwrap();
+        assert_eq!((*again, *cache.get(&taps(1, false), None, || Ok(100)).unwrap()), (0, 100));
     }
 }

@@ -22,6 +22,25 @@ pub(in crate::backends) enum Refusal {
         /// The operator's name.
         op: String,
     },
+    /// Relevance has no rule for a node's operator.
+    NoRelevance {
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: String,
+    },
+    /// The box rule cannot be used at a first layer.
+    NoBox {
+        /// The node's name.
+        node: String,
+        /// Why, as the end of a sentence.
+        why: String,
+    },
+    /// Whether a product is a convolution of the file cannot be told any more.
+    UnclearKind {
+        /// The node's name.
+        node: String,
+    },
     /// No path leads from the place with this index to a tapped layer.
     NoPath(usize),
     /// A rule failed.
@@ -41,6 +60,36 @@ pub(in crate::backends) fn no_rule(node: &str, op: &str, engine: Engine) -> Erro
         format!("no gradient goes through node `{node}`: the {} backend has no rule for the operator `{op}`.", engine.name),
     )
     .with_help(engine.advice)
+    .of_kind(ErrorKind::NoGradientRule)
+}
+
+/// The error for relevance that an operator without a rule stops.
+pub(in crate::backends) fn no_relevance(node: &str, op: &str) -> Error {
+    Error::new(
+        "fame::backend::no_relevance_rule",
+        format!("relevance does not pass node `{node}`: there is no rule for the operator `{op}` there."),
+    )
+    .with_help("Choose a target layer in front of it, such as the logits before a softmax; `first: Same`, where it stands between the picture and the first layer with weights; or a method that needs derivatives only, such as `IntegratedGradients`.")
+    .of_kind(ErrorKind::NoGradientRule)
+}
+
+/// The error for a box rule that cannot be used.
+pub(in crate::backends) fn no_box(node: &str, why: &str) -> Error {
+    Error::new(
+        "fame::backend::no_box_rule",
+        format!("the box rule cannot be used at the first layer `{node}`: {why}."),
+    )
+    .with_help("Ask for another rule of the first layer: `first: Flat`, `first: WSquare`, or `first: Same` as the other layers of its kind.")
+    .of_kind(ErrorKind::NoGradientRule)
+}
+
+/// The error for a layer of which it cannot be told whose rule it gets.
+pub(in crate::backends) fn unclear_kind(node: &str) -> Error {
+    Error::new(
+        "fame::backend::unclear_layer_kind",
+        format!("relevance does not pass node `{node}`: after the engine simplified the graph it cannot be told whether it is a convolution or a dense layer, which have rules of their own."),
+    )
+    .with_help("Ask for one rule for both, `composite: Epsilon` with `first: Same`, or take a method that needs derivatives only, such as `IntegratedGradients`.")
     .of_kind(ErrorKind::NoGradientRule)
 }
 

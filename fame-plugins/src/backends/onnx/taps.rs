@@ -4,7 +4,9 @@ use fame_core::{Error, GradientPlace, Result, Taps};
 
 use super::file::OnnxFile;
 use super::import::Wanted;
-use super::refusal::{Engine, Refusal, flat, no_path, no_rule, reason};
+use super::refusal::{
+    Engine, Refusal, flat, no_box, no_path, no_relevance, no_rule, reason, unclear_kind,
+};
 use super::skeleton::{Obstacle, Skeleton};
 
 /// The taps of a pass with every name found in the network.
@@ -84,6 +86,9 @@ impl<'a> ResolvedTaps<'a> {
     ) -> Error {
         match refusal {
             Refusal::NoRule { node, op } => no_rule(&node, &op, engine),
+            Refusal::NoRelevance { node, op } => no_relevance(&node, &op),
+            Refusal::NoBox { node, why } => no_box(&node, &why),
+            Refusal::UnclearKind { node } => unclear_kind(&node),
             Refusal::NoPath(ix) => no_path(&joined(self.taps), &self.taps.gradients[ix]),
             Refusal::Failed(error) => Error::new(
                 "fame::backend::planning",

@@ -104,6 +104,11 @@ impl Network for TractNetwork {
         self.model.skeleton.check_gradient(layer, to)
     }
 
+    /// What it compiles is kept, so that the pass that follows need not.
+    fn check_relevance(&self, taps: &Taps) -> Result<()> {
+        self.plan(taps, None).map(drop)
+    }
+
     fn preferred_rows(&self) -> usize {
         self.threads
     }

@@ -2,12 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use fame_core::contract::ReluRule;
 use fame_core::{Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
 use super::arrange::arrange;
-use super::gradient::differentiate;
+use super::gradient::{Asked, LayerKinds, differentiate, share_out};
 use super::kernel_rates::Rating;
 use super::order::Order;
 use super::place_kernels::place;
@@ -68,7 +67,7 @@ impl Plan {
         replaced: Option<&str>,
     ) -> Result<Self> {
         let resolved = ResolvedTaps::new(&model.skeleton, taps, replaced)?;
-        let compiled = guarded("compiling", || Ok(compile(model, rating, &resolved, taps.relu)));
+        let compiled = guarded("compiling", || Ok(compile(model, rating, &resolved, taps)));
         let (forward, backward) = compiled
             .map_err(Refusal::Failed)
             .flatten()
@@ -107,21 +106,29 @@ fn finish(
 fn compile(
     model: &LoadedModel,
     rating: Option<Rating>,
-    taps: &ResolvedTaps,
-    relu: ReluRule,
+    resolved: &ResolvedTaps,
+    taps: &Taps,
 ) -> Result<(Runner, Option<Runner>), Refusal> {
-    let mut forward = typed_model(&model.file, &model.operators, &taps.wanted())?;
+    let mut forward = typed_model(&model.file, &model.operators, &resolved.wanted())?;
+    let kinds = LayerKinds::of(&forward);
     declutter(&mut forward)?;
-    let outlet = |(name, _): &(String, Vec<usize>)| forward.outputs[taps.output(name)];
-    let layers: Vec<OutletId> = taps.layers.iter().map(outlet).collect();
-    let places: Vec<OutletId> = taps.places.iter().map(outlet).collect();
+    let outlet = |(name, _): &(String, Vec<usize>)| forward.outputs[resolved.output(name)];
+    let layers: Vec<OutletId> = resolved.layers.iter().map(outlet).collect();
+    let places: Vec<OutletId> = resolved.places.iter().map(outlet).collect();
     let as_they_are = vec![Order::First; forward.inputs.len()];
     forward.select_output_outlets(&layers)?;
     if places.is_empty() {
         let (forward, _) = finish(forward, model, rating, &as_they_are, layers.len())?;
         return Ok((forward, None));
     }
-    let mut backward = differentiate(&forward, &layers, &places, relu, rating.is_some())?;
+    let kernels = rating.is_some();
+    let mut backward = match &taps.relevance {
+        None => differentiate(&forward, &layers, &places, taps.relu, kernels)?,
+        Some(rules) => {
+            let asked = Asked { rules, kinds: &kinds };
+            share_out(&forward, &layers, &places, asked, kernels)?
+        }
+    };
     forward.select_output_outlets(&[layers.as_slice(), &backward.residuals].concat())?;
     let (forward, outputs) = finish(forward, model, rating, &as_they_are, layers.len())?;
     declutter(&mut backward.model)?;

@@ -7,7 +7,8 @@ use crate::maps::Reduce;
 
 by_gradient! {
     /// Gradient × input: x ⊙ dy/dx with x the network's input. The comparison it makes is with 0 in
-    /// that space, the model's mean colour: pixels of that colour count for nothing.
+    /// that space, the model's mean colour: pixels of that colour count for nothing. Above zero,
+    /// what the channel differs by from it raises y, as far as a straight line tells.
     GradientTimesInput {}
     summary: "The gradient times the input",
     example: "GradientTimesInput()",

@@ -13,7 +13,8 @@ by_gradient! {
     /// other activation (`PRelu`, GELU, SiLU, …) keeps its derivative, and a warning says so. In a
     /// network without ReLU, such as IResNet, the map is that of `Saliency`. Sharp as they look,
     /// these maps hardly depend on y (Adebayo et al., 2018): compare them with a map for another
-    /// class before believing one.
+    /// class before believing one. Before the map steps, a channel above zero is one of which more
+    /// would raise y, were every unit that speaks against y left out.
     GuidedBackprop {}
     summary: "The gradient with everything negative cut off at every ReLU",
     example: "GuidedBackprop()",

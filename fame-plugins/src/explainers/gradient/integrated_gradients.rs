@@ -45,7 +45,8 @@ by_gradient! {
     /// `completeness_delta` (sum less difference) and `completeness` (its share of the difference):
     /// above five percent a warning says so, and more steps help where y turns sharply on the way,
     /// as ReLU networks do. For faces take `loss: Similarity(norms: Live)`: a frozen norm is left
-    /// out of the derivative, and then no number of steps makes the sum come out.
+    /// out of the derivative, and then no number of steps makes the sum come out. Above zero, what
+    /// the channel differs by from the baseline raises y.
     IntegratedGradients {
         /// Nodes on the way; at least 1, for `Trapezoid` at least 2.
         steps: usize = 50,

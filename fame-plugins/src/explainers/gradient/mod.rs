@@ -9,6 +9,7 @@
 mod gradient_times_input;
 mod guided_backprop;
 mod integrated_gradients;
+mod lrp;
 mod runner;
 mod saliency;
 mod smooth_grad;
@@ -16,12 +17,17 @@ mod smooth_grad;
 pub use gradient_times_input::GradientTimesInput;
 pub use guided_backprop::GuidedBackprop;
 pub use integrated_gradients::{Baseline, IntegratedGradients, Quadrature};
+pub use lrp::{Composite, FirstLayer, Lrp};
 pub use saliency::Saliency;
 pub use smooth_grad::{SmoothGrad, SmoothGradForm};
 
 use fame_core::{
-    Model, Result, Tensor, contract::ReluRule, data::Facts, data::InputConvention,
-    registry::Assembly, text::Spec,
+    Model, Result, Tensor,
+    contract::{RelevanceRules, ReluRule},
+    data::Facts,
+    data::InputConvention,
+    registry::Assembly,
+    text::Spec,
 };
 
 use super::finish::specs;
@@ -35,6 +41,11 @@ trait Gradients: Send + Sync {
     /// How channels become one when the recipe does not say.
     const CHANNELS: Reduce;
 
+    /// The map steps when the recipe names none: absolute values, one channel, maximum 1.
+    fn map_steps(reduce: Reduce) -> Vec<Spec> {
+        specs(&["Abs()", &format!("Channels(reduce: {reduce:?})"), "MaxNormalize()"])
+    }
+
     /// Checks the method's own parameters.
     fn check(&self, _: &mut Assembly) {}
 
@@ -46,6 +57,11 @@ trait Gradients: Send + Sync {
     /// How gradients pass a ReLU.
     fn relu(&self) -> ReluRule {
         ReluRule::Standard
+    }
+
+    /// The rules of a method that takes relevance where others take gradients.
+    fn relevance(&self, _: &InputConvention) -> Option<RelevanceRules> {
+        None
     }
 
     /// What a reader of maps of this model must know.
@@ -105,19 +121,18 @@ struct At<'a> {
 struct Sums {
     /// y at every point.
     values: Vec<f32>,
+    /// What relevance is shared out of: the target layers' values times their cotangents, summed.
+    /// 0 for gradients.
+    shared_out: f64,
     /// One sum for each input value.
     first: Vec<f64>,
     /// Another, for methods that need two; empty until then.
     second: Vec<f64>,
 }
 
-/// The map steps of a gradient method when the recipe names none: absolute values, one channel,
-/// maximum 1.
-fn default_map(reduce: Reduce) -> Vec<Spec> {
-    specs(&["Abs()", &format!("Channels(reduce: {reduce:?})"), "MaxNormalize()"])
-}
-
-/// Declares a gradient method: its own parameters, then those that all of them share.
+/// Declares a gradient method: its own parameters, then those that all of them share. The method's
+/// doc comment says what the attribution's sign means. A method whose [`Gradients::map_steps`] are
+/// its own says so in docs of `channels` and `map` behind its parameters.
 ///
 /// A macro, because RON cannot flatten one struct into another, and every recipe shall read the
 /// same.
@@ -129,11 +144,36 @@ macro_rules! by_gradient {
         example: $example:literal,
         reference: $reference:literal $(,)?
     ) => {
+        $crate::explainers::gradient::by_gradient! {
+            $(#[$doc])*
+            $name { $($own)* }
+            /// How the default `map` makes one channel of three: `Max`, `Mean` or `Sum` of
+            /// absolute values.
+            channels,
+            /// Steps from the attribution to the map. Default:
+            /// `[Abs(), Channels(…), MaxNormalize()]`.
+            map,
+            summary: $summary,
+            example: $example,
+            reference: $reference,
+        }
+    };
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($own:tt)* }
+        $(#[$channels:meta])*
+        channels,
+        $(#[$map:meta])*
+        map,
+        summary: $summary:literal,
+        example: $example:literal,
+        reference: $reference:literal $(,)?
+    ) => {
         fame_core::parameters! {
             $(#[$doc])*
             ///
-            /// y is the loss's value as it is. The attribution before the map steps is signed,
-            /// `[C, H, W]` in the model's channels; above zero, more of the channel raises y.
+            /// y is the loss's value as it is. The attribution before the map steps is `[C, H, W]`,
+            /// in the model's channels.
             pub struct $name {
                 $($own)*
                 /// What to explain: any loss; y is its value. Default: what the model's manifest
@@ -142,11 +182,9 @@ macro_rules! by_gradient {
                 /// The layer the loss reads. Default: the one in the model's manifest, else its
                 /// `Output`.
                 layer: fame_core::LayerChoices = open,
-                /// How the default `map` makes one channel of three: `Max`, `Mean` or `Sum` of
-                /// absolute values.
+                $(#[$channels])*
                 channels: $crate::maps::Reduce = hint,
-                /// Steps from the attribution to the map. Default:
-                /// `[Abs(), Channels(…), MaxNormalize()]`.
+                $(#[$map])*
                 map: Vec<fame_core::text::Spec> = open,
                 /// Which pictures of a sample to explain, by role. Default: all, each against the
                 /// other frozen.
@@ -162,7 +200,7 @@ macro_rules! by_gradient {
                 with: &fame_core::registry::BuildContext<'_>,
                 assembly: &mut fame_core::registry::Assembly,
             ) -> Option<Self> {
-                use $crate::{ask, explainers::gradient::{Gradients, default_map}};
+                use $crate::{ask, explainers::gradient::Gradients};
                 if typed.map.is_some() {
                     assembly.check(
                         "channels",
@@ -170,7 +208,8 @@ macro_rules! by_gradient {
                         "belongs to the default `map`; in a map of your own write Channels(reduce: …)",
                     );
                 }
-                let map = default_map(typed.channels.unwrap_or(<Self as Gradients>::CHANNELS));
+                let reduce = typed.channels.unwrap_or(<Self as Gradients>::CHANNELS);
+                let map = <Self as Gradients>::map_steps(reduce);
                 Some(typed.or(ask::usual_loss(with), ask::usual_layer(with), map))
             }
         }
@@ -240,7 +279,8 @@ mod testing {
         let input = Tensor::new([1, 1, x.len()], x.to_vec()).unwrap();
         let at = At { input: &input, convention: &convention, seed: 11 };
         let plan = method.plan(&at).unwrap();
-        let mut sums = Sums { values: vec![], first: vec![0.0; x.len()], second: vec![] };
+        let mut sums =
+            Sums { values: vec![], shared_out: 0.0, first: vec![0.0; x.len()], second: vec![] };
         for k in 0..method.points() {
             let (value, gradient) = f(method.point(&plan, k, &at).data());
             sums.values.push(value);

@@ -3,7 +3,7 @@
 use fame_core::{
     GradientPlace, Result, Taps, Tensor,
     ask::Aim,
-    contract::{ExplainContext, Target},
+    contract::{ExplainContext, Pass, Target},
     data::Facts,
 };
 
@@ -21,6 +21,10 @@ pub(crate) struct AtPoints<G>(pub(super) G);
 
 impl<G: Gradients> Method for AtPoints<G> {
     fn check(&self, aim: &Aim<'_>) -> Result<()> {
+        let taps = self.taps(aim);
+        if taps.relevance.is_some() {
+            return aim.model.network.check_relevance(&taps);
+        }
         aim.layers
             .iter()
             .try_for_each(|target| aim.model.network.check_gradient(target, &GradientPlace::Input))
@@ -42,13 +46,14 @@ impl<G: Gradients> Method for AtPoints<G> {
             .iter()
             .map(|row| Sums {
                 values: Vec::new(),
+                shared_out: 0.0,
                 first: vec![0.0; row.input.len()],
                 second: Vec::new(),
             })
             .collect();
         let jobs: Vec<(usize, usize)> =
             (0..rows.len()).flat_map(|n| (0..self.0.points()).map(move |k| (n, k))).collect();
-        let taps = Taps { relu: self.0.relu(), ..aim.taps().with_gradient(GradientPlace::Input) };
+        let taps = self.taps(aim);
         let network = aim.model.network.as_ref();
         let mut done = 0;
         for some in jobs.chunks(network.preferred_rows().max(1)) {
@@ -59,10 +64,15 @@ impl<G: Gradients> Method for AtPoints<G> {
             let pass = network.forward(&Tensor::stack(&points)?, &taps)?;
             let targets: Vec<&Target> = some.iter().map(|&(n, _)| &rows[n].aimed.target).collect();
             let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
+            let shared_out = match &taps.relevance {
+                Some(_) => products(aim, pass.as_ref(), &evaluation.cotangents)?,
+                None => vec![0.0; some.len()],
+            };
             let gradient =
                 pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?.swap_remove(0);
             for (i, &(n, k)) in some.iter().enumerate() {
                 sums[n].values.push(evaluation.values[i]);
+                sums[n].shared_out += shared_out[i];
                 self.0.add(&plans[n], k, gradient.row(i), &mut sums[n]);
             }
             done += some.len();
@@ -81,7 +91,28 @@ fn at_of<'a>(row: &'a InputRow, aim: &Aim<'a>) -> At<'a> {
     At { input: &row.input, convention: &aim.model.manifest.input, seed: row.seed }
 }
 
+/// The target layers' values times their cotangents, summed, for each row.
+fn products(aim: &Aim<'_>, pass: &dyn Pass, cotangents: &[Tensor]) -> Result<Vec<f64>> {
+    let mut sums = vec![0.0; cotangents.first().map_or(0, Tensor::rows)];
+    for (layer, cotangent) in aim.layers.iter().zip(cotangents) {
+        let output = pass.output(layer)?;
+        for (n, sum) in sums.iter_mut().enumerate() {
+            let pairs = output.row(n).iter().zip(cotangent.row(n));
+            *sum += pairs.map(|(y, g)| f64::from(*y) * f64::from(*g)).sum::<f64>();
+        }
+    }
+    Ok(sums)
+}
+
 impl<G: Gradients> AtPoints<G> {
+    fn taps(&self, aim: &Aim<'_>) -> Taps {
+        Taps {
+            relu: self.0.relu(),
+            relevance: self.0.relevance(&aim.model.manifest.input),
+            ..aim.taps().with_gradient(GradientPlace::Input)
+        }
+    }
+
     fn made(
         &self,
         aim: &Aim<'_>,
@@ -96,7 +127,11 @@ impl<G: Gradients> AtPoints<G> {
         let shown = if !raw.is_finite() || sums.values.iter().any(|v| !v.is_finite()) {
             Err("y or its gradient is NaN or infinite.".to_owned())
         } else if raw.max_abs() == 0.0 {
-            Err(format!("no pixel moves y (y = {}): the gradient is zero.", sums.values[0]))
+            let y = sums.values[0];
+            Err(match self.0.relevance(&aim.model.manifest.input) {
+                Some(_) => format!("no relevance of y (y = {y}) reaches a pixel."),
+                None => format!("no pixel moves y (y = {y}): the gradient is zero."),
+            })
         } else {
             Ok(model_channels(raw.clone(), aim.model.manifest.input.order))
         };

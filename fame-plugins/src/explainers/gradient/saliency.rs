@@ -7,7 +7,7 @@ use crate::maps::Reduce;
 
 by_gradient! {
     /// Saliency: |dy/dx|, the largest of the channels. How much y would move if a pixel did, by a
-    /// little.
+    /// little. Before the map steps, a channel above zero is one of which more would raise y.
     Saliency {}
     summary: "The gradient of the score with respect to the picture",
     example: "Saliency(channels: Mean)",

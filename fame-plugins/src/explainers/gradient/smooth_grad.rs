@@ -24,7 +24,8 @@ by_gradient! {
     /// range, put together as their mean, mean square or variance.
     ///
     /// Noise follows from the run's seed, the item's id, the row's name and the copy's number, so
-    /// it does not depend on batches or order.
+    /// it does not depend on batches or order. Before the map steps, a `Mean` above zero says that
+    /// more of the channel would raise y; the other two forms have no sign.
     SmoothGrad {
         /// `Mean`, `Squared` or `VarGrad`.
         form: SmoothGradForm = SmoothGradForm::default(),

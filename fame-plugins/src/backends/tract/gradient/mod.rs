@@ -6,6 +6,9 @@
 //! backward one is decluttered and optimised like any other. Weights are constants, so only the
 //! paths from the asked places to the seeded outlets are walked.
 //!
+//! [`share_out`] writes the backward model of layer-wise relevance propagation likewise, with these
+//! same rules at work inside of its own.
+//!
 //! **A new operator** is one function `fn(&mut Pull) -> TractResult<Pulled>` in the file of its
 //! family, one line in that file's `RULES`, and one test there. Nothing else changes.
 
@@ -20,6 +23,7 @@ mod norm;
 mod pool;
 mod quantize;
 mod reduce;
+mod relevance;
 mod resample;
 mod rule;
 mod shape;
@@ -27,5 +31,6 @@ mod table;
 mod tape;
 mod transform;
 
+pub(super) use relevance::{Asked, LayerKinds, share_out};
 pub(super) use table::rule_for;
 pub(in crate::backends) use transform::differentiate;

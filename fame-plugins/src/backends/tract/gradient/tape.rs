@@ -8,6 +8,7 @@ use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
+use super::rule::Rule;
 use crate::backends::tract::ops::{Pointwise, Slope};
 
 /// The backward model and what it is fed with.
@@ -148,11 +149,13 @@ pub(super) struct Pull<'t, 'm, 'n> {
     node: &'n TypedNode,
     /// The derivative with respect to the node's output.
     pub(super) cotangent: OutletId,
+    /// A constant that the rule is to see on an input in place of the node's own.
+    replaced: Option<(usize, Arc<Tensor>)>,
 }
 
 impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
     pub(super) fn new(tape: &'t mut Tape<'m>, node: &'n TypedNode, cotangent: OutletId) -> Self {
-        Self { tape, node, cotangent }
+        Self { tape, node, cotangent, replaced: None }
     }
 
     /// The operator. The rule was chosen by its type, so a mismatch is a bug in the table.
@@ -202,17 +205,36 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
 
     /// The constant on input `ix`.
     pub(super) fn constant(&self, ix: usize) -> TractResult<Arc<Tensor>> {
+        if let Some((_, constant)) = self.replaced.as_ref().filter(|(at, _)| *at == ix) {
+            return Ok(constant.clone());
+        }
         self.input_fact(ix)?.konst.clone().with_context(|| format!("input {ix} is not constant"))
     }
 
     /// The value of input `ix`.
     pub(super) fn input(&mut self, ix: usize) -> TractResult<OutletId> {
+        if let Some((_, constant)) = self.replaced.as_ref().filter(|(at, _)| *at == ix) {
+            let constant = constant.clone();
+            return self.tape.konst(constant);
+        }
         self.tape.value(self.node.inputs[ix])
     }
 
     /// The value of the output.
     pub(super) fn output(&mut self) -> TractResult<OutletId> {
         self.tape.value(self.node.id.into())
+    }
+
+    /// What `rule` makes of `cotangent`, were the constant on input `ix` another one of its shape.
+    pub(super) fn with_constant(
+        &mut self,
+        rule: &Rule,
+        cotangent: OutletId,
+        ix: usize,
+        constant: Arc<Tensor>,
+    ) -> TractResult<Pulled> {
+        let replaced = Some((ix, constant));
+        (rule.pull)(&mut Pull { tape: &mut *self.tape, node: self.node, cotangent, replaced })
     }
 
     /// The forward model and node, for rules that look around.

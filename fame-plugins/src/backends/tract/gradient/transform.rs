@@ -41,7 +41,11 @@ pub(in crate::backends) fn differentiate(
 }
 
 /// Every outlet that depends on one of `places`, these included.
-fn descendants(model: &TypedModel, order: &[usize], places: &[OutletId]) -> HashSet<OutletId> {
+pub(super) fn descendants(
+    model: &TypedModel,
+    order: &[usize],
+    places: &[OutletId],
+) -> HashSet<OutletId> {
     let mut found: HashSet<OutletId> = places.iter().copied().collect();
     for node in order.iter().map(|&id| model.node(id)) {
         if node.inputs.iter().any(|input| found.contains(input)) {
@@ -52,7 +56,7 @@ fn descendants(model: &TypedModel, order: &[usize], places: &[OutletId]) -> Hash
 }
 
 /// Adds `more` to the cotangent of `outlet`.
-fn accumulate(
+pub(super) fn accumulate(
     tape: &mut Tape,
     cotangents: &mut HashMap<OutletId, OutletId>,
     outlet: OutletId,
