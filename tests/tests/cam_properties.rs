@@ -229,6 +229,7 @@ fn scaling_the_target_leaves_maps_unchanged() {
         ("HiResCam", &own),
         ("XGradCam", &own),
         ("LayerCam", &own),
+        ("ShapleyCam", &own),
         ("EigenGradCam", &own),
         ("AblationCam", &own),
         ("FullGrad", ""),
@@ -236,6 +237,7 @@ fn scaling_the_target_leaves_maps_unchanged() {
         ("GradientTimesInput", ""),
         ("IntegratedGradients", "steps: 4, "),
         ("SmoothGrad", "n: 3, "),
+        ("Lrp", "composite: EpsilonGammaBox, "),
     ];
     for (method, own) in methods {
         let by = |factor: f32| {
@@ -246,6 +248,78 @@ fn scaling_the_target_leaves_maps_unchanged() {
         let difference = apart(&by(1.0), &by(8.0));
         assert!(difference <= 1e-4, "{method}: {difference}");
     }
+}
+
+/// Between the middle of a ResNet and its logits everything is linear but for kinks, so the
+/// Hessian is zero; of an embedding's cosine it is not, though its network has no curvature either.
+#[test]
+fn shapley_cam_is_grad_cam_where_only_kinks_follow_and_the_loss_is_linear() {
+    let model = resnet();
+    let at = |method: &str| map(&model, &format!(r#"{method}(layer: "{MIDDLE}")"#), &picture(0));
+    let shapley = at("ShapleyCam");
+    assert_eq!(shapley.finished, at("GradCam").finished);
+    let Some(Value::List(layers)) = shapley.facts.get("of_layers") else { panic!("no layers") };
+    let Value::Map(layer) = &layers[0] else { panic!("no facts") };
+    assert_eq!(layer.get("curvature").and_then(Value::as_f64), Some(0.0));
+    assert!(layer.get("kinks_frozen").is_some_and(|v| *v == true.into()));
+    let faces = slim("iresnet50_slim", faces(), FACE);
+    let live = |method: &str| {
+        let spec = format!(r#"{method}(loss: Similarity(norms: Live), roles: ["probe"])"#);
+        map(&faces, &spec, &pair()).finished
+    };
+    assert!(apart(&live("ShapleyCam"), &live("GradCam")) > 1e-3);
+}
+
+/// What is left of a layer beside its concepts is `residual`, and more concepts leave less.
+#[test]
+fn more_concepts_hold_more_of_a_layer() {
+    let model = resnet();
+    let residual = |concepts: usize| {
+        let spec = format!(r#"DeepFeatureFactorization(layer: "{MIDDLE}", concepts: {concepts})"#);
+        let explanation = explain(&model, &spec, &[picture(0)]).remove(0);
+        let names: Vec<String> = explanation.maps.iter().map(NamedMap::name).collect();
+        let wanted: Vec<String> = (1..=concepts).map(|k| format!("concept_{k}")).collect();
+        assert_eq!(names, wanted, "{:?}", explanation.warnings);
+        number(&explanation.maps[0], "residual")
+    };
+    let found = [1, 2, 4, 8].map(residual);
+    assert!(found.is_sorted_by(|a, b| a > b) && found[3] > 0.0 && found[0] < 1.0, "{found:?}");
+    let too_many = format!(r#"DeepFeatureFactorization(layer: "{MIDDLE}", concepts: 17)"#);
+    let explainer = build::<dyn Explainer>(&too_many, &classifier(), Preset::Paper);
+    let error = explainer.plugin.check(&model).unwrap_err();
+    assert_eq!(error.code, "fame::cam::too_many_concepts");
+}
+
+/// A transformer's blocks are found in its graph, one score is recorded for each, and the last of
+/// them with the network's own pooling is what the network says.
+#[test]
+fn every_block_of_a_transformer_has_a_score_of_its_own() {
+    // The head is run alone, and other taps may round sums otherwise.
+    const ROUNDING: f64 = 1e-4;
+    let model = slim("vit_slim", classifier(), CLASSIFIER);
+    let scores = |of: &str| -> Vec<f64> {
+        let spec = format!("LeGrad(loss: Logit(class: Index(8)){of})");
+        let map = map(&model, &spec, &picture(0));
+        let Some(Value::List(scores)) = map.facts.get("scores") else { panic!("no scores") };
+        scores.iter().map(|s| s.as_f64().unwrap()).collect()
+    };
+    let own = scores(", pooling: Own");
+    assert_eq!(own.len(), 3);
+    let at = r#"GradCam(layer: "/encoder/layers/encoder_layer_1/Add_1_output_0", loss: Logit(class: Index(8)))"#;
+    let logit = number(&map(&model, at, &picture(0)), "value");
+    let near = |a: &[f64], b: &[f64]| {
+        let pairs = a.iter().zip(b);
+        a.len() == b.len() && pairs.fold(0.0f64, |m, (a, b)| m.max((a - b).abs())) < ROUNDING
+    };
+    assert!(near(&own[2..], &[logit]), "{own:?} {logit}");
+    assert!(near(&scores(", pooling: Own, last: 2"), &own[1..]));
+    let blocks = r#"["/encoder/layers/encoder_layer_0/Add_1_output_0", "/encoder/layers/encoder_layer_1/Add_1_output_0", "/encoder/layers/encoder_layer_2/Add_1_output_0"]"#;
+    assert!(near(&scores(&format!(", pooling: Own, blocks: {blocks}")), &own));
+    let mean = scores("");
+    let differ = mean.iter().zip(&own).all(|(mean, own)| (mean - own).abs() > 10.0 * ROUNDING);
+    assert!(differ, "{mean:?} {own:?}");
+    let none = build::<dyn Explainer>("LeGrad()", &classifier(), Preset::Paper);
+    assert_eq!(none.plugin.check(&resnet()).unwrap_err().code, "fame::explain::no_attention");
 }
 
 /// 7: rows do not influence one another, and random numbers belong to the item.
@@ -259,10 +333,13 @@ fn a_batch_is_as_good_as_a_loop() {
         format!(r#"EigenCam(layer: "{MIDDLE}")"#),
         format!(r#"ScoreCam(layer: "{MIDDLE}")"#),
         format!(r#"AblationCam(layer: "{MIDDLE}")"#),
+        format!(r#"ShapleyCam(layer: "{MIDDLE}")"#),
+        format!(r#"DeepFeatureFactorization(layer: "{MIDDLE}")"#),
         "FullGrad()".into(),
         "Saliency()".into(),
         "IntegratedGradients(steps: 3)".into(),
         "SmoothGrad(n: 3)".into(),
+        "Lrp(composite: EpsilonGammaBox)".into(),
     ] {
         let together = explain(&model, &spec, &samples);
         for (sample, explanation) in samples.iter().zip(together) {

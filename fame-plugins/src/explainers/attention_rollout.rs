@@ -1,7 +1,7 @@
 //! `AttentionRollout`: what a transformer's class token attends to, through all its layers.
 
 use fame_core::{
-    Error, Explanation, GradientPlace, LayerChoices, Model, Result, Sample, Taps, Tensor,
+    Explanation, GradientPlace, LayerChoices, Model, Result, Sample, Taps, Tensor,
     ask::{Aim, AimedRow},
     contract::{ExplainContext, Explainer, Loss},
     data::facts,
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     aimed::check_roles,
+    attention::{Attention, check_attention},
     enlarge::{Corners, bilinear},
     finish::{Draft, Finish, specs},
     meter::{Meter, per_sample},
@@ -79,16 +80,7 @@ impl Plugin<dyn Explainer> for AttentionRollout {
     const REFERENCE: &'static str = "Abnar & Zuidema, ACL 2020, arXiv 2005.00928; Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679";
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        assembly.check(
-            "attention",
-            self.attention.as_ref().is_none_or(|a| !a.is_empty()),
-            "must name at least one layer",
-        );
-        assembly.check(
-            "grid",
-            self.grid.is_none_or(|(r, c)| r > 0 && c > 0),
-            "must have rows and columns",
-        );
+        check_attention(self.attention.as_deref(), self.grid, assembly);
         check_roles(self.roles.as_deref(), assembly);
     }
 
@@ -105,13 +97,6 @@ struct AttentionRolloutExplainer {
     parameters: AttentionRollout,
     loss: Built<dyn Loss>,
     finish: Finish,
-}
-
-/// Where attention is, and what it is over.
-struct Attention {
-    layers: Vec<String>,
-    tokens: usize,
-    grid: (usize, usize),
 }
 
 impl Explainer for AttentionRolloutExplainer {
@@ -143,49 +128,8 @@ impl AttentionRolloutExplainer {
         Ok((aim, self.attention(model)?))
     }
 
-    /// The attention layers: those named, or every Softmax over tokens × tokens.
     fn attention(&self, model: &Model) -> Result<Attention> {
-        let all = model.network.layers();
-        let square = |shape: &[usize]| matches!(shape, [_, t, u] if t == u && *t > 1);
-        let layers: Vec<(String, Vec<usize>)> = match &self.parameters.attention {
-            Some(names) => {
-                let layer = |name: &String| {
-                    model
-                        .layer(&fame_core::LayerChoice::Named(name.clone()))
-                        .map(|l| (l.name.clone(), l.shape.clone()))
-                };
-                names.iter().map(layer).collect::<Result<_>>()?
-            }
-            None => all
-                .iter()
-                .filter(|l| l.op == "Softmax" && l.depends_on_input && square(&l.shape))
-                .map(|l| (l.name.clone(), l.shape.clone()))
-                .collect(),
-        };
-        let refuse = |message: String| {
-            Err(Error::new("fame::explain::no_attention", message)
-                .with_help("`attention` can name the layers; attention fused into one operator cannot be read."))
-        };
-        let Some((_, first)) = layers.first() else {
-            return refuse(format!(
-                "model `{}` has no Softmax over heads × tokens × tokens: it is no transformer that shows its attention.",
-                model.manifest.name
-            ));
-        };
-        if let Some((name, shape)) =
-            layers.iter().find(|(_, shape)| !square(shape) || shape[1..] != first[1..])
-        {
-            return refuse(format!(
-                "layer `{name}` has shape {shape:?}, but attention is heads × tokens × tokens, with the same tokens everywhere."
-            ));
-        }
-        let tokens = first[1];
-        let Some(grid) = grid(tokens, self.parameters.grid) else {
-            return refuse(format!(
-                "{tokens} tokens do not fit the grid: `grid` must have that many cells, or one less beside a class token."
-            ));
-        };
-        Ok(Attention { layers: layers.into_iter().map(|(name, _)| name).collect(), tokens, grid })
+        Attention::of(model, self.parameters.attention.as_deref(), self.parameters.grid)
     }
 
     fn sample(
@@ -258,19 +202,6 @@ impl AttentionRolloutExplainer {
     }
 }
 
-/// Rows and columns of `tokens` tokens, with or without a class token in front.
-fn grid(tokens: usize, wanted: Option<(usize, usize)>) -> Option<(usize, usize)> {
-    match wanted {
-        Some((rows, columns)) => {
-            (rows * columns == tokens || rows * columns + 1 == tokens).then_some((rows, columns))
-        }
-        None => [tokens, tokens - 1]
-            .into_iter()
-            .find(|t| t.isqrt().pow(2) == *t)
-            .map(|t| (t.isqrt(), t.isqrt())),
-    }
-}
-
 fn identity(n: usize) -> Vec<f64> {
     (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect()
 }
@@ -308,7 +239,7 @@ fn multiply(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
 /// The class token's row over the picture's tokens; without a class token the mean over all rows.
 fn of_picture(rollout: &[f64], attention: &Attention) -> Vec<f32> {
     let (n, cells) = (attention.tokens, attention.grid.0 * attention.grid.1);
-    if cells + 1 == n {
+    if attention.in_front() == 1 {
         return rollout[1..n].iter().map(|v| *v as f32).collect();
     }
     (0..cells).map(|c| (rollout.iter().skip(c).step_by(n).sum::<f64>() / n as f64) as f32).collect()
@@ -317,15 +248,6 @@ fn of_picture(rollout: &[f64], attention: &Attention) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn token_grids_are_found_or_checked() {
-        assert_eq!(grid(197, None), Some((14, 14)));
-        assert_eq!(grid(49, None), Some((7, 7)));
-        assert_eq!(grid(13, None), None);
-        assert_eq!(grid(13, Some((3, 4))), Some((3, 4)));
-        assert_eq!(grid(13, Some((3, 3))), None);
-    }
 
     #[test]
     fn rolled_out_attention_stays_a_distribution() {

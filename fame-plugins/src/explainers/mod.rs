@@ -1,6 +1,7 @@
 //! Explainers: from samples to attribution maps, one file each.
 
 mod aimed;
+mod attention;
 mod attention_rollout;
 pub mod black_box;
 mod cam;
@@ -9,7 +10,9 @@ pub mod face;
 mod fame;
 mod finish;
 mod gradient;
+mod le_grad;
 mod meter;
+mod paths;
 mod precomputed;
 mod product;
 mod random;
@@ -21,15 +24,17 @@ mod terms;
 
 pub use attention_rollout::{AttentionRollout, Heads};
 pub use cam::{
-    Ablation, AblationCam, EigenCam, EigenGradCam, Enlarge, FullGrad, FullGradForm, GradCam,
-    GradCamElementwise, GradCamPlusPlus, HiResCam, InputShare, Kernel, KpcaCam, LayerCam, Layout,
-    Normalisation, RandomCam, ScoreCam, SegEigenCam, Sign, XGradCam,
+    Ablation, AblationCam, DeepFeatureFactorization, EigenCam, EigenGradCam, Enlarge, FullGrad,
+    FullGradForm, GradCam, GradCamElementwise, GradCamPlusPlus, HiResCam, InputShare, Kernel,
+    KpcaCam, LayerCam, Layout, Normalisation, RandomCam, ScoreCam, SegEigenCam, ShapleyCam, Sign,
+    XGradCam,
 };
 pub use fame::Fame;
 pub use gradient::{
-    Baseline, GradientTimesInput, GuidedBackprop, IntegratedGradients, Quadrature, Saliency,
-    SmoothGrad, SmoothGradForm,
+    Baseline, Composite, FirstLayer, GradientTimesInput, GuidedBackprop, IntegratedGradients, Lrp,
+    Quadrature, Saliency, SmoothGrad, SmoothGradForm,
 };
+pub use le_grad::{LeGrad, TokenPooling};
 pub use precomputed::Precomputed;
 pub use product::Product;
 pub use random_map::RandomMap;

@@ -4,7 +4,12 @@ use fame_core::{Result, data::facts};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cam, LayerMap, cam, planes::Planes, probe::Probe};
+use super::{
+    Cam, LayerMap, cam,
+    eigen::{Largest, largest},
+    planes::Planes,
+    probe::Probe,
+};
 
 /// How alike two cells x and y of the layer (their channels, centred over the cells) are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -42,7 +47,7 @@ impl Cam for KpcaCam {
         let gamma = self.gamma.unwrap_or(1.0 / a.channels as f64);
         let mut matrix = self.kernel.matrix(&cells(a), gamma);
         centre(&mut matrix);
-        let Some((size, direction, rounds)) = first(matrix) else {
+        let Some(Largest { size, direction, rounds }) = largest(matrix) else {
             return Ok(vec![0.0; a.area()].into());
         };
         let ends = direction.iter().fold((0.0f64, 0.0f64), |(l, h), v| (l.min(*v), h.max(*v)));
@@ -86,53 +91,6 @@ fn centre(matrix: &mut [Vec<f64>]) {
     for (row, mean) in matrix.iter_mut().zip(&means) {
         row.iter_mut().zip(&means).for_each(|(v, other)| *v += all - mean - other);
     }
-}
-
-/// At most this many rounds of the power iteration.
-const MOST_ROUNDS: usize = 3000;
-/// Rounds end when no cell moves by more than this share of the vector's length.
-const SETTLED: f64 = 1e-10;
-/// A kernel that is no inner product (the sigmoid) may have so many negative eigenvalues of larger
-/// size in front.
-const MOST_NEGATIVE: usize = 16;
-
-/// The largest eigenvalue with its vector of length 1, and the rounds it took; `None` for a matrix
-/// without a positive one.
-fn first(mut matrix: Vec<Vec<f64>>) -> Option<(f64, Vec<f64>, usize)> {
-    let mut rounds = 0;
-    for _ in 0..=MOST_NEGATIVE {
-        // The start: the row that is longest.
-        let energy = |row: &Vec<f64>| row.iter().map(|v| v * v).sum::<f64>();
-        let start = matrix.iter().max_by(|a, b| energy(a).total_cmp(&energy(b)))?;
-        let mut u = unit(start.clone())?;
-        let (mut size, mut settled) = (0.0, false);
-        let begun = rounds;
-        while !settled && rounds < begun + MOST_ROUNDS {
-            let times = |row: &Vec<f64>| row.iter().zip(&u).map(|(m, u)| m * u).sum::<f64>();
-            let next: Vec<f64> = matrix.iter().map(times).collect();
-            size = next.iter().zip(&u).map(|(n, u)| n * u).sum();
-            let sign = if size < 0.0 { -1.0 } else { 1.0 };
-            let next = unit(next.into_iter().map(|v| v * sign).collect())?;
-            settled = u.iter().zip(&next).all(|(a, b)| (a - b).abs() <= SETTLED);
-            u = next;
-            rounds += 1;
-        }
-        if size > 0.0 {
-            return Some((size, u, rounds));
-        }
-        // Its part is taken out, and the next largest comes to the front.
-        for (row, a) in matrix.iter_mut().zip(&u) {
-            row.iter_mut().zip(&u).for_each(|(v, b)| *v -= size * a * b);
-        }
-    }
-    None
-}
-
-/// Of length 1; `None` for zeros.
-fn unit(mut v: Vec<f64>) -> Option<Vec<f64>> {
-    let length = v.iter().map(|v| v * v).sum::<f64>().sqrt();
-    v.iter_mut().for_each(|v| *v /= length);
-    (length > 0.0).then_some(v)
 }
 
 #[cfg(test)]

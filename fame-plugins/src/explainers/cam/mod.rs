@@ -13,8 +13,11 @@
 //! section 4; each file names its paper.
 
 mod ablation_cam;
+mod deep_feature_factorization;
+mod eigen;
 mod eigen_cam;
 mod eigen_grad_cam;
+mod factors;
 mod full_grad;
 mod grad_cam;
 mod grad_cam_elementwise;
@@ -30,9 +33,11 @@ mod random_cam;
 mod runner;
 mod score_cam;
 mod seg_eigen_cam;
+mod shapley_cam;
 mod x_grad_cam;
 
 pub use ablation_cam::{Ablation, AblationCam};
+pub use deep_feature_factorization::DeepFeatureFactorization;
 pub use eigen_cam::EigenCam;
 pub use eigen_grad_cam::EigenGradCam;
 pub use full_grad::{FullGrad, FullGradForm, InputShare};
@@ -48,6 +53,7 @@ pub use principal::Sign;
 pub use random_cam::RandomCam;
 pub use score_cam::{Enlarge, ScoreCam};
 pub use seg_eigen_cam::SegEigenCam;
+pub use shapley_cam::ShapleyCam;
 pub use x_grad_cam::XGradCam;
 
 use fame_core::{Result, data::Facts};
@@ -198,11 +204,18 @@ mod testing {
         pub(super) value: f32,
         pub(super) masked: fn(&[f32]) -> f32,
         pub(super) ablated: fn(usize, f32) -> f32,
+        /// dy/da with the layer times a factor.
+        pub(super) gradient: fn(f32) -> Planes,
     }
 
     impl Default for Formula {
         fn default() -> Self {
-            Self { value: 1.0, masked: |_| unreachable!(), ablated: |_, _| unreachable!() }
+            Self {
+                value: 1.0,
+                masked: |_| unreachable!(),
+                ablated: |_, _| unreachable!(),
+                gradient: |_| unreachable!(),
+            }
         }
     }
 
@@ -221,6 +234,12 @@ mod testing {
         }
         fn ablated(&self, n: usize, value: f32) -> Result<Vec<f32>> {
             Ok((0..n).map(|c| (self.ablated)(c, value)).collect())
+        }
+        fn gradients(&self, scales: &[f32], _: bool) -> Result<Vec<Planes>> {
+            Ok(scales.iter().map(|scale| (self.gradient)(*scale)).collect())
+        }
+        fn is_piecewise_linear(&self) -> bool {
+            false
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a formula may ask of the network beyond one pass.
 
-use fame_core::{Result, Tensor, ask::Aim, contract::ExplainContext};
+use fame_core::{Error, GradientPlace, Result, Tensor, ask::Aim, contract::ExplainContext};
 
-use super::super::aimed::InputRow;
-use super::planes::Grid;
+use super::super::{aimed::InputRow, paths::Ways};
+use super::planes::{Grid, Planes};
 
 /// The network as a formula sees it: y of changed pictures and of changed layers.
 pub(super) trait Probe {
@@ -21,6 +21,14 @@ pub(super) trait Probe {
 
     /// y with channel c of the layer set to `value` everywhere, for c in 0..n.
     fn ablated(&self, n: usize, value: f32) -> Result<Vec<f32>>;
+
+    /// dy/da with the layer's whole output, cells without a place too, times each of `scales`.
+    /// `frozen`: only the loss is differentiated there, and its derivative is pulled back through
+    /// the network as it is at the layer's own output, whose kinks then stay where they are.
+    fn gradients(&self, scales: &[f32], frozen: bool) -> Result<Vec<Planes>>;
+
+    /// Whether the network from the layer to what the loss reads is linear but for kinks.
+    fn is_piecewise_linear(&self) -> bool;
 }
 
 /// The real network at one layer of one row.
@@ -65,6 +73,15 @@ impl Live<'_> {
     }
 }
 
+impl Live<'_> {
+    /// The layer's clean output times `scale`.
+    fn scaled(&self, scale: f32) -> Tensor {
+        let mut output = self.output.clone();
+        output.data_mut().iter_mut().for_each(|v| *v *= scale);
+        output
+    }
+}
+
 impl Probe for Live<'_> {
     fn value(&self) -> f32 {
         self.value
@@ -97,5 +114,38 @@ impl Probe for Live<'_> {
             Ok(output)
         };
         self.scores(n, ablated, true)
+    }
+
+    fn gradients(&self, scales: &[f32], frozen: bool) -> Result<Vec<Planes>> {
+        let network = self.with.model.network.as_ref();
+        let readings = self.aim.taps();
+        let taps = self.aim.taps().with_gradient(GradientPlace::Layer(self.layer.to_owned()));
+        let mut made = Vec::with_capacity(scales.len());
+        for some in scales.chunks(network.preferred_rows().max(1)) {
+            let targets = vec![&self.row.aimed.target; some.len()];
+            let batch = Tensor::stack(vec![&self.row.input; some.len()])?;
+            let scaled: Vec<Tensor> = some.iter().map(|scale| self.scaled(*scale)).collect();
+            let there = if frozen { &readings } else { &taps };
+            let there =
+                network.forward_from(self.layer, &Tensor::stack(&scaled)?, &batch, there)?;
+            let evaluation = self.aim.evaluate(there.as_ref(), &targets)?;
+            let cotangents = self.aim.layer_cotangents(evaluation.cotangents);
+            let gradients = if frozen {
+                let clean = Tensor::stack(vec![&self.output; some.len()])?;
+                network.forward_from(self.layer, &clean, &batch, &taps)?.gradient(&cotangents)?
+            } else {
+                there.gradient(&cotangents)?
+            };
+            let gradient =
+                gradients.first().ok_or_else(|| Error::bug("the backend returned no gradient."))?;
+            made.extend((0..some.len()).map(|n| self.grid.read(gradient.row(n))));
+        }
+        Ok(made)
+    }
+
+    fn is_piecewise_linear(&self) -> bool {
+        let layers = self.with.model.network.layers();
+        Ways::between(layers, self.layer, &self.aim.layers)
+            .is_some_and(|ways| ways.are_piecewise_linear())
     }
 }
