@@ -4,6 +4,8 @@ use fame_core::data::InputConvention;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::maps::Towards;
+
 /// What stands where pixels were taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Fill {
@@ -19,6 +21,15 @@ impl Fill {
         match self {
             Fill::Black => 0.0,
             Fill::Mean => convention.mean[channel],
+        }
+    }
+}
+
+impl From<Fill> for Towards {
+    fn from(fill: Fill) -> Self {
+        match fill {
+            Fill::Black => Towards::Black,
+            Fill::Mean => Towards::Mean,
         }
     }
 }

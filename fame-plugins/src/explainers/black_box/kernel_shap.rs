@@ -3,18 +3,15 @@
 use fame_core::{
     LayerChoices, Random, Result,
     ask::Answer,
-    contract::{Explainer, Loss},
+    contract::Explainer,
     registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
 
 use super::{
-    super::{
-        aimed::check_roles,
-        finish::{Finish, specs},
-    },
+    super::{aimed::check_roles, finish::specs},
     answers::Fill,
-    tiles::{OfTiles, TileExplainer, solve},
+    tiles::{Asked, OfTiles, Tiling, solve},
 };
 use crate::ask::{usual_layer, usual_loss};
 
@@ -73,12 +70,9 @@ impl Plugin<dyn Explainer> for KernelShap {
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
-        let loss = assembly.build::<dyn Loss>("loss", &self.loss, with);
-        let finish = Finish::build(assembly, &self.map, with);
-        let KernelShap { layer, answer, side, fill, roles, .. } = self;
-        let method = Shapley { samples: self.samples };
-        let loss = loss?;
-        Some(Box::new(TileExplainer { method, layer, loss, answer, side, fill, roles, finish }))
+        let KernelShap { layer, loss, answer, side, samples, fill, map, roles } = self;
+        let asked = Asked { layer, loss, answer, map, roles };
+        asked.explainer(Shapley { samples }, Tiling::Side(side), fill.into(), with, assembly)
     }
 }
 
@@ -92,7 +86,9 @@ struct Shapley {
 impl OfTiles for Shapley {
     const NAME: &'static str = KernelShap::NAME;
 
-    fn sets(&self, seed: u64, tiles: usize) -> Vec<Vec<bool>> {
+    type Masks = Vec<Vec<bool>>;
+
+    fn masks(&self, seed: u64, tiles: usize) -> Vec<Vec<bool>> {
         let weight = |s: usize| (tiles - 1) as f64 / (s * (tiles - s)) as f64;
         let total: f64 = (1..tiles).map(weight).sum();
         let mut sets = Vec::with_capacity(self.samples);
@@ -116,9 +112,9 @@ impl OfTiles for Shapley {
         sets
     }
 
-    fn weights(
+    fn values(
         &self,
-        sets: &[Vec<bool>],
+        sets: &Self::Masks,
         answers: &[f64],
         whole: f64,
         none: f64,
@@ -148,18 +144,18 @@ mod tests {
     /// The answer of a game to a set.
     type Game = fn(&[bool]) -> f64;
 
-    fn weights(game: Game, sets: &[Vec<bool>]) -> Vec<f64> {
+    fn weights(game: Game, sets: &Vec<Vec<bool>>) -> Vec<f64> {
         let tiles = sets[0].len();
         let answers: Vec<f64> = sets.iter().map(|set| game(set)).collect();
         let (whole, none) = (game(&vec![true; tiles]), game(&vec![false; tiles]));
-        Shapley { samples: sets.len() }.weights(sets, &answers, whole, none).unwrap()
+        Shapley { samples: sets.len() }.values(sets, &answers, whole, none).unwrap()
     }
 
     #[test]
     fn an_additive_game_gives_every_player_what_it_brings() {
         let game: Game =
             |set| 2.0 + (0..6).map(|i| if set[i] { i as f64 - 1.5 } else { 0.0 }).sum::<f64>();
-        let sets = Shapley { samples: 40 }.sets(3, 6);
+        let sets = Shapley { samples: 40 }.masks(3, 6);
         for (i, weight) in weights(game, &sets).iter().enumerate() {
             assert!((weight - (i as f64 - 1.5)).abs() < 1e-9, "{i}: {weight}");
         }
@@ -170,19 +166,19 @@ mod tests {
         // Players 0 and 1 pay 6 together, player 2 pays 1, player 3 nothing: 3, 3, 1, 0.
         let game: Game =
             |set| if set[0] && set[1] { 6.0 } else { 0.0 } + f64::from(u8::from(set[2]));
-        let sets = Shapley { samples: 20_000 }.sets(1, 4);
+        let sets = Shapley { samples: 20_000 }.masks(1, 4);
         let found = weights(game, &sets);
         // Twenty thousand sets; the spread of seeds is below 0.03.
         for (weight, wanted) in found.iter().zip([3.0, 3.0, 1.0, 0.0]) {
             assert!((weight - wanted).abs() < 0.1, "{found:?}");
         }
-        let few = weights(game, &Shapley { samples: 20 }.sets(2, 4));
+        let few = weights(game, &Shapley { samples: 20 }.masks(2, 4));
         assert!((few.iter().sum::<f64>() - 7.0).abs() < 1e-9, "{few:?}");
     }
 
     #[test]
     fn sets_come_with_their_complements_and_none_is_empty() {
-        let sets = Shapley { samples: 100 }.sets(5, 9);
+        let sets = Shapley { samples: 100 }.masks(5, 9);
         for pair in sets.chunks(2) {
             assert!(pair[0].iter().zip(&pair[1]).all(|(a, b)| a != b));
             assert!(pair[0].contains(&true) && pair[1].contains(&true));

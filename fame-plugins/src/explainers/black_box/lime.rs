@@ -3,18 +3,15 @@
 use fame_core::{
     LayerChoices, Random, Result,
     ask::Answer,
-    contract::{Explainer, Loss},
+    contract::Explainer,
     registry::{Assembly, BuildContext, Parameters, Plugin},
     text::Spec,
 };
 
 use super::{
-    super::{
-        aimed::check_roles,
-        finish::{Finish, specs},
-    },
+    super::{aimed::check_roles, finish::specs},
     answers::Fill,
-    tiles::{OfTiles, TileExplainer, solve},
+    tiles::{Asked, OfTiles, Tiling, solve},
 };
 use crate::ask::{usual_layer, usual_loss};
 
@@ -78,12 +75,10 @@ impl Plugin<dyn Explainer> for Lime {
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
-        let loss = assembly.build::<dyn Loss>("loss", &self.loss, with);
-        let finish = Finish::build(assembly, &self.map, with);
-        let Lime { layer, answer, side, fill, roles, .. } = self;
-        let method = Local { samples: self.samples, width: self.width, ridge: self.ridge };
-        let loss = loss?;
-        Some(Box::new(TileExplainer { method, layer, loss, answer, side, fill, roles, finish }))
+        let Lime { layer, loss, answer, side, samples, width, ridge, fill, map, roles } = self;
+        let method = Local { samples, width, ridge };
+        let asked = Asked { layer, loss, answer, map, roles };
+        asked.explainer(method, Tiling::Side(side), fill.into(), with, assembly)
     }
 }
 
@@ -99,7 +94,9 @@ struct Local {
 impl OfTiles for Local {
     const NAME: &'static str = Lime::NAME;
 
-    fn sets(&self, seed: u64, tiles: usize) -> Vec<Vec<bool>> {
+    type Masks = Vec<Vec<bool>>;
+
+    fn masks(&self, seed: u64, tiles: usize) -> Vec<Vec<bool>> {
         let set = |n: usize| {
             let mut random = Random::stream(seed, n);
             (0..tiles).map(|_| random.below(2) == 1).collect()
@@ -107,7 +104,7 @@ impl OfTiles for Local {
         (0..self.samples).map(set).collect()
     }
 
-    fn weights(&self, sets: &[Vec<bool>], answers: &[f64], _: f64, _: f64) -> Result<Vec<f64>> {
+    fn values(&self, sets: &Self::Masks, answers: &[f64], _: f64, _: f64) -> Result<Vec<f64>> {
         let tiles = sets.first().map_or(0, Vec::len);
         let near = |set: &Vec<bool>| {
             let kept = set.iter().filter(|is_there| **is_there).count() as f64;
@@ -146,9 +143,9 @@ mod tests {
 
     fn fitted(ridge: f64, game: fn(&[bool]) -> f64) -> Vec<f64> {
         let method = Local { samples: 300, width: 0.25, ridge };
-        let sets = method.sets(4, 5);
+        let sets = method.masks(4, 5);
         let answers: Vec<f64> = sets.iter().map(|set| game(set)).collect();
-        method.weights(&sets, &answers, 0.0, 0.0).unwrap()
+        method.values(&sets, &answers, 0.0, 0.0).unwrap()
     }
 
     #[test]
@@ -172,7 +169,7 @@ mod tests {
         let sets = [[1, 1, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1], [1, 0, 1]];
         let sets: Vec<Vec<bool>> = sets.iter().map(|s| s.map(|v| v == 1).to_vec()).collect();
         let method = Local { samples: 6, width: 0.25, ridge: 1.0 };
-        let found = method.weights(&sets, &[2.0, 1.5, 0.5, 3.0, -1.0, 1.0], 0.0, 0.0).unwrap();
+        let found = method.values(&sets, &[2.0, 1.5, 0.5, 3.0, -1.0, 1.0], 0.0, 0.0).unwrap();
         for (a, b) in found.iter().zip(RIDGE) {
             assert!((a - b).abs() < 1e-9, "{found:?}");
         }
