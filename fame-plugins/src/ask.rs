@@ -25,13 +25,13 @@ pub(crate) fn usual_layer(with: &BuildContext<'_>) -> LayerChoices {
 }
 
 /// Whether the model is one that compares two pictures: the loss its manifest asks for is measured
-/// against a sample's other picture.
+/// against a sample's other picture, or against all others.
 pub(crate) fn compares_pictures(with: &BuildContext<'_>) -> bool {
     let built = with.ask.loss.as_ref().map(|loss| with.registry.build::<dyn Loss>(loss, with));
     if built.is_none() {
         return is_of_faces(with);
     }
-    built.and_then(Result::ok).is_some_and(|loss| loss.plugin.reference() == Reference::OtherRole)
+    built.and_then(Result::ok).is_some_and(|loss| loss.plugin.reference() != Reference::None)
 }
 
 /// Whether an older manifest says that the model is one of faces: it then asks for their similarity.

@@ -359,6 +359,44 @@ fn cells_of_the_other_picture_add_up_to_the_whole() {
     );
 }
 
+/// The margin is that of the two nearest faces, found a pair at a time; only the picture that is
+/// searched for has a map.
+#[test]
+fn identification_lowers_the_margin_of_the_nearest_face() {
+    // Similarities in single precision, of embeddings that another batch may round otherwise.
+    const ROUNDING: f64 = 1e-5;
+    let model = faces();
+    let people = ["ann", "bob", "cy"];
+    let face = |n: usize| (people[n].to_owned(), picture(10 + n as u32, 56));
+    let probe = || ("probe".to_owned(), picture(3, 56));
+    let mut near: Vec<(f64, &str)> = (0..3)
+        .map(|n| {
+            let pictures = vec![("gallery".to_owned(), face(n).1), probe()];
+            let pair = Sample { id: "pair".into(), pictures, ..Sample::default() };
+            let [a, b] = embeddings(&model, &pair);
+            let dot: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
+            (dot / (length(&a) * length(&b)), people[n])
+        })
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let pictures = vec![probe(), face(0), face(1), face(2)];
+    let sample = Sample { id: "search".into(), pictures, ..Sample::default() };
+    let spec = r#"Fame(
+        layer: "embedding",
+        loss: Identification(norms: Live),
+        perturbation: Lots(step: 0.001, iterations: 3),
+        map: [Gray(), MaxNormalize()],
+    )"#;
+    let explanation = explain(&model, spec, &[sample]).remove(0);
+    assert_eq!(explanation.maps.len(), 1);
+    let map = map(&explanation, "probe_rank_1");
+    let names = ["rank_1", "rival"].map(|fact| map.facts[fact].as_str().unwrap());
+    assert_eq!(names, [near[0].1, near[1].1]);
+    let before = number(map, "loss_before");
+    assert!((before - (near[0].0 - near[1].0)).abs() < ROUNDING, "{before} {near:?}");
+    assert!(number(map, "loss_after") < before);
+}
+
 #[test]
 fn a_similarity_that_nothing_changes_gives_a_warning_and_no_picture() {
     let model = faces();

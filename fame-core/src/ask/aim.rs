@@ -6,8 +6,6 @@
 //! later forward pass the loss's value with seeds to pull back. [`Aim`] is these four, so that
 //! FAME, a CAM and integrated gradients mean exactly the same thing by the same loss.
 
-use std::collections::BTreeMap;
-
 use crate::{
     Error, Layer, LayerChoices, MapId, Model, Result, Sample, Tensor,
     contract::{
@@ -63,19 +61,22 @@ impl<'a> Aim<'a> {
     /// An unknown role, clean outputs that are not finite, or what the loss says.
     pub fn rows(&self, sample: &Sample, roles: Option<&[String]>) -> Result<Vec<AimedRow>> {
         let roles = chosen_roles(sample, roles)?;
-        let clean = self.clean_outputs(sample)?;
+        let at = |role: &str| sample.roles().position(|known| known == role).unwrap_or_default();
+        let mut clean = CleanOutputs::new(self.clean_outputs(sample)?);
         let mut rows = Vec::new();
         for role in roles {
+            clean.turn_to(at(&role));
             let reference: &[Tensor] = match self.loss.reference() {
                 Reference::None => &[],
-                Reference::OtherRole => &clean[sample.other_role(&role)?],
+                Reference::OtherRole => clean.other(at(sample.other_role(&role)?)),
+                Reference::EveryOtherRole => clean.others.as_slice(),
             };
             let input = &self.model.manifest.input;
             let about = TargetRequest {
                 sample,
                 role: &role,
                 layers: &self.layers,
-                clean: &clean[&role],
+                clean: &clean.own,
                 reference,
                 input_size: (input.height, input.width),
                 labels: &self.model.labels,
@@ -155,25 +156,74 @@ impl<'a> Aim<'a> {
         Value::List(self.layers.iter().filter_map(named).collect())
     }
 
-    /// Clean outputs of the target layers by role.
-    fn clean_outputs(&self, sample: &Sample) -> Result<BTreeMap<String, Vec<Tensor>>> {
-        let inputs =
-            sample.roles().map(|role| self.input(sample, role)).collect::<Result<Vec<_>>>()?;
-        let pass = self.model.network.forward(&Tensor::stack(&inputs)?, &self.taps())?;
-        let outputs = self.layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
-        if let Some((layer, _)) = self.layers.iter().zip(&outputs).find(|(_, o)| !o.is_finite()) {
-            let message = format!(
-                "layer `{layer}` is NaN or infinite on the clean picture of sample `{}`.",
-                sample.id
-            );
-            return Err(Error::new("fame::explain::not_finite", message)
-                .with_help("The model or its input convention (mean, std, channel order) is broken: see the manifest."));
+    /// Clean outputs of the target layers for each picture of `sample`, in the order of its roles.
+    /// A sample may have hundreds of pictures: as many at once go through the network as it prefers.
+    fn clean_outputs(&self, sample: &Sample) -> Result<Vec<Vec<Tensor>>> {
+        let network = self.model.network.as_ref();
+        let roles: Vec<&str> = sample.roles().collect();
+        let mut clean = Vec::with_capacity(roles.len());
+        for some in roles.chunks(network.preferred_rows().max(1)) {
+            let inputs =
+                some.iter().map(|role| self.input(sample, role)).collect::<Result<Vec<_>>>()?;
+            let pass = network.forward(&Tensor::stack(&inputs)?, &self.taps())?;
+            let outputs = self.layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
+            let mut named = self.layers.iter().zip(&outputs);
+            if let Some((layer, _)) = named.find(|(_, output)| !output.is_finite()) {
+                let message = format!(
+                    "layer `{layer}` is NaN or infinite on the clean picture of sample `{}`.",
+                    sample.id
+                );
+                return Err(Error::new("fame::explain::not_finite", message)
+                    .with_help("The model or its input convention (mean, std, channel order) is broken: see the manifest."));
+            }
+            let of_row = |n| -> Vec<Tensor> { outputs.iter().map(|o| o.row_tensor(n)).collect() };
+            clean.extend((0..some.len()).map(of_row));
         }
-        Ok(sample
-            .roles()
-            .enumerate()
-            .map(|(n, role)| (role.to_owned(), outputs.iter().map(|o| o.row_tensor(n)).collect()))
-            .collect())
+        Ok(clean)
+    }
+}
+
+/// The clean outputs of a sample's pictures: those of one picture, and those of all others in their
+/// order, which are moved and never copied from one role to the next.
+struct CleanOutputs {
+    /// The picture that is held apart, by its place among the roles.
+    at: usize,
+    /// Its outputs, one for each target layer.
+    own: Vec<Tensor>,
+    /// Those of all others, one picture after the other.
+    others: Vec<Tensor>,
+}
+
+impl CleanOutputs {
+    /// Holds the first of `all` apart.
+    fn new(all: Vec<Vec<Tensor>>) -> Self {
+        let mut all = all.into_iter();
+        let own = all.next().unwrap_or_default();
+        Self { at: 0, own, others: all.flatten().collect() }
+    }
+
+    /// Holds the picture `role` apart.
+    fn turn_to(&mut self, role: usize) {
+        // Neighbours change places: the one that was apart comes to where the other one was.
+        while self.at < role {
+            self.swap_with(self.at);
+            self.at += 1;
+        }
+        while self.at > role {
+            self.at -= 1;
+            self.swap_with(self.at);
+        }
+    }
+
+    fn swap_with(&mut self, block: usize) {
+        let layers = self.own.len();
+        self.own.swap_with_slice(&mut self.others[block * layers..(block + 1) * layers]);
+    }
+
+    /// The outputs of the picture `role`, which is not the one that is held apart.
+    fn other(&self, role: usize) -> &[Tensor] {
+        let (block, layers) = (if role < self.at { role } else { role - 1 }, self.own.len());
+        &self.others[block * layers..(block + 1) * layers]
     }
 }
 
@@ -206,4 +256,131 @@ fn check_evaluation(evaluation: &Evaluation, outputs: &[Tensor]) -> Result<()> {
         format!("the loss returned {} values and cotangents {given:?} for {rows} rows of outputs {wanted:?}.", values.len()),
     )
     .with_help("This is a bug in the loss: one value per row, and one cotangent per target layer in the shape of its output."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        GradientPlace, LayerChoice,
+        contract::{Bias, Network},
+        testkit,
+    };
+
+    /// Remembers what it was measured against.
+    struct AgainstAll;
+
+    impl Loss for AgainstAll {
+        fn reference(&self) -> Reference {
+            Reference::EveryOtherRole
+        }
+
+        fn targets(&self, about: &TargetRequest<'_>) -> Result<Vec<Target>> {
+            let values = about.reference.iter().flat_map(Tensor::data).copied().collect();
+            Ok(vec![Target { values, ..Target::unnamed() }])
+        }
+
+        fn evaluate(&self, _: &[Tensor], _: &[&Target]) -> Result<Evaluation> {
+            Err(Error::bug("nothing is walked here."))
+        }
+    }
+
+    #[test]
+    fn a_loss_sees_the_clean_outputs_of_all_other_pictures_in_their_order() {
+        let model = testkit::model().unwrap();
+        let sample = testkit::sample("s", &["one", "two", "three"], testkit::SIZE).unwrap();
+        let layers = ["features", "logits"].map(|name| LayerChoice::Named(name.to_owned()));
+        let aim = Aim::new(&model, &LayerChoices(layers.to_vec()), &AgainstAll).unwrap();
+        let rows = aim.rows(&sample, None).unwrap();
+        let clean = aim.clean_outputs(&sample).unwrap();
+        let against = |others: [usize; 2]| -> Vec<f32> {
+            let outputs = others.iter().flat_map(|role| &clean[*role]);
+            outputs.flat_map(Tensor::data).copied().collect()
+        };
+        for (row, others) in rows.iter().zip([[1, 2], [0, 2], [0, 1]]) {
+            assert_eq!(row.target.values, against(others), "{}", row.id.role);
+        }
+        assert_eq!(rows.len(), 3);
+        // Whatever order the roles are asked in.
+        let backwards = ["three", "one", "two"].map(str::to_owned);
+        let rows = aim.rows(&sample, Some(&backwards)).unwrap();
+        for (row, others) in rows.iter().zip([[0, 1], [1, 2], [0, 2]]) {
+            assert_eq!(row.target.values, against(others), "{}", row.id.role);
+        }
+    }
+
+    #[test]
+    fn the_other_picture_is_found_from_either_side() {
+        let all = |n: u8| (0..n).map(|i| vec![Tensor::filled([1], f32::from(i)); 2]).collect();
+        let mut clean = CleanOutputs::new(all(4));
+        for apart in [0, 3, 1, 1, 2, 0] {
+            clean.turn_to(apart);
+            assert_eq!(clean.own[1].data(), [apart as f32]);
+            for role in (0..4).filter(|role| *role != apart) {
+                let other = clean.other(role);
+                assert_eq!((other.len(), other[0].data()), (2, [role as f32].as_slice()));
+            }
+        }
+    }
+
+    /// Counts the rows of every batch.
+    struct Counting {
+        inner: Box<dyn Network>,
+        batches: std::sync::Arc<std::sync::Mutex<Vec<usize>>>,
+    }
+
+    impl Network for Counting {
+        fn input_shape(&self) -> &[usize] {
+            self.inner.input_shape()
+        }
+
+        fn layers(&self) -> &[Layer] {
+            self.inner.layers()
+        }
+
+        fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
+            self.inner.check_gradient(layer, to)
+        }
+
+        fn preferred_rows(&self) -> usize {
+            2
+        }
+
+        fn notes(&self) -> &[String] {
+            self.inner.notes()
+        }
+
+        fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+            self.batches.lock().unwrap().push(batch.rows());
+            self.inner.forward(batch, taps)
+        }
+
+        fn forward_from<'n>(
+            &'n self,
+            layer: &str,
+            value: &Tensor,
+            batch: &Tensor,
+            taps: &Taps,
+        ) -> Result<Box<dyn Pass + 'n>> {
+            self.inner.forward_from(layer, value, batch, taps)
+        }
+
+        fn biases(&self) -> Result<Vec<Bias>> {
+            self.inner.biases()
+        }
+    }
+
+    #[test]
+    fn many_pictures_go_through_the_network_a_few_at_a_time() {
+        let sample = testkit::sample("s", &["a", "b", "c", "d", "e"], testkit::SIZE).unwrap();
+        let layers = LayerChoices(vec![LayerChoice::Named("features".into())]);
+        let model = testkit::model().unwrap();
+        let whole = Aim::new(&model, &layers, &AgainstAll).unwrap().clean_outputs(&sample).unwrap();
+        let batches = std::sync::Arc::default();
+        let network = Counting { inner: model.network, batches: std::sync::Arc::clone(&batches) };
+        let model = Model { network: Box::new(network), ..model };
+        let aim = Aim::new(&model, &layers, &AgainstAll).unwrap();
+        assert_eq!(aim.clean_outputs(&sample).unwrap(), whole);
+        assert_eq!(*batches.lock().unwrap(), [2, 2, 1]);
+    }
 }

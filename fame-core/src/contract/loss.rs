@@ -37,7 +37,8 @@ use crate::{
 
 /// A scalar to descend, per sample. See the [module docs](self).
 pub trait Loss: Send + Sync {
-    /// Whether targets need the clean output of the sample's other picture (face similarity does).
+    /// Whether targets need the clean output of the sample's other picture (face similarity does),
+    /// or of all others (identification does).
     fn reference(&self) -> Reference {
         Reference::None
     }
@@ -65,6 +66,8 @@ pub enum Reference {
     /// The sample's other picture, frozen. Explaining the other side is the same loss with the
     /// roles swapped.
     OtherRole,
+    /// All other pictures of the sample, frozen: a picture among many it is compared with.
+    EveryOtherRole,
 }
 
 /// What [`Loss::targets`] may look at.
@@ -77,7 +80,9 @@ pub struct TargetRequest<'a> {
     pub layers: &'a [String],
     /// Clean outputs of the target layers for this picture, per-sample shape.
     pub clean: &'a [Tensor],
-    /// Clean outputs of the other picture if [`Loss::reference`] asked for it, else empty.
+    /// Clean outputs of the other picture if [`Loss::reference`] asked for it; or of all others,
+    /// one picture after another in the order of the sample's roles, of each those of all target
+    /// layers; else empty.
     pub reference: &'a [Tensor],
     /// Rows and columns of the network's input, for [`Target::frame`].
     pub input_size: (usize, usize),

@@ -16,12 +16,19 @@ pub const GRADIENT_TOLERANCE: f32 = 5e-3;
 pub const STEP: f32 = 1e-2;
 
 /// The targets that `loss` makes for one picture: `clean` are its target layers' clean outputs (no
-/// batch axis), `reference` those of the sample's other picture, if the loss wants them.
+/// batch axis), `reference` those of the sample's other picture, or of all its others one after
+/// another, if the loss wants them. The picture in question is the sample's first.
 ///
 /// # Errors
 /// What the loss says.
 pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Result<Vec<Target>> {
-    let roles: &[&str] = if reference.is_empty() { &["image"] } else { &["left", "right"] };
+    let many: Vec<String> = (0..=reference.len() / clean.len().max(1)).map(role).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let roles: &[&str] = match loss.reference() {
+        _ if reference.is_empty() => &["image"],
+        Reference::EveryOtherRole => &many,
+        Reference::None | Reference::OtherRole => &["left", "right"],
+    };
     let sample = super::sample("testkit", roles, super::SIZE)?;
     let layers: Vec<String> = (0..clean.len()).map(|i| format!("layer_{i}")).collect();
     loss.targets(&TargetRequest {
@@ -37,19 +44,29 @@ pub fn targets(loss: &dyn Loss, clean: &[Tensor], reference: &[Tensor]) -> Resul
     })
 }
 
+/// The role of the `n`-th of many pictures.
+fn role(n: usize) -> String {
+    format!("picture_{n}")
+}
+
 /// Everything a loss promises, at and around `clean` (the target layers' outputs for one picture,
 /// no batch axis): its targets have names that are safe in a file name, and at the clean outputs
 /// and beside them the cotangent is the derivative of the value ([`check_loss_gradient`]). A loss
-/// that is measured against another picture gets other values of the same shape.
+/// that is measured against another picture, or against all others, gets other values of the same
+/// shape: of three others, where it is all.
 ///
 /// Choose values as the layer would have them, away from kinks of the loss.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken, with the worst place and both numbers.
 pub fn check_loss(loss: &dyn Loss, clean: &[Tensor]) -> Result<Check> {
+    let others = |streams: &[usize]| -> Vec<Tensor> {
+        streams.iter().flat_map(|s| clean.iter().map(move |t| beside(t, *s, 1.0))).collect()
+    };
     let reference = match loss.reference() {
         Reference::None => Vec::new(),
-        Reference::OtherRole => clean.iter().map(|t| beside(t, 7, 1.0)).collect(),
+        Reference::OtherRole => others(&[7]),
+        Reference::EveryOtherRole => others(&[7, 17, 27]),
     };
     let made = targets(loss, clean, &reference)?;
     if made.is_empty() {

@@ -193,6 +193,9 @@ impl FakeNetwork {
         taps: &Taps,
         replaced: Option<(usize, &Tensor)>,
     ) -> Result<FakePass<'_>> {
+        if taps.relevance.is_some() {
+            self.check_relevance(taps)?;
+        }
         self.check_shape("a batch", 0, batch)?;
         if let Some((layer, value)) = replaced {
             self.check_shape("a layer's value", layer, value)?;

@@ -58,9 +58,10 @@ struct FolderDataset {
 
 /// What a folder holds, as `inner/name`.
 #[derive(Default)]
-struct Content {
-    pictures: Vec<String>,
-    skipped: Vec<String>,
+pub(super) struct Content {
+    pub(super) pictures: Vec<String>,
+    /// Pictures that cannot be taken.
+    pub(super) skipped: Vec<String>,
 }
 
 impl Dataset for FolderDataset {
@@ -74,28 +75,7 @@ impl Dataset for FolderDataset {
 
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
         let folder = &self.parameters;
-        let root = files.locate(&folder.path)?;
-        let mut content = Content::default();
-        folder.search(&root, "", &mut content)?;
-        let Content { pictures: mut found, mut skipped } = content;
-        found.sort_unstable();
-        skipped.sort_unstable();
-        if found.is_empty() {
-            let deeper = if folder.recursive {
-                ""
-            } else {
-                " `recursive: true` searches the folders within it too."
-            };
-            return Err(Error::new(
-                "fame::data::empty_folder",
-                format!("folder `{}` holds no picture.", folder.path),
-            )
-            .with_help(format!(
-                "Pictures are files that end in .{}.{deeper}{}",
-                EXTENSIONS.join(", ."),
-                told(&skipped).map_or_else(String::new, |told| format!(" {told}"))
-            )));
-        }
+        let Content { pictures: found, skipped } = folder.content(files)?;
         *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
         let names: Vec<_> =
             found.iter().map(|f| (without_extension(f).to_owned(), f.clone())).collect();
@@ -116,6 +96,34 @@ impl Dataset for FolderDataset {
 }
 
 impl Folder {
+    /// What the folder holds, sorted.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds no picture.
+    pub(super) fn content(&self, files: &dyn Files) -> Result<Content> {
+        let mut content = Content::default();
+        self.search(&files.locate(&self.path)?, "", &mut content)?;
+        content.pictures.sort_unstable();
+        content.skipped.sort_unstable();
+        if !content.pictures.is_empty() {
+            return Ok(content);
+        }
+        let deeper = if self.recursive {
+            ""
+        } else {
+            " `recursive: true` searches the folders within it too."
+        };
+        Err(Error::new(
+            "fame::data::empty_folder",
+            format!("folder `{}` holds no picture.", self.path),
+        )
+        .with_help(format!(
+            "Pictures are files that end in .{}.{deeper}{}",
+            EXTENSIONS.join(", ."),
+            told(&content.skipped).map_or_else(String::new, |told| format!(" {told}"))
+        )))
+    }
+
     /// Adds the pictures of `folder` to `found`, as `inner` (the way there from the root, with `/`)
     /// and their names, and those that cannot be taken.
     fn search(&self, folder: &Path, inner: &str, found: &mut Content) -> Result<()> {
@@ -173,7 +181,7 @@ fn begins_like_one(path: &Path) -> bool {
 }
 
 /// A sentence about pictures that were left out, if there are some.
-fn told(skipped: &[String]) -> Option<String> {
+pub(super) fn told(skipped: &[String]) -> Option<String> {
     /// So many are named; the rest is counted.
     const NAMED: usize = 5;
     let names: Vec<String> = skipped.iter().take(NAMED).map(|name| format!("`{name}`")).collect();

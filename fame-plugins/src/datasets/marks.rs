@@ -19,6 +19,9 @@ pub const FOLD: Mark<String> = Mark::new("fold");
 /// The group that a sample belongs to, such as that of the people it shows: what a list says in a
 /// column of its own.
 pub const GROUP: Mark<String> = Mark::new("group");
+/// The role of the picture in a sample's gallery that shows the same identity as its probe, where
+/// there is one.
+pub const MATE: Mark<String> = Mark::new("mate");
 /// Whether both pictures of a pair lie in one frame and differ only in a region that is known: then
 /// a pixel of one can take the place of the same pixel of the other.
 pub const SAME_FRAME: Mark<bool> = Mark::new("same_frame");

@@ -7,6 +7,7 @@
 //! | [`ImageNet`] | the validation set in every form it lies on disks | label, boxes, row |
 //! | [`Shapes`] | drawn shapes, without files | label, box, row |
 //! | [`Pair`] | one pair | genuine |
+//! | [`Gallery`] | a probe and all enrolled faces | mate |
 //! | [`Pairs`] | pairs from a list | genuine, row, fold, group |
 //! | [`InpaintedPairs`], [`BlendedFaces`] | a face and its mate, a region of it another's | hidden region |
 //! | [`LfwPairs`], [`CfpPairs`], [`InsightfaceBin`] | published verification sets | genuine, row, fold |
@@ -22,6 +23,7 @@ mod cfp_pairs;
 mod crops;
 mod entry;
 mod folder;
+mod gallery;
 mod ids;
 mod image;
 mod image_list;
@@ -43,6 +45,7 @@ pub use boxes::BoxEnd;
 pub use cfp_pairs::{CfpPairs, Protocol};
 pub use crops::Crops;
 pub use folder::Folder;
+pub use gallery::{Faces, Gallery};
 pub(crate) use ids::stem;
 pub use image::Image;
 pub use image_list::ImageList;
@@ -51,7 +54,7 @@ pub use images::Images;
 pub use inpainted_pairs::{HIDDEN, InpaintedPairs};
 pub use insightface_bin::InsightfaceBin;
 pub use lfw_pairs::LfwPairs;
-pub use marks::{FOLD, GALLERY, GENUINE, GROUP, IMAGE, PROBE, ROW, SAME_FRAME};
+pub use marks::{FOLD, GALLERY, GENUINE, GROUP, IMAGE, MATE, PROBE, ROW, SAME_FRAME};
 pub use pair::Pair;
 pub use pairs::{Columns, Filter, Ids, Pairs};
 pub use shapes::Shapes;

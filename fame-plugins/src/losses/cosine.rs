@@ -149,13 +149,18 @@ fn length(v: &[f32]) -> f64 {
     v.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
+/// Whether a vector has no direction.
+pub(super) fn length_is_zero(v: &[f32]) -> bool {
+    length(v) < NO_DIRECTION
+}
+
 /// The frozen reference as the only target. Descending the loss shows what makes the two match
 /// ([`Claim::For`]), or what tells them apart ([`Claim::Against`]).
 pub(super) fn reference_target(about: &TargetRequest<'_>, claim: Claim) -> Result<Vec<Target>> {
     let [reference] = about.reference else {
         return Err(one_layer(about));
     };
-    if length(reference.data()) < NO_DIRECTION {
+    if length_is_zero(reference.data()) {
         return Err(no_direction());
     }
     let other = about.sample.other_role(about.role)?;
@@ -191,7 +196,7 @@ pub(super) fn file_target(
         return Err(Error::new("fame::loss::target_length", text)
             .with_help("An embedding can be compared with one of the same network only."));
     }
-    if length(values) < NO_DIRECTION {
+    if length_is_zero(values) {
         return Err(no_direction());
     }
     let s = similarity(embedding.data(), values)?;
@@ -208,7 +213,7 @@ pub(super) fn file_target(
     }])
 }
 
-fn one_layer(about: &TargetRequest<'_>) -> Error {
+pub(super) fn one_layer(about: &TargetRequest<'_>) -> Error {
     Error::new(
         "fame::loss::one_layer",
         format!(
