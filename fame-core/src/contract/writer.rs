@@ -14,15 +14,21 @@ pub trait Writer: Send + Sync {
 
     /// Brings together, in the run's folder `out`, what it wrote about all items, for readers that
     /// want another order of files. Called when a run has gone through, its record and tables
-    /// included, with the folders of the items that are there, kept ones included, in the data's
-    /// order. What it makes must follow from these folders, the record and the tables alone, and
-    /// replace whole what it made before. Default: nothing.
+    /// included, with the folders of the items that are there and whose `item.json` can be read
+    /// (as [`run::ItemRecord`](crate::run::ItemRecord)), kept ones included, in the data's order.
+    /// What it makes must follow from these folders, the record and the tables alone, and replace
+    /// whole what it made before.
+    ///
+    /// Returns the names in `out` of the files and folders that it made, folders by
+    /// [`replace_folder`](crate::data::replace_folder): the run records their digests, which
+    /// `verify-run` compares, and a later run whose writers do not make them removes them, unless
+    /// somebody has changed them. What it does not name is left alone. Default: nothing.
     ///
     /// # Errors
     /// When `out` cannot be written: the run has then failed; its items stay.
-    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
         let _ = (out, items);
-        Ok(())
+        Ok(Vec::new())
     }
 
     /// Whether [`Writer::gather`] is called when all others have been: for a writer that describes

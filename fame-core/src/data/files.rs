@@ -307,7 +307,10 @@ pub(crate) fn recorded_files(folder: &Path) -> Option<BTreeMap<String, String>> 
 }
 
 /// The files below `folder`, by their paths from there, in order; a link is a file.
-fn files_below(folder: &Path) -> Result<Vec<String>> {
+///
+/// # Errors
+/// When a folder cannot be read.
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     let mut open = vec![(folder.to_owned(), String::new())];
     while let Some((place, prefix)) = open.pop() {

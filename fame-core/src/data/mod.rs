@@ -23,8 +23,8 @@ pub use convention::{ChannelOrder, FixedInput, InputConvention, Layout};
 pub use error::{Error, ErrorKind, Result};
 pub use facts::{Facts, Value, facts};
 pub(crate) use files::{
-    Begun, Draft, FileHashes, LIST, json_text, move_into_place, recorded_files, remove_at_once,
-    sha256_of, sweep_unfinished, without_mark, write_whole_by, write_whole_from,
+    Begun, Draft, FileHashes, LIST, files_below, json_text, move_into_place, recorded_files,
+    remove_at_once, sha256_of, sweep_unfinished, without_mark, write_whole_by, write_whole_from,
 };
 pub use files::{
     open_ordinary, read_ordinary, replace_folder, sha256_file, sha256_hex, write_json, write_whole,

@@ -16,12 +16,17 @@ use crate::{
 /// The code of a name that no plugin has.
 pub(crate) const UNKNOWN_PLUGIN: &str = "fame::recipe::unknown_plugin";
 
+/// The crate of the built-in plugins: it gives way to no library, for recipes, defaults and
+/// manifests of this program rely on all of them.
+const BUILT_IN: &str = "fame-plugins";
+
 /// A shared library that plugins were loaded from.
 #[derive(Clone, Debug)]
 pub struct Library {
     /// The file itself, with all links followed.
     pub file: PathBuf,
-    /// Name, version and hash of what it brought, for the record of a run.
+    /// Name, version and hash of what it brought, and under `replaces` the linked crates that gave
+    /// way to it, for the record of a run.
     pub record: Value,
 }
 
@@ -30,6 +35,8 @@ pub struct Library {
 pub struct Registry {
     entries: BTreeMap<(Kind, &'static str), Registration>,
     absent: BTreeMap<(Kind, &'static str), &'static str>,
+    /// The origins of what is linked into this program.
+    linked: BTreeSet<&'static str>,
     libraries: Vec<Library>,
     trusting: bool,
 }
@@ -43,6 +50,7 @@ impl Registry {
         let mut registry = Self::default();
         for registration in inventory::iter::<Registration> {
             registry.add(*registration)?;
+            registry.linked.insert(registration.origin());
         }
         registry.absent =
             inventory::iter::<Absent>.into_iter().map(|a| ((a.kind, a.name), a.way)).collect();
@@ -62,16 +70,40 @@ impl Registry {
         self.trusting
     }
 
-    /// Adds everything that `library` brings, or nothing.
+    /// Adds everything that `library` brings, or nothing. A crate that is linked into this program
+    /// and is brought by the library too gives way to it, with all its plugins: whoever names the
+    /// file wants what is in it, and plugins of two builds of one crate are not mixed. The record of
+    /// the library says so, and with it the run.
     ///
     /// # Errors
-    /// When it brings a name that is taken.
+    /// When it brings a name that is taken, by another crate or by another library;
+    /// `fame::registry::built_in` where it is a build of the crate of the built-in plugins.
     pub fn add_library(
         &mut self,
-        library: Library,
+        mut library: Library,
         brought: impl IntoIterator<Item = Registration>,
     ) -> Result<()> {
         let mut with_new = self.clone();
+        let brought: Vec<Registration> = brought.into_iter().collect();
+        let crates: BTreeSet<&str> = brought.iter().map(|new| crate_of(new.origin())).collect();
+        let gives_way = |old: &Registration| {
+            self.linked.contains(old.origin()) && crates.contains(crate_of(old.origin()))
+        };
+        let replaced = self.entries.values().filter(|old| gives_way(old));
+        let replaced: BTreeSet<&str> = replaced.map(Registration::origin).collect();
+        if let Some(built_in) = replaced.iter().find(|origin| crate_of(origin) == BUILT_IN) {
+            let file = library.file.display();
+            let message = format!(
+                "`{file}` is a build of {BUILT_IN}, and would replace all that is built into this program from {built_in}."
+            );
+            return Err(Error::new("fame::registry::built_in", message)
+                .with_help("Give your crate another name, and its plugins names of their own."));
+        }
+        if let (Value::Map(record), false) = (&mut library.record, replaced.is_empty()) {
+            let replaced = replaced.iter().map(|origin| Value::from(*origin)).collect();
+            record.insert("replaces".to_owned(), Value::List(replaced));
+        }
+        with_new.entries.retain(|_, old| !gives_way(old));
         brought.into_iter().try_for_each(|registration| with_new.add(registration))?;
         with_new.libraries.push(library);
         *self = with_new;
@@ -203,6 +235,11 @@ impl Registry {
     }
 }
 
+/// The name of the crate at the beginning of an origin: `my-plugins 0.1.0 (libmy_plugins.so)`.
+fn crate_of(origin: &str) -> &str {
+    origin.split_once(' ').map_or(origin, |(name, _)| name)
+}
+
 fn not_built(operator: &Registration, problems: &[Problem]) -> Error {
     let told: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
     let (name, origin) = (operator.name(), operator.origin());
@@ -211,4 +248,74 @@ fn not_built(operator: &Registration, problems: &[Problem]) -> Error {
         format!("operator `{name}` ({origin}) cannot be built as `{name}()`: {}", told.join(" ")),
     )
     .with_help("A recipe does not name operators: each of their parameters needs a default.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        contract::{Explainer, Loss},
+        data::Facts,
+        testkit::{FakeLoss, FakeWalk},
+    };
+
+    const LINKED: &str = "kit 0.1.0";
+
+    /// A registry in which one crate is linked, with a loss and an explainer.
+    fn registry() -> Registry {
+        let mut registry = Registry::default();
+        registry.add(Registration::of::<dyn Loss, FakeLoss>(LINKED)).unwrap();
+        registry.add(Registration::of::<dyn Explainer, FakeWalk>(LINKED)).unwrap();
+        registry.linked.insert(LINKED);
+        registry
+    }
+
+    /// Adds a library with a loss from `origin`.
+    fn load(registry: &mut Registry, origin: &'static str) -> Result<()> {
+        let library = Library { file: origin.into(), record: Value::Map(Facts::new()) };
+        registry.add_library(library, [Registration::of::<dyn Loss, FakeLoss>(origin)])
+    }
+
+    fn origins(registry: &Registry) -> Vec<&str> {
+        registry.iter().map(Registration::origin).collect()
+    }
+
+    #[test]
+    fn a_linked_crate_gives_way_to_its_own_library_as_a_whole() {
+        let mut registry = registry();
+        load(&mut registry, "kit 0.2.0 (a.so)").unwrap();
+        assert_eq!(origins(&registry), ["kit 0.2.0 (a.so)"]);
+        // A second library of it does not take the first one's place.
+        let error = load(&mut registry, "kit 0.2.0 (b.so)").unwrap_err();
+        assert_eq!(error.code, "fame::registry::duplicate");
+        assert!(error.message.contains("(a.so)") && error.message.contains("(b.so)"), "{error}");
+        assert_eq!((origins(&registry), registry.libraries().len()), (vec!["kit 0.2.0 (a.so)"], 1));
+    }
+
+    #[test]
+    fn what_gives_way_is_recorded_and_what_is_built_in_does_not() {
+        let mut registry = registry();
+        load(&mut registry, "other-kit 0.1.0 (o.so)").unwrap_err();
+        load(&mut registry, "kit 0.2.0 (a.so)").unwrap();
+        let replaced = registry.libraries()[0].record.get("replaces").cloned();
+        assert_eq!(replaced, Some(Value::List(vec![LINKED.into()])));
+        let mut registry = Registry::default();
+        let built_in = "fame-plugins 0.1.0";
+        registry.add(Registration::of::<dyn Loss, FakeLoss>(built_in)).unwrap();
+        registry.linked.insert(built_in);
+        let error = load(&mut registry, "fame-plugins 0.1.0 (a.so)").unwrap_err();
+        assert_eq!(error.code, "fame::registry::built_in");
+        assert!(error.message.contains("a.so"), "{error}");
+        assert_eq!((origins(&registry), registry.libraries().len()), (vec![built_in], 0));
+    }
+
+    #[test]
+    fn a_linked_crate_does_not_give_way_to_another_ones_library() {
+        let mut registry = registry();
+        for other in ["kit-two 0.1.0 (a.so)", "other 1.0.0 (a.so)"] {
+            let error = load(&mut registry, other).unwrap_err();
+            assert!(error.message.contains("one from kit 0.1.0, one from "), "{error}");
+        }
+        assert_eq!(origins(&registry), [LINKED, LINKED]);
+    }
 }

@@ -106,6 +106,10 @@ impl Network for Watched {
         self.inner.check_gradient(layer, to)
     }
 
+    fn check_relevance(&self, taps: &Taps) -> Result<()> {
+        self.inner.check_relevance(taps)
+    }
+
     fn preferred_rows(&self) -> usize {
         self.inner.preferred_rows()
     }

@@ -1,13 +1,18 @@
 //! The events of a run, for whoever watches it: stages, items, steps, warnings.
 //!
 //! Their order is: a stage (`fetch`, with its fetches; `load`; `explain`), the number of items,
-//! then for each batch the steps of its explainers, its warnings, and the end of each of its items.
+//! then for each batch the steps of its explainers, its warnings, and of each of its items what came
+//! out and that it ended.
 //! Nothing that an observer does can fail a run.
 
 use std::io::Write as _;
 
 use super::ItemStatus;
-use crate::{contract::Progress, registry::guard::caught, store::FetchEvent};
+use crate::{
+    contract::{FinishedItem, Progress},
+    registry::guard::caught,
+    store::FetchEvent,
+};
 
 /// A listener that is told what happens during a run; progress bars and logs are listeners.
 pub trait Observer: Sync {
@@ -32,6 +37,9 @@ pub enum Event<'a> {
         /// Steps in all.
         total: usize,
     },
+    /// An item was explained and its files are written: its pictures and maps, for whoever shows
+    /// them. Its [`Event::Item`] follows; an item that is kept has none.
+    Finished(&'a FinishedItem<'a>),
     /// An item ended.
     Item {
         /// Its id.
@@ -43,6 +51,13 @@ pub enum Event<'a> {
     },
     /// A warning that the reader of the results must know.
     Warning(&'a str),
+    /// A warning about one item. Many items may have the same one.
+    ItemWarning {
+        /// The item's id.
+        id: &'a str,
+        /// The warning, without the id.
+        text: &'a str,
+    },
 }
 
 /// The progress that an explainer reports, passed on to the observer.

@@ -45,8 +45,8 @@ pub use models::ModelShelf;
 pub use options::{RunOptions, recipe_folder};
 pub use preview::{Preview, preview};
 pub use record::{
-    Difference, ItemLine, ItemLines, ItemStatus, RunStatus, Summary, Verified, item_lines,
-    recipe_of, verify,
+    Difference, ItemLine, ItemLines, ItemRecord, ItemStatus, MeasuredRow, RunStatus, Summary,
+    Verified, item_lines, recipe_of, verify,
 };
 pub use rehearsal::{Rehearsal, rehearse};
 pub use shard::Shard;
@@ -55,7 +55,7 @@ pub use stop::{StopHandle, Stopped};
 use crate::{
     Error, Plan, Result,
     contract::{Files as _, ItemRef, Models as _},
-    data::Facts,
+    data::{Facts, Value},
     store::{FetchEvent, ModelStore},
 };
 use check::Checker;
@@ -147,6 +147,8 @@ pub fn run(
         );
         observer.event(&Event::Warning(&line));
     }
+    let replaced = replaced_by_libraries(plan);
+    replaced.iter().for_each(|line| observer.event(&Event::Warning(line)));
     stop.begin(record)?;
     let runner = Runner { plan, store, options, observer, folder, clocks: Facts::new() };
     // What goes wrong while the tables are made, or brought together with the record by a writer,
@@ -154,14 +156,36 @@ pub fn run(
     let result = runner.run().and_then(|(folder, items)| {
         stop.write(|record| {
             let summary = record.finish(plan)?;
+            let mut warnings = record.warnings().to_vec();
             if options.shard.is_none() {
-                item::gather(plan, folder.path(), &items)?;
+                warnings = item::gather(plan, folder.path(), &items, record)?;
             }
-            Ok(summary)
+            Ok((summary, warnings))
         })
+    });
+    // Told only now: whoever listens may want to stop the run, which waits for the write.
+    let result = result.map(|(summary, warnings)| {
+        warnings.iter().for_each(|warning| observer.event(&Event::Warning(warning)));
+        summary
     });
     // Of a run that was stopped the record says so already.
     result.or_else(|e| stop.write(|record| Err(record.fail(e))))
+}
+
+/// A warning for each library of `plan` that a linked crate gave way to: a result may not be of the
+/// plugins that this program was built with, and nobody notice.
+fn replaced_by_libraries(plan: &Plan) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let warning = |library: &Value| {
+        let Value::List(replaced) = library.get("replaces")? else { return None };
+        let replaced: Vec<String> = replaced.iter().map(text).collect();
+        let file = library.get("file").map(text).unwrap_or_default();
+        Some(format!(
+            "the library `{file}` takes the place of {}, which is linked into this program.",
+            replaced.join(" and of ")
+        ))
+    };
+    plan.plugins.iter().filter_map(warning).collect()
 }
 
 /// The longest name of a folder on the usual file systems, in bytes; an item's id becomes one.

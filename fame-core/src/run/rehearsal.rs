@@ -1,14 +1,14 @@
 //! A rehearsal: what a run would find wrong, found without running it.
 //!
-//! The first item is loaded and prepared, and every explainer and metric is let at it with a network
-//! that answers once: that is as far as roles, classes, layers and targets are settled. Whatever
-//! asks it a second time has nothing wrong with it, and is told to stop.
+//! The first item is loaded and prepared, and every explainer and metric is let at it with a
+//! network that answers once for each of its pictures: that is as far as roles, classes, layers and
+//! targets are settled. Whatever asks it again has nothing wrong with it, and is told to stop.
 
 use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -114,7 +114,7 @@ impl Findings<'_> {
         let seed = self.plan.seed;
         for n in fit {
             let (name, explainer) = &self.plan.explain[*n];
-            let model = answering_once(model);
+            let model = answering_once(model, sample);
             let with = ExplainContext { model: &model, seed, progress: &Silent };
             let results = explainer.plugin.explain(&with, std::slice::from_ref(sample));
             if let Some(Err(error)) = results.into_iter().next() {
@@ -123,7 +123,7 @@ impl Findings<'_> {
         }
         let Ok(explanation) = any_maps(sample) else { return };
         for (n, name) in self.plan.metric_names().iter().enumerate() {
-            let model = answering_once(model);
+            let model = answering_once(model, sample);
             let with = ExplainContext { model: &model, seed, progress: &Silent };
             let measured = self.plan.metrics[n].plugin.measure(&with, sample, &explanation);
             if let Err(error) = measured {
@@ -205,9 +205,10 @@ fn any_maps(sample: &Sample) -> Result<Explanation> {
     Ok(Explanation { maps, ..Explanation::default() })
 }
 
-/// `model` with a network that answers once.
-fn answering_once(model: &Arc<Model>) -> Model {
-    let network = Once { model: model.clone(), asked: AtomicBool::new(false) };
+/// `model` with a network that answers for as many rows as `sample` has pictures.
+fn answering_once(model: &Arc<Model>, sample: &Sample) -> Model {
+    let left = AtomicUsize::new(sample.pictures.len());
+    let network = Once { model: model.clone(), left };
     Model {
         manifest: model.manifest.clone(),
         network: Box::new(network),
@@ -218,15 +219,19 @@ fn answering_once(model: &Arc<Model>) -> Model {
     }
 }
 
-/// A network that answers once.
+/// A network that answers once for each picture, in one batch or in several: what comes after that
+/// is computing.
 struct Once {
     model: Arc<Model>,
-    asked: AtomicBool,
+    /// Rows that are still answered. The batch that asks for the last of them is answered whole.
+    left: AtomicUsize,
 }
 
 impl Once {
-    fn ask(&self) -> Result<()> {
-        if self.asked.swap(true, Ordering::Relaxed) {
+    fn ask(&self, rows: usize) -> Result<()> {
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.saturating_sub(rows), Ordering::Relaxed);
+        if left == 0 {
             let error = Error::new("fame::run::rehearsed", "this was a rehearsal.");
             return Err(error.of_kind(ErrorKind::Stopped));
         }
@@ -251,6 +256,10 @@ impl Network for Once {
         self.model.network.check_gradient(layer, to)
     }
 
+    fn check_relevance(&self, taps: &Taps) -> Result<()> {
+        self.model.network.check_relevance(taps)
+    }
+
     fn preferred_rows(&self) -> usize {
         self.model.network.preferred_rows()
     }
@@ -260,7 +269,7 @@ impl Network for Once {
     }
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        self.ask()?;
+        self.ask(batch.rows())?;
         self.model.network.forward(batch, taps)
     }
 
@@ -271,7 +280,7 @@ impl Network for Once {
         batch: &Tensor,
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>> {
-        self.ask()?;
+        self.ask(batch.rows())?;
         self.model.network.forward_from(layer, value, batch, taps)
     }
 

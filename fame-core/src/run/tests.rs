@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use schemars::JsonSchema;
@@ -48,6 +51,41 @@ impl Writer for Filling {
         let path = folder.join("x.txt");
         fs::write(&path, "x").map_err(|e| Error::io("write", &path, &e))?;
         Ok(vec!["x.txt".to_owned()])
+    }
+}
+
+/// A writer that brings the items' names together, as a file and as a folder.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Gathering {
+    /// A name that it says it has made, and has not.
+    wrong: Option<String>,
+}
+
+impl Plugin<dyn Writer> for Gathering {
+    const NAME: &'static str = "Gathering";
+    const SUMMARY: &'static str = "Gathers names";
+    const EXAMPLE: &'static str = "Gathering()";
+
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Writer>> {
+        Some(Box::new(self))
+    }
+}
+
+impl Writer for Gathering {
+    fn write(&self, _: &FinishedItem<'_>, _: &Path) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
+        let names: Vec<String> =
+            items.iter().map(|item| item.file_name().unwrap().to_string_lossy().into()).collect();
+        crate::data::write_whole(&out.join("names.txt"), names.join(" ").as_bytes())?;
+        crate::data::replace_folder(&out.join("names"), |draft| {
+            names.iter().try_for_each(|n| crate::data::write_whole(&draft.join(n), n.as_bytes()))
+        })?;
+        let made = ["names.txt", "names"].map(str::to_owned);
+        Ok(made.into_iter().chain(self.wrong.clone()).collect())
     }
 }
 
@@ -108,16 +146,22 @@ fn workshop_of(explainer: &str, write: &str) -> (tempfile::TempDir, Plan, ModelS
     fs::write(dir.path().join("fake.onnx"), "the kit's").unwrap();
     let manifest = "(input: (size: (3, 8, 8), order: Rgb, mean: 0.5, std: 0.25))";
     fs::write(dir.path().join("fake.ron"), manifest).unwrap();
+    let (plan, store) = planned(dir.path(), explainer, write);
+    (dir, plan, store)
+}
+
+/// A plan of four items in the workshop `dir`.
+fn planned(dir: &Path, explainer: &str, write: &str) -> (Plan, ModelStore) {
     let mut registry = testkit::registry().unwrap();
+    registry.add(Registration::of::<dyn Writer, Gathering>("these tests")).unwrap();
     registry.add(Registration::of::<dyn Writer, Filling>("these tests")).unwrap();
     registry.add(Registration::of::<dyn Explainer, Endless>("these tests")).unwrap();
     let recipe = format!(
         r#"(model: "fake.onnx", backend: Fake(), data: FakePictures(items: 4), prepare: [], explain: {{"walk": {explainer}}}, write: [{write}])"#
     );
-    let store = ModelStore::new(dir.path().join("cache"));
+    let store = ModelStore::new(dir.join("cache"));
     let text = RecipeText::new("r.ron", recipe);
-    let plan = Plan::resolve(text, dir.path(), &registry, &store).unwrap();
-    (dir, plan, store)
+    (Plan::resolve(text, dir, &registry, &store).unwrap(), store)
 }
 
 /// An observer that stops the run when the item called this ends.
@@ -128,6 +172,18 @@ impl Observer for StopAfter<'_> {
         if matches!(event, Event::Item { id, .. } if *id == self.0) {
             let stopped = self.1.stop("by a test").unwrap();
             assert_eq!((stopped.items, stopped.failed), (4, 0));
+        }
+    }
+}
+
+/// An observer that keeps warnings.
+#[derive(Default)]
+struct Warned(Mutex<Vec<String>>);
+
+impl Observer for Warned {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Warning(text) = event {
+            self.0.lock().unwrap().push((*text).to_owned());
         }
     }
 }
@@ -193,6 +249,96 @@ fn a_full_disk_ends_the_run_and_spoils_nothing() {
     ROOM.store(usize::MAX, Ordering::Relaxed);
     let summary = run(&plan, &store, &options, &Nobody).unwrap();
     assert_eq!((summary.done, summary.kept, summary.failed), (3, 1, 0));
+}
+
+#[test]
+fn what_writers_brought_together_is_recorded_and_verified() {
+    let (dir, plan, store) = workshop("Gathering()");
+    let options = RunOptions::new(dir.path().join("out"));
+    run(&plan, &store, &options, &Nobody).unwrap();
+    let recorded = record(&options.out);
+    let Some(Value::Map(gathered)) = recorded.get("gathered") else { panic!("{recorded:?}") };
+    let names: Vec<&str> = gathered.keys().map(String::as_str).collect();
+    assert_eq!(names, ["names.txt", "names/SHA256SUMS"]);
+    assert_eq!(text(&gathered["names.txt"], "writer"), "Gathering");
+    assert!(verified(&options.out).is_whole());
+    // A byte of a file, a file of the folder, and both the folder's file and its list.
+    for (file, line) in [("names.txt", ""), ("names/fake_1", ""), ("names/SHA256SUMS", "\n")] {
+        let path = options.out.join(file);
+        let whole = fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        changed[0] ^= 1;
+        changed.extend(line.bytes());
+        fs::write(&path, changed).unwrap();
+        let found = verified(&options.out);
+        assert_eq!(found.differences[0].file, Path::new(file), "{found:?}");
+        fs::write(&path, whole).unwrap();
+    }
+    assert!(verified(&options.out).is_whole());
+    // The same run again keeps all and leaves the same.
+    run(&plan, &store, &options, &Nobody).unwrap();
+    assert_eq!(record(&options.out).get("gathered"), recorded.get("gathered"));
+}
+
+#[test]
+fn a_writer_that_names_what_is_not_there_fails_the_run() {
+    for wrong in ["gone", "../fake.onnx", "items/fake_1", "items"] {
+        let (dir, plan, store) = workshop(&format!("Gathering(wrong: {wrong:?})"));
+        let options = RunOptions::new(dir.path().join("out"));
+        let error = run(&plan, &store, &options, &Nobody).unwrap_err();
+        assert_eq!(error.code, "fame::plugin::wrong_result", "{error}");
+        assert!(error.message.contains(wrong), "{error}");
+        assert_eq!(text(&record(&options.out), "status"), "failed");
+        assert_eq!(items(&options.out).len(), 4, "its items stay");
+    }
+}
+
+#[test]
+fn what_no_writer_makes_any_more_is_removed_unless_it_was_changed() {
+    let (dir, with, store) = workshop("Gathering()");
+    let (without, _) = planned(dir.path(), "FakeWalk()", "");
+    let options = RunOptions::new(dir.path().join("out"));
+    let [file, folder] = ["names.txt", "names"].map(|name| options.out.join(name));
+    run(&with, &store, &options, &Nobody).unwrap();
+    fs::write(options.out.join("mine.txt"), "precious").unwrap();
+    run(&without, &store, &options, &Nobody).unwrap();
+    assert!(!file.exists() && !folder.exists());
+    assert!(record(&options.out).get("gathered").is_none());
+    assert!(verified(&options.out).is_whole());
+    run(&with, &store, &options, &Nobody).unwrap();
+    fs::write(&file, "changed").unwrap();
+    let warned = Warned::default();
+    run(&without, &store, &options, &warned).unwrap();
+    assert_eq!((fs::read_to_string(&file).unwrap().as_str(), folder.exists()), ("changed", false));
+    let told = warned.0.into_inner().unwrap();
+    assert!(told.iter().any(|text| text.contains("names.txt")), "{told:?}");
+    let recorded = record(&options.out);
+    assert!(recorded.get("gathered").is_none() && recorded.get("warnings").is_some());
+    assert_eq!(fs::read_to_string(options.out.join("mine.txt")).unwrap(), "precious");
+    // It is told once: what a run does not know of is nobody's.
+    let warned = Warned::default();
+    run(&without, &store, &options, &warned).unwrap();
+    assert!(!warned.0.into_inner().unwrap().iter().any(|text| text.contains("names.txt")));
+}
+
+#[test]
+fn an_item_whose_record_cannot_be_read_is_left_out_and_told() {
+    let (dir, plan, store) = workshop("Gathering()");
+    let options = RunOptions::new(dir.path().join("out"));
+    run(&plan, &store, &options, &Nobody).unwrap();
+    // Without the index nothing says that it was changed, and it is kept by its key.
+    fs::remove_file(options.out.join("items.jsonl")).unwrap();
+    let path = options.out.join("items/fake_1/item.json");
+    let changed = fs::read_to_string(&path).unwrap().replace("\"id\"", "\"name\"");
+    fs::write(&path, changed).unwrap();
+    let warned = Warned::default();
+    let summary = run(&plan, &store, &options, &warned).unwrap();
+    assert_eq!((summary.kept, summary.failed), (4, 0));
+    let told = warned.0.into_inner().unwrap();
+    let left_out = told.iter().filter(|text| text.starts_with("item fake_1 is left out of tables"));
+    assert_eq!(left_out.count(), 1, "{told:?}");
+    let names = fs::read_to_string(options.out.join("names.txt")).unwrap();
+    assert_eq!(names, "fake_2 fake_3 fake_4");
 }
 
 #[test]

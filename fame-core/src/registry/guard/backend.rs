@@ -52,6 +52,11 @@ impl GuardedNetwork {
         Ok(Self { inner, input_shape, layers, preferred_rows, notes })
     }
 
+    /// A network that knows nothing of relevance would answer with derivatives: it is asked first.
+    fn refuse_ignored_rules(&self, taps: &Taps) -> Result<()> {
+        if taps.relevance.is_some() { self.check_relevance(taps) } else { Ok(()) }
+    }
+
     fn pass<'n>(
         &self,
         inner: Box<dyn Pass + 'n>,
@@ -90,6 +95,10 @@ impl Network for GuardedNetwork {
         self.inner.call("check_gradient", |n| n.check_gradient(layer, to))?
     }
 
+    fn check_relevance(&self, taps: &Taps) -> Result<()> {
+        self.inner.call("check_relevance", |n| n.check_relevance(taps))?
+    }
+
     fn preferred_rows(&self) -> usize {
         self.preferred_rows
     }
@@ -99,6 +108,7 @@ impl Network for GuardedNetwork {
     }
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+        self.refuse_ignored_rules(taps)?;
         let pass = self.inner.call("forward", |n| n.forward(batch, taps))??;
         Ok(self.pass(pass, batch, taps))
     }
@@ -110,6 +120,7 @@ impl Network for GuardedNetwork {
         batch: &Tensor,
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>> {
+        self.refuse_ignored_rules(taps)?;
         let pass =
             self.inner.call("forward_from", |n| n.forward_from(layer, value, batch, taps))??;
         Ok(self.pass(pass, batch, taps))

@@ -1,11 +1,12 @@
 //! Guard of [`Writer`].
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Guard, Guarded, Who};
 use crate::{
     Result,
     contract::{FinishedItem, Writer},
+    data::LIST,
 };
 
 impl Guard for dyn Writer {
@@ -25,12 +26,26 @@ impl Writer for GuardedWriter {
         Ok(written)
     }
 
-    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
-        self.0.call("gather", |w| w.gather(out, items))?
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
+        let made = self.0.call("gather", |w| w.gather(out, items))??;
+        let is_name = |name: &str| {
+            let mut parts = Path::new(name).components();
+            matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+        };
+        let is_made = |name: &str| {
+            let place = out.join(name);
+            place.is_file() || place.join(LIST).is_file()
+        };
+        if let Some(wrong) = made.iter().find(|name| !is_name(name) || !is_made(name)) {
+            let what =
+                format!("`{wrong}`, which is no file of the run's folder, and no listed folder");
+            return Err(self.0.wrong("gather", what));
+        }
+        Ok(made)
     }
 
     fn gathers_last(&self) -> bool {
         // Whatever goes wrong there, `gather` itself will tell.
-        self.0.call("gathers_last", |w| w.gathers_last()).unwrap_or(false)
+        self.0.call("gathers_last", Writer::gathers_last).unwrap_or(false)
     }
 }

@@ -20,8 +20,8 @@ impl Items<'_> {
         mut part: Part,
     ) -> Result<Explanation> {
         for warning in &part.explanation.warnings {
-            let line = format!("{}: {name}: {warning}", item.item.id);
-            self.observer.event(&Event::Warning(&line));
+            let text = format!("{name}: {warning}");
+            self.observer.event(&Event::ItemWarning { id: &item.item.id, text: &text });
         }
         part.explanation.witnesses.clear();
         let maker = self.plan.explain.iter().find(|(known, _)| known == name);

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     Error, Explanation, Model, Plan, Result, Sample,
-    contract::{ItemRef, Measurement},
+    contract::{FinishedItem, ItemRef, Measurement},
 };
 
 /// The loop over the items, with all that they share.
@@ -136,7 +136,12 @@ impl Items<'_> {
         }
         for mut item in open {
             match self.deadline.check().and_then(|()| self.close(&mut item)) {
-                Ok(line) => self.ended(&item.item, ItemStatus::Done, &line),
+                Ok(line) => {
+                    let (sample, explanations) = (&item.sample, item.explanations.as_slice());
+                    let finished = FinishedItem { sample, explanations };
+                    self.observer.event(&Event::Finished(&finished));
+                    self.ended(&item.item, ItemStatus::Done, &line);
+                }
                 Err(e) => self.failed(&item.item, item.clock, e)?,
             }
         }
@@ -148,8 +153,8 @@ impl Items<'_> {
         let sample = self.loader().sample(item)?;
         for (role, picture) in &sample.pictures {
             for warning in &picture.warnings {
-                let line = format!("{}: {role}: {warning}", item.id);
-                self.observer.event(&Event::Warning(&line));
+                let text = format!("{role}: {warning}");
+                self.observer.event(&Event::ItemWarning { id: &item.id, text: &text });
             }
         }
         Ok(sample)
@@ -172,8 +177,8 @@ impl Items<'_> {
             if as_written {
                 return Ok(Opened::Kept(made));
             }
-            let line = format!("{}: its item.json was changed: it is made again.", item.id);
-            self.observer.event(&Event::Warning(&line));
+            let text = "its item.json was changed: it is made again.";
+            self.observer.event(&Event::ItemWarning { id: &item.id, text });
         }
         if let Some(name) = foreign_file(&place) {
             return Err(foreign(&place, &name));

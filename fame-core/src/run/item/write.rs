@@ -1,9 +1,14 @@
 //! An item's files: what the writers make of it, and `item.json`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{
-    super::record::{Made, digest, has_record, item_json, line, stranger},
+    super::record::{
+        ItemRecord, Made, RunRecord, digest, has_record, item_json, left_out, line, stranger,
+    },
     Items, OpenItem, foreign,
 };
 use crate::{
@@ -51,16 +56,48 @@ impl Items<'_> {
 }
 
 /// Lets every writer of `plan` bring together, in the run's folder `out`, what it wrote about those
-/// of `items` that are there.
-pub(in crate::run) fn gather(plan: &Plan, out: &Path, items: &[ItemRef]) -> Result<()> {
-    let folder = |item: &ItemRef| out.join("items").join(&item.id);
-    let there: Vec<PathBuf> = items.iter().map(folder).filter(|folder| folder.is_dir()).collect();
+/// of `items` that are there and whose record can be read. What came of it goes into `record`; what
+/// writers of earlier runs made, and these do not, is removed. Returns what is to be told: what is
+/// left out, and what stays though it is of an earlier run.
+///
+/// # Errors
+/// What a writer says, and when a file cannot be read, removed or written.
+pub(in crate::run) fn gather(
+    plan: &Plan,
+    out: &Path,
+    items: &[ItemRef],
+    record: &mut RunRecord,
+) -> Result<Vec<String>> {
+    let (before, warned) = (record.all_gathered(), record.warnings().len());
+    let mut there: Vec<PathBuf> = Vec::new();
+    if !plan.write.is_empty() {
+        for item in items {
+            let folder = out.join("items").join(&item.id);
+            match ItemRecord::read(&folder) {
+                Ok(_) => there.push(folder),
+                Err(e) if folder.is_dir() => record.warn(left_out(&item.id, &e)),
+                Err(_) => {}
+            }
+        }
+    }
     let (last, first): (Vec<_>, Vec<_>) =
         plan.write.iter().partition(|writer| writer.plugin.gathers_last());
-    first.into_iter().chain(last).try_for_each(|writer| {
-        let gathered = writer.plugin.gather(out, &there);
-        gathered.map_err(|e| e.at(format!("writer {}", writer.name)))
-    })
+    let later: BTreeSet<&str> = last.iter().map(|writer| writer.name.as_ref()).collect();
+    let mut made = BTreeSet::new();
+    for (writers, later) in [(first, later), (last, BTreeSet::new())] {
+        for writer in writers {
+            let gathered = writer.plugin.gather(out, &there);
+            for name in gathered.map_err(|e| e.at(format!("writer {}", writer.name)))? {
+                made.insert(record.gathered(&writer.name, &name)?);
+            }
+        }
+        // Before the last ones describe what is there.
+        record.remove_stale(|file, writer| made.contains(file) || later.contains(writer))?;
+    }
+    if record.all_gathered() != before || record.warnings().len() > warned {
+        record.save_gathered()?;
+    }
+    Ok(record.warnings().to_vec())
 }
 
 /// The size and SHA-256 of each of `files` in `folder`, by name.

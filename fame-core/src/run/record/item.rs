@@ -13,7 +13,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 use super::{super::item::Measured, Made};
 use crate::{
@@ -28,11 +28,6 @@ pub(in crate::run) const LAYOUT: u32 = 3;
 
 /// The content of the `item.json` in `folder`, if it is there and whole.
 pub(super) fn read_item(folder: &Path) -> Option<Value> {
-    read_as(folder)
-}
-
-/// As much of the `item.json` in `folder` as `T` asks for, if it is there and whole.
-pub(super) fn read_as<T: DeserializeOwned>(folder: &Path) -> Option<T> {
     serde_json::from_slice(&read_ordinary(&folder.join("item.json")).ok()?).ok()
 }
 

@@ -6,18 +6,13 @@ use std::{
     path::Path,
 };
 
-use serde::Deserialize;
-
-use super::{
-    item::{parameter_of, read_as},
-    tables,
-};
+use super::{ItemRecord, item::parameter_of, tables};
 use crate::{
     Error, Marks, Parameter, Plan, Result, Table,
     contract::MetricRow,
     data::Value,
     data::{safe_id, write_whole_by},
-    report::{escape::csv_cell, joined, summary},
+    report::{escape::csv_cell, joined, reliability, summary},
 };
 
 /// The name of the table of all measurements.
@@ -27,18 +22,25 @@ pub(super) const FILE: &str = "metrics.csv";
 const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "parameter", "value"];
 
 /// Writes `metrics.csv` of the items called `ids`, in that order, and the tables that they come to;
-/// nothing when no metric was asked for.
+/// nothing when no metric was asked for. Also returns a warning for each item that is left out,
+/// because its record cannot be read.
 pub(super) fn write(
     out: &Path,
     ids: impl Iterator<Item = String>,
     plan: &Plan,
-) -> Result<Vec<Table>> {
+) -> Result<(Vec<Table>, Vec<String>)> {
     let names = plan.metric_names();
     if names.is_empty() {
-        return tables::remove(out).map(|()| Vec::new());
+        return tables::remove(out).map(|()| (Vec::new(), Vec::new()));
     }
     let mut rows = Rows::default();
-    ids.for_each(|id| rows.add(&out.join("items").join(&id), id));
+    let mut unread = Vec::new();
+    for id in ids {
+        match ItemRecord::read(&out.join("items").join(&id)) {
+            Ok(record) => rows.add(id, record),
+            Err(e) => unread.push(left_out(&id, &e)),
+        }
+    }
     write_whole_by(out, &out.join(FILE), |file| rows.csv(file))?;
     let (mut all, mut scored) = (Vec::new(), Vec::new());
     for (name, metric) in names.iter().zip(&plan.metrics) {
@@ -50,10 +52,16 @@ pub(super) fn write(
         all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
     }
     all.extend(summary(&scored));
+    all.extend(reliability(&scored));
     let mut all: Vec<Table> = all.into_iter().map(Table::without_empty_columns).collect();
     all.extend(joined(&all));
     tables::write(out, &all)?;
-    Ok(all)
+    Ok((all, unread))
+}
+
+/// The warning about an item that no table and nothing that writers bring together has.
+pub(in crate::run) fn left_out(id: &str, error: &Error) -> String {
+    format!("item {id} is left out of tables and of what writers bring together: {error}")
 }
 
 /// The measurements of all items. There may be millions, of few names: each name is kept once.
@@ -65,26 +73,6 @@ struct Rows {
     /// Each parameter by its text in a record; its number is that of the text.
     parameters: BTreeMap<u32, Parameter>,
     rows: Vec<Row>,
-}
-
-/// What a table needs of an `item.json`; the rest is passed over.
-#[derive(Deserialize)]
-struct Record {
-    #[serde(default)]
-    marks: Marks,
-    #[serde(default)]
-    measurements: Vec<Measured>,
-}
-
-#[derive(Deserialize)]
-struct Measured {
-    explainer: String,
-    map: String,
-    metric: String,
-    quantity: String,
-    parameter: Value,
-    /// `None` where it was not finite.
-    value: Option<f64>,
 }
 
 /// One measurement: numbers of names, and the value.
@@ -122,9 +110,8 @@ impl Names {
 }
 
 impl Rows {
-    /// Adds what was measured of the item called `id` in `folder`.
-    fn add(&mut self, folder: &Path, id: String) {
-        let Some(record) = read_as::<Record>(folder) else { return };
+    /// Adds what was measured of the item called `id`, by its record.
+    fn add(&mut self, id: String, record: ItemRecord) {
         let item = self.items.len() as u32;
         for row in &record.measurements {
             let Some(value) = row.value else { continue };
@@ -140,7 +127,7 @@ impl Rows {
                     .map(|name| self.names.number(name));
             self.rows.push(Row { item, explainer, map, metric, quantity, parameter, value });
         }
-        self.items.push((id, record.marks));
+        self.items.push((id, Marks::from(&Value::Map(record.marks))));
     }
 
     /// The rows that the metric called `name` has measured.
@@ -265,7 +252,7 @@ mod tests {
         let json = item_json(&item, "key", &sample, &[], &measured, &Facts::new());
         write_json(&dir.path().join("item.json"), &json).unwrap();
         let mut all = Rows::default();
-        all.add(dir.path(), "item".into());
+        all.add("item".into(), ItemRecord::read(dir.path()).unwrap());
         let rows = all.of_metric("Removal");
         assert!(rows.iter().all(|row| row.item == "item" && row.marks == marks));
         assert!(all.of_metric("cam").is_empty(), "an explainer is no metric");

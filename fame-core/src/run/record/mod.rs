@@ -12,6 +12,8 @@
 //! to_do, counts                 the number of items, and how many of them are done, kept and failed
 //! index, metrics, tables        size and SHA-256 of `items.jsonl`, and of `metrics.csv` and of the list of
 //!                               the tables where there are any
+//! gathered                      by file what writers brought together: size, SHA-256 and writer
+//! warnings                      what was left out of tables and of what writers bring together
 //! shard                         which share of the items it was, and the recipe's path, if it was one
 //! ```
 //!
@@ -20,10 +22,12 @@
 //! time whole or not at all: a run that was killed leaves the status `running`, and no lock. On a
 //! full disk the status of the record that is there is changed in its place.
 
+mod gathered;
 mod index;
 mod item;
 mod machine;
 mod metrics;
+mod read;
 mod summary;
 mod tables;
 mod verify;
@@ -41,6 +45,8 @@ pub(super) use item::{
     LAYOUT, files_of, foreign_file, has_record, item_json, kept, line, parameter_of,
     parameter_value, stranger,
 };
+pub(super) use metrics::left_out;
+pub use read::{ItemRecord, MeasuredRow};
 pub use summary::{ItemStatus, RunStatus, Summary};
 pub(super) use tables::foreign_table;
 pub use verify::{Difference, Verified, verify};
@@ -129,6 +135,8 @@ pub(super) struct RunRecord {
     began: Instant,
     is_begun: bool,
     is_over: bool,
+    /// What was left out of tables and of what writers bring together, and why.
+    warnings: Vec<String>,
     /// Whether it is a share of a run: what needs all items is left to whoever merges.
     is_shard: bool,
     /// The items that this process has done, and those that it has kept.
@@ -184,6 +192,7 @@ impl RunRecord {
             differing: BTreeMap::new(),
             order: BTreeMap::new(),
             began: Instant::now(),
+            warnings: Vec::new(),
             is_begun: false,
             is_over: false,
             is_shard: options.shard.is_some(),
@@ -203,6 +212,11 @@ impl RunRecord {
         let made =
             lines.filter_map(|line| Some((line.id, Made { key: line.key?, sha256: line.sha256? })));
         self.earlier = made.collect();
+        // It stays there until this run's writers have made theirs.
+        let gathered = gathered::earlier(&self.out);
+        if !gathered.is_empty() {
+            self.head.insert(gathered::FIELD.into(), Value::Map(gathered));
+        }
         self.save("running", None)?;
         self.index = Some(Index::begin(&self.out)?);
         Ok(())
@@ -344,7 +358,9 @@ impl RunRecord {
         let mut tables = Vec::new();
         if !self.is_shard {
             let there = item_lines(&self.out)?.filter(|line| line.status != ItemStatus::Failed);
-            tables = metrics::write(&self.out, there.map(|line| line.id), plan)?;
+            let unread;
+            (tables, unread) = metrics::write(&self.out, there.map(|line| line.id), plan)?;
+            self.warnings.extend(unread);
             if !plan.metrics.is_empty() {
                 let digest = digest(&self.out.join(metrics::FILE))?;
                 self.head.insert("metrics".into(), digest);
@@ -365,6 +381,72 @@ impl RunRecord {
             out: self.out.clone(),
             tables,
         })
+    }
+
+    /// What was left out of the tables so far, and of what writers brought together.
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Notes something that is left out, once.
+    pub(super) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Notes the file or folder `name`, which `writer` has brought together in the output folder.
+    /// Returns the file that the record names.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn gathered(&mut self, writer: &str, name: &str) -> Result<String> {
+        let (file, entry) = gathered::entry(&self.out, writer, name)?;
+        let mut all = self.all_gathered();
+        all.insert(file.clone(), entry);
+        self.head.insert(gathered::FIELD.into(), Value::Map(all));
+        Ok(file)
+    }
+
+    /// Removes what writers of earlier runs brought together and no writer has made now: all but
+    /// what `is_kept` says of its file and its writer. What somebody has changed stays, with a
+    /// warning.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub(super) fn remove_stale(&mut self, is_kept: impl Fn(&str, &str) -> bool) -> Result<()> {
+        let mut all = self.all_gathered();
+        for (file, entry) in self.all_gathered() {
+            if is_kept(&file, gathered::writer(&entry)) {
+                continue;
+            }
+            if let Some(warning) = gathered::remove(&self.out, &file, &entry)? {
+                self.warn(warning);
+            }
+            all.remove(&file);
+            self.head.insert(gathered::FIELD.into(), Value::Map(all.clone()));
+        }
+        if all.is_empty() {
+            self.head.remove(gathered::FIELD);
+        }
+        Ok(())
+    }
+
+    /// What writers have brought together in the output folder, as far as it is known.
+    pub(super) fn all_gathered(&self) -> Facts {
+        match self.head.get(gathered::FIELD) {
+            Some(Value::Map(all)) => all.clone(),
+            _ => Facts::new(),
+        }
+    }
+
+    /// Writes the record of a run that went through once more, with what was brought together.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn save_gathered(&self) -> Result<()> {
+        let is_complete = self.counted(ItemStatus::Failed) == 0;
+        self.save(if is_complete { "complete" } else { "incomplete" }, None)
     }
 
     /// Writes the record of a run that `error` ended, unless an earlier run's is there and this one
@@ -414,6 +496,9 @@ impl RunRecord {
         all.insert("status".into(), status.into());
         if let Some(e) = error {
             all.insert("error".into(), error_value(e));
+        }
+        if !self.warnings.is_empty() {
+            all.insert("warnings".into(), self.warnings.clone().into());
         }
         let mut timings = self.clocks.clone();
         timings.insert("total".into(), self.began.elapsed().as_secs_f64().into());

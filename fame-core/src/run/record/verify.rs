@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     super::{folder::OutputFolder, parts::is_whole},
-    FILE as RECORD, INDEX, ItemLine, ItemStatus, counts, digest,
+    FILE as RECORD, INDEX, ItemLine, ItemStatus, counts, digest, gathered,
     item::{foreign_file, read_item},
     item_lines, metrics, read_record, tables,
 };
@@ -48,8 +48,8 @@ impl Verified {
     }
 }
 
-/// Reads every file that the run in `out` has recorded (items, parts, tables, `metrics.csv`) and
-/// compares it with the record; nothing is changed.
+/// Reads every file that the run in `out` has recorded (items, parts, tables, `metrics.csv`, what
+/// writers brought together) and compares it with the record; nothing is changed.
 ///
 /// # Errors
 /// When `out` holds no record of a run, or a run writes there now.
@@ -77,6 +77,10 @@ pub fn verify(out: &Path) -> Result<Verified> {
     }
     if let Some(recorded) = record.get("tables") {
         check.file(&Path::new(tables::FOLDER).join(tables::LIST), recorded);
+    }
+    if let Some(Value::Map(all)) = record.get(gathered::FIELD) {
+        let each = all.iter().map(|(file, entry)| (file, gathered::digest_of(entry)));
+        each.for_each(|(file, recorded)| check.file(Path::new(file), &recorded));
     }
     check.counts(&record);
     check.listed();
