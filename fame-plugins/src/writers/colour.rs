@@ -86,8 +86,11 @@ fn jet(t: f64) -> [u8; 3] {
     [3.0, 2.0, 1.0].map(|centre| to_byte((1.5 - (4.0 * t - centre).abs()) as f32))
 }
 
-/// A finished map as one plane: of channels the mean.
-fn plane(map: &NamedMap) -> Result<(usize, usize, Cow<'_, [f32]>)> {
+/// A finished map as one plane, rows, columns and values: of channels the mean.
+///
+/// # Errors
+/// A map that is no plane: a bug of the explainer.
+pub(super) fn plane(map: &NamedMap) -> Result<(usize, usize, Cow<'_, [f32]>)> {
     let channels = map.finished.shape().first().map_or(1.0, |c| *c as f32);
     map.plane(|values| values.sum::<f32>() / channels)
 }
@@ -98,6 +101,23 @@ pub(super) fn heatmap(map: &NamedMap, palette: &Palette) -> Result<RgbImage> {
     Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| {
         Rgb(palette.at(values[y as usize * w + x as usize]))
     }))
+}
+
+/// Refuses a map of `h` rows and `w` columns over a picture of other ones.
+///
+/// # Errors
+/// A bug of the explainer.
+pub(super) fn check_size(
+    (rows, columns): (usize, usize),
+    map: &NamedMap,
+    (h, w): (usize, usize),
+) -> Result<()> {
+    if (h, w) == (rows, columns) {
+        return Ok(());
+    }
+    let name = map.name();
+    let message = format!("map `{name}` is {w}×{h}, but its picture is {columns}×{rows}.");
+    Err(Error::bug(message))
 }
 
 /// (1 − `opacity`) · picture + `opacity` · colour of the map, `enlarge` times as large: the picture by
@@ -113,15 +133,7 @@ pub(super) fn overlay(
     enlarge: u32,
 ) -> Result<RgbImage> {
     let (h, w, values) = plane(map)?;
-    if (h, w) != (picture.height(), picture.width()) {
-        let message = format!(
-            "map `{}` is {w}×{h}, but its picture is {}×{}.",
-            map.name(),
-            picture.width(),
-            picture.height()
-        );
-        return Err(Error::bug(message));
-    }
+    check_size((picture.height(), picture.width()), map, (h, w))?;
     if enlarge > 1 {
         let (w, h) = (w as u32 * enlarge, h as u32 * enlarge);
         return mixed(picture, map, palette, opacity, (w, h));
@@ -172,9 +184,99 @@ fn mixed(
     }))
 }
 
+/// The map laid back over the picture as decoded, through the inverse of what the prepare steps did
+/// (their geometry), `enlarge` times as large as the run keeps it: bilinear in the map, and the
+/// picture alone where the network saw nothing of it. `None` where the prepare steps left the
+/// picture as it was, or cannot be undone.
+///
+/// # Errors
+/// A map that is no plane, or of another size than its picture: a bug of the explainer.
+pub(super) fn over_original(
+    picture: &Picture,
+    map: &NamedMap,
+    palette: &Palette,
+    opacity: f32,
+    enlarge: u32,
+) -> Result<Option<RgbImage>> {
+    let known = picture.original.as_ref().filter(|_| picture.geometry.inverse().is_some());
+    let Some(original) = known else { return Ok(None) };
+    let (h, w, values) = plane(map)?;
+    check_size((picture.height(), picture.width()), map, (h, w))?;
+    let below = to_rgb8(&original.pixels)?;
+    let below = match enlarge {
+        0 | 1 => below,
+        times => enlarged(&below, (below.width() * times, below.height() * times)),
+    };
+    // Pixels of the picture as decoded to one of this.
+    let scale = original.factor as f32 / enlarge.max(1) as f32;
+    Ok(Some(RgbImage::from_fn(below.width(), below.height(), |x, y| {
+        let pixel = *below.get_pixel(x, y);
+        let seen = picture.map_point([(x as f32 + 0.5) * scale, (y as f32 + 0.5) * scale]);
+        let Some(value) = sample(&values, (h, w), seen) else { return pixel };
+        let heat = palette.at(value);
+        Rgb([0, 1, 2].map(|c| {
+            let under = f32::from(pixel.0[c]);
+            to_byte(((1.0 - opacity) * under + opacity * f32::from(heat[c])) / 255.0)
+        }))
+    })))
+}
+
+/// The value of a plane at a point from its outer corner, bilinear, its border continued by half a
+/// pixel; `None` outside of it.
+pub(super) fn sample(values: &[f32], (h, w): (usize, usize), [x, y]: [f32; 2]) -> Option<f32> {
+    // Also false for what is not finite.
+    if !(x >= 0.0 && y >= 0.0 && x <= w as f32 && y <= h as f32) {
+        return None;
+    }
+    let near = |at: f32, length: usize| {
+        let at = (at - 0.5).clamp(0.0, length as f32 - 1.0);
+        let first = at.floor() as usize;
+        (first, (first + 1).min(length - 1), at - at.floor())
+    };
+    let ((left, right, u), (top, bottom, v)) = (near(x, w), near(y, h));
+    let across = |row: usize| (1.0 - u) * values[row * w + left] + u * values[row * w + right];
+    Some((1.0 - v) * across(top) + v * across(bottom))
+}
+
 #[cfg(test)]
 mod tests {
+    use fame_core::data::{Affine, Original};
+
     use super::{super::testing::map, *};
+
+    #[test]
+    fn a_map_is_laid_back_where_the_network_looked() {
+        // The right half of a picture of 2 × 4, twice as large: x' = 2·(x − 2), y' = 2·y.
+        let decoded = Picture::new(Tensor::filled([3, 2, 4], 0.0), "p").unwrap();
+        let mut picture = Picture::new(Tensor::filled([3, 4, 4], 0.0), "p").unwrap();
+        picture.geometry = Affine::scale_shift(2.0, 2.0, -4.0, 0.0);
+        let gray = Palette::named("gray").unwrap();
+        let top = (0..16).map(|i| if i < 8 { 1.0 } else { 0.0 }).collect();
+        let map = map("m", "image", Tensor::new([4, 4], top).unwrap());
+        assert!(over_original(&picture, &map, &gray, 1.0, 1).unwrap().is_none());
+        picture.original = Some(Original::of(&decoded).unwrap());
+        let on = |enlarge| over_original(&picture, &map, &gray, 1.0, enlarge).unwrap().unwrap();
+        let shown: Vec<u8> = on(1).pixels().map(|pixel| pixel.0[0]).collect();
+        // Its left half was cut away; of the rest the upper row is in the map's upper half.
+        assert_eq!(shown, [0, 0, 255, 255, 0, 0, 0, 0]);
+        let large = on(4);
+        assert_eq!(large.dimensions(), (16, 8));
+        let column: Vec<u8> = (0..8).map(|y| large.get_pixel(12, y).0[0]).collect();
+        assert_eq!((column[0], column[2], column[5], column[7]), (255, 255, 0, 0));
+        assert!(column.windows(2).all(|w| w[0] >= w[1]), "{column:?}");
+        assert!((0..8).all(|x| large.get_pixel(x, 0).0 == [0; 3]), "what was cut away is bare");
+    }
+
+    #[test]
+    fn a_point_outside_of_a_plane_has_no_value() {
+        let plane = [0.0, 1.0, 2.0, 3.0];
+        let at = |x, y| sample(&plane, (2, 2), [x, y]);
+        assert_eq!(
+            [at(0.0, 0.0), at(1.0, 0.5), at(1.0, 1.0), at(2.0, 2.0)],
+            [0.0, 0.5, 1.5, 3.0].map(Some)
+        );
+        assert_eq!([at(-0.1, 1.0), at(1.0, 2.1), at(f32::NAN, 1.0)], [None; 3]);
+    }
 
     #[test]
     fn an_enlarged_overlay_keeps_its_colours_and_smooths_between_them() {

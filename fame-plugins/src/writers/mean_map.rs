@@ -15,7 +15,10 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::colour::{Palette, overlay};
+use super::{
+    colour::{Palette, overlay},
+    entries, folders,
+};
 use crate::{datasets::GROUP, numpy::Array, pictures};
 
 /// For pictures that share a frame, such as aligned faces: the mean of each explainer's finished maps over
@@ -94,7 +97,7 @@ impl Writer for Means {
         Ok(written)
     }
 
-    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
         let mut sums: BTreeMap<PathBuf, Sum> = BTreeMap::new();
         for item in items {
             for group in folders(&item.join(ROOT))? {
@@ -103,7 +106,8 @@ impl Writer for Means {
                 }
             }
         }
-        replace_folder(&out.join(ROOT), |draft| self.draw(&sums, draft))
+        replace_folder(&out.join(ROOT), |draft| self.draw(&sums, draft))?;
+        Ok(vec![ROOT.to_owned()])
     }
 }
 
@@ -144,21 +148,6 @@ impl Sum {
         let n = self.count as f64;
         Tensor::new(self.shape.clone(), self.values.iter().map(|v| (v / n) as f32).collect())
     }
-}
-
-/// The folders in `of`, in order; none where it is not there.
-fn folders(of: &Path) -> Result<Vec<PathBuf>> {
-    Ok(entries(of)?.into_iter().filter(|path| path.is_dir()).collect())
-}
-
-fn entries(of: &Path) -> Result<Vec<PathBuf>> {
-    let Ok(entries) = fs::read_dir(of) else { return Ok(Vec::new()) };
-    let path = |entry: std::io::Result<fs::DirEntry>| {
-        entry.map(|e| e.path()).map_err(|e| Error::io("read", of, &e))
-    };
-    let mut paths = entries.map(path).collect::<Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
 }
 
 /// Adds the arrays of an item's role to those of all items, and of its group.

@@ -9,33 +9,47 @@
 //! | [`Sheet`] | `sheet.png` |
 //! | [`Report`] | `report.….jpg`, `report.….png`, and of all items one page, `<out>/report.html` |
 //! | [`MeanMap`] | `mean/…`, and the mean of all items in `<out>/mean` |
+//! | [`Safetensors`] | `raw.safetensors` |
+//! | [`FiftyOne`] | `fiftyone/…`, and of all items a dataset, `<out>/fiftyone` |
+//! | [`Parquet`] | of the whole run, `<out>/metrics.parquet` |
 //! | [`RoCrate`] | of the whole run, `<out>/ro-crate-metadata.json` |
 //! | [`ReferenceLayout`] | `reference/<method>/<model>/…`, gathered from all items in one tree |
 
 mod colour;
+mod fifty_one;
 mod heatmap;
+mod item_record;
 mod mean_map;
 mod npy;
 mod overlay;
+mod parquet;
 mod picture;
 mod plate;
 mod reference_layout;
 mod report;
 mod ro_crate;
+mod safetensors;
 mod sheet;
 mod text;
+mod thumbnail;
 
+pub use self::{parquet::Parquet, safetensors::Safetensors};
+pub use fifty_one::FiftyOne;
 pub use heatmap::Heatmap;
 pub use mean_map::MeanMap;
 pub use npy::Npy;
-pub use overlay::Overlay;
+pub use overlay::{On, Overlay};
 pub use picture::Picture;
 pub use reference_layout::ReferenceLayout;
 pub use report::{REPORT, Report, claim};
 pub use ro_crate::RoCrate;
 pub use sheet::Sheet;
+pub use thumbnail::{Thumbnail, answers, thumbnails};
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use fame_core::{Error, NamedMap, Result, Sample, contract::FinishedItem};
 use image::RgbImage;
@@ -67,7 +81,7 @@ fn save(folder: &Path, name: String, picture: &RgbImage) -> Result<String> {
 
 /// Where `name` goes. The folder is fresh, so a file that is there came from another writer of the
 /// same run.
-fn place(folder: &Path, name: &str) -> Result<std::path::PathBuf> {
+fn place(folder: &Path, name: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     if path.exists() {
         return Err(Error::new(
@@ -77,6 +91,26 @@ fn place(folder: &Path, name: &str) -> Result<std::path::PathBuf> {
         .with_help("Name each writer once under `write:`."));
     }
     Ok(path)
+}
+
+/// The folders in the folder `of`, in order; none where it is not there.
+fn folders(of: &Path) -> Result<Vec<PathBuf>> {
+    Ok(entries(of)?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// What is in the folder `of`, in order; nothing where it is not there.
+fn entries(of: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(of) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", of, &e)),
+    };
+    let path = |entry: std::io::Result<fs::DirEntry>| {
+        entry.map(|e| e.path()).map_err(|e| Error::io("read", of, &e))
+    };
+    let mut paths = entries.map(path).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
 }
 
 #[cfg(test)]

@@ -3,28 +3,31 @@
 use std::path::Path;
 
 use fame_core::{
-    NamedMap, Result,
+    Error, NamedMap, Picture, Result,
     contract::{FinishedItem, Writer},
-    data::Value,
     registry::{Assembly, BuildContext, Plugin},
 };
+use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    colour::{Palette, enlargement, overlay},
+    colour::{Palette, enlargement, over_original, overlay},
     plate::plate,
+    thumbnail::answer,
 };
 
 /// Each finished map in colour over the prepared picture, as `<explainer>.<map>.overlay.png`: (1 −
 /// opacity) · picture + opacity · colour. Values are clamped to 0..=1; maps with channels are
 /// coloured by the mean of their channels. Small pictures are enlarged by a whole number (the
-/// picture by Lanczos, the map bilinearly), the names of explainer and map stand above, and the
-/// colours from 0 to 1 beside it; `Overlay(side: 0, title: false, bar: false)` is the bare overlay in
-/// the size of the map.
+/// picture by Lanczos, the map bilinearly). With `on: Original` the map is laid back over the
+/// photograph. The names of explainer and map stand above, and the colours from 0 to 1 beside it;
+/// `Overlay(side: 0, title: false, bar: false)` is the bare overlay in the size of the map.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Overlay {
+    /// What is under the map: `Prepared` or `Original`.
+    pub on: On,
     /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
     /// `magma`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
@@ -38,9 +41,22 @@ pub struct Overlay {
     pub bar: bool,
 }
 
+/// What a map is laid over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum On {
+    /// The picture as the network sees it.
+    #[default]
+    Prepared,
+    /// The picture as decoded, reduced to at most 512 pixels: the map is laid back through what the
+    /// prepare steps did, and what they cut away stays bare. Where they did nothing, or
+    /// cannot be undone, as `Prepared`.
+    Original,
+}
+
 impl Default for Overlay {
     fn default() -> Self {
-        Self { colormap: "turbo".to_owned(), opacity: 0.5, side: 448, title: true, bar: true }
+        let (on, colormap) = (On::Prepared, "turbo".to_owned());
+        Self { on, colormap, opacity: 0.5, side: 448, title: true, bar: true }
     }
 }
 
@@ -70,10 +86,8 @@ impl Writer for Built {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         super::maps(item)
             .map(|(explainer, map)| {
-                let Overlay { opacity, side, title, bar, .. } = self.look;
-                let picture = super::picture_of(item.sample, map)?;
-                let enlarge = enlargement(picture.width(), picture.height(), side);
-                let over = overlay(picture, map, &self.palette, opacity, enlarge)?;
+                let Overlay { title, bar, .. } = self.look;
+                let over = self.over(super::picture_of(item.sample, map)?, map)?;
                 let title = if title { title_of(explainer, map) } else { String::new() };
                 let over = plate(&over, &title, bar.then_some(&self.palette));
                 super::save(folder, format!("{explainer}.{}.overlay.png", map.name()), &over)
@@ -82,17 +96,28 @@ impl Writer for Built {
     }
 }
 
+impl Built {
+    /// `map` over the picture that was asked for.
+    fn over(&self, picture: &Picture, map: &NamedMap) -> Result<RgbImage> {
+        let Overlay { on, opacity, side, .. } = self.look;
+        if let (On::Original, Some(original)) = (on, &picture.original) {
+            let &[_, height, width] = original.pixels.shape() else {
+                return Err(Error::bug("an original that is no picture."));
+            };
+            let enlarge = enlargement(width, height, side);
+            if let Some(over) = over_original(picture, map, &self.palette, opacity, enlarge)? {
+                return Ok(over);
+            }
+        }
+        let enlarge = enlargement(picture.width(), picture.height(), side);
+        overlay(picture, map, &self.palette, opacity, enlarge)
+    }
+}
+
 /// Explainer and map, and what the network answered for the clean picture: the class with its
 /// probability, or the similarity.
 fn title_of(explainer: &str, map: &NamedMap) -> String {
-    let number = |name: &str| map.facts.get(name).and_then(Value::as_f64);
-    let probability = number("probability_before").map(|p| {
-        let class = map.facts.get("class_name").and_then(Value::as_str);
-        let class = class.map_or_else(String::new, |class| format!("{class} "));
-        format!(", {class}{:.0} %", 100.0 * p)
-    });
-    let similarity = number("similarity_before").map(|s| format!(", similarity {s:.3}"));
-    let answer = probability.or(similarity).unwrap_or_default();
+    let answer = answer(map).map_or_else(String::new, |answer| format!(", {answer}"));
     format!("{explainer}: {}{answer}", map.name())
 }
 
@@ -139,6 +164,24 @@ mod tests {
         );
         assert_eq!(square("Overlay(side: 0)").dimensions(), (8, 8));
         assert!(build("Overlay(side: 5000)").is_err());
+    }
+
+    #[test]
+    fn the_photograph_can_be_under_the_map() {
+        let mut sample = sample(&["image"], 1, 2);
+        let size = |sample: &_| {
+            let (_dir, files) = write(
+                "Overlay(on: Original, side: 0, title: false, bar: false)",
+                sample,
+                &one_map(),
+            );
+            files[0].1.as_ref().unwrap().dimensions()
+        };
+        assert_eq!(size(&sample), (2, 1), "nothing was done to it");
+        let decoded = fame_core::Picture::new(Tensor::filled([3, 3, 5], 0.5), "p").unwrap();
+        let original = fame_core::data::Original::of(&decoded).unwrap();
+        sample.pictures[0].1.original = Some(original);
+        assert_eq!(size(&sample), (5, 3));
     }
 
     #[test]

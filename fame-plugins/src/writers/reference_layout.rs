@@ -92,10 +92,11 @@ impl Writer for ReferenceLayout {
         Ok(of.into_keys().collect())
     }
 
-    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
         replace_folder(&out.join(ROOT), |draft| {
             items.iter().try_for_each(|item| link_all(&item.join(ROOT), draft))
-        })
+        })?;
+        Ok(vec![ROOT.to_owned()])
     }
 }
 
@@ -176,12 +177,13 @@ fn plane(map: &NamedMap) -> Result<Tensor> {
     }
 }
 
-/// Links every file below `from` into the same place below `to`; what is there stays.
+/// Links every file below `from`, if it is there, into the same place below `to`; what is there
+/// stays.
+///
+/// # Errors
+/// When a folder cannot be read, or a file cannot be written.
 fn link_all(from: &Path, to: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-    paths.sort();
-    for path in paths {
+    for path in super::entries(from)? {
         let Some(Component::Normal(name)) = path.components().next_back() else { continue };
         let target = to.join(name);
         if path.is_dir() {
@@ -326,6 +328,15 @@ mod tests {
         assert_eq!(listed(), ["0_p_pos.npy", "1_p_pos.npy", "2_p_pos.npy"]);
         // A later run with fewer items.
         writer.gather(out.path(), &items[1..]).unwrap();
+        assert_eq!(listed(), ["1_p_pos.npy", "2_p_pos.npy"]);
+        // An item that has no maps here has no part in it; one that cannot be read is told.
+        let [empty, broken] = ["empty", "broken"].map(|name| out.path().join("items").join(name));
+        fs::create_dir_all(&empty).unwrap();
+        fs::create_dir_all(&broken).unwrap();
+        fs::write(broken.join(ROOT), "no folder").unwrap();
+        let with = |more: &PathBuf| [&items[1..], std::slice::from_ref(more)].concat();
+        assert_eq!(writer.gather(out.path(), &with(&empty)).unwrap(), [ROOT]);
+        assert!(writer.gather(out.path(), &with(&broken)).is_err());
         assert_eq!(listed(), ["1_p_pos.npy", "2_p_pos.npy"]);
         // A file of the user's own in the tree is not removed with it.
         fs::write(tree.join("mine.npy"), "precious").unwrap();

@@ -54,7 +54,7 @@ impl Writer for RoCrate {
         Ok(Vec::new())
     }
 
-    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<()> {
+    fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
         let record = read(&out.join("run.json"))?;
         let mut pictures = BTreeSet::new();
         for item in items {
@@ -65,7 +65,8 @@ impl Writer for RoCrate {
         let made = made(out, items)?;
         let text = serde_json::to_vec_pretty(&self.document(&record, &pictures, &made))
             .map_err(|e| Error::bug(format!("a crate is no JSON: {e}")))?;
-        write_whole(&out.join(FILE), &text)
+        write_whole(&out.join(FILE), &text)?;
+        Ok(vec![FILE.to_owned()])
     }
 
     fn gathers_last(&self) -> bool {
@@ -157,6 +158,7 @@ fn made(out: &Path, items: &[PathBuf]) -> Result<Vec<Value>> {
         ("json", "application/json"),
         ("jsonl", "application/jsonl"),
         ("csv", "text/csv"),
+        ("parquet", "application/vnd.apache.parquet"),
         ("html", "text/html"),
         ("md", "text/markdown"),
         ("tex", "application/x-tex"),

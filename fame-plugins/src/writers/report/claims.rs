@@ -3,7 +3,7 @@
 //! They stand in one table, so that they can be read beside one another and said in the same way.
 
 /// Sentences by the explainer's name.
-const CLAIMS: [(&str, &str); 35] = [
+const CLAIMS: [(&str, &str); 41] = [
     (
         "Fame",
         "Shows which pixels moved most while the picture walked down its own loss, so what the answer rests on along that way; not what would happen if these pixels were taken away, nor that the others do not matter.",
@@ -49,6 +49,10 @@ const CLAIMS: [(&str, &str); 35] = [
         "Shows where one layer is active in its main direction, after a kernel bent its space; not what the asked value rests on: it does not know what was asked.",
     ),
     (
+        "ShapleyCam",
+        "Shows which cells of one layer raise the asked value, each channel weighted by its mean share of it to second order; not detail finer than a cell, nor what other layers see.",
+    ),
+    (
         "ScoreCam",
         "Shows which channels' places let the asked value through when all else is covered; not what two places do together.",
     ),
@@ -59,6 +63,10 @@ const CLAIMS: [(&str, &str); 35] = [
     (
         "RandomCam",
         "Shows activations with weights drawn at random: what a CAM looks like that knows nothing, for comparison; it shows nothing about the answer.",
+    ),
+    (
+        "DeepFeatureFactorization",
+        "Shows where in the picture each of a layer's recurring patterns is; not what the asked value rests on: it does not know what was asked, and a pattern need not be anything with a name.",
     ),
     (
         "FullGrad",
@@ -75,6 +83,10 @@ const CLAIMS: [(&str, &str); 35] = [
     (
         "IntegratedGradients",
         "Shows how the difference to the baseline picture adds up over the pixels; what it shows depends on that baseline, and pixels that equal it get nothing.",
+    ),
+    (
+        "Lrp",
+        "Shows which pixels the asked value is shared out to, as far as they speak for it, by the rules chosen for each kind of layer; other rules make other maps, what speaks against the value is in the raw field only, and what constants in the network add is nobody's.",
     ),
     (
         "SmoothGrad",
@@ -95,6 +107,14 @@ const CLAIMS: [(&str, &str); 35] = [
     (
         "Lime",
         "Shows the weights of a linear model of the asked value over random tiles kept or filled; not shares that add up, and not more than such a model can say.",
+    ),
+    (
+        "SobolAttribution",
+        "Shows each cell's share, alone and with others, in how the asked value varies while cells fade towards a plainer picture; not whether a cell speaks for or against it, and not detail finer than a cell.",
+    ),
+    (
+        "HsicAttribution",
+        "Shows how far the asked value depends in any way on whether a cell is there; not whether a cell speaks for or against it, and cells that say nothing are not quite dark.",
     ),
     (
         "Occlusion",
@@ -120,6 +140,10 @@ const CLAIMS: [(&str, &str); 35] = [
         "AttentionRollout",
         "Shows how attention could carry each patch to the output; not how much it adds to the asked value, and not what happens between attentions.",
     ),
+    (
+        "LeGrad",
+        "Shows which patches each layer of a transformer would have to attend to more for a higher score of its own; not how much a patch adds to the network's answer.",
+    ),
     ("Precomputed", "Shows what another program computed; nothing is known here of how."),
     (
         "RandomMap",
@@ -143,9 +167,15 @@ const CLAIMS: [(&str, &str); 35] = [
     ),
 ];
 
+/// Sentences about explainers of the crates that the program may have linked beside this one.
+const BESIDE: [(&str, &str); 1] = [(
+    "DRise",
+    "Shows where random masks that keep a place keep a detection, its box and its class together; not for which of the two a place matters, and not fine detail.",
+)];
+
 /// What a map of the explainer called `plugin` shows, and what it does not: one sentence.
 pub fn of(plugin: &str) -> &'static str {
-    let found = CLAIMS.iter().find(|(name, _)| *name == plugin);
+    let found = CLAIMS.iter().chain(&BESIDE).find(|(name, _)| *name == plugin);
     found
         .map_or("Nobody has said what a map of this method shows: ask whoever made it.", |(_, c)| c)
 }
@@ -167,6 +197,10 @@ mod tests {
             assert!(names.contains(&name), "{name} is no explainer");
             let is_sentence = claim.starts_with("Shows ") && claim.ends_with('.');
             assert!(is_sentence, "{name}: {claim}");
+        }
+        for (name, claim) in BESIDE {
+            assert!(!names.contains(&name), "{name} is built in: it belongs into the other table");
+            assert!(claim.starts_with("Shows ") && claim.ends_with('.'), "{name}: {claim}");
         }
         assert!(of("Mine").contains("Nobody has said"));
     }

@@ -117,8 +117,10 @@ impl Writer for Report {
         pictures::leave(item, folder, self.side)
     }
 
-    fn gather(&self, out: &Path, _: &[PathBuf]) -> Result<()> {
-        self.page(out).map(|_| ())
+    /// Does not name its page: `fame-cli report` makes it anew at any time, and what a run has
+    /// recorded of it would be wrong then.
+    fn gather(&self, out: &Path, _: &[PathBuf]) -> Result<Vec<String>> {
+        self.page(out).map(|_| Vec::new())
     }
 }
 
