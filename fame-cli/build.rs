@@ -1,6 +1,6 @@
 //! Embeds the manifests of `models/`, the converters they name and the models that lie there, the
-//! recipes with their lists, and the templates of `plugin new`, so that an installed binary has
-//! them all.
+//! recipes with their lists, also those of detection where that is linked in, and the templates of
+//! `plugin new`, so that an installed binary has them all.
 
 use std::{
     env, fs,
@@ -14,7 +14,11 @@ mod libtorch;
 fn main() {
     let crate_folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     embed_models(&crate_folder.join("../models"));
-    embed_recipes(&crate_folder.join("../recipes"));
+    let mut recipes = vec![crate_folder.join("../recipes")];
+    if env::var_os("CARGO_FEATURE_DETECTION").is_some() {
+        recipes.push(crate_folder.join("../tests/third-party/fame-detection/recipes"));
+    }
+    embed_recipes(&recipes);
     embed_templates(&crate_folder.join("src/commands/plugin/new/templates"));
     // Built with the feature `tch`: the program must find libtorch where it was linked.
     if let Some(folder) = env::var_os("DEP_FAME_LIBTORCH_LIB").map(PathBuf::from) {
@@ -41,13 +45,15 @@ fn embed_models(root: &Path) {
     );
 }
 
-fn embed_recipes(root: &Path) {
+fn embed_recipes(roots: &[PathBuf]) {
+    let mut all: Vec<_> = roots.iter().flat_map(|root| files(root, |_| true)).collect();
+    all.sort();
     write(
         "builtin_recipes.rs",
         &format!(
-            "/// Name of a file of `recipes/`, and text.\n\
+            "/// Name of a file of `recipes/`, or of a crate that is linked in, and text.\n\
              pub(super) const FILES: &[(&str, &str)] = &[\n{}];\n",
-            entries(&files(root, |_| true), "include_str")
+            entries(&all, "include_str")
         ),
     );
 }

@@ -44,7 +44,7 @@ pub enum Class {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Detections {
-    /// What the outputs mean: `UltraFace()`, `CenterNet()` or `Yolo()`.
+    /// What the outputs mean: `UltraFace()`, `CenterNet()`, `Yolo()` or `Detr()`.
     pub head: Head,
     /// `Best`, `All`, `Index(n)`, `Box(left, top, right, bottom)` or `Annotations`.
     #[serde(default)]

@@ -2,9 +2,10 @@
 //!
 //! Every detector answers for a fixed list of *candidates*: anchors, or cells of a grid. A [`Head`]
 //! is the recipe's word for what its outputs mean; a [`Layout`] is the head fitted to the outputs'
-//! shapes. In all three families a candidate's score is a product of output values and each side of
-//! its box is a sum of output values with constant weights, so values and exact derivatives come
-//! from the same two lists, [`Layout::factors`] and [`Layout::side`].
+//! shapes. Each side of a candidate's box is a sum of output values with constant weights, and its
+//! score is a product of output values, so values and exact derivatives come from the same two
+//! lists, [`Layout::side`] and `Layout::factors`. Only DETR gives out logits: there the score is
+//! their softmax, or the sigmoid of one.
 
 use fame_core::{Error, LayerChoice, LayerChoices, Result};
 use schemars::JsonSchema;
@@ -45,6 +46,15 @@ pub enum Head {
         /// Whether the output is `[A, 4 + C]` instead.
         #[serde(default)]
         anchors_first: bool,
+    },
+    /// DETR and its kin (arXiv 2005.12872): `logits` `[Q, C + 1]`, whose last class means "nothing
+    /// here", and `pred_boxes` `[Q, 4]`, cx, cy, w, h in 0..1 of the picture. The score is the
+    /// softmax over all classes.
+    Detr {
+        /// Whether each class has a sigmoid of its own instead and none means "nothing here", so
+        /// `[Q, C]`, as in Deformable DETR (arXiv 2010.04159), DINO and RT-DETR.
+        #[serde(default)]
+        sigmoid: bool,
     },
 }
 
@@ -98,6 +108,7 @@ impl Head {
             Head::UltraFace { .. } => named(&["scores", "boxes"]),
             Head::CenterNet { .. } => named(&["heatmap", "wh"]),
             Head::Yolo { .. } => LayerChoices(vec![LayerChoice::Output]),
+            Head::Detr { .. } => named(&["logits", "pred_boxes"]),
         }
     }
 
@@ -120,7 +131,7 @@ impl Head {
         // Some exports leave a batch axis of 1 on their outputs.
         let shapes: Vec<&[usize]> = shapes.iter().map(|s| if s.len() > 2 && s[0] == 1 && !self.is_grid() { &s[1..] } else { s }).collect();
         let fitted = match (self, &shapes[..]) {
-            (Head::UltraFace { .. }, [[a, c], [b, 4]]) if a == b => Some((*a, *c, 1)),
+            (Head::UltraFace { .. } | Head::Detr { .. }, [[a, c], [b, 4]]) if a == b => Some((*a, *c, 1)),
             (Head::CenterNet { .. }, [[c, h, w], [4, y, x]]) if (h, w) == (y, x) => Some((h * w, *c, *w)),
             (Head::Yolo { objectness, anchors_first }, [[p, q]]) => {
                 let (rows, anchors) = if anchors_first { (q, p) } else { (p, q) };
@@ -137,6 +148,11 @@ impl Head {
             return Err(Error::new("fame_detection::outputs", message)
                 .with_help("Write UltraFace(background: None) if there is no background class."));
         }
+        if self == (Head::Detr { sigmoid: false }) && classes == 1 {
+            let message = "the last class is said to mean \"nothing here\", but there is only one, and one must be left to detect.";
+            return Err(Error::new("fame_detection::outputs", message)
+                .with_help("Write Detr(sigmoid: true) if each class has a sigmoid of its own."));
+        }
         Ok(Layout { head: self, candidates, classes, columns, size })
     }
 
@@ -150,6 +166,7 @@ impl Head {
             Head::CenterNet { .. } => ("CenterNet", "[classes, h, w] and [4, h, w]", r#"["heatmap", "wh"]"#),
             Head::Yolo { anchors_first: false, .. } => ("Yolo", "[4 + classes, anchors]", "Output"),
             Head::Yolo { .. } => ("Yolo", "[anchors, 4 + classes]", "Output"),
+            Head::Detr { .. } => ("Detr", "[queries, classes] and [queries, 4]", r#"["logits", "pred_boxes"]"#),
         };
         Error::new("fame_detection::outputs", format!("the target layers have shapes {shapes:?}, but head {name} reads {wanted}."))
             .with_help(format!("Name the layers in this order, such as `layer: {order}`; `fame-cli inspect MODEL` shows all shapes."))
@@ -164,14 +181,18 @@ impl Layout {
 
     /// The classes that can be detected: all but the background.
     pub fn detectable(&self) -> impl Iterator<Item = usize> + use<> {
-        let background = if let Head::UltraFace { background } = self.head { background } else { None };
+        let background = match self.head {
+            Head::UltraFace { background } => background,
+            Head::Detr { sigmoid: false } => Some(self.classes - 1),
+            _ => None,
+        };
         (0..self.classes).filter(move |c| Some(*c) != background)
     }
 
-    /// The output values whose product is the score of `candidate` for `class`.
-    pub fn factors(&self, candidate: usize, class: usize) -> (OutputValue, Option<OutputValue>) {
+    /// The output values whose product is the score of `candidate` for `class`; of DETR its logit.
+    fn factors(&self, candidate: usize, class: usize) -> (OutputValue, Option<OutputValue>) {
         match self.head {
-            Head::UltraFace { .. } => (OutputValue { layer: 0, index: candidate * self.classes + class }, None),
+            Head::UltraFace { .. } | Head::Detr { .. } => (OutputValue { layer: 0, index: candidate * self.classes + class }, None),
             Head::CenterNet { .. } => (OutputValue { layer: 0, index: class * self.candidates + candidate }, None),
             Head::Yolo { objectness, .. } => {
                 let first = 4 + usize::from(objectness);
@@ -204,14 +225,44 @@ impl Layout {
                 let (centre, length) = (self.yolo(candidate, side % 2), self.yolo(candidate, 2 + side % 2));
                 Side { constant: 0.0, terms: [(centre, 1.0), (length, outwards / 2.0)] }
             }
+            Head::Detr { .. } => {
+                let extent = (if side % 2 == 0 { self.size.1 } else { self.size.0 }) as f64;
+                let at = |row: usize| OutputValue { layer: 1, index: candidate * 4 + row };
+                Side { constant: 0.0, terms: [(at(side % 2), extent), (at(2 + side % 2), outwards / 2.0 * extent)] }
+            }
         }
+    }
+
+    /// The probabilities of all classes of `candidate`, where the outputs are logits.
+    fn probabilities(&self, outputs: &[&[f32]], candidate: usize) -> Option<Vec<f64>> {
+        let Head::Detr { sigmoid } = self.head else { return None };
+        let logits = outputs[0][candidate * self.classes..][..self.classes].iter().map(|z| f64::from(*z));
+        if sigmoid {
+            return Some(logits.map(|z| 1.0 / (1.0 + (-z).exp())).collect());
+        }
+        let largest = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = logits.map(|z| (z - largest).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        Some(powers.into_iter().map(|power| power / sum).collect())
     }
 
     /// The score of `candidate` for `class`, as the outputs say it.
     pub fn score(&self, outputs: &[&[f32]], candidate: usize, class: usize) -> f32 {
+        if let Some(all) = self.probabilities(outputs, candidate) {
+            return all[class] as f32;
+        }
         let read = |p: OutputValue| outputs[p.layer][p.index];
         let (first, second) = self.factors(candidate, class);
         read(first) * second.map_or(1.0, read)
+    }
+
+    /// The scores of `candidate` for all classes, as the outputs say them.
+    pub fn scores(&self, outputs: &[&[f32]], candidate: usize) -> Vec<f32> {
+        match self.probabilities(outputs, candidate) {
+            // Made once, not once for each class.
+            Some(all) => all.into_iter().map(|p| p as f32).collect(),
+            None => (0..self.classes).map(|class| self.score(outputs, candidate, class)).collect(),
+        }
     }
 
     /// The box of `candidate`. Its sides are rounded to single precision, so that a target that was
@@ -226,7 +277,10 @@ impl Layout {
 
     /// The class `candidate` scores highest for, and that score; the first of equals.
     pub fn best_class(&self, outputs: &[&[f32]], candidate: usize) -> (usize, f32) {
-        let scores = self.detectable().map(|class| (class, self.score(outputs, candidate, class)));
+        // Made once, not once for each class.
+        let all = self.probabilities(outputs, candidate);
+        let score = |class| all.as_ref().map_or_else(|| self.score(outputs, candidate, class), |all| all[class] as f32);
+        let scores = self.detectable().map(|class| (class, score(class)));
         scores.reduce(|best, next| if next.1 > best.1 { next } else { best }).unwrap_or((0, f32::NAN))
     }
 
@@ -246,6 +300,20 @@ impl Layout {
     /// Adds `weight` · d(score of `candidate` for `class`) to `gradients`, one slice for each
     /// target layer.
     pub fn add_score_slope(&self, outputs: &[&[f32]], candidate: usize, class: usize, weight: f64, gradients: &mut [&mut [f32]]) {
+        if let Some(all) = self.probabilities(outputs, candidate) {
+            let own = all[class];
+            let row = &mut gradients[0][candidate * self.classes..][..self.classes];
+            // dp_c/dz_k = p_c · (δ_ck − p_k) of a softmax, and p_c · (1 − p_c) at c alone of a sigmoid.
+            if self.head == (Head::Detr { sigmoid: true }) {
+                row[class] += (weight * own * (1.0 - own)) as f32;
+            } else {
+                for (k, (slot, p)) in row.iter_mut().zip(&all).enumerate() {
+                    let same = if k == class { 1.0 } else { 0.0 };
+                    *slot += (weight * own * (same - p)) as f32;
+                }
+            }
+            return;
+        }
         let (first, second) = self.factors(candidate, class);
         let read = |p: OutputValue| f64::from(outputs[p.layer][p.index]);
         gradients[first.layer][first.index] += (weight * second.map_or(1.0, read)) as f32;
@@ -302,6 +370,34 @@ mod tests {
             assert_eq!(layout.rect(&[values], 1), Rect([26.0, 39.0, 34.0, 41.0]));
             assert_eq!(layout.score(&[values], 1, 0), 0.125);
         }
+    }
+
+    #[test]
+    fn detr_gives_logits_and_boxes_as_parts_of_the_picture() {
+        let boxes = [0.5, 0.5, 0.5, 0.25, 0.25, 0.75, 0.5, 0.5];
+        let (two, ln) = (std::f32::consts::LN_2, f32::ln);
+        let logits = [0.0, 0.0, two, ln(5.0), ln(2.0), 0.0];
+        let layout = Head::Detr { sigmoid: false }.layout(&[&[2, 3], &[2, 4]], (64, 128)).unwrap();
+        let outputs: [&[f32]; 2] = [&logits, &boxes];
+        assert_eq!(layout.detectable().collect::<Vec<_>>(), [0, 1], "the last class is nothing");
+        assert_eq!(layout.rect(&outputs, 0), Rect([32.0, 24.0, 96.0, 40.0]));
+        assert_eq!(layout.rect(&outputs, 1), Rect([0.0, 32.0, 64.0, 64.0]));
+        // Powers of 1 : 1 : 2 and 5 : 2 : 1; the logits are rounded to single precision.
+        const ROUNDING: f32 = 1e-6;
+        for (candidate, class, score) in [(0, 0, 0.25), (0, 2, 0.5), (1, 0, 0.625), (1, 1, 0.25)] {
+            assert!((layout.score(&outputs, candidate, class) - score).abs() < ROUNDING, "{candidate} {class}");
+        }
+        assert_eq!(layout.best_class(&outputs, 1).0, 0);
+        let layout = Head::Detr { sigmoid: true }.layout(&[&[2, 3], &[2, 4]], (64, 128)).unwrap();
+        assert_eq!(layout.detectable().count(), 3);
+        assert!((layout.score(&outputs, 1, 0) - 5.0 / 6.0).abs() < ROUNDING);
+        // Far logits are no NaN.
+        let far: [&[f32]; 2] = [&[900.0, -900.0, 0.0, -900.0, 900.0, 0.0], &boxes];
+        for sigmoid in [false, true] {
+            let layout = Head::Detr { sigmoid }.layout(&[&[2, 3], &[2, 4]], (64, 128)).unwrap();
+            assert_eq!((layout.score(&far, 0, 0), layout.score(&far, 0, 1)), (1.0, 0.0));
+        }
+        assert!(Head::Detr { sigmoid: false }.layout(&[&[2, 1], &[2, 4]], (64, 64)).is_err(), "nothing to detect");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Object detectors for [fame](fame_core), as a third party adds them: of fame this crate knows the
 //! contracts of `fame-core` and nothing else, and `fame-core` knows nothing of detection. It is
-//! loaded into `fame-cli` with `--plugin libfame_detection.so`, or linked into a program of your
-//! own (`use fame_detection as _;` beside `fame_cli::main()`); both give the same bytes.
+//! linked into `fame-cli` (feature `detection`, on by default) or into a program of your own (`use
+//! fame_detection as _;` beside `fame_cli::main()`), or loaded with `--plugin
+//! libfame_detection.so`; all give the same bytes.
 //!
 //! ```ron
 //! explain: {
@@ -22,8 +23,9 @@
 //! | writer | [`DetectionOverlay`] |
 //!
 //! What a detector's outputs mean is said by a [`Head`], which detections are meant by
-//! [`Detections`], and who speaks for one of them while the picture changes by [`Matching`]. Boxes
-//! are in pixels of the network's input, measured from the outer corner of the first pixel.
+//! [`Detections`], and who speaks for one of them while the picture changes by [`Matching`];
+//! [`recognise()`] tells the head by the outputs' shapes. Boxes are in pixels of the network's
+//! input, measured from the outer corner of the first pixel.
 
 mod datasets;
 mod detections;
@@ -35,6 +37,7 @@ mod matched;
 mod metrics;
 mod pictures;
 mod probe;
+mod recognise;
 mod rect;
 #[cfg(test)]
 mod testing;
@@ -49,6 +52,7 @@ pub use maps::Power;
 pub use matched::Matching;
 pub use metrics::{DetectionDeletion, DetectionEnergy, DetectionPointing, Filling, Truth};
 pub use pictures::Orientation;
+pub use recognise::{Recognised, recognise};
 pub use rect::Rect;
 pub use writers::{Colours, DetectionOverlay};
 

@@ -260,8 +260,8 @@ fn similarity(layout: &Layout, outputs: &[&[f32]], wanted: &Wanted, profile: &[f
             continue;
         }
         let (mut dot, mut square) = (0.0, 0.0);
-        for (class, p) in profile.iter().enumerate() {
-            let score = f64::from(layout.score(outputs, candidate, class));
+        for (p, score) in profile.iter().zip(layout.scores(outputs, candidate)) {
+            let score = f64::from(score);
             dot += p * score;
             square += score * score;
         }

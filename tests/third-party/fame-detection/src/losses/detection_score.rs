@@ -228,12 +228,16 @@ mod tests {
     }
 
     #[test]
-    fn gradients_of_grids_and_of_objectness_are_right_too() {
+    fn gradients_of_every_other_head_are_right_too() {
         use fame_core::{Picture, Sample, Tensor};
         // Each layer's shape and values.
         type Layers = Vec<(Vec<usize>, Vec<f32>)>;
 
-        let cases: [(Head, Layers); 2] = [
+        // Sides that no step of the differences brings together with those of the clean box.
+        let queries = (vec![2, 4], vec![0.6, 0.4, 0.4, 0.6, 0.8, 0.2, 0.2, 0.2]);
+        let cases: [(Head, Layers); 4] = [
+            (Head::Detr { sigmoid: false }, vec![(vec![2, 3], vec![3.0, 0.5, 0.2, 0.1, 0.2, 2.0]), queries.clone()]),
+            (Head::Detr { sigmoid: true }, vec![(vec![2, 2], vec![2.0, -1.0, -2.0, -1.5]), queries]),
             (
                 Head::CenterNet { stride: 4.0, offset: 0.0 },
                 vec![
