@@ -8,6 +8,8 @@ use clap::{
 };
 use fame_core::{registry::Kind, run::Shard};
 
+use crate::terminal::PreviewWhen;
+
 /// Explains what a vision network looked at.
 #[derive(Parser, Debug)]
 #[command(name = "fame-cli", version, about, after_help = EXIT_CODES, propagate_version = true)]
@@ -98,10 +100,29 @@ pub(crate) struct RecipeArgs {
     pub(crate) set: Vec<String>,
 }
 
+/// What is shown while a run is at work.
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// Show the maps of each item in the terminal when it is finished, as coloured half blocks.
+    /// Nothing is shown where standard error is no terminal, unless --preview=always is given, and
+    /// never with --json.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "auto"
+    )]
+    pub(crate) preview: Option<PreviewWhen>,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) recipe: RecipeArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
     /// Output folder. Default: the recipe's `out`, else out/RECIPE-NAME.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -229,6 +250,8 @@ impl QuestionArgs {
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     pub(crate) question: QuestionArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
     /// Output folder. Default: out/explain-MODEL-METHOD-… with a hash of the question, so that no
     /// answer replaces that to another question.
     #[arg(long, value_name = "DIR")]

@@ -4,6 +4,8 @@
 //! The command line is thin: it reads arguments, shows progress, prints errors and chooses the exit
 //! code. Everything else is `fame-core` with the plugins of `fame-plugins`.
 //!
+//! The feature `detection`, on by default, links the crate fame-detection in, with its recipes.
+//!
 //! This is a library so that anybody can link a command line with plugins of their own: name their
 //! crates and call [`main`].
 //!
@@ -22,7 +24,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use fame_core::{data::set_memory_budget, run::StopHandle, text::Problems};
-// Naming the crate keeps the linker from leaving its registrations out.
+// Naming the crates keeps the linker from leaving their registrations out.
+#[cfg(feature = "detection")]
+use fame_detection as _;
 use fame_plugins as _;
 
 mod arguments;
@@ -55,7 +59,7 @@ pub fn main() -> ExitCode {
         stop: StopHandle::default(),
     };
     #[cfg(unix)]
-    if let Err(e) = signals::watch(setup.stop.clone(), json) {
+    if let Err(e) = signals::watch(setup.stop.clone(), json, way_on(&arguments.command)) {
         terminal::say(&format!("warning: signals end this program without a word: {e}."));
     }
     let result = match arguments.command {
@@ -84,6 +88,18 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(failure) => report(&failure, json),
+    }
+}
+
+/// How a run that a signal ended goes on.
+#[cfg(unix)]
+fn way_on(command: &Command) -> &'static str {
+    match command {
+        Command::Run(args) if args.force => {
+            "The same command without --force goes on from there, and takes what an earlier run has \
+             left of the other items as it is; with it, all is computed again."
+        }
+        _ => "The same command goes on from there.",
     }
 }
 

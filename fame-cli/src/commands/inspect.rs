@@ -14,7 +14,7 @@ use super::{
 use crate::{
     arguments::InspectArgs,
     setup::Setup,
-    terminal::{self, out, out_line},
+    terminal::{self, out, out_line, table},
 };
 
 pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Failure> {
@@ -100,11 +100,31 @@ fn as_json(
     if let Some(slopes) = slopes {
         all["gradient"] = verify::as_json(slopes)["gradient"].take();
     }
+    if let Some(detector) = detector(model) {
+        all["detector"] = detector;
+    }
     if let Some(proposal) = proposal {
         all["proposed_manifest"] = proposal.manifest.as_str().into();
         all["assumed"] = proposal.assumed.clone().into();
     }
     Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?)
+}
+
+/// The detector that the model is by its outputs, and how it is asked.
+#[cfg(feature = "detection")]
+fn detector(model: &Model) -> Option<serde_json::Value> {
+    let found = fame_detection::recognise(model)?;
+    Some(json!({
+        "family": found.family, "head": found.head_spec(), "layers": found.layers,
+        "classes": found.classes, "candidates": found.candidates, "loss": found.loss_spec(),
+        "is_decoded": found.is_decoded,
+    }))
+}
+
+/// Without the feature nobody knows detectors.
+#[cfg(not(feature = "detection"))]
+fn detector(_: &Model) -> Option<serde_json::Value> {
+    None
 }
 
 fn as_text(model: &Model) -> Result<(), Failure> {
@@ -121,8 +141,11 @@ fn as_text(model: &Model) -> Result<(), Failure> {
     for (name, form) in model.outputs() {
         out_line(&format!("output `{name}`: {form}."))?;
     }
-    let width = layers.iter().map(|l| l.name.chars().count()).max().unwrap_or(0).min(48);
-    let mut unreachable = 0;
+    #[cfg(feature = "detection")]
+    if let Some(detector) = fame_detection::recognise(model) {
+        out_line(&format!("This is {detector}"))?;
+    }
+    let (mut rows, mut unreachable) = (Vec::new(), 0);
     for layer in layers {
         let mut marks =
             aliases(model, layer).into_iter().map(|a| format!("= {a}")).collect::<Vec<_>>();
@@ -134,10 +157,9 @@ fn as_text(model: &Model) -> Result<(), Failure> {
             marks.push(format!("— cannot be explained: {why}"));
         }
         let shape = format!("{:?}", layer.shape);
-        let told =
-            format!("{:<width$}  {:<20} {shape:<18} {}", layer.name, layer.op, marks.join(" "));
-        out_line(told.trim_end())?;
+        rows.push(vec![layer.name.clone(), layer.op.clone(), shape, marks.join(" ")]);
     }
+    table(&rows).iter().try_for_each(|line| out_line(line))?;
     out(&format!("{} of {} layers can be explained.", layers.len() - unreachable, layers.len()))?;
     Ok(())
 }

@@ -34,7 +34,7 @@ pub(crate) fn merge(setup: &Setup, args: &MergeArgs) -> Result<ExitCode, Failure
     merge_shards(&args.out)?;
     let options =
         RunOptions { limit, only, stop: setup.stop.clone(), ..RunOptions::new(&args.out) };
-    let code = carry_out(setup, &plan, &store, &options)?;
+    let code = carry_out(setup, &plan, &store, &options, None)?;
     remove_shards(&args.out)?;
     Ok(code)
 }

@@ -9,7 +9,7 @@ use super::Failure;
 use crate::{
     arguments::{ModelsAction, ModelsArgs},
     setup::Setup,
-    terminal::{self, out, out_line},
+    terminal::{self, out, out_line, table},
 };
 
 pub(crate) fn models(setup: &Setup, args: &ModelsArgs) -> Result<ExitCode, Failure> {
@@ -36,17 +36,18 @@ fn list(setup: &Setup, store: &ModelStore) -> Result<(), Failure> {
         let all = json!({ "models": models.collect::<Vec<_>>(), "pictures": pictures.collect::<Vec<_>>() });
         return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
     }
-    for (name, manifest) in models {
-        match manifest {
-            Ok(m) => {
-                let cached = if store.is_cached(&name).unwrap_or(false) { "cached" } else { "" };
-                out_line(&format!("{name:<24} {cached:<7} {} [{}]", m.summary, m.licence))?;
-            }
-            Err(e) => out_line(&format!("{name:<24} BROKEN  {e}"))?,
+    let models = models.into_iter().map(|(name, manifest)| match manifest {
+        Ok(m) => {
+            let cached = if store.is_cached(&name).unwrap_or(false) { "cached" } else { "" };
+            vec![name, cached.to_owned(), format!("{} [{}]", m.summary, m.licence)]
         }
-    }
-    for p in pictures {
-        out_line(&format!("{:<32} {} [{}]", format!("picture:{}", p.name), p.credit, p.rights))?;
+        Err(e) => vec![name, "BROKEN".to_owned(), e.to_string()],
+    });
+    let pictures = pictures
+        .iter()
+        .map(|p| vec![format!("picture:{}", p.name), format!("{} [{}]", p.credit, p.rights)]);
+    for rows in [models.collect::<Vec<_>>(), pictures.collect()] {
+        table(&rows).iter().try_for_each(|line| out_line(line))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::Failure;
 use crate::{
     arguments::{RecipesAction, RecipesArgs},
     setup::Setup,
-    terminal::{out, out_line},
+    terminal::{out, out_line, table},
 };
 
 mod builtin {
@@ -70,10 +70,9 @@ fn list(setup: &Setup) -> Result<(), Failure> {
             all().map(|(name, text)| json!({ "name": name, "question": question(text) })).collect();
         return Ok(out(&serde_json::to_string_pretty(&all).unwrap_or_default())?);
     }
-    for (name, text) in all() {
-        out_line(&format!("{name:<20} {}", question(text)))?;
-    }
-    Ok(())
+    let rows: Vec<_> =
+        all().map(|(name, text)| vec![name.to_owned(), question(text).to_owned()]).collect();
+    Ok(table(&rows).iter().try_for_each(|line| out_line(line))?)
 }
 
 /// Copies a recipe, and the lists that its text names, into `folder`.

@@ -16,7 +16,7 @@ use super::Failure;
 use crate::{
     arguments::{RecipeArgs, RunArgs},
     setup::Setup,
-    terminal::{self, out, out_line},
+    terminal::{self, Preview, PreviewWhen, out, out_line, output_columns},
 };
 
 pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
@@ -30,17 +30,19 @@ pub(crate) fn run(setup: &Setup, args: &RunArgs) -> Result<ExitCode, Failure> {
         stop: setup.stop.clone(),
         ..RunOptions::new(out_folder(&plan, &args.recipe, args.out.as_deref()))
     };
-    carry_out(setup, &plan, &store, &options)
+    carry_out(setup, &plan, &store, &options, args.show.preview)
 }
 
-/// Runs `plan` and says how it went.
+/// Runs `plan` and says how it went. `preview` says whether finished maps are shown.
 pub(super) fn carry_out(
     setup: &Setup,
     plan: &Plan,
     store: &ModelStore,
     options: &RunOptions,
+    preview: Option<PreviewWhen>,
 ) -> Result<ExitCode, Failure> {
-    let watcher = terminal::watcher(setup.json);
+    let preview = Preview::wanted(preview, setup.json);
+    let watcher = terminal::watcher_with(setup.json, preview);
     let summary = run_plan(plan, store, options, watcher.as_ref());
     drop(watcher);
     let summary = summary?;
@@ -70,12 +72,12 @@ pub(super) fn carry_out(
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-/// The widest table that is shown in a terminal, in characters.
+/// The widest table that is shown where the output is no terminal, in characters.
 const WIDEST: usize = 200;
 
 /// Prints a table, or where a wide one is.
 fn show(table: &Table, out_folder: &Path) -> Result<(), Failure> {
-    if table.width() <= WIDEST {
+    if table.width() <= output_columns().unwrap_or(WIDEST) {
         return Ok(out(&table.markdown())?);
     }
     let place = out_folder.join("tables").join(format!("{}.md", table.name));

@@ -8,7 +8,7 @@ use super::Failure;
 use crate::{
     arguments::StatusArgs,
     setup::Setup,
-    terminal::{out, out_line},
+    terminal::{out, out_line, told},
 };
 
 pub(crate) fn status(setup: &Setup, args: &StatusArgs) -> Result<ExitCode, Failure> {
@@ -102,17 +102,6 @@ fn time_left(state: &ShardState) -> Option<Duration> {
     (state.status == "running").then(|| Duration::try_from_secs_f64(seconds).ok())?
 }
 
-/// A time in hours, minutes and seconds.
-fn told(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    if hours > 0 {
-        format!("{hours} h {minutes} min")
-    } else {
-        format!("{minutes} min {} s", seconds % 60)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +133,5 @@ mod tests {
             "{}",
             line(&state("running", minute))
         );
-        assert_eq!(told(Duration::from_secs(3 * 3600 + 125)), "3 h 2 min");
-        assert_eq!(told(Duration::from_secs(61)), "1 min 1 s");
     }
 }

@@ -1,12 +1,17 @@
 //! One JSON object per line on standard output.
 
+use std::sync::{Mutex, PoisonError};
+
 use fame_core::{
     run::{Event, Observer},
     store::FetchEvent,
 };
+use fame_plugins::writers::answers;
 use serde_json::{Value, json};
 
-pub(super) struct JsonLines;
+/// With what the network answered for the item that ends next.
+#[derive(Default)]
+pub(super) struct JsonLines(Mutex<Vec<String>>);
 
 fn fetch(p: &FetchEvent) -> Value {
     match p {
@@ -40,10 +45,21 @@ impl Observer for JsonLines {
             Event::Steps { explainer, done, total } => {
                 json!({ "event": "steps", "explainer": explainer, "done": done, "total": total })
             }
+            Event::Finished(item) => {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = answers(item);
+                return;
+            }
             Event::Item { id, status, line } => {
-                json!({ "event": "item", "id": id, "status": status.word(), "line": line })
+                let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                json!({
+                    "event": "item", "id": id, "status": status.word(), "line": line,
+                    "answers": std::mem::take(&mut *answers),
+                })
             }
             Event::Warning(text) => json!({ "event": "warning", "text": text }),
+            Event::ItemWarning { id, text } => {
+                json!({ "event": "warning", "item": id, "text": format!("{id}: {text}") })
+            }
         };
         // A closed pipe must not stop a run whose files are wanted.
         let _ = super::out(&value.to_string());

@@ -6,63 +6,110 @@ use std::{
 };
 
 use fame_core::{
-    run::{Event, ItemStatus, Observer},
-    store::FetchEvent,
+    report::escape,
+    run::{Event, Observer},
 };
 
-use super::say;
+use super::{
+    preview::Preview,
+    say,
+    story::{Said, Story},
+    write_lines,
+};
 
-/// Time between two reports of a running explanation.
+/// The time between two lines about how far a run is, at its beginning and at the most; between
+/// them a twentieth of what has gone by, so that the log of a long run stays readable.
 const EVERY: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_mins(5);
 
 pub(super) struct Lines {
-    last: Mutex<Instant>,
+    story: Story,
+    clock: Mutex<Clock>,
+}
+
+struct Clock {
+    begun: Instant,
+    last: Instant,
+}
+
+impl Clock {
+    /// Whether it is time for another line; the next one is due later then.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let every = (now.saturating_duration_since(self.begun) / 20).clamp(EVERY, AT_MOST);
+        let is_due = now.saturating_duration_since(self.last) >= every;
+        if is_due {
+            self.last = now;
+        }
+        is_due
+    }
 }
 
 impl Lines {
-    pub(super) fn new() -> Self {
-        Self { last: Mutex::new(Instant::now()) }
+    pub(super) fn new(preview: Option<Preview>) -> Self {
+        let now = Instant::now();
+        let clock = Mutex::new(Clock { begun: now, last: now });
+        Self { story: Story::new(preview), clock }
     }
 
-    fn steps(&self, explainer: &str, done: usize, total: usize) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() >= EVERY {
-            *last = Instant::now();
-            say(&format!("{explainer}: {done} of {total} steps"));
+    fn say(said: &Said) {
+        match said {
+            Said::Line(line) => say(line),
+            Said::Drawn(lines) => write_lines(lines),
+        }
+    }
+
+    /// Says how far the run is, if it is time: `at` is the step that its items are at.
+    fn progress(&self, at: Option<&str>) {
+        let now = Instant::now();
+        if !self.clock.lock().unwrap_or_else(PoisonError::into_inner).is_due(now) {
+            return;
+        }
+        let pace = self.story.pace().map(|pace| pace.at(now).to_string());
+        let told: Vec<&str> = at.into_iter().chain(pace.as_deref()).collect();
+        if !told.is_empty() {
+            say(&told.join("; "));
         }
     }
 }
 
-/// One line about a fetch; `None` when there is nothing worth a line.
-pub(super) fn fetch_line(progress: &FetchEvent) -> Option<String> {
-    Some(match progress {
-        FetchEvent::Started { what, tool } => format!("fetching {what} with {tool}"),
-        FetchEvent::Waiting { what } => format!("waiting for another fetch of {what}"),
-        FetchEvent::Converting { script } => format!("converting with {script}"),
-        FetchEvent::Verifying { .. } | FetchEvent::Extracting { .. } | FetchEvent::Done { .. } => {
-            return None;
-        }
-    })
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.story.end().iter().for_each(Self::say);
+    }
 }
 
 impl Observer for Lines {
     fn event(&self, event: &Event<'_>) {
         match event {
-            Event::Fetch(p) => {
-                if let Some(line) = fetch_line(p) {
-                    say(&line);
-                }
+            // Before this item is counted: of a batch whose items all end now, the first alone
+            // would seem to have taken the time of all.
+            Event::Item { .. } => self.progress(None),
+            Event::Steps { explainer, done, total } => {
+                let name = escape::terminal_line(explainer);
+                self.progress(Some(&format!("{name}: {done} of {total} steps")));
             }
-            Event::Stage(_) => {}
             Event::Items(n) => {
                 say(&format!("{n} item{} to explain", if *n == 1 { "" } else { "s" }));
             }
-            Event::Steps { explainer, done, total } => self.steps(explainer, *done, *total),
-            Event::Item { id, status: ItemStatus::Failed, line } => {
-                say(&format!("{id}: FAILED: {line}"));
-            }
-            Event::Item { id, line, .. } => say(&format!("{id}: {line}")),
-            Event::Warning(text) => say(&format!("warning: {text}")),
+            _ => {}
         }
+        self.story.tell(event).iter().for_each(Self::say);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_at_longer_and_longer_intervals() {
+        let begun = Instant::now();
+        let mut clock = Clock { begun, last: begun };
+        let due: Vec<u64> =
+            (0..3600).filter(|s| clock.is_due(begun + Duration::from_secs(*s))).collect();
+        assert_eq!(due[..3], [10, 20, 30]);
+        assert!(due.len() < 100, "{} in an hour", due.len());
+        let mut clock = Clock { begun, last: begun + Duration::from_hours(99) };
+        assert!(clock.is_due(begun + Duration::from_hours(99) + AT_MOST), "never longer apart");
     }
 }

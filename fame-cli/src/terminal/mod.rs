@@ -2,7 +2,11 @@
 
 mod bars;
 mod json;
+mod layout;
 mod lines;
+mod pace;
+mod preview;
+mod story;
 
 use std::{
     borrow::Cow,
@@ -12,21 +16,36 @@ use std::{
 use fame_core::{report::escape, run::Observer};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
+pub(crate) use layout::{output_columns, table};
+pub(crate) use pace::told;
+pub(crate) use preview::{Preview, When as PreviewWhen};
+
 /// Prints a text of any number of lines on standard output: a document, a table, a line without
 /// names of others. An error (a closed pipe) is the caller's to end on, not a panic.
 pub(crate) fn out(text: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{}", escape::terminal(text))
+    bars::beside(|| writeln!(std::io::stdout().lock(), "{}", escape::terminal(text)))
 }
 
 /// Prints one line on standard output, whatever the names in it hold. Errors as for [`out`].
 pub(crate) fn out_line(text: &str) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{}", escape::terminal_line(text))
+    bars::beside(|| writeln!(std::io::stdout().lock(), "{}", escape::terminal_line(text)))
 }
 
 /// Prints one line on standard error. A terminal that is gone or a full disk must not end a run
 /// whose files are wanted: what cannot be said is in the record.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{}", escape::terminal_line(text));
+    let line = escape::terminal_line(text);
+    let _ = bars::beside(|| writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// Prints lines of a picture, commands included, on standard error.
+fn write_lines(lines: &[String]) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", lines.join("\n"));
+}
+
+/// Takes the progress bars away for good: the program ends, whatever is still at work.
+pub(crate) fn end_bars() {
+    bars::end();
 }
 
 /// Prints an error with its marked places and its way out on standard error: in colours only on a
@@ -34,19 +53,31 @@ pub(crate) fn say(text: &str) {
 pub(crate) fn say_error(error: &dyn Diagnostic) {
     let plain = !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
     let text = render(error, !plain);
-    let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+    let text = text.trim_end_matches('\n');
+    let _ = bars::beside(|| writeln!(std::io::stderr().lock(), "{text}"));
 }
 
 /// A watcher that suits the output: JSON lines if asked for, bars on a terminal, plain lines
 /// otherwise.
 pub(crate) fn watcher(json: bool) -> Box<dyn Observer> {
+    watcher_with(json, None)
+}
+
+/// The same, which shows the maps of finished items too.
+pub(crate) fn watcher_with(json: bool, preview: Option<Preview>) -> Box<dyn Observer> {
     if json {
-        Box::new(json::JsonLines)
-    } else if std::io::stderr().is_terminal() {
-        Box::new(bars::Bars::new())
+        Box::new(json::JsonLines::default())
+    } else if has_bars() {
+        Box::new(bars::Bars::new(preview))
     } else {
-        Box::new(lines::Lines::new())
+        Box::new(lines::Lines::new(preview))
     }
+}
+
+/// Whether standard error is a terminal that bars can be drawn on.
+fn has_bars() -> bool {
+    let is_dumb = std::env::var_os("TERM").map_or(cfg!(unix), |kind| kind == "dumb");
+    std::io::stderr().is_terminal() && !is_dumb
 }
 
 /// Panics are bugs; say so in one line that can be reported, on top of Rust's own message.

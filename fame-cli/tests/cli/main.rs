@@ -6,6 +6,7 @@
 mod broken_input;
 mod describe;
 mod explain;
+mod exports;
 mod faults;
 mod heal;
 mod killed;
@@ -21,6 +22,7 @@ mod stale;
 #[cfg(unix)]
 mod stopped;
 mod synth;
+mod terminal;
 mod third_party;
 mod verify;
 mod verify_run;

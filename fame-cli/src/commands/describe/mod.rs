@@ -19,7 +19,7 @@ use super::Failure;
 use crate::{
     arguments::DescribeArgs,
     setup::Setup,
-    terminal::{out, out_line},
+    terminal::{out, out_line, table},
 };
 use keys::File;
 use schema::{Parameter, parameters, wrapped};
@@ -90,19 +90,17 @@ fn as_json(r: &Registration) -> Value {
 }
 
 fn print(chosen: &[&Registration], brief: bool) -> Result<(), Failure> {
-    let mut kind = None;
-    for r in chosen {
-        if kind != Some(r.kind()) {
-            if kind.is_some() {
-                out("")?;
-            }
-            kind = Some(r.kind());
-            out(&r.kind().plural().to_uppercase())?;
+    for (n, of_kind) in chosen.chunk_by(|a, b| a.kind() == b.kind()).enumerate() {
+        if n > 0 {
+            out("")?;
         }
+        out(&of_kind[0].kind().plural().to_uppercase())?;
         if brief {
-            out_line(&format!("  {:<20} {}", r.name(), r.summary()))?;
+            let row = |r: &&Registration| vec![format!("  {}", r.name()), r.summary().to_owned()];
+            let rows: Vec<Vec<String>> = of_kind.iter().map(row).collect();
+            table(&rows).iter().try_for_each(|line| out_line(line))?;
         } else {
-            print_one(r)?;
+            of_kind.iter().try_for_each(|r| print_one(r))?;
         }
     }
     if brief {

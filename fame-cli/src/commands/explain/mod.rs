@@ -48,7 +48,7 @@ pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Fai
     };
     refuse_other_question(&folder, &ready)?;
     let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(folder) };
-    let code = carry_out(setup, &ready.plan, &ready.store, &options)?;
+    let code = carry_out(setup, &ready.plan, &ready.store, &options, args.show.preview)?;
     if !setup.json {
         out_line(&format!("look at {}", options.out.join(REPORT).display()))?;
         if let Some(manifest) = &ready.manifest {
