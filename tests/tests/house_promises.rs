@@ -39,13 +39,14 @@ enum Clean {
 }
 
 /// Every loss.
-const LOSSES: [(&str, Clean); 11] = [
+const LOSSES: [(&str, Clean); 12] = [
     ("Logit(class: Predicted)", Clean::Vector),
     ("Logit(class: Index(1), absolute: true)", Clean::Vector),
     ("Finer(class: Index(1), similar: 2)", Clean::Vector),
     ("Similarity(norms: Live)", Clean::Vector),
     ("Dissimilarity(norms: Live)", Clean::Vector),
     ("DotProduct()", Clean::Vector),
+    ("Identification(norms: Live)", Clean::Vector),
     ("Target(towards: Zero)", Clean::Vector),
     ("Target(towards: OtherRole)", Clean::Grid),
     ("FeatureMapCell(cells: All)", Clean::Grid),
@@ -58,6 +59,7 @@ const MAP_STEPS: &[&str] = &[
     "Gray()",
     "Abs()",
     "Channels(reduce: Sum)",
+    "Positive()",
     "GaussianBlur(kernel: 5, sigma: 1.0)",
     r#"Field(name: "recorded")"#,
     "Project(towards: Mean)",
@@ -87,7 +89,11 @@ fn every_losss_cotangent_is_the_derivative_of_its_value() {
     }
     // The paper differentiates the cosine with its lengths held constant. That is not the
     // derivative of the value, and the kit must see it.
-    for spec in ["Similarity(norms: Frozen)", "Dissimilarity(norms: Frozen)"] {
+    for spec in [
+        "Similarity(norms: Frozen)",
+        "Dissimilarity(norms: Frozen)",
+        "Identification(norms: Frozen)",
+    ] {
         let loss = build::<dyn Loss>(spec).unwrap();
         let error = check_loss(loss.plugin.as_ref(), std::slice::from_ref(&vector)).unwrap_err();
         assert!(
@@ -168,6 +174,8 @@ fn every_writer_names_exactly_the_files_it_writes() {
         "Sheet()",
         "Report()",
         "MeanMap()",
+        "FiftyOne()",
+        "Safetensors()",
     ] {
         let writer = build::<dyn Writer>(spec).unwrap();
         let files = check_writer(writer.plugin.as_ref(), &sample, &explanation)

@@ -17,6 +17,8 @@ const SHORT: &[(&str, &[&str], usize)] = &[
     ("fr_similar.ron", &["explain.fame.perturbation.iterations=2"], 2),
     ("fr_dissimilar.ron", &["explain.fame.perturbation=Lots(iterations: 2)"], 2),
     ("fr_target.ron", &["explain.lots.perturbation.iterations=2"], 1),
+    // The probe's; the gallery has none.
+    ("fr_identify.ron", &["explain.fame.perturbation=Lots(iterations: 2)"], 1),
     ("ic_logit.ron", &["explain.fame.perturbation=Lots(iterations: 2)"], 1),
     ("fame_plus.ron", &["explain.fame_plus.of.0.perturbation.of.iterations=2"], 1),
     ("feature_map.ron", &["explain.cells.perturbation.iterations=1"], 49),
@@ -83,6 +85,18 @@ const SHORT: &[(&str, &[&str], usize)] = &[
             r#"data=Pairs(list: "mini_pairs.csv")"#,
         ],
         8,
+    ),
+    (
+        "table_fame_plus_faces.ron",
+        &[
+            "explain.fame_noisy.perturbation.of.iterations=2",
+            "explain.fame_two_scales.of.0.perturbation.of.iterations=2",
+            "explain.fame_two_scales.of.1.perturbation.iterations=2",
+            "explain.fame.perturbation.iterations=1",
+            r#"data=Pairs(list: "mini_pairs.csv")"#,
+            "metrics.0.steps=2",
+        ],
+        6,
     ),
     ("mini_table1.ron", &["explain.fame.perturbation.iterations=2"], 7),
     (
