@@ -42,8 +42,9 @@ python3 "$here/third_party.py" "$root" "$work/licences"
 # Licences lie above the crate's folder, where maturin does not look: they are put in afterwards.
 "$work/tools/bin/wheel" unpack --dest "$work/unpacked" "$wheel" >/dev/null
 unpacked="$(ls -d "$work"/unpacked/*)"
-mkdir -p "$unpacked"/*.dist-info/licenses
-cp "$work"/licences/* "$unpacked"/*.dist-info/licenses
+info="$(ls -d "$unpacked"/*.dist-info)"
+mkdir -p "$info/licenses"
+cp "$work"/licences/* "$info/licenses"
 rm -f "$out"/fame_cli-*.whl "$out"/fame-cli-*.tar.gz
 "$work/tools/bin/wheel" pack --dest-dir "$out" "$unpacked" >/dev/null
 wheel="$(ls "$out"/fame_cli-*.whl)"

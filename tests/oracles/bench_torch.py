@@ -4,8 +4,8 @@
     python bench_torch.py --nets resnet50 --threads 1 --batches 1
 
 A step is: y = f(x); g = d(sum(cotangent * y)) / dx; x <- x - eta * g / max|g| (per sample). Weights require no
-gradient. Modules are the original architectures in f32, NCHW, as PyTorch users write them; `fr_feature` is its ONNX file
-node by node. Wall time, median of the repeats after a warm-up. Threads are set once per process, so each number of threads
+gradient. Modules are the original architectures in f32, NCHW, as PyTorch users write them, or with --channels-last in that
+order of memory; `fr_feature` is its ONNX file node by node. Wall time, median of the repeats after a warm-up. Threads are set once per process, so each number of threads
 runs in a process of its own.
 """
 
@@ -54,6 +54,8 @@ def measure(given: argparse.Namespace, threads: int) -> list[dict]:
                     if value.tolist() == [1, -1]:
                         model.net.integers[key] = torch.tensor([0, -1])
             x = torch.from_numpy(noise(batch * 3 * side * side, INPUT).reshape(batch, 3, side, side)).to(given.device)
+            if given.channels_last:
+                model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
             with torch.no_grad():
                 y = model(x)
             cotangent = torch.from_numpy(noise(y.numel(), COTANGENT).reshape(tuple(y.shape))).to(given.device)
@@ -93,7 +95,7 @@ def measure(given: argparse.Namespace, threads: int) -> list[dict]:
 
 
 def main() -> None:
-    nets = ["fr_feature", "resnet50", "iresnet50", "efficientnet_lite0"]
+    nets = ["fr_feature", "resnet50", "iresnet50", "efficientnet_lite0", "vgg19", "convnext_tiny", "vit_tiny"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", choices=nets, default=nets, help="which networks (default: all)")
     parser.add_argument("--models", type=Path, help="folder of fr_feature.onnx")
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("--eta", type=float, default=1 / 255, help="step size (default: 1/255)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where PyTorch computes (default: cpu)")
     parser.add_argument("--tf32", action="store_true", help="let a CUDA device round f32 operands to TensorFloat-32")
+    parser.add_argument("--channels-last", action="store_true", help="weights and pictures in PyTorch's memory format channels_last")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -126,7 +129,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--child", "--nets", net, "--threads", str(threads), "--batches", ",".join(map(str, given.batches))]
             command += ["--repeats", str(given.repeats), "--warmup", str(given.warmup), "--eta", str(given.eta)]
             command += ["--models", str(given.models)] if given.models else []
-            command += ["--device", given.device] + (["--tf32"] if given.tf32 else [])
+            command += ["--device", given.device] + (["--tf32"] if given.tf32 else []) + (["--channels-last"] if given.channels_last else [])
             child = subprocess.run(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
             if child.returncode:
                 sys.exit(f"error: measuring {net} failed with status {child.returncode}")

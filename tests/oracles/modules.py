@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -99,6 +100,17 @@ def resnet50(_models: Path | None, _pth: Path | None) -> nn.Module:
     return model
 
 
+def torchvision_net(name: str) -> Callable[[Path | None, Path | None], nn.Module]:
+    """A network of torchvision (or ViT-Tiny) with random weights, for timing."""
+
+    def make(_models: Path | None, _pth: Path | None) -> nn.Module:
+        model = build(name, 224)
+        randomise(model, 1, 3, 224, images=2)
+        return model
+
+    return make
+
+
 def iresnet50(_models: Path | None, _pth: Path | None) -> nn.Module:
     model = IResNet(UNITS[50])
     randomise(model, 1, 3, 112)
@@ -122,6 +134,7 @@ def fr_feature(models: Path | None, _pth: Path | None) -> nn.Module:
 
 # name: (build, side of the input)
 MODULES = {"fr_feature": (fr_feature, 112), "resnet50": (resnet50, 224), "iresnet50": (iresnet50, 112), "efficientnet_lite0": (efficientnet_lite0, 224)}
+MODULES |= {name: (torchvision_net(name), 224) for name in ("vgg19", "convnext_tiny", "vit_tiny")}
 
 
 def main() -> int:
