@@ -40,21 +40,21 @@ impl Array {
 fn check_header(bytes: &[u8]) -> Result<(), String> {
     /// numpy writes 118 bytes for a map.
     const LONGEST: usize = 4096;
-    let length = match *bytes {
+    let found = match *bytes {
         [_, _, _, _, _, _, 1, _, low, high, ..] => {
-            Some(usize::from(u16::from_le_bytes([low, high])))
+            Some((10, usize::from(u16::from_le_bytes([low, high]))))
         }
         [_, _, _, _, _, _, 2 | 3, _, a, b, c, d, ..] => {
-            usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()
+            usize::try_from(u32::from_le_bytes([a, b, c, d])).ok().map(|length| (12, length))
         }
         _ => None,
     };
-    let Some(length) = length.filter(|n| *n <= LONGEST) else {
+    let Some((start, length)) = found.filter(|(_, length)| *length <= LONGEST) else {
         return Err("is not a .npy file: its header is damaged".to_owned());
     };
-    // Of a version that is parsed, the header begins behind byte 10 or 12.
-    let header = bytes.get(10..).unwrap_or_default();
-    let header = &header[..header.len().min(length + 2)];
+    // No byte more: a value may begin with what looks like a bracket.
+    let header = bytes.get(start..).unwrap_or_default();
+    let header = &header[..header.len().min(length)];
     if header.contains(&b'[') {
         return Err("holds records, not one number in each place".to_owned());
     }

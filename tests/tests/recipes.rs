@@ -72,7 +72,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         &[
             "explain.mask_walk.perturbation.of.iterations=2",
             "explain.fame_plus.of.0.perturbation.of.iterations=2",
-            "explain.projected.of.0.perturbation.of.iterations=2",
+            "explain.fame_plus_full.of.0.perturbation.of.iterations=2",
             "explain.fame.perturbation.iterations=1",
         ],
         7,
