@@ -158,6 +158,21 @@ mod tests {
     }
 
     #[test]
+    fn values_are_no_part_of_the_header() {
+        // What a header must not have: a bracket, and numbers without end.
+        let bytes = *b"[\"\xf0\x3d99999999";
+        for version in [1, 2] {
+            let mut file = npy("<f4", "3,", &bytes);
+            if version == 2 {
+                file[6] = 2;
+                file.splice(8..10, [0x76, 0, 0, 0]);
+            }
+            let array = Array::read(&file).unwrap_or_else(|why| panic!("{version}: {why}"));
+            assert_eq!(array.values[0], f64::from(f32::from_le_bytes(*b"[\"\xf0\x3d")));
+        }
+    }
+
+    #[test]
     fn a_shape_without_a_product_is_refused_before_it_is_multiplied() {
         let said = |shape: &str| Array::read(&npy("<f4", shape, &[0; 8])).err().unwrap();
         for shape in [
