@@ -139,14 +139,20 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
         Failure::ClosedPipe => unreachable!("handled above"),
     }
     if json {
-        let (code_name, message) = match failure {
-            Failure::Recipe(p) => ("fame::recipe", p.to_string()),
-            Failure::Arguments(e) | Failure::Error(e) => (e.code.as_str(), e.to_string()),
+        let (code, message, help, problems) = match failure {
+            Failure::Recipe(p) => ("fame::recipe", p.to_string(), None, p.each.as_slice()),
+            Failure::Arguments(e) | Failure::Error(e) => {
+                (e.code.as_str(), e.to_string(), e.help.as_deref(), e.problems.as_slice())
+            }
             Failure::ClosedPipe => unreachable!("handled above"),
         };
+        let problems: Vec<_> = problems.iter().map(terminal::problem_json).collect();
         let _ = terminal::out(
-            &serde_json::json!({ "event": "error", "code": code_name, "message": message })
-                .to_string(),
+            &serde_json::json!({
+                "event": "error", "code": code, "message": message, "help": help,
+                "problems": problems,
+            })
+            .to_string(),
         );
     }
     ExitCode::from(code)

@@ -24,8 +24,8 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
         return Ok(ExitCode::SUCCESS);
     }
     let names: Vec<&str> = plan.explain.iter().map(|(n, _)| n.as_str()).collect();
-    let (items, notes) = data
-        .map_or_else(|| (String::new(), Vec::new()), |(n, notes)| (format!(" ({n} items)"), notes));
+    let (items, notes) =
+        data.map_or_else(|| (String::new(), Vec::new()), |(n, notes)| (counted(n), notes));
     for note in notes {
         out_line(&note)?;
     }
@@ -50,4 +50,9 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
         names.join(", ")
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The number of items, in brackets behind the dataset's name.
+fn counted(items: usize) -> String {
+    format!(" ({items} item{})", if items == 1 { "" } else { "s" })
 }

@@ -50,6 +50,11 @@ fn end(found: &Verified) -> String {
         (0, false) => {
             "what is there is as it was written, and it is NOT ALL. Run the recipe again: it keeps what is there and goes on".to_owned()
         }
+        (n, _) if found.differences.iter().all(|d| d.is_left_over) => {
+            format!(
+                "{n} DIFFER. They are of an earlier recipe: delete their folder if nobody needs it"
+            )
+        }
         (n, _) => {
             format!("{n} DIFFER. Remove what differs and run the recipe again: it makes that anew")
         }

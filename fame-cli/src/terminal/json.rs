@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use fame_core::{
     run::{Event, Observer},
     store::FetchEvent,
+    text::SourcedProblem,
 };
 use fame_plugins::writers::answers;
 use serde_json::{Value, json};
@@ -34,6 +35,15 @@ fn fetch(p: &FetchEvent) -> Value {
             json!({ "event": "fetch", "step": "done", "path": path, "sha256": sha256, "cached": cached })
         }
     }
+}
+
+/// A mistake in a recipe or manifest, with its place: line and column count from 1.
+pub(crate) fn problem_json(sourced: &SourcedProblem) -> Value {
+    let (problem, (line, column)) = (sourced.problem(), sourced.line_column());
+    json!({
+        "code": problem.code, "message": problem.message, "file": sourced.name(), "line": line,
+        "column": column, "label": problem.label, "help": problem.help,
+    })
 }
 
 impl Observer for JsonLines {

@@ -16,6 +16,7 @@ use std::{
 use fame_core::{report::escape, run::Observer};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
+pub(crate) use json::problem_json;
 pub(crate) use layout::{output_columns, table};
 pub(crate) use pace::told;
 pub(crate) use preview::{Preview, When as PreviewWhen};

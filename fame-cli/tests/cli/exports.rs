@@ -111,9 +111,19 @@ fn what_other_programs_read_says_what_the_run_found() {
 
     // Another recipe's run makes none of it: it goes, but for what somebody has changed.
     std::fs::write(out.join(lone[1]), "mine").unwrap();
+    let samples = out.join("fiftyone/samples.json");
+    std::fs::write(&samples, "mine").unwrap();
     let output = fame(dir.path(), &["run", "r.ron", "--out", "out"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains(lone[1]), "{}", stderr(&output));
-    assert!(!out.join(lone[0]).exists() && !out.join("fiftyone").exists());
+    assert!(!out.join(lone[0]).exists());
     assert_eq!(std::fs::read_to_string(out.join(lone[1])).unwrap(), "mine");
+    // No further run mends that, and verify-run says so.
+    let verify = || fame(dir.path(), &["verify-run", "out"]);
+    let said = stdout(&verify());
+    assert!(said.contains("samples.json has other bytes"), "{said}");
+    assert!(said.contains("no writer of this recipe makes it: `fiftyone` may be"), "{said}");
+    assert!(!said.contains("makes that anew"), "{said}");
+    std::fs::remove_dir_all(out.join("fiftyone")).unwrap();
+    assert!(verify().status.success());
 }

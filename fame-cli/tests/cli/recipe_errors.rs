@@ -1,5 +1,7 @@
 //! Recipes with mistakes: all of them at once, each at its place, with a way out.
 
+use serde_json::json;
+
 use super::*;
 
 const FIVE: &str = r#"// Five mistakes.
@@ -113,4 +115,66 @@ fn a_manifest_that_asks_for_no_loss_is_told_once() {
     let output = fame(dir.path(), &["check", "r.ron"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     insta::assert_snapshot!(stderr(&output));
+}
+
+/// A recipe with these explainers and metrics, its third and fourth line.
+fn measuring(explain: &str, metrics: &str) -> String {
+    format!(
+        "(model: \"net.onnx\", prepare: [],\ndata: Pair(gallery: \"a.png\", probe: \"b.png\"),\n\
+         explain: {{{explain}}},\nmetrics: [{metrics}])"
+    )
+}
+
+/// What `check --json` says of such a recipe: the summary, and code, line, column and help of each
+/// problem.
+fn told_as_json(explain: &str, metrics: &str) -> serde_json::Value {
+    let dir = workshop();
+    std::fs::write(dir.path().join("r.ron"), measuring(explain, metrics)).unwrap();
+    let output = fame(dir.path(), &["check", "r.ron", "--json"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let said = stdout(&output);
+    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn a_misspelt_explainer_in_a_metric_is_marked_and_json_lists_every_problem() {
+    let metrics = [
+        r#"Road(against: ["random", "randm"])"#,
+        r#"MapSimilarity(to: "fam")"#,
+        r#"Verification(against: ["walk"])"#,
+        r#"ByGroup(of: Road(against: ["fame", "rndom"]))"#,
+    ];
+    let metrics = metrics.join(", ");
+    let explain = r#""fame": Fame(), "random": RandomMap()"#;
+    let said = told_as_json(explain, &metrics);
+    assert_eq!((&said["event"], &said["code"]), (&json!("error"), &json!("fame::recipe")));
+    assert!(said["message"].as_str().unwrap().ends_with("has 4 errors"), "{said}");
+    let problems = said["problems"].as_array().unwrap();
+    let meant = ["did you mean `random`?", "did you mean `fame`?", "known: `fame`, `random`"];
+    let expected =
+        [("randm", meant[0]), ("fam", meant[1]), ("walk", meant[2]), ("rndom", meant[0])];
+    assert_eq!(problems.len(), expected.len(), "{said}");
+    for (problem, (name, help)) in problems.iter().zip(expected) {
+        assert_eq!(problem["code"], "fame::recipe::unknown_explainer");
+        let message = problem["message"].as_str().unwrap();
+        assert!(message.contains(&format!("explainer `{name}`")), "{message}");
+        let before = metrics.find(&format!("\"{name}\"")).unwrap();
+        let column = "metrics: [".len() + before + 1;
+        assert_eq!((&problem["line"], &problem["column"]), (&json!(4), &json!(column)), "{name}");
+        assert_eq!((&problem["file"], &problem["help"]), (&json!("r.ron"), &json!(help)));
+        assert_eq!(problem["label"], "unknown explainer");
+    }
+}
+
+#[test]
+fn an_explainer_with_a_mistake_of_its_own_is_not_missed_by_metrics() {
+    let said = told_as_json(
+        r#""fame": Fame(), "random": RandmMap(), "walk": 7"#,
+        r#"Road(against: ["random", "fame", "walk"]), MapSimilarity(to: "random", of: ["fame"])"#,
+    );
+    let problems = said["problems"].as_array().unwrap();
+    let codes: Vec<&str> = problems.iter().map(|p| p["code"].as_str().unwrap()).collect();
+    assert_eq!(codes.len(), 2, "{said}");
+    assert!(!codes.contains(&"fame::recipe::unknown_explainer"), "{said}");
+    assert!(problems.iter().all(|p| p["line"] == 3), "{said}");
 }

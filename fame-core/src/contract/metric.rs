@@ -51,6 +51,12 @@ pub trait Metric: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The explainers that its parameters name, such as those it compares others with: a recipe
+    /// without one of them is refused before it runs. Default: none.
+    fn named_explainers(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Parameters that [`Metric::summarise`] alone reads: a run that differs in nothing else
     /// measures nothing again. Default: none.
     fn only_for_tables(&self) -> &'static [&'static str] {

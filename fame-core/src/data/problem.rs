@@ -91,6 +91,11 @@ impl SourcedProblem {
         &self.problem
     }
 
+    /// The name of the text: a file, or "command line".
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The 1-based line and column of the first marked character.
     pub fn line_column(&self) -> (usize, usize) {
         (self.line, self.column)

@@ -191,9 +191,10 @@ impl Sample {
             _ => Err(Error::new(
                 "fame::data::not_a_pair",
                 format!(
-                    "sample `{}` has {} picture(s); a loss that compares two pictures needs exactly two.",
+                    "sample `{}` has {} picture{}; a loss that compares two pictures needs exactly two.",
                     self.id,
-                    self.pictures.len()
+                    self.pictures.len(),
+                    if self.pictures.len() == 1 { "" } else { "s" }
                 ),
             )
             .with_help(

@@ -8,12 +8,12 @@ use std::{
 use super::{Plan, problems::REFUSED};
 use crate::{
     Error,
-    contract::{Backend, Check, Dataset, Loss, Operators, PrepareStep},
+    contract::{Backend, Check, Dataset, Loss, Metric, Operators, PrepareStep},
     plugin,
     recipe::{Placed, RecipeFile, RecipeText},
     registry::{BuildContext, Built, Contract, Registry},
     store::{Ask, ModelManifest, ModelStore},
-    text::{Problem, SourcedProblem, Spec, suggestion},
+    text::{Problem, SourcedProblem, Spec, scan, suggestion, value_at},
 };
 
 /// The registry with what the recipe's plugins bring.
@@ -97,8 +97,7 @@ impl<'a> Resolver<'a> {
             .filter_map(|(n, s)| Some((n.clone(), self.part(&s.value, s.span.start, &with)?)))
             .collect();
         let check = file.check.as_ref().and_then(|check| self.check(check, &with));
-        let metrics =
-            file.metrics.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
+        let metrics = file.metrics.iter().filter_map(|s| self.metric(s, file, &with)).collect();
         let write =
             file.write.iter().filter_map(|s| self.part(&s.value, s.span.start, &with)).collect();
         self.repeated_writers(&file.write);
@@ -141,6 +140,49 @@ impl<'a> Resolver<'a> {
                 None
             }
         }
+    }
+
+    /// A metric of the recipe, built. The explainers that it names must be the recipe's.
+    fn metric(
+        &mut self,
+        spec: &Placed<Spec>,
+        file: &RecipeFile,
+        with: &BuildContext<'_>,
+    ) -> Option<Built<dyn Metric>> {
+        let metric = self.part::<dyn Metric>(&spec.value, spec.span.start, with)?;
+        let text = self.text.merged();
+        // Also those whose own spec has a mistake: that is reported already.
+        let written = value_at(text, 0, "explain")
+            .and_then(|explain| scan::entries(text, explain.start).ok())
+            .unwrap_or_default();
+        let resolved = file.explain.iter().map(|(name, _)| name.as_str());
+        let mut known: Vec<&str> = resolved.collect();
+        for entry in &written {
+            if !known.contains(&entry.key.as_str()) {
+                known.push(&entry.key);
+            }
+        }
+        for name in metric.plugin.named_explainers() {
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            let quoted = format!("{name:?}");
+            let within = text.get(spec.span.clone()).and_then(|own| own.find(&quoted));
+            let place = within.map_or(spec.span.clone(), |at| {
+                let start = spec.span.start + at;
+                start..start + quoted.len()
+            });
+            let message = format!(
+                "metric `{}` names the explainer `{name}`, which the recipe has not.",
+                metric.name
+            );
+            self.problems.push(
+                Problem::new("fame::recipe::unknown_explainer", message, place)
+                    .with_label("unknown explainer")
+                    .with_help(suggestion(&name, &known, "explainer")),
+            );
+        }
+        Some(metric)
     }
 
     /// The recipe's check, built, if it can run on this machine.

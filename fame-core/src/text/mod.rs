@@ -7,6 +7,7 @@
 //! diagnostics.
 
 mod fields;
+mod hint;
 mod keys;
 mod layers;
 mod near;

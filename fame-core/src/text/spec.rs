@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _,
 };
 
-use super::{Problem, offset_of, scan, suggestion};
+use super::{Problem, hint, offset_of, scan, suggestion};
 
 /// A plugin by name with its parameters still as text: `Blur(sigma: 7.7)`.
 ///
@@ -198,11 +198,19 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, within: bool) -> Pro
             .with_label(format!("add `{field}: …`"))
         }
         code => {
-            let mut message = code.to_string().trim_end_matches('.').to_owned();
+            let hint = hint::hint(text, code, end);
+            let own_words = || code.to_string().trim_end_matches('.').to_owned();
+            let mut message =
+                hint.as_ref().and_then(|h| h.message.clone()).unwrap_or_else(own_words);
             if !place.is_empty() && !message.contains(&place) {
                 message.push_str(&place);
             }
             message.push('.');
+            if let Some(hint) = hint {
+                return Problem::new("fame::recipe::wrong_value", message, hint.span)
+                    .with_label("this value")
+                    .with_help(Some(hint.help));
+            }
             // After reading a value RON points behind it: the path knows better.
             let refused_whole = place.is_empty() && matches!(code, E::Message(_));
             let whole = refused_whole.then(|| tidy_span(text, 0..text.len()));
@@ -326,7 +334,12 @@ mod tests {
         for (text, code, marked, help) in [
             ("(los: A())", "unknown_field", "los", Some("did you mean `loss`?")),
             ("(loss: A(), step: \"x\")", "wrong_value", "\"x\"", None),
-            ("(loss: A(), also: [“B”])", "wrong_value", "“B”", None),
+            (
+                "(loss: A(), also: [“B”])",
+                "wrong_value",
+                "“B”",
+                Some("texts stand in straight double quotes: \"B\""),
+            ),
             ("(loss: 3)", "wrong_value", "3", None),
             ("(step: 1)", "missing_field", ")", None),
         ] {
@@ -362,6 +375,87 @@ mod tests {
             let message = parse::<Deep>(text).unwrap_err().message;
             assert!(message.ends_with(place), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn words_of_the_parser_come_with_a_way_out() {
+        #[derive(Debug, Deserialize)]
+        enum Kind {
+            Plain,
+            #[serde(rename = "Blur")]
+            _Blur {
+                #[serde(rename = "sigma")]
+                _sigma: f32,
+            },
+        }
+        #[derive(Debug, Deserialize)]
+        struct Wanted {
+            #[serde(rename = "path", default)]
+            _path: String,
+            #[serde(rename = "kind", default)]
+            _kind: Option<Kind>,
+            #[serde(rename = "kinds", default)]
+            _kinds: Vec<Kind>,
+            #[serde(rename = "steps", default)]
+            _steps: usize,
+            #[serde(rename = "counts", default)]
+            _counts: Vec<u8>,
+        }
+        let straight = "texts stand in straight double quotes: \"my a.png\"";
+        let named = "parameters are written `name: value`";
+        let whole = "a whole number is expected";
+        let comment = "comments begin with `//`";
+        for (text, marked, begins, help) in [
+            ("(path: “my a.png”)", "“my a.png”", "Expected string", straight),
+            ("(path: 'my a.png')", "'my a.png'", "Expected string", straight),
+            (
+                "(path: a/b.png)",
+                "a/b.png",
+                "Expected string",
+                "texts stand in straight double quotes: \"a/b.png\"",
+            ),
+            (
+                "(kind: \"Plain\")",
+                "\"Plain\"",
+                "Expected identifier",
+                "a choice stands without quotes: Plain",
+            ),
+            (
+                "(kinds: [Plain, \"Plain\"])",
+                "\"Plain\"",
+                "Expected identifier",
+                "a choice stands without quotes: Plain",
+            ),
+            (
+                "(\"steps\": 3)",
+                "\"steps\"",
+                "Expected identifier",
+                "a parameter's name stands without quotes: steps",
+            ),
+            ("(\"a.png\")", "\"a.png\"", "Expected identifier", named),
+            ("(kind: Blur(10))", "10", "`10` is not the name of a parameter", named),
+            ("(kind: 10)", "10", "`10` is not a choice", "a choice is a name, without quotes"),
+            ("(steps: 2.5)", "2.5", "`2.5` is not a whole number", whole),
+            ("(steps: 1e3)", "1e3", "`1e3` is not a whole number", whole),
+            ("(counts: [1, 2.5, 3])", "2.5", "`2.5` is not a whole number", whole),
+            ("(steps: -1)", "-1", "`-1` is below 0", "must be a whole number of at least 0"),
+            ("(counts: [300])", "300", "`300` is too large", "take a number that is nearer to 0"),
+            ("(steps: 3, # é\n)", "# é", "`#` begins no comment", comment),
+            ("(steps: 3 # three\n)", "# three", "`#` begins no comment", comment),
+            ("# all\n(steps: 3)", "# all", "`#` begins no comment", comment),
+        ] {
+            let p = parse::<Wanted>(text).unwrap_err();
+            assert_eq!(p.code, "fame::recipe::wrong_value", "{text}: {p:?}");
+            assert_eq!(&text[p.span.clone()], marked, "{text}: {p:?}");
+            assert!(p.message.starts_with(begins), "{text}: {p:?}");
+            assert_eq!(p.help.as_deref(), Some(help), "{text}");
+        }
+        // Texts in lists of plugins, which RON skips before they are read.
+        let p = parse::<Outer>("(loss: A(), also: [B(path: 'my a.png')])").unwrap_err();
+        assert_eq!(p.help.as_deref(), Some(straight), "{p:?}");
+        // What needs no hint has none.
+        assert!(parse::<Wanted>("(path: 7)").unwrap_err().help.is_none());
+        assert!(parse::<Wanted>("(kind: Plain, path: r#\"#\"#)").is_ok());
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     sync::{Mutex, PoisonError},
 };
 
 use fame_core::{
     Error, Marks, Result, Sample,
     contract::{Dataset, Files, ItemRef},
-    data::{facts, require_memory},
+    data::{Facts, Value, require_memory, safe_id},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
@@ -26,6 +27,9 @@ use super::{
 /// 3 MB each), while those of as many probes are open as the network takes rows at a time.
 const MOST: usize = 500;
 
+/// The most identities with other names that a note lists.
+const TOLD: usize = 10;
+
 /// Pictures with the identities they show.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 pub enum Faces {
@@ -38,7 +42,10 @@ pub enum Faces {
 
 /// One item for each probe, for identification (1:N): the picture in the role `probe`, and all
 /// enrolled faces, one for each identity, in roles called after them. A loss such as
-/// `Identification` ranks them by the network's embeddings.
+/// `Identification` ranks them by the network's embeddings. Roles become parts of file names: an
+/// identity whose name no file can have gets another (`o'brien` is `o_brien`, or `o_brien-2` beside
+/// another `o_brien`), which the run warns of, and its own stands in the facts of the items, in
+/// `names`.
 ///
 /// The first picture of an identity is enrolled. Its further ones are probes, where `probes` is left
 /// out: a folder in the layout of LFW is a gallery and its probes at once. The gallery is prepared
@@ -65,7 +72,7 @@ impl Plugin<dyn Dataset> for Gallery {
         r#"Gallery(gallery: Folder("enrolled"), probes: Folder("presented"))"#;
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        let must = "must name a folder, or files that are not empty";
+        let must = "must name a folder, or at least one file";
         assembly.check("gallery", self.gallery.is_named(), must);
         let all_called = match &self.gallery {
             Faces::Folder(_) => true,
@@ -175,10 +182,10 @@ impl GalleryDataset {
             None => further,
             Some(probes) => {
                 if !further.is_empty() {
+                    let are = if further.len() == 1 { "is" } else { "are" };
                     notes.push(format!(
-                        "{} further pictures of enrolled identities are left out: the first of \
-                         each is enrolled.",
-                        further.len()
+                        "{} of enrolled identities {are} left out: the first of each is enrolled.",
+                        count(further.len(), "further picture")
                     ));
                 }
                 let (listed, more) = probes.list(files)?;
@@ -192,11 +199,17 @@ impl GalleryDataset {
     }
 }
 
+/// `n` things called `what`, as words.
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// What is wrong with a gallery, and the way out.
 fn check(enrolled: &[(String, String)]) -> Option<(String, &'static str)> {
     let count = enrolled.len();
     if count < 2 {
-        let message = format!("the gallery has {count} identity; a first and a second are needed.");
+        let of = if count == 1 { "identity" } else { "identities" };
+        let message = format!("the gallery has {count} {of}; a first and a second are needed.");
         return Some((
             message,
             "In a folder, give each identity a folder or a picture of its own.",
@@ -212,7 +225,8 @@ fn check(enrolled: &[(String, String)]) -> Option<(String, &'static str)> {
         return Some((message, "Enrol each picture once: equals cannot be ranked."));
     }
     let is_taken = |role: &String| role.eq_ignore_ascii_case(PROBE);
-    roles(enrolled.iter().map(|(identity, _)| identity)).iter().any(is_taken).then(|| {
+    let identities: Vec<String> = enrolled.iter().map(|(identity, _)| identity.clone()).collect();
+    roles(&identities).iter().any(is_taken).then(|| {
         let message = format!(
             "an identity is called `{PROBE}`, as the role of the picture that is searched for is."
         );
@@ -220,9 +234,46 @@ fn check(enrolled: &[(String, String)]) -> Option<(String, &'static str)> {
     })
 }
 
-/// The roles of enrolled identities.
-fn roles<'a>(identities: impl Iterator<Item = &'a String>) -> Vec<String> {
-    unique(&identities.map(|of| (of.clone(), of.clone())).collect::<Vec<_>>())
+/// The roles of enrolled identities, which become parts of file names. A name that a file can have
+/// is kept, wherever it stands; any other is made one, with a number where that is taken. Upper and
+/// lower case count as the same, for not every file system tells them apart.
+fn roles(identities: &[String]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut take = |role: &String| taken.insert(role.to_ascii_lowercase());
+    let kept: Vec<bool> = identities.iter().map(|of| safe_id(of) == *of && take(of)).collect();
+    let role = |(of, kept): (&String, bool)| {
+        if kept {
+            return of.clone();
+        }
+        let safe = safe_id(of);
+        let numbered = (2..).map(|n| format!("{safe}-{n}"));
+        let mut all = std::iter::once(safe.clone()).chain(numbered);
+        all.find(&mut take).unwrap_or_default()
+    };
+    identities.iter().zip(kept).map(role).collect()
+}
+
+/// The identities that are not called as their roles: role and identity.
+fn renamed(identities: &[String]) -> Vec<(String, &String)> {
+    let all = roles(identities).into_iter().zip(identities);
+    all.filter(|(role, identity)| role != *identity).collect()
+}
+
+/// What a reader must know of identities with other names: at most [`TOLD`] of them one by one.
+fn told_names(identities: &[String]) -> Option<String> {
+    let renamed = renamed(identities);
+    let each = renamed.iter().take(TOLD).map(|(role, of)| format!("`{of}` as `{role}`"));
+    let named = each.collect::<Vec<_>>().join(", ");
+    let more = match renamed.len().saturating_sub(TOLD) {
+        0 => String::new(),
+        n => format!(" and {n} more, in the facts of each item"),
+    };
+    (!renamed.is_empty()).then(|| {
+        format!(
+            "Identities whose names no file can have, or another has, are shown under other names: \
+             {named}{more}."
+        )
+    })
 }
 
 /// The bytes of an index of so many probes: each item names all pictures and identities of the
@@ -257,7 +308,7 @@ impl Dataset for GalleryDataset {
             .collect();
         let (identities, gallery): (Vec<String>, Vec<String>) = enrolled.into_iter().unzip();
         let bytes = index_bytes(probes.len(), &identities, &gallery);
-        let what = format!("the list of {} probes, each with the gallery,", probes.len());
+        let what = format!("the list of {}, each with the gallery,", count(probes.len(), "probe"));
         require_memory(what, bytes)?;
         let item = |(id, (identity, file)): (String, (String, String))| {
             let note = Note { identity, enrolled: identities.clone() };
@@ -274,28 +325,37 @@ impl Dataset for GalleryDataset {
         let size = items.first().map_or(0, |item| item.files.len().saturating_sub(1));
         let notes: Vec<Note> = items.iter().filter_map(|item| note(item).ok()).collect();
         let unknown = notes.iter().filter(|of| !of.enrolled.contains(&of.identity)).count();
-        let mut all = vec![format!(
-            "{} probes, each compared with {size} enrolled faces; the identities of {unknown} are not \
-             enrolled or not known.",
-            items.len()
-        )];
+        let each = if items.len() == 1 { "" } else { "each " };
+        let mut first =
+            format!("{}, {each}compared with {size} enrolled faces", count(items.len(), "probe"));
+        match unknown {
+            0 => first.push('.'),
+            1 => first.push_str("; the identity of 1 is not enrolled or not known."),
+            _ => {
+                let are = "are not enrolled or not known.";
+                let _ = write!(first, "; the identities of {unknown} {are}");
+            }
+        }
+        let mut all = vec![first];
         let is_enrolled = |item: &&ItemRef| {
             item.files.split_first().is_some_and(|(probe, gallery)| gallery.contains(probe))
         };
         let same = items.iter().filter(is_enrolled).count();
         if same > 0 {
+            let are = if same == 1 { "is enrolled itself" } else { "are enrolled themselves" };
             all.push(format!(
-                "{same} of the probes are enrolled themselves: such a picture finds itself, whatever \
+                "{same} of the probes {are}: such a picture finds itself, whatever \
                  the network."
             ));
         }
         all.extend(self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        all.extend(notes.first().and_then(|of| told_names(&of.enrolled)));
         all
     }
 
     fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
         let Note { identity, enrolled } = note(item)?;
-        let roles = std::iter::once(PROBE.to_owned()).chain(roles(enrolled.iter()));
+        let roles = std::iter::once(PROBE.to_owned()).chain(roles(&enrolled));
         // All of them are there, as decoded, before the first is prepared.
         let mut held = 0;
         let pictures = roles.zip(&item.files).map(|(role, file)| {
@@ -308,11 +368,15 @@ impl Dataset for GalleryDataset {
         let mate = enrolled.iter().position(|of| *of == identity);
         let mate = mate.and_then(|at| Some(pictures.get(at + 1)?.0.clone()));
         let known = (!identity.is_empty()).then_some(("identity", identity.into()));
+        let names = renamed(&enrolled).into_iter().map(|(role, of)| (role, of.as_str().into()));
+        let names: Facts = names.collect();
+        let names = (!names.is_empty()).then_some(("names", Value::Map(names)));
+        let told = known.into_iter().chain(names);
         Ok(Sample {
             id: item.id.clone(),
             pictures,
             marks: Marks::default().with(&MATE, mate),
-            facts: known.map(|known| facts([known])).unwrap_or_default(),
+            facts: told.map(|(name, value)| (name.to_owned(), value)).collect(),
             ..Sample::default()
         })
     }
@@ -370,8 +434,9 @@ mod tests {
         assert_eq!(sample.picture("bob").unwrap().pixels.data()[12], 1.0);
         assert_eq!(check_dataset(data.as_ref(), files.path()).unwrap(), 2);
         assert!(data.notes(&items)[0].starts_with("2 probes, each compared with 3 enrolled"));
-        let (_, items) = indexed(r#"Gallery(gallery: Folder("p"), identities: 2)"#, &files);
+        let (data, items) = indexed(r#"Gallery(gallery: Folder("p"), identities: 2)"#, &files);
         assert_eq!((items.len(), items[0].files.len()), (1, 3));
+        assert_eq!(data.notes(&items)[0], "1 probe, compared with 2 enrolled faces.");
     }
 
     #[test]
@@ -383,8 +448,43 @@ mod tests {
         let mates = items.iter().map(|item| data.load(item, &files).unwrap().marks.get(&MATE));
         assert_eq!(mates.collect::<Vec<_>>(), [Some("bob".to_owned()), None]);
         let notes = data.notes(&items);
-        assert!(notes[0].ends_with("the identities of 1 are not enrolled or not known."));
+        assert!(notes[0].ends_with("the identity of 1 is not enrolled or not known."));
         assert!(notes[1].starts_with("2 further pictures"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_name_that_a_file_can_have_is_kept_in_any_order() {
+        let of = |names: &[&str]| {
+            roles(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["o'brien", "o_brien"]), ["o_brien-2", "o_brien"]);
+        assert_eq!(of(&["o_brien", "o'brien"]), ["o_brien", "o_brien-2"]);
+        // The number is not another's name either.
+        assert_eq!(
+            of(&["o'brien", "o brien", "O_brien-2", "o_brien"]),
+            ["o_brien-3", "o_brien-4", "O_brien-2", "o_brien"]
+        );
+        assert_eq!(of(&["Ann", "ann", "ann-2"]), ["Ann", "ann-3", "ann-2"]);
+    }
+
+    #[test]
+    fn other_names_are_told_and_stand_in_the_record() {
+        let files = people();
+        let spec = r#"Gallery(
+            gallery: Files([("o'brien", "p/ann/1.png"), ("o_brien", "p/bob.png")]),
+            probes: Files([("o'brien", "p/ann/2.png")]),
+        )"#;
+        let (data, items) = indexed(spec, &files);
+        let sample = data.load(&items[0], &files).unwrap();
+        assert_eq!(sample.roles().collect::<Vec<_>>(), ["probe", "o_brien-2", "o_brien"]);
+        assert_eq!(sample.marks.get(&MATE).as_deref(), Some("o_brien-2"));
+        let name = sample.facts["names"].get("o_brien-2").and_then(Value::as_str);
+        assert_eq!(name, Some("o'brien"));
+        let notes = data.notes(&items);
+        assert!(notes.iter().any(|n| n.ends_with("names: `o'brien` as `o_brien-2`.")), "{notes:?}");
+        let many: Vec<String> = (0..12).map(|n| format!("{n}!")).collect();
+        assert!(told_names(&many).unwrap().contains("`9!` as `9_` and 2 more"));
+        assert!(told_names(&["ann".to_owned()]).is_none());
     }
 
     #[test]
@@ -400,7 +500,7 @@ mod tests {
         assert!(sample.facts.is_empty() && sample.marks.get(&MATE).is_none());
         let mate = data.load(&items[1], &files).unwrap().marks.get(&MATE);
         assert_eq!(mate.as_deref(), Some("ann"));
-        assert!(data.notes(&items)[1].starts_with("1 of the probes are enrolled themselves"));
+        assert!(data.notes(&items)[1].starts_with("1 of the probes is enrolled itself"));
     }
 
     #[test]

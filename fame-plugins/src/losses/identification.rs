@@ -184,8 +184,9 @@ fn mate_facts(mate: String, at: usize) -> Facts {
 
 fn no_gallery(about: &TargetRequest<'_>) -> Error {
     let others = about.sample.pictures.len().saturating_sub(1);
+    let s = if others == 1 { "" } else { "s" };
     let message = format!(
-        "sample `{}` has {others} other picture(s); identification needs a gallery of at least two.",
+        "sample `{}` has {others} other picture{s}; identification needs a gallery of at least two.",
         about.sample.id
     );
     Error::new("fame::loss::no_gallery", message).with_help(

@@ -8,6 +8,7 @@ use super::blur_sigma;
 
 /// A picture in which nothing can be recognised any more.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub enum Towards {
     /// The picture itself, blurred: what is fine goes, colours and light stay.
     Blur {
@@ -67,6 +68,25 @@ mod tests {
     use fame_core::data::ChannelOrder;
 
     use super::*;
+
+    #[test]
+    fn a_misspelt_parameter_of_a_choice_is_told() {
+        use crate::{explainers::Layout, metrics::Change, perturbations::StopRule};
+        let told = |problem: Option<fame_core::text::Problem>, key: &str| {
+            let problem = problem.unwrap();
+            assert_eq!(problem.code, "fame::recipe::unknown_field", "{problem:?}");
+            assert!(problem.message.contains(key), "{problem:?}");
+        };
+        let parse = fame_core::text::parse::<Towards>;
+        assert_eq!(parse("Blur(sigma: 3)").unwrap(), Towards::Blur { sigma: 3.0 });
+        told(parse("Blur(sigm: 3, sigma: 3)").err(), "`sigm`");
+        let text = "Tokens(skip: 1, rows: 2, columns: 2, cols: 2)";
+        told(fame_core::text::parse::<Layout>(text).err(), "`cols`");
+        let text = "Noise(sigma: 1, side: 2)";
+        told(fame_core::text::parse::<Change>(text).err(), "`side`");
+        let text = "Plateau(window: 3, tolerance: 0, windows: 3)";
+        told(fame_core::text::parse::<StopRule>(text).err(), "`windows`");
+    }
 
     #[test]
     fn every_way_ends_where_it_says() {

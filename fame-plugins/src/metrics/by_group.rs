@@ -79,6 +79,10 @@ impl Metric for ByGroupMetric {
         self.of.plugin.compare(with, sample, explanations)
     }
 
+    fn named_explainers(&self) -> Vec<String> {
+        self.of.plugin.named_explainers()
+    }
+
     fn only_for_tables(&self) -> &'static [&'static str] {
         &["reference"]
     }

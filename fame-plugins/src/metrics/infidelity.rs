@@ -21,6 +21,7 @@ use crate::ask::{usual_layer, usual_loss};
 
 /// The changes I of the picture, in pixels of 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub enum Change {
     /// Noise on every pixel and channel, N(0, σ²): the paper's difference to a noisy baseline.
     Noise {
@@ -155,6 +156,10 @@ impl Metric for InfidelityMetric {
             },
         )?;
         Ok(all)
+    }
+
+    fn named_explainers(&self) -> Vec<String> {
+        self.parameters.against.clone()
     }
 
     fn only_for_tables(&self) -> &'static [&'static str] {

@@ -77,6 +77,11 @@ impl Metric for MapSimilarity {
         let others = explanations.iter().filter(|(name, _)| wanted(name));
         others.map(|(name, other)| Ok((name.clone(), self.compared(reference, other)?))).collect()
     }
+
+    fn named_explainers(&self) -> Vec<String> {
+        let of = self.of.iter().flatten();
+        std::iter::once(&self.to).chain(of).cloned().collect()
+    }
 }
 
 impl MapSimilarity {

@@ -134,6 +134,10 @@ impl Metric for MonotonicityCorrelationMetric {
         Ok(all)
     }
 
+    fn named_explainers(&self) -> Vec<String> {
+        self.parameters.against.clone()
+    }
+
     fn only_for_tables(&self) -> &'static [&'static str] {
         &["against"]
     }

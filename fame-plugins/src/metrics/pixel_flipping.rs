@@ -123,6 +123,10 @@ impl Metric for PixelFlippingMetric {
         Ok(all)
     }
 
+    fn named_explainers(&self) -> Vec<String> {
+        self.parameters.against.clone()
+    }
+
     fn only_for_tables(&self) -> &'static [&'static str] {
         &["against"]
     }

@@ -140,6 +140,10 @@ impl Metric for RegionPerturbationMetric {
         Ok(all)
     }
 
+    fn named_explainers(&self) -> Vec<String> {
+        self.parameters.against.clone()
+    }
+
     fn only_for_tables(&self) -> &'static [&'static str] {
         &["against"]
     }

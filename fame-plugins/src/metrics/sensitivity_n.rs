@@ -139,6 +139,10 @@ impl Metric for SensitivityNMetric {
         Ok(all)
     }
 
+    fn named_explainers(&self) -> Vec<String> {
+        self.parameters.against.clone()
+    }
+
     fn only_for_tables(&self) -> &'static [&'static str] {
         &["against"]
     }

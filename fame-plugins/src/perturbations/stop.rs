@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A reason to stop early, checked before every step; the first that holds ends the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub enum StopRule {
     /// The loss is below this value (the authors' code: 0.01 for faces). Any number.
     LossBelow(f32),

@@ -10,7 +10,8 @@ impl Guard for dyn Metric {
     fn guarded(who: Who, inner: Box<Self>) -> Result<Box<Self>> {
         let inner = Guarded::new(who, inner);
         let only_for_tables = inner.call("only_for_tables", Metric::only_for_tables)?;
-        Ok(Box::new(GuardedMetric { inner, only_for_tables }))
+        let named_explainers = inner.call("named_explainers", Metric::named_explainers)?;
+        Ok(Box::new(GuardedMetric { inner, only_for_tables, named_explainers }))
     }
 }
 
@@ -18,6 +19,8 @@ struct GuardedMetric {
     inner: Guarded<dyn Metric>,
     /// Has no way to fail: asked once.
     only_for_tables: &'static [&'static str],
+    /// Likewise.
+    named_explainers: Vec<String>,
 }
 
 impl GuardedMetric {
@@ -74,6 +77,10 @@ impl Metric for GuardedMetric {
             self.finite("compare", measured)?;
         }
         Ok(compared)
+    }
+
+    fn named_explainers(&self) -> Vec<String> {
+        self.named_explainers.clone()
     }
 
     fn only_for_tables(&self) -> &'static [&'static str] {

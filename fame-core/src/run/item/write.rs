@@ -40,10 +40,12 @@ impl Items<'_> {
             return Err(foreign(&place, &name));
         }
         let key = self.keys.item(&item.inputs);
+        let label_name = item.sample.label.and_then(|label| self.model.labels.get(label));
         let json = item_json(
             &item.item,
             &key,
             &item.sample,
+            label_name.map(String::as_str),
             &item.explanations,
             &item.measurements,
             &digests(draft.path(), &written)?,

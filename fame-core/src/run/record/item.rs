@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! id, key           what it is, and what it was made of (see `keys`)
-//! label, …, facts   what the dataset says of the sample
+//! label, …, facts   what the dataset says of the sample; `label_name` where the model has names
 //! pictures          by role: source, geometry back to it, what the prepare steps did, warnings
 //! explanations      by the recipe's names: facts, warnings, and each map with its own facts
 //! measurements      one row per explainer, map, metric, quantity and parameter
@@ -24,7 +24,7 @@ use crate::{
 
 /// The version of the layout of `item.json`, raised whenever that changes: items of another layout
 /// are made again, because a run's tables are read out of them.
-pub(in crate::run) const LAYOUT: u32 = 3;
+pub(in crate::run) const LAYOUT: u32 = 4;
 
 /// The content of the `item.json` in `folder`, if it is there and whole.
 pub(super) fn read_item(folder: &Path) -> Option<Value> {
@@ -97,6 +97,7 @@ pub(in crate::run) fn item_json(
     item: &ItemRef,
     key: &str,
     sample: &Sample,
+    label_name: Option<&str>,
     explanations: &[(String, Explanation)],
     measurements: &[Measured],
     files: &Facts,
@@ -149,6 +150,7 @@ pub(in crate::run) fn item_json(
         ("id", item.id.as_str().into()),
         ("key", key.into()),
         ("label", sample.label.into()),
+        ("label_name", label_name.into()),
         ("marks", sample.marks.clone().into()),
         ("facts", Value::Map(sample.facts.clone())),
         ("pictures", Value::Map(pictures.collect())),

@@ -249,7 +249,7 @@ mod tests {
             },
         });
         let dir = tempfile::tempdir().unwrap();
-        let json = item_json(&item, "key", &sample, &[], &measured, &Facts::new());
+        let json = item_json(&item, "key", &sample, None, &[], &measured, &Facts::new());
         write_json(&dir.path().join("item.json"), &json).unwrap();
         let mut all = Rows::default();
         all.add("item".into(), ItemRecord::read(dir.path()).unwrap());

@@ -21,6 +21,9 @@ pub struct ItemRecord {
     /// The class it is labelled with.
     #[serde(default)]
     pub label: Option<usize>,
+    /// The name of that class, where the model has names.
+    #[serde(default)]
+    pub label_name: Option<String>,
     /// What its dataset knows of it, by the names of its marks.
     #[serde(default)]
     pub marks: Facts,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    data::{Value, read_ordinary, recorded_files, sha256_file, sha256_hex},
+    data::{LIST, Value, read_ordinary, recorded_files, sha256_file, sha256_hex},
 };
 
 /// A file that is not as the run left it.
@@ -24,6 +24,9 @@ pub struct Difference {
     pub file: PathBuf,
     /// What is the matter with it: `is missing`.
     pub what: String,
+    /// Whether the run's writers do not make it: an earlier recipe's did, and no further run of
+    /// this one makes it anew.
+    pub is_left_over: bool,
 }
 
 /// The result of a full check.
@@ -83,7 +86,7 @@ pub fn verify(out: &Path) -> Result<Verified> {
         each.for_each(|(file, recorded)| check.file(Path::new(file), &recorded));
     }
     check.counts(&record);
-    check.listed();
+    check.listed(&record);
     Ok(check.found)
 }
 
@@ -95,7 +98,8 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn differs(&mut self, file: impl Into<PathBuf>, what: impl Into<String>) {
-        self.found.differences.push(Difference { file: file.into(), what: what.into() });
+        let (file, what) = (file.into(), what.into());
+        self.found.differences.push(Difference { file, what, is_left_over: false });
     }
 
     /// Compares a file with what was `recorded` of it.
@@ -183,17 +187,30 @@ impl Check<'_> {
     }
 
     /// The tables, and what writers brought together: folders with a list of their files.
-    fn listed(&mut self) {
+    fn listed(&mut self, record: &Value) {
         for folder in entries(self.out) {
             let place = self.out.join(&folder);
+            // A run drops from its record what its writers do not make, and leaves it where
+            // somebody has changed it.
+            let is_made = folder == tables::FOLDER
+                || record
+                    .get(gathered::FIELD)
+                    .is_some_and(|all| all.get(&format!("{folder}/{LIST}")).is_some());
             for (name, sha256) in recorded_files(&place).unwrap_or_default() {
                 self.found.files += 1;
                 let file = Path::new(&folder).join(&name);
-                match sha256_file(&place.join(&name)) {
-                    Ok(now) if now == sha256 => {}
-                    Ok(_) => self.differs(file, "has other bytes than the run wrote"),
-                    Err(_) => self.differs(file, "is missing or cannot be read"),
+                let what = match sha256_file(&place.join(&name)) {
+                    Ok(now) if now == sha256 => continue,
+                    Ok(_) => "has other bytes than the run wrote",
+                    Err(_) => "is missing or cannot be read",
+                };
+                if is_made {
+                    self.differs(file, what);
+                    continue;
                 }
+                let what =
+                    format!("{what}; no writer of this recipe makes it: `{folder}` may be deleted");
+                self.found.differences.push(Difference { file, what, is_left_over: true });
             }
         }
         if let Some(name) = tables::foreign_table(self.out) {

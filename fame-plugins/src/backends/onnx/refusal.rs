@@ -69,7 +69,7 @@ pub(in crate::backends) fn no_relevance(node: &str, op: &str) -> Error {
         "fame::backend::no_relevance_rule",
         format!("relevance does not pass node `{node}`: there is no rule for the operator `{op}` there."),
     )
-    .with_help("Choose a target layer in front of it, such as the logits before a softmax; `first: Same`, where it stands between the picture and the first layer with weights; or a method that needs derivatives only, such as `IntegratedGradients`.")
+    .with_help("Choose a target layer in front of it, such as the logits before a softmax; `first: Same`, where it stands between the picture and the first layer with weights; a method that needs derivatives only, such as `IntegratedGradients`; or, for a transformer, `LeGrad` or `AttentionRollout`.")
     .of_kind(ErrorKind::NoGradientRule)
 }
 

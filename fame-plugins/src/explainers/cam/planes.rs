@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a layer's values lie over the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub enum Layout {
     /// Three axes are `[C, H, W]` or `[H, W, C]`, as the operators around the layer tell, or else
     /// the proportions of the picture. Tokens `[T, D]` become a square grid of D channels: all

@@ -20,6 +20,9 @@ const STABILIZER: f32 = 1e-6;
 /// whose length is differentiated too shares out 0.
 const NOTHING: f64 = 1e-6;
 
+/// γ where the recipe names none: zennit's.
+const GAMMA: f32 = 0.25;
+
 /// Which rule each kind of layer gets, named as in zennit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Composite {
@@ -90,8 +93,8 @@ by_gradient! {
         /// contributions vanish.
         epsilon: f32 = 1e-6,
         /// γ of the γ rule, which only `EpsilonGammaBox` has; at least 0. 0 is the ε rule, a large
-        /// one near z⁺.
-        gamma: f32 = 0.25,
+        /// one near z⁺. Default: 0.25. With another composite it is refused.
+        gamma: Option<f32> = None,
     }
     /// How the default `map` makes one channel of three: `Sum` (default), `Mean` or `Max`, signs
     /// kept.
@@ -125,8 +128,15 @@ impl Gradients for Lrp {
 
     fn check(&self, assembly: &mut Assembly) {
         let is_share = |value: f32| value.is_finite() && value >= 0.0;
-        assembly.check("epsilon", is_share(self.epsilon), "must be a number of at least 0");
-        assembly.check("gamma", is_share(self.gamma), "must be a number of at least 0");
+        let must = "must be a finite number of at least 0";
+        assembly.check("epsilon", is_share(self.epsilon), must);
+        assembly.check("gamma", self.gamma.is_none_or(is_share), must);
+        let has_gamma = self.composite == Composite::EpsilonGammaBox;
+        let no_say = format!(
+            "has no say with {:?}: leave it out, or take `composite: EpsilonGammaBox`",
+            self.composite
+        );
+        assembly.check("gamma", has_gamma || self.gamma.is_none(), &no_say);
     }
 
     fn relevance(&self, convention: &InputConvention) -> Option<RelevanceRules> {
@@ -144,7 +154,7 @@ impl Gradients for Lrp {
         let alpha_beta = |alpha: f32, beta: f32| WeightRule::AlphaBeta(alpha.into(), beta.into());
         let convolution = match self.composite {
             Composite::EpsilonPlus | Composite::EpsilonPlusFlat => alpha_beta(1.0, 0.0),
-            Composite::EpsilonGammaBox => WeightRule::Gamma(self.gamma.into()),
+            Composite::EpsilonGammaBox => WeightRule::Gamma(self.gamma.unwrap_or(GAMMA).into()),
             Composite::EpsilonAlpha2Beta1 | Composite::EpsilonAlpha2Beta1Flat => {
                 alpha_beta(2.0, 1.0)
             }
@@ -215,6 +225,8 @@ mod tests {
         let is_box = |rules: &RelevanceRules| matches!(rules.first, Some(FirstRule::Box { .. }));
         let boxed = rules("(composite: EpsilonGammaBox, gamma: 0.5)");
         assert!(is_box(&boxed) && boxed.convolution == gamma);
+        let quarter = WeightRule::Gamma(0.25.into());
+        assert_eq!(rules("(composite: EpsilonGammaBox)").convolution, quarter);
         for (text, first, convolution) in [
             ("()", None, plus),
             ("(composite: EpsilonPlusFlat)", Some(FirstRule::Flat), plus),
@@ -229,6 +241,25 @@ mod tests {
         }
         assert!(is_box(&rules("(first: Box)")));
         assert_eq!(rules("(epsilon: 0.25)").epsilon.get(), 0.25);
+    }
+
+    #[test]
+    fn numbers_that_are_none_or_have_no_say_are_told() {
+        for (text, why) in [
+            ("(gamma: 0.5)", "`gamma` has no say with EpsilonPlus"),
+            ("(composite: Epsilon, gamma: 0.25)", "`gamma` has no say with Epsilon:"),
+            (
+                "(composite: EpsilonGammaBox, gamma: 1e300)",
+                "`gamma` must be a finite number of at least 0.",
+            ),
+            ("(epsilon: inf)", "`epsilon` must be a finite number of at least 0."),
+            ("(epsilon: -1)", "`epsilon` must be a finite number of at least 0."),
+        ] {
+            let error = testkit::build::<dyn fame_core::contract::Explainer>(&format!("Lrp{text}"))
+                .err()
+                .unwrap();
+            assert!(format!("{error:?}").contains(why), "{text}: {error:?}");
+        }
     }
 
     #[test]

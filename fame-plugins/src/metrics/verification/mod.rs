@@ -201,6 +201,10 @@ impl Metric for VerificationMetric {
         Ok(all)
     }
 
+    fn named_explainers(&self) -> Vec<String> {
+        self.parameters.against.clone()
+    }
+
     fn only_for_tables(&self) -> &'static [&'static str] {
         &["threshold", "cross_validate", "against"]
     }

@@ -115,6 +115,8 @@ impl Dataset {
     fn note(&mut self, item: &Item) {
         self.kinds.note(&item.record.marks);
         self.has_labels |= item.record.label.is_some();
+        // Where the network is wrong, its first class has another name.
+        self.classes.extend(item.record.label.zip(item.record.label_name.clone()));
         for picture in &item.pictures {
             self.heatmaps.extend(picture.heatmaps.iter().map(|heatmap| heatmap.field.clone()));
             if let Some(Class { index, name, .. }) = &picture.predicted {

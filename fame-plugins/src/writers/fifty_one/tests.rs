@@ -232,6 +232,24 @@ fn sides_share_fields_and_have_their_own_numbers() {
     assert!(!place.join("data").exists());
 }
 
+#[test]
+fn a_label_has_its_name_where_the_network_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let explained = [("cam".to_owned(), explanation(vec![one("image", [4, 6], vec![1.0; 24])]))];
+    let wrong = Sample { label: Some(2), ..cut() };
+    let item = leave(dir.path(), &wrong, &explained, json!({"label_name": "dog"}));
+    let [samples, _] = gather(dir.path(), std::slice::from_ref(&item));
+    let sample = &samples["samples"][0];
+    let said = |field: &str| (sample[field]["label"].clone(), sample[field]["index"].clone());
+    assert_eq!(said("ground_truth"), (json!("dog"), json!(2)));
+    assert_eq!(said("predictions"), (json!("cat"), json!(1)));
+    // A model without names leaves the number.
+    let dir = tempfile::tempdir().unwrap();
+    let item = leave(dir.path(), &wrong, &explained, json!({"label_name": null}));
+    let [samples, _] = gather(dir.path(), &[item]);
+    assert_eq!(samples["samples"][0]["ground_truth"]["label"], "2");
+}
+
 /// A probe among many: the enrolled pictures have no map, and would be samples without one for
 /// every probe anew.
 #[test]
