@@ -144,18 +144,50 @@ pub fn build<T: ?Sized + Contract>(spec: &str, ask: &Ask, preset: Preset) -> Bui
 /// # Panics
 /// When it cannot be loaded.
 pub fn slim(name: &str, ask: Ask, size: usize) -> Model {
+    slim_fed(name, ask, size, 0.0, 1.0)
+}
+
+/// A slim network of `tests/golden/nets` that is fed with `(pixel − mean) / std`.
+///
+/// # Panics
+/// When it cannot be loaded.
+pub fn slim_fed(name: &str, ask: Ask, size: usize, mean: f32, std: f32) -> Model {
     let file = root().join("tests/golden/nets").join(format!("{name}.onnx"));
     let convention = InputConvention {
         channels: 3,
         height: size,
         width: size,
         order: ChannelOrder::Rgb,
-        mean: vec![0.0; 3],
-        std: vec![1.0; 3],
+        mean: vec![mean; 3],
+        std: vec![std; 3],
     };
     let mut manifest = ModelManifest::for_file(&file, convention).expect("a possible convention");
     manifest.ask = ask;
     Model::load(manifest, file, String::new(), Vec::new(), &Tract::default()).expect("it loads")
+}
+
+/// Every `stride`-th row and column of each plane of `height` rows and `width` columns, as the
+/// goldens of maps are kept.
+pub fn sampled(values: &[f32], (height, width): (usize, usize), stride: usize) -> Vec<f32> {
+    let kept = |plane: &[f32]| -> Vec<f32> {
+        (0..height)
+            .step_by(stride)
+            .flat_map(|y| (0..width).step_by(stride).map(move |x| (y, x)))
+            .map(|(y, x)| plane[y * width + x])
+            .collect()
+    };
+    values.chunks_exact(height * width).flat_map(kept).collect()
+}
+
+/// Largest difference as a share of the largest value of `theirs`, and Pearson's correlation.
+///
+/// # Panics
+/// When there is not one of theirs for each of ours.
+pub fn apart(ours: &[f32], theirs: &[f32]) -> (f32, f64) {
+    assert_eq!(ours.len(), theirs.len());
+    let largest = theirs.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let apart = ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+    (apart / largest, pearson(ours, theirs))
 }
 
 /// A sample of one picture of golden noise, `start` being the number of its first value.

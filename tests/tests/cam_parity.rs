@@ -16,7 +16,7 @@ use fame_core::{
     data::Value,
 };
 use fame_plugins::Preset;
-use fame_tests::{build, classifier, noise_picture, pearson, sample_of, slim};
+use fame_tests::{apart, build, classifier, noise_picture, sample_of, sampled, slim};
 
 /// Rows and columns of the slim classifiers' input.
 const SIZE: usize = 64;
@@ -38,26 +38,6 @@ const SCORED: f64 = 1e-3;
 fn golden() -> PathBuf {
     std::env::var_os("FAME_CAM_PARITY")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/cam"), PathBuf::from)
-}
-
-/// Every `stride`-th row and column of each plane.
-fn sampled(values: &[f32], (height, width): (usize, usize), stride: usize) -> Vec<f32> {
-    let kept = |plane: &[f32]| -> Vec<f32> {
-        (0..height)
-            .step_by(stride)
-            .flat_map(|y| (0..width).step_by(stride).map(move |x| (y, x)))
-            .map(|(y, x)| plane[y * width + x])
-            .collect()
-    };
-    values.chunks_exact(height * width).flat_map(kept).collect()
-}
-
-/// Largest difference as a share of the largest value of `theirs`, and Pearson's correlation.
-fn compare(ours: &[f32], theirs: &[f32]) -> (f32, f64) {
-    assert_eq!(ours.len(), theirs.len());
-    let largest = theirs.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let apart = ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-    (apart / largest, pearson(ours, theirs))
 }
 
 /// Map number `index`; `None` when there is nothing to show.
@@ -112,7 +92,7 @@ fn hold(network: &str) {
                 failed.extend(hold_score(&map, score).map(|why| format!("{name}: {why}")));
             }
             let values = if attribution { &map.raw } else { &map.finished };
-            compare(&sampled(values.data(), (SIZE, SIZE), stride), theirs)
+            apart(&sampled(values.data(), (SIZE, SIZE), stride), theirs)
         });
         let (apart, correlation) = compared.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
         println!("| {network} | {name} | {apart:.1e} | {correlation:.7} |");

@@ -12,14 +12,13 @@ use std::path::{Path, PathBuf};
 use fame_core::contract::{
     Backend, ExplainContext, Explainer, Network, Pass, RelevanceRules, Silent, WeightRule,
 };
-use fame_core::data::{ChannelOrder, Facts, InputConvention, Value};
+use fame_core::data::{Facts, Value};
 use fame_core::registry::{Assembly, BuildContext, Plugin};
-use fame_core::store::ModelManifest;
 use fame_core::{
     Bias, Claim, GradientPlace, Layer, LoadRequest, Model, Result, Sample, Taps, Tensor,
 };
 use fame_plugins::{Preset, backends::tract::Tract};
-use fame_tests::{build, classifier, noise_picture, pearson, root, sample_of};
+use fame_tests::{apart, build, classifier, noise_picture, root, sample_of, sampled, slim_fed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,18 +41,7 @@ fn golden() -> PathBuf {
 
 /// A network of the goldens, whose input lies between −1 (black) and 1 (white): for the box.
 fn model(network: &str) -> Model {
-    let file = root().join("tests/golden/nets").join(format!("{network}.onnx"));
-    let convention = InputConvention {
-        channels: 3,
-        height: SIZE,
-        width: SIZE,
-        order: ChannelOrder::Rgb,
-        mean: vec![0.5; 3],
-        std: vec![0.5; 3],
-    };
-    let mut manifest = ModelManifest::for_file(&file, convention).unwrap();
-    manifest.ask = classifier();
-    Model::load(manifest, file, String::new(), Vec::new(), &Tract::default()).unwrap()
+    slim_fed(network, classifier(), SIZE, 0.5, 0.5)
 }
 
 /// The picture that becomes the goldens' input, exactly.
@@ -61,26 +49,6 @@ fn picture() -> Sample {
     let mut picture = noise_picture(0, SIZE);
     picture.pixels.data_mut().iter_mut().for_each(|v| *v = f32::midpoint(*v, 1.0));
     sample_of("noise", picture)
-}
-
-/// Every `stride`-th row and column of each plane.
-fn sampled(values: &[f32], stride: usize) -> Vec<f32> {
-    let kept = |plane: &[f32]| -> Vec<f32> {
-        (0..SIZE)
-            .step_by(stride)
-            .flat_map(|y| (0..SIZE).step_by(stride).map(move |x| (y, x)))
-            .map(|(y, x)| plane[y * SIZE + x])
-            .collect()
-    };
-    values.chunks_exact(SIZE * SIZE).flat_map(kept).collect()
-}
-
-/// Largest difference as a share of the largest value of `theirs`, and Pearson's correlation.
-fn compare(ours: &[f32], theirs: &[f32]) -> (f32, f64) {
-    assert_eq!(ours.len(), theirs.len());
-    let largest = theirs.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let apart = ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-    (apart / largest, pearson(ours, theirs))
 }
 
 fn number(facts: &Facts, name: &str) -> f64 {
@@ -111,7 +79,7 @@ fn hold(network: &str) {
         let samples = std::slice::from_ref(&sample);
         let explanation = explainer.plugin.explain(&with, samples).remove(0).unwrap();
         let map = explanation.maps.into_iter().next().unwrap();
-        let (apart, correlation) = compare(&sampled(map.raw.data(), stride), theirs);
+        let (apart, correlation) = apart(&sampled(map.raw.data(), (SIZE, SIZE), stride), theirs);
         let theirs_sum = method["sum"].as_f64().unwrap();
         let sum = number(&map.facts, "relevance");
         let shared_out = number(&map.facts, "shared_out");
