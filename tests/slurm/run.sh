@@ -69,13 +69,12 @@ node() {
 }
 node one
 node two
-wait_for() { # seconds, then a command that is true in the end
-    local left="$1"
+wait_for() { # seconds, then a command that is true in the end, asked five times a second
+    local end=$((SECONDS + $1))
     shift
     until "$@"; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || { echo "waited in vain for: $*"; sinfo -N || true; squeue || true; tail -n 5 "$work"/*.log; exit 1; }
-        sleep 1
+        [ "$SECONDS" -lt "$end" ] || { echo "waited in vain for: $*"; sinfo -N || true; squeue || true; tail -n 5 "$work"/*.log; exit 1; }
+        sleep 0.2
     done
 }
 both_idle() { [ "$(sinfo --noheader -N -o %t 2>/dev/null | grep -c '^idle$')" = 2 ]; }
@@ -83,11 +82,12 @@ both_idle() { [ "$(sinfo --noheader -N -o %t 2>/dev/null | grep -c '^idle$')" = 
 echo "two nodes are up:"
 sinfo -N
 
-# Drawn pictures, enough of them that the array is at work when a node goes.
+# Drawn pictures, and so many steps that each task takes seconds on a fast machine too: one must be at work on either node when a node goes. With a
+# fifth of the steps a machine had finished all tasks between two looks.
 cd "$work"
 export FAME_CACHE="$work/cache"
 cat >r.ron <<'RON'
-(model: "shapes", data: Shapes(count: 24), explain: {"fame": Fame(perturbation: Lots(iterations: 400)), "random": RandomMap()}, metrics: [PointingGame()], write: [Npy()])
+(model: "shapes", data: Shapes(count: 24), explain: {"fame": Fame(perturbation: Lots(iterations: 2000)), "random": RandomMap()}, metrics: [PointingGame()], write: [Npy()])
 RON
 "$fame" run r.ron --out one >one.log 2>&1
 "$fame" submit r.ron --out many --tasks "$tasks" | tee submitted.log
