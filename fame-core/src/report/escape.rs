@@ -63,8 +63,10 @@ pub fn latex(text: &str) -> String {
 }
 
 /// Text on one line of Markdown, in a cell of a table or outside, that stays text: no other column,
-/// no tag of HTML, no link and no picture. What no reader takes for such a thing is left as it is,
-/// `p < 0.05` and `0.5 [0.4, 0.6]`. [`markdown_cells`] is the way back.
+/// no tag of HTML, no link and no picture, also none that GitHub and its like make of a bare
+/// address of the web. What no reader takes for such a thing is left as it is, `p < 0.05` and
+/// `0.5 [0.4, 0.6]`; so are mail addresses, which GitHub links however they are escaped.
+/// [`markdown_cells`] is the way back.
 pub fn markdown_cell(text: &str) -> String {
     let line = one_line(text);
     let mut escaped = String::with_capacity(line.len());
@@ -83,10 +85,20 @@ pub fn markdown_cell(text: &str) -> String {
             }
             // The middle of a link, of a picture or of the definition of a link.
             ']' if begins(|c| "([:".contains(c)) => escaped.push_str("\\]"),
+            // `http://` and `www.`, which are links without any brackets.
+            ':' if rest.starts_with("//") && escaped.ends_with(|c: char| c.is_alphanumeric()) => {
+                escaped.push_str("\\:");
+            }
+            '.' if ends_in_www(&escaped) => escaped.push_str("\\."),
             c => escaped.push(c),
         }
     }
     escaped
+}
+
+/// Whether `text` ends in `www`, in whatever case.
+fn ends_in_www(text: &str) -> bool {
+    text.len() >= 3 && text.bytes().rev().take(3).all(|byte| byte.eq_ignore_ascii_case(&b'w'))
 }
 
 /// Whether `rest`, with a `&` before it, is a character's name in HTML, such as `&lt;`.
@@ -191,8 +203,12 @@ mod tests {
             ("<script>alert(7)</script>", "&lt;script>alert(7)&lt;/script>"),
             ("<!-- -->", "&lt;!-- -->"),
             ("[x](javascript:alert(1))", "[x\\](javascript:alert(1))"),
-            ("![i](http://evil/x.png)", "![i\\](http://evil/x.png)"),
-            ("[x]: http://evil", "[x\\]: http://evil"),
+            ("![i](http://evil/x.png)", "![i\\](http\\://evil/x.png)"),
+            ("[x]: http://evil", "[x\\]: http\\://evil"),
+            ("HTTPS://evil, (ftp://evil)", "HTTPS\\://evil, (ftp\\://evil)"),
+            ("www.evil.com, wWw.evil", "www\\.evil.com, wWw\\.evil"),
+            ("http\\://evil", "http\\\\://evil"),
+            ("a: b, 0.5, ww.x, ://x", "a: b, 0.5, ww.x, ://x"),
             ("a\\|b\\](c) \\d", "a\\\\\\|b\\\\\\](c) \\d"),
             ("&lt;b> R&D", "&amp;lt;b> R&D"),
             ("p < 0.05, 0.5 [0.4, 0.6]", "p < 0.05, 0.5 [0.4, 0.6]"),

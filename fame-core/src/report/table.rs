@@ -271,7 +271,7 @@ mod tests {
         };
         assert_eq!(
             table.markdown(),
-            "### of &lt;b> \\| x \\|\n\n| a   |\n| --- |\n\n[x\\]: http://evil # y\n"
+            "### of &lt;b> \\| x \\|\n\n| a   |\n| --- |\n\n[x\\]: http\\://evil # y\n"
         );
     }
 
