@@ -111,11 +111,14 @@ fn square(inputs: usize, outputs: usize, extent: usize, kernel: usize, stride: u
     }
 }
 
+/// How many taps a kernel has.
+fn taps(geometry: &Geometry) -> usize {
+    geometry.kernel[0] * geometry.kernel[1]
+}
+
 /// Every algorithm that can, in both directions, at every level, for 1 and 3 rows.
 fn check_all(geometry: Geometry) {
-    let weights_len = geometry.outputs * geometry.inputs / geometry.groups
-        * geometry.kernel[0]
-        * geometry.kernel[1];
+    let weights_len = geometry.outputs * geometry.inputs / geometry.groups * taps(&geometry);
     let weights = noise(weights_len, 1);
     let mut scratch = Scratch::default();
     for direction in [Direction::Forward, Direction::Backward] {
@@ -234,7 +237,7 @@ fn a_border_stands_for_the_pixels_outside() {
                 let map =
                     Convolution::new(level, geometry, Direction::Forward, algorithm, &weights);
                 let [from, to] = map.lens();
-                let (input, mut got) = (noise(from, 2), vec![0.0; to]);
+                let (input, mut got) = (noise(from, 2), vec![f32::NAN; to]);
                 let plain = Epilogue::default();
                 map.run(&input, 1, Some(&border), &mut got, &plain, &mut Scratch::default());
                 let want = reference(
@@ -325,6 +328,47 @@ fn the_few_channels_way_finishes_too() {
         map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
         let sums = reference(&geometry, Direction::Backward, 1, &weights, &input, None, to);
         assert_close(&got, &finished(&epilogue, &sums, 3), SUM_TOLERANCE, level.name());
+    }
+}
+
+/// Results are written into memory that nobody has filled. Most of these geometries leave pixels of
+/// the argument unread, for which the transposed map has nothing to add up.
+#[test]
+fn every_value_of_a_result_is_written() {
+    let channels = 18;
+    let dense = |geometry: Geometry| [geometry, Geometry { groups: 3, ..geometry }];
+    let each = |geometry: Geometry| Geometry { groups: channels, ..geometry };
+    let shape = |extent, kernel, stride| Geometry {
+        before: [0; 2],
+        after: [0; 2],
+        extent: [extent, extent + 1],
+        ..square(channels, channels, extent, kernel, stride)
+    };
+    // The last pixels of a line, those between windows, those between the taps of one, or none.
+    let read_in_part = [shape(8, 3, 2), shape(9, 2, 4), shape(7, 1, 3), shape(9, 3, 3)];
+    let dilated = Geometry { dilation: [3, 2], ..shape(9, 2, 4) };
+    let read_whole = [shape(9, 3, 1), square(channels, channels, 6, 3, 1), shape(5, 1, 1)];
+    let all = [&read_in_part[..], &[dilated], &read_whole].concat();
+    let (bias, rows) = (noise(channels, 4), 2);
+    for geometry in all.into_iter().flat_map(|g| [&dense(g)[..], &[each(g)]].concat()) {
+        let weights = noise(channels * channels / geometry.groups * taps(&geometry), 1);
+        for direction in [Direction::Forward, Direction::Backward] {
+            for algorithm in Algorithm::candidates(&geometry, direction) {
+                for level in Level::available() {
+                    let map = Convolution::new(level, geometry, direction, algorithm, &weights);
+                    let [from, to] = map.lens().map(|len| len * rows);
+                    let (input, of) = (noise(from, 2), noise(to, 3));
+                    let finished =
+                        Epilogue { bias: Some(&bias), add: Some(&of), then: Then::ReluMask(&of) };
+                    for epilogue in [Epilogue::default(), finished] {
+                        let mut got = vec![f32::NAN; to];
+                        map.run(&input, rows, None, &mut got, &epilogue, &mut Scratch::default());
+                        let left = got.iter().filter(|v| v.is_nan()).count();
+                        assert_eq!(left, 0, "{geometry:?} {direction:?} {algorithm:?} {level:?}");
+                    }
+                }
+            }
+        }
     }
 }
 

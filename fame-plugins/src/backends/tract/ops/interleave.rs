@@ -2,6 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
+use super::unwritten;
 use crate::backends::onnx::tensors::{floats, floats_mut};
 
 /// The adjoint of taking every `stride`-th row and column.
@@ -81,7 +82,9 @@ impl EvalOp for Interleave {
         let shape = self.output_shape(inputs[0].shape());
         let outer: usize = shape[..self.axis].iter().product();
         let inner: usize = shape[self.axis + self.axes..].iter().product();
-        let mut output = Tensor::zero::<f32>(&shape)?;
+        // Where every phase has an input, every element is written.
+        let is_whole = self.phases.iter().flatten().count() == self.stride[0] * self.stride[1];
+        let mut output = if is_whole { unwritten(&shape)? } else { Tensor::zero::<f32>(&shape)? };
         let block = self.extent[0] * self.extent[1] * inner;
         let values = floats_mut(&mut output)?;
         for (phase, input) in self.phases.iter().enumerate() {

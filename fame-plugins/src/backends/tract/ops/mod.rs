@@ -34,3 +34,17 @@ pub(super) use quantize_grad::QuantizeGrad;
 pub(super) use rms_norm_grad::RmsNormGrad;
 pub(super) use spread::Spread;
 pub(super) use turn::Turn;
+
+use tract_onnx::tract_core::internal::{Tensor, TractResult};
+
+/// Memory for a result of which the operator writes every value, and reads none before. Zeros would
+/// be written for nothing, through all caches: a tenth of a step.
+///
+/// In a debug build the values are NaN until they are written, so that whatever test compares an
+/// operator's results sees one that was left out.
+#[allow(unsafe_code, reason = "the only way to a tensor that is not filled first")]
+fn unwritten(shape: &[usize]) -> TractResult<Tensor> {
+    // SAFETY: every pattern of bits is an `f32`, nothing is dropped in it, and by the contract above,
+    // which the few callers in this folder keep, no value is read before it is written.
+    unsafe { Tensor::uninitialized::<f32>(shape) }
+}

@@ -2,6 +2,7 @@
 
 use tract_onnx::tract_core::internal::*;
 
+use super::unwritten;
 use crate::backends::onnx::tensors::{floats, floats_mut};
 use crate::backends::tract::order::Order;
 
@@ -28,7 +29,8 @@ impl EvalOp for Turn {
         let input = args_1!(inputs);
         let shape: TVec<usize> = self.to.turned(input.shape());
         let [from_channels, to_channels] = [input.shape(), &shape].map(|shape| shape.len() - 3);
-        let mut output = Tensor::zero::<f32>(&shape)?;
+        // A transposition writes every value.
+        let mut output = unwritten(&shape)?;
         let (from, to) = (floats(&input)?, floats_mut(&mut output)?);
         let row: usize = shape[shape.len() - 3..].iter().product();
         for (from, to) in from.chunks_exact(row.max(1)).zip(to.chunks_exact_mut(row.max(1))) {
