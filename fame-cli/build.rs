@@ -1,6 +1,6 @@
-//! Embeds the manifests of `models/`, the converters they name and the models that lie there, the
-//! recipes with their lists, also those of detection where that is linked in, and the templates of
-//! `plugin new`, so that an installed binary has them all.
+//! Embeds the manifests of `models/`, the converters and models they name, the recipes, also
+//! those of detection where that is linked in, and the templates of `plugin new`, so that an
+//! installed binary has them all.
 
 use std::{
     env, fs,
@@ -10,6 +10,9 @@ use std::{
 #[path = "../fame-plugins/build/libtorch.rs"]
 #[allow(dead_code)] // The other half of the file finds it, which fame-plugins has done.
 mod libtorch;
+
+/// A network of the tests that a manifest of `models/` names by this path: a recipe runs on it.
+const OF_TESTS: &str = "../tests/golden/nets/vit_slim.onnx";
 
 fn main() {
     let crate_folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
@@ -28,12 +31,17 @@ fn main() {
     }
 }
 
+/// Whether `path` has one of the extensions.
+fn is(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted))
+}
+
 fn embed_models(root: &Path) {
-    let is = |path: &Path, extensions: &[&str]| {
-        path.extension().is_some_and(|e| extensions.iter().any(|wanted| e == *wanted))
-    };
     let texts = files(root, |path| is(path, &["ron", "py"]));
-    let models = files(root, |path| is(path, &["onnx"]));
+    let mut models = files(root, |path| is(path, &["onnx"]));
+    let of_tests = root.join(OF_TESTS);
+    println!("cargo::rerun-if-changed={}", of_tests.display());
+    models.push((OF_TESTS.to_owned(), fs::canonicalize(&of_tests).unwrap_or(of_tests)));
     write(
         "builtin_models.rs",
         &format!(
@@ -46,7 +54,8 @@ fn embed_models(root: &Path) {
 }
 
 fn embed_recipes(roots: &[PathBuf]) {
-    let mut all: Vec<_> = roots.iter().flat_map(|root| files(root, |_| true)).collect();
+    let mut all: Vec<_> =
+        roots.iter().flat_map(|root| files(root, |path| is(path, &["ron"]))).collect();
     all.sort();
     write(
         "builtin_recipes.rs",

@@ -298,7 +298,7 @@ pub(crate) enum RecipesAction {
         /// Name.
         name: String,
     },
-    /// Copy recipes, with the lists that they read, into a folder; nothing is overwritten.
+    /// Copy recipes into a folder; nothing is overwritten.
     Get {
         /// Names.
         #[arg(required = true)]

@@ -12,6 +12,12 @@ use fame_core::{
 };
 use fame_tests::{faces, plan, root, run_into, run_some};
 
+/// Pairs that can be fetched, for the tables on lists of one's own.
+const TWO_PAIRS: &str = r#"data=Pairs(pairs: [
+    (gallery: "picture:obama", probe: "picture:obama2", genuine: true),
+    (gallery: "picture:obama", probe: "picture:biden", genuine: false),
+])"#;
+
 /// Every recipe, with the overrides that make it short, and how many maps each item then has.
 const SHORT: &[(&str, &[&str], usize)] = &[
     ("fr_similar.ron", &["explain.fame.perturbation.iterations=2"], 2),
@@ -23,6 +29,23 @@ const SHORT: &[(&str, &[&str], usize)] = &[
     ("fame_plus.ron", &["explain.fame_plus.of.0.perturbation.of.iterations=2"], 1),
     ("feature_map.ron", &["explain.cells.perturbation.iterations=1"], 49),
     ("blur_effect.ron", &["explain.fame.perturbation.iterations=2"], 7),
+    (
+        "sweep_iterations.ron",
+        &["explain.fame.perturbation.iterations=3", "explain.fame.read_at=[1, 2, 3]"],
+        3,
+    ),
+    (
+        "sweep_step.ron",
+        &[
+            "explain.step_0_25.perturbation.iterations=1",
+            "explain.step_0_50.perturbation.iterations=1",
+            "explain.step_1.perturbation.iterations=1",
+            "explain.step_2.perturbation.iterations=1",
+            "explain.step_4.perturbation.iterations=1",
+            "explain.step_8.perturbation.iterations=1",
+        ],
+        6,
+    ),
     (
         "fr_compare.ron",
         &[
@@ -82,7 +105,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
         &[
             "explain.fame.perturbation=Lots(iterations: 1)",
             "explain.corr_rise.masks=20",
-            r#"data=Pairs(list: "mini_pairs.csv")"#,
+            TWO_PAIRS,
         ],
         8,
     ),
@@ -93,7 +116,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
             "explain.fame_two_scales.of.0.perturbation.of.iterations=2",
             "explain.fame_two_scales.of.1.perturbation.iterations=2",
             "explain.fame.perturbation.iterations=1",
-            r#"data=Pairs(list: "mini_pairs.csv")"#,
+            TWO_PAIRS,
             "metrics.0.steps=2",
         ],
         6,

@@ -75,30 +75,21 @@ fn list(setup: &Setup) -> Result<(), Failure> {
     Ok(table(&rows).iter().try_for_each(|line| out_line(line))?)
 }
 
-/// Copies a recipe, and the lists that its text names, into `folder`.
+/// Copies a recipe into `folder`.
 fn get(name: &str, folder: &Path) -> Result<(), Failure> {
     let (name, text) = named(name)?;
     fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, &e))?;
-    let recipe = format!("{name}.ron");
-    let lists = builtin::FILES.iter().filter(|(file, _)| {
-        Path::new(file).extension().is_none_or(|end| end != "ron")
-            && text.contains(&format!("\"{file}\""))
-    });
-    let files = std::iter::once((recipe.as_str(), text)).chain(lists.map(|(f, t)| (*f, *t)));
-    for (file, text) in files {
-        let place = folder.join(file);
-        if read_ordinary(&place).is_ok_and(|there| there == text.as_bytes()) {
-            continue;
-        }
-        let opened = fs::OpenOptions::new().write(true).create_new(true).open(&place);
-        opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|e| {
-            let help = "It is there already, with other content, and nothing was changed. Name another folder: --path DIR.";
-            let error = Error::io("write", &place, &e);
-            if e.kind() == ErrorKind::AlreadyExists { error.with_help(help) } else { error }
-        })?;
-        out_line(&format!("wrote {}", place.display()))?;
+    let place = folder.join(format!("{name}.ron"));
+    if read_ordinary(&place).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
     }
-    Ok(())
+    let opened = fs::OpenOptions::new().write(true).create_new(true).open(&place);
+    opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|e| {
+        let help = "It is there already, with other content, and nothing was changed. Name another folder: --path DIR.";
+        let error = Error::io("write", &place, &e);
+        if e.kind() == ErrorKind::AlreadyExists { error.with_help(help) } else { error }
+    })?;
+    Ok(out_line(&format!("wrote {}", place.display()))?)
 }
 
 #[cfg(test)]

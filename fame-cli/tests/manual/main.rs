@@ -14,6 +14,7 @@
 
 mod blocks;
 mod python;
+mod recipes;
 
 use std::{
     collections::BTreeSet,

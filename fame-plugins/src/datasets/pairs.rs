@@ -24,12 +24,17 @@ use super::{
 /// match, yes, or 0, -1, false, diff, different, impostor, no.
 ///
 /// An item is named after both files, `a--b`, where needed with their folders, or by its row. Its
-/// row, from 0, is its place in what `filter` and `limit` leave, as the authors count.
+/// row, from 0, is its place in what `filter` and `limit` leave, as the authors count. A few pairs
+/// may stand in the recipe itself, as `pairs`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pairs {
     /// The list, relative to the recipe.
-    pub list: String,
+    #[serde(default)]
+    pub list: Option<String>,
+    /// The pairs themselves, in place of a list: for a few that belong to the question.
+    #[serde(default)]
+    pub pairs: Vec<Written>,
     /// The folder that the list's paths are relative to. Default: the list's own.
     #[serde(default)]
     pub root: Option<String>,
@@ -55,6 +60,25 @@ pub struct Pairs {
     /// How many pairs count, the first ones after `filter`. Default: all.
     #[serde(default)]
     pub limit: Option<usize>,
+}
+
+/// A pair that stands in the recipe.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// The enrolled picture: a file, relative to the recipe, or `picture:NAME`.
+    pub gallery: String,
+    /// The presented picture.
+    pub probe: String,
+    /// Whether both show the same identity, if that is known.
+    #[serde(default)]
+    pub genuine: Option<bool>,
+    /// Its part of a cross-validation.
+    #[serde(default)]
+    pub fold: Option<String>,
+    /// The group it belongs to.
+    #[serde(default)]
+    pub group: Option<String>,
 }
 
 /// Names of the columns of a list of pairs.
@@ -115,7 +139,20 @@ impl Plugin<dyn Dataset> for Pairs {
     const REFERENCE: &'static str = "G,P,T: the FAME authors' code";
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        assembly.check("list", !self.list.is_empty(), "must name a file");
+        let named = self.list.as_ref().is_none_or(|list| !list.is_empty());
+        assembly.check("list", named, "must name a file");
+        let one = self.list.is_some() != !self.pairs.is_empty();
+        assembly.check("list", one, "or `pairs` must say which pairs are meant, and not both");
+        let of_lists = self.root.is_some()
+            || self.columns.is_some()
+            || self.groups.is_some()
+            || !self.extension.is_empty();
+        let plain = self.pairs.is_empty() || !of_lists;
+        let must =
+            "stand for themselves: `root`, `columns`, `groups` and `extension` are for a list";
+        assembly.check("pairs", plain, must);
+        let whole = self.pairs.iter().all(|p| !p.gallery.is_empty() && !p.probe.is_empty());
+        assembly.check("pairs", whole, "must name two files each");
         assembly.check("limit", self.limit != Some(0), "must be at least 1");
         self.crops.check(assembly);
     }
@@ -140,18 +177,59 @@ struct Places {
 
 impl Dataset for Pairs {
     fn files(&self) -> Vec<String> {
-        [Some(self.list.clone()), self.root.clone()]
-            .into_iter()
-            .flatten()
-            .filter(|f| !f.is_empty())
-            .collect()
+        let written = self.pairs.iter().flat_map(|pair| [&pair.gallery, &pair.probe]);
+        let named = self.list.iter().chain(&self.root).filter(|file| !file.is_empty());
+        named.chain(written).cloned().collect()
     }
 
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>> {
-        let mut table = Table::read(&self.list, files)?;
-        let places = self.places(&mut table)?;
-        let root = self.root.as_deref().unwrap_or(folder_of(&self.list));
-        let mut faults = Faults::new(&self.list);
+        let mut found = match &self.list {
+            Some(list) => self.read(list, files)?,
+            None => self.pairs.iter().map(Written::entry).collect(),
+        };
+        found.retain(|(_, entry)| self.filter.takes(entry.genuine));
+        found.truncate(self.limit.unwrap_or(usize::MAX));
+        found.iter_mut().enumerate().for_each(|(row, (_, entry))| entry.row = row);
+        let mut items = name_pairs(found);
+        if self.ids == Ids::Rows {
+            items.iter_mut().enumerate().for_each(|(row, item)| item.id = row.to_string());
+        }
+        Ok(items)
+    }
+
+    fn notes(&self, items: &[ItemRef]) -> Vec<String> {
+        pair_notes(items)
+    }
+
+    fn kind(&self, item: &ItemRef) -> usize {
+        Entry::kind(item)
+    }
+
+    fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
+        Entry::of(item)?.pair(item, |file| self.crops.load(file, files))
+    }
+}
+
+/// The files of a pair, gallery first, and what is known of it.
+type Found = ([String; 2], Entry);
+
+impl Written {
+    fn entry(&self) -> Found {
+        let Self { gallery, probe, genuine, fold, group } = self.clone();
+        ([gallery, probe], Entry { genuine, fold, group, ..Entry::default() })
+    }
+}
+
+impl Pairs {
+    /// The pairs of `list`, all of them.
+    ///
+    /// # Errors
+    /// Every malformed row, with file and line.
+    fn read(&self, list: &str, files: &dyn Files) -> Result<Vec<Found>> {
+        let mut table = Table::read(list, files)?;
+        let places = self.places(list, &mut table)?;
+        let root = self.root.as_deref().unwrap_or(folder_of(list));
+        let mut faults = Faults::new(list);
         let mut found = Vec::new();
         for (line, cells) in &table.rows {
             let cell = |at: usize| cells.get(at).map(String::as_str).filter(|c| !c.is_empty());
@@ -180,38 +258,16 @@ impl Dataset for Pairs {
             found.push((pair, Entry { genuine, fold, group, ..Entry::default() }));
         }
         faults.into_result()?;
-        found.retain(|(_, entry)| self.filter.takes(entry.genuine));
-        found.truncate(self.limit.unwrap_or(usize::MAX));
-        found.iter_mut().enumerate().for_each(|(row, (_, entry))| entry.row = row);
-        let mut items = name_pairs(found);
-        if self.ids == Ids::Rows {
-            items.iter_mut().enumerate().for_each(|(row, item)| item.id = row.to_string());
-        }
-        Ok(items)
+        Ok(found)
     }
 
-    fn notes(&self, items: &[ItemRef]) -> Vec<String> {
-        pair_notes(items)
-    }
-
-    fn kind(&self, item: &ItemRef) -> usize {
-        Entry::kind(item)
-    }
-
-    fn load(&self, item: &ItemRef, files: &dyn Files) -> Result<Sample> {
-        Entry::of(item)?.pair(item, |file| self.crops.load(file, files))
-    }
-}
-
-impl Pairs {
-    fn places(&self, table: &mut Table) -> Result<Places> {
+    fn places(&self, list: &str, table: &mut Table) -> Result<Places> {
         if let Some(columns) = &self.columns {
             let [gallery, probe, genuine] =
                 [[columns.gallery.as_str()], [columns.probe.as_str()], [columns.genuine.as_str()]];
             let Some(header) = table.header(&[gallery, probe, genuine].concat())? else {
                 let message = format!(
-                    "the first line of list `{}` holds none of the names in `columns`.",
-                    self.list
+                    "the first line of list `{list}` holds none of the names in `columns`."
                 );
                 return Err(Error::new("fame::data::columns", message));
             };
@@ -221,7 +277,7 @@ impl Pairs {
                 probe,
                 genuine: Some(genuine),
                 fold: header.find(&["fold"]),
-                groups: self.groups(Some(&header))?,
+                groups: self.groups(list, Some(&header))?,
                 cells: None,
             });
         }
@@ -234,12 +290,12 @@ impl Pairs {
                     probe,
                     genuine: Some(genuine),
                     fold: header.find(&["fold"]),
-                    groups: self.groups(Some(&header))?,
+                    groups: self.groups(list, Some(&header))?,
                     cells: None,
                 })
             }
             None => {
-                self.groups(None)?;
+                self.groups(list, None)?;
                 Ok(unnamed(table))
             }
         }
@@ -249,12 +305,12 @@ impl Pairs {
     ///
     /// # Errors
     /// `fame::data::columns` when one that the recipe names is not there.
-    fn groups(&self, header: Option<&Header>) -> Result<Vec<usize>> {
+    fn groups(&self, list: &str, header: Option<&Header>) -> Result<Vec<usize>> {
         let find = |name: &str| header.and_then(|header| header.find(&[name]));
         let Some(named) = &self.groups else { return Ok(find("group").into_iter().collect()) };
         let place = |name: &String| {
             find(name).ok_or_else(|| {
-                let message = format!("list `{}` has no column `{name}` of groups.", self.list);
+                let message = format!("list `{list}` has no column `{name}` of groups.");
                 Error::new("fame::data::columns", message)
                     .with_help("`groups` names columns of the list's header.")
             })
@@ -355,6 +411,35 @@ mod tests {
                 && notes[1].starts_with("1 of")
                 && notes[2].contains("with itself")
         );
+    }
+
+    #[test]
+    fn pairs_in_the_recipe_are_those_of_a_list() {
+        let files = pictures();
+        std::fs::write(
+            files.path().join("p/list.txt"),
+            "G,P,T,fold\na.png,b.png,1,1\nb.png,in/c.png,0,2\n",
+        )
+        .unwrap();
+        let written = r#"Pairs(pairs: [
+            (gallery: "p/a.png", probe: "p/b.png", genuine: true, fold: "1"),
+            (gallery: "p/b.png", probe: "p/in/c.png", genuine: false, fold: "2"),
+        ])"#;
+        let [listed, written] =
+            [r#"Pairs(list: "p/list.txt")"#, written].map(|spec| build(spec).unwrap());
+        assert_eq!(written.index(&files).unwrap(), listed.index(&files).unwrap());
+        assert_eq!(written.files(), ["p/a.png", "p/b.png", "p/b.png", "p/in/c.png"]);
+        let pair = r#"pairs: [(gallery: "a", probe: "b")]"#;
+        for (spec, told) in [
+            ("Pairs()".to_owned(), "not both"),
+            (format!(r#"Pairs(list: "l", {pair})"#), "not both"),
+            (format!(r#"Pairs({pair}, root: "r")"#), "for a list"),
+            (r#"Pairs(pairs: [(gallery: "", probe: "b")])"#.to_owned(), "two files"),
+            (r#"Pairs(list: "")"#.to_owned(), "must name a file"),
+        ] {
+            let problems = build(&spec).err().unwrap();
+            assert!(problems.iter().any(|p| p.message.contains(told)), "{spec}: {problems:?}");
+        }
     }
 
     #[test]
