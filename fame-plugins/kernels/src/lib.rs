@@ -13,9 +13,12 @@
 //! * Each kernel is written once, over `vector::Simd`, and compiled for AVX-512, AVX2 with FMA, and
 //!   plain code; which one runs is asked of the CPU.
 //! * No memory for values is allocated in a run once its scratch memory has grown to its needs.
+//! * Beside the convolutions stand what networks without them are made of: `normalisation`, `softmax`
+//!   and smooth `activation`s with their gradients, each in one pass over the memory.
 //! * `unsafe` stands in `vector` (the instructions) and in the innermost loops of `product`, `tiles`
 //!   and `depthwise` only.
 
+mod activation;
 mod buffer;
 mod choice;
 mod columns;
@@ -23,18 +26,25 @@ mod convolution;
 mod depthwise;
 mod direct;
 mod epilogue;
+mod exponential;
 mod forms;
 mod geometry;
+mod normalisation;
 mod product;
+mod reduce;
+mod softmax;
 #[cfg(test)]
 mod tests;
 mod tiles;
 mod vector;
 mod winograd;
 
+pub use activation::Activation;
 pub use buffer::Scratch;
 pub use choice::{Layer, Measured, shortest};
 pub use convolution::{Algorithm, Convolution, FEW_CHANNELS};
 pub use epilogue::{Epilogue, Then};
 pub use geometry::{Direction, Geometry};
+pub use normalisation::Normalisation;
+pub use softmax::Softmax;
 pub use vector::Level;
