@@ -157,6 +157,58 @@ fn a_batch_is_a_loop() {
     }
 }
 
+/// A walk that is read on its way gives the bytes of walks of those lengths, also where it stops
+/// before some of them.
+#[test]
+fn a_walk_read_on_its_way_is_several_walks() {
+    const LENGTHS: [usize; 4] = [1, 2, 5, 12];
+    /// Half the similarity is gone within a few steps of this size.
+    const WALK: &str = "step: 0.0627, stop: [RelativeDrop(0.5)]";
+    let fame = |iterations: usize, more: &str| {
+        let fame = format!(
+            r#"Fame(layer: "embedding", loss: Similarity(), {more} perturbation: Lots({WALK}, iterations: {iterations}))"#
+        );
+        explain(&faces(), &fame, &[pair()]).swap_remove(0).maps
+    };
+    let read = fame(LENGTHS[3], &format!("read_at: {LENGTHS:?},"));
+    assert_eq!(read.len(), 2 * LENGTHS.len());
+    let names: Vec<_> = read[..LENGTHS.len()].iter().map(NamedMap::name).collect();
+    let wanted = ["01", "02", "05", "12"].map(|n| format!("gallery_similar_steps_{n}"));
+    assert_eq!(names, wanted);
+    for (n, length) in LENGTHS.into_iter().enumerate() {
+        for (role, alone) in fame(length, "").iter().enumerate() {
+            let map = &read[role * LENGTHS.len() + n];
+            assert_eq!(map.id.role, alone.id.role);
+            assert!(map.raw == alone.raw && map.finished == alone.finished, "{}", map.name());
+            for fact in ["steps", "stop", "loss_before", "largest_move"] {
+                assert_eq!(map.facts[fact], alone.facts[fact], "{} {fact}", map.name());
+            }
+            // The last pass of a walk computes no gradient, and may be planned in another way.
+            const ANOTHER_PLAN: f64 = 1e-5;
+            let apart = number(map, "loss_after") - number(alone, "loss_after");
+            assert!(apart.abs() < ANOTHER_PLAN, "{}: {apart}", map.name());
+        }
+    }
+    let stopped = number(&read[LENGTHS.len() - 1], "steps");
+    assert!(stopped > 1.0 && stopped < 12.0, "the rule has to stop it between: {stopped}");
+}
+
+#[test]
+fn lengths_that_no_walk_reaches_are_refused() {
+    let registry = Registry::builtin().unwrap();
+    let with = BuildContext { preset: "", ..BuildContext::new(&registry, ".".as_ref()) };
+    let refused = |lengths: &str| {
+        let fame = format!("Fame(perturbation: Lots(iterations: 9), read_at: {lengths})");
+        let spec = fame_core::text::Spec::from_text(&fame).unwrap();
+        registry.build::<dyn Explainer>(&spec, &with).err().map(|p| format!("{p:?}"))
+    };
+    assert!(refused("[1, 9]").is_none());
+    for (lengths, says) in [("[0, 3]", "rising"), ("[3, 3]", "rising"), ("[1, 10]", "at most 9")] {
+        let told = refused(lengths).unwrap_or_else(|| panic!("{lengths} was taken"));
+        assert!(told.contains(says), "{lengths}: {told}");
+    }
+}
+
 /// The similarity, four times as large: for the next test only.
 #[derive(Clone, Debug, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,4 +10,4 @@ mod rows;
 
 pub use aim::{Aim, AimedRow};
 pub use question::{Answer, Question, broken, softmax};
-pub use rows::{Observation, Row, WalkedRow, walk_rows};
+pub use rows::{Observation, Reading, Row, WalkedRow, walk_rows};

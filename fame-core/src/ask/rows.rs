@@ -9,7 +9,8 @@ use std::{cell::OnceCell, collections::VecDeque};
 use super::Aim;
 use crate::{
     Error, Result, Tensor,
-    contract::{GradientPlace, Pass, Progress, Stop, Target, Walk},
+    contract::{GradientPlace, Pass, Progress, Recorded, Stop, Target, Walk},
+    data::Facts,
 };
 
 /// A row that waits to be walked.
@@ -20,6 +21,9 @@ pub struct Row {
     pub target: Target,
     /// At most this many steps.
     pub max_steps: usize,
+    /// After how many steps to read what has moved so far, in any order; a walk that ends earlier
+    /// is not read there. Usually none: the end is always read.
+    pub read_at: Vec<usize>,
 }
 
 /// A row that has been walked.
@@ -42,6 +46,23 @@ pub struct WalkedRow {
     pub began: Observation,
     /// Where the walk ended.
     pub ended: Observation,
+    /// What was read on the way, as [`Row::read_at`] asked, in the order of the steps.
+    pub readings: Vec<Reading>,
+}
+
+/// A walk on its way: what it would have left, had this been its last step.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Steps taken so far.
+    pub steps: usize,
+    /// What moved so far: [`Walk::field`].
+    pub field: Tensor,
+    /// [`Walk::recorded`].
+    pub recorded: Vec<Recorded>,
+    /// [`Walk::facts`].
+    pub facts: Facts,
+    /// The outputs of the aimed layers, without batch axis.
+    pub outputs: Vec<Tensor>,
 }
 
 /// A network input and the outputs of the aimed layers for it.
@@ -59,11 +80,27 @@ struct Active {
     steps: usize,
     losses: Vec<f32>,
     began: Option<Observation>,
+    readings: Vec<Reading>,
 }
 
 impl Active {
+    /// Reads what has moved so far, where that was asked for.
+    fn read(&mut self, outputs: impl FnOnce() -> Result<Vec<Tensor>>) -> Result<()> {
+        if self.row.read_at.contains(&self.steps) {
+            let walk = &self.row.walk;
+            self.readings.push(Reading {
+                steps: self.steps,
+                field: walk.field()?,
+                recorded: walk.recorded()?,
+                facts: walk.facts()?,
+                outputs: outputs()?,
+            });
+        }
+        Ok(())
+    }
+
     fn finish(self, stop: Stop, ended: Observation) -> (usize, WalkedRow) {
-        let Active { index, row, steps, losses, began } = self;
+        let Active { index, row, steps, losses, began, readings } = self;
         let at = |loss: Option<&f32>| loss.copied().unwrap_or(f32::NAN);
         let began = began.unwrap_or_else(|| ended.clone());
         (
@@ -78,12 +115,14 @@ impl Active {
                 stop,
                 began,
                 ended,
+                readings,
             },
         )
     }
 }
 
-/// What the rows of a pass saw. Outputs are read only when a row begins or ends.
+/// What the rows of a pass saw. Outputs are read only when a row begins or ends, or
+/// is to be read on its way.
 struct Views<'p> {
     pass: &'p dyn Pass,
     layers: &'p [String],
@@ -93,17 +132,17 @@ struct Views<'p> {
 
 impl Views<'_> {
     fn of(&self, n: usize) -> Result<Observation> {
+        Ok(Observation { input: self.images[n].clone(), outputs: self.outputs_of(n)? })
+    }
+
+    fn outputs_of(&self, n: usize) -> Result<Vec<Tensor>> {
         if self.outputs.get().is_none() {
             let read =
                 self.layers.iter().map(|layer| self.pass.output(layer)).collect::<Result<_>>()?;
             let _ = self.outputs.set(read);
         }
-        let outputs = self
-            .outputs
-            .get()
-            .map(|all| all.iter().map(|o| o.row_tensor(n)).collect())
-            .unwrap_or_default();
-        Ok(Observation { input: self.images[n].clone(), outputs })
+        let all = self.outputs.get();
+        Ok(all.map(|all| all.iter().map(|o| o.row_tensor(n)).collect()).unwrap_or_default())
     }
 }
 
@@ -127,7 +166,8 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
     loop {
         while active.len() < width {
             let Some((index, row)) = waiting.pop_front() else { break };
-            active.push(Active { index, row, steps: 0, losses: Vec::new(), began: None });
+            let (losses, readings) = (Vec::new(), Vec::new());
+            active.push(Active { index, row, steps: 0, losses, began: None, readings });
         }
         if active.is_empty() {
             break;
@@ -161,7 +201,10 @@ pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Resu
         for (n, (mut a, stop)) in active.drain(..).zip(stops).enumerate() {
             let stop = match (stop, &gradient) {
                 (Some(stop), _) => Some(stop),
-                (None, Some(g)) => a.row.walk.step(&g.row_tensor(n))?,
+                (None, Some(g)) => {
+                    a.read(|| views.outputs_of(n))?;
+                    a.row.walk.step(&g.row_tensor(n))?
+                }
                 (None, None) => return Err(Error::bug("a row that goes on has no gradient.")),
             };
             if a.began.is_none() {

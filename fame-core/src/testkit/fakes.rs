@@ -222,6 +222,7 @@ impl Walking {
                 walk,
                 target: about.target.clone(),
                 max_steps: self.perturbation.plugin.max_steps(),
+                read_at: Vec::new(),
             });
         }
         let mut explanation = Explanation {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fame_core::{
     Error, Explanation, GradientPlace, LayerChoices, Model, Result, Sample, Tensor, Witness,
-    ask::{Aim, AimedRow, Observation, Row, WalkedRow, walk_rows},
+    ask::{Aim, AimedRow, Observation, Reading, Row, WalkedRow, walk_rows},
     contract::{ExplainContext, Explainer, Loss, MapSource, Perturbation, Start, Stop},
     data::{Facts, InputConvention, Value, facts, safe_id},
     registry::{Assembly, BuildContext, Built, Parameters, Plugin},
@@ -42,6 +42,8 @@ pub struct Fame {
     /// Every finish by name; a single one has none. The record shows them as they are built.
     #[serde(skip)]
     finishes: Vec<(String, Vec<Spec>)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    read_at: Vec<usize>,
     roles: Option<Vec<String>>,
     preset: Preset,
 }
@@ -79,6 +81,11 @@ mod typed {
         /// `{"sigma_2": [Gray(), …], …}`.
         #[serde(default)]
         pub maps: Option<BTreeMap<String, Vec<Spec>>>,
+        /// Numbers of steps, rising, such as `[1, 10, 100]`: the walk is read after each of them
+        /// and ends with the last. Every map is byte for byte that of a walk of its own, and named
+        /// after its steps, `steps_010`. Default: none, the map at the end.
+        #[serde(default)]
+        pub read_at: Vec<usize>,
         /// Which pictures of a sample to explain, by role (`"probe"`, `"gallery"`). Default: all,
         /// each against the other frozen.
         #[serde(default)]
@@ -115,10 +122,10 @@ impl Parameters for Fame {
                 maps.into_iter().collect()
             }
         };
-        let typed::Fame { layer, loss, perturbation, roles, .. } = typed;
+        let typed::Fame { layer, loss, perturbation, read_at, roles, .. } = typed;
         let layer = layer.unwrap_or_else(|| usual_layer(with));
         let loss = loss.unwrap_or_else(|| usual_loss(with));
-        Some(Self { layer, loss, perturbation, finishes, roles, preset })
+        Some(Self { layer, loss, perturbation, finishes, read_at, roles, preset })
     }
 }
 
@@ -133,10 +140,16 @@ impl Plugin<dyn Explainer> for Fame {
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         check_roles(self.roles.as_deref(), assembly);
+        let rising = self.read_at.windows(2).all(|pair| pair[0] < pair[1]);
+        assembly.check(
+            "read_at",
+            rising && self.read_at.first() != Some(&0),
+            "must be rising numbers of steps, from 1",
+        );
     }
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
-        let Fame { layer, loss, perturbation, finishes, roles, preset } = self;
+        let Fame { layer, loss, perturbation, finishes, read_at, roles, preset } = self;
         let with = BuildContext { preset: preset.name(), ..*with };
         let loss = assembly.build::<dyn Loss>("loss", &loss, &with);
         let of_cells = loss.as_ref().is_some_and(|loss| loss.name == FeatureMapCell::NAME);
@@ -151,7 +164,17 @@ impl Plugin<dyn Explainer> for Fame {
         };
         let finishes = finishes.into_iter().map(finish).collect();
         let (loss, perturbation) = (loss?, perturbation?);
-        Some(Box::new(FameExplainer { layer, loss, perturbation, finishes, roles }))
+        let most = perturbation.plugin.max_steps();
+        if let Some(last) = read_at.last().filter(|last| **last > most) {
+            assembly.report(
+                "read_at",
+                format!(
+                    "asks for {last} steps, and the walk takes at most {most}: give the \
+                     perturbation more `iterations`, or take out what lies beyond them."
+                ),
+            );
+        }
+        Some(Box::new(FameExplainer { layer, loss, perturbation, finishes, read_at, roles }))
     }
 }
 
@@ -179,6 +202,7 @@ struct FameExplainer {
     loss: Built<dyn Loss>,
     perturbation: Built<dyn Perturbation>,
     finishes: Vec<Finish>,
+    read_at: Vec<usize>,
     roles: Option<Vec<String>>,
 }
 
@@ -263,50 +287,87 @@ impl FameExplainer {
             let seed = seed_of(with.seed, &format!("{}/{}", sample.id, about.name()));
             let walk =
                 self.perturbation.plugin.start(&Start { pixels: &pixels, convention, seed })?;
+            let most = self.perturbation.plugin.max_steps();
             let row = Row {
                 walk,
                 target: about.target.clone(),
-                max_steps: self.perturbation.plugin.max_steps(),
+                max_steps: self.read_at.last().copied().unwrap_or(most),
+                read_at: self.read_at.clone(),
             };
             Ok((about, row))
         };
         rows.into_iter().map(begin).collect()
     }
 
-    /// Turns a walked row into maps, or a warning.
+    /// Turns a walked row into maps, or a warning: one map for each finish, at the end or at each
+    /// of the lengths asked for.
     fn finish(
         &self,
         aim: &Aim<'_>,
         sample: &Sample,
         aimed: &AimedRow,
-        row: WalkedRow,
+        mut row: WalkedRow,
         into: &mut Explanation,
     ) -> Result<()> {
-        let model = aim.model;
-        let field = row.walk.field()?;
-        if let Some(why) = unmoved(&row, &field) {
+        let readings = std::mem::take(&mut row.readings);
+        let end = Reading {
+            steps: row.steps,
+            field: row.walk.field()?,
+            recorded: row.walk.recorded()?,
+            facts: row.walk.facts()?,
+            outputs: row.ended.outputs.clone(),
+        };
+        if unmoved(row.first_loss, &end, &row.stop).is_none() {
+            into.warnings.extend(stuck(&aimed.id.name(), &row.stop, row.steps, row.last_loss));
+        }
+        let Some(last) = self.read_at.last() else {
+            return self.finish_at(aim, sample, aimed, &row, (&end, &row.stop), into);
+        };
+        let digits = last.to_string().len();
+        for steps in &self.read_at {
+            // A walk that stopped before a length would have stopped before it all the same.
+            let there = readings.iter().find(|reading| reading.steps == *steps);
+            let state = there.map_or((&end, &row.stop), |there| (there, &Stop::Iterations));
+            let mut aimed = aimed.clone();
+            aimed.id = aimed.id.finished(Some(format!("steps_{steps:0digits$}")));
+            self.finish_at(aim, sample, &aimed, &row, state, into)?;
+        }
+        Ok(())
+    }
+
+    /// The maps of a walk as it was when it was read.
+    fn finish_at(
+        &self,
+        aim: &Aim<'_>,
+        sample: &Sample,
+        aimed: &AimedRow,
+        row: &WalkedRow,
+        (at, stop): (&Reading, &Stop),
+        into: &mut Explanation,
+    ) -> Result<()> {
+        let losses = &row.losses[..row.losses.len().min(at.steps + 1)];
+        let (before, after) = (row.first_loss, losses.last().copied().unwrap_or(f32::NAN));
+        if let Some(why) = unmoved(before, at, stop) {
             no_map(&aimed.id, &why, into);
             return Ok(());
         }
-        let (before, after, steps) = (row.first_loss, row.last_loss, row.steps);
-        into.warnings.extend(stuck(&aimed.id.name(), &row.stop, steps, after));
+        let (field, steps) = (at.field.clone(), at.steps);
+        let convention = &aim.model.manifest.input;
         let draft = Draft {
-            shown: model_channels(field.clone(), model.manifest.input.order),
+            shown: model_channels(field.clone(), convention.order),
             note: format!("loss {before:.4} → {after:.4} in {steps} steps"),
             ..Draft::of_row(aimed, field)
         };
-        let draft = draft.with_facts(row.walk.facts()?).with_facts(facts([
+        let draft = draft.with_facts(at.facts.clone()).with_facts(facts([
             ("loss_before", before.into()),
             ("loss_after", after.into()),
             ("steps", steps.into()),
-            ("stop", row.stop.to_string().into()),
-            ("loss_curve", loss_curve(&row.losses)),
+            ("stop", stop.to_string().into()),
+            ("loss_curve", loss_curve(losses)),
         ]));
-        let draft = draft.with_facts(answers_after(aim, aimed, &row.ended));
-        let convention = &model.manifest.input;
+        let draft = draft.with_facts(answers_after(aim, aimed, &at.outputs));
         let pixels = clean(sample, &aimed.id.role, convention)?;
-        let recorded = row.walk.recorded()?;
-        let source = MapSource { pixels: &pixels, convention, recorded: &recorded };
+        let source = MapSource { pixels: &pixels, convention, recorded: &at.recorded };
         let mut finish = |finish: &Finish| finish.finish_walk(draft.clone(), &source, into);
         self.finishes.iter().try_for_each(&mut finish)
     }
@@ -327,9 +388,9 @@ fn loss_curve(losses: &[f32]) -> Value {
 }
 
 /// The first classes where a walk about a class ended: the counterpart of the loss's `top_before`.
-fn answers_after(aim: &Aim<'_>, aimed: &AimedRow, ended: &Observation) -> Facts {
+fn answers_after(aim: &Aim<'_>, aimed: &AimedRow, outputs: &[Tensor]) -> Facts {
     let before = aimed.target.facts.contains_key(TOP_BEFORE);
-    let [output] = ended.outputs.as_slice() else { return Facts::new() };
+    let [output] = outputs else { return Facts::new() };
     if !before || !output.is_finite() {
         return Facts::new();
     }
@@ -373,26 +434,23 @@ fn stuck(name: &str, stop: &Stop, steps: usize, loss: f32) -> Option<String> {
     })
 }
 
-/// Why a row has nothing to show, if so.
-fn unmoved(row: &WalkedRow, field: &Tensor) -> Option<String> {
-    if !field.is_finite() || row.stop == Stop::NotFinite {
+/// Why a walk has nothing to show where it was read, if so.
+fn unmoved(first_loss: f32, at: &Reading, stop: &Stop) -> Option<String> {
+    let steps = at.steps;
+    if !at.field.is_finite() || *stop == Stop::NotFinite {
         return Some(format!(
-            "the loss or its gradient became NaN or infinite after {} steps.",
-            row.steps
+            "the loss or its gradient became NaN or infinite after {steps} steps."
         ));
     }
-    if field.max_abs() > 0.0 {
+    if at.field.max_abs() > 0.0 {
         return None;
     }
-    Some(match row.stop {
+    Some(match stop {
         Stop::ZeroGradient => {
-            format!("no pixel moves its loss ({}): the gradient is zero.", row.first_loss)
+            format!("no pixel moves its loss ({first_loss}): the gradient is zero.")
         }
-        _ if row.steps > 0 => format!("its {} steps moved nothing.", row.steps),
-        _ => format!(
-            "the walk stopped before its first step ({}, loss {}).",
-            row.stop, row.first_loss
-        ),
+        _ if steps > 0 => format!("its {steps} steps moved nothing."),
+        _ => format!("the walk stopped before its first step ({stop}, loss {first_loss})."),
     })
 }
 

@@ -153,7 +153,9 @@ impl Finish {
         into: &mut Explanation,
     ) -> Result<()> {
         let Draft { id, raw, shown, frame, annotations, note, mut facts } = draft;
-        let id = id.finished(self.name.clone());
+        // A draft that is one of several readings of a walk is named already.
+        let names: Vec<String> = id.finish.iter().chain(&self.name).cloned().collect();
+        let id = id.finished((!names.is_empty()).then(|| names.join("_")));
         match self.finished(&id, shown, source)? {
             Err(why) => no_map(&id, &why, into),
             Ok(finished) => {
