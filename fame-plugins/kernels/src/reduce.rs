@@ -1,8 +1,7 @@
 //! Sums and extremes of rows of values.
 //!
 //! Plain loops over pieces of a row, of which the compiler makes vector loops wherever they are
-//! inlined into a [`Task`](super::vector::Task). The order of the additions does not depend on how
-//! many lanes a vector has: a sum is the same at every [`Level`](super::vector::Level).
+//! inlined into a [`Task`](super::vector::Task), with as many lanes as it has.
 
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 

@@ -49,7 +49,7 @@ impl Task for Forward<'_> {
         let width = self.of.width;
         for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
             let most = largest(x);
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = exp(x - most));
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = exp::<S>(x - most));
             let total = sum(y, y, |y, _| y);
             if self.of.logarithm {
                 let by = total.ln();
@@ -77,7 +77,7 @@ impl Task for Backward<'_> {
         for (y, g) in self.y.chunks_exact(width).zip(self.g.chunks_exact_mut(width)) {
             if self.of.logarithm {
                 let total = sum(g, g, |g, _| g);
-                g.iter_mut().zip(y).for_each(|(g, y)| *g -= exp(*y) * total);
+                g.iter_mut().zip(y).for_each(|(g, y)| *g -= exp::<S>(*y) * total);
             } else {
                 let total = sum(g, y, |g, y| g * y);
                 g.iter_mut().zip(y).for_each(|(g, y)| *g = y * (*g - total));
