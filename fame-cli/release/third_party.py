@@ -41,11 +41,19 @@ def licence_texts(package):
     return {f.name: f.read_text(errors="replace") for f in files if f.is_file()}
 
 
+def font_texts(packages):
+    """The licences of the fonts that lie in crates of this repository, by crate and file."""
+    folders = [pathlib.Path(package["manifest_path"]).parent for package in packages if not package["source"]]
+    files = [file for folder in folders for file in sorted(folder.glob("fonts/LICENSE-*.txt"))]
+    return {f"the fonts in {file.parent.parent.name} ({file.name})": file.read_text() for file in files}
+
+
 def main():
     root, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-    others = [package for package in crates(root) if package["source"]]
-    lines = ["Crates of others in fame-cli, with their licences.", ""]
-    texts = {}
+    packages = crates(root)
+    others = [package for package in packages if package["source"]]
+    lines = ["Crates and fonts of others in fame-cli, with their licences.", ""]
+    texts = {text.strip(): [name] for name, text in font_texts(packages).items()}
     for package in others:
         lines.append(f"{package['name']} {package['version']}: {package['license'] or 'see its text'}")
         for name, text in licence_texts(package).items():

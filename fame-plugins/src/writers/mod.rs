@@ -30,7 +30,6 @@ mod report;
 mod ro_crate;
 mod safetensors;
 mod sheet;
-mod text;
 mod thumbnail;
 
 pub use self::{parquet::Parquet, safetensors::Safetensors};

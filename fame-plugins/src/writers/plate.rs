@@ -2,16 +2,15 @@
 
 use image::{Rgb, RgbImage, imageops::replace};
 
-use super::{
-    colour::Palette,
-    text::{GLYPH, draw, wrap},
-};
+use fame_letters::{draw, line_height, wrap};
+
+use super::colour::Palette;
 
 const PAPER: Rgb<u8> = Rgb([255; 3]);
 const INK: Rgb<u8> = Rgb([0; 3]);
 
-/// Size of a dot of the font, in pixels.
-const SCALE: u32 = 2;
+/// Size of the letters, in pixels.
+const LETTER: u32 = 16;
 /// Pixels around the title, and beside the bar.
 const MARGIN: u32 = 8;
 /// Width of the bar.
@@ -27,15 +26,13 @@ pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) 
     if width < NARROWEST || height < NARROWEST || (title.is_empty() && palette.is_none()) {
         return picture.clone();
     }
-    let letter = GLYPH * SCALE;
-    let right = if palette.is_some() { MARGIN + BAR + MARGIN + letter } else { 0 };
-    let columns = (width + right).saturating_sub(2 * MARGIN) / letter;
-    let lines = wrap(title, columns as usize);
-    let line = letter + 2 * SCALE;
+    let right = if palette.is_some() { MARGIN + BAR + MARGIN + LETTER } else { 0 };
+    let lines = wrap(title, (width + right).saturating_sub(2 * MARGIN), LETTER);
+    let line = line_height(LETTER);
     let top = if lines.is_empty() { 0 } else { lines.len() as u32 * line + 2 * MARGIN };
     let mut on = RgbImage::from_pixel(width + right, top + height, PAPER);
     for (n, text) in lines.iter().enumerate() {
-        draw(&mut on, text.trim(), (MARGIN, MARGIN + n as u32 * line), SCALE, INK);
+        draw(&mut on, text.trim(), (MARGIN, MARGIN + n as u32 * line), LETTER, INK);
     }
     replace(&mut on, picture, 0, i64::from(top));
     if let Some(palette) = palette {
@@ -47,8 +44,8 @@ pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) 
             }
         }
         let beside = left + BAR + MARGIN / 2;
-        draw(&mut on, "1", (beside, top), SCALE, INK);
-        draw(&mut on, "0", (beside, top + height - letter), SCALE, INK);
+        draw(&mut on, "1", (beside, top), LETTER, INK);
+        draw(&mut on, "0", (beside, top + height - LETTER), LETTER, INK);
     }
     on
 }
@@ -72,9 +69,12 @@ mod tests {
     fn a_title_stands_above_and_small_pictures_stay_as_they_are() {
         let picture = RgbImage::from_pixel(100, 100, Rgb([7; 3]));
         let on = plate(&picture, "fame: a title that is long", None);
-        assert!(on.height() > 100 + 2 * GLYPH * SCALE, "more than one line");
+        assert!(on.height() > 100 + 2 * line_height(LETTER), "more than one line");
         assert!(on.pixels().any(|p| *p == INK));
         assert_eq!(on.get_pixel(0, on.height() - 1).0, [7; 3]);
+        // Titles in different scripts are different pictures, not rows of `?`.
+        let titled = |title: &str| plate(&picture, title, None);
+        assert!(titled("犬") != titled("猫") && titled("кот") != titled("кит"));
         let small = RgbImage::new(40, 40);
         assert_eq!(plate(&small, "x", Some(&Palette::named("gray").unwrap())), small);
     }

@@ -1,16 +1,14 @@
 //! From a layout to pixels.
 
 use fame_core::{Error, Frame, Result};
+use fame_letters::{draw, line_height, wrap};
 use image::{
     Rgb, RgbImage,
     imageops::{replace, thumbnail},
 };
 
 use super::{
-    super::{
-        colour::{Palette, enlarged, enlargement, overlay},
-        text::{GLYPH, draw, wrap},
-    },
+    super::colour::{Palette, enlarged, enlargement, overlay},
     layout::{Cell, Line, Shows},
 };
 use crate::pictures::to_rgb8;
@@ -24,12 +22,14 @@ const FRAME: Rgb<u8> = Rgb([255; 3]);
 
 /// Larger sheets are shrunk to this many pixels: viewers give up on more.
 const MAX_SHEET: u64 = 64_000_000;
-/// Pictures of at least this width get letters and frames of double size.
+/// Pictures of at least this width get large letters and frames of double width.
 const WIDE: u32 = 200;
-/// Labels longer than this many characters are broken.
-const LABEL: usize = 13;
-/// Captions of this many characters are not broken, however narrow the pictures.
-const CAPTION: usize = 9;
+/// Sizes of small and large letters, in pixels.
+const LETTERS: [u32; 2] = [12, 16];
+/// Labels longer than this many times the letters' size are broken.
+const LABEL: u32 = 9;
+/// Captions of up to this many times the letters' size are not broken, however narrow the pictures.
+const CAPTION: u32 = 5;
 
 /// The look of a sheet; see [`super::Sheet`].
 pub(super) struct Style {
@@ -53,7 +53,7 @@ pub(super) fn sheet(lines: &[Line<'_>], style: &Style) -> Result<RgbImage> {
     for line in lines {
         measures.write(&mut on, std::slice::from_ref(&line.title), (gap, y));
         let below = y + measures.title(line) + measures.captions(line);
-        let label = wrap(&line.label, LABEL);
+        let label = measures.label(&line.label);
         measures.write(
             &mut on,
             &label,
@@ -83,8 +83,10 @@ struct Measures {
     column: u32,
     /// Width of the labels, their gap included.
     gutter: u32,
-    /// Size of a dot of the font, and width of frames.
-    scale: u32,
+    /// Size of the letters.
+    letter: u32,
+    /// Width of frames.
+    frame: u32,
     gap: u32,
 }
 
@@ -136,28 +138,30 @@ impl Measures {
         let largest = largest(lines);
         let of = |side: u32| (side * enlarge).div_ceil(shrink);
         let tile = (of(largest.0), of(largest.1));
-        let scale = if tile.0 >= WIDE { 2 } else { 1 };
-        let mut measures = Self { tile, shrink, enlarge, column: tile.0, gutter: 0, scale, gap };
-        let longest = cells().map(|c| c.caption.chars().count()).max().unwrap_or(0).min(CAPTION);
-        measures.column = tile.0.max(longest as u32 * GLYPH * scale);
-        let label =
-            lines.iter().flat_map(|l| wrap(&l.label, LABEL)).map(|l| measures.width(&l)).max();
+        let large = tile.0 >= WIDE;
+        let (letter, frame) = (LETTERS[usize::from(large)], if large { 2 } else { 1 });
+        let (column, gutter) = (tile.0, 0);
+        let mut measures = Self { tile, shrink, enlarge, column, gutter, letter, frame, gap };
+        let longest = cells().map(|c| measures.width(&c.caption)).max().unwrap_or(0);
+        measures.column = tile.0.max(longest.min(CAPTION * letter));
+        let labels = lines.iter().flat_map(|l| measures.label(&l.label));
+        let label = labels.map(|l| measures.width(&l)).max();
         measures.gutter = label.map_or(0, |l| l + gap);
         measures
     }
 
     fn width(&self, text: &str) -> u32 {
-        text.chars().count() as u32 * GLYPH * self.scale
+        fame_letters::width(text, self.letter)
     }
 
-    /// Height of rows of text, with a quarter of a letter below each.
+    /// Height of rows of text.
     fn height(&self, rows: usize) -> u32 {
-        rows as u32 * (GLYPH + 2) * self.scale
+        rows as u32 * line_height(self.letter)
     }
 
     fn title(&self, line: &Line<'_>) -> u32 {
         // Half a letter more below: the title belongs to all captions, not to the first.
-        if line.title.is_empty() { 0 } else { self.height(1) + self.scale * GLYPH / 2 }
+        if line.title.is_empty() { 0 } else { self.height(1) + self.letter / 2 }
     }
 
     fn captions(&self, line: &Line<'_>) -> u32 {
@@ -165,12 +169,16 @@ impl Measures {
     }
 
     fn caption(&self, cell: &Cell<'_>) -> Vec<String> {
-        wrap(&cell.caption, (self.column / (GLYPH * self.scale)) as usize)
+        wrap(&cell.caption, self.column, self.letter)
+    }
+
+    fn label(&self, label: &str) -> Vec<String> {
+        wrap(label, LABEL * self.letter, self.letter)
     }
 
     fn write(&self, on: &mut RgbImage, rows: &[String], (x, y): (u32, u32)) {
         for (k, row) in rows.iter().enumerate() {
-            draw(on, row, (x, y + self.height(k)), self.scale, INK);
+            draw(on, row.trim_end(), (x, y + self.height(k)), self.letter, INK);
         }
     }
 
@@ -208,7 +216,7 @@ impl Measures {
         let [bottom, right] = [frame.bottom, frame.right].map(|v| to(v).div_ceil(self.shrink));
         for (x, y) in (top..bottom).flat_map(|y| (left..right).map(move |x| (x, y))) {
             let depth = (x - left).min(y - top).min(right - 1 - x).min(bottom - 1 - y);
-            if depth < self.scale
+            if depth < self.frame
                 && let Some(pixel) = on.get_pixel_mut_checked(x, y)
             {
                 *pixel = FRAME;
@@ -254,7 +262,8 @@ mod tests {
             enlarge: 1,
             column: 4,
             gutter: 0,
-            scale: 1,
+            letter: 12,
+            frame: 1,
             gap: 0,
         };
         let mut on = RgbImage::new(4, 4);
