@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use fame_core::{
-    Error, Explanation, Frame, NamedMap, Picture, Result, Sample, contract::FinishedItem,
+    Claim, Error, Explanation, Frame, MapId, NamedMap, Picture, Result, Sample,
+    contract::FinishedItem,
 };
 
 /// Up to this many pictures of one explainer stand side by side.
@@ -142,21 +143,25 @@ fn comparison<'a>(
     compared: &[(&'a String, &'a Explanation)],
     picture: Option<bool>,
 ) -> Result<Vec<Line<'a>>> {
-    let mut columns: Vec<(&str, String)> = Vec::new();
+    let mut columns: Vec<&MapId> = Vec::new();
     for role in sample.roles() {
-        for map in compared.iter().flat_map(|(_, e)| &e.maps).filter(|m| m.id.role == role) {
-            let column = (role, map.name());
-            if !columns.contains(&column) {
-                columns.push(column);
+        let maps = || compared.iter().flat_map(|(_, e)| &e.maps).filter(|m| m.id.role == role);
+        // Noise takes no side: it stands below a map that does, and else has a column of its own.
+        let sided = maps().filter(|m| m.id.claim != Claim::Neither);
+        for map in sided.chain(maps().filter(|m| m.id.claim == Claim::Neither)) {
+            if column_of(&map.id, &columns).is_none() {
+                columns.push(&map.id);
             }
         }
     }
-    if let [(role, column)] = columns.as_slice() {
-        let mut cells =
-            if picture.unwrap_or(true) { vec![picture_cell(sample, role)?] } else { Vec::new() };
+    if let [column] = columns.as_slice() {
+        let mut cells = if picture.unwrap_or(true) {
+            vec![picture_cell(sample, &column.role)?]
+        } else {
+            Vec::new()
+        };
         for (name, explanation) in compared {
-            let maps =
-                explanation.maps.iter().filter(|m| m.id.role == *role && m.name() == *column);
+            let maps = explanation.maps.iter().filter(|m| column_of(&m.id, &columns).is_some());
             cells.extend(maps.map(|m| map_cell(sample, m, name)).collect::<Result<Vec<_>>>()?);
         }
         return Ok(wrapped(cells, "", None));
@@ -165,17 +170,16 @@ fn comparison<'a>(
     for (i, (name, explanation)) in compared.iter().enumerate() {
         let mut line = Line { label: (*name).clone(), ..Line::default() };
         let mut last_role = "";
-        for (role, column) in &columns {
-            if picture.unwrap_or(true) && *role != last_role {
-                line.cells.push(picture_cell(sample, role)?);
-                last_role = role;
+        for (at, column) in columns.iter().enumerate() {
+            if picture.unwrap_or(true) && column.role != last_role {
+                line.cells.push(picture_cell(sample, &column.role)?);
+                last_role = &column.role;
             }
-            line.cells.push(
-                match explanation.maps.iter().find(|m| m.id.role == *role && m.name() == *column) {
-                    Some(map) => map_cell(sample, map, column)?,
-                    None => Cell { caption: column.clone(), shows: Shows::Blank },
-                },
-            );
+            let mut maps = explanation.maps.iter();
+            line.cells.push(match maps.find(|m| column_of(&m.id, &columns) == Some(at)) {
+                Some(map) => map_cell(sample, map, &column.name())?,
+                None => Cell { caption: column.name(), shows: Shows::Blank },
+            });
         }
         if i > 0 {
             line.cells.iter_mut().for_each(|c| c.caption.clear());
@@ -183,6 +187,14 @@ fn comparison<'a>(
         lines.push(line);
     }
     Ok(lines)
+}
+
+/// Where the map `id` stands among `columns`: in that of its name, and where it takes no side of
+/// what it is about, as noise does, in the first that is about the same.
+fn column_of(id: &MapId, columns: &[&MapId]) -> Option<usize> {
+    let named = columns.iter().position(|c| c.role == id.role && c.name() == id.name());
+    let same = |c: &&MapId| MapId { claim: id.claim, ..(*c).clone() } == *id;
+    named.or_else(|| columns.iter().position(same).filter(|_| id.claim == Claim::Neither))
 }
 
 /// Maps of one role that lie in rows and columns.

@@ -1,7 +1,7 @@
-use fame_core::Tensor;
+use fame_core::{Subject, Tensor};
 
 use super::{
-    super::super::testing::{explanation, map, sample},
+    super::super::testing::{explanation, map, map_of, sample},
     *,
 };
 
@@ -116,6 +116,28 @@ fn explainers_are_rows_and_maps_are_columns() {
         "|fame|picture=P gallery_s=gallery_s gallery_d=gallery_d picture=P probe_s=probe_s"
     );
     assert_eq!(lines[1], "|cam|=P =gallery_s =- =P =probe_s");
+}
+
+#[test]
+fn noise_stands_below_the_maps_that_are_about_the_same() {
+    let of = |id: MapId| map_of(id, Tensor::filled([SIDE, SIDE], 0.4));
+    let id = |role: &str| MapId::new(role).about(Subject::Match);
+    let sides = [Claim::For, Claim::Against].map(|claim| of(id("left").claiming(claim)));
+    let cam = explanation(vec![of(id("left")), of(id("right"))]);
+    let noise = ["left", "right"].map(|role| of(id(role).claiming(Claim::Neither)));
+    let all = [
+        ("noise", explanation(noise.to_vec())),
+        ("fame", explanation(sides.to_vec())),
+        ("cam", cam),
+    ];
+    let lines = outline(&["left", "right"], &all, None, Some(false));
+    assert_eq!(lines[0], "|noise|left_similar=left left_dissimilar=- right_similar=right");
+    assert_eq!(lines[2], "|cam|=left_similar =- =right_similar");
+    // What is about something else has a column of its own.
+    let other = of(MapId::new("left").claiming(Claim::Neither));
+    let all = [("cam", explanation(vec![of(id("left"))])), ("other", explanation(vec![other]))];
+    let lines = outline(&["left", "right"], &all, None, Some(false));
+    assert_eq!(lines[0], "|cam|left_similar=left_similar left=-");
 }
 
 #[test]
