@@ -8,8 +8,8 @@ use std::ops::Range;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Problem, parse,
-    scan::{self, Entry},
+    Problem, line_column, parse,
+    scan::{self, Entry, ScanError},
     suggestion,
 };
 
@@ -60,11 +60,8 @@ impl<'a> Fields<'a> {
         names: &[&str],
         example: &str,
     ) -> Result<Self, Problem> {
-        let entries = scan::entries(text, 0).map_err(|e| {
-            let at = e.at..(e.at + 1).min(text.len());
-            Problem::new("fame::recipe::syntax", format!("{}.", e.message), at)
-                .with_help(Some(format!("a {kind} is `{example}`")))
-        })?;
+        let entries = scan::entries(text, 0)
+            .map_err(|e| syntax(text, e, || Some(format!("a {kind} is `{example}`"))))?;
         let mut fields = Self { text, kind, entries, defaults: "()", problems: Vec::new() };
         fields.find_unknown_and_repeated(names);
         fields.find_trailing_text();
@@ -92,9 +89,11 @@ impl<'a> Fields<'a> {
                     .with_help(suggestion(&e.key, names, "field")),
                 );
             } else if self.entries[..i].iter().any(|f| f.key == e.key) {
+                let first = self.entries[..i].iter().find(|f| f.key == e.key);
+                let line = line_column(self.text, first.map_or(0, |f| f.key_span.start)).0;
                 self.problems.push(Problem::new(
                     "fame::recipe::repeated_field",
-                    format!("`{}` is given twice.", e.key),
+                    format!("`{}` is given twice: first in line {line}.", e.key),
                     e.key_span.clone(),
                 ));
             }
@@ -184,6 +183,11 @@ impl<'a> Fields<'a> {
         let span = self.entry(name)?.value_span.clone();
         match scan::entries(self.text, span.start) {
             Ok(entries) if self.text[span.clone()].starts_with(bracket) => Some(entries),
+            // The right bracket, with something amiss in it.
+            Err(e) if self.text[span.clone()].starts_with(bracket) => {
+                self.problems.push(syntax(self.text, e, || None));
+                None
+            }
             Ok(_) | Err(_) => {
                 self.problems.push(
                     Problem::new(
@@ -207,6 +211,15 @@ impl<'a> Fields<'a> {
         let entries = self.group(name, '[', what)?;
         Some(entries.into_iter().filter_map(|e| self.value(e.value_span)).collect())
     }
+}
+
+/// The problem of text that cannot be cut; `help` where the error knows no way out.
+fn syntax(text: &str, error: ScanError, help: impl FnOnce() -> Option<String>) -> Problem {
+    let ScanError { message, at, label, help: known } = error;
+    let len = text[at..].chars().next().map_or(0, char::len_utf8);
+    Problem::new("fame::recipe::syntax", format!("{message}."), at..at + len)
+        .with_label(label)
+        .with_help(known.or_else(help))
 }
 
 #[cfg(test)]
@@ -237,7 +250,7 @@ mod tests {
             said(&fields)[..4],
             [
                 "nmae a plate has no field `nmae`.",
-                "seed `seed` is given twice.",
+                "seed `seed` is given twice: first in line 1.",
                 "more the plate ends before this.",
                 "( the plate has no `name`.",
             ]

@@ -52,6 +52,9 @@ pub(super) fn hint(text: &str, code: &RonError, at: usize) -> Option<Hint> {
     if at_sign.is_some() {
         return at_sign;
     }
+    if let Some(told) = is_syntax.then(|| curly(text, next)).flatten() {
+        return Some(told);
+    }
     match code {
         E::ExpectedString => text_without_quotes(text, next),
         E::UnexpectedChar(c) if is_quote(*c) => text_without_quotes(text, next),
@@ -73,6 +76,14 @@ pub(super) fn hint(text: &str, code: &RonError, at: usize) -> Option<Hint> {
         E::IntegerOutOfBounds => Some(out_of_bounds(text, at)),
         _ => None,
     }
+}
+
+/// Parameters in curly brackets, `Name{…}`, whose bracket stands at `at`.
+fn curly(text: &str, at: usize) -> Option<Hint> {
+    let name = text[..at].trim_end();
+    let start = name.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').len();
+    let told = scan::curly(text, start..name.len(), at)?;
+    Some(Hint::told(told.message, told.help?, at..at + 1))
 }
 
 /// Whether `c` is a quotation mark of any sort.

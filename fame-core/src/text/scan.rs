@@ -25,11 +25,40 @@ pub struct ScanError {
     pub message: String,
     /// Byte offset.
     pub at: usize,
+    /// A word or two for what stands at `at`.
+    pub label: &'static str,
+    /// The way out, where it is plain.
+    pub help: Option<String>,
 }
 
 /// An error at the byte offset `at`.
 fn fail<T>(message: impl Into<String>, at: usize) -> Result<T, ScanError> {
-    Err(ScanError { message: message.into(), at })
+    Err(ScanError { message: message.into(), at, label: "here", help: None })
+}
+
+/// An error about what was opened at `at`: whoever mends it begins there.
+fn unclosed<T>(message: impl Into<String>, at: usize) -> Result<T, ScanError> {
+    Err(ScanError { message: message.into(), at, label: "opened here", help: None })
+}
+
+/// The number of the line that `at` stands in, from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    crate::data::line_column(text, at).0
+}
+
+/// Of these opening and closing brackets, the first whose closing one begins a line that is
+/// indented otherwise than its own: most likely it took the place of one that is missing.
+fn misplaced(text: &str, closed: &[(usize, usize)]) -> Option<usize> {
+    // Where each line begins, and its first character that is no blank.
+    let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+    let blanks = |start: usize| text[start..].find(|c| c != ' ' && c != '\t').unwrap_or(0);
+    let lines: Vec<(usize, usize)> = starts.map(|start| (start, start + blanks(start))).collect();
+    let line = |at: usize| lines[lines.partition_point(|(start, _)| *start <= at) - 1];
+    let amiss = |(open, close): &&(usize, usize)| {
+        let ((above, written), (start, first)) = (line(*open), line(*close));
+        first == *close && written - above != first - start
+    };
+    closed.iter().find(amiss).map(|(open, _)| *open)
 }
 
 /// The first byte at or after `i` that is neither white space nor comment.
@@ -121,7 +150,7 @@ fn string_end(text: &str, start: usize) -> Result<usize, ScanError> {
     if raw {
         let close = format!("\"{}", "#".repeat(hashes));
         return text[body..].find(&close).map_or_else(
-            || fail("this string is never closed", start),
+            || unclosed("this string is never closed", start),
             |n| Ok(body + n + close.len()),
         );
     }
@@ -134,7 +163,7 @@ fn string_end(text: &str, start: usize) -> Result<usize, ScanError> {
             _ => {}
         }
     }
-    fail("this string is never closed", start)
+    unclosed("this string is never closed", start)
 }
 
 /// The end of the character at `start`.
@@ -149,12 +178,13 @@ fn char_end(text: &str, start: usize) -> Result<usize, ScanError> {
             _ => {}
         }
     }
-    fail("this character is never closed", start)
+    unclosed("this character is never closed", start)
 }
 
 /// The end of the bracketed group at `open`, skipping strings, characters and comments.
 fn group_end(text: &str, open: usize) -> Result<usize, ScanError> {
     let mut stack: Vec<(char, usize)> = Vec::new();
+    let mut closed = Vec::new();
     let mut i = open;
     while i < text.len() {
         i = skip_blank(text, i);
@@ -162,14 +192,20 @@ fn group_end(text: &str, open: usize) -> Result<usize, ScanError> {
         match c {
             '(' | '[' | '{' => stack.push((c, i)),
             ')' | ']' | '}' => {
-                let expected = match stack.pop() {
-                    Some(('(', _)) => ')',
-                    Some(('[', _)) => ']',
+                let (opening, at) = stack.pop().unwrap_or(('{', i));
+                let expected = match opening {
+                    '(' => ')',
+                    '[' => ']',
                     _ => '}',
                 };
                 if c != expected {
-                    return fail(format!("expected `{expected}` before this `{c}`"), i);
+                    let line = line_of(text, i);
+                    let message = format!(
+                        "this `{opening}` is never closed: expected `{expected}` before the `{c}` in line {line}"
+                    );
+                    return unclosed(message, at);
                 }
+                closed.push((at, i));
                 if stack.is_empty() {
                     return Ok(i + 1);
                 }
@@ -194,8 +230,9 @@ fn group_end(text: &str, open: usize) -> Result<usize, ScanError> {
         }
         i += c.len_utf8();
     }
-    let at = stack.last().map_or(open, |(_, at)| *at);
-    fail("this bracket is never closed", at)
+    let innermost = || stack.last().map(|(_, at)| *at);
+    let at = misplaced(text, &closed).or_else(innermost).unwrap_or(open);
+    unclosed("this bracket is never closed", at)
 }
 
 /// The entries of the struct, map or list that starts at `start` (an identifier before the bracket
@@ -204,6 +241,45 @@ fn group_end(text: &str, open: usize) -> Result<usize, ScanError> {
 /// # Errors
 /// When the text there is not a bracketed group of entries, or is not closed.
 pub fn entries(text: &str, start: usize) -> Result<Vec<Entry>, ScanError> {
+    entries_or_first(text, start).map_err(|error| match swallowing_string(text, start) {
+        // Whatever was found amiss was read as text that is none, or the other way round.
+        Some(at) if at <= error.at => ScanError {
+            message: "this string is not closed in its line".to_owned(),
+            at,
+            label: "opened here",
+            help: None,
+        },
+        _ => error,
+    })
+}
+
+/// The first string from `start` on that goes on over its line's end and ends where a value would
+/// begin, as `"a,\n b: "` does: its closing quote was to open the next string.
+fn swallowing_string(text: &str, start: usize) -> Option<usize> {
+    let mut i = start;
+    while i < text.len() {
+        i = skip_blank(text, i);
+        let rest = &text[i..];
+        if is_raw_string(rest) {
+            i = string_end(text, i).ok()?;
+        } else if rest.starts_with('"') {
+            let Ok(end) = string_end(text, i) else { return rest.contains('\n').then_some(i) };
+            let inner = text[i + 1..end - 1].trim_end();
+            if text[i..end].contains('\n') && inner.ends_with([':', ',', '(', '[', '{']) {
+                return Some(i);
+            }
+            i = end;
+        } else if rest.starts_with('\'') {
+            i = char_end(text, i).unwrap_or(i + 1);
+        } else {
+            i += identifier(rest).max(rest.chars().next().map_or(1, char::len_utf8));
+        }
+    }
+    None
+}
+
+/// [`entries`], and else the first thing that is amiss.
+fn entries_or_first(text: &str, start: usize) -> Result<Vec<Entry>, ScanError> {
     let start = skip_blank(text, start);
     let open = skip_blank(text, start + identifier(&text[start..]));
     let Some(bracket) = text[open..].chars().next().filter(|c| "([{".contains(*c)) else {
@@ -218,12 +294,33 @@ pub fn entries(text: &str, start: usize) -> Result<Vec<Entry>, ScanError> {
         found.push(entry);
         if i < end {
             if !text[i..].starts_with(',') {
-                return fail("expected `,` or the end of this group", i);
+                let value = found.last().map_or(i..i, |entry: &Entry| entry.value_span.clone());
+                return Err(curly(text, value, i).unwrap_or(ScanError {
+                    message: "expected `,` or the end of this group".to_owned(),
+                    at: i,
+                    label: "here",
+                    help: None,
+                }));
             }
             i = skip_blank(text, i + 1);
         }
     }
     Ok(found)
+}
+
+/// The error of a plugin whose parameters stand in curly brackets: the name `value` and `{` at `at`.
+pub(super) fn curly(text: &str, value: Range<usize>, at: usize) -> Option<ScanError> {
+    let name = text.get(value).filter(|name| !name.is_empty() && identifier(name) == name.len())?;
+    if !text[at..].starts_with('{') {
+        return None;
+    }
+    let parameters = if text[skip_blank(text, at + 1)..].starts_with('}') { "" } else { "…" };
+    Some(ScanError {
+        message: format!("the parameters of `{name}` stand in round brackets"),
+        at,
+        label: "this bracket",
+        help: Some(format!("write `{name}({parameters})`")),
+    })
 }
 
 /// The entry at `start`, the `index`-th of a group in this `bracket`.
@@ -286,9 +383,11 @@ mod tests {
 
     #[test]
     fn what_is_not_closed_is_pointed_at() {
+        let wrong = entries("(a: [1,\n 2)", 0).unwrap_err();
+        assert_eq!((wrong.at, wrong.label), (4, "opened here"));
         assert_eq!(
-            entries("(a: [1, 2)", 0).unwrap_err(),
-            ScanError { message: "expected `]` before this `)`".into(), at: 9 }
+            wrong.message,
+            "this `[` is never closed: expected `]` before the `)` in line 2"
         );
         assert_eq!(entries("(a: (1", 0).unwrap_err().at, 4);
         assert_eq!(entries("(a: \"x", 0).unwrap_err().at, 4);
@@ -296,6 +395,43 @@ mod tests {
         assert!(
             entries("", 0).is_err() && entries("7", 0).is_err() && entries("(a 1)", 0).is_err()
         );
+    }
+
+    /// What is marked, from there to the line's end.
+    fn marked(text: &str) -> (&str, ScanError) {
+        let error = entries(text, 0).unwrap_err();
+        (text[error.at..].lines().next().unwrap_or_default(), error)
+    }
+
+    #[test]
+    fn a_missing_bracket_is_told_where_the_other_one_stands() {
+        let (line, error) =
+            marked("(\n    e: {\n        \"f\": Fame(\n            a: 1,\n    },\n)\n");
+        assert_eq!((line, error.label), ("(", "opened here"));
+        assert!(error.message.ends_with("expected `)` before the `}` in line 5"), "{error:?}");
+        // The file's last bracket closes this one, and the first is left open: but their lines are
+        // not indented alike.
+        let (line, _) =
+            marked("(\n    d: Pair(a: 1, b: 2,\n    e: {\n        \"f\": G(),\n    },\n)\n");
+        assert_eq!(line, "(a: 1, b: 2,");
+        assert_eq!(marked("(a: (1,\n").0, "(1,");
+    }
+
+    #[test]
+    fn a_missing_quote_is_told_in_the_line_of_the_other_one() {
+        let (line, error) =
+            marked("(\n    m: \"net,\n    d: Pair(a: \"x\", b: \"y\"),\n    e: {\"f\": G()},\n)");
+        assert_eq!((line, error.label), ("\"net,", "opened here"));
+        assert_eq!(marked("(\n    m: \"a\",\n    d: \"b,\n)").0, "\"b,");
+        // A string of several lines that is closed is not to blame for a bracket further down.
+        assert_eq!(marked("(\n    m: \"one\ntwo\",\n    d: [1, 2,\n)").0, "[1, 2,");
+    }
+
+    #[test]
+    fn curly_brackets_behind_a_name_are_told() {
+        let (line, error) = marked("{\"a\": Gray(),\n \"b\": Cam{}, \"c\": Gray()}");
+        assert_eq!((line, error.help.as_deref()), ("{}, \"c\": Gray()}", Some("write `Cam()`")));
+        assert_eq!(marked("[Cam{a: 1}]").1.help.as_deref(), Some("write `Cam(…)`"));
     }
 
     proptest::proptest! {

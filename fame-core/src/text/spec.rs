@@ -197,6 +197,7 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, within: bool) -> Pro
             )
             .with_label(format!("add `{field}: …`"))
         }
+        E::DuplicateStructField { field, .. } => repeated(text, &span, field),
         code => {
             let hint = hint::hint(text, code, end);
             let own_words = || code.to_string().trim_end_matches('.').to_owned();
@@ -222,6 +223,34 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, within: bool) -> Pro
             Problem::new("fame::recipe::wrong_value", message, span).with_label("this value")
         }
     }
+}
+
+/// The problem of a parameter that is given twice, noticed at `span`: it marks the second, and says
+/// where the first one is.
+fn repeated(text: &str, span: &Range<usize>, field: &str) -> Problem {
+    let second = find_word(text, span, field);
+    let mut group = Some(scan::skip_blank(text, 0));
+    let mut first = None;
+    while let Some(entries) = group.and_then(|at| entries_within(text, at)) {
+        if entries.iter().any(|e| e.key_span.start == second.start) {
+            first = entries.into_iter().find(|e| e.key == field).map(|e| e.key_span.start);
+            break;
+        }
+        let around = entries.iter().find(|e| e.value_span.contains(&second.start));
+        group = around.map(|e| e.value_span.start);
+    }
+    // The text is a part of the recipe, whose lines are not known here: how far up is.
+    let lines = first.filter(|at| *at < second.start).map(|at| {
+        match text[at..second.start].matches('\n').count() {
+            0 => ": first in this line".to_owned(),
+            1 => ": first in the line above".to_owned(),
+            n => format!(": first {n} lines above"),
+        }
+    });
+    let message = format!("the parameter `{field}` is given twice{}.", lines.unwrap_or_default());
+    Problem::new("fame::recipe::repeated_field", message, second)
+        .with_label("given again")
+        .with_help(Some("keep one of the two"))
 }
 
 /// The path, such as `map[1].sigma`, of the innermost value that a mistake marked at `span` is in:
@@ -456,6 +485,27 @@ mod tests {
         // What needs no hint has none.
         assert!(parse::<Wanted>("(path: 7)").unwrap_err().help.is_none());
         assert!(parse::<Wanted>("(kind: Plain, path: r#\"#\"#)").is_ok());
+    }
+
+    #[test]
+    fn a_parameter_that_is_given_twice_is_marked_where_it_comes_again() {
+        for (text, marked, first) in [
+            ("(loss: A(), step: 1, loss: B())", "loss: B())", "first in this line"),
+            ("(step: 1.0,\n loss: A(),\n\n step: 2.0)", "step: 2.0)", "first 3 lines above"),
+        ] {
+            let p = parse::<Outer>(text).unwrap_err();
+            assert_eq!(p.code, "fame::recipe::repeated_field", "{p:?}");
+            assert_eq!(&text[p.span.start..], marked, "{p:?}");
+            assert!(p.message.contains("is given twice") && p.message.contains(first), "{p:?}");
+        }
+    }
+
+    #[test]
+    fn curly_brackets_behind_a_nested_name_are_told() {
+        let text = "(loss: Cam{a: 1}, step: 1.0)";
+        let p = parse::<Outer>(text).unwrap_err();
+        assert_eq!(&text[p.span.clone()], "{", "{p:?}");
+        assert_eq!(p.help.as_deref(), Some("write `Cam(…)`"));
     }
 
     #[test]
