@@ -11,7 +11,7 @@ use fame_core::{
 };
 use serde_json::Value;
 
-use crate::{explainers::face::average_ranks, numpy::Array};
+use crate::{as_typed, explainers::face::average_ranks, numpy::Array};
 
 /// What one item of a run left: the files of its finished maps by explainer and map, and its
 /// measurements.
@@ -74,8 +74,9 @@ fn measured(record: &Value) -> BTreeMap<Quantity, f64> {
     rows.filter_map(row).collect()
 }
 
-/// Compares the run in `other` with that in `first`: a table of how alike the maps of one name are,
-/// and one of how measurements differ, item by item, where both have some.
+/// Compares the run in `other` with that in `first`: a table of the parameters that differ, as a
+/// recipe writes them, one of how alike the maps of one name are, and one of how measurements
+/// differ, item by item, where both have some.
 ///
 /// Maps of different sizes are not compared, and counted in a note. The correlations are Spearman's
 /// (ties averaged) and Pearson's over the pixels of the finished maps; differences are tested by
@@ -90,7 +91,7 @@ pub fn compare(first: &Path, other: &Path) -> Result<Vec<Table>> {
         one.iter().filter_map(|(id, item)| Some((id, item, two.get(id)?))).collect();
     let maps = alike(&shared)?;
     let differences = differences(&shared);
-    let tables: Vec<Table> = maps.into_iter().chain(differences).collect();
+    let mut tables: Vec<Table> = maps.into_iter().chain(differences).collect();
     if tables.is_empty() {
         let names = |items: &BTreeMap<String, Item>| -> String {
             let all: BTreeSet<&String> =
@@ -107,6 +108,10 @@ pub fn compare(first: &Path, other: &Path) -> Result<Vec<Table>> {
         );
         return Err(Error::new("fame::compare::nothing_shared", message)
             .with_help("Maps are compared by the item's id and the explainer's name in the recipe; both runs need the writer Npy()."));
+    }
+    let [one, two] = [first, other].map(|out| json(&out.join("run.json"))["plan"].take());
+    if let Some(parameters) = as_typed::differences(&one, &two) {
+        tables.insert(0, parameters);
     }
     Ok(tables)
 }
@@ -266,6 +271,22 @@ mod tests {
         assert!((number("identical") - 0.5).abs() < 1e-6);
         assert_eq!(tables[1].rows[0][..3], ["fame", "Iou", "iou"]);
         assert!(tables[1].rows[0].contains(&"+0.2000".to_owned()), "{:?}", tables[1].rows);
+    }
+
+    #[test]
+    fn parameters_that_differ_come_first() {
+        let [first, other] =
+            [run(&[("a", [0.0, 0.1, 0.2, 1.0], 0.5)]), run(&[("a", [0.1; 4], 0.5)])];
+        for (dir, steps) in [(&first, 16), (&other, 32)] {
+            let lots = serde_json::json!({ "Lots": { "iterations": steps, "step": 0.1 } });
+            let fame = serde_json::json!({ "Fame": { "perturbation": lots } });
+            let plan = serde_json::json!({ "explain": [{ "name": "fame", "explainer": fame }] });
+            let record = serde_json::json!({ "fame_version": "0", "plan": plan });
+            fs::write(dir.path().join("run.json"), record.to_string()).unwrap();
+        }
+        let tables = compare(first.path(), other.path()).unwrap();
+        assert_eq!(tables[0].rows, [["explain.fame.perturbation.iterations", "16", "32"]]);
+        assert_eq!(tables[1].name, "maps");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! program that wants them must name this crate (`use fame_plugins as _;`), or the linker leaves
 //! them out.
 
+mod as_typed;
 mod ask;
 pub mod backends;
 pub mod checks;

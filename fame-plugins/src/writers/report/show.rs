@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::as_typed::as_typed;
+
 /// A number with four digits that matter.
 pub(super) fn number(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
@@ -27,7 +29,7 @@ pub(super) fn percent(value: f64) -> String {
     format!("{:.1} %", value * 100.0)
 }
 
-/// A fact on one line: text and numbers as they are, lists and maps as JSON.
+/// A fact on one line: text and numbers as they are, plugins and what is nested as a recipe writes it.
 pub(super) fn fact(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
@@ -37,7 +39,7 @@ pub(super) fn fact(value: &Value) -> String {
         Value::Array(list) if list.iter().all(|v| !v.is_array() && !v.is_object()) => {
             list.iter().map(fact).collect::<Vec<_>>().join(", ")
         }
-        nested => nested.to_string(),
+        nested => as_typed(nested),
     }
 }
 
@@ -113,7 +115,7 @@ mod tests {
     fn facts_are_text() {
         let list = serde_json::json!([1, "b", 0.5]);
         assert_eq!(fact(&list), "1, b, 0.5");
-        assert_eq!(fact(&serde_json::json!({"Lots": {"n": 1}})), r#"{"Lots":{"n":1}}"#);
+        assert_eq!(fact(&serde_json::json!({"Lots": {"n": 1}})), "Lots(n: 1)");
         assert_eq!(fact(&Value::Null), "–");
     }
 }
