@@ -47,6 +47,7 @@ pub(super) type BuildFn<T> =
 pub struct Registration {
     name: &'static str,
     summary: &'static str,
+    claim: &'static str,
     example: &'static str,
     reference: &'static str,
     presets: &'static [&'static str],
@@ -62,6 +63,7 @@ impl Registration {
         Self {
             name: P::NAME,
             summary: P::SUMMARY,
+            claim: P::CLAIM,
             example: P::EXAMPLE,
             reference: P::REFERENCE,
             presets: P::PRESETS,
@@ -84,6 +86,11 @@ impl Registration {
     /// One line.
     pub fn summary(&self) -> &'static str {
         self.summary
+    }
+
+    /// What the things it makes show, and what they do not: one sentence, or empty.
+    pub fn claim(&self) -> &'static str {
+        self.claim
     }
 
     /// A spec that parses and builds.

@@ -76,6 +76,7 @@ impl Plugin<dyn Explainer> for AttentionRollout {
     const NAME: &'static str = "AttentionRollout";
     const SUMMARY: &'static str =
         "Multiplies a transformer's attention through its layers, alone or weighted by gradients";
+    const CLAIM: &'static str = "Shows how attention could carry each patch to the output; not how much it adds to the asked value, and not what happens between attentions.";
     const EXAMPLE: &'static str = "AttentionRollout(heads: GradientWeighted)";
     const REFERENCE: &'static str = "Abnar & Zuidema, ACL 2020, arXiv 2005.00928; Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679";
 

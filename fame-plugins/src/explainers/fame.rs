@@ -133,6 +133,7 @@ impl Plugin<dyn Explainer> for Fame {
     const NAME: &'static str = "Fame";
     const SUMMARY: &'static str =
         "Walks the picture along its own loss gradient and reads what moved";
+    const CLAIM: &'static str = "Shows which pixels moved most while the picture walked down its own loss, so what the answer rests on along that way; not what would happen if these pixels were taken away, nor that the others do not matter.";
     const EXAMPLE: &'static str =
         r#"Fame(layer: "embedding", loss: Similarity(), perturbation: Lots(iterations: 100))"#;
     const REFERENCE: &'static str = "Zhang & Günther, FAME (2026), arXiv 2605.12017";

@@ -92,6 +92,7 @@ impl Plugin<dyn Explainer> for LeGrad {
     const NAME: &'static str = "LeGrad";
     const SUMMARY: &'static str =
         "Where a transformer's layers would attend more for a higher score of their own";
+    const CLAIM: &'static str = "Shows which patches each layer of a transformer would have to attend to more for a higher score of its own; not how much a patch adds to the network's answer.";
     const EXAMPLE: &'static str = "LeGrad(last: 2)";
     const REFERENCE: &'static str =
         "Bousselham et al., LeGrad, 2024, arXiv 2404.03214; legrad_torch 1.1";

@@ -30,6 +30,7 @@ pub struct Product {
 impl Plugin<dyn Explainer> for Product {
     const NAME: &'static str = "Product";
     const SUMMARY: &'static str = "Several explainers' maps, min-max each, multiplied";
+    const CLAIM: &'static str = "Shows only where all of several methods are high; a place that one of them misses is dark, however much it matters.";
     const EXAMPLE: &'static str = "Product(of: [Saliency(), GradientTimesInput()])";
     const REFERENCE: &'static str = "Our own";
 

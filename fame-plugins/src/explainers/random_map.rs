@@ -50,6 +50,7 @@ impl Parameters for RandomMap {
 impl Plugin<dyn Explainer> for RandomMap {
     const NAME: &'static str = "RandomMap";
     const SUMMARY: &'static str = "Noise: the floor that every method must beat";
+    const CLAIM: &'static str = "Shows noise: the floor that every method must beat; it shows nothing about the answer.";
     const EXAMPLE: &'static str = "RandomMap(map: [GaussianBlur(), MinMaxNormalize()])";
     const REFERENCE: &'static str = "The random row of Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, arXiv 2202.00449";
 

@@ -62,6 +62,7 @@ impl Plugin<dyn Explainer> for Randomized {
     const NAME: &'static str = "Randomized";
     const SUMMARY: &'static str =
         "Another explainer on networks with weights drawn anew: the sanity check";
+    const CLAIM: &'static str = "Shows the method on a network with weights drawn anew: if the map looks as before, the method does not show what was learnt.";
     const EXAMPLE: &'static str = "Randomized(of: Saliency(), stages: [1, 5, 20])";
     const REFERENCE: &'static str =
         "Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292";

@@ -52,6 +52,7 @@ fn sigma() -> f32 {
 impl Plugin<dyn Explainer> for Smooth {
     const NAME: &'static str = "Smooth";
     const SUMMARY: &'static str = "Another explainer, averaged over noisy copies of the picture";
+    const CLAIM: &'static str = "Shows another method averaged over noisy copies of the picture; what that method shows and does not show holds for it too.";
     const EXAMPLE: &'static str = "Smooth(of: Saliency(), n: 10, sigma: 0.1)";
     const REFERENCE: &'static str =
         "After Smilkov et al., SmoothGrad, 2017, arXiv 1706.03825, of finished maps";

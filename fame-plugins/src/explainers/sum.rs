@@ -30,6 +30,7 @@ pub struct Sum {
 impl Plugin<dyn Explainer> for Sum {
     const NAME: &'static str = "Sum";
     const SUMMARY: &'static str = "Several explainers' maps, min-max each, added";
+    const CLAIM: &'static str = "Shows where one or another of several methods is high; what each of them does not show holds for it too.";
     const EXAMPLE: &'static str = "Sum(of: [Saliency(), GradientTimesInput()], weights: [2, 1])";
     const REFERENCE: &'static str = "Our own";
 

@@ -85,6 +85,7 @@ impl Parameters for HsicAttribution {
 impl Plugin<dyn Explainer> for HsicAttribution {
     const NAME: &'static str = "HsicAttribution";
     const SUMMARY: &'static str = "How far the answer depends on whether a cell is there";
+    const CLAIM: &'static str = "Shows how far the asked value depends in any way on whether a cell is there; not whether a cell speaks for or against it, and cells that say nothing are not quite dark.";
     const EXAMPLE: &'static str = "HsicAttribution(grid: 8, masks: 500)";
     const REFERENCE: &'static str = "Novello, Fel & Vigouroux, Making Sense of Dependence, NeurIPS 2022, arXiv 2206.06219; criterion: Gretton et al., ALT 2005";
 

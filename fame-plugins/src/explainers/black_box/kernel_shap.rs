@@ -58,6 +58,7 @@ impl Plugin<dyn Explainer> for KernelShap {
     const NAME: &'static str = "KernelShap";
     const SUMMARY: &'static str =
         "Shapley values of square tiles, estimated by a weighted linear model";
+    const CLAIM: &'static str = "Shows each tile's fair share in the asked value among all sets of tiles, estimated from some of them; not detail finer than a tile, and what it shows depends on what stands where tiles are not.";
     const EXAMPLE: &'static str = "KernelShap(side: 16, samples: 1000)";
     const REFERENCE: &'static str =
         "Lundberg & Lee, NeurIPS 2017, arXiv 1705.07874; pairs: Covert & Lee, AISTATS 2021";

@@ -62,6 +62,7 @@ impl Plugin<dyn Explainer> for Lime {
     const NAME: &'static str = "Lime";
     const SUMMARY: &'static str =
         "A linear model of the answers to pictures with random tiles filled";
+    const CLAIM: &'static str = "Shows the weights of a linear model of the asked value over random tiles kept or filled; not shares that add up, and not more than such a model can say.";
     const EXAMPLE: &'static str = "Lime(side: 16, samples: 1000)";
     const REFERENCE: &'static str =
         "Ribeiro, Singh & Guestrin, Why Should I Trust You?, KDD 2016, arXiv 1602.04938";

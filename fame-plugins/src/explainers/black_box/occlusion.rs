@@ -61,6 +61,7 @@ impl Plugin<dyn Explainer> for Occlusion {
     const NAME: &'static str = "Occlusion";
     const SUMMARY: &'static str =
         "Slides a window over the picture: where does hiding lower the loss?";
+    const CLAIM: &'static str = "Shows where covering a window lowers the asked value; not detail finer than the window, nor evidence that stands in two places at once.";
     const EXAMPLE: &'static str = "Occlusion(window: 16, stride: 8, fill: Mean)";
     const REFERENCE: &'static str = "Zeiler & Fergus, ECCV 2014, arXiv 1311.2901";
 

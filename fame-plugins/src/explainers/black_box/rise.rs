@@ -71,6 +71,7 @@ impl Plugin<dyn Explainer> for Rise {
     const NAME: &'static str = "Rise";
     const SUMMARY: &'static str =
         "Many soft random masks, each weighted by what the network still sees";
+    const CLAIM: &'static str = "Shows where random masks that keep a place keep the asked value; not fine detail, and with few masks much of it is noise.";
     const EXAMPLE: &'static str = "Rise(masks: 1000, grid: 8, probability: 0.5)";
     const REFERENCE: &'static str = "Petsiuk, Das & Saenko, RISE, BMVC 2018, arXiv 1806.07421";
 

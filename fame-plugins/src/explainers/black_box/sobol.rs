@@ -71,6 +71,7 @@ impl Plugin<dyn Explainer> for SobolAttribution {
     const NAME: &'static str = "SobolAttribution";
     const SUMMARY: &'static str =
         "Each cell's share, alone and with others, in how the answer varies as cells fade";
+    const CLAIM: &'static str = "Shows each cell's share, alone and with others, in how the asked value varies while cells fade towards a plainer picture; not whether a cell speaks for or against it, and not detail finer than a cell.";
     const EXAMPLE: &'static str = "SobolAttribution(grid: 8, design: 32)";
     const REFERENCE: &'static str = "Fel, Cadène, Chalvidal, Cord, Vigouroux & Serre, Look at the Variance!, NeurIPS 2021, arXiv 2111.04138; estimator: Jansen 1999";
 

@@ -43,6 +43,7 @@ cam! {
     }
     open: Ablation::of,
     summary: "Channels weighted by what the score loses without them; no gradient",
+    claim: "Shows which channels' places lower the asked value when the channel is switched off; not detail finer than a cell.",
     example: "AblationCam(layer: BeforePooling, ablation: Zero)",
     reference: "Desai & Ramaswamy, Ablation-CAM, WACV 2020",
 }

@@ -86,6 +86,7 @@ impl Plugin<dyn Explainer> for DeepFeatureFactorization {
     const NAME: &'static str = "DeepFeatureFactorization";
     const SUMMARY: &'static str =
         "Takes a layer apart into concepts that only add: one map for each, with its score";
+    const CLAIM: &'static str = "Shows where in the picture each of a layer's recurring patterns is; not what the asked value rests on: it does not know what was asked, and a pattern need not be anything with a name.";
     const EXAMPLE: &'static str = "DeepFeatureFactorization(layer: BeforePooling, concepts: 3)";
     const REFERENCE: &'static str = "Collins, Achanta & Süsstrunk, Deep Feature Factorization, ECCV 2018, arXiv 1806.10206; pytorch-grad-cam 1.5.7";
 

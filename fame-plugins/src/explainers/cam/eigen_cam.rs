@@ -20,6 +20,7 @@ cam! {
         sign: Sign = Sign::default(),
     }
     summary: "The first principal component of the layer; knows no class",
+    claim: "Shows where one layer is active in its main direction; not what the asked value rests on: it does not know what was asked.",
     example: "EigenCam(layer: BeforePooling, sign: Largest)",
     reference: "Muhammad & Yeasin, Eigen-CAM, IJCNN 2020, arXiv 2008.00299",
 }

@@ -16,6 +16,7 @@ cam! {
         sign: Sign = Sign::default(),
     }
     summary: "The first principal component of gradient times activation",
+    claim: "Shows the main direction of activations times gradients in one layer; not how much a cell adds to the asked value.",
     example: "EigenGradCam(layer: BeforePooling, sign: Activation)",
     reference: "pytorch-grad-cam, EigenGradCAM; after Muhammad & Yeasin, IJCNN 2020",
 }

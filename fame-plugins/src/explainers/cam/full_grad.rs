@@ -105,6 +105,7 @@ impl Parameters for FullGrad {
 impl Plugin<dyn Explainer> for FullGrad {
     const NAME: &'static str = "FullGrad";
     const SUMMARY: &'static str = "The input's and every bias's share of the score, put together";
+    const CLAIM: &'static str = "Shows the input's and every bias's share of the asked value put together, smoothed and without sign; not evidence against.";
     const EXAMPLE: &'static str = "FullGrad(form: PytorchGradCam)";
     const REFERENCE: &'static str = "Srinivas & Fleuret, Full-Gradient Representation, NeurIPS 2019, arXiv 1905.00780; pytorch-grad-cam, FullGrad";
     const PRESETS: &'static [&'static str] = Preset::NAMES;

@@ -12,6 +12,7 @@ cam! {
     /// to different places: use `HiResCam` there.
     GradCam {}
     summary: "Channels weighted by their mean gradient",
+    claim: "Shows which cells of one layer raise the asked value, each channel weighted by its mean gradient; not detail finer than a cell, nor what other layers see.",
     example: "GradCam(layer: BeforePooling, loss: Logit(class: Label))",
     reference: "Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391",
 }

@@ -11,6 +11,7 @@ cam! {
     /// (behind a ReLU) it is LayerCAM.
     GradCamElementwise {}
     summary: "Gradient times activation, rectified before channels are added",
+    claim: "Shows which cells of one layer raise the asked value, each value weighted by its own gradient; not detail finer than a cell, nor evidence against.",
     example: "GradCamElementwise(layer: BeforePooling)",
     reference: "pytorch-grad-cam, GradCAMElementWise; used in Zhang & Günther, FAME (2026)",
 }

@@ -16,6 +16,7 @@ cam! {
     /// y is scaled.
     GradCamPlusPlus {}
     summary: "Grad-CAM with places weighted by higher powers of the gradient",
+    claim: "Shows which cells of one layer raise the asked value, with weights that favour several places of the same thing; not how much each of them adds.",
     example: "GradCamPlusPlus(layer: BeforePooling)",
     reference: "Chattopadhyay et al., Grad-CAM++, WACV 2018, arXiv 1710.11063",
 }

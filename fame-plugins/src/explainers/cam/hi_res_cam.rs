@@ -17,6 +17,7 @@ cam! {
     /// every place, and a warning says so.
     HiResCam {}
     summary: "Gradient times activation, place by place",
+    claim: "Shows which cells of one layer add to the asked value; exact for networks that end in a mean and a linear layer, an estimate for others, and no finer than a cell.",
     example: "HiResCam(layer: LastConv)",
     reference: "Draelos & Carin, HiResCAM, 2020, arXiv 2011.08891",
 }

@@ -36,6 +36,7 @@ cam! {
         gamma: Option<f64> = None,
     }
     summary: "The first kernel principal component of the layer; knows no class",
+    claim: "Shows where one layer is active in its main direction, after a kernel bent its space; not what the asked value rests on: it does not know what was asked.",
     example: "KpcaCam(layer: BeforePooling, kernel: Sigmoid)",
     reference: "Karmani et al., KPCA-CAM, 2024, arXiv 2410.00267; pytorch-grad-cam 1.5.7",
 }

@@ -9,6 +9,7 @@ cam! {
     /// late ones.
     LayerCam {}
     summary: "Activation weighted by the positive gradient, place by place",
+    claim: "Shows which cells of one layer raise the asked value, keeping only positive gradients; not evidence against.",
     example: "LayerCam(layer: [BeforePooling, LastConv])",
     reference: "Jiang et al., LayerCAM, IEEE TIP 30, 2021",
 }

@@ -99,6 +99,7 @@ macro_rules! cam {
         $name:ident { $($own:tt)* }
         $(open: $open:path,)*
         summary: $summary:literal,
+        claim: $claim:literal,
         example: $example:literal,
         reference: $reference:literal $(,)?
     ) => {
@@ -148,6 +149,7 @@ macro_rules! cam {
         impl fame_core::registry::Plugin<dyn fame_core::contract::Explainer> for $name {
             const NAME: &'static str = stringify!($name);
             const SUMMARY: &'static str = $summary;
+            const CLAIM: &'static str = $claim;
             const EXAMPLE: &'static str = $example;
             const REFERENCE: &'static str = $reference;
             const PRESETS: &'static [&'static str] = $crate::Preset::NAMES;

@@ -12,6 +12,7 @@ cam! {
     /// Weights follow from the run's seed, the item's id, the row's name and the layer's.
     RandomCam {}
     summary: "Channels weighted at random: the floor to beat",
+    claim: "Shows activations with weights drawn at random: what a CAM looks like that knows nothing, for comparison; it shows nothing about the answer.",
     example: "RandomCam(layer: BeforePooling)",
     reference: "pytorch-grad-cam, RandomCAM",
 }

@@ -38,6 +38,7 @@ cam! {
         enlarge: Enlarge = Enlarge::default(),
     }
     summary: "Channels weighted by the score of the picture seen through them; no gradient",
+    claim: "Shows which channels' places let the asked value through when all else is covered; not what two places do together.",
     example: "ScoreCam(layer: BeforePooling)",
     reference: "Wang et al., Score-CAM, CVPR workshops 2020, arXiv 1910.01279",
 }

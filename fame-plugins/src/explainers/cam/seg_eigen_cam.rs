@@ -20,6 +20,7 @@ cam! {
         sign: Sign = Sign::default(),
     }
     summary: "The first principal component of activations times the size of their gradient",
+    claim: "Shows the main direction of one layer's activations, weighted by how much the asked value depends on them either way; not whether a cell speaks for or against it.",
     example: "SegEigenCam(layer: BeforePooling)",
     reference: "Chung & Ying, Seg-Eigen-CAM, Applied Sciences 15(13), 2025; pytorch-grad-cam 1.5.7",
 }

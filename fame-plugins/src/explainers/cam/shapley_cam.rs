@@ -26,6 +26,7 @@ cam! {
     /// that is what the warning is for. A layer closer to the output has fewer behind it.
     ShapleyCam {}
     summary: "Channels weighted by their mean gradient less half of how it changes as the layer grows",
+    claim: "Shows which cells of one layer raise the asked value, each channel weighted by its mean share of it to second order; not detail finer than a cell, nor what other layers see.",
     example: "ShapleyCam(layer: BeforePooling, loss: Logit(class: Label))",
     reference: "Cai, CAMs as Shapley Value-based Explainers, 2025, arXiv 2501.06261; pytorch-grad-cam 1.5.7",
 }

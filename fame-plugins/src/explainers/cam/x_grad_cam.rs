@@ -14,6 +14,7 @@ cam! {
     /// weight grow without bound; a warning says when it does.
     XGradCam {}
     summary: "Grad-CAM with gradients weighted by where the channel is active",
+    claim: "Shows which cells of one layer raise the asked value, channels weighted by their share of it; not detail finer than a cell.",
     example: "XGradCam(layer: BeforePooling)",
     reference: "Fu et al., Axiom-based Grad-CAM, BMVC 2020, arXiv 2008.02312",
 }

@@ -96,6 +96,7 @@ impl Plugin<dyn Explainer> for CorrRise {
     const NAME: &'static str = "CorrRise";
     const SUMMARY: &'static str =
         "Hides random patches and correlates each pixel's visibility with the similarity";
+    const CLAIM: &'static str = "Shows where seeing a place goes along with more similarity (e+) or with less (e−) over random masks; a correlation, and with few masks much of it is noise.";
     const EXAMPLE: &'static str = "CorrRise(masks: 500, patches: 10, correlation: Pearson)";
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, CorrRISE, WACV 2024, arXiv 2305.08546; masks and ranks: the FAME authors' code";
 

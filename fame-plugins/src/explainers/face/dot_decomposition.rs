@@ -82,6 +82,7 @@ impl Default for DotDecomposition {
 impl Plugin<dyn Explainer> for DotDecomposition {
     const NAME: &'static str = "DotDecomposition";
     const SUMMARY: &'static str = "Takes the embeddings' dot product apart by feature-map cells";
+    const CLAIM: &'static str = "Shows how the embeddings' dot product adds up over the cells of a feature map; exact where a linear layer follows that map, and no finer than a cell.";
     const EXAMPLE: &'static str = r#"DotDecomposition(layer: "feature_map", bias: Dropped)"#;
     const REFERENCE: &'static str =
         "Zhu, Yang & Chen, IEEE TIP 30, 2021, p. 7593: activation decomposition";

@@ -78,6 +78,7 @@ impl Plugin<dyn Explainer> for Fggb {
     const NAME: &'static str = "Fggb";
     const SUMMARY: &'static str =
         "One gradient map for each embedding dimension, weighted by what it adds to the match";
+    const CLAIM: &'static str = "Shows gradients of each embedding dimension, weighted by what it adds to the match; not what would happen if these pixels were taken away.";
     const EXAMPLE: &'static str = r#"Fggb(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Lu, Xu & Ebrahimi, FGGB, FG 2024, arXiv 2403.04549; normalisation and blur: the FAME authors' code";
 

@@ -68,6 +68,7 @@ impl Plugin<dyn Explainer> for Xssab {
     const NAME: &'static str = "Xssab";
     const SUMMARY: &'static str =
         "Gradient of the similarity's shares that speak for a match, and of those against it";
+    const CLAIM: &'static str = "Shows gradients of the similarity's shares for a match (e+) and against it (e−); local slopes, and not what would happen if these pixels were taken away.";
     const EXAMPLE: &'static str = r#"Xssab(layer: "embedding", threshold: 0.3)"#;
     const REFERENCE: &'static str = "Huber, Luu, Terhörst & Damer, WACV 2024, arXiv 2304.13409";
 

@@ -11,6 +11,7 @@ by_gradient! {
     /// what the channel differs by from it raises y, as far as a straight line tells.
     GradientTimesInput {}
     summary: "The gradient times the input",
+    claim: "Shows a first-order share of each pixel in the asked value; not the share of dark pixels, which is zero however much they matter.",
     example: "GradientTimesInput()",
     reference: "Shrikumar et al., Not Just a Black Box, 2016, arXiv 1605.01713",
 }

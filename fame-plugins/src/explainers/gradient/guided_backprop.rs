@@ -17,6 +17,7 @@ by_gradient! {
     /// would raise y, were every unit that speaks against y left out.
     GuidedBackprop {}
     summary: "The gradient with everything negative cut off at every ReLU",
+    claim: "Shows the picture's detail that excites the network forwards and backwards; hardly what was asked: it changes little with the class.",
     example: "GuidedBackprop()",
     reference: "Springenberg et al., Striving for Simplicity, 2014, arXiv 1412.6806",
 }

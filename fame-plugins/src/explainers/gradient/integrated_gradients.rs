@@ -56,6 +56,7 @@ by_gradient! {
         baseline: Baseline = Baseline::default(),
     }
     summary: "The gradient averaged on the way from a baseline; attributions add up",
+    claim: "Shows how the difference to the baseline picture adds up over the pixels; what it shows depends on that baseline, and pixels that equal it get nothing.",
     example: "IntegratedGradients(steps: 50, quadrature: GaussLegendre, baseline: Black)",
     reference: "Sundararajan, Taly & Yan, Axiomatic Attribution, ICML 2017, arXiv 1703.01365",
 }

@@ -102,6 +102,7 @@ by_gradient! {
     /// Steps from the relevance to the map. Default: `[Channels(…), Positive(), MaxNormalize()]`.
     map,
     summary: "The value shared out among what it was made of, layer by layer (LRP)",
+    claim: "Shows which pixels the asked value is shared out to, as far as they speak for it, by the rules chosen for each kind of layer; other rules make other maps, what speaks against the value is in the raw field only, and what constants in the network add is nobody's.",
     example: "Lrp(composite: EpsilonGammaBox, epsilon: 1e-6, gamma: 0.25)",
     reference: "Bach et al., On Pixel-Wise Explanations by Layer-Wise Relevance Propagation, PLOS ONE 10(7), 2015",
 }

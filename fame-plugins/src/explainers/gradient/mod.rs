@@ -141,6 +141,7 @@ macro_rules! by_gradient {
         $(#[$doc:meta])*
         $name:ident { $($own:tt)* }
         summary: $summary:literal,
+        claim: $claim:literal,
         example: $example:literal,
         reference: $reference:literal $(,)?
     ) => {
@@ -154,6 +155,7 @@ macro_rules! by_gradient {
             /// `[Abs(), Channels(…), MaxNormalize()]`.
             map,
             summary: $summary,
+            claim: $claim,
             example: $example,
             reference: $reference,
         }
@@ -166,6 +168,7 @@ macro_rules! by_gradient {
         $(#[$map:meta])*
         map,
         summary: $summary:literal,
+        claim: $claim:literal,
         example: $example:literal,
         reference: $reference:literal $(,)?
     ) => {
@@ -217,6 +220,7 @@ macro_rules! by_gradient {
         impl fame_core::registry::Plugin<dyn fame_core::contract::Explainer> for $name {
             const NAME: &'static str = stringify!($name);
             const SUMMARY: &'static str = $summary;
+            const CLAIM: &'static str = $claim;
             const EXAMPLE: &'static str = $example;
             const REFERENCE: &'static str = $reference;
 

@@ -10,6 +10,7 @@ by_gradient! {
     /// little. Before the map steps, a channel above zero is one of which more would raise y.
     Saliency {}
     summary: "The gradient of the score with respect to the picture",
+    claim: "Shows where the asked value changes fastest for tiny changes of a pixel; not what the answer rests on, since a saturated score changes nowhere.",
     example: "Saliency(channels: Mean)",
     reference: "Simonyan, Vedaldi & Zisserman, Deep Inside Convolutional Networks, 2013, arXiv 1312.6034",
 }

@@ -35,6 +35,7 @@ by_gradient! {
         noise: f32 = 0.15,
     }
     summary: "The gradient averaged over noisy copies; also squared, and its variance",
+    claim: "Shows the gradient averaged over noisy copies of the picture; not the network's behaviour on the picture itself alone.",
     example: "SmoothGrad(form: VarGrad, n: 20, noise: 0.1)",
     reference: "Smilkov et al., SmoothGrad, 2017, arXiv 1706.03825; VarGrad: Adebayo et al., 2018, arXiv 1810.03292",
 }

@@ -93,6 +93,7 @@ fn half() -> f64 {
 impl Plugin<dyn Explainer> for DRise {
     const NAME: &'static str = "DRise";
     const SUMMARY: &'static str = "Many soft random masks, each weighted by what the detector still sees of a detection";
+    const CLAIM: &'static str = "Shows where random masks that keep a place keep a detection, its box and its class together; not for which of the two a place matters, and not fine detail.";
     const EXAMPLE: &'static str = "DRise(of: Detections(head: UltraFace(), which: All), masks: 1000, grid: 16)";
     const REFERENCE: &'static str = "Petsiuk et al., D-RISE, CVPR 2021, arXiv 2006.03204";
 
