@@ -1,0 +1,304 @@
+//! What PyTorch's exporters write, found again and computed in one pass.
+
+use fame_core::contract::{Network, ReluRule};
+use fame_core::{GradientPlace, Taps};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{NodeProto, TensorProto};
+use tract_onnx::tract_core::ops::math::Sub;
+use tract_onnx::tract_core::ops::nn::Reduce;
+
+use super::*;
+use crate::backends::onnx::declutter::declutter;
+use crate::backends::onnx::file::OnnxFile;
+use crate::backends::onnx::fixtures::{batch, model, node, seed, weight};
+use crate::backends::onnx::import::{Wanted, typed_model};
+use crate::backends::onnx::operators::OperatorTable;
+use crate::backends::tract::arrange::arrange;
+use crate::backends::tract::fuse_norms::fuse_norms;
+use crate::backends::tract::gradient::differentiate;
+use crate::backends::tract::kernel_rates::rates;
+use crate::backends::tract::network::TractNetwork;
+use crate::backends::tract::ops::Turn;
+use crate::backends::tract::order::Order;
+use crate::backends::tract::place_kernels::place;
+
+/// The shape of the input.
+const SHAPE: [usize; 4] = [1, 2, 8, 8];
+/// Between one pass and several, or the formula, relative to the largest: another order of sums.
+const ROUNDING: f32 = 2e-6;
+/// Between an activation and tract's, relative to the largest: tract's `erf` and `tanh` are fits.
+const FITS: f32 = 1e-5;
+
+fn number(name: &str, value: f32) -> TensorProto {
+    TensorProto {
+        name: name.into(),
+        data_type: DataType::Float as i32,
+        float_data: vec![value],
+        ..TensorProto::default()
+    }
+}
+
+/// `LayerNormalization` of `x` over its last axis, as it is from opset 17 on.
+fn whole() -> (Vec<NodeProto>, Vec<TensorProto>) {
+    let nodes = vec![node("LayerNormalization", &["x", "gamma", "beta"], "y", &[])];
+    (nodes, vec![weight("gamma", &[8]), weight("beta", &[8])])
+}
+
+/// The same in pieces, as PyTorch writes it below.
+fn in_pieces() -> (Vec<NodeProto>, Vec<TensorProto>) {
+    let mean: [(&str, &[i64]); 2] = [("axes", &[-1]), ("keepdims", &[1])];
+    let nodes = vec![
+        node("ReduceMean", &["x"], "mean", &mean),
+        node("Sub", &["x", "mean"], "difference", &[]),
+        node("Pow", &["difference", "two"], "squares", &[]),
+        node("ReduceMean", &["squares"], "variance", &mean),
+        node("Add", &["variance", "eps"], "above", &[]),
+        node("Sqrt", &["above"], "root", &[]),
+        node("Div", &["difference", "root"], "unit", &[]),
+        node("Mul", &["unit", "gamma"], "scaled", &[]),
+        node("Add", &["scaled", "beta"], "y", &[]),
+    ];
+    let numbers = vec![number("two", 2.0), number("eps", 1e-5)];
+    (nodes, [vec![weight("gamma", &[8]), weight("beta", &[8])], numbers].concat())
+}
+
+fn file((nodes, weights): (Vec<NodeProto>, Vec<TensorProto>)) -> OnnxFile {
+    let mut proto = model(nodes, weights, "y");
+    proto.opset_import[0].version = 17;
+    OnnxFile::check(proto, None, "net.onnx".into()).unwrap()
+}
+
+/// The simplified model of a file, with these outputs.
+fn simplified(file: &OnnxFile, outputs: &[&str], input: &[usize]) -> TypedModel {
+    let outputs: Vec<String> = outputs.iter().map(ToString::to_string).collect();
+    let wanted = Wanted { outputs: &outputs, replaced: None, input, fold: true };
+    let mut typed = typed_model(file, &OperatorTable::new(vec![]), &wanted).unwrap();
+    declutter(&mut typed).unwrap();
+    typed
+}
+
+fn count(model: &TypedModel, is_it: impl Fn(&TypedNode) -> bool) -> usize {
+    let order = model.eval_order().unwrap();
+    order.into_iter().filter(|&id| is_it(model.node(id))).count()
+}
+
+fn is_binary<O: tract_onnx::tract_core::ops::binary::BinMiniOp>(node: &TypedNode) -> bool {
+    node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<O>())
+}
+
+/// The value of `x`, or another of `from`, as tract's.
+fn values(shape: &[usize], from: usize) -> TValue {
+    Tensor::from_shape(shape, batch(shape, from).data()).unwrap().into_tvalue()
+}
+
+fn run(model: TypedModel, inputs: TVec<TValue>) -> TVec<TValue> {
+    SimplePlan::new(model.into_optimized().unwrap()).unwrap().run(inputs).unwrap()
+}
+
+fn close(got: &Tensor, want: &Tensor, tolerance: f32, what: &str) {
+    assert_eq!(got.shape(), want.shape(), "{what}");
+    let (got, want) = (floats(got).unwrap(), floats(want).unwrap());
+    let most = want.iter().fold(0f32, |most, w| most.max(w.abs()));
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() <= tolerance * most, "{what}: {got} for {want}");
+    }
+}
+
+/// The input gradient of a model with one output.
+fn gradient(model: &TypedModel, with: impl Fn(&mut TypedModel)) -> (TypedModel, TVec<TValue>) {
+    let (inputs, outputs) = (model.inputs.clone(), model.outputs.clone());
+    let mut back = differentiate(model, &outputs, &inputs, ReluRule::Standard, false).ok().unwrap();
+    let mut forward = model.clone();
+    forward.select_output_outlets(&back.residuals).unwrap();
+    let shape = model.outlet_fact(outputs[0]).unwrap().shape.as_concrete().unwrap().to_vec();
+    let mut values_of = run(forward, tvec!(values(&SHAPE, 3)));
+    values_of.push(values(&shape, 900));
+    declutter(&mut back.model).unwrap();
+    with(&mut back.model);
+    (back.model.clone(), run(back.model, values_of))
+}
+
+#[test]
+fn a_layer_normalisation_is_found_in_every_form_and_done_in_one_pass() {
+    for (form, parts) in [("whole", whole()), ("in pieces", in_pieces())] {
+        let apart = simplified(&file(parts), &["y"], &SHAPE);
+        let mut fused = apart.clone();
+        fuse_norms(&mut fused).unwrap();
+        let is_norm = |node: &TypedNode| node.op_is::<Norm>();
+        assert_eq!(count(&fused, is_norm), 1, "{form}: {fused}");
+        let is_part = |node: &TypedNode| {
+            node.op_is::<RmsNorm>() || node.op_is::<Reduce>() || is_binary::<Sub>(node)
+        };
+        assert_eq!(count(&fused, is_part), 0, "{form}: {fused}");
+        let want = run(apart.clone(), tvec!(values(&SHAPE, 3))).remove(0);
+        let (_, slope) = gradient(&apart, |_| ());
+        let (one, got_slope) = gradient(&fused, |model| in_one_pass(model).unwrap());
+        close(&got_slope[0], &slope[0], ROUNDING, form);
+        let is_scaled =
+            |node: &TypedNode| node.op_as::<NormGrad>().is_some_and(|op| op.scale.is_some());
+        assert_eq!(count(&one, is_scaled), 1, "{form}: {one}");
+        assert_eq!(count(&one, is_binary::<Mul>), 0, "{form}: {one}");
+        in_one_pass(&mut fused).unwrap();
+        let is_affine =
+            |node: &TypedNode| node.op_as::<Norm>().is_some_and(|op| op.affine.is_some());
+        assert_eq!(count(&fused, is_affine), 1, "{form}: {fused}");
+        let is_left = |node: &TypedNode| is_binary::<Mul>(node) || is_binary::<Add>(node);
+        assert_eq!(count(&fused, is_left), 0, "{form}: {fused}");
+        close(&run(fused, tvec!(values(&SHAPE, 3)))[0], &want, ROUNDING, form);
+    }
+}
+
+#[test]
+fn a_layer_normalisation_is_the_formula() {
+    let network = |parts| {
+        TractNetwork::new(file(parts), OperatorTable::new(vec![]), None, 1, Some(rates)).unwrap()
+    };
+    let x = batch(&SHAPE, 3);
+    let vector = |name: &str| weight(name, &[8]).float_data;
+    let (gamma, beta) = (vector("gamma"), vector("beta"));
+    for parts in [whole(), in_pieces()] {
+        let pass = network(parts).forward(&x, &Taps::of(["y"])).unwrap().output("y").unwrap();
+        for (x, y) in x.data().chunks(8).zip(pass.data().chunks(8)) {
+            let x: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+            let mean = x.iter().sum::<f64>() / 8.0;
+            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 8.0;
+            for (lane, y) in y.iter().enumerate() {
+                let unit = (x[lane] - mean) / (variance + 1e-5).sqrt();
+                let want = unit * f64::from(gamma[lane]) + f64::from(beta[lane]);
+                assert!((f64::from(*y) - want).abs() <= f64::from(ROUNDING), "{y} for {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_fused_across_a_tapped_layer() {
+    let file = || file(in_pieces());
+    for inside in ["mean", "difference"] {
+        let mut model = simplified(&file(), &["y", inside], &SHAPE);
+        fuse_norms(&mut model).unwrap();
+        assert_eq!(count(&model, |node| node.op_is::<Norm>()), 0, "{inside}: {model}");
+    }
+    let network =
+        TractNetwork::new(file(), OperatorTable::new(vec![]), None, 1, Some(rates)).unwrap();
+    let x = batch(&SHAPE, 3);
+    let whole = network.forward(&x, &Taps::of(["y"])).unwrap().output("y").unwrap();
+    for inside in ["mean", "difference", "unit", "scaled"] {
+        let place = GradientPlace::Layer(inside.into());
+        let taps = Taps::of(["y", inside]).with_gradient(place).with_gradient(GradientPlace::Input);
+        let pass = network.forward(&x, &taps).unwrap();
+        for (y, want) in pass.output("y").unwrap().data().iter().zip(whole.data()) {
+            assert!((y - want).abs() <= ROUNDING, "{inside}: {y} for {want}");
+        }
+        let gradients = pass.gradient(&[seed("y", batch(whole.shape(), 900))]).unwrap();
+        let is_flat = gradients[0].data().iter().all(|g| *g == 0.0);
+        assert!(!is_flat, "{inside}: nothing comes to it");
+    }
+}
+
+/// A chain of `x` to `y`, and numbers.
+type Parts = (Vec<NodeProto>, Vec<TensorProto>);
+
+/// The smooth activations, each as PyTorch's exporter writes it.
+fn activations() -> Vec<(Activation, Parts)> {
+    let gelu = vec![
+        node("Div", &["x", "root"], "small", &[]),
+        node("Erf", &["small"], "erf", &[]),
+        node("Add", &["erf", "one"], "sum", &[]),
+        node("Mul", &["x", "sum"], "twice", &[]),
+        node("Mul", &["twice", "half"], "y", &[]),
+    ];
+    let tanh = vec![
+        node("Pow", &["x", "three"], "cube", &[]),
+        node("Mul", &["cube", "share"], "part", &[]),
+        node("Add", &["x", "part"], "both", &[]),
+        node("Mul", &["both", "factor"], "inner", &[]),
+        node("Tanh", &["inner"], "tanh", &[]),
+        node("Add", &["tanh", "one"], "sum", &[]),
+        node("Mul", &["x", "half"], "halved", &[]),
+        node("Mul", &["halved", "sum"], "y", &[]),
+    ];
+    let silu = vec![node("Sigmoid", &["x"], "share", &[]), node("Mul", &["x", "share"], "y", &[])];
+    let [one, half] = [number("one", 1.0), number("half", 0.5)];
+    let root = number("root", std::f32::consts::SQRT_2);
+    let of_tanh = vec![
+        number("three", 3.0),
+        number("share", 0.044_715),
+        number("factor", 0.797_884_6),
+        one.clone(),
+        half.clone(),
+    ];
+    vec![
+        (Activation::Gelu, (gelu, vec![root, one, half])),
+        (Activation::GeluTanh, (tanh, of_tanh)),
+        (Activation::Silu, (silu, vec![])),
+    ]
+}
+
+#[test]
+fn smooth_activations_are_found_and_done_in_one_pass() {
+    for (activation, parts) in activations() {
+        let apart = simplified(&file(parts), &["y"], &SHAPE);
+        let mut one = apart.clone();
+        in_one_pass(&mut one).unwrap();
+        let is_it =
+            |node: &TypedNode| node.op_as::<Activate>().is_some_and(|op| op.0 == activation);
+        assert_eq!(count(&one, is_it), 1, "{activation:?}: {one}");
+        assert_eq!(one.eval_order().unwrap().len(), 2, "{activation:?}: {one}");
+        let [got, want] = [one, apart].map(|model| run(model, tvec!(values(&SHAPE, 3))).remove(0));
+        close(&got, &want, FITS, &format!("{activation:?}"));
+    }
+}
+
+#[test]
+fn softmax_over_the_last_axis_is_done_in_one_pass() {
+    for (op, logarithm) in [("Softmax", false), ("LogSoftmax", true)] {
+        for (axis, rows) in [(-1, 1), (1, 0)] {
+            let parts = (vec![node(op, &["x"], "y", &[("axis", &[axis])])], vec![]);
+            let mut one = simplified(&file(parts), &["y"], &SHAPE);
+            in_one_pass(&mut one).unwrap();
+            assert_eq!(count(&one, |node| node.op_is::<SoftmaxRows>()), rows, "{op} {axis}");
+            if rows == 0 {
+                continue;
+            }
+            let y = run(one, tvec!(values(&SHAPE, 3))).remove(0);
+            let pairs = batch(&SHAPE, 3);
+            for (x, y) in pairs.data().chunks(8).zip(floats(&y).unwrap().chunks(8)) {
+                let total: f64 = x.iter().map(|x| f64::from(*x).exp()).sum();
+                for (x, y) in x.iter().zip(y) {
+                    let share = f64::from(*x).exp() / total;
+                    let want = if logarithm { share.ln() } else { share };
+                    assert!((f64::from(*y) - want).abs() <= f64::from(ROUNDING), "{y} for {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_network_of_channels_last_blocks_is_turned_at_its_ends_only() {
+    /// The picture in the front, and pooled values in front of the dense layer.
+    const ENDS: usize = 3;
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/golden/nets/convnext_slim.onnx");
+    let file = OnnxFile::read(&path).unwrap();
+    let mut forward = simplified(&file, &["logits"], &[1, 3, 64, 64]);
+    fuse_norms(&mut forward).unwrap();
+    let blocks = count(&forward, |node| node.op_is::<Norm>());
+    assert!(blocks > ENDS, "{blocks} normalisations: {forward}");
+    let (inputs, outputs) = (forward.inputs.clone(), forward.outputs.clone());
+    let mut back =
+        differentiate(&forward, &outputs, &inputs, ReluRule::Standard, true).ok().unwrap();
+    forward.select_output_outlets(&[outputs, back.residuals].concat()).unwrap();
+    let placed = place(&mut forward, usize::MAX, rates).unwrap();
+    let arranged = arrange(&forward, placed, &[Order::First], 1).unwrap();
+    let turns = |model: &TypedModel| count(model, |node| node.op_is::<Turn>());
+    assert!(turns(&arranged.model) <= ENDS, "{}", arranged.model);
+    declutter(&mut back.model).unwrap();
+    let placed = place(&mut back.model, usize::MAX, rates).unwrap();
+    let mut orders: Vec<Order> =
+        back.reads.iter().map(|(_, at)| arranged.outputs[1 + at]).collect();
+    orders.push(Order::First);
+    let arranged = arrange(&back.model, placed, &orders, 1).unwrap();
+    assert!(turns(&arranged.model) <= ENDS, "{}", arranged.model);
+}
