@@ -2,8 +2,8 @@
 
 use fame_core::{Error, Result, run::Shard};
 
-/// The shard that `text` means: `i/n`, counted from 0, or `auto` for what a job array of Slurm says,
-/// or `auto/n` for the index of a job of Kubernetes, which does not say how many there are.
+/// The shard that `text` means: `i/n`, counted from 0, or `auto` for what a job array of Slurm
+/// says, or `auto/n` for the index of a job of Kubernetes, which does not say how many there are.
 ///
 /// # Errors
 /// When it means none, or `auto` and the environment says nothing.

@@ -23,8 +23,8 @@ const SEED: &str = "FAME_FUZZ_SEED";
 /// Inputs where no time is given.
 const EXECUTIONS: u64 = 300;
 
-/// The longest time that one input may take: what takes longer hangs. Readers take milliseconds, and
-/// seconds where they bring files to a disk that others keep busy.
+/// The longest time that one input may take: what takes longer hangs. Readers take milliseconds,
+/// and seconds where they bring files to a disk that others keep busy.
 const HANG: Duration = Duration::from_mins(1);
 
 /// No input grows beyond this, in bytes, or beyond twice the largest of the corpus.

@@ -49,8 +49,8 @@ fn part(fields: &Map<String, Value>) -> Option<(&String, &Value)> {
     fields.iter().next().filter(|(name, _)| fields.len() == 1 && is_choice(name))
 }
 
-/// What the plans of two runs say differently, by the path that `--set` takes; `None` where they say
-/// the same.
+/// What the plans of two runs say differently, by the path that `--set` takes; `None` where they
+/// say the same.
 pub(crate) fn differences(first: &Value, other: &Value) -> Option<Table> {
     let mut rows = Vec::new();
     note(String::new(), first, other, &mut rows);

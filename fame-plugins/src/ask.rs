@@ -34,7 +34,8 @@ pub(crate) fn compares_pictures(with: &BuildContext<'_>) -> bool {
     built.and_then(Result::ok).is_some_and(|loss| loss.plugin.reference() != Reference::None)
 }
 
-/// Whether an older manifest says that the model is one of faces: it then asks for their similarity.
+/// Whether an older manifest says that the model is one of faces: it then asks for their
+/// similarity.
 fn is_of_faces(with: &BuildContext<'_>) -> bool {
     with.ask.former_task.as_deref() == Some("FaceRecognition")
 }

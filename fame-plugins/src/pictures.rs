@@ -1,8 +1,8 @@
 //! Pictures: from files to `[3, H, W]` and back to PNG.
 //!
 //! What a file is called does not matter: its first bytes say whether it is PNG, JPEG, WebP,
-//! TIFF, BMP or GIF. Any file, however broken or large, ends in a picture or in one [`Error`] whose code starts with
-//! `fame::picture::`.
+//! TIFF, BMP or GIF. Any file, however broken or large, ends in a picture or in one [`Error`] whose
+//! code starts with `fame::picture::`.
 
 use std::{io::Cursor, path::Path};
 

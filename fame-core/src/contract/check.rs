@@ -51,8 +51,8 @@ pub struct Finding {
     pub facts: Facts,
 }
 
-/// What `explanation` rests on: its own witnesses; where its explainer left none, the clean pictures
-/// of `sample` with what `model` gives for them at its outputs.
+/// What `explanation` rests on: its own witnesses; where its explainer left none, the clean
+/// pictures of `sample` with what `model` gives for them at its outputs.
 ///
 /// # Errors
 /// When the model cannot be run.

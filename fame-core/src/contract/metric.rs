@@ -19,9 +19,9 @@ pub trait Metric: Send + Sync {
         explanation: &Explanation,
     ) -> Result<Vec<Measurement>>;
 
-    /// Measures as [`Metric::measure`] does, and may also ask the explainer that made `explanation`:
-    /// for metrics that explain altered copies of `sample` again. This is what a run calls. Default:
-    /// [`Metric::measure`].
+    /// Measures as [`Metric::measure`] does, and may also ask the explainer that made
+    /// `explanation`: for metrics that explain altered copies of `sample` again. This is what a run
+    /// calls. Default: [`Metric::measure`].
     ///
     /// # Errors
     /// As [`Metric::measure`], and what the explainer says of the copies.

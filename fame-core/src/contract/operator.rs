@@ -85,8 +85,8 @@ pub trait Operator: Send + Sync {
     }
 
     /// The cotangents of all inputs, each of its input's shape: for every input x, the sum over the
-    /// outputs y of ȳ·∂y/∂x. `outputs` is what `forward` gave for `inputs`, and `cotangents` has one
-    /// ȳ for each output, of its shape; that of an output nobody uses is zero. Where
+    /// outputs y of ȳ·∂y/∂x. `outputs` is what `forward` gave for `inputs`, and `cotangents` has
+    /// one ȳ for each output, of its shape; that of an output nobody uses is zero. Where
     /// [`Operator::check_gradient`] refuses an input, its cotangent is zero.
     ///
     /// # Errors

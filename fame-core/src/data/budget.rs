@@ -2,8 +2,8 @@
 //!
 //! A file of a kilobyte can ask for any number of bytes, and whoever allocates them ends the
 //! process. So whatever is as large as a file or a recipe says is asked for here first. The budget
-//! bounds each such thing by itself, not their sum: it refuses what cannot be meant, and leaves room
-//! for what can.
+//! bounds each such thing by itself, not their sum: it refuses what cannot be meant, and leaves
+//! room for what can.
 
 use std::{
     fmt::Display,
@@ -26,9 +26,9 @@ pub fn set_memory_budget(bytes: u64) {
     SET.store(bytes.max(1), Ordering::Relaxed);
 }
 
-/// The budget in bytes: what was set, else the memory of this machine or, where that is less, of the
-/// control group that the process runs in, or what `ulimit` leaves it; without end where the system
-/// says nothing.
+/// The budget in bytes: what was set, else the memory of this machine or, where that is less, of
+/// the control group that the process runs in, or what `ulimit` leaves it; without end where the
+/// system says nothing.
 pub fn memory_budget() -> u64 {
     static OF_MACHINE: OnceLock<u64> = OnceLock::new();
     match SET.load(Ordering::Relaxed) {

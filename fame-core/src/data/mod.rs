@@ -1,8 +1,8 @@
 //! The ground floor: plain data that every other room speaks of.
 //!
-//! Tensors, pictures, samples, attribution maps, facts for the record, errors and problems, names, random
-//! numbers and files that are there whole or not at all. Nothing here knows a plugin, a recipe or a
-//! network; every other room may use it.
+//! Tensors, pictures, samples, attribution maps, facts for the record, errors and problems, names,
+//! random numbers and files that are there whole or not at all. Nothing here knows a plugin, a
+//! recipe or a network; every other room may use it.
 
 mod budget;
 mod convention;

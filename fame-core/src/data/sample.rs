@@ -22,8 +22,8 @@ pub struct Picture {
     pub annotations: Vec<Annotation>,
     /// Facts for the record: findings and doings of the prepare steps.
     pub facts: Facts,
-    /// What whoever reads the results must know, one sentence each: shown while the run goes on, and
-    /// kept in the record.
+    /// What whoever reads the results must know, one sentence each: shown while the run goes on,
+    /// and kept in the record.
     pub warnings: Vec<String>,
 }
 

@@ -101,8 +101,8 @@ fn check_way(written: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses `path`, a `what`, if somebody else may write there; `sticky_will_do` where the sticky bit
-/// is enough.
+/// Refuses `path`, a `what`, if somebody else may write there; `sticky_will_do` where the sticky
+/// bit is enough.
 #[cfg(unix)]
 fn require_own(what: &str, path: &Path, about: &Metadata, sticky_will_do: bool) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;

@@ -72,8 +72,8 @@ impl Registry {
 
     /// Adds everything that `library` brings, or nothing. A crate that is linked into this program
     /// and is brought by the library too gives way to it, with all its plugins: whoever names the
-    /// file wants what is in it, and plugins of two builds of one crate are not mixed. The record of
-    /// the library says so, and with it the run.
+    /// file wants what is in it, and plugins of two builds of one crate are not mixed. The record
+    /// of the library says so, and with it the run.
     ///
     /// # Errors
     /// When it brings a name that is taken, by another crate or by another library;

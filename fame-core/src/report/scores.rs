@@ -244,8 +244,9 @@ impl Scores {
 
     /// Every explainer against `floor`, item by item: the mean difference in each column that is
     /// good one way, with the sign-flip test's p, Holm-adjusted over the whole table. Notes say who
-    /// does not beat it, of those who could have: with few items the test cannot find any difference,
-    /// and the notes say that instead. `None` when there is no such explainer or nothing beside it.
+    /// does not beat it, of those who could have: with few items the test cannot find any
+    /// difference, and the notes say that instead. `None` when there is no such explainer or
+    /// nothing beside it.
     pub fn against(&self, name: &str, floor: &str, decimals: usize) -> Option<Table> {
         let of_floor = self.explainers.iter().position(|e| e == floor)?;
         let columns: Vec<(usize, String, Better)> = self
@@ -344,8 +345,8 @@ impl Found<'_> {
 }
 
 /// The smallest p that the sign-flip test can give for as many items: all differences on one side
-/// are two of 2ⁿ arrangements, and no p is below that of the flips drawn. Items without a difference
-/// do not count.
+/// are two of 2ⁿ arrangements, and no p is below that of the flips drawn. Items without a
+/// difference do not count.
 fn least_p(differences: &[f64]) -> f64 {
     let n = differences.iter().filter(|d| **d != 0.0).count();
     let exact = 2.0f64.powi(1 - n.min(1000) as i32);

@@ -17,8 +17,8 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Mean and ends, or the mean alone where there is no interval, with `decimals` digits after the
-    /// point.
+    /// Mean and ends, or the mean alone where there is no interval, with `decimals` digits after
+    /// the point.
     pub fn shown(&self, decimals: usize) -> String {
         let Self { mean, low, high } = self;
         if low.is_nan() || high.is_nan() {
@@ -47,8 +47,8 @@ pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
 }
 
 /// The same where the items are of several kinds, `strata[i]` the kind of item i, from 0: each item
-/// is replaced by one of its own kind, so that every resample has as many of each as there are (kinds
-/// whose numbers a protocol fixes).
+/// is replaced by one of its own kind, so that every resample has as many of each as there are
+/// (kinds whose numbers a protocol fixes).
 pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
     let n = strata.len();
     let all: Vec<usize> = (0..n).collect();

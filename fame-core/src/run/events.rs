@@ -1,8 +1,8 @@
 //! The events of a run, for whoever watches it: stages, items, steps, warnings.
 //!
 //! Their order is: a stage (`fetch`, with its fetches; `load`; `explain`), the number of items,
-//! then for each batch the steps of its explainers, its warnings, and of each of its items what came
-//! out and that it ended.
+//! then for each batch the steps of its explainers, its warnings, and of each of its items what
+//! came out and that it ended.
 //! Nothing that an observer does can fail a run.
 
 use std::io::Write as _;

@@ -1,8 +1,8 @@
 //! The output folder of a run: whether it is ours, and that one run at a time writes there.
 //!
 //! A folder is ours if it is new or empty, or bears our mark: the record of an earlier run, its
-//! index, or the lock of one that was killed before it wrote any, all known by what they say. Nothing
-//! in another folder is touched, and nothing behind a link.
+//! index, or the lock of one that was killed before it wrote any, all known by what they say.
+//! Nothing in another folder is touched, and nothing behind a link.
 
 use std::{
     fs::{self, File, TryLockError},

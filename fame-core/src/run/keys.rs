@@ -9,10 +9,10 @@
 //! | metric | measurements in a part | the metric's parameters, without those that only its tables read |
 //!
 //! A part stands for its parameters as resolved, defaults and the manifest's share filled in, and
-//! for the contents of the files that it reads ([`Built::reads`]). So comments, spaces and the order
-//! of fields make no difference. A key never depends on a path of this machine, a clock, the times
-//! of files, the output folder, or on which other items are in the run: so the same work is found
-//! again from anywhere.
+//! for the contents of the files that it reads ([`Built::reads`]). So comments, spaces and the
+//! order of fields make no difference. A key never depends on a path of this machine, a clock, the
+//! times of files, the output folder, or on which other items are in the run: so the same work is
+//! found again from anywhere.
 
 use std::{
     fmt::Write as _,

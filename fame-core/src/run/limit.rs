@@ -1,8 +1,8 @@
 //! The items of a limited run: the first ones, the kinds of items in turn.
 
 /// At most `limit` of `items`, in their order: the first of each kind, then the second of each, and
-/// so on, where `kind` says which kind an item is. A list with all of one kind before the other would
-/// otherwise give a short run half of what is measured.
+/// so on, where `kind` says which kind an item is. A list with all of one kind before the other
+/// would otherwise give a short run half of what is measured.
 pub(super) fn first_of_each<T>(items: Vec<T>, limit: usize, kind: impl Fn(&T) -> usize) -> Vec<T> {
     if limit >= items.len() {
         return items;

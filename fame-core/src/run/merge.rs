@@ -160,8 +160,8 @@ fn pace(written: &[SystemTime], started: f64, is_running: bool) -> (usize, Durat
 }
 
 /// Moves the items and parts of all shards in `out` to where one machine would have written them.
-/// What follows is a [`run`](super::run) of the whole recipe in `out`, and [`remove_shards`]. Broken
-/// off anywhere, all of it can be repeated.
+/// What follows is a [`run`](super::run) of the whole recipe in `out`, and [`remove_shards`].
+/// Broken off anywhere, all of it can be repeated.
 ///
 /// # Errors
 /// When a shard has not gone through, with all of them that have not; when a file of somebody else

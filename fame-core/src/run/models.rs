@@ -50,8 +50,8 @@ pub struct ModelShelf<'a> {
 /// A model on the shelf.
 struct Shelved {
     model: Arc<Model>,
-    /// SHA-256 of the files that hold its weights and the values of its other inputs beside its own,
-    /// by the names of the files, in the order in which they are named.
+    /// SHA-256 of the files that hold its weights and the values of its other inputs beside its
+    /// own, by the names of the files, in the order in which they are named.
     data_files: Vec<(String, String)>,
 }
 

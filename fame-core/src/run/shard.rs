@@ -11,9 +11,9 @@ use crate::{Error, Result, data::seed_of};
 /// The folder of the shards below the output folder of the whole run.
 pub(super) const SHARDS: &str = "shards";
 
-/// A share of a run's items, the `index`-th of `count`, counted from 0. An item belongs to the shard
-/// that the hash of its id names, so nobody has to know the whole list to know its own share, and a
-/// list that grows moves no item to another shard.
+/// A share of a run's items, the `index`-th of `count`, counted from 0. An item belongs to the
+/// shard that the hash of its id names, so nobody has to know the whole list to know its own share,
+/// and a list that grows moves no item to another shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     index: usize,

@@ -1,6 +1,6 @@
-//! Whose code may run. A manifest is data, but two kinds of source run programs: a conversion runs a
-//! Python script, and for a source distribution pip runs the package's own set-up step. Both happen
-//! without asking only where the same source came with this program.
+//! Whose code may run. A manifest is data, but two kinds of source run programs: a conversion runs
+//! a Python script, and for a source distribution pip runs the package's own set-up step. Both
+//! happen without asking only where the same source came with this program.
 
 use std::{fs, path::Path};
 

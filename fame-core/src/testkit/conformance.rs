@@ -49,8 +49,8 @@ pub fn check_network(network: &dyn Network) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Measures what [`check_network`] does for a network that computes forwards only: what it says about
-/// its layers, a batch against a loop, restarts, errors; and that every gradient is refused.
+/// Measures what [`check_network`] does for a network that computes forwards only: what it says
+/// about its layers, a batch against a loop, restarts, errors; and that every gradient is refused.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken.
@@ -210,8 +210,8 @@ impl<'a> Suite<'a> {
         Ok(())
     }
 
-    /// All layers that are looked at, in one forward pass, and row by row; the gradient at the input
-    /// too, where there are some.
+    /// All layers that are looked at, in one forward pass, and row by row; the gradient at the
+    /// input too, where there are some.
     fn batch_is_loop(&self, with_gradient: bool) -> Result<Check> {
         let layers: Vec<&&Layer> = self.inner.iter().chain(&self.seeded).collect();
         let mut taps = Taps::of(layers.iter().map(|l| l.name.clone()));

@@ -52,8 +52,8 @@ pub fn check_operator(
 }
 
 /// Whether the rows of a batch influence one another: the outputs for `inputs` are those for each
-/// row alone. `with_rows` numbers the inputs whose first axis is the batch; the others are constants
-/// of the node.
+/// row alone. `with_rows` numbers the inputs whose first axis is the batch; the others are
+/// constants of the node.
 ///
 /// # Errors
 /// The first output and row that differ.

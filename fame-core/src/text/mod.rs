@@ -3,8 +3,8 @@
 //! [`Spec`] is `Name(param: value)` as written; [`parse`] reads parameters and answers a mistake
 //! with a [`Problem`] that marks the right characters; [`LayerChoice`] names a layer; [`nearest`]
 //! finds the name that was meant; [`scan`] cuts brackets into entries, and [`Fields`] a whole file
-//! into its fields, which a list of [`Key`]s describes. Recipes and model manifests are read by the same code, so they get the same
-//! diagnostics.
+//! into its fields, which a list of [`Key`]s describes. Recipes and model manifests are read by the
+//! same code, so they get the same diagnostics.
 
 mod fields;
 mod hint;

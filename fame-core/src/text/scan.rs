@@ -308,7 +308,8 @@ fn entries_or_first(text: &str, start: usize) -> Result<Vec<Entry>, ScanError> {
     Ok(found)
 }
 
-/// The error of a plugin whose parameters stand in curly brackets: the name `value` and `{` at `at`.
+/// The error of a plugin whose parameters stand in curly brackets: the name `value` and `{` at
+/// `at`.
 pub(super) fn curly(text: &str, value: Range<usize>, at: usize) -> Option<ScanError> {
     let name = text.get(value).filter(|name| !name.is_empty() && identifier(name) == name.len())?;
     if !text[at..].starts_with('{') {

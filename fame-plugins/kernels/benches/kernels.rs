@@ -5,8 +5,8 @@
 //! ```
 //!
 //! `rows` counts rows of a batch in one run, by default 1; with `levels`, every set of instructions
-//! that the CPU has is measured and not only the best. Each candidate is told in GFLOP/s, counted as
-//! a direct convolution's multiplications and additions whatever was really computed, of the
+//! that the CPU has is measured and not only the best. Each candidate is told in GFLOP/s, counted
+//! as a direct convolution's multiplications and additions whatever was really computed, of the
 //! shortest of several runs on one thread: other work on the machine only adds to a time. The one
 //! that the engine would take is marked.
 

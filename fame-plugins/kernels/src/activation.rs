@@ -1,8 +1,9 @@
 //! Smooth activations and their derivatives, element by element, in one pass.
 //!
-//! All of them are made of one exponential and one quotient, so that value and slope share both. The
-//! normal distribution function of GELU is `Φ(−t) = exp(−t²/2) · R(t)` for `t ≥ 0`: what R has to fit
-//! is smooth, between ½ and 0, and the tails keep their relative precision, which `1 + erf` loses.
+//! All of them are made of one exponential and one quotient, so that value and slope share both.
+//! The normal distribution function of GELU is `Φ(−t) = exp(−t²/2) · R(t)` for `t ≥ 0`: what R has
+//! to fit is smooth, between ½ and 0, and the tails keep their relative precision, which `1 + erf`
+//! loses.
 
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 

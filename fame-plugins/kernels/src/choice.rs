@@ -116,8 +116,8 @@ pub fn shortest(each: Duration, mut run: impl FnMut()) -> f64 {
     shortest
 }
 
-/// The algorithm to take: of those that are as fast as the fastest, the one of the fewest bytes, and
-/// the earlier one of these.
+/// The algorithm to take: of those that are as fast as the fastest, the one of the fewest bytes,
+/// and the earlier one of these.
 fn pick(measured: &[Measured]) -> Algorithm {
     let shortest = measured.iter().map(|m| m.seconds).fold(f64::INFINITY, f64::min);
     let fast = measured.iter().filter(|m| m.seconds <= shortest * AS_FAST);

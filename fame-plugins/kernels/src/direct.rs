@@ -45,8 +45,8 @@ struct Sum {
 }
 
 impl Direct {
-    /// Packs the weights `at(group, to, from, tap)`, where `to` and `from` are channels of the group
-    /// and `tap` is the index in the kernel.
+    /// Packs the weights `at(group, to, from, tap)`, where `to` and `from` are channels of the
+    /// group and `tap` is the index in the kernel.
     pub(crate) fn new(
         level: Level,
         stencil: Stencil,

@@ -6,7 +6,8 @@ use super::vector::Simd;
 
 /// A bias, a sum with another tensor, and an activation or the derivative of one, in this order.
 ///
-/// Tensors are of the shape and layout of the result, vectors have one value for each channel of it.
+/// Tensors are of the shape and layout of the result, vectors have one value for each channel of
+/// it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// Added to every pixel.

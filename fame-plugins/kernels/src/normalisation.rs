@@ -6,9 +6,9 @@
 //! h = g · scale        dx = (h − mean(h) − x̂ · mean(h · x̂)) / √(variance + eps)
 //! ```
 //!
-//! By the root mean square: the same with a mean of x, and of h, that is taken for 0. The variance is
-//! summed of differences to the mean, not of squares, so nothing cancels where values lie far from
-//! zero.
+//! By the root mean square: the same with a mean of x, and of h, that is taken for 0. The variance
+//! is summed of differences to the mean, not of squares, so nothing cancels where values lie far
+//! from zero.
 
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 

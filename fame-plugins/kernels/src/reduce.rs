@@ -5,7 +5,8 @@
 
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
-/// How many sums are added up beside one another: enough vectors to hide the latency of an addition.
+/// How many sums are added up beside one another: enough vectors to hide the latency of an
+/// addition.
 const SUMS: usize = 64;
 
 /// The sum of `term` over two rows that are equally long.

@@ -100,7 +100,8 @@ impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Inputs<'_, F, IN, OUT>
                     let x = left + j as isize;
                     let mut pixels = [outside; IN];
                     if x >= 0 && (x as usize) < width {
-                        // SAFETY: `x` lies within the picture, and `lanes` channels from `first` on.
+                        // SAFETY: `x` lies within the picture, and `lanes` channels from `first`
+                        // on.
                         unsafe {
                             window.read(simd, x as usize * channels + first, lanes, &mut pixels);
                         }

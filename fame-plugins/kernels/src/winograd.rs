@@ -1,10 +1,10 @@
 //! 3×3 convolutions of stride 1 by Winograd's minimal filtering.
 //!
 //! The picture is cut into tiles; a *strip* of tiles is transformed, multiplied with the
-//! transformed weights (one product for each of a tile's elements) and transformed back. A strip may
-//! hold tiles of several rows of a batch: where the weights outweigh the activations, they are then
-//! read once for all of them. Where the activations outweigh the weights, short strips stay in the
-//! second cache.
+//! transformed weights (one product for each of a tile's elements) and transformed back. A strip
+//! may hold tiles of several rows of a batch: where the weights outweigh the activations, they are
+//! then read once for all of them. Where the activations outweigh the weights, short strips stay in
+//! the second cache.
 
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 

@@ -4,9 +4,9 @@
 //! system is asked, since a run's pictures are compared byte for byte with those of another
 //! machine: the fonts are part of this crate. Outlines draw what an outline font of moderate size
 //! has, the alphabets of Europe and the Near East and the scripts of South and Southeast Asia, with
-//! their joins and ligatures. GNU Unifont's bitmaps draw the rest of Unicode's first plane, Chinese,
-//! Japanese and Korean above all, and the emoji. What not even these have is written as its number,
-//! `[U+20BB7]`.
+//! their joins and ligatures. GNU Unifont's bitmaps draw the rest of Unicode's first plane,
+//! Chinese, Japanese and Korean above all, and the emoji. What not even these have is written as
+//! its number, `[U+20BB7]`.
 
 mod bitmaps;
 mod fonts;
@@ -26,8 +26,8 @@ pub fn width(text: &str, size: u32) -> u32 {
     Label::measured(text, size).width
 }
 
-/// Draws `text` in one line of letters of `size` pixels, whose upper left corner is (`x`, `y`). What
-/// lies outside of the picture is left out.
+/// Draws `text` in one line of letters of `size` pixels, whose upper left corner is (`x`, `y`).
+/// What lies outside of the picture is left out.
 pub fn draw(on: &mut RgbImage, text: &str, (x, y): (u32, u32), size: u32, colour: Rgb<u8>) {
     for mark in &Label::new(text, size).marks {
         for (i, &cover) in mark.cover.iter().enumerate() {

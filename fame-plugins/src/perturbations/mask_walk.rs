@@ -234,7 +234,8 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(walked.step(&gradient).unwrap(), None);
         }
-        // Σ_c g_c / std_c · (mean_c − x_c), by hand: 1/0.25·0.4 + 0 + 3·0.1; −2/0.25·−0.4 + 0.5/0.5·−0.1 − 0.25·−0.4.
+        // Σ_c g_c / std_c · (mean_c − x_c), by hand: 1/0.25·0.4 + 0 + 3·0.1; −2/0.25·−0.4 +
+        // 0.5/0.5·−0.1 − 0.25·−0.4.
         let g = [1.6 + 0.0 * -0.1 + 3.0 * 0.1, 3.2 - 0.1 + 0.1];
         assert!(g.iter().all(|g| *g > 0.0));
         assert_eq!(recorded(walked.as_ref(), "mask"), [0.0, 0.0], "all moves would raise the loss");

@@ -1,9 +1,9 @@
 //! Prepare steps: from a decoded picture to the pixels a network is fed, one file each.
 //!
-//! The steps are `Resize`, `ResizeShorter`, `Letterbox`, `CenterCrop` and `AlignFace`. What they share has files
-//! of its own: `resample` (filters), `similarity` (least-squares transforms), `warp` (sampling
-//! through a transform), `faces` (decoding a detector), `landmarks` (68 points to five), `search` (which
-//! face is meant) and `template` (where the five points go).
+//! The steps are `Resize`, `ResizeShorter`, `Letterbox`, `CenterCrop` and `AlignFace`. What they
+//! share has files of its own: `resample` (filters), `similarity` (least-squares transforms),
+//! `warp` (sampling through a transform), `faces` (decoding a detector), `landmarks` (68 points to
+//! five), `search` (which face is meant) and `template` (where the five points go).
 //!
 //! # Coordinates
 //!

@@ -116,7 +116,8 @@ impl Search<'_> {
         best.filter(is_better).map_or(upright, Ok)
     }
 
-    /// The face of the picture after `quarters` quarter turns clockwise; `None` where it shows none.
+    /// The face of the picture after `quarters` quarter turns clockwise; `None` where it shows
+    /// none.
     fn turned(&self, pixels: &Tensor, quarters: usize) -> Option<ChosenFace> {
         let (height, width) = extent(pixels).ok()?;
         let mut face = self.upright(&turn(pixels, quarters).ok()?).ok()?;

@@ -120,8 +120,8 @@ pub(super) fn check_size(
     Err(Error::bug(message))
 }
 
-/// (1 − `opacity`) · picture + `opacity` · colour of the map, `enlarge` times as large: the picture by
-/// Lanczos, the map bilinearly.
+/// (1 − `opacity`) · picture + `opacity` · colour of the map, `enlarge` times as large: the picture
+/// by Lanczos, the map bilinearly.
 ///
 /// # Errors
 /// When map and picture differ in size: a bug of the explainer.
@@ -156,7 +156,8 @@ pub(super) fn enlarged(picture: &RgbImage, (width, height): (u32, u32)) -> RgbIm
     resize(picture, width, height, FilterType::Lanczos3)
 }
 
-/// How many times a picture is enlarged so that its longer side has about `side` pixels; at least 1.
+/// How many times a picture is enlarged so that its longer side has about `side` pixels; at least
+/// 1.
 pub(super) fn enlargement(width: usize, height: usize, side: u32) -> u32 {
     (side / (width.max(height) as u32).max(1)).max(1)
 }

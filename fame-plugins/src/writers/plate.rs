@@ -19,8 +19,8 @@ const BAR: u32 = 16;
 const NARROWEST: u32 = 96;
 
 /// `picture` with `title` above it, broken into lines where it is long, and with the colours from 0
-/// (below) to 1 (above) at its right. An empty title and no `palette` leave it as it is, and so does
-/// a picture of less than 96 pixels.
+/// (below) to 1 (above) at its right. An empty title and no `palette` leave it as it is, and so
+/// does a picture of less than 96 pixels.
 pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) -> RgbImage {
     let (width, height) = picture.dimensions();
     if width < NARROWEST || height < NARROWEST || (title.is_empty() && palette.is_none()) {

@@ -1,5 +1,5 @@
-//! `fame-cli describe [KIND | NAME | recipe | manifest | commands]`: what there is to choose from, and the keys
-//! of the files that choose.
+//! `fame-cli describe [KIND | NAME | recipe | manifest | commands]`: what there is to choose from,
+//! and the keys of the files that choose.
 
 mod commands;
 mod keys;

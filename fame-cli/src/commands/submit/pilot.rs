@@ -1,5 +1,5 @@
-//! The pilot: one item that is run before anything is submitted, so that a mistake is found here and
-//! not in sixty-four tasks, and so that the tasks can be given a time limit.
+//! The pilot: one item that is run before anything is submitted, so that a mistake is found here
+//! and not in sixty-four tasks, and so that the tasks can be given a time limit.
 
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ impl Pilot {
         Ok(Self { start: all.saturating_sub(item), item })
     }
 
-    /// The time limit, in whole minutes, of a task that has at most so many `items` in so many runs.
+    /// The time limit, in whole minutes, of a task that has at most so many `items` in so many
+    /// runs.
     pub(super) fn minutes(&self, runs: usize, items: usize) -> u64 {
         let seconds =
             runs as f64 * self.start.as_secs_f64() + items as f64 * self.item.as_secs_f64();

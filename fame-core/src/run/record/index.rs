@@ -8,8 +8,8 @@
 //! explanations          what a check found that failed it: such an item has no `item.json`
 //! ```
 //!
-//! Lines are appended as items end. When the run is over they are brought into the data's order, and
-//! the file is replaced as one. A run that was killed leaves the lines so far, the last of them
+//! Lines are appended as items end. When the run is over they are brought into the data's order,
+//! and the file is replaced as one. A run that was killed leaves the lines so far, the last of them
 //! perhaps torn: readers pass over it, and the next run writes the index anew, for what is true of
 //! an item stands in its folder. No more of it is held in memory than one line and the places of
 //! all.

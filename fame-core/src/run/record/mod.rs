@@ -17,10 +17,10 @@
 //! shard                         which share of the items it was, and the recipe's path, if it was one
 //! ```
 //!
-//! How each item ended stands in `items.jsonl` (see [`index`]), so that this file stays short however
-//! many there are. It is written at the beginning, when the model is loaded and at the end, each
-//! time whole or not at all: a run that was killed leaves the status `running`, and no lock. On a
-//! full disk the status of the record that is there is changed in its place.
+//! How each item ended stands in `items.jsonl` (see [`index`]), so that this file stays short
+//! however many there are. It is written at the beginning, when the model is loaded and at the end,
+//! each time whole or not at all: a run that was killed leaves the status `running`, and no lock.
+//! On a full disk the status of the record that is there is changed in its place.
 
 mod gathered;
 mod index;
@@ -531,8 +531,8 @@ impl RunRecord {
     }
 }
 
-/// Writes `status`, a word of at most seven letters, over `running` in the record at `path`: where a
-/// full disk takes no new record, the old one must not go on saying that the run does.
+/// Writes `status`, a word of at most seven letters, over `running` in the record at `path`: where
+/// a full disk takes no new record, the old one must not go on saying that the run does.
 fn change_status(path: &Path, status: &str) {
     let running = b"\"status\": \"running\"";
     let Ok(text) = read_ordinary(path) else { return };

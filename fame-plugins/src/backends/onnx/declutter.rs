@@ -7,8 +7,8 @@ use tract_onnx::tract_core::optim::{Optimizer, OptimizerSession, TypedPass};
 /// Simplifies `model` as tract does, but for moves of axes that cannot be made.
 ///
 /// tract 0.23.9 takes an axis added to the **bias** of a channels-last convolution for one added to
-/// its input, and then refuses its own result ("Bias should be scalar or a vector"). docs/upstream.md
-/// has the smallest graph.
+/// its input, and then refuses its own result ("Bias should be scalar or a vector").
+/// docs/upstream.md has the smallest graph.
 pub(in crate::backends) fn declutter(model: &mut TypedModel) -> TractResult<()> {
     let mut optimizer = Optimizer::declutter();
     // The pass has no other mark than its name; a test holds that it is found.

@@ -1,5 +1,5 @@
-//! What a file is fed: a picture as `[1, channels, rows, columns]`, whatever axes the file gives its
-//! input, and constants for all other inputs.
+//! What a file is fed: a picture as `[1, channels, rows, columns]`, whatever axes the file gives
+//! its input, and constants for all other inputs.
 //!
 //! The difference is written into the graph, so that every engine sees the same and gradients reach
 //! the picture: nodes in front of the file's input, and weights in place of the others.

@@ -232,8 +232,8 @@ impl OnnxFile {
         )
     }
 
-    /// Sizes agree with shapes (tract trusts them), and no weight is NaN. Infinity is a number here:
-    /// masks are made of it, and what comes out is looked at when it is used.
+    /// Sizes agree with shapes (tract trusts them), and no weight is NaN. Infinity is a number
+    /// here: masks are made of it, and what comes out is looked at when it is used.
     fn check_weights(&self) -> Result<()> {
         let attributes =
             self.graph().node.iter().flat_map(|n| {

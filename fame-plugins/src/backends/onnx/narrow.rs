@@ -132,8 +132,8 @@ fn quantize(node: &NodeProto, kind: i32) -> NodeProto {
     quantize
 }
 
-/// The nodes of a cast to whole numbers of `bits` bits: the fraction is cut off, and of what is left
-/// the lowest bits are kept, as two's complement where they have a sign.
+/// The nodes of a cast to whole numbers of `bits` bits: the fraction is cut off, and of what is
+/// left the lowest bits are kept, as two's complement where they have a sign.
 fn wrapped(
     node: &NodeProto,
     bits: u32,

@@ -45,8 +45,8 @@ pub(super) fn write_out(graph: &mut GraphProto) -> Option<String> {
 /// The name of the scale of what is not scaled.
 const ONE: &str = "fame/one";
 
-/// Where a quantised value is: the positions of it, of its scale and of its zero among the inputs of
-/// a node.
+/// Where a quantised value is: the positions of it, of its scale and of its zero among the inputs
+/// of a node.
 type Place = [usize; 3];
 
 struct Writer {

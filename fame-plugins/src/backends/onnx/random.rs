@@ -1,5 +1,5 @@
-//! Operators that draw random numbers: what they give is another thing each time, so neither a value
-//! nor a gradient of it can be right.
+//! Operators that draw random numbers: what they give is another thing each time, so neither a
+//! value nor a gradient of it can be right.
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};

@@ -37,8 +37,9 @@ pub(super) struct OrtNetwork {
 }
 
 impl OrtNetwork {
-    /// Loads the network of `request` and learns its layers by running it once, on zeros, with every
-    /// tensor given out. `threads` run at once, and operators are fused where `optimize` says so.
+    /// Loads the network of `request` and learns its layers by running it once, on zeros, with
+    /// every tensor given out. `threads` run at once, and operators are fused where `optimize` says
+    /// so.
     pub(super) fn load(
         environment: Environment,
         request: &LoadRequest,

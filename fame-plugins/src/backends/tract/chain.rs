@@ -36,9 +36,9 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// The longest chain around `node`, a convolution of `input` between so many channels with a bias. With
-    /// `shifts`, what is in front of it may move zero. Nodes for which `is_taken` belong to another
-    /// chain.
+    /// The longest chain around `node`, a convolution of `input` between so many channels with a
+    /// bias. With `shifts`, what is in front of it may move zero. Nodes for which `is_taken` belong
+    /// to another chain.
     pub(super) fn around(
         model: &TypedModel,
         (node, input): (usize, OutletId),

@@ -1,16 +1,16 @@
 //! Layer normalisation found again in what it was taken apart into.
 //!
-//! tract takes ONNX's `LayerNormalization` apart while importing it, and older files have it in pieces
-//! from the start. Simplified, both are
+//! tract takes ONNX's `LayerNormalization` apart while importing it, and older files have it in
+//! pieces from the start. Simplified, both are
 //!
 //! ```text
 //! x ─┬─ sum ─ · 1/n ─┐
 //!    └────────────── − ─ by the root mean square ─ · scale ─ + shift
 //! ```
 //!
-//! The first three and the normalisation become one operator, which has a gradient of its own. Factors
-//! and summands stay apart until the kernels are placed: a convolution or a product takes them into
-//! its weights (`chain`), and only what none has taken joins the operator (`one_pass`).
+//! The first three and the normalisation become one operator, which has a gradient of its own.
+//! Factors and summands stay apart until the kernels are placed: a convolution or a product takes
+//! them into its weights (`chain`), and only what none has taken joins the operator (`one_pass`).
 //!
 //! Where a value between them is an output of the model, a tapped layer or another place of a
 //! gradient, or is read by something else, they stay apart.

@@ -1,7 +1,7 @@
 //! Operators of ours in the place of tract's where these need several passes over the memory.
 //!
-//! It comes last, when both models are written and kernels placed: until then simplifications, rules
-//! and chains know tract's operators.
+//! It comes last, when both models are written and kernels placed: until then simplifications,
+//! rules and chains know tract's operators.
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;

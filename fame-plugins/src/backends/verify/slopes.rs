@@ -227,7 +227,8 @@ impl Search<'_> {
         Ok(format!("it begins at {}, which reads `{layer}`", nodes.join(" or ")))
     }
 
-    /// `tensor` if the engine offers it as a layer, else the first layers that are computed from it.
+    /// `tensor` if the engine offers it as a layer, else the first layers that are computed from
+    /// it.
     fn first_layers<'t>(&'t self, tensor: &'t str) -> Vec<&'t str> {
         let (mut found, mut open, mut seen) = (vec![], vec![tensor], HashSet::new());
         while let Some(name) = open.pop() {

@@ -10,8 +10,8 @@ use super::{Difference, Graph, Input};
 /// How far a layer may be from the witness's, the length of the difference over the length of the
 /// values. Two f32 engines that add in another order differ by about 1e-6 after fifty layers; one
 /// wrong value among a hundred thousand costs more. In a quantised network roundings fall on
-/// another side, and fifty layers make a tenth of that: there a layer is computed once more from the
-/// witness's values in front of it.
+/// another side, and fifty layers make a tenth of that: there a layer is computed once more from
+/// the witness's values in front of it.
 pub const VALUE_TOLERANCE: f64 = 1e-3;
 
 /// The length per value below which a layer counts as zero.
@@ -148,8 +148,8 @@ fn told(names: &[String], distances: &Distances, graph: &Graph) -> Vec<Differenc
     names.iter().filter(differs).map(one).collect()
 }
 
-/// The output `name` computed without any other layer; where it then differs, the first layer on its
-/// way that differs when it is computed alone.
+/// The output `name` computed without any other layer; where it then differs, the first layer on
+/// its way that differs when it is computed alone.
 fn alone(
     ours: &dyn Network,
     witness: &dyn Network,

@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn the_fit_is_scikit_learns() {
-        // Ridge(alpha=1, fit_intercept=True).fit(sets, answers, sample_weight) of six sets with these
-        // answers and the weights of width 0.25, scikit-learn 1.9.1.
+        // Ridge(alpha=1, fit_intercept=True).fit(sets, answers, sample_weight) of six sets with
+        // these answers and the weights of width 0.25, scikit-learn 1.9.1.
         let sets = [[1, 1, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1], [1, 0, 1]];
         let sets: Vec<Vec<bool>> = sets.iter().map(|s| s.map(|v| v == 1).to_vec()).collect();
         let method = Local { samples: 6, width: 0.25, ridge: 1.0 };

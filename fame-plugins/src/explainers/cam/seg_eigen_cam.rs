@@ -1,4 +1,5 @@
-//! `SegEigenCam`: the first principal component of activations weighted by the size of the gradient.
+//! `SegEigenCam`: the first principal component of activations weighted by the size of the
+//! gradient.
 
 use fame_core::Result;
 

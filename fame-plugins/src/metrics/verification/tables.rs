@@ -139,8 +139,8 @@ impl Tables<'_> {
         }
     }
 
-    /// Thresholds and what they do to the clean scores: first the one in use, then those of the other
-    /// rules. A false match rate that is finer than one of these impostors is left out.
+    /// Thresholds and what they do to the clean scores: first the one in use, then those of the
+    /// other rules. A false match rate that is finer than one of these impostors is left out.
     fn thresholds(&self) -> Table {
         let Tables { file, known, at, .. } = self;
         let used = &self.parameters.threshold;
@@ -207,8 +207,8 @@ impl Tables<'_> {
         }
     }
 
-    /// False match and false non-match rate at every score that occurs, from the strictest: the points
-    /// of ROC and DET.
+    /// False match and false non-match rate at every score that occurs, from the strictest: the
+    /// points of ROC and DET.
     fn roc(&self) -> Table {
         let Tables { file, known, .. } = self;
         let scores = known.scores();

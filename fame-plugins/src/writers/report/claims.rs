@@ -1,4 +1,5 @@
-//! What a method's map shows, and what it does not: the sentence that each explainer says of itself.
+//! What a method's map shows, and what it does not: the sentence that each explainer says of
+//! itself.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

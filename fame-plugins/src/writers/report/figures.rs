@@ -1,8 +1,9 @@
 //! Figures: a map over its picture, over the photograph that the picture was cut from, or alone.
 //!
-//! Every picture is embedded once, in a list beside the item, with sizes and geometry; a figure only
-//! says which map or picture it shows, and the page's script draws it when the item is shown. Maps
-//! are gray, and are coloured by a filter, so that colours and opacity can be chosen while one looks.
+//! Every picture is embedded once, in a list beside the item, with sizes and geometry; a figure
+//! only says which map or picture it shows, and the page's script draws it when the item is shown.
+//! Maps are gray, and are coloured by a filter, so that colours and opacity can be chosen while one
+//! looks.
 
 use fame_core::data::Affine;
 use maud::{Markup, html};

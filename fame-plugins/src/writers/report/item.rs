@@ -217,7 +217,8 @@ impl View<'_> {
         }
     }
 
-    /// `part`, which other items or methods have as well: in the page once, and put in by its place.
+    /// `part`, which other items or methods have as well: in the page once, and put in by its
+    /// place.
     fn same_for_many(&self, part: &Markup) -> Markup {
         html! { @if !part.0.is_empty() {
             div data-same=(self.same.borrow_mut().place(&part.0)) {}

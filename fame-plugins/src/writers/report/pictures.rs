@@ -28,8 +28,8 @@ const QUALITY: u8 = 82;
 /// The largest `.npy` file that is read: a map of 100 megapixels.
 const MAX_NPY: u64 = 400_000_000;
 
-/// Writes the pictures and maps of `item` into `folder`, reduced to `side`, and returns the names of
-/// the files.
+/// Writes the pictures and maps of `item` into `folder`, reduced to `side`, and returns the names
+/// of the files.
 pub(super) fn leave(item: &FinishedItem<'_>, folder: &Path, side: u32) -> Result<Vec<String>> {
     let mut written = Vec::new();
     let mut save = |name: String, bytes: Vec<u8>| {

@@ -7,8 +7,8 @@ use maud::{Markup, PreEscaped, html};
 use super::{figures, folder::Method, item::View, tables::Decision};
 
 /// The lines and views of all items, as HTML. A view stands in a script element of a type that no
-/// browser runs, so that it is text until the item is shown: thousands of items open as fast as ten.
-/// No name in it can end that element, for every `<` of a name is written `&lt;`.
+/// browser runs, so that it is text until the item is shown: thousands of items open as fast as
+/// ten. No name in it can end that element, for every `<` of a name is written `&lt;`.
 #[derive(Default)]
 pub(super) struct Body {
     rows: String,

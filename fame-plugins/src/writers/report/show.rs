@@ -29,7 +29,8 @@ pub(super) fn percent(value: f64) -> String {
     format!("{:.1} %", value * 100.0)
 }
 
-/// A fact on one line: text and numbers as they are, plugins and what is nested as a recipe writes it.
+/// A fact on one line: text and numbers as they are, plugins and what is nested as a recipe writes
+/// it.
 pub(super) fn fact(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),

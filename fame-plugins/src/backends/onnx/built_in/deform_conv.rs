@@ -10,8 +10,8 @@ use crate::backends::onnx::host_operator::HostOperator;
 
 pub(super) const OPERATORS: &[BuiltIn] = &[BuiltIn::new("DeformConv", &[1, 3], build)];
 
-/// The taps of a picture `[N, C, H, W]`, moved by offsets `[N, groups · taps · 2, …]` and weighted by
-/// a mask `[N, groups · taps, …]`.
+/// The taps of a picture `[N, C, H, W]`, moved by offsets `[N, groups · taps · 2, …]` and weighted
+/// by a mask `[N, groups · taps, …]`.
 struct DeformConv {
     /// `[outputs, C / group, rows, columns]`.
     kernel: Tensor,

@@ -52,8 +52,8 @@ fn build(node: &Node) -> Result<Arc<dyn HostOperator>> {
     Ok(Arc::new(GridSample { mode, padding, align_corners: node.int("align_corners", 0) == 1 }))
 }
 
-/// A neighbour of a point along one axis: where it is (`None` outside), its weight, and the weight's
-/// derivative with respect to the grid's number.
+/// A neighbour of a point along one axis: where it is (`None` outside), its weight, and the
+/// weight's derivative with respect to the grid's number.
 struct Neighbour {
     at: Option<usize>,
     weight: f64,

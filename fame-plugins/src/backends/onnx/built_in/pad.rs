@@ -1,4 +1,5 @@
-//! `Pad` with a border made of the input's own elements: mirrored, repeated, or from the other side.
+//! `Pad` with a border made of the input's own elements: mirrored, repeated, or from the other
+//! side.
 
 use std::sync::Arc;
 

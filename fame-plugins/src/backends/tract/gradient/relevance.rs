@@ -264,7 +264,8 @@ impl Sharing<'_> {
         let Asked { rules, kinds } = self.asked;
         if let Some(layer) = Weighted::of(model, node, &self.live)? {
             let is_convolution = kinds.is_convolution(&node.name);
-            // What reads several joined pieces, each of another origin, is taken for no first layer.
+            // What reads several joined pieces, each of another origin, is taken for no first
+            // layer.
             let may_be_first = self.first.contains(&node.id) && !layer.is_parted();
             if let Some(first) = rules.first.as_ref().filter(|_| may_be_first) {
                 if let FirstRule::Box { low, .. } = first {

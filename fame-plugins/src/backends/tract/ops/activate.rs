@@ -23,7 +23,8 @@ impl EvalOp for Activate {
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let x = args_1!(inputs);
-        // Its argument is mostly read again, by the gradient: another tensor is written, every value.
+        // Its argument is mostly read again, by the gradient: another tensor is written, every
+        // value.
         let mut y = unwritten(x.shape())?;
         self.0.map(Level::best(), floats(&x)?, floats_mut(&mut y)?);
         Ok(tvec!(y.into_tvalue()))

@@ -5,8 +5,8 @@ use tract_onnx::tract_core::internal::*;
 
 use crate::backends::onnx::tensors::{around, fact_like, floats, floats_mut};
 
-/// Inputs: the cotangent `g` and the output `y`. The gradient is `y · (g − Σ g·y)`, for the logarithm
-/// `g − exp(y) · Σ g`. In place.
+/// Inputs: the cotangent `g` and the output `y`. The gradient is `y · (g − Σ g·y)`, for the
+/// logarithm `g − exp(y) · Σ g`. In place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct SoftmaxGrad {
     /// The axis that is summed over.
