@@ -1,6 +1,7 @@
 //! Which convolutions of a model, and gradients of them, kernels of our own compute, and which
 //! kernels.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, PoisonError, Weak};
@@ -8,6 +9,7 @@ use std::sync::{Mutex, PoisonError, Weak};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::arrange::Placed;
@@ -20,19 +22,18 @@ use fame_kernels::{Algorithm, Convolution, Direction, Geometry, Layer, Level, Me
 /// A convolution, or the gradient of one, that one of our kernels can compute.
 struct Site {
     layer: Layer,
-    /// The weights, with what the chain multiplies them with.
-    weights: Arc<Tensor>,
-    bias: Option<Arc<[f32]>>,
-    border: Option<Arc<[f32]>>,
+    /// Without what the chain multiplies them with: that is done when they are laid out, so that no
+    /// more than one layer's are in memory again.
+    weights: Weights,
     chain: Chain,
     ways: Arc<[Measured]>,
 }
 
 /// Kernels for the convolutions of `model` and their gradients. What is laid out may take
 /// up to `budget` bytes more than plain weights. Where that is too little for all, those get it
-/// first that save most time for a byte.
+/// first that save most time for a byte. The model forgets weights that only these kernels need.
 pub(super) fn place(
-    model: &TypedModel,
+    model: &mut TypedModel,
     mut budget: usize,
     rating: Rating,
 ) -> TractResult<Vec<Placed>> {
@@ -43,6 +44,7 @@ pub(super) fn place(
             sites.push(site);
         }
     }
+    sites.iter().for_each(|site| forget(model, &site.chain));
     sites.sort_by(|a, b| b.worth().total_cmp(&a.worth()));
     let mut placed = vec![];
     for site in sites {
@@ -76,14 +78,13 @@ impl Site {
         let shifts = direction == Direction::Forward && geometry.groups == 1;
         let is_taken = |id: usize| taken.contains(&id);
         let chain = Chain::around(model, (id, input), channels, bias, shifts, is_taken);
-        let (weights, bias, border) = fold(&geometry, direction, &chain, weights)?;
-        let ways = rating(&layer, floats(&weights)?);
-        Ok(Some(Self { layer, weights, bias, border, chain, ways }))
+        let ways = rating(&layer, floats(&weights.values)?);
+        Ok(Some(Self { layer, weights, chain, ways }))
     }
 
     /// Bytes that the weights take more than plain ones when they are laid out for `way`.
     fn extra(&self, way: &Measured) -> usize {
-        way.bytes.saturating_sub(self.weights.volume() * size_of::<f32>())
+        way.bytes.saturating_sub(self.weights.values.volume() * size_of::<f32>())
     }
 
     /// The smallest of the ways.
@@ -106,8 +107,38 @@ impl Site {
 
     /// The kernel.
     fn placed(self, way: &Measured) -> TractResult<Placed> {
-        let kernel = shared(self.layer, way.algorithm, floats(&self.weights)?);
-        Ok(Placed { kernel, bias: self.bias, border: self.border, chain: self.chain })
+        let Layer { geometry, direction, .. } = self.layer;
+        let Folded { weights, bias, border } =
+            fold(&geometry, direction, &self.chain, self.weights.in_order()?);
+        let kernel = shared(self.layer, way.algorithm, &weights);
+        Ok(Placed { kernel, bias, border, chain: self.chain })
+    }
+}
+
+/// Takes from the nodes of `chain`, for which a kernel stands in, the constants that nothing else
+/// reads. Until a plan is whole, all layers' weights would else be there twice.
+fn forget(model: &mut TypedModel, chain: &Chain) {
+    let nothing = || Arc::new(Tensor::default());
+    for &id in &chain.nodes {
+        if let Some(op) = model.node_mut(id).op_as_mut::<ConvGrad>() {
+            op.weights = nothing();
+        }
+        for input in model.node(id).inputs.clone() {
+            let is_read_here_only = matches!(
+                &*model.node(input.node).outputs[input.slot].successors,
+                [only] if only.node == id
+            );
+            // The kernel itself reads its argument.
+            if input == chain.input || model.outputs.contains(&input) || !is_read_here_only {
+                continue;
+            }
+            let node = model.node_mut(input.node);
+            if let (true, Ok(empty)) = (node.op_is::<Const>(), Const::new(nothing())) {
+                node.op = Box::new(empty);
+                let fact = &mut node.outputs[input.slot].fact;
+                *fact = fact.without_value();
+            }
+        }
     }
 }
 
@@ -143,9 +174,33 @@ struct Found {
     input: OutletId,
     geometry: Geometry,
     direction: Direction,
-    /// `[outputs, inputs / groups, height, width]`, or as many values in this order.
-    weights: Arc<Tensor>,
+    weights: Weights,
     bias: Option<Vec<f32>>,
+}
+
+/// A convolution's weights as the model has them: `[outputs, inputs / groups, height, width]`, or as
+/// many values in this order.
+struct Weights {
+    values: Arc<Tensor>,
+    /// A matrix `[inputs, outputs]` instead.
+    is_transposed: bool,
+}
+
+impl Weights {
+    fn plain(values: Arc<Tensor>) -> Self {
+        Self { values, is_transposed: false }
+    }
+
+    /// The values, outputs first.
+    fn in_order(&self) -> TractResult<Cow<'_, [f32]>> {
+        let values = floats(&self.values)?;
+        if !self.is_transposed {
+            return Ok(Cow::Borrowed(values));
+        }
+        let outputs = self.values.shape()[1];
+        let column = |output: usize| values[output..].iter().step_by(outputs).copied();
+        Ok((0..outputs).flat_map(column).collect::<Vec<_>>().into())
+    }
 }
 
 impl Found {
@@ -155,7 +210,7 @@ impl Found {
                 input: node.inputs[0],
                 geometry: op.geometry,
                 direction: Direction::Backward,
-                weights: op.weights.clone(),
+                weights: Weights::plain(op.weights.clone()),
                 bias: None,
             }));
         }
@@ -168,6 +223,7 @@ impl Found {
         let (Some(weights), Some(bias)) = (konst(weights)?, konst(bias)?) else { return Ok(None) };
         let Some(geometry) = geometry(model.outlet_fact(input)?, conv)? else { return Ok(None) };
         let bias = spread(floats(&bias)?, geometry.outputs);
+        let weights = Weights::plain(weights);
         Ok(Some(Self { input, geometry, direction: Direction::Forward, weights, bias }))
     }
 
@@ -224,33 +280,29 @@ impl Found {
             before: [0; 2],
             after: [0; 2],
         };
-        let weights = if new == 0 {
-            matrix
-        } else {
-            matrix.into_tensor().permute_axes(&[1, 0])?.into_arc_tensor()
-        };
+        let weights = Weights { values: matrix, is_transposed: new != 0 };
         let (input, bias) = (node.inputs[slot], None);
         Ok(Some(Self { input, geometry, direction: Direction::Forward, weights, bias }))
     }
 }
 
-/// Weights, bias and border.
-type Folded = (Arc<Tensor>, Option<Arc<[f32]>>, Option<Arc<[f32]>>);
+/// A convolution with what stands around it.
+struct Folded<'w> {
+    weights: Cow<'w, [f32]>,
+    bias: Option<Arc<[f32]>>,
+    border: Option<Arc<[f32]>>,
+}
 
 /// Multiplies the weights with the factors of `chain`, and gives the bias and the border that the
 /// summands in front of the convolution make: `W(s·x + t) = (W·s)x + W·t`, and a pixel outside of
 /// the picture, which is 0 behind them, is `−t/s` in front of them.
-fn fold(
+fn fold<'w>(
     geometry: &Geometry,
     direction: Direction,
     chain: &Chain,
-    weights: Arc<Tensor>,
-) -> TractResult<Folded> {
-    if chain.scale.is_none() && chain.before.is_none() {
-        return Ok((weights, chain.bias.clone().map(Into::into), None));
-    }
-    let shape = weights.shape().to_vec();
-    let mut weights = floats(&weights)?.to_vec();
+    mut weights: Cow<'w, [f32]>,
+) -> Folded<'w> {
+    let (mut bias, mut border) = (chain.bias.clone(), None);
     let taps = geometry.kernel[0] * geometry.kernel[1];
     let inside = geometry.inputs / geometry.groups;
     let group = geometry.outputs / geometry.groups;
@@ -259,10 +311,9 @@ fn fold(
         let (output, input) = (at / (inside * taps), at / taps % inside);
         [output, output / group * inside + input]
     };
-    let (mut bias, mut border) = (chain.bias.clone(), None);
     let side = |is_argument: bool| usize::from(is_argument == (direction == Direction::Forward));
     if let Some(scale) = &chain.scale {
-        for (at, weight) in weights.iter_mut().enumerate() {
+        for (at, weight) in weights.to_mut().iter_mut().enumerate() {
             *weight *= scale[places(at)[side(false)]];
         }
     }
@@ -278,11 +329,11 @@ fn fold(
             let outside = |(t, s): (&f32, &f32)| if *t == 0.0 { 0.0 } else { -t / s };
             border = Some(shift.iter().zip(scale).map(outside).collect());
         }
-        for (at, weight) in weights.iter_mut().enumerate() {
+        for (at, weight) in weights.to_mut().iter_mut().enumerate() {
             *weight *= scale[places(at)[side(true)]];
         }
     }
-    Ok((Tensor::from_shape(&shape, &weights)?.into(), bias.map(Into::into), border))
+    Folded { weights, bias: bias.map(Into::into), border }
 }
 
 /// One value for each channel, `None` where all are 0.

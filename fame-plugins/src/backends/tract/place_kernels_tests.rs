@@ -143,9 +143,7 @@ fn site(bytes: usize) -> Site {
     let y = model.wire_node("y", tract_onnx::tract_core::ops::math::neg(), &[x]).unwrap()[0];
     Site {
         layer: Layer { geometry, direction: Direction::Forward, rows: 1, level: Level::best() },
-        weights: Tensor::zero::<f32>(&[bytes / size_of::<f32>()]).unwrap().into(),
-        bias: None,
-        border: None,
+        weights: Weights::plain(Tensor::zero::<f32>(&[bytes / size_of::<f32>()]).unwrap().into()),
         chain: Chain::around(&model, (y.node, x), [2, 2], None, false, |_| false),
         ways: ways.into(),
     }
@@ -169,4 +167,28 @@ fn equal_weights_are_laid_out_once_as_long_as_somebody_has_them() {
     assert!(!Arc::ptr_eq(&kernel, &shared(layer, Algorithm::Direct, weights[1])));
     assert!(!Arc::ptr_eq(&kernel, &shared(layer, Algorithm::Winograd2(96), weights[0])));
     assert_eq!(Arc::strong_count(&kernel), 1, "what is known keeps nothing alive");
+}
+
+#[test]
+fn a_model_forgets_the_constants_that_only_a_kernel_reads() {
+    use tract_onnx::tract_core::ops::math::{add, mul};
+
+    let mut model = TypedModel::default();
+    let x = model.add_source("x", f32::fact([1usize, 2, 3, 3])).unwrap();
+    let mut vector = |name: &str, values: [f32; 2]| {
+        model.add_const(name, Tensor::from_shape(&[1, 2, 1, 1], &values).unwrap()).unwrap()
+    };
+    let (own, both) = (vector("own", [1.0, 2.0]), vector("both", [3.0, 4.0]));
+    // Stands for a convolution, with a bias that another node reads too.
+    let c = model.wire_node("c", mul(), &[x, own]).unwrap()[0];
+    let biased = model.wire_node("biased", add(), &[c, both]).unwrap()[0];
+    let other = model.wire_node("other", add(), &[x, both]).unwrap()[0];
+    model.select_output_outlets(&[biased, other]).unwrap();
+    let chain = Chain::around(&model, (c.node, x), [2, 2], None, false, |_| false);
+    assert_eq!(chain.nodes, [c.node, biased.node]);
+    forget(&mut model, &chain);
+    let konst = |outlet| model.outlet_fact(outlet).unwrap().konst.clone();
+    assert!(konst(own).is_none());
+    assert_eq!(model.node(own.node).op_as::<Const>().unwrap().val().len(), 1);
+    assert_eq!(floats(&konst(both).unwrap()).unwrap(), [3.0, 4.0]);
 }

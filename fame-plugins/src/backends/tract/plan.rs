@@ -94,7 +94,7 @@ fn finish(
     let mut outputs = vec![Order::First; plan.outputs.len()];
     if let Some(rating) = rating {
         let budget = model.file.weight_bytes().saturating_mul(MORE_WEIGHTS);
-        let placed = place(&plan, budget, rating)?;
+        let placed = place(&mut plan, budget, rating)?;
         let arranged = arrange(&plan, placed, inputs, free)?;
         (plan, outputs) = (arranged.model, arranged.outputs);
     }
