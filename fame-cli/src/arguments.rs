@@ -209,15 +209,23 @@ pub(crate) struct SubmitArgs {
 pub(crate) struct QuestionArgs {
     /// A model's name, or the path of an ONNX file or of its manifest.
     pub(crate) model: String,
-    /// The pictures to explain: paths, or picture:NAME.
+    /// The pictures to explain: paths, picture:NAME, or a folder of pictures.
     #[arg(required_unless_present = "pair")]
     pub(crate) pictures: Vec<String>,
     /// Two faces instead: which pixels of each make the pair match.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "pictures")]
     pub(crate) pair: Vec<String>,
-    /// The explainer: a name as in `describe explainer`, or a whole spec.
+    /// The explainer: a name as in `describe explainer`, or a whole spec. Several, each with a
+    /// --method of its own, stand beside each other.
     #[arg(long, default_value = "Fame", value_name = "NAME|SPEC")]
-    pub(crate) method: String,
+    pub(crate) method: Vec<String>,
+    /// A measurement of the maps, for a table of the methods: a name as in `describe metric`, or a
+    /// whole spec. More with a --metric of their own.
+    #[arg(long, value_name = "NAME|SPEC")]
+    pub(crate) metric: Vec<String>,
+    /// Steps of Fame's walk. Default: those of the preset.
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<NonZeroUsize>,
     /// The class whose logit is explained: its index, counted from 0. Default: the predicted one.
     #[arg(long, value_name = "N", conflicts_with = "pair")]
     pub(crate) class: Option<usize>,
@@ -240,9 +248,19 @@ pub(crate) struct QuestionArgs {
 impl QuestionArgs {
     /// The plain question about `pictures`, with nothing said but the backend.
     pub(crate) fn of(model: String, pictures: Vec<String>, backend: String) -> Self {
-        let method = "Fame".to_owned();
-        let (pair, class, layer, preset, input) = (vec![], None, None, None, None);
-        Self { model, pictures, pair, method, class, layer, preset, input, backend }
+        Self {
+            model,
+            pictures,
+            pair: Vec::new(),
+            method: vec!["Fame".to_owned()],
+            metric: Vec::new(),
+            steps: None,
+            class: None,
+            layer: None,
+            preset: None,
+            input: None,
+            backend,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
     layout::{columns, shortened, wrapped},
+    pace::Walk,
     preview::Preview,
     story::{Said, Story},
 };
@@ -28,6 +29,7 @@ pub(super) struct Bars {
     items: ProgressBar,
     steps: ProgressBar,
     story: Story,
+    walk: Mutex<Walk>,
 }
 
 impl Bars {
@@ -40,11 +42,11 @@ impl Bars {
         let items = all
             .add(ProgressBar::new(0))
             .with_style(style(&format!("{{prefix:>{NAME}}} {{wide_bar}} {{msg}}")));
-        let steps = all
-            .add(ProgressBar::new(0))
-            .with_style(style(&format!("{{prefix:>{NAME}}} {{wide_bar}} {{pos}}/{{len}} steps")));
+        let steps = all.add(ProgressBar::new(0)).with_style(style(&format!(
+            "{{prefix:>{NAME}}} {{wide_bar}} {{pos}}/{{len}} steps{{msg}}"
+        )));
         *shown() = Some(all.clone());
-        Self { all, items, steps, story: Story::new(preview) }
+        Self { all, items, steps, story: Story::new(preview), walk: Mutex::default() }
     }
 
     fn say(&self, said: &Said) {
@@ -108,6 +110,8 @@ impl Observer for Bars {
                 self.steps.set_prefix(shortened(&name, NAME).into_owned());
                 self.steps.set_length(*total as u64);
                 self.steps.set_position(*done as u64);
+                let mut walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
+                self.steps.set_message(walk.left(explainer, (*done, *total), Instant::now()));
                 self.progress();
             }
             Event::Item { .. } => {

@@ -11,6 +11,7 @@ use fame_core::{
 };
 
 use super::{
+    pace::Walk,
     preview::Preview,
     say,
     story::{Said, Story},
@@ -25,6 +26,7 @@ const AT_MOST: Duration = Duration::from_mins(5);
 pub(super) struct Lines {
     story: Story,
     clock: Mutex<Clock>,
+    walk: Mutex<Walk>,
 }
 
 struct Clock {
@@ -48,7 +50,7 @@ impl Lines {
     pub(super) fn new(preview: Option<Preview>) -> Self {
         let now = Instant::now();
         let clock = Mutex::new(Clock { begun: now, last: now });
-        Self { story: Story::new(preview), clock }
+        Self { story: Story::new(preview), clock, walk: Mutex::default() }
     }
 
     fn say(said: &Said) {
@@ -85,8 +87,10 @@ impl Observer for Lines {
             // would seem to have taken the time of all.
             Event::Item { .. } => self.progress(None),
             Event::Steps { explainer, done, total } => {
+                let mut walk = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
+                let left = walk.left(explainer, (*done, *total), Instant::now());
                 let name = escape::terminal_line(explainer);
-                self.progress(Some(&format!("{name}: {done} of {total} steps")));
+                self.progress(Some(&format!("{name}: {done} of {total} steps{left}")));
             }
             Event::Items(n) => {
                 say(&format!("{n} item{} to explain", if *n == 1 { "" } else { "s" }));

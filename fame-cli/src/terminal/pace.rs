@@ -67,6 +67,43 @@ impl Pace {
     }
 }
 
+/// The walk of one explainer over the items at hand, as far as it was seen.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    explainer: String,
+    /// The step at which it was seen first, and when.
+    first: Option<(usize, Instant)>,
+    done: usize,
+}
+
+/// Before a walk was seen for so long, the time that is left is a guess that would jump about.
+const SEEN: Duration = Duration::from_secs(1);
+
+impl Walk {
+    /// What is said behind the number of its steps, once that can be told: `, about 35 s left`.
+    /// Fewer steps than before are those of other items.
+    pub(super) fn left(
+        &mut self,
+        explainer: &str,
+        (done, total): (usize, usize),
+        now: Instant,
+    ) -> String {
+        if self.explainer != explainer || done < self.done {
+            explainer.clone_into(&mut self.explainer);
+            self.first = None;
+        }
+        self.done = done;
+        let (from, since) = *self.first.get_or_insert((done, now));
+        let gone = now.saturating_duration_since(since);
+        if gone < SEEN || done <= from || done >= total {
+            return String::new();
+        }
+        let left = gone.as_secs_f64() * (total - done) as f64 / (done - from) as f64;
+        let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
+        format!(", about {} left", told(left))
+    }
+}
+
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(pace, now) = self;
@@ -146,6 +183,21 @@ mod tests {
         assert_eq!(at, "4 of 10 items, 10 s each, about 1 min 0 s left");
         let (pace, begin) = after(&[(ItemStatus::Done, 1); 10]);
         assert_eq!(pace.at(begin).to_string(), "10 of 10 items, 0.10 s each");
+    }
+
+    #[test]
+    fn the_time_left_of_a_walk_follows_from_its_steps() {
+        let begin = Instant::now();
+        let mut walk = Walk::default();
+        let mut left = |explainer: &str, done, second| {
+            walk.left(explainer, (done, 500), begin + Duration::from_secs(second))
+        };
+        assert_eq!(left("fame", 1, 0), "", "nothing was seen yet");
+        assert_eq!(left("fame", 101, 10), ", about 39 s left");
+        assert_eq!(left("fame", 500, 50), "", "it is at its end");
+        assert_eq!(left("fame", 1, 60), "", "the next item");
+        assert_eq!(left("fame", 101, 80), ", about 1 min 19 s left");
+        assert_eq!(left("other", 102, 90), "", "another explainer");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use fame_core::{
     run::Preview,
 };
 
+use super::detector;
+
 /// How many classes are shown.
 const CLASSES: usize = 5;
 
@@ -20,6 +22,9 @@ const SUM: f64 = 1e-4;
 /// A network that cannot be run.
 pub(super) fn of(preview: &Preview) -> Result<Vec<String>> {
     let model = &preview.model;
+    if detector::is_one(model) {
+        return of_detector(preview);
+    }
     let (layer, are_probabilities) = answers_layer(model)?;
     if layer.shape.iter().filter(|extent| **extent > 1).count() > 1 {
         let shape = &layer.shape;
@@ -46,6 +51,18 @@ pub(super) fn of(preview: &Preview) -> Result<Vec<String>> {
             }
             [] => continue,
         });
+    }
+    Ok(lines)
+}
+
+/// What a detector sees on each picture, a line for each.
+fn of_detector(preview: &Preview) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for sample in &preview.samples {
+        let Some((_, picture)) = sample.pictures.first() else { continue };
+        let input = preview.model.manifest.input.to_input(&picture.pixels)?;
+        let told = detector::told(&preview.model, &input)?;
+        lines.extend(told.map(|told| format!("{}: {told}", sample.id)));
     }
     Ok(lines)
 }

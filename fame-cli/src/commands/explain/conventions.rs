@@ -7,7 +7,10 @@ use fame_core::{
     store::ModelManifest,
 };
 
-use super::answers::{answers_layer, cosine, given, output_of, probabilities};
+use super::{
+    answers::{answers_layer, cosine, given, output_of, probabilities},
+    detector,
+};
 
 /// A way to feed a network, as the manifest says it.
 pub(super) struct Convention {
@@ -124,6 +127,17 @@ impl Convention {
     }
 }
 
+/// Puts the conventions of 0 to 1 first, so that one of them is the usual one: that of networks
+/// which have no mean and deviation.
+pub(super) fn unit_first(known: &mut [Convention]) {
+    known.sort_by_key(|one| one.parsed.as_ref().is_none_or(|input| !is_unit(input)));
+}
+
+/// Whether a network is fed the pixels as they are, in 0 to 1.
+fn is_unit(input: &InputConvention) -> bool {
+    input.mean.iter().all(|mean| *mean == 0.0) && input.std.iter().all(|std| *std == 1.0)
+}
+
 /// One number where all are alike, else all of them.
 fn numbers(values: &[f32]) -> String {
     if values.iter().all(|v| *v == values[0]) {
@@ -133,8 +147,8 @@ fn numbers(values: &[f32]) -> String {
 }
 
 /// The convention to assume, and why, in lines for the reader. Classifiers are compared by the
-/// probability of their first class, embeddings by the similarity of the pair, both as a mean over
-/// the samples.
+/// probability of their first class, detectors by the score of their best detection, embeddings by
+/// the similarity of the pair, each as a mean over the samples.
 ///
 /// # Errors
 /// A network that cannot be run.
@@ -153,7 +167,11 @@ pub(super) fn choose<'a>(
     }
     let best = scored.iter().fold(&scored[0], |a, b| if b.0 > a.0 { b } else { a });
     let (score, chosen) = if best.0 > scored[0].0 + CLEARLY { best } else { &scored[0] };
-    let what = if is_classifier { "probability of its first class" } else { "similarity" };
+    let what = match is_classifier {
+        true if detector::is_one(&preview.model) => "score of its best detection",
+        true => "probability of its first class",
+        false => "similarity",
+    };
     let each: Vec<String> =
         scored.iter().map(|(score, one)| format!("{} {score:.2}", one.name)).collect();
     Ok((
@@ -167,9 +185,16 @@ pub(super) fn choose<'a>(
 
 fn score(convention: &Convention, preview: &Preview, is_classifier: bool) -> Result<f64> {
     let Some(parsed) = &convention.parsed else { return Ok(0.0) };
-    let (layer, are_probabilities) = answers_layer(&preview.model)?;
     let mut scores = Vec::new();
+    let (layer, are_probabilities) = answers_layer(&preview.model)?;
     for sample in &preview.samples {
+        if let (true, Some((_, picture))) = (is_classifier, sample.pictures.first()) {
+            let input = parsed.to_input(&picture.pixels)?;
+            if let Some(best) = detector::surest(&preview.model, &input)? {
+                scores.push(if best.is_finite() { best } else { 0.0 });
+                continue;
+            }
+        }
         let outputs: Vec<Tensor> = sample
             .pictures
             .iter()
@@ -212,6 +237,14 @@ mod tests {
         let gray = Convention::usual(&[1, 8, 8], false).unwrap();
         assert_eq!(gray[0].text, "(size: (1, 8, 8), order: Gray, mean: 0.5, std: 0.5)");
         assert!(Convention::usual(&[7, 7], false).is_err());
+    }
+
+    #[test]
+    fn networks_without_mean_and_deviation_are_fed_0_to_1_first() {
+        let mut known = Convention::usual(&[3, 8, 9], false).unwrap();
+        unit_first(&mut known);
+        let first: Vec<&str> = known[..3].iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(first, ["Rgb, 0 to 1", "Bgr, 0 to 1", "Rgb, ImageNet mean and deviation"]);
     }
 
     #[test]

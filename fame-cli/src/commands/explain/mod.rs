@@ -6,6 +6,8 @@
 
 mod answers;
 mod conventions;
+mod detector;
+mod names;
 mod question;
 
 use std::{
@@ -15,7 +17,8 @@ use std::{
 
 use fame_core::{
     Error, Plan,
-    data::{safe_id, sha256_file, sha256_hex},
+    contract::Network,
+    data::{Value, safe_id, sha256_file, sha256_hex},
     recipe::RecipeText,
     run::{Preview, RunOptions, preview, recipe_of},
     store::ModelStore,
@@ -35,6 +38,10 @@ use question::Question;
 
 /// The losses of models that compare two pictures.
 const PAIRED: [&str; 2] = ["Similarity", "Dissimilarity"];
+
+/// The number of steps from which on a walk is told before it begins: a large network takes a tenth
+/// of a second for each.
+const LONG_WALK: f64 = 100.0;
 
 /// The most pictures whose answers are shown, and by which conventions are compared.
 const SHOWN: usize = 8;
@@ -71,13 +78,13 @@ fn folder(args: &ExplainArgs, ready: &Ready) -> Result<String, Failure> {
     const LONGEST: usize = 200;
     let question = &args.question;
     let stem = Path::new(&question.model).file_stem().unwrap_or_default().to_string_lossy();
-    let method = question.method.split('(').next().unwrap_or_default();
+    let methods = ready.question.method_names().join("-");
     let class = question.class.map_or_else(String::new, |class| format!("-{class}"));
-    let name = safe_id(&format!("explain-{stem}-{}{class}", method.to_lowercase()));
+    let name = safe_id(&format!("explain-{stem}-{methods}{class}"));
     let mut asked = vec![ready.question.recipe(true), ready.preview.model.sha256.clone()];
     asked.push(format!("{:?}", ready.plan.manifest));
-    for picture in ready.question.picture_files() {
-        asked.push(sha256_file(picture)?);
+    for picture in ready.question.picture_files()? {
+        asked.push(sha256_file(&picture)?);
     }
     let hash = sha256_hex(asked.join("\n").as_bytes());
     let (name, hash): (String, String) =
@@ -135,8 +142,7 @@ struct Ready {
 
 impl Ready {
     fn make(setup: &Setup, args: &QuestionArgs) -> Result<Self, Failure> {
-        let question = Question::new(args).map_err(Failure::Arguments)?;
-        let recipe = question.recipe(false);
+        let question = Question::new(args, &setup.registry()?).map_err(Failure::Arguments)?;
         let store = setup.store()?;
         let Some(file) = question.bare_file() else {
             if args.input.is_some() {
@@ -149,7 +155,7 @@ impl Ready {
             }
             let asked = store.resolve(&args.model, Path::new("."))?.ask.loss;
             if args.pair.is_empty()
-                && asked.is_some_and(|loss| PAIRED.contains(&loss.name.as_str()))
+                && asked.as_ref().is_some_and(|loss| PAIRED.contains(&loss.name.as_str()))
             {
                 let message = format!("`{}` compares two pictures.", args.model);
                 return Err(Failure::Arguments(
@@ -157,16 +163,20 @@ impl Ready {
                         .with_help("Name two: fame-cli explain MODEL --pair A B."),
                 ));
             }
+            let question = question.asked(asked.as_ref().map(|loss| loss.name.as_str()));
+            let recipe = question.recipe(false);
             let (plan, preview) = look(setup, &recipe, &store)?;
             check_class(args, &preview)?;
             let (manifest, assumed) = (None, Vec::new());
             return Ok(Self { question, recipe, manifest, assumed, store, plan, preview });
         };
-        let (manifest, mut assumed) = made_up(setup, args, &question, file, &store)?;
+        let file = file.to_owned();
+        let (question, manifest, mut assumed) = made_up(setup, args, question, &file, &store)?;
         if args.input.is_none() {
             assumed.push("  this is a guess: --input says how the input is really made".to_owned());
         }
-        let store = store.with_assumed(file, manifest.clone());
+        let store = store.with_assumed(&file, manifest.clone());
+        let recipe = question.recipe(false);
         let (plan, preview) = look(setup, &recipe, &store)?;
         check_class(args, &preview)?;
         Ok(Self { question, recipe, manifest: Some(manifest), assumed, store, plan, preview })
@@ -182,10 +192,27 @@ impl Ready {
             });
             return Ok(out(&event.to_string())?);
         }
-        for line in self.assumed.iter().chain(&answers) {
+        for line in self.assumed.iter().chain(&answers).chain(&self.long_walks()) {
             out_line(line)?;
         }
         Ok(())
+    }
+
+    /// What is going to take long, and the way to less: a line for each walk of many steps whose
+    /// number nobody has chosen.
+    fn long_walks(&self) -> Vec<String> {
+        let steps = |parameters: &Value| match parameters.get("perturbation")? {
+            Value::Map(walk) => walk.values().find_map(|walk| walk.get("iterations")?.as_f64()),
+            _ => None,
+        };
+        let explain = self.plan.explain.iter();
+        let long = explain.filter(|(name, _)| self.question.may_be_shortened(name));
+        long.filter_map(|(name, built)| Some((name, steps(&built.parameters)?)))
+            .filter(|(_, steps)| *steps >= LONG_WALK)
+            .map(|(name, steps)| {
+                format!("{name} walks {steps} steps for each picture; --steps N takes N of them")
+            })
+            .collect()
     }
 }
 
@@ -210,7 +237,7 @@ pub(super) fn propose(
 ) -> Result<Option<Proposal>, Failure> {
     let InspectArgs { model, pictures, backend, .. } = args;
     let asked = QuestionArgs::of(model.clone(), pictures.clone(), backend.clone());
-    let question = Question::new(&asked).map_err(Failure::Arguments)?;
+    let question = Question::new(&asked, &setup.registry()?).map_err(Failure::Arguments)?;
     let Some(file) = question.bare_file() else {
         if pictures.is_empty() {
             return Ok(None);
@@ -219,42 +246,68 @@ pub(super) fn propose(
         let error = Error::new("fame::inspect::pictures", message);
         return Err(Failure::Arguments(error.with_help("Leave them away.")));
     };
-    let (manifest, mut assumed) = made_up(setup, &asked, &question, file, store)?;
+    let file = file.to_owned();
+    let (_, manifest, mut assumed) = made_up(setup, &asked, question, &file, store)?;
     assumed.push("  this is a guess: look at `input` before you trust a map".to_owned());
-    let store = store.clone().with_assumed(file, manifest.clone());
+    let store = store.clone().with_assumed(&file, manifest.clone());
     Ok(Some(Proposal { store, manifest, assumed }))
 }
 
-/// A manifest for `file`, and what it assumes of the input: what the user says, else the usual
-/// convention that makes the network surest of the pictures, else the most usual one.
+/// What is asked of `file`, a manifest for it, and what that assumes of the input: what the user
+/// says, else the usual convention that makes the network surest of the pictures, else the most usual one.
 fn made_up(
     setup: &Setup,
     args: &QuestionArgs,
-    question: &Question,
+    question: Question,
     file: &Path,
     store: &ModelStore,
-) -> Result<(String, Vec<String>), Failure> {
-    let known = match &args.input {
-        Some(input) => vec![Convention::given(input).map_err(Failure::Arguments)?],
+) -> Result<(Question, String, Vec<String>), Failure> {
+    let graph = Graph::read(file)?;
+    let labels = names::of(&graph);
+    let (known, detector) = match &args.input {
+        Some(input) => {
+            let given = Convention::given(input).map_err(Failure::Arguments)?;
+            // A network that is asked about a pair is none, and some load only by their manifest.
+            let network = args.pair.is_empty().then(|| bare(setup, &args.backend, file).ok());
+            let layers = network.flatten();
+            let layers = layers.as_ref().map_or(&[][..], |network| network.layers());
+            let detector = detector::known(layers, labels.len(), given.size);
+            (vec![given], detector)
+        }
         None => {
-            let shape = shape_of(setup, &args.backend, file)?;
-            Convention::usual(&shape, Graph::read(file)?.is_fed_whole())?
+            let network = bare(setup, &args.backend, file)?;
+            let mut known = Convention::usual(network.input_shape(), graph.is_fed_whole())?;
+            let size = known[0].size;
+            let detector = detector::known(network.layers(), labels.len(), size);
+            if detector.as_ref().is_some_and(|detector| detector.is_fed_unit) {
+                conventions::unit_first(&mut known);
+            }
+            (known, detector)
         }
     };
+    let question = question.about(detector, labels);
     let first = question.manifest(&known[0])?;
     if !question.has_pictures() {
         let assumed = known[0].unseen();
-        return Ok((first, assumed));
+        return Ok((question, first, assumed));
     }
     let recipe = question.recipe(false);
     let (_, preview) = look(setup, &recipe, &store.clone().with_assumed(file, first))?;
     let (chosen, assumed) = conventions::choose(&known, &preview, args.pair.is_empty())?;
-    Ok((question.manifest(chosen)?, assumed))
+    let manifest = question.manifest(chosen)?;
+    Ok((question, manifest, assumed))
 }
 
 /// Refuses a class that the network does not have, before anything is explained.
 fn check_class(args: &QuestionArgs, preview: &Preview) -> Result<(), Failure> {
     let Some(class) = args.class else { return Ok(()) };
+    if detector::is_one(&preview.model) {
+        let message = "--class is for classifiers, and this network is a detector.";
+        let help = "Write it into the loss of a recipe, which `fame-cli init` makes: Detections(head: …, class: Index(3)).";
+        return Err(Failure::Arguments(
+            Error::new("fame::explain::class", message).with_help(help),
+        ));
+    }
     let (layer, _) = answers::answers_layer(&preview.model)?;
     let classes: usize = layer.shape.iter().product();
     if layer.shape.len() != 1 || class < classes {
@@ -275,12 +328,12 @@ fn look(setup: &Setup, recipe: &str, store: &ModelStore) -> Result<(Plan, Previe
     Ok((plan, preview?))
 }
 
-/// The shape that an ONNX file declares for its input, without the batch.
-fn shape_of(setup: &Setup, backend: &str, file: &Path) -> Result<Vec<usize>, Failure> {
+/// The network of an ONNX file as it is, without a manifest.
+fn bare(setup: &Setup, backend: &str, file: &Path) -> Result<Box<dyn Network>, Failure> {
     let request = fame_core::LoadRequest::new(file);
     let network = setup.backend(backend)?.plugin.load(&request).map_err(|e| {
         let help = "Say how the input is made: --input '(size: (3, 224, 224), order: Rgb, mean: 0.5, std: 0.5)', with your numbers.";
         if e.help.is_some() { e } else { e.with_help(help) }
     })?;
-    Ok(network.input_shape().to_vec())
+    Ok(network)
 }

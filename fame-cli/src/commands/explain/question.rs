@@ -1,44 +1,94 @@
 //! The question of the command line as the text of a recipe and of a manifest.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use fame_core::{Error, Result};
+use fame_core::{
+    Error, Result,
+    registry::{Kind, Registry},
+};
 use fame_plugins::pictures;
 
-use super::conventions::Convention;
+use super::{conventions::Convention, detector::Detector};
 use crate::arguments::QuestionArgs;
 
 /// The preset of a pair, if none is asked for: a first map in seconds. Other walks are the same in it.
 const FAST: &str = "Fast";
 
+/// The losses about detections, which have an overlay of their own.
+const ABOUT_BOXES: [&str; 2] = ["DetectionScore", "BoxCoordinate"];
+
 /// The rules that name a layer without its tensor's name.
 const RULES: [&str; 3] = ["LastConv", "BeforePooling", "Output"];
 
-/// What is asked: a model, pictures or a pair, a method with its target.
+/// The method that walks, and so takes --steps.
+const WALKS: &str = "Fame";
+
+/// The method that other ones are tested against where it stands beside them.
+const FLOOR: &str = "RandomMap";
+
+/// What is asked: a model, pictures or a pair, methods with their target, and what is measured of
+/// their maps.
+#[derive(Clone)]
 pub(super) struct Question {
     model: String,
     pictures: Vec<String>,
     is_pair: bool,
-    explainer: String,
+    /// Explainers by their names in the recipe.
+    methods: Vec<(String, String)>,
+    metrics: Vec<String>,
     preset: Option<String>,
     backend: String,
+    /// Whether it is about a detection.
+    is_about_boxes: bool,
+    /// The detector that a file without a manifest is of.
+    detector: Option<Detector>,
+    /// The names of the classes, where such a file holds them.
+    labels: Vec<String>,
 }
 
 impl Question {
     /// Reads the arguments.
     ///
     /// # Errors
-    /// When a whole spec is given and a class or layer beside it.
-    pub(super) fn new(args: &QuestionArgs) -> Result<Self> {
+    /// When a whole spec is given and a class, a layer or steps beside it, steps for a method that
+    /// makes none, or a folder beside other pictures.
+    pub(super) fn new(args: &QuestionArgs, registry: &Registry) -> Result<Self> {
         let is_pair = !args.pair.is_empty();
+        let folders = args.pictures.iter().any(|p| Path::new(p).is_dir());
+        if folders && args.pictures.len() > 1 {
+            let message = "a folder of pictures stands alone.";
+            return Err(Error::new("fame::explain::folder", message)
+                .with_help("Name the folder, or pictures, and not both."));
+        }
         Ok(Self {
             model: args.model.clone(),
             pictures: if is_pair { args.pair.clone() } else { args.pictures.clone() },
             is_pair,
-            explainer: explainer(args)?,
+            methods: methods(args, registry)?,
+            metrics: metrics(args, registry)?,
             preset: args.preset.clone().or_else(|| is_pair.then(|| FAST.to_owned())),
             backend: args.backend.clone(),
+            is_about_boxes: false,
+            detector: None,
+            labels: Vec::new(),
         })
+    }
+
+    /// The question to a model that is usually asked this loss.
+    pub(super) fn asked(mut self, loss: Option<&str>) -> Self {
+        self.is_about_boxes = loss.is_some_and(|loss| ABOUT_BOXES.contains(&loss));
+        self
+    }
+
+    /// The question to a file without a manifest, which is of this detector and has these names of
+    /// classes, if that is known.
+    pub(super) fn about(mut self, detector: Option<Detector>, labels: Vec<String>) -> Self {
+        self.is_about_boxes = detector.is_some();
+        (self.detector, self.labels) = (detector, labels);
+        self
     }
 
     /// The ONNX file, if the model is one that has no manifest beside it.
@@ -53,9 +103,34 @@ impl Question {
         !self.pictures.is_empty()
     }
 
+    /// The names of the methods in the recipe.
+    pub(super) fn method_names(&self) -> Vec<&str> {
+        self.methods.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether --steps would set the steps of the method that is called `name` in the recipe.
+    pub(super) fn may_be_shortened(&self, name: &str) -> bool {
+        let spec = self.methods.iter().find(|(known, _)| known == name);
+        spec.is_some_and(|(_, spec)| head(spec) == WALKS && !spec.contains("perturbation"))
+    }
+
     /// The pictures that are files of the user, and not fetched by name.
-    pub(super) fn picture_files(&self) -> impl Iterator<Item = &Path> {
-        self.pictures.iter().filter(|p| !p.starts_with("picture:")).map(Path::new)
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub(super) fn picture_files(&self) -> Result<Vec<PathBuf>> {
+        let own = self.pictures.iter().filter(|p| !p.starts_with("picture:")).map(PathBuf::from);
+        let mut files = Vec::new();
+        for path in own {
+            if !path.is_dir() {
+                files.push(path);
+                continue;
+            }
+            let entries = fs::read_dir(&path).map_err(|e| Error::io("read", &path, &e))?;
+            files.extend(entries.flatten().map(|e| e.path()).filter(|p| p.is_file()));
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// The recipe. With `absolute` its files are named by their whole paths, for a recipe that
@@ -76,11 +151,16 @@ impl Question {
         let pictures: Vec<String> = self.pictures.iter().map(|p| file(p)).collect();
         let (question, data) = if self.is_pair {
             let data = format!("Pair(gallery: {}, probe: {})", pictures[0], pictures[1]);
-            ("Which pixels make these two match?", data)
+            ("Which pixels make these two match?".to_owned(), data)
         } else {
-            ("Which pixels carry this class?", format!("Images(files: [{}])", pictures.join(", ")))
+            let data = match self.pictures.as_slice() {
+                [folder] if Path::new(folder).is_dir() => format!("Folder(path: {})", pictures[0]),
+                _ => format!("Images(files: [{}])", pictures.join(", ")),
+            };
+            let about =
+                if self.is_about_boxes { "make this detection" } else { "carry this class" };
+            (format!("Which pixels {about}?"), data)
         };
-        let name = self.explainer.split('(').next().unwrap_or_default().to_lowercase();
         let mut lines = vec![format!("// {question}"), "(".into(), format!("    model: {model},")];
         lines.extend(self.preset.iter().map(|preset| {
             match preset.as_str() {
@@ -96,9 +176,14 @@ impl Question {
         }
         lines.push(format!("    data: {data},"));
         lines.push("    explain: {".into());
-        lines.push(format!("        \"{name}\": {},", self.explainer));
+        lines
+            .extend(self.methods.iter().map(|(name, spec)| format!("        \"{name}\": {spec},")));
         lines.push("    },".into());
-        lines.push("    write: [Npy(), Overlay(), Picture(), Report()],".into());
+        if !self.metrics.is_empty() {
+            lines.push(format!("    metrics: [{}],", self.metrics.join(", ")));
+        }
+        let boxes = if self.is_about_boxes { " DetectionOverlay()," } else { "" };
+        lines.push(format!("    write: [Npy(), Overlay(),{boxes} Picture(), Report()],"));
         lines.push(")\n".into());
         lines.join("\n")
     }
@@ -108,13 +193,21 @@ impl Question {
     /// # Errors
     /// A picture of a pair that cannot be read.
     pub(super) fn manifest(&self, convention: &Convention) -> Result<String> {
-        let loss = if self.is_pair { "Similarity()" } else { "Logit()" };
+        let (loss, layer) = match &self.detector {
+            Some(detector) => (detector.loss.as_str(), format!("{:?}", detector.layers)),
+            None if self.is_pair => ("Similarity()", "Output".to_owned()),
+            None => ("Logit()", "Output".to_owned()),
+        };
+        let labels = match self.labels.as_slice() {
+            [] => String::new(),
+            labels => format!("    labels: List({labels:?}),\n"),
+        };
         let prepare = self.prepare(convention)?;
         let Convention { text: input, .. } = convention;
         Ok(format!(
             "// Made by fame-cli, which was told nothing about the network: look at `input` and `prepare`. With a wrong\n\
              // mean, deviation or channel order the maps explain what the network makes of wrong pictures.\n\
-             (\n    ask: (loss: {loss}, layer: Output),\n    input: {input},\n    prepare: [{prepare}],\n)\n"
+             (\n    ask: (loss: {loss}, layer: {layer}),\n    input: {input},\n    prepare: [{prepare}],\n{labels})\n"
         ))
     }
 
@@ -125,6 +218,10 @@ impl Question {
             let cut = self.pictures.iter().map(|p| has_size(p, height, width));
             let all_cut = cut.collect::<Result<Vec<_>>>()?.into_iter().all(|cut| cut);
             return Ok(if all_cut { String::new() } else { "AlignFace()".to_owned() });
+        }
+        if self.detector.is_some() {
+            // The whole picture: what lies at its edge is to be found too.
+            return Ok("Letterbox()".to_owned());
         }
         if height != width {
             return Ok(format!("Resize(height: {height}, width: {width})"));
@@ -144,37 +241,152 @@ fn has_size(picture: &str, height: usize, width: usize) -> Result<bool> {
     Ok((picture.height(), picture.width()) == (height, width))
 }
 
-/// The explainer's spec.
-fn explainer(args: &QuestionArgs) -> Result<String> {
-    let named: Vec<String> = [
-        args.layer.as_ref().map(|layer| {
-            if RULES.contains(&layer.as_str()) {
-                format!("layer: {layer}")
-            } else {
-                format!("layer: {layer:?}")
-            }
-        }),
-        args.class.map(|class| format!("loss: Logit(class: Index({class}))")),
+/// A parameter that an option of the command line sets: its name, and `name: value`.
+type Set = (&'static str, String);
+
+/// The explainers' names and specs, in the order in which they are asked for.
+fn methods(args: &QuestionArgs, registry: &Registry) -> Result<Vec<(String, String)>> {
+    let layer = args.layer.as_ref().map(|layer| {
+        let is_rule = RULES.contains(&layer.as_str());
+        if is_rule { format!("layer: {layer}") } else { format!("layer: {layer:?}") }
+    });
+    let steps = args.steps.map(|steps| format!("perturbation: Lots(iterations: {steps})"));
+    let heads: Vec<&str> = args.method.iter().map(|method| head(method)).collect();
+    if steps.is_some() && !heads.contains(&WALKS) {
+        let message = format!("--steps is for {WALKS}, and {} makes none.", heads.join(", "));
+        return Err(Error::new("fame::explain::method", message).with_help("Leave it away."));
+    }
+    let mut named: Vec<(String, String)> = Vec::new();
+    for method in &args.method {
+        let walks = head(method) == WALKS;
+        let mut set: Vec<Set> = Vec::new();
+        set.extend(layer.clone().map(|layer| ("layer", layer)));
+        set.extend(class(args));
+        set.extend(steps.clone().filter(|_| walks).map(|steps| ("perturbation", steps)));
+        // Where several methods are asked, each takes what it has a parameter for.
+        if args.method.len() > 1 {
+            set.retain(|(name, _)| takes(registry, Kind::Explainer, method, name));
+        }
         // Whatever the model is usually asked: a pair is asked about its match.
-        (!args.pair.is_empty() && args.method == "Fame").then(|| "loss: Similarity()".to_owned()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if !args.method.contains('(') {
-        return Ok(format!("{}({})", args.method, named.join(", ")));
+        if !args.pair.is_empty() && method == WALKS {
+            set.push(("loss", "loss: Similarity()".to_owned()));
+        }
+        let name = head(method).to_lowercase();
+        let same = heads[..named.len()].iter().filter(|other| **other == head(method)).count();
+        let name = if same == 0 { name } else { format!("{name}_{}", same + 1) };
+        named.push((name, with(method, &set)?));
     }
-    if named.is_empty() {
-        return Ok(args.method.clone());
-    }
-    let message = "--layer and --class cannot be added to a method that is given as a whole.";
-    Err(Error::new("fame::explain::method", message).with_help(format!(
-        "Write them into it: {}(…, {})",
-        method_name(args),
-        named.join(", ")
-    )))
+    Ok(named)
 }
 
-fn method_name(args: &QuestionArgs) -> &str {
-    args.method.split('(').next().unwrap_or_default()
+/// The metrics' specs. They ask about the class that is explained, and test against random maps
+/// where such are there.
+fn metrics(args: &QuestionArgs, registry: &Registry) -> Result<Vec<String>> {
+    let has_floor = args.method.len() > 1 && args.method.iter().any(|m| m == FLOOR);
+    let spec = |metric: &String| {
+        let mut set: Vec<Set> = Vec::new();
+        set.extend(class(args));
+        if has_floor && !metric.contains('(') {
+            set.push(("against", format!("against: [{:?}]", FLOOR.to_lowercase())));
+        }
+        set.retain(|(name, _)| takes(registry, Kind::Metric, metric, name));
+        with(metric, &set)
+    };
+    args.metric.iter().map(spec).collect()
+}
+
+/// The class that is asked about, as a parameter.
+fn class(args: &QuestionArgs) -> Option<Set> {
+    args.class.map(|class| ("loss", format!("loss: Logit(class: Index({class}))")))
+}
+
+/// The name of what a spec names.
+fn head(spec: &str) -> &str {
+    spec.split('(').next().unwrap_or_default().trim()
+}
+
+/// Whether the plugin that `spec` names has this parameter. One that nobody knows is told where the
+/// recipe is read, and until then has every parameter.
+fn takes(registry: &Registry, kind: Kind, spec: &str, parameter: &str) -> bool {
+    let schema = registry.get(kind, head(spec)).and_then(|known| known.schema().ok());
+    let schema = schema.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    schema.is_none_or(|schema| schema["properties"].get(parameter).is_some())
+}
+
+/// The spec with these parameters set.
+///
+/// # Errors
+/// A spec that is given as a whole: nothing is written into it.
+fn with(spec: &str, set: &[Set]) -> Result<String> {
+    let named = set.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ");
+    if !spec.contains('(') {
+        return Ok(format!("{spec}({named})"));
+    }
+    if named.is_empty() {
+        return Ok(spec.to_owned());
+    }
+    let message = format!(
+        "--layer, --class and --steps cannot be added to a spec that is given as a whole: `{spec}`."
+    );
+    Err(Error::new("fame::explain::method", message)
+        .with_help(format!("Write them into it: {}(…, {named})", head(spec))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(methods: &[&str], metrics: &[&str]) -> QuestionArgs {
+        let of = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let plain = QuestionArgs::of("net.onnx".into(), vec!["a.png".into()], "Tract()".into());
+        QuestionArgs { method: of(methods), metric: of(metrics), ..plain }
+    }
+
+    fn recipe(args: &QuestionArgs) -> String {
+        Question::new(args, &Registry::builtin().unwrap()).unwrap().recipe(false)
+    }
+
+    #[test]
+    fn several_methods_take_what_they_have_a_parameter_for() {
+        let mut args = asked(&["Fame", "GradCam", "RandomMap", "Fame"], &["Road", "Sparseness"]);
+        (args.class, args.steps) = (Some(3), std::num::NonZeroUsize::new(20));
+        let text = recipe(&args);
+        for line in [
+            r#""fame": Fame(loss: Logit(class: Index(3)), perturbation: Lots(iterations: 20)),"#,
+            r#""gradcam": GradCam(loss: Logit(class: Index(3))),"#,
+            r#""randommap": RandomMap(loss: Logit(class: Index(3))),"#,
+            r#""fame_2": Fame("#,
+            r#"metrics: [Road(loss: Logit(class: Index(3)), against: ["randommap"]), Sparseness()],"#,
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_into_what_is_given_as_a_whole() {
+        let mut args = asked(&["Fame", "RandomMap(map: [])"], &["Road(percents: [5])"]);
+        let text = recipe(&args);
+        assert!(text.contains("metrics: [Road(percents: [5])]"), "{text}");
+        args.class = Some(3);
+        let refused = Question::new(&args, &Registry::builtin().unwrap()).err().unwrap();
+        assert!(refused.to_string().contains("`Road(percents: [5])`"), "{refused}");
+        let mut args = asked(&["GradCam"], &[]);
+        args.steps = std::num::NonZeroUsize::new(20);
+        let refused = Question::new(&args, &Registry::builtin().unwrap()).err().unwrap();
+        assert!(refused.to_string().contains("GradCam makes none"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_is_a_dataset_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.png"), "").unwrap();
+        let place = folder.path().display().to_string();
+        let mut args = asked(&["Fame"], &[]);
+        args.pictures = vec![place.clone()];
+        assert!(recipe(&args).contains(&format!("data: Folder(path: {place:?})")));
+        let question = Question::new(&args, &Registry::builtin().unwrap()).unwrap();
+        assert_eq!(question.picture_files().unwrap(), [folder.path().join("a.png")]);
+        args.pictures.push("b.png".into());
+        assert!(Question::new(&args, &Registry::builtin().unwrap()).is_err());
+    }
 }

@@ -1,0 +1,62 @@
+//! The names of classes that an exporter left in an ONNX file.
+
+use fame_plugins::backends::verify::Graph;
+
+/// The key under which Ultralytics' exporter writes `{0: 'person', 1: 'bicycle'}`.
+const KEY: &str = "names";
+
+/// The names in the order of the classes, where the file holds them.
+pub(super) fn of(graph: &Graph) -> Vec<String> {
+    graph.note(KEY).and_then(parse).unwrap_or_default()
+}
+
+/// Reads the names of a dictionary as Python prints it, whose keys are 0, 1, 2 and so on.
+fn parse(text: &str) -> Option<Vec<String>> {
+    let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
+    let mut names = Vec::new();
+    while !rest.is_empty() {
+        let (key, behind) = rest.split_once(':')?;
+        (key.trim().parse() == Ok(names.len())).then_some(())?;
+        let (name, behind) = quoted(behind.trim_start())?;
+        names.push(name);
+        let behind = behind.trim_start();
+        rest = if behind.is_empty() { behind } else { behind.strip_prefix(',')?.trim_start() };
+    }
+    Some(names)
+}
+
+/// The text between the quotes that `text` begins with, and what stands behind it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+    let mut name = String::new();
+    let mut letters = text.char_indices().skip(1);
+    while let Some((place, letter)) = letters.next() {
+        match letter {
+            '\\' => name.push(letters.next()?.1),
+            letter if letter == quote => return Some((name, &text[place + quote.len_utf8()..])),
+            letter => name.push(letter),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_python_prints_them() {
+        let read = |text: &str| parse(text).unwrap_or_default().join("|");
+        assert_eq!(read("{0: 'person', 1: 'traffic light'}"), "person|traffic light");
+        assert_eq!(
+            read(r#"{0: "child's chair", 1: 'a, b: {c}', 2: 'it\'s'}"#),
+            "child's chair|a, b: {c}|it's"
+        );
+        assert_eq!(read("{}"), "");
+        for broken in
+            ["", "[]", "{1: 'a'}", "{0: 'a', 2: 'b'}", "{0: 'a}", "{0: a}", "{0: 'a' 1: 'b'}"]
+        {
+            assert_eq!(parse(broken), None, "{broken}");
+        }
+    }
+}
