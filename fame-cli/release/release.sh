@@ -8,7 +8,9 @@
 # Usage: fame-cli/release/release.sh [--profile release|dev] [OUT]
 #
 # Needs Rust, and Python 3.11 with venv; maturin comes from the package index. The trial runs in an empty
-# folder with an empty environment and no network: only what is in the files can be used.
+# folder with an empty environment and no network: only what is in the files can be used. Then the newcomer's
+# path of the manual, which fetches a network and two photographs; with the variable TORCH_PYTHON, a Python that
+# has torchvision, that network is exported on the way.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
@@ -104,6 +106,10 @@ tar -xzf "$out/$name.tar.gz" -C "$work/there"
 trial "$work/there/$name/fame-cli" "$work/trial-archive"
 test -s "$work/there/$name/man/fame-cli-run.1"
 (cd "$out" && sha256sum --check --quiet SHA256SUMS)
+
+say "a newcomer's path"
+[ "$profile" = release ] || export FIRST_MAP_SECONDS=600
+"$here/newcomer.sh" "$wheel" ${TORCH_PYTHON:+--torchvision "$TORCH_PYTHON"}
 
 say "done"
 ls -l "$out"

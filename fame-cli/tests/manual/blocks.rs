@@ -23,6 +23,11 @@ impl Block {
     pub(crate) fn file(&self) -> Option<&str> {
         self.info.iter().find_map(|word| word.strip_prefix("file="))
     }
+
+    /// The network that its script exports.
+    pub(crate) fn exports(&self) -> Option<&str> {
+        self.info.iter().find_map(|word| word.strip_prefix("exports="))
+    }
 }
 
 pub(crate) fn blocks(text: &str) -> Vec<Block> {

@@ -3,9 +3,12 @@
 //! and its links lead somewhere.
 //!
 //! The first line of a fenced block says what becomes of it: `sh run` is run, page by page in a
-//! folder of the page's own; `sh` and `console` must be taken by the program; `ron file=NAME` and
-//! `python file=NAME` are files for the commands behind them, the latter also run; `ron manifest`
-//! is one; `ron plugin` needs a plugin and is read only; any other `ron` is a list of specs.
+//! folder of the page's own; `text output` is what the commands before it print, but for numbers
+//! and for what `…` leaves out; `sh` and `console` must be taken by the program; `ron file=NAME` and
+//! `python file=NAME` are files for the commands behind them, the latter also run; `python
+//! exports=NET` needs PyTorch, so that a small network of the tests stands here for what it exports
+//! (`fame-cli/release/newcomer.sh` runs it); `ron manifest` is one; `ron plugin` needs a plugin and
+//! is read only; any other `ron` is a list of specs.
 //!
 //! Needs the models and pictures that recipes need, which are fetched once into the user's cache.
 
@@ -13,6 +16,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod blocks;
+mod output;
 mod python;
 mod recipes;
 
@@ -91,29 +95,41 @@ fn every_command_is_taken_by_the_program() {
 
 #[test]
 fn what_is_shown_as_run_runs() {
-    let mut seen = 0;
+    let (mut seen, mut outputs) = (0, 0);
     for (page, text) in pages() {
         let folder = tempfile::tempdir().unwrap();
+        // What the commands of the last block printed.
+        let mut printed = String::new();
         for block in blocks(&text) {
             if let Some(file) = block.file() {
                 fs::write(folder.path().join(file), &block.code).unwrap();
-                if block.is("python") {
-                    python::run(folder.path(), file);
-                }
+            }
+            if let Some(network) = block.exports() {
+                let small = root().join("tests/golden/nets/mobilenet_v2_slim.onnx");
+                fs::copy(small, folder.path().join(network)).unwrap();
+            } else if let Some(file) = block.file().filter(|_| block.is("python")) {
+                python::run(folder.path(), file);
+            }
+            if block.is("text") && block.has("output") {
+                let place = format!("{page}:{}", block.line);
+                assert_eq!(output::missing(&block.code, &printed), None, "{place}: {printed}");
+                outputs += 1;
             }
             if !(block.is("sh") && block.has("run")) {
                 continue;
             }
+            printed.clear();
             for command in commands(&block) {
                 let line: Vec<&str> = command.iter().map(String::as_str).collect();
                 let output = fame(folder.path(), &line);
                 let said = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{page}:{}: {line:?}: {said}", block.line);
+                printed += &String::from_utf8_lossy(&output.stdout);
                 seen += 1;
             }
         }
     }
-    assert!(seen > 20, "only {seen} commands");
+    assert!(seen > 20 && outputs > 2, "only {seen} commands and {outputs} outputs");
 }
 
 #[test]

@@ -6,13 +6,8 @@ use super::fame;
 
 /// Recipes about data of one's own. Where that is not there, a file is missing, and nothing else is
 /// wrong.
-const OWN_DATA: [&str; 5] = [
-    "coco_folder",
-    "table1_imagenet",
-    "table2_verification",
-    "table_fame_plus",
-    "table_fame_plus_faces",
-];
+const OWN_DATA: [&str; 4] =
+    ["coco_folder", "table1_imagenet", "table2_verification", "table_fame_plus_faces"];
 
 /// What a missing file is called.
 const MISSING: [&str; 2] = ["fame::data::missing_file", "fame::model::missing_file"];
