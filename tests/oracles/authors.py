@@ -11,13 +11,13 @@ from SplitMix64, as fame draws them.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fame_runs import Stream, seed_of
 from onnx_torch import OnnxNet
 
 HERE = Path(__file__).resolve().parent
@@ -156,24 +156,13 @@ def fggb(network: Network, pixels: torch.Tensor, other: torch.Tensor, theta: flo
     return tuple(min_max(blur(part.clamp_min(0), 25, 5.0)) for part in (total, -total))
 
 
-def split_mix(state: int):
-    """SplitMix64, as numbers below n: the upper half of a 128-bit product."""
-    word = (1 << 64) - 1
-    while True:
-        state = (state + 0x9E3779B97F4A7C15) & word
-        z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & word
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & word
-        z ^= z >> 31
-        yield lambda n, z=z: (z * n) >> 64
-
-
 def corr_rise(network: Network, pixels: torch.Tensor, other: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     size = pixels.shape[-1]
-    below = split_mix(int(hashlib.sha256(f"{seed}/CorrRise".encode()).hexdigest()[:16], 16))
+    random = Stream(seed_of("CorrRise", seed))
     keep = torch.ones(MASKS, size, size)
     for mask in keep:
         for _ in range(PATCHES):
-            row, column = next(below)(size - PATCH + 1), next(below)(size - PATCH + 1)
+            row, column = random.below(size - PATCH + 1), random.below(size - PATCH + 1)
             mask[row : row + PATCH, column : column + PATCH] = 0
     with torch.no_grad():
         phi = network.output(network.normalised(pixels[None] * keep[:, None]))

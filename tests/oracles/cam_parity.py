@@ -166,9 +166,9 @@ def concepts(net: ModuleNet, x: torch.Tensor, tap: int, count: int, tokens: bool
     return out
 
 
-def legrad_maps(name: str, x: torch.Tensor, label: int) -> dict[str, np.ndarray]:
-    """LeGrad's own program on OpenCLIP's vision transformer with the weights of torchvision's, which `name` holds."""
-    graph = onnx.load(NETS / f"{name}.onnx").graph
+def legrad_maps(path: Path, x: torch.Tensor, label: int) -> dict[str, np.ndarray]:
+    """LeGrad's own program on OpenCLIP's vision transformer with the weights of torchvision's, which `path` holds."""
+    graph = onnx.load(path).graph
     w = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in graph.initializer}
     depth, heads, patch = 3, 3, w["conv_proj.weight"].shape[-1]
     width, classes = w["heads.head.weight"].shape[1], w["heads.head.weight"].shape[0]
@@ -205,7 +205,7 @@ def legrad_maps(name: str, x: torch.Tensor, label: int) -> dict[str, np.ndarray]
 
     wrapped = legrad.wrapper.LeWrapper(Clip().eval(), layer_index=0)
     with torch.no_grad():
-        net = onnx_torch.OnnxNet(NETS / f"{name}.onnx")
+        net = onnx_torch.OnnxNet(path)
         assert torch.allclose(wrapped.visual(x) + w["heads.head.bias"], net(x)[net.output_names[0]], atol=1e-5)
     one = torch.eye(classes)[label : label + 1]
     # A logit does not divide by the length of what the head gives; the program does, for CLIP's loss.
@@ -222,13 +222,15 @@ def legrad_maps(name: str, x: torch.Tensor, label: int) -> dict[str, np.ndarray]
     return out | {"Own": (own - own.min()) / (own.max() - own.min())}
 
 
-def maps_of(name: str) -> tuple[int, dict[str, tuple[str, np.ndarray, dict]]]:
+def maps_of(name: str, path: Path | None = None, x: torch.Tensor | None = None) -> tuple[int, dict[str, tuple[str, np.ndarray, dict]]]:
     """The class that is explained, and by name what fame must be asked and what the libraries answer: a map, which of
-    fame's it is where there are several, and a fact."""
-    path, layers = NETS / f"{name}.onnx", LAYERS[name]
+    fame's it is where there are several, and a fact. Of the goldens' network and noise, or of the same network in another
+    file `path` and the input `x`."""
+    path, layers = path or NETS / f"{name}.onnx", LAYERS[name]
     tokens = name.startswith("vit")
     net = ModuleNet(path, layers)
-    x = torch.from_numpy(noise(int(np.prod(net.net.input_shape)), INPUT).reshape(net.net.input_shape))
+    if x is None:
+        x = torch.from_numpy(noise(int(np.prod(net.net.input_shape)), INPUT).reshape(net.net.input_shape))
     with torch.no_grad():
         logits = net(x)
         # Putting modules in place must have changed nothing.
@@ -253,7 +255,7 @@ def maps_of(name: str) -> tuple[int, dict[str, tuple[str, np.ndarray, dict]]]:
         both = "[" + ", ".join(f'"{layer}"' for layer in layers) + "]"
         out["LayerCam, two layers"] = f"LayerCam(layer: {both}, {finish})", cam(pgc.LayerCAM, range(len(layers)))
     if not tokens:
-        out["FullGrad"] = f"FullGrad(form: PytorchGradCam, {finish})", np.array(pgc.FullGrad(net, [])(x.clone(), target)[0])
+        out["FullGrad"] = f"FullGrad(form: PytorchGradCam, input: Network, {finish})", np.array(pgc.FullGrad(net, [])(x.clone(), target)[0])
 
     which = f"loss: Logit(class: Index({label})), map: [Abs(), MaxNormalize()]"
 
@@ -276,7 +278,7 @@ def maps_of(name: str) -> tuple[int, dict[str, tuple[str, np.ndarray, dict]]]:
                 out[f"DeepFeatureFactorization, layer {tap + 1}, concept {k + 1}"] = spec, place, about
     out["ShapleyCam"] = f'ShapleyCam(layer: "{layers[0]}", {finish})', cam(ShapleyCam, [0])
     if tokens:
-        for pooling, m in legrad_maps(name, x, label).items():
+        for pooling, m in legrad_maps(path, x, label).items():
             # Min-max behind the formula: as a finished map.
             out[f"LeGrad, {pooling}"] = f"LeGrad(pooling: {pooling}, loss: Logit(class: Index({label})))", m, {"finished": True}
     return label, {method: (of[0], of[1], of[2] if len(of) > 2 else {}) for method, of in out.items()}

@@ -126,11 +126,12 @@ class Net(nn.Module):
         return values[self.output]
 
 
-def maps_of(name: str) -> tuple[int, float, dict[str, np.ndarray]]:
-    """The class, its logit, and by fame's parameters the relevance of the input."""
-    path = NETS / f"{name}.onnx"
+def maps_of(path: Path, x: torch.Tensor | None = None) -> tuple[int, float, dict[str, np.ndarray]]:
+    """The class, its logit, and by fame's parameters the relevance of the input: of the noise of the goldens, or of `x`."""
     net = Net(path)
-    x = torch.from_numpy(noise(int(np.prod(net.shape)), INPUT).reshape(net.shape)).double()
+    if x is None:
+        x = torch.from_numpy(noise(int(np.prod(net.shape)), INPUT).reshape(net.shape))
+    x = x.double()
     logits = net(x)
     check(path, x, logits)
     label = int(logits.argmax())
@@ -160,7 +161,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
-        label, logit, maps = maps_of(name)
+        label, logit, maps = maps_of(NETS / f"{name}.onnx")
         kept = {method: m[..., :: given.stride, :: given.stride].astype(np.float32) for method, m in maps.items()}
         np.save(given.out / f"{name}.npy", np.concatenate([m.ravel() for m in kept.values()]))
         methods = [{"parameters": method, "values": m.size, "sum": float(maps[method].sum())} for method, m in kept.items()]

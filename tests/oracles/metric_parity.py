@@ -1,34 +1,42 @@
-"""fame's metrics beside PyPI quantus' and plain formulas, on the same maps of `models/shapes.onnx`.
+"""Every metric of fame beside PyPI quantus', captum's, krippendorff's and plain formulas, on the same maps of
+`models/shapes.onnx`: one table, and what has no reference.
 
-    pip install quantus onnxruntime            # no PyTorch: quantus is asked through an onnxruntime model
-    python metric_parity.py FAME_CLI           # runs a recipe, measures again, prints the table; exit 1 where they differ
+    pip install -r requirements.txt
+    python metric_parity.py FAME_CLI           # exit 1 where they differ, or a metric is left out without a word
     python metric_parity.py FAME_CLI --count 24
 
 fame draws the shapes, explains them and measures; `metrics.csv`, the maps and the pictures are read back. Random draws are
 made here as fame makes them (SplitMix64), so that both sides see the same sets and the same noise. Quantus takes single
 values of the input for features, where fame takes pixels: so the input that Quantus alters is a mask of ones, of which 0
-shows the filling. Where Quantus computes something else than the paper, the row says so, and the formula is written out here.
+shows the filling; the network itself is asked by onnxruntime. Where no package computes what the paper says, the formula
+is written out here, and the row says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
-import subprocess
+import platform
+import re
 import sys
 import tempfile
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
+import captum.metrics as cm
+import krippendorff
 import numpy as np
 import onnxruntime
 import scipy
+import torch
+from fame_runs import REPOSITORY, Stream, answer, plugins, seed_of, versions
 from PIL import Image
 
 warnings.filterwarnings("ignore")
 import quantus  # noqa: E402
+from quantus.functions.perturb_func import noisy_linear_imputation  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SHAPES = HERE.parents[1] / "models" / "shapes.onnx"
@@ -40,13 +48,34 @@ SAMPLES = 4
 RADIUS = 0.02
 ROLE = "image"
 
-# Largest difference, as a share of the largest value of the row (at least 1): sums of f32 in another order. A threshold
-# metric counts whole pixels. Quotients by map values near zero (RIS, ROS) magnify rounding.
-CLOSE, MAGNIFIED = 1e-5, 2e-3
+PERCENTS = (10, 30)
+CUTS = (0.3, 0.5)
+
+# The largest difference, as a share of the largest value of the row (at least 1), and why it is not smaller.
+TOLERANCES = {
+    "close": (1e-5, "both sides sum f32 in another order"),
+    "magnified": (2e-3, "quotients by map values near zero magnify rounding"),
+    "written": (1e-6, "the run's table has six decimals"),
+}
+# Of other metrics: close.
+TOLERANCE_OF = {"RelativeStability": "magnified", "tables/reliability": "written"}
+
+# Where metrics are held that no package has in this form: whether to a formula or to properties, and where.
+ELSEWHERE = {
+    "ByGroup": ("its formula", "fame-plugins/src/metrics/by_group.rs"),
+    "Decisions": ("its formula", "fame-plugins/src/metrics/verification/decisions.rs"),
+    "DetectionDeletion": ("its formula", "tests/third-party/fame-detection/src/metrics/detection_deletion.rs"),
+    "DetectionEnergy": ("its formula", "tests/third-party/fame-detection/src/metrics/detection_energy.rs"),
+    "DetectionPointing": ("its formula", "tests/third-party/fame-detection/src/metrics/detection_pointing.rs"),
+    "InpaintingGame": ("its formula and properties", "fame-plugins/src/metrics/inpainting_game.rs"),
+    "MapStability": ("properties", "fame-plugins/src/metrics/map_stability.rs"),
+    "Regions": ("its formula and properties", "fame-plugins/src/metrics/regions.rs"),
+    "Verification": ("its formula and properties", "tests/tests/metric_properties.rs"),
+}
 
 RECIPE = """(
     model: "shapes",
-    data: Shapes(count: {count}, seed: 3),
+    data: ImageList(list: "{list}"),
     explain: {{
         "occlusion": Occlusion(layer: "logits", loss: Logit(class: Label), window: 16, stride: 16),
         "saliency": Saliency(layer: "logits", loss: Logit(class: Label)),
@@ -62,54 +91,13 @@ RECIPE = """(
         SensitivityN(percents: [5, 20], sets: {runs}, fill: Black, {ask}),
         Sensitivity(samples: {samples}, radius: {radius}),
         RelativeStability(samples: {samples}, radius: {radius}, layer: "logits"),
+        PointingGame(), RelevanceMass(), Iou(thresholds: {cuts}), MapSimilarity(to: "occlusion"),
+        Road(percents: {percents}, orders: [MoRF, LeRF], {ask}),
+        DeletionInsertion(steps: {steps}, answer: Value, delete_to: Black, insert_from: Black, {ask}),
     ],
     write: [Npy(raw: true), Picture()],
 )
 """
-
-
-class Stream:
-    """fame's random numbers: SplitMix64."""
-
-    MASK = (1 << 64) - 1
-
-    def __init__(self, seed: int, n: int | None = None):
-        self.state = seed & self.MASK
-        if n is not None:
-            self.state = Stream(seed ^ (n * 0xD605BBB58C8ABC03 & self.MASK)).next()
-
-    def next(self) -> int:
-        self.state = (self.state + 0x9E3779B97F4A7C15) & self.MASK
-        z = self.state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & self.MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & self.MASK
-        return z ^ (z >> 31)
-
-    def uniform(self) -> float:
-        return (self.next() >> 11) / (1 << 53)
-
-    def below(self, n: int) -> int:
-        return (self.next() * n) >> 64
-
-    def normal(self, count: int) -> np.ndarray:
-        out = []
-        while len(out) < count:
-            radius = np.sqrt(-2.0 * np.log(1.0 - self.uniform()))
-            angle = 2.0 * np.pi * self.uniform()
-            out += [radius * np.cos(angle), radius * np.sin(angle)]
-        return np.array(out[:count], dtype=np.float32)
-
-    def set(self, count: int, n: int) -> np.ndarray:
-        order = list(range(n))
-        for k in range(min(count, n)):
-            at = k + self.below(n - k)
-            order[k], order[at] = order[at], order[k]
-        return np.array(order[:count])
-
-
-def seed_of(what: str) -> int:
-    """The seed of run seed 0."""
-    return int(hashlib.sha256(f"0/{what}".encode()).hexdigest()[:16], 16)
 
 
 SESSION = onnxruntime.InferenceSession(SHAPES, providers=["CPUExecutionProvider"])
@@ -156,6 +144,11 @@ def occlusion(pixels: np.ndarray, label: int) -> np.ndarray:
     return drops / drops.max()
 
 
+def asked(x: torch.Tensor) -> torch.Tensor:
+    """The network for captum."""
+    return torch.from_numpy(logits(x.numpy()))
+
+
 def options(metric, **given):
     return metric(disable_warnings=True, display_progressbar=False, abs=False, normalise=False, **given)
 
@@ -163,14 +156,14 @@ def options(metric, **given):
 class Measured:
     """What Quantus and the formulas say of one map."""
 
-    def __init__(self, item: str, picture: np.ndarray, label: int, map_: np.ndarray):
-        self.item, self.picture, self.label, self.map = item, picture, label, map_
+    def __init__(self, item: str, picture: np.ndarray, label: int, map_: np.ndarray, inside: np.ndarray, occluded: np.ndarray):
+        self.item, self.picture, self.label, self.map, self.inside, self.occluded = item, picture, label, map_, inside, occluded
         self.flat = map_.ravel().astype(np.float64)
         self.clean = float(logits(picture[None])[0, label])
-        self.out: dict[tuple[str, str], tuple[str, float]] = {}
+        self.out: dict[tuple[str, str, str, str], float] = {}
 
-    def say(self, metric: str, quantity: str, by: str, value: float):
-        self.out[metric, quantity] = (by, float(value))
+    def say(self, metric: str, quantity: str, by: str, value: float, parameter: str = ""):
+        self.out[metric, quantity, by, parameter] = float(value)
 
     def quantus(self, metric, a=None, **more):
         a = self.map if a is None else a
@@ -216,6 +209,10 @@ class Measured:
         self.say("FaithfulnessCorrelation", "correlation", "quantus", faithful)
 
         self.formulas()
+        self.removal()
+        self.boxes()
+        self.captum()
+        self.similarity()
         self.stability()
         return self.out
 
@@ -267,6 +264,78 @@ class Measured:
             found.append(np.corrcoef([self.flat[s].sum() for s in sets], self.drops(sets))[0, 1])
         self.say("SensitivityN", "mean_correlation", "formula", np.mean(found))
 
+    def removal(self):
+        """ROAD by Quantus' imputation with fame's noise, and RISE's deletion and insertion by the formula."""
+        order = {"morf": ARGSORT(-self.flat, kind="stable"), "lerf": ARGSORT(self.flat, kind="stable")}
+        seed, drops, job = seed_of(f"{self.item}/{ROLE}/road"), {}, 0
+        for which in ("morf", "lerf"):
+            for percent in PERCENTS:
+                away = np.sort(order[which][: int(percent / 100 * self.flat.size + 0.5)])
+                stream = Stream(seed, job)
+                drawn = np.stack([stream.normal(len(away)) for _ in range(3)])
+                random, np.random.randn = np.random.randn, lambda *_, drawn=drawn: drawn
+                imputed = noisy_linear_imputation(self.picture.astype(np.float64), away)
+                np.random.randn = random
+                drops[which, percent] = self.clean - logits(imputed[None])[0, self.label]
+                self.say("Road", f"{which}_drop", "quantus (imputation)", drops[which, percent], f"P={percent}")
+                job += 1
+        for percent in PERCENTS:
+            self.say("Road", "combined", "quantus (imputation)", (drops["morf", percent] - drops["lerf", percent]) / 2, f"P={percent}")
+        copies = []
+        for is_deletion in (True, False):
+            for step in range(STEPS + 1):
+                is_top = np.zeros(self.flat.size, bool)
+                is_top[order["morf"][: int(step / STEPS * self.flat.size + 0.5)]] = True
+                copies.append(self.picture * ~(is_top == is_deletion).reshape(SIDE, SIDE))
+        answers = logits(np.array(copies))[:, self.label].astype(np.float64).reshape(2, -1)
+        for name, curve in zip(("deletion_auc", "insertion_auc"), answers):
+            self.say("DeletionInsertion", name, "formula", np.trapezoid(curve) / STEPS)
+        seen = float(logits((self.picture * self.map)[None])[0, self.label])
+        if self.clean > 0:
+            self.say("DeletionInsertion", "average_drop", "formula", np.clip((self.clean - seen) / self.clean, 0, 1))
+        self.say("DeletionInsertion", "increase", "formula", seen > self.clean)
+
+    def boxes(self):
+        """Where the true box is known."""
+        box, a = self.inside[None, None], self.map[None, None].astype(np.float64)
+        ask = lambda metric, of: options(metric).evaluate_batch(a_batch=of, s_batch=box)[0]  # noqa: E731
+        # Of equal maxima Quantus takes any that hits, fame the first in reading order.
+        first = a.copy()
+        first.reshape(-1)[a.argmax()] += 1
+        self.say("PointingGame", "hit", "quantus (first of equals)", ask(quantus.PointingGame, first))
+        self.say("RelevanceMass", "mass", "quantus", ask(quantus.RelevanceMassAccuracy, a))
+        self.say("RelevanceMass", "rank", "quantus", ask(quantus.RelevanceRankAccuracy, a))
+        self.say("RelevanceMass", "area", "formula", self.inside.mean())
+        for cut in CUTS:
+            above = self.map >= np.float32(cut)
+            self.say("Iou", "iou", "formula", (above & self.inside).sum() / (above | self.inside).sum(), f"at={cut}")
+
+    def captum(self):
+        """Infidelity, plain and scaled, over fame's noise: the map stands for every channel."""
+        seed = seed_of(f"{self.item}/{ROLE}/infidelity")
+        drawn = [(np.float32(0.1) * Stream(seed, n).normal(self.picture.size)).reshape(self.picture.shape) for n in range(RUNS)]
+        changes = torch.from_numpy(np.array(drawn))
+        x = torch.from_numpy(self.picture[None])
+        a = torch.from_numpy(np.repeat(self.map[None, None], 3, axis=1))
+        for quantity, scaled in (("infidelity", False), ("infidelity_scaled", True)):
+            value = cm.infidelity(asked, lambda given: (changes, given - changes), x, a, target=self.label, n_perturb_samples=RUNS,
+                                  max_examples_per_batch=RUNS, normalize=scaled)  # fmt: skip
+            self.say("Infidelity", quantity, "captum", value.item())
+
+    def similarity(self):
+        if np.array_equal(self.map, self.occluded):
+            return
+        a, b = self.occluded.astype(np.float64), self.map.astype(np.float64)
+        self.say("MapSimilarity", "spearman", "scipy", scipy.stats.spearmanr(a.ravel(), b.ravel()).statistic)
+        self.say("MapSimilarity", "pearson", "scipy", scipy.stats.pearsonr(a.ravel(), b.ravel()).statistic)
+        # scikit-image repeats the edge where fame mirrors without it, and leaves a border out of the mean: so the formula.
+        taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+        smooth = lambda m: scipy.ndimage.correlate1d(scipy.ndimage.correlate1d(m, taps / taps.sum(), 0, mode="mirror"), taps / taps.sum(), 1, mode="mirror")  # noqa: E731, E501
+        ma, mb = smooth(a), smooth(b)
+        va, vb, both = smooth(a * a) - ma**2, smooth(b * b) - mb**2, smooth(a * b) - ma * mb
+        ssim = ((2 * ma * mb + 0.01**2) * (2 * both + 0.03**2)) / ((ma**2 + mb**2 + 0.01**2) * (va + vb + 0.03**2))
+        self.say("MapSimilarity", "ssim", "formula", ssim.mean())
+
     def stability(self):
         """Of the occlusion map alone, which is made again here."""
         if not self.is_occlusion():
@@ -288,6 +357,11 @@ class Measured:
             made.explain_batch = lambda *_, **__: next(drawn)[None, None]
             value = made.evaluate_batch(model=model, x_batch=x, y_batch=np.array([self.label]), a_batch=a.copy())[0]
             self.say("Sensitivity", name, "quantus", value)
+        stacked = torch.from_numpy(np.array(copies, dtype=np.float32))
+        explain = lambda given: torch.from_numpy(np.array([occlusion(one, self.label) for one in given[0].numpy()]))  # noqa: E731
+        moved = lambda given: (stacked if len(given[0]) == SAMPLES else given[0],)  # noqa: E731
+        value = cm.sensitivity_max(explain, (torch.from_numpy(self.picture[None]),), moved, n_perturb_samples=SAMPLES)
+        self.say("Sensitivity", "max_sensitivity", "captum", value.item())
         same = [logits(c[None])[0].argmax() == logits(self.picture[None])[0].argmax() for c in copies]
         ris, ros = options(quantus.RelativeInputStability), options(quantus.RelativeOutputStability)
         normal = lambda p: (np.asarray(p, dtype=np.float64)[None] - 0.5) / 0.25  # noqa: E731
@@ -304,51 +378,117 @@ class Measured:
         return np.allclose(self.map, occlusion(self.picture, self.label), atol=1e-4)
 
 
+def measure_again(out: Path, boxes: dict[str, np.ndarray]) -> dict[tuple[str, str, str], list[tuple[float, float]]]:
+    """For each metric, quantity and reference what fame wrote and what is right."""
+    ours: dict[tuple[str, ...], float] = {}
+    for row in csv.DictReader((out / "metrics.csv").open()):
+        ours[row["item"], row["explainer"], row["metric"], row["quantity"], row["parameter"]] = float(row["value"])
+    table: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for place in sorted((out / "items").iterdir()):
+        item = place.name
+        picture = np.asarray(Image.open(place / f"{ROLE}.png").convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
+        label = int(json.loads((place / "item.json").read_text())["label"])
+        (inside,) = (box for stem, box in boxes.items() if stem in item)
+        read = {file.name.split(".")[0]: np.load(file) for file in sorted(place.glob("*.npy")) if not file.name.endswith(".raw.npy")}
+        for explainer, map_ in read.items():
+            for (metric, quantity, by, parameter), theirs in Measured(item, picture, label, map_, inside, read["occlusion"]).all().items():
+                mine = ours.get((item, explainer, metric, quantity, parameter))
+                if mine is None:
+                    raise SystemExit(f"fame has no {metric} {quantity} {parameter} of {explainer} for {item}")
+                table.setdefault((metric, quantity, by), []).append((mine, theirs))
+    return table | {("tables/reliability", "alpha", "krippendorff"): reliability(out, ours)}
+
+
+def reliability(out: Path, ours: dict[tuple[str, ...], float]) -> list[tuple[float, float]]:
+    """Krippendorff's α of every column of the run's reliability table: items are raters that rank the explainers."""
+    pairs = []
+    for row in csv.DictReader((out / "tables" / "reliability.csv").open()):
+        about = row["metric"], row["quantity"], row["parameter"]
+        found = {(item, explainer): value for (item, explainer, *what), value in ours.items() if tuple(what) == about}
+        items, explainers = (sorted({key[n] for key in found}) for n in (0, 1))
+        ratings = np.full((len(items), len(explainers)), np.nan)
+        for (item, explainer), value in found.items():
+            ratings[items.index(item), explainers.index(explainer)] = value
+        ranks = np.array([(scipy.stats.rankdata(of, nan_policy="omit") - 0.5) / np.isfinite(of).sum() for of in ratings])
+        if row["alpha"] and len(np.unique(ranks[np.isfinite(ranks)])) > 1:
+            pairs.append((float(row["alpha"]), float(krippendorff.alpha(reliability_data=ranks, level_of_measurement="ordinal"))))
+    return pairs
+
+
+def synthetic(fame_cli: str, folder: Path, count: int) -> tuple[Path, dict[str, np.ndarray]]:
+    """The list of drawn shapes, and by the name of each picture's file which pixels lie in its box."""
+    answer(fame_cli, "synth", "--layout", "image-list", "--count", str(count), "--seed", "3", folder)
+    boxes = {}
+    for row in csv.DictReader((folder / "list.csv").open()):
+        x0, y0, x1, y1 = map(int, row["box"].split())
+        boxes[Path(row["path"]).stem] = np.zeros((SIDE, SIDE), bool)
+        boxes[Path(row["path"]).stem][y0:y1, x0:x1] = True
+    return folder / "list.csv", boxes
+
+
+def without_reference(names: list[str]) -> list[str]:
+    lines = []
+    for name in names:
+        how, file = ELSEWHERE[name]
+        if not re.search(rf"\b{name}\b", (REPOSITORY / file).read_text()):
+            raise SystemExit(f"{file} does not hold {name}")
+        lines.append(f"without a reference implementation: {name} – held to {how} in {file}")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fame_cli")
     parser.add_argument("--count", type=int, default=3, help="pictures")
     given = parser.parse_args()
+    fame_cli = str(Path(given.fame_cli).resolve())
     np.argsort = stable_argsort
+    torch.set_num_threads(1)
     ask = 'layer: "logits", loss: Logit(class: Label)'
+    names = plugins(fame_cli, "metric")
     with tempfile.TemporaryDirectory() as folder:
+        drawn, boxes = synthetic(fame_cli, Path(folder) / "shapes", given.count)
         recipe, out = Path(folder) / "parity.ron", Path(folder) / "out"
-        text = RECIPE.format(count=given.count, ask=ask, steps=STEPS, runs=RUNS, subset=SUBSET, samples=SAMPLES, radius=RADIUS)
-        recipe.write_text(text)
-        subprocess.run([given.fame_cli, "run", recipe, "--out", out], check=True, stdout=subprocess.DEVNULL)
-        ours = {}
-        for row in csv.DictReader((out / "metrics.csv").open()):
-            if not row["parameter"]:
-                ours[row["item"], row["explainer"], row["metric"], row["quantity"]] = float(row["value"])
-        table: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
-        for item in sorted({key[0] for key in ours}):
-            place = out / "items" / item
-            picture = np.asarray(Image.open(place / f"{ROLE}.png").convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
-            label = int(json.loads((place / "item.json").read_text())["label"])
-            for file in sorted(place.glob("*.npy")):
-                if file.name.endswith(".raw.npy"):
-                    continue
-                explainer = file.name.split(".")[0]
-                said = Measured(item, picture, label, np.load(file)).all()
-                for (metric, quantity), (by, theirs) in said.items():
-                    mine = ours.get((item, explainer, metric, quantity))
-                    if mine is None:
-                        sys.exit(f"fame has no {metric} {quantity} of {explainer} for {item}")
-                    table.setdefault((metric, quantity, by), []).append((mine, theirs))
-    print(f"fame beside quantus {quantus.__version__} (numpy {np.__version__}, scipy {scipy.__version__}, onnxruntime {onnxruntime.__version__}), "
-          f"{given.count} drawn shapes, maps of Occlusion, Saliency and blurred noise\n")  # fmt: skip
-    print("| metric | quantity | held to | maps | largest difference | correlation |\n| --- | --- | --- | --- | --- | --- |")
+        numbers = dict(steps=STEPS, runs=RUNS, subset=SUBSET, samples=SAMPLES, radius=RADIUS, percents=list(PERCENTS), cuts=list(CUTS))
+        recipe.write_text(RECIPE.format(list=drawn, ask=ask, **numbers))
+        answer(fame_cli, "run", recipe, "--out", out)
+        table = measure_again(out, boxes)
+    print("| metric | quantity | held to | values | largest difference | correlation | verdict |\n| --- | --- | --- | --- | --- | --- | --- |")
     wrong = []
-    for (metric, quantity, by), pairs in table.items():
+    for (metric, quantity, by), pairs in sorted(table.items()):
         mine, theirs = np.array(pairs).T
         apart = np.abs(mine - theirs).max() / max(1.0, np.abs(theirs).max())
-        alike = np.corrcoef(mine, theirs)[0, 1] if np.ptp(theirs) > 0 else float(apart <= CLOSE)
-        print(f"| {metric} | {quantity} | {by} | {len(pairs)} | {apart:.1e} | {alike:.6f} |")
-        allowed = MAGNIFIED if metric == "RelativeStability" else CLOSE
-        if not apart <= allowed:
-            wrong.append(f"{metric} {quantity}")
+        kind = TOLERANCE_OF.get(metric, "close")
+        allowed, _ = TOLERANCES[kind]
+        # A NaN does not hold.
+        is_good = apart <= allowed
+        alike = f"{np.corrcoef(mine, theirs)[0, 1]:.6f}" if np.ptp(theirs) > 0 and np.ptp(mine) > 0 else "all equal"
+        verdict = f"within {kind} ({allowed:.0e})" if is_good else f"**BEYOND {kind} ({allowed:.0e})**"
+        print(f"| {metric} | {quantity} | {named(by)} | {len(pairs)} | {apart:.1e} | {alike} | {verdict} |")
+        if not is_good:
+            wrong.append(f"{metric} {quantity} ({by})")
+    print(f"\n{given.count} drawn shapes; maps of Occlusion, Saliency and blurred noise.")
+    for name, (allowed, why) in TOLERANCES.items():
+        print(f"Tolerance {name}: {allowed:.0e} of the largest value, which counts as at least 1 – {why}.")
+    held = {metric for metric, _, _ in table}
+    print()
+    for line in without_reference([name for name in names if name in ELSEWHERE and name not in held]):
+        print(line)
+    packages = ["onnxruntime", "torch", "quantus", "captum", "krippendorff", "scipy", "numpy"]
+    print(f"\n{versions(fame_cli, *packages)}, Python {platform.python_version()}")
     if wrong:
-        sys.exit("DIFFERENT: " + ", ".join(wrong))
+        print("BEYOND TOLERANCE: " + "; ".join(wrong))
+    silent = [name for name in names if name not in held | set(ELSEWHERE)]
+    if silent:
+        print("LEFT OUT, without a word where they are held: " + ", ".join(silent))
+    if wrong or silent:
+        sys.exit(1)
+
+
+def named(by: str) -> str:
+    """A reference with its version."""
+    package, rest = re.match(r"(\w+)(.*)", by).groups()
+    return by if package == "formula" else f"{package} {version(package)}{rest}"
 
 
 if __name__ == "__main__":
