@@ -18,11 +18,11 @@ use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::logic::Iff;
-use tract_onnx::tract_core::ops::nn::Reduce;
+use tract_onnx::tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::chain::Chain;
-use super::ops::{LaidOutConv, PReluGrad, Pointwise, Turn};
+use super::ops::{LaidOutConv, Norm, NormGrad, PReluGrad, Pointwise, SoftmaxGrad, Turn};
 use super::order::Order;
 use crate::backends::onnx::prelu::PRelu;
 use fame_kernels::Convolution;
@@ -223,6 +223,11 @@ impl<'m> Arranging<'m> {
         let is_indifferent = node.op_is::<ElementWiseOp>()
             || node.op_is::<TypedBinOp>()
             || node.op_is::<Pointwise>()
+            || node.op_is::<Norm>()
+            || node.op_is::<NormGrad>()
+            || node.op_is::<RmsNorm>()
+            || node.op_is::<Softmax>()
+            || node.op_is::<SoftmaxGrad>()
             || node.op_is::<PRelu>()
             || node.op_is::<PReluGrad>()
             || node.op_is::<Iff>()

@@ -296,8 +296,7 @@ fn a_network_of_channels_last_blocks_is_turned_at_its_ends_only() {
     assert!(turns(&arranged.model) <= ENDS, "{}", arranged.model);
     declutter(&mut back.model).unwrap();
     let placed = place(&mut back.model, usize::MAX, rates).unwrap();
-    let mut orders: Vec<Order> =
-        back.reads.iter().map(|(_, at)| arranged.outputs[1 + at]).collect();
+    let mut orders: Vec<Order> = arranged.outputs[1..].to_vec();
     orders.push(Order::First);
     let arranged = arrange(&back.model, placed, &orders, 1).unwrap();
     assert!(turns(&arranged.model) <= ENDS, "{}", arranged.model);

@@ -6,8 +6,10 @@ use fame_core::{Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
 use super::arrange::arrange;
+use super::fuse_norms::fuse_norms;
 use super::gradient::{Asked, LayerKinds, differentiate, share_out};
 use super::kernel_rates::Rating;
+use super::one_pass::in_one_pass;
 use super::order::Order;
 use super::place_kernels::place;
 use crate::backends::onnx::declutter::declutter;
@@ -98,6 +100,7 @@ fn finish(
         let arranged = arrange(&plan, placed, inputs, free)?;
         (plan, outputs) = (arranged.model, arranged.outputs);
     }
+    in_one_pass(&mut plan)?;
     plan.optimize()?;
     Ok((Runner::new(plan)?, outputs))
 }
@@ -112,6 +115,10 @@ fn compile(
     let mut forward = typed_model(&model.file, &model.operators, &resolved.wanted())?;
     let kinds = LayerKinds::of(&forward);
     declutter(&mut forward)?;
+    // Relevance has rules of its own for the parts.
+    if taps.relevance.is_none() {
+        fuse_norms(&mut forward)?;
+    }
     let outlet = |(name, _): &(String, Vec<usize>)| forward.outputs[resolved.output(name)];
     let layers: Vec<OutletId> = resolved.layers.iter().map(outlet).collect();
     let places: Vec<OutletId> = resolved.places.iter().map(outlet).collect();

@@ -17,7 +17,8 @@ use tract_onnx::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 use super::rule::Rule;
 use super::tape::{Pull, Pulled};
 use crate::backends::onnx::prelu::PRelu;
-use crate::backends::tract::ops::PReluGrad;
+use crate::backends::tract::ops::{PReluGrad, Slope};
+use fame_kernels::{Activation, Level};
 
 /// A rule `cotangent · derivative(v)`, where `v` is the function's `input` or `output`. The
 /// derivative is inlined into a loop over slices, so that it vectorises.
@@ -41,6 +42,17 @@ macro_rules! unary {
                 at,
             )?;
             Ok(tvec!(Some(gradient)))
+        })
+    };
+}
+
+/// The rule of an activation whose slope is one of our kernels'.
+macro_rules! smooth {
+    ($op:ident, $activation:expr) => {
+        Rule::unary::<$op>(|pull| {
+            let at = pull.input(0)?;
+            let slope: Slope = |g, x, _| $activation.pull(Level::best(), g, x);
+            Ok(tvec!(Some(pull.pointwise(stringify!($op), slope, [0.0; 2], at)?)))
         })
     };
 }
@@ -75,9 +87,9 @@ pub(super) const RULES: &[Rule] = &[
     unary!(Acosh, input, |x| ((x - 1.0) * (x + 1.0)).sqrt().recip()),
     unary!(Atanh, input, |x| ((1.0 - x) * (1.0 + x)).recip()),
     unary!(Erf, input, |x| std::f32::consts::FRAC_2_SQRT_PI * (-x * x).exp()),
-    unary!(GeluExact, input, gelu_slope),
-    unary!(GeluApproximate, input, gelu_tanh_slope),
-    unary!(Silu, input, silu_slope),
+    smooth!(GeluExact, Activation::Gelu),
+    Rule::unary::<GeluApproximate>(gelu_approximate),
+    smooth!(Silu, Activation::Silu),
     unary!(HardSwish, input, |x| if x <= -3.0 {
         0.0
     } else if x >= 3.0 {
@@ -112,37 +124,30 @@ fn exp(x: f32) -> f32 {
     (1.0 + r + r * r * tail) * scale
 }
 
-/// The error function to 5e-7 (Abramowitz and Stegun 7.1.26).
-fn erf(x: f32) -> f32 {
-    let magnitude = x.abs();
-    let t = (1.0 + 0.327_591_1 * magnitude).recip();
-    let fit = t
-        * (0.254_829_6
-            + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152_1 + t * 1.061_405_4))));
-    (1.0 - fit * exp(-magnitude * magnitude)).copysign(x)
-}
-
-/// `Φ(x) + x φ(x)`.
-fn gelu_slope(x: f32) -> f32 {
-    let density = exp(-0.5 * x * x) * 0.398_942_3;
-    0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
-}
-
-fn gelu_tanh_slope(x: f32) -> f32 {
-    const SCALE: f32 = 0.797_884_6;
-    let inner = (SCALE * (x + 0.044_715 * x * x * x)).tanh();
-    0.5 * (1.0 + inner) + 0.5 * x * (1.0 - inner * inner) * SCALE * (1.0 + 0.134_145 * x * x)
-}
-
 /// `1 / cosh² x`.
 fn tanh_slope(x: f32) -> f32 {
     let e = exp(-2.0 * x.abs());
     4.0 * e / ((1.0 + e) * (1.0 + e))
 }
 
-fn silu_slope(x: f32) -> f32 {
-    let s = (1.0 + exp(-x)).recip();
-    s * (1.0 + x * (1.0 - s))
+/// tract knows two: with x³, which everybody means, and with x² in its place.
+fn gelu_approximate(pull: &mut Pull) -> TractResult<Pulled> {
+    let squares = mini::<GeluApproximate>(pull)?.fast_impl;
+    let slope: Slope = if squares {
+        |g, x, _| g.iter_mut().zip(x).for_each(|(g, x)| *g *= gelu_of_squares_slope(*x))
+    } else {
+        |g, x, _| Activation::GeluTanh.pull(Level::best(), g, x)
+    };
+    let at = pull.input(0)?;
+    let name = if squares { "GeluOfSquares" } else { "GeluApproximate" };
+    Ok(tvec!(Some(pull.pointwise(name, slope, [0.0; 2], at)?)))
+}
+
+/// Of `x (1 + tanh(√(2/π) (x + 0.044715 x²))) / 2`.
+fn gelu_of_squares_slope(x: f32) -> f32 {
+    const SCALE: f32 = 0.797_884_6;
+    let inner = (SCALE * (x + 0.044_715 * x * x)).tanh();
+    0.5 * (1.0 + inner) + 0.5 * x * (1.0 - inner * inner) * SCALE * (1.0 + 0.089_43 * x)
 }
 
 fn neg(pull: &mut Pull) -> TractResult<Pulled> {
@@ -232,6 +237,23 @@ mod tests {
                 let slope = m.add_const("slope", Tensor::from_shape(&[1, 1, 3], &slopes)?)?;
                 Ok(m.wire_node("prelu", PRelu, &[x, slope])?[0])
             });
+        }
+    }
+
+    #[test]
+    fn the_slope_of_gelu_with_squares_is_that_of_differences() {
+        /// Truncation at this step, in double precision, and rounding of the slope in single.
+        const STEP: f64 = 1e-4;
+        const APART: f64 = 1e-6;
+        let value = |x: f64| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        };
+        for x in [-3.0f32, -0.7, 0.0, 0.4, 2.5] {
+            let at = f64::from(x);
+            let want = (value(at + STEP) - value(at - STEP)) / (2.0 * STEP);
+            let got = f64::from(gelu_of_squares_slope(x));
+            assert!((got - want).abs() <= APART, "{x}: {got} {want}");
         }
     }
 

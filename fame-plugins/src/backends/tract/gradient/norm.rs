@@ -7,11 +7,12 @@ use tract_onnx_opl::lrn::Lrn;
 
 use super::rule::Rule;
 use super::tape::{Pull, Pulled};
-use crate::backends::tract::ops::{LrnGrad, RmsNormGrad};
+use crate::backends::tract::ops::{LrnGrad, Norm, NormAxis, NormGrad, SoftmaxGrad};
 
 pub(super) const RULES: &[Rule] = &[
     Rule::operator::<Softmax>(softmax),
     Rule::operator::<RmsNorm>(rms_norm),
+    Rule::operator::<Norm>(norm),
     Rule::operator::<Lrn>(lrn),
 ];
 
@@ -19,6 +20,10 @@ pub(super) const RULES: &[Rule] = &[
 fn softmax(pull: &mut Pull) -> TractResult<Pulled> {
     let op = pull.op::<Softmax>()?;
     let (g, y) = (pull.cotangent, pull.output()?);
+    if let [axis] = *op.axes {
+        let logarithm = matches!(op.kind, SoftmaxKind::LogSoftmax);
+        return Ok(tvec!(Some(pull.wire(SoftmaxGrad { axis, logarithm }, &[g, y])?)));
+    }
     let sum = Reduce::new(op.axes.clone(), Reducer::Sum);
     let gradient = match op.kind {
         SoftmaxKind::Softmax => {
@@ -38,9 +43,17 @@ fn softmax(pull: &mut Pull) -> TractResult<Pulled> {
 }
 
 fn rms_norm(pull: &mut Pull) -> TractResult<Pulled> {
-    let op = pull.op::<RmsNorm>()?;
+    let RmsNorm { axis, eps } = pull.op::<RmsNorm>()?;
+    let over = NormAxis { axis: *axis, eps: eps.clone(), centred: false };
     let (g, x) = (pull.cotangent, pull.input(0)?);
-    Ok(tvec!(Some(pull.wire(RmsNormGrad { axis: op.axis, eps: op.eps.clone() }, &[g, x])?)))
+    Ok(tvec!(Some(pull.wire(NormGrad { over, scale: None }, &[g, x])?)))
+}
+
+fn norm(pull: &mut Pull) -> TractResult<Pulled> {
+    let Norm { over, affine } = pull.op::<Norm>()?.clone();
+    let (g, x) = (pull.cotangent, pull.input(0)?);
+    let scale = affine.map(|[scale, _]| scale);
+    Ok(tvec!(Some(pull.wire(NormGrad { over, scale }, &[g, x])?)))
 }
 
 fn lrn(pull: &mut Pull) -> TractResult<Pulled> {

@@ -3,6 +3,7 @@
 //!
 //! They compute in `f32` only: every network is imported in `f32`.
 
+mod activate;
 mod axis_grad;
 mod col2im;
 mod conv_grad;
@@ -10,15 +11,19 @@ mod gather_grad;
 mod interleave;
 mod laid_out_conv;
 mod lrn_grad;
+mod norm;
+mod norm_grad;
 mod pick_grad;
 mod pointwise;
 mod pool_grad;
 mod prelu_grad;
 mod quantize_grad;
-mod rms_norm_grad;
+mod softmax_grad;
+mod softmax_rows;
 mod spread;
 mod turn;
 
+pub(super) use activate::Activate;
 pub(super) use axis_grad::AxisGrad;
 pub(super) use col2im::Col2Im;
 pub(super) use conv_grad::ConvGrad;
@@ -26,12 +31,15 @@ pub(super) use gather_grad::GatherGrad;
 pub(super) use interleave::{Interleave, phase_start};
 pub(super) use laid_out_conv::{After, LaidOutConv};
 pub(super) use lrn_grad::LrnGrad;
+pub(super) use norm::{Norm, NormAxis};
+pub(super) use norm_grad::NormGrad;
 pub(super) use pick_grad::PickGrad;
 pub(super) use pointwise::{Pointwise, Slope};
 pub(super) use pool_grad::{PoolGrad, PoolKind};
 pub(super) use prelu_grad::PReluGrad;
 pub(super) use quantize_grad::QuantizeGrad;
-pub(super) use rms_norm_grad::RmsNormGrad;
+pub(super) use softmax_grad::SoftmaxGrad;
+pub(super) use softmax_rows::SoftmaxRows;
 pub(super) use spread::Spread;
 pub(super) use turn::Turn;
 
