@@ -63,6 +63,7 @@ impl Square {
             sha256: String::new(),
             labels: Vec::new(),
             operators: fame_core::contract::Operators::default(),
+            remembered: fame_core::contract::Remembered::default(),
         }
     }
 }

@@ -9,8 +9,8 @@
 use crate::{
     Error, Layer, LayerChoices, MapId, Model, Result, Sample, Tensor,
     contract::{
-        Evaluation, LayerCotangent, Loss, OutputForm, Pass, Reference, Taps, Target, TargetRequest,
-        form_of,
+        Evaluation, Known, LayerCotangent, Loss, OutputForm, Pass, Reference, Taps, Target,
+        TargetRequest, form_of,
     },
     data::{Value, facts},
 };
@@ -157,30 +157,73 @@ impl<'a> Aim<'a> {
     }
 
     /// Clean outputs of the target layers for each picture of `sample`, in the order of its roles.
-    /// A sample may have hundreds of pictures: as many at once go through the network as it prefers.
+    /// A sample may have hundreds of pictures: as many at once go through the network as it prefers,
+    /// and those that are remembered do not.
     fn clean_outputs(&self, sample: &Sample) -> Result<Vec<Vec<Tensor>>> {
-        let network = self.model.network.as_ref();
-        let roles: Vec<&str> = sample.roles().collect();
-        let mut clean = Vec::with_capacity(roles.len());
-        for some in roles.chunks(network.preferred_rows().max(1)) {
-            let inputs =
-                some.iter().map(|role| self.input(sample, role)).collect::<Result<Vec<_>>>()?;
-            let pass = network.forward(&Tensor::stack(&inputs)?, &self.taps())?;
-            let outputs = self.layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
-            let mut named = self.layers.iter().zip(&outputs);
-            if let Some((layer, _)) = named.find(|(_, output)| !output.is_finite()) {
-                let message = format!(
-                    "layer `{layer}` is NaN or infinite on the clean picture of sample `{}`.",
-                    sample.id
-                );
-                return Err(Error::new("fame::explain::not_finite", message)
-                    .with_help("The model or its input convention (mean, std, channel order) is broken: see the manifest."));
+        let rows = self.model.network.preferred_rows().max(1);
+        // The pictures of larger samples are those of the next sample too, all but one.
+        let recur = sample.pictures.len() > OWN_PICTURES;
+        let mut clean: Vec<Vec<Tensor>> = vec![Vec::new(); sample.pictures.len()];
+        let mut waiting: Vec<Waiting> = Vec::new();
+        for (at, role) in sample.roles().enumerate() {
+            let input = self.input(sample, role)?;
+            let known = recur.then(|| Known::of(&self.layers, &input));
+            match known.as_ref().and_then(|known| self.model.remembered.get(known)) {
+                Some(answer) => clean[at] = answer,
+                None => waiting.push(Waiting { at, known, input }),
             }
-            let of_row = |n| -> Vec<Tensor> { outputs.iter().map(|o| o.row_tensor(n)).collect() };
-            clean.extend((0..some.len()).map(of_row));
+            if waiting.len() == rows {
+                self.answer(sample, std::mem::take(&mut waiting), &mut clean)?;
+            }
         }
+        self.answer(sample, waiting, &mut clean)?;
         Ok(clean)
     }
+
+    /// Puts the network's answers to what is `waiting` into `clean`, and remembers those that may be
+    /// asked for again.
+    fn answer(
+        &self,
+        sample: &Sample,
+        waiting: Vec<Waiting>,
+        clean: &mut [Vec<Tensor>],
+    ) -> Result<()> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let inputs: Vec<Tensor> = waiting.iter().map(|waiting| waiting.input.clone()).collect();
+        let pass = self.model.network.forward(&Tensor::stack(&inputs)?, &self.taps())?;
+        let outputs = self.layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
+        let mut named = self.layers.iter().zip(&outputs);
+        if let Some((layer, _)) = named.find(|(_, output)| !output.is_finite()) {
+            let message = format!(
+                "layer `{layer}` is NaN or infinite on the clean picture of sample `{}`.",
+                sample.id
+            );
+            return Err(Error::new("fame::explain::not_finite", message)
+                .with_help("The model or its input convention (mean, std, channel order) is broken: see the manifest."));
+        }
+        for (row, Waiting { at, known, .. }) in waiting.into_iter().enumerate() {
+            let answer: Vec<Tensor> = outputs.iter().map(|o| o.row_tensor(row)).collect();
+            if let Some(known) = known {
+                self.model.remembered.put(known, &answer);
+            }
+            clean[at] = answer;
+        }
+        Ok(())
+    }
+}
+
+/// Up to so many pictures, all of a sample's are its own, or as good as.
+const OWN_PICTURES: usize = 2;
+
+/// A picture that has to go through the network.
+struct Waiting {
+    /// Its place among the roles.
+    at: usize,
+    /// By what it is remembered, if it is to be.
+    known: Option<Known>,
+    input: Tensor,
 }
 
 /// The clean outputs of a sample's pictures: those of one picture, and those of all others in their
@@ -263,7 +306,7 @@ mod tests {
     use super::*;
     use crate::{
         GradientPlace, LayerChoice,
-        contract::{Bias, Network},
+        contract::{Bias, Network, Remembered},
         testkit,
     };
 
@@ -378,9 +421,23 @@ mod tests {
         let whole = Aim::new(&model, &layers, &AgainstAll).unwrap().clean_outputs(&sample).unwrap();
         let batches = std::sync::Arc::default();
         let network = Counting { inner: model.network, batches: std::sync::Arc::clone(&batches) };
-        let model = Model { network: Box::new(network), ..model };
+        let remembered = Remembered::default();
+        let model = Model { network: Box::new(network), remembered, ..model };
         let aim = Aim::new(&model, &layers, &AgainstAll).unwrap();
         assert_eq!(aim.clean_outputs(&sample).unwrap(), whole);
         assert_eq!(*batches.lock().unwrap(), [2, 2, 1]);
+        // The next sample shares all pictures but one, and is answered the same without them.
+        let mut next = sample.clone();
+        next.pictures[0].1.pixels.data_mut().iter_mut().for_each(|v| *v = 0.5 * *v);
+        let answered = aim.clean_outputs(&next).unwrap();
+        assert_eq!(answered[1..], whole[1..]);
+        assert_ne!(answered[0], whole[0]);
+        assert_eq!(*batches.lock().unwrap(), [2, 2, 1, 1]);
+        // A pair's pictures are its own.
+        let pair = testkit::sample("p", &["a", "b"], testkit::SIZE).unwrap();
+        for _ in 0..2 {
+            aim.clean_outputs(&pair).unwrap();
+        }
+        assert_eq!(*batches.lock().unwrap(), [2, 2, 1, 1, 2, 2]);
     }
 }

@@ -21,6 +21,7 @@ pub mod perturbation;
 mod pixel_walk;
 pub mod prepare;
 pub mod relevance;
+mod remembered;
 pub mod writer;
 
 pub use backend::{
@@ -40,4 +41,5 @@ pub use perturbation::{Perturbation, Recorded, Start, Stop, Walk};
 pub use pixel_walk::pixel_walk;
 pub use prepare::{Models, PrepareContext, PrepareStep};
 pub use relevance::{FirstRule, RelevanceRules, RuleNumber, WeightRule};
+pub use remembered::{Known, Remembered};
 pub use writer::{FinishedItem, Writer};

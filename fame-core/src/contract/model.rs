@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::output::{OutputForm, form_of, logits_of};
 use crate::{
     Error, Layer, Result,
-    contract::{Backend, LoadRequest, Network, Operators, layout_of},
+    contract::{Backend, LoadRequest, Network, Operators, Remembered, layout_of},
     data::{Layout, require_memory},
     store::ModelManifest,
     text::{LayerChoice, suggestion},
@@ -29,6 +29,8 @@ pub struct Model {
     pub labels: Vec<String>,
     /// The operators of plugins that it was loaded with.
     pub operators: Operators,
+    /// What it has answered of pictures that many samples share.
+    pub remembered: Remembered,
 }
 
 /// The error about a tensor of a network that is none of its layers, and why.
@@ -109,7 +111,8 @@ impl Model {
         }
         check_sizes(network.layers()).map_err(|e| e.at(format!("`{}`", file.display())))?;
         check_aliases(&manifest, network.as_ref())?;
-        Ok(Self { manifest, network, file, sha256, labels, operators })
+        let remembered = Remembered::default();
+        Ok(Self { manifest, network, file, sha256, labels, operators, remembered })
     }
 
     /// The request that loads the same network once more: for a second backend, or with other

@@ -216,6 +216,7 @@ fn answering_once(model: &Arc<Model>, sample: &Sample) -> Model {
         sha256: model.sha256.clone(),
         labels: model.labels.clone(),
         operators: model.operators.clone(),
+        remembered: crate::contract::Remembered::default(),
     }
 }
 
@@ -258,6 +259,10 @@ impl Network for Once {
 
     fn check_relevance(&self, taps: &Taps) -> Result<()> {
         self.model.network.check_relevance(taps)
+    }
+
+    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
+        self.model.network.check_multipliers(taps)
     }
 
     fn preferred_rows(&self) -> usize {

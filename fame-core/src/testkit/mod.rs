@@ -334,6 +334,7 @@ pub fn model() -> Result<Model> {
         sha256: String::new(),
         labels: (0..CLASSES).map(|k| format!("class {k}")).collect(),
         operators: Operators::default(),
+        remembered: crate::contract::Remembered::default(),
     })
 }
 

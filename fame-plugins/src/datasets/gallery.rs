@@ -22,7 +22,7 @@ use super::{
     ids::{stem, unique, without_extension},
 };
 
-/// The most identities: every probe is compared with all of them anew, and holds their pictures in
+/// The most identities: every probe reads and prepares all of them anew, and holds their pictures in
 /// memory meanwhile, as prepared (75 MB of them at 112 × 112 pixels) and reduced as decoded (up to
 /// 3 MB each), while those of as many probes are open as the network takes rows at a time.
 const MOST: usize = 500;
@@ -48,8 +48,9 @@ pub enum Faces {
 /// `names`.
 ///
 /// The first picture of an identity is enrolled. Its further ones are probes, where `probes` is left
-/// out: a folder in the layout of LFW is a gallery and its probes at once. The gallery is prepared
-/// and put through the network for each probe anew, so it has at most 500 identities.
+/// out: a folder in the layout of LFW is a gallery and its probes at once. The gallery's pictures are
+/// read and prepared for each probe anew, so it has at most 500 identities; each goes through the
+/// network once per run.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gallery {

@@ -193,6 +193,7 @@ impl RandomizedExplainer {
                     sha256: model.sha256.clone(),
                     labels: model.labels.clone(),
                     operators: model.operators.clone(),
+                    remembered: fame_core::contract::Remembered::default(),
                 },
             ))
         };

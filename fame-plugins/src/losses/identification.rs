@@ -15,6 +15,26 @@ use super::{
 };
 use crate::{Preset, datasets::MATE};
 
+/// The fact of a map that names the first candidate.
+const RANK_1: &str = "rank_1";
+/// The fact that names its rival.
+const RIVAL: &str = "rival";
+/// The fact that holds the rival's similarity.
+const RIVAL_SIMILARITY: &str = "rival_similarity";
+
+/// The roles of the first candidate and its rival, where a map with `facts` is about them.
+pub(crate) fn set_against(facts: &Facts) -> Option<[&str; 2]> {
+    Some([facts.get(RANK_1)?.as_str()?, facts.get(RIVAL)?.as_str()?])
+}
+
+/// The same in words, with their similarities: `ann 0.612 before bob 0.305`.
+pub(crate) fn ranking(facts: &Facts) -> Option<String> {
+    let [first, rival] = set_against(facts)?;
+    let similarity = |name: &str| facts.get(name).and_then(Value::as_f64);
+    let (near, far) = (similarity("similarity_before")?, similarity(RIVAL_SIMILARITY)?);
+    Some(format!("{first} {near:.3} before {rival} {far:.3}"))
+}
+
 /// How many of the nearest candidates are recorded.
 const RECORDED: usize = 5;
 
@@ -110,8 +130,9 @@ impl Loss for Identification {
         };
         let mut facts = facts([
             ("similarity_before", first.similarity.into()),
-            ("rank_1", first.name.into()),
-            ("rival", rival.name.into()),
+            (RANK_1, first.name.into()),
+            (RIVAL, rival.name.into()),
+            (RIVAL_SIMILARITY, rival.similarity.into()),
             ("margin_before", (first.similarity - rival.similarity).into()),
             ("gallery_size", ranked.len().into()),
             ("candidates", shown(&ranked)),
@@ -120,7 +141,7 @@ impl Loss for Identification {
             facts.extend(mate_facts(mate, at));
         }
         Ok(vec![Target {
-            subject: Subject::Named("rank_1".to_owned()),
+            subject: Subject::Named(RANK_1.to_owned()),
             claim: Claim::For,
             values: [first.embedding, rival.embedding].concat(),
             facts,
@@ -259,6 +280,8 @@ mod tests {
         let text = |name: &str| target.facts[name].as_str().unwrap().to_owned();
         assert_eq!([text("rank_1"), text("rival")], ["bob", "ann"]);
         assert!(!target.facts.contains_key("mate_rank"));
+        assert_eq!(set_against(&target.facts), Some(["bob", "ann"]));
+        assert_eq!(ranking(&target.facts).unwrap(), "bob 0.800 before ann 0.600");
         let Value::List(candidates) = &target.facts["candidates"] else { panic!("a list") };
         let names: Vec<_> = candidates.iter().filter_map(|c| c.get("name")?.as_str()).collect();
         assert_eq!(names, ["bob", "ann", "cy", "dee"]);

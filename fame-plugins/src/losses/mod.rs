@@ -19,6 +19,7 @@ pub use dot_product::DotProduct;
 pub use feature_map_cell::{Cells, FeatureMapCell};
 pub use finer::Finer;
 pub use identification::{Identification, Rival};
+pub(crate) use identification::{ranking, set_against};
 pub use logit::{Class, Logit};
 pub use segment_class::{Region, SegmentClass};
 pub use similarity::Similarity;

@@ -10,6 +10,7 @@ use super::{
     colour::{Palette, overlay},
     maps, picture_of,
 };
+use crate::losses::ranking;
 
 /// How much a map covers its picture, as in `Overlay`.
 const OPACITY: f32 = 0.5;
@@ -65,14 +66,16 @@ pub fn thumbnails(
 }
 
 /// What the network answered for the clean pictures of `item`, by the facts of its maps, each
-/// answer once: `tabby 87 %`, `similarity 0.412`. Of more than two only the first two.
+/// answer once: `tabby 87 %`, `similarity 0.412`, `rank 1 ann 0.612 before bob 0.305`. Of more than
+/// two only the first two.
 pub fn answers(item: &FinishedItem<'_>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let all = maps(item).filter_map(|(_, map)| answer(map));
     all.filter(|answer| seen.insert(answer.clone())).take(2).collect()
 }
 
-/// The answer that `map` explains: the class with its probability, or the similarity.
+/// The answer that `map` explains: the class with its probability, whom a search has found and
+/// before whom, or the similarity.
 pub(super) fn answer(map: &NamedMap) -> Option<String> {
     let number = |name: &str| map.facts.get(name).and_then(Value::as_f64);
     if let Some(probability) = number("probability_before") {
@@ -80,6 +83,9 @@ pub(super) fn answer(map: &NamedMap) -> Option<String> {
         let class = name.or_else(|| number("class").map(|class| format!("class {class}")));
         let class = class.map_or_else(String::new, |class| class + " ");
         return Some(format!("{class}{:.0} %", 100.0 * probability));
+    }
+    if let Some(ranking) = ranking(&map.facts) {
+        return Some(format!("rank 1 {ranking}"));
     }
     number("similarity_before").map(|similarity| format!("similarity {similarity:.3}"))
 }
@@ -138,6 +144,10 @@ mod tests {
         };
         assert_eq!(told(&all), ["disc 73 %", "class 3 73 %"]);
         assert_eq!(told(&all[4..]), ["similarity 0.412"]);
+        let found = [("rank_1", "ann".into()), ("rival", "bob".into())];
+        let near = [("similarity_before", 0.612.into()), ("rival_similarity", 0.3049.into())];
+        let searched = said(&[found, near].concat());
+        assert_eq!(told(&[searched]), ["rank 1 ann 0.612 before bob 0.305"]);
         assert!(told(&all[..1]).is_empty());
     }
 }

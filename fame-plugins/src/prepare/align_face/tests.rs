@@ -41,6 +41,7 @@ impl Fixed {
             sha256: String::new(),
             labels: Vec::new(),
             operators: fame_core::contract::Operators::default(),
+            remembered: fame_core::contract::Remembered::default(),
         })
     }
 }
