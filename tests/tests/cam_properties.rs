@@ -340,6 +340,7 @@ fn a_batch_is_as_good_as_a_loop() {
         "IntegratedGradients(steps: 3)".into(),
         "SmoothGrad(n: 3)".into(),
         "Lrp(composite: EpsilonGammaBox)".into(),
+        "DeepLift(baseline: Black)".into(),
     ] {
         let together = explain(&model, &spec, &samples);
         for (sample, explanation) in samples.iter().zip(together) {

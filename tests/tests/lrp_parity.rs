@@ -238,4 +238,10 @@ fn a_backend_that_would_answer_with_derivatives_is_refused() {
     assert_eq!(refused.code, "fame::backend::no_relevance");
     let refused = network.forward_from(&output, &Tensor::zeros([1]), &batch, &relevance);
     assert_eq!(refused.map(drop).unwrap_err().code, "fame::backend::no_relevance");
+    // So are multipliers, of a picture and its reference.
+    let multipliers = Taps { multipliers: true, ..gradients };
+    let pair = Tensor::zeros([2, 3, SIZE, SIZE]);
+    let refused = network.forward(&pair, &multipliers).map(drop).unwrap_err();
+    assert_eq!(refused.code, "fame::backend::no_multipliers");
+    assert!(refused.help.unwrap().contains("IntegratedGradients"));
 }

@@ -179,6 +179,17 @@ pub struct Taps {
     /// With rules, [`Pass::gradient`] answers with relevance, not with derivatives, and
     /// [`Taps::relu`] has no say. Not every backend can: [`Network::check_relevance`].
     pub relevance: Option<RelevanceRules>,
+    /// Whether [`Pass::gradient`] answers with multipliers, which tell differences, in place of
+    /// derivatives, which tell slopes. The rows of a batch then come in pairs: row 2k, and row
+    /// 2k + 1, the **reference** that it is compared with. The multiplier m of a value x for what is
+    /// seeded is such that Σ m·(x − x_reference) over a place's values is the seeded values'
+    /// difference from the reference's times their cotangents: as a derivative is composed by the
+    /// chain rule of each operator's slopes, a multiplier is of each operator's quotients
+    /// Δy / Δx. Cotangents are row 2k's; both rows of a pair get their multipliers.
+    ///
+    /// Not together with [`Taps::relevance`]; [`Taps::relu`] has no say. Not every backend can:
+    /// [`Network::check_multipliers`].
+    pub multipliers: bool,
 }
 
 impl Taps {
@@ -189,6 +200,7 @@ impl Taps {
             gradients: Vec::new(),
             relu: ReluRule::Standard,
             relevance: None,
+            multipliers: false,
         }
     }
 
@@ -212,7 +224,7 @@ pub struct LayerCotangent {
 /// A loaded model.
 ///
 /// Rows of a batch never influence one another: a batch of N gives the same numbers as N batches of
-/// one.
+/// one. Only [`Taps::multipliers`] are of a row and the one behind it.
 pub trait Network: Send + Sync {
     /// Shape of one sample of the input, without the batch axis: `[3, 112, 112]`.
     fn input_shape(&self) -> &[usize];
@@ -250,6 +262,25 @@ pub trait Network: Send + Sync {
         .with_help(
             "Leave `backend` out of the recipe, for the usual one can; or take a method that needs \
              derivatives only, such as `IntegratedGradients`.",
+        ))
+    }
+
+    /// Whether multipliers ([`Taps::multipliers`]) can be pulled back from the layers of `taps` to
+    /// its places. If not, the error names the node and the operator that stop them. It may compile
+    /// what a pass with these taps will run.
+    ///
+    /// # Errors
+    /// That, and by default always: a backend that knows nothing of multipliers need not say so.
+    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
+        let _ = taps;
+        Err(Error::new(
+            "fame::backend::no_multipliers",
+            "this backend computes derivatives only and cannot compare a picture with a reference \
+             layer by layer.",
+        )
+        .with_help(
+            "Leave `backend` out of the recipe, for the usual one can; or take a method that needs \
+             derivatives only and has a reference too, such as `IntegratedGradients`.",
         ))
     }
 
@@ -305,7 +336,8 @@ pub trait Pass {
     /// one pass.
     ///
     /// With [`Taps::relevance`] the answer is the relevance `[N, …]` of each place's values: what
-    /// is shared out is the layer's output times its cotangent.
+    /// is shared out is the layer's output times its cotangent. With [`Taps::multipliers`] it is
+    /// their multipliers, `[N, …]` too, the same in both rows of a pair.
     ///
     /// # Errors
     /// When a layer was not tapped, its cotangent has another shape than its output, or no

@@ -60,7 +60,7 @@ const OFFSETS: &[usize] = places! {
     LoadRequest { file, input_shape, operators, layout, fixed }
     Finding { difference, fault, facts }
     OperatorId { domain, op_type, opsets }
-    Taps { layers, gradients, relu, relevance }
+    Taps { layers, gradients, relu, relevance, multipliers }
     RelevanceRules { first, convolution, dense, epsilon, stabilizer }
 };
 

@@ -110,6 +110,10 @@ impl Network for Watched {
         self.inner.check_relevance(taps)
     }
 
+    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
+        self.inner.check_multipliers(taps)
+    }
+
     fn preferred_rows(&self) -> usize {
         self.inner.preferred_rows()
     }

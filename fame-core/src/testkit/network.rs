@@ -196,6 +196,9 @@ impl FakeNetwork {
         if taps.relevance.is_some() {
             self.check_relevance(taps)?;
         }
+        if taps.multipliers {
+            self.check_multipliers(taps)?;
+        }
         self.check_shape("a batch", 0, batch)?;
         if let Some((layer, value)) = replaced {
             self.check_shape("a layer's value", layer, value)?;

@@ -31,8 +31,8 @@ pub use cam::{
 };
 pub use fame::Fame;
 pub use gradient::{
-    Baseline, Composite, FirstLayer, GradientTimesInput, GuidedBackprop, IntegratedGradients, Lrp,
-    Quadrature, Saliency, SmoothGrad, SmoothGradForm,
+    Baseline, Composite, DeepLift, FirstLayer, GradientTimesInput, GuidedBackprop,
+    IntegratedGradients, Lrp, Quadrature, Saliency, SmoothGrad, SmoothGradForm,
 };
 pub use le_grad::{LeGrad, TokenPooling};
 pub use precomputed::Precomputed;

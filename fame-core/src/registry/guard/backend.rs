@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Guard, Guarded, Who, shaped};
 use crate::{
-    Result, Tensor,
+    Error, Result, Tensor,
     contract::{
         Backend, Bias, GradientPlace, Layer, LayerCotangent, LoadRequest, Network, Pass, Taps,
     },
@@ -52,9 +52,20 @@ impl GuardedNetwork {
         Ok(Self { inner, input_shape, layers, preferred_rows, notes })
     }
 
-    /// A network that knows nothing of relevance would answer with derivatives: it is asked first.
-    fn refuse_ignored_rules(&self, taps: &Taps) -> Result<()> {
-        if taps.relevance.is_some() { self.check_relevance(taps) } else { Ok(()) }
+    /// A network that knows nothing of relevance or of multipliers would answer with derivatives:
+    /// it is asked first.
+    fn refuse_ignored_rules(&self, batch: &Tensor, taps: &Taps) -> Result<()> {
+        match (taps.relevance.is_some(), taps.multipliers) {
+            (false, false) => Ok(()),
+            (true, false) => self.check_relevance(taps),
+            (true, true) => Err(Error::bug("relevance and multipliers are asked for at once.")),
+            (false, true) if batch.rows() % 2 == 1 => {
+                let rows = batch.rows();
+                let message = format!("multipliers are of pairs of rows, and there are {rows}.");
+                Err(Error::bug(message))
+            }
+            (false, true) => self.check_multipliers(taps),
+        }
     }
 
     fn pass<'n>(
@@ -99,6 +110,10 @@ impl Network for GuardedNetwork {
         self.inner.call("check_relevance", |n| n.check_relevance(taps))?
     }
 
+    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
+        self.inner.call("check_multipliers", |n| n.check_multipliers(taps))?
+    }
+
     fn preferred_rows(&self) -> usize {
         self.preferred_rows
     }
@@ -108,7 +123,7 @@ impl Network for GuardedNetwork {
     }
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
-        self.refuse_ignored_rules(taps)?;
+        self.refuse_ignored_rules(batch, taps)?;
         let pass = self.inner.call("forward", |n| n.forward(batch, taps))??;
         Ok(self.pass(pass, batch, taps))
     }
@@ -120,7 +135,7 @@ impl Network for GuardedNetwork {
         batch: &Tensor,
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>> {
-        self.refuse_ignored_rules(taps)?;
+        self.refuse_ignored_rules(batch, taps)?;
         let pass =
             self.inner.call("forward_from", |n| n.forward_from(layer, value, batch, taps))??;
         Ok(self.pass(pass, batch, taps))

@@ -29,6 +29,13 @@ pub(in crate::backends) enum Refusal {
         /// The operator's name.
         op: String,
     },
+    /// Multipliers have no rule for a node's operator.
+    NoMultipliers {
+        /// The node's name.
+        node: String,
+        /// The operator's name.
+        op: String,
+    },
     /// The box rule cannot be used at a first layer.
     NoBox {
         /// The node's name.
@@ -70,6 +77,16 @@ pub(in crate::backends) fn no_relevance(node: &str, op: &str) -> Error {
         format!("relevance does not pass node `{node}`: there is no rule for the operator `{op}` there."),
     )
     .with_help("Choose a target layer in front of it, such as the logits before a softmax; `first: Same`, where it stands between the picture and the first layer with weights; a method that needs derivatives only, such as `IntegratedGradients`; or, for a transformer, `LeGrad` or `AttentionRollout`.")
+    .of_kind(ErrorKind::NoGradientRule)
+}
+
+/// The error for multipliers that an operator without a rule stops.
+pub(in crate::backends) fn no_multipliers(node: &str, op: &str) -> Error {
+    Error::new(
+        "fame::backend::no_multiplier_rule",
+        format!("differences from a reference do not pass node `{node}`: there is no rule for the operator `{op}` there."),
+    )
+    .with_help("Choose a target layer in front of it; or take a method that needs derivatives only and has a reference too, such as `IntegratedGradients`.")
     .of_kind(ErrorKind::NoGradientRule)
 }
 

@@ -5,7 +5,8 @@ use fame_core::{Error, GradientPlace, Result, Taps};
 use super::file::OnnxFile;
 use super::import::Wanted;
 use super::refusal::{
-    Engine, Refusal, flat, no_box, no_path, no_relevance, no_rule, reason, unclear_kind,
+    Engine, Refusal, flat, no_box, no_multipliers, no_path, no_relevance, no_rule, reason,
+    unclear_kind,
 };
 use super::skeleton::{Obstacle, Skeleton};
 
@@ -87,6 +88,7 @@ impl<'a> ResolvedTaps<'a> {
         match refusal {
             Refusal::NoRule { node, op } => no_rule(&node, &op, engine),
             Refusal::NoRelevance { node, op } => no_relevance(&node, &op),
+            Refusal::NoMultipliers { node, op } => no_multipliers(&node, &op),
             Refusal::NoBox { node, why } => no_box(&node, &why),
             Refusal::UnclearKind { node } => unclear_kind(&node),
             Refusal::NoPath(ix) => no_path(&joined(self.taps), &self.taps.gradients[ix]),

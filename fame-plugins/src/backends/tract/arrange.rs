@@ -22,7 +22,7 @@ use tract_onnx::tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::chain::Chain;
-use super::ops::{LaidOutConv, Norm, NormGrad, PReluGrad, Pointwise, SoftmaxGrad, Turn};
+use super::ops::{LaidOutConv, Norm, NormGrad, PReluGrad, Pointwise, Rescale, SoftmaxGrad, Turn};
 use super::order::Order;
 use crate::backends::onnx::prelu::PRelu;
 use fame_kernels::Convolution;
@@ -230,6 +230,7 @@ impl<'m> Arranging<'m> {
             || node.op_is::<SoftmaxGrad>()
             || node.op_is::<PRelu>()
             || node.op_is::<PReluGrad>()
+            || node.op_is::<Rescale>()
             || node.op_is::<Iff>()
             || node.op_is::<Reduce>()
             || node.op_is::<Slice>()

@@ -109,6 +109,11 @@ impl Network for TractNetwork {
         self.plan(taps, None).map(drop)
     }
 
+    /// As for relevance.
+    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
+        self.plan(taps, None).map(drop)
+    }
+
     fn preferred_rows(&self) -> usize {
         self.threads
     }

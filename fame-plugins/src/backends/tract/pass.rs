@@ -6,7 +6,9 @@ use fame_core::contract::Pass;
 use fame_core::{Error, LayerCotangent, Result, Tensor};
 use rayon::prelude::*;
 use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor as TractTensor, TractResult};
+use tract_onnx::tract_core::internal::TractErrorContext as _;
 
+use super::gradient::Row;
 use super::plan::Plan;
 use crate::backends::onnx::file::guarded;
 use crate::backends::onnx::refusal::reason;
@@ -111,8 +113,16 @@ impl Pass for TractPass<'_> {
         });
         let zeros =
             zeros.collect::<TractResult<Vec<_>>>().map_err(|e| failed("the gradient", &e))?;
-        let pull = |(index, row): (usize, &TVec<TValue>)| -> TractResult<TVec<TValue>> {
-            let mut inputs: TVec<TValue> = row[layers.len()..].iter().cloned().collect();
+        // In pairs, every second row is the reference of the one before it.
+        let step = if self.plan.in_pairs { 2 } else { 1 };
+        let pull = |(pair, rows): (usize, &[TVec<TValue>])| -> TractResult<TVec<TValue>> {
+            let index = pair * step;
+            let residual = |(row, at): &(Row, usize)| {
+                let of = if *row == Row::Own { rows.first() } else { rows.last() };
+                of.and_then(|of| of.get(layers.len() + at)).cloned()
+            };
+            let inputs: Option<TVec<TValue>> = self.plan.reads.iter().map(residual).collect();
+            let mut inputs = inputs.context("a residual is missing")?;
             for (((_, shape), given), zero) in layers.iter().zip(&cotangents).zip(&zeros) {
                 inputs.push(match (given, zero) {
                     (Some(given), _) => to_tract(shape, given.row(index))?,
@@ -124,13 +134,17 @@ impl Pass for TractPass<'_> {
         };
         let rows: TractResult<Vec<TVec<TValue>>> = self
             .pool
-            .install(|| self.rows.par_iter().enumerate().with_max_len(1).map(pull).collect());
+            .install(|| self.rows.par_chunks(step).enumerate().with_max_len(1).map(pull).collect());
         let rows = rows.map_err(|e| failed("the gradient", &e))?;
         self.plan
             .places
             .iter()
             .enumerate()
-            .map(|(ix, shape)| gather(shape, rows.iter().map(|row| &row[ix])))
+            .map(|(ix, shape)| {
+                // Both rows of a pair get what is theirs together.
+                let all = (0..self.rows.len()).map(|row| &rows[row / step][ix]);
+                gather(shape, all)
+            })
             .collect()
     }
 }

@@ -7,7 +7,7 @@ use tract_onnx::tract_core::internal::*;
 
 use super::arrange::arrange;
 use super::fuse_norms::fuse_norms;
-use super::gradient::{Asked, LayerKinds, differentiate, share_out};
+use super::gradient::{Asked, LayerKinds, Row, differentiate, multiply, share_out};
 use super::kernel_rates::Rating;
 use super::one_pass::in_one_pass;
 use super::order::Order;
@@ -51,8 +51,12 @@ impl Runner {
 pub(super) struct Plan {
     /// Gives the tapped layers, then the residuals.
     pub(super) forward: Runner,
-    /// Takes the residuals, then a cotangent for each tapped layer; gives the gradients.
+    /// Takes what `reads` names, then a cotangent for each tapped layer; gives the gradients.
     pub(super) backward: Option<Runner>,
+    /// Whose value of which residual each input of the backward plan is, the cotangents left out.
+    pub(super) reads: Vec<(Row, usize)>,
+    /// Whether a gradient is of a row and the one behind it, its reference.
+    pub(super) in_pairs: bool,
     /// The tapped layers with their full shapes, in the order of the forward plan's outputs.
     pub(super) layers: Vec<(String, Vec<usize>)>,
     /// The full shape of each place.
@@ -70,12 +74,13 @@ impl Plan {
     ) -> Result<Self> {
         let resolved = ResolvedTaps::new(&model.skeleton, taps, replaced)?;
         let compiled = guarded("compiling", || Ok(compile(model, rating, &resolved, taps)));
-        let (forward, backward) = compiled
+        let Compiled { forward, backward, reads } = compiled
             .map_err(Refusal::Failed)
             .flatten()
             .map_err(|refusal| resolved.error(&model.file, ENGINE, refusal))?;
         let places = resolved.places.iter().map(|(_, shape)| shape.clone()).collect();
-        Ok(Self { forward, backward, layers: resolved.layers, places })
+        let in_pairs = taps.multipliers;
+        Ok(Self { forward, backward, reads, in_pairs, layers: resolved.layers, places })
     }
 }
 
@@ -105,18 +110,25 @@ fn finish(
     Ok((Runner::new(plan)?, outputs))
 }
 
+/// The two plans, and what the backward one reads of the forward one.
+struct Compiled {
+    forward: Runner,
+    backward: Option<Runner>,
+    reads: Vec<(Row, usize)>,
+}
+
 /// Imports, differentiates and optimises.
 fn compile(
     model: &LoadedModel,
     rating: Option<Rating>,
     resolved: &ResolvedTaps,
     taps: &Taps,
-) -> Result<(Runner, Option<Runner>), Refusal> {
+) -> Result<Compiled, Refusal> {
     let mut forward = typed_model(&model.file, &model.operators, &resolved.wanted())?;
     let kinds = LayerKinds::of(&forward);
     declutter(&mut forward)?;
-    // Relevance has rules of its own for the parts.
-    if taps.relevance.is_none() {
+    // Relevance and multipliers have rules of their own for the parts.
+    if taps.relevance.is_none() && !taps.multipliers {
         fuse_norms(&mut forward)?;
     }
     let outlet = |(name, _): &(String, Vec<usize>)| forward.outputs[resolved.output(name)];
@@ -126,10 +138,11 @@ fn compile(
     forward.select_output_outlets(&layers)?;
     if places.is_empty() {
         let (forward, _) = finish(forward, model, rating, &as_they_are, layers.len())?;
-        return Ok((forward, None));
+        return Ok(Compiled { forward, backward: None, reads: vec![] });
     }
     let kernels = rating.is_some();
     let mut backward = match &taps.relevance {
+        None if taps.multipliers => multiply(&forward, &layers, &places, kernels)?,
         None => differentiate(&forward, &layers, &places, taps.relu, kernels)?,
         Some(rules) => {
             let asked = Asked { rules, kinds: &kinds };
@@ -140,8 +153,10 @@ fn compile(
     let (forward, outputs) = finish(forward, model, rating, &as_they_are, layers.len())?;
     declutter(&mut backward.model)?;
     // The residuals as the forward plan gives them, then the cotangents as the file says.
-    let mut inputs = outputs[layers.len()..].to_vec();
+    let order_of = |(_, at): &(Row, usize)| outputs[layers.len() + at];
+    let mut inputs: Vec<Order> = backward.reads.iter().map(order_of).collect();
     inputs.resize(backward.model.inputs.len(), Order::First);
+    let reads = backward.reads;
     let (backward, _) = finish(backward.model, model, rating, &inputs, places.len())?;
-    Ok((forward, Some(backward)))
+    Ok(Compiled { forward, backward: Some(backward), reads })
 }

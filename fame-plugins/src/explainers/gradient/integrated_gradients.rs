@@ -19,6 +19,30 @@ pub enum Baseline {
     Mean,
 }
 
+impl Baseline {
+    /// The baseline of a row, shaped like its input.
+    ///
+    /// # Errors
+    /// What the model's convention says of such an input.
+    pub(super) fn picture(self, at: &At<'_>) -> Result<Tensor> {
+        let mut baseline = Tensor::zeros(at.input.shape());
+        match self {
+            Self::Zero => {}
+            // Black pixels are zeros before normalisation.
+            Self::Black => at.convention.normalise(&mut baseline)?,
+            Self::Mean => {
+                for c in 0..at.input.rows() {
+                    let channel = at.input.row(c);
+                    let mean =
+                        channel.iter().map(|v| f64::from(*v)).sum::<f64>() / channel.len() as f64;
+                    baseline.row_mut(c).fill(mean as f32);
+                }
+            }
+        }
+        Ok(baseline)
+    }
+}
+
 /// How the integral is approximated. Nodes and weights are on 0..1, from the baseline to the
 /// picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -87,21 +111,8 @@ impl Gradients for IntegratedGradients {
     }
 
     fn plan(&self, at: &At<'_>) -> Result<Path> {
-        let mut baseline = Tensor::zeros(at.input.shape());
-        match self.baseline {
-            Baseline::Zero => {}
-            // Black pixels are zeros before normalisation.
-            Baseline::Black => at.convention.normalise(&mut baseline)?,
-            Baseline::Mean => {
-                for c in 0..at.input.rows() {
-                    let channel = at.input.row(c);
-                    let mean =
-                        channel.iter().map(|v| f64::from(*v)).sum::<f64>() / channel.len() as f64;
-                    baseline.row_mut(c).fill(mean as f32);
-                }
-            }
-        }
-        Ok(Path { nodes: nodes(self.quadrature, self.steps), baseline: baseline.into_data() })
+        let baseline = self.baseline.picture(at)?.into_data();
+        Ok(Path { nodes: nodes(self.quadrature, self.steps), baseline })
     }
 
     fn point(&self, path: &Path, k: usize, at: &At<'_>) -> Tensor {
@@ -166,7 +177,7 @@ fn nodes(quadrature: Quadrature, n: usize) -> Vec<(f64, f64)> {
 
 /// The roots of the Legendre polynomial `P_n` by Newton's method, moved from −1..1 to 0..1, with
 /// weights 1 / ((1 − r²) P′_n(r)²).
-fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
+pub(super) fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
     // P_n and its derivative by the three-term recurrence.
     let legendre = |x: f64| {
         let (mut before, mut now) = (0.0, 1.0);

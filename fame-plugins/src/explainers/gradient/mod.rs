@@ -6,6 +6,7 @@
 //! once as keep the backend busy. x is the network's **input**: normalised, so that 0 is the
 //! model's mean colour.
 
+mod deep_lift;
 mod gradient_times_input;
 mod guided_backprop;
 mod integrated_gradients;
@@ -14,6 +15,7 @@ mod runner;
 mod saliency;
 mod smooth_grad;
 
+pub use deep_lift::DeepLift;
 pub use gradient_times_input::GradientTimesInput;
 pub use guided_backprop::GuidedBackprop;
 pub use integrated_gradients::{Baseline, IntegratedGradients, Quadrature};
@@ -62,6 +64,17 @@ trait Gradients: Send + Sync {
     /// The rules of a method that takes relevance where others take gradients.
     fn relevance(&self, _: &InputConvention) -> Option<RelevanceRules> {
         None
+    }
+
+    /// Whether it takes multipliers where others take gradients: its two points are then the
+    /// picture and the reference that it is compared with.
+    fn compares(&self) -> bool {
+        false
+    }
+
+    /// The way out where attributions do not add up.
+    fn mend(&self) -> &'static str {
+        "take more steps, or a loss with live norms"
     }
 
     /// What a reader of maps of this model must know.

@@ -1,13 +1,13 @@
 //! From rows to finished maps, for every gradient method alike.
 
 use fame_core::{
-    GradientPlace, Result, Taps, Tensor,
+    Error, GradientPlace, LayerCotangent, Result, Taps, Tensor,
     ask::Aim,
     contract::{ExplainContext, Pass, Target},
     data::Facts,
 };
 
-use super::{At, Completeness, Ended, Gradients, Sums};
+use super::{At, Completeness, Ended, Gradients, Sums, integrated_gradients::gauss_legendre};
 use crate::explainers::{
     aimed::{InputRow, Method, MethodOutcome},
     finish::model_channels,
@@ -24,6 +24,9 @@ impl<G: Gradients> Method for AtPoints<G> {
         let taps = self.taps(aim);
         if taps.relevance.is_some() {
             return aim.model.network.check_relevance(&taps);
+        }
+        if taps.multipliers {
+            return aim.model.network.check_multipliers(&taps);
         }
         aim.layers
             .iter()
@@ -56,7 +59,9 @@ impl<G: Gradients> Method for AtPoints<G> {
         let taps = self.taps(aim);
         let network = aim.model.network.as_ref();
         let mut done = 0;
-        for some in jobs.chunks(network.preferred_rows().max(1)) {
+        // A picture and its reference stay together.
+        let together = if taps.multipliers { 2 } else { 1 };
+        for some in jobs.chunks(network.preferred_rows().next_multiple_of(together).max(together)) {
             let points: Vec<Tensor> = some
                 .iter()
                 .map(|&(n, k)| self.0.point(&plans[n], k, &at_of(&rows[n], aim)))
@@ -68,8 +73,12 @@ impl<G: Gradients> Method for AtPoints<G> {
                 Some(_) => products(aim, pass.as_ref(), &evaluation.cotangents)?,
                 None => vec![0.0; some.len()],
             };
-            let gradient =
-                pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?.swap_remove(0);
+            let cotangents = if taps.multipliers {
+                along(aim, pass.as_ref(), &targets)?
+            } else {
+                evaluation.cotangents
+            };
+            let gradient = pass.gradient(&aim.layer_cotangents(cotangents))?.swap_remove(0);
             for (i, &(n, k)) in some.iter().enumerate() {
                 sums[n].values.push(evaluation.values[i]);
                 sums[n].shared_out += shared_out[i];
@@ -104,11 +113,70 @@ fn products(aim: &Aim<'_>, pass: &dyn Pass, cotangents: &[Tensor]) -> Result<Vec
     Ok(sums)
 }
 
+/// How many points the loss's derivative is taken at on its way from a reference's outputs: exact
+/// for polynomials of degree 15, and for a cosine between embeddings that are not opposite to each
+/// other to single precision.
+const POINTS: usize = 8;
+
+/// The cotangents that tell a loss's difference between two rows: its derivative's mean on the
+/// straight way from the reference's outputs to the picture's. For a loss that is linear in the
+/// outputs, such as a logit, that is the derivative.
+fn along(aim: &Aim<'_>, pass: &dyn Pass, targets: &[&Target]) -> Result<Vec<Tensor>> {
+    let ends = aim.layers.iter().map(|layer| pass.output(layer)).collect::<Result<Vec<_>>>()?;
+    let mut means: Vec<Vec<f64>> = ends.iter().map(|end| vec![0.0; end.len()]).collect();
+    for (at, weight) in gauss_legendre(POINTS) {
+        let outputs = ends.iter().map(|end| between(end, at as f32)).collect();
+        let way = Way { layers: &aim.layers, outputs };
+        let cotangents = aim.evaluate(&way, targets)?.cotangents;
+        for (mean, cotangent) in means.iter_mut().zip(&cotangents) {
+            let each = mean.iter_mut().zip(cotangent.data());
+            each.for_each(|(mean, c)| *mean += weight * f64::from(*c));
+        }
+    }
+    let rounded = |(end, mean): (&Tensor, Vec<f64>)| {
+        Tensor::new(end.shape(), mean.into_iter().map(|v| v as f32).collect())
+    };
+    ends.iter().zip(means).map(rounded).collect()
+}
+
+/// Both rows of each pair of `end`'s put at `at` on the way from the second to the first.
+fn between(end: &Tensor, at: f32) -> Tensor {
+    let mut all = end.clone();
+    for first in (0..end.rows().saturating_sub(1)).step_by(2) {
+        let ends = end.row(first).iter().zip(end.row(first + 1));
+        let row: Vec<f32> =
+            ends.map(|(own, reference)| reference + at * (own - reference)).collect();
+        all.row_mut(first).copy_from_slice(&row);
+        all.row_mut(first + 1).copy_from_slice(&row);
+    }
+    all
+}
+
+/// What a loss is asked about: outputs that no pass has made.
+struct Way<'a> {
+    layers: &'a [String],
+    outputs: Vec<Tensor>,
+}
+
+impl Pass for Way<'_> {
+    fn output(&self, layer: &str) -> Result<Tensor> {
+        let known = self.layers.iter().position(|known| known == layer);
+        known.and_then(|at| self.outputs.get(at)).cloned().ok_or_else(|| {
+            Error::bug(format!("layer `{layer}` is asked of outputs that do not have it."))
+        })
+    }
+
+    fn gradient(&self, _: &[LayerCotangent]) -> Result<Vec<Tensor>> {
+        Err(Error::bug("no network made these outputs, so there is no gradient of them."))
+    }
+}
+
 impl<G: Gradients> AtPoints<G> {
     fn taps(&self, aim: &Aim<'_>) -> Taps {
         Taps {
             relu: self.0.relu(),
             relevance: self.0.relevance(&aim.model.manifest.input),
+            multipliers: self.0.compares(),
             ..aim.taps().with_gradient(GradientPlace::Input)
         }
     }
@@ -130,6 +198,10 @@ impl<G: Gradients> AtPoints<G> {
             let y = sums.values[0];
             Err(match self.0.relevance(&aim.model.manifest.input) {
                 Some(_) => format!("no relevance of y (y = {y}) reaches a pixel."),
+                None if self.0.compares() => format!(
+                    "no pixel moves y (y = {y}): it is what it is at the reference, or the picture \
+                     is the reference."
+                ),
                 None => format!("no pixel moves y (y = {y}): the gradient is zero."),
             })
         } else {
@@ -142,8 +214,9 @@ impl<G: Gradients> AtPoints<G> {
         let missing = completeness.map(|c| c.share).filter(|share| *share > INCOMPLETE);
         let incomplete = missing.map(|share| {
             format!(
-                "attributions miss the difference they should add up to by {:.0} %: take more steps, or a loss with live norms.",
-                100.0 * share
+                "attributions miss the difference they should add up to by {:.0} %: {}.",
+                100.0 * share,
+                self.0.mend()
             )
         });
         let warnings = self.0.warning(aim.model).into_iter().chain(incomplete).collect();

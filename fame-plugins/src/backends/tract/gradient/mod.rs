@@ -6,8 +6,9 @@
 //! backward one is decluttered and optimised like any other. Weights are constants, so only the
 //! paths from the asked places to the seeded outlets are walked.
 //!
-//! [`share_out`] writes the backward model of layer-wise relevance propagation likewise, with these
-//! same rules at work inside of its own.
+//! [`share_out`] writes the backward model of layer-wise relevance propagation likewise, and
+//! [`multiply`] that of multipliers between two rows, with these same rules at work inside of their
+//! own.
 //!
 //! **A new operator** is one function `fn(&mut Pull) -> TractResult<Pulled>` in the file of its
 //! family, one line in that file's `RULES`, and one test there. Nothing else changes.
@@ -19,6 +20,7 @@ mod deconv;
 mod einsum;
 mod elementwise;
 mod host;
+mod multipliers;
 mod norm;
 mod pool;
 mod quantize;
@@ -31,6 +33,8 @@ mod table;
 mod tape;
 mod transform;
 
+pub(super) use multipliers::multiply;
 pub(super) use relevance::{Asked, LayerKinds, share_out};
 pub(super) use table::rule_for;
+pub(super) use tape::Row;
 pub(in crate::backends) use transform::differentiate;

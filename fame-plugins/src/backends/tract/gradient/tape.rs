@@ -6,6 +6,7 @@ use fame_core::contract::ReluRule;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::MultiBroadcastTo;
 use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
 
 use super::rule::Rule;
@@ -13,11 +14,32 @@ use crate::backends::tract::ops::{Pointwise, Slope};
 
 /// The backward model and what it is fed with.
 pub(in crate::backends) struct Backward {
-    /// Inputs: one for each of `residuals`, then one for each of `seeds`. Outputs: the gradients,
-    /// in the order of the places.
+    /// Inputs: one for each of `reads`, then one for each of the seeds. Outputs: the gradients, in
+    /// the order of the places.
     pub(in crate::backends) model: TypedModel,
-    /// Outlets of the forward model whose values the backward model needs.
+    /// Outlets of the forward model whose values the backward model needs, each once.
     pub(in crate::backends) residuals: Vec<OutletId>,
+    /// Whose value of which residual each input is. A model that knows no reference reads its own
+    /// row's, one after the other.
+    pub(in crate::backends) reads: Vec<(Row, usize)>,
+}
+
+/// A row of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::backends) enum Row {
+    /// The row that is asked about.
+    Own,
+    /// The one that it is compared with.
+    Reference,
+}
+
+/// At which values rules see the forward model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    /// Those of one row.
+    At(Row),
+    /// The means of both rows'.
+    Mean,
 }
 
 /// The result of a rule: for each input of the node its gradient, or `None` where it has none or
@@ -29,8 +51,11 @@ pub(super) struct Tape<'m> {
     forward: &'m TypedModel,
     model: TypedModel,
     wanted: HashSet<OutletId>,
-    residuals: Vec<(OutletId, OutletId)>,
-    known: HashMap<OutletId, OutletId>,
+    residuals: Vec<(Row, OutletId, OutletId)>,
+    known: HashMap<(Row, OutletId), OutletId>,
+    means: HashMap<OutletId, OutletId>,
+    /// What [`Tape::value`] gives.
+    view: View,
     count: usize,
     relu: ReluRule,
     kernels: bool,
@@ -44,8 +69,9 @@ impl<'m> Tape<'m> {
         kernels: bool,
     ) -> Self {
         let model = TypedModel { symbols: forward.symbols.clone(), ..TypedModel::default() };
-        let (residuals, known) = (vec![], HashMap::new());
-        Self { forward, model, wanted, residuals, known, count: 0, relu, kernels }
+        let (residuals, known, means) = (vec![], HashMap::new(), HashMap::new());
+        let view = View::At(Row::Own);
+        Self { forward, model, wanted, residuals, known, means, view, count: 0, relu, kernels }
     }
 
     /// Whether a gradient at `outlet` is of use.
@@ -65,19 +91,47 @@ impl<'m> Tape<'m> {
         self.model.add_source(name, fact)
     }
 
-    /// The value of `outlet` of the forward model: a constant, or a residual.
+    /// The value of `outlet` of the forward model: a constant, a residual, or the mean of two.
     pub(super) fn value(&mut self, outlet: OutletId) -> TractResult<OutletId> {
-        if let Some(&wire) = self.known.get(&outlet) {
+        match self.view {
+            View::At(row) => self.value_in(row, outlet),
+            View::Mean => self.mean(outlet),
+        }
+    }
+
+    /// The mean of both rows' values of `outlet`.
+    fn mean(&mut self, outlet: OutletId) -> TractResult<OutletId> {
+        if self.forward.outlet_fact(outlet)?.konst.is_some() {
+            return self.value_in(Row::Own, outlet);
+        }
+        if let Some(&wire) = self.means.get(&outlet) {
+            return Ok(wire);
+        }
+        let own = self.value_in(Row::Own, outlet)?;
+        let reference = self.value_in(Row::Reference, outlet)?;
+        let sum = self.wire(math::add(), &[own, reference])?;
+        let rank = self.fact(sum)?.rank();
+        let half = self.konst(tensor0(0.5f32).broadcast_into_rank(rank)?.into_arc_tensor())?;
+        let wire = self.wire(math::mul(), &[sum, half])?;
+        self.means.insert(outlet, wire);
+        Ok(wire)
+    }
+
+    /// The value of `outlet` in `row`: a constant, or a residual.
+    fn value_in(&mut self, row: Row, outlet: OutletId) -> TractResult<OutletId> {
+        let is_constant = self.forward.outlet_fact(outlet)?.konst.is_some();
+        let row = if is_constant { Row::Own } else { row };
+        if let Some(&wire) = self.known.get(&(row, outlet)) {
             return Ok(wire);
         }
         let wire = if let Some(konst) = self.forward.outlet_fact(outlet)?.konst.clone() {
             self.konst(konst)?
         } else {
             let wire = self.source("residual", outlet)?;
-            self.residuals.push((outlet, wire));
+            self.residuals.push((row, outlet, wire));
             wire
         };
-        self.known.insert(outlet, wire);
+        self.known.insert((row, outlet), wire);
         Ok(wire)
     }
 
@@ -133,13 +187,18 @@ impl<'m> Tape<'m> {
         gradients: &[OutletId],
     ) -> TractResult<Backward> {
         let inputs: Vec<OutletId> =
-            self.residuals.iter().map(|(_, wire)| *wire).chain(seeds.iter().copied()).collect();
+            self.residuals.iter().map(|(_, _, wire)| *wire).chain(seeds.iter().copied()).collect();
         self.model.set_input_outlets(&inputs)?;
         self.model.select_output_outlets(gradients)?;
-        Ok(Backward {
-            model: self.model,
-            residuals: self.residuals.into_iter().map(|(outlet, _)| outlet).collect(),
-        })
+        let (mut residuals, mut reads, mut places) = (vec![], vec![], HashMap::new());
+        for (row, outlet, _) in self.residuals {
+            let at = *places.entry(outlet).or_insert_with(|| {
+                residuals.push(outlet);
+                residuals.len() - 1
+            });
+            reads.push((row, at));
+        }
+        Ok(Backward { model: self.model, residuals, reads })
     }
 }
 
@@ -223,6 +282,30 @@ impl<'t, 'm, 'n> Pull<'t, 'm, 'n> {
     /// The value of the output.
     pub(super) fn output(&mut self) -> TractResult<OutletId> {
         self.tape.value(self.node.id.into())
+    }
+
+    /// The value of input `ix` in `row`.
+    pub(super) fn input_in(&mut self, row: Row, ix: usize) -> TractResult<OutletId> {
+        self.tape.value_in(row, self.node.inputs[ix])
+    }
+
+    /// The value of the output in `row`.
+    pub(super) fn output_in(&mut self, row: Row) -> TractResult<OutletId> {
+        self.tape.value_in(row, self.node.id.into())
+    }
+
+    /// What `rule` makes of `cotangent` where it sees the forward model at `view`.
+    pub(super) fn seen_at(
+        &mut self,
+        view: View,
+        rule: &Rule,
+        cotangent: OutletId,
+    ) -> TractResult<Pulled> {
+        let before = std::mem::replace(&mut self.tape.view, view);
+        let tape = &mut *self.tape;
+        let pulled = (rule.pull)(&mut Pull { tape, node: self.node, cotangent, replaced: None });
+        self.tape.view = before;
+        pulled
     }
 
     /// What `rule` makes of `cotangent`, were the constant on input `ix` another one of its shape.
