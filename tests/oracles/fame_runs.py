@@ -87,6 +87,21 @@ def versions(fame_cli: str, *packages: str) -> str:
     return ", ".join([answer(fame_cli, "--version").strip(), *(f"{name} {version(name)}" for name in packages)])
 
 
+def without_reference(names: list[str], elsewhere: dict[str, tuple[str, ...]]) -> list[str]:
+    """A line for each of `names`: how it is held and in which files, with the test, `FILE::TEST`, where a file
+    does not name what it holds. Stops where a file holds nothing of it."""
+    lines = []
+    for name in names:
+        how, *files = elsewhere[name]
+        for file in files:
+            path, _, test = file.partition("::")
+            text = (REPOSITORY / path).read_text()
+            if not re.search(rf"\b{test or name}\b", text) or not re.search(r"#\[test\]|mod tests;", text):
+                raise SystemExit(f"{path} holds no test of {name}")
+        lines.append(f"without a reference implementation: {name} – held to {how} in {' and '.join(files)}")
+    return lines
+
+
 def save_picture(pixels: np.ndarray, path: Path) -> None:
     """`pixels` [3, H, W], RGB in 0..=1 and multiples of 1/255, so that nothing is lost."""
     whole = np.rint(pixels * 255)
