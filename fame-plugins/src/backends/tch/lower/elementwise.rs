@@ -32,7 +32,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::unary::<Erf>(|l| l.map(Tensor::f_erf)),
     Rule::unary::<Exp>(|l| l.map(Tensor::f_exp)),
     Rule::unary::<Floor>(|l| l.map(Tensor::f_floor)),
-    Rule::unary::<GeluApproximate>(|l| l.map(|x| x.f_gelu("tanh"))),
+    Rule::unary::<GeluApproximate>(gelu_approximate),
     Rule::unary::<GeluExact>(|l| l.map(|x| x.f_gelu("none"))),
     Rule::unary::<HardSwish>(|l| l.map(Tensor::f_hardswish)),
     Rule::unary::<IsNan>(|l| l.map(Tensor::f_isnan)),
@@ -61,6 +61,19 @@ pub(super) const RULES: &[Rule] = &[
     Rule::operator::<Identity>(|l| l.map(|x| Ok(x.shallow_clone()))),
     Rule::operator::<Cast>(cast),
 ];
+
+/// tract takes `½·x·(1 + tanh(√(2/π)·(x + 0.044715·xⁿ)))` for this operator with n = 2 as well;
+/// libtorch has only n = 3.
+fn gelu_approximate(l: &mut Lower) -> TractResult<Lowered> {
+    if !l.mini::<GeluApproximate>()?.fast_impl {
+        return l.map(|x| x.f_gelu("tanh"));
+    }
+    l.map(|x| {
+        let inner = x.f_square()?.f_mul_scalar(0.044715)?.f_add(x)?;
+        let factor = inner.f_mul_scalar((2.0 / std::f64::consts::PI).sqrt())?.f_tanh()?;
+        factor.f_add_scalar(1.0)?.f_mul(x)?.f_mul_scalar(0.5)
+    })
+}
 
 fn leaky_relu(l: &mut Lower) -> TractResult<Lowered> {
     let slope = l.mini::<LeakyRelu>()?.alpha;
