@@ -276,6 +276,7 @@ mod tests {
             nn::silu::silu(),
             nn::gelu_exact::gelu_exact(),
             nn::gelu_approximate::gelu_approximate(false),
+            nn::gelu_approximate::gelu_approximate(true),
             nn::hard_swish(),
         ];
         for op in smooth {
