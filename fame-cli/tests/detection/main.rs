@@ -376,6 +376,21 @@ fn recognised(bytes: &[u8], labels: &str, head: &str, layers: &[&str]) {
     let bare = said(&as_installed(dir.path(), &["inspect", "net.onnx"]));
     let sentence = format!("loss: DetectionScore(of: Detections(head: {head}))");
     assert!(bare.contains("This is a detector") && bare.contains(&sentence), "{bare}");
+    // What it proposes, and what `explain` and `init` would take, asks the same.
+    let ask =
+        format!("ask: (loss: DetectionScore(of: Detections(head: {head})), layer: {layers:?})");
+    assert!(bare.contains(&ask) && bare.contains("prepare: [Letterbox()]"), "{bare}");
+    let picture = "pictures/a.png";
+    let output = as_installed(dir.path(), &["init", "net.onnx", picture, "--recipe", "asked.ron"]);
+    let told = said(&output);
+    assert!(
+        told.contains("score of its best detection") && told.contains(" at (8, 16)–(16, 24)"),
+        "{told}"
+    );
+    let asked = fs::read_to_string(place("asked.ron")).unwrap();
+    assert!(asked.contains("DetectionOverlay()"), "{asked}");
+    let output = as_installed(dir.path(), &["explain", "net.onnx", picture, "--class", "0"]);
+    assert!(said(&output).contains("this network is a detector"), "{}", said(&output));
     let manifest = format!(
         "(input: (size: (3, 32, 32), order: Rgb, mean: 0, std: 1), labels: List({labels}))"
     );

@@ -138,13 +138,11 @@ impl Model {
                 })
             },
         );
-        let sizes: Vec<usize> = self
-            .network
-            .layers()
-            .iter()
-            .filter(|layer| layer.is_output)
-            .map(|layer| layer.shape.iter().product())
-            .collect();
+        let outputs = || self.network.layers().iter().filter(|layer| layer.is_output);
+        // Of rows of boxes, or of classes for each pixel, no product of extents is a number of classes.
+        let are_vectors = outputs().all(|layer| layer.shape.iter().filter(|n| **n > 1).count() < 2);
+        let sizes: Vec<usize> =
+            outputs().filter(|_| are_vectors).map(|layer| layer.shape.iter().product()).collect();
         let labels = self.labels.len();
         let miscounted = (labels > 0 && !sizes.is_empty() && !sizes.contains(&labels)).then(|| {
             let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();

@@ -187,6 +187,8 @@ fn as_text(file: File) -> String {
         text.push('\n');
         write_row(&row, "  ", &mut text);
         if let Some(example) = value_of(file.example(), &row.name) {
+            // Lines behind the first stand in the file as deep as one key; here below the key.
+            let example = example.replace("\n    ", "\n                 ");
             text.push_str(&format!("\n      example    {}: {example}", row.name));
         }
     }

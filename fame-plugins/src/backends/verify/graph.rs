@@ -19,6 +19,8 @@ pub struct Graph {
     is_fed_whole: bool,
     /// The tensors that depend on what is fed.
     moved: HashSet<String>,
+    /// What the exporter wrote about the model, by key.
+    notes: HashMap<String, String>,
 }
 
 struct Node {
@@ -59,12 +61,13 @@ impl Graph {
     /// It cannot be read, or is no ONNX model.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = read_ordinary(path)?;
-        let model = ModelProto::decode(bytes.as_slice()).ok();
-        let Some(graph) = model.and_then(|model| model.graph) else {
+        let model = ModelProto::decode(bytes.as_slice()).unwrap_or_default();
+        let notes = model.metadata_props.into_iter().map(|note| (note.key, note.value)).collect();
+        let Some(graph) = model.graph else {
             let text = format!("cannot load `{}`: it is not an ONNX model.", path.display());
             return Err(Error::new("fame::backend::bad_model", text));
         };
-        Ok(Self::of(&graph))
+        Ok(Self { notes, ..Self::of(&graph) })
     }
 
     fn of(graph: &GraphProto) -> Self {
@@ -89,13 +92,19 @@ impl Graph {
                 order.push(output.clone());
             }
         }
-        Self { nodes, order, is_fed_whole: is_fed_whole(graph), moved }
+        let (is_fed_whole, notes) = (is_fed_whole(graph), HashMap::new());
+        Self { nodes, order, is_fed_whole, moved, notes }
     }
 
     /// Whether what is fed are whole numbers, such as the bytes of a picture: an engine that takes
     /// the file at its word drops fractions.
     pub fn is_fed_whole(&self) -> bool {
         self.is_fed_whole
+    }
+
+    /// What the exporter wrote about the model under `key`, such as the names of its classes.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.notes.get(key).map(String::as_str)
     }
 
     /// The first node on the way from what is fed to `tensor` that rounds to numbers of a few bits,

@@ -74,7 +74,7 @@ impl Body {
                         button #next type="button" { "Next page" }
                     }
                 }
-                div.wide tabindex="0" role="region" aria-label="Items and methods" {
+                div.wide tabindex="0" role="region" aria-label="Table of items" {
                     table #items .sortable {
                         thead { tr {
                             @for name in ["item", "answer", "state", "time"] { th scope="col" { (name) } }

@@ -124,6 +124,13 @@ pub struct Found {
 }
 
 impl Detections {
+    /// The best detection of a detector with this head, of any class: all else as it is when left
+    /// out.
+    pub fn of(head: Head) -> Self {
+        let (which, class) = (Which::default(), Class::default());
+        Self { head, which, class, min_score: half(), max_overlap: max_overlap(), limit: limit() }
+    }
+
     /// Reports what is out of range, in parameter `field`.
     pub(crate) fn check(&self, field: &str, assembly: &mut Assembly) {
         let unit = |v: f32| (0.0..=1.0).contains(&v);

@@ -46,6 +46,14 @@ pub enum Head {
         /// Whether the output is `[A, 4 + C]` instead.
         #[serde(default)]
         anchors_first: bool,
+        /// Whether its boxes are left, top, right, bottom instead, as where a network goes on to
+        /// choose among them itself.
+        #[serde(default)]
+        corners: bool,
+        /// How many classes there are. The rows behind them are read over: the weights of a mask,
+        /// the points of a pose. Left out, all rows are classes.
+        #[serde(default)]
+        classes: Option<usize>,
     },
     /// DETR and its kin (arXiv 2005.12872): `logits` `[Q, C + 1]`, whose last class means "nothing
     /// here", and `pred_boxes` `[Q, 4]`, cx, cy, w, h in 0..1 of the picture. The score is the
@@ -96,6 +104,8 @@ pub struct Layout {
     pub classes: usize,
     /// Columns of the grid, for heads that have one.
     columns: usize,
+    /// Rows of a YOLO: the box, the classes, and what is read over.
+    rows: usize,
     /// Height and width of the network's input.
     size: (usize, usize),
 }
@@ -117,6 +127,7 @@ impl Head {
         match self {
             Head::CenterNet { stride, .. } if !(stride.is_finite() && *stride > 0.0) => Some("needs a stride above 0"),
             Head::CenterNet { offset, .. } if !offset.is_finite() => Some("needs a finite offset"),
+            Head::Yolo { classes: Some(0), .. } => Some("needs at least one class"),
             _ => None,
         }
     }
@@ -133,9 +144,10 @@ impl Head {
         let fitted = match (self, &shapes[..]) {
             (Head::UltraFace { .. } | Head::Detr { .. }, [[a, c], [b, 4]]) if a == b => Some((*a, *c, 1)),
             (Head::CenterNet { .. }, [[c, h, w], [4, y, x]]) if (h, w) == (y, x) => Some((h * w, *c, *w)),
-            (Head::Yolo { objectness, anchors_first }, [[p, q]]) => {
+            (Head::Yolo { objectness, anchors_first, classes, .. }, [[p, q]]) => {
                 let (rows, anchors) = if anchors_first { (q, p) } else { (p, q) };
-                rows.checked_sub(4 + usize::from(objectness)).map(|classes| (*anchors, classes, 1))
+                let most = rows.checked_sub(4 + usize::from(objectness));
+                most.filter(|most| classes.is_none_or(|classes| classes <= *most)).map(|most| (*anchors, classes.unwrap_or(most), 1))
             }
             _ => None,
         };
@@ -153,7 +165,8 @@ impl Head {
             return Err(Error::new("fame_detection::outputs", message)
                 .with_help("Write Detr(sigmoid: true) if each class has a sigmoid of its own."));
         }
-        Ok(Layout { head: self, candidates, classes, columns, size })
+        let rows = shapes[0].iter().product::<usize>() / candidates;
+        Ok(Layout { head: self, candidates, classes, columns, rows, size })
     }
 
     fn is_grid(self) -> bool {
@@ -202,9 +215,8 @@ impl Layout {
     }
 
     fn yolo(&self, candidate: usize, row: usize) -> OutputValue {
-        let Head::Yolo { objectness, anchors_first } = self.head else { return OutputValue { layer: 0, index: 0 } };
-        let rows = 4 + usize::from(objectness) + self.classes;
-        OutputValue { layer: 0, index: if anchors_first { candidate * rows + row } else { row * self.candidates + candidate } }
+        let Head::Yolo { anchors_first, .. } = self.head else { return OutputValue { layer: 0, index: 0 } };
+        OutputValue { layer: 0, index: if anchors_first { candidate * self.rows + row } else { row * self.candidates + candidate } }
     }
 
     /// Side 0 left, 1 top, 2 right, 3 bottom of the box of `candidate`.
@@ -221,6 +233,7 @@ impl Layout {
                 let at = (cell as f64 + f64::from(offset)) * f64::from(stride);
                 one(at, OutputValue { layer: 1, index: side * self.candidates + candidate }, outwards)
             }
+            Head::Yolo { corners: true, .. } => one(0.0, self.yolo(candidate, side), 1.0),
             Head::Yolo { .. } => {
                 let (centre, length) = (self.yolo(candidate, side % 2), self.yolo(candidate, 2 + side % 2));
                 Side { constant: 0.0, terms: [(centre, 1.0), (length, outwards / 2.0)] }
@@ -365,10 +378,32 @@ mod tests {
         let rows: [f32; 12] = [10.0, 30.0, 20.0, 40.0, 4.0, 8.0, 6.0, 2.0, 0.5, 0.5, 0.5, 0.25];
         let by_anchor: Vec<f32> = (0..2).flat_map(|a| (0..6).map(move |r| rows[r * 2 + a])).collect();
         for (anchors_first, shape, values) in [(false, [6, 2], &rows[..]), (true, [2, 6], &by_anchor[..])] {
-            let layout = Head::Yolo { objectness: true, anchors_first }.layout(&[&shape], (64, 64)).unwrap();
+            let layout = Head::Yolo { objectness: true, anchors_first, corners: false, classes: None }.layout(&[&shape], (64, 64)).unwrap();
             assert_eq!((layout.candidates, layout.classes), (2, 1));
             assert_eq!(layout.rect(&[values], 1), Rect([26.0, 39.0, 34.0, 41.0]));
             assert_eq!(layout.score(&[values], 1, 0), 0.125);
+            let corners = Head::Yolo { objectness: true, anchors_first, corners: true, classes: None }.layout(&[&shape], (64, 64)).unwrap();
+            assert_eq!(corners.rect(&[values], 0), Rect([10.0, 20.0, 4.0, 6.0]), "as they stand there");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_classes_of_a_yolo_is_read_over() {
+        // cx, cy, w, h, two classes, and a point that says more than any class.
+        let rows: [f32; 14] = [10.0, 30.0, 20.0, 40.0, 4.0, 8.0, 6.0, 2.0, 0.5, 0.25, 0.125, 0.75, 99.0, 99.0];
+        let by_anchor: Vec<f32> = (0..2).flat_map(|a| (0..7).map(move |r| rows[r * 2 + a])).collect();
+        for (anchors_first, shape, values) in [(false, [7, 2], &rows[..]), (true, [2, 7], &by_anchor[..])] {
+            let layout =
+                Head::Yolo { objectness: false, anchors_first, corners: false, classes: Some(2) }.layout(&[&shape], (64, 64)).unwrap();
+            assert_eq!((layout.candidates, layout.classes), (2, 2));
+            assert_eq!([layout.best_class(&[values], 0), layout.best_class(&[values], 1)], [(0, 0.5), (1, 0.75)]);
+            assert_eq!(layout.rect(&[values], 1), Rect([26.0, 39.0, 34.0, 41.0]));
+            let mut gradient = vec![0.0; 14];
+            layout.add_score_slope(&[values], 1, 1, 2.0, &mut [&mut gradient]);
+            assert_eq!(
+                gradient.iter().enumerate().filter(|(_, g)| **g != 0.0).collect::<Vec<_>>(),
+                [(if anchors_first { 12 } else { 11 }, &2.0)]
+            );
         }
     }
 
@@ -412,7 +447,8 @@ mod tests {
             (FACE, vec![&[5usize, 2][..]]),
             (FACE, vec![&[5, 1], &[5, 4]]),
             (Head::CenterNet { stride: 4.0, offset: 0.0 }, vec![&[3, 4, 4], &[4, 4, 5]]),
-            (Head::Yolo { objectness: false, anchors_first: false }, vec![&[4, 100]]),
+            (Head::Yolo { objectness: false, anchors_first: false, corners: false, classes: None }, vec![&[4, 100]]),
+            (Head::Yolo { objectness: false, anchors_first: false, corners: false, classes: Some(3) }, vec![&[6, 100]]),
         ] {
             assert_eq!(head.layout(&shapes, (8, 8)).unwrap_err().code, "fame_detection::outputs");
         }

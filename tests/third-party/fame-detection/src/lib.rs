@@ -52,7 +52,7 @@ pub use maps::Power;
 pub use matched::Matching;
 pub use metrics::{DetectionDeletion, DetectionEnergy, DetectionPointing, Filling, Truth};
 pub use pictures::Orientation;
-pub use recognise::{Recognised, recognise};
+pub use recognise::{Recognised, recognise, recognise_layers};
 pub use rect::Rect;
 pub use writers::{Colours, DetectionOverlay};
 

@@ -246,7 +246,7 @@ mod tests {
                 ],
             ),
             (
-                Head::Yolo { objectness: true, anchors_first: false },
+                Head::Yolo { objectness: true, anchors_first: false, corners: false, classes: None },
                 vec![(vec![6, 2], vec![10.1, 20.3, 12.2, 18.4, 8.3, 9.1, 7.7, 6.4, 0.9, 0.8, 0.85, 0.7])],
             ),
         ];
