@@ -1,5 +1,5 @@
-//! `DeepLift` against Captum, on the very same ONNX files; and what it promises beside: attributions
-//! add up.
+//! `DeepLift` against Captum, on the very same ONNX files; and what it promises beside:
+//! attributions add up.
 //!
 //! The goldens are made by `tests/oracles/deep_lift.py`, in f64; CI needs no Python. With
 //! `FAME_DEEP_LIFT_PARITY` naming a folder the script wrote, those are compared instead.
@@ -24,8 +24,8 @@ const SIZE: usize = 64;
 const FACE: usize = 56;
 /// The least correlation.
 const ALIKE: f64 = 0.999;
-/// The largest difference, as a share of the largest attribution: rounding in f32, and values so near
-/// a kink that f32 and f64 take different sides of it.
+/// The largest difference, as a share of the largest attribution: rounding in f32, and values so
+/// near a kink that f32 and f64 take different sides of it.
 const APART: f32 = 1e-3;
 /// By how much attributions may miss the difference, as a share of the sizes of all: sums of ten
 /// thousand products in f32, layer after layer.

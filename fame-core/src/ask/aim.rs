@@ -157,8 +157,8 @@ impl<'a> Aim<'a> {
     }
 
     /// Clean outputs of the target layers for each picture of `sample`, in the order of its roles.
-    /// A sample may have hundreds of pictures: as many at once go through the network as it prefers,
-    /// and those that are remembered do not.
+    /// A sample may have hundreds of pictures: as many at once go through the network as it
+    /// prefers, and those that are remembered do not.
     fn clean_outputs(&self, sample: &Sample) -> Result<Vec<Vec<Tensor>>> {
         let rows = self.model.network.preferred_rows().max(1);
         // The pictures of larger samples are those of the next sample too, all but one.
@@ -180,8 +180,8 @@ impl<'a> Aim<'a> {
         Ok(clean)
     }
 
-    /// Puts the network's answers to what is `waiting` into `clean`, and remembers those that may be
-    /// asked for again.
+    /// Puts the network's answers to what is `waiting` into `clean`, and remembers those that may
+    /// be asked for again.
     fn answer(
         &self,
         sample: &Sample,

@@ -180,12 +180,12 @@ pub struct Taps {
     /// [`Taps::relu`] has no say. Not every backend can: [`Network::check_relevance`].
     pub relevance: Option<RelevanceRules>,
     /// Whether [`Pass::gradient`] answers with multipliers, which tell differences, in place of
-    /// derivatives, which tell slopes. The rows of a batch then come in pairs: row 2k, and row
-    /// 2k + 1, the **reference** that it is compared with. The multiplier m of a value x for what is
+    /// derivatives, which tell slopes. The rows of a batch then come in pairs: row 2k, and row 2k +
+    /// 1, the **reference** that it is compared with. The multiplier m of a value x for what is
     /// seeded is such that Σ m·(x − x_reference) over a place's values is the seeded values'
     /// difference from the reference's times their cotangents: as a derivative is composed by the
-    /// chain rule of each operator's slopes, a multiplier is of each operator's quotients
-    /// Δy / Δx. Cotangents are row 2k's; both rows of a pair get their multipliers.
+    /// chain rule of each operator's slopes, a multiplier is of each operator's quotients Δy / Δx.
+    /// Cotangents are row 2k's; both rows of a pair get their multipliers.
     ///
     /// Not together with [`Taps::relevance`]; [`Taps::relu`] has no say. Not every backend can:
     /// [`Network::check_multipliers`].

@@ -22,9 +22,9 @@ use super::{
     ids::{stem, unique, without_extension},
 };
 
-/// The most identities: every probe reads and prepares all of them anew, and holds their pictures in
-/// memory meanwhile, as prepared (75 MB of them at 112 × 112 pixels) and reduced as decoded (up to
-/// 3 MB each), while those of as many probes are open as the network takes rows at a time.
+/// The most identities: every probe reads and prepares all of them anew, and holds their pictures
+/// in memory meanwhile, as prepared (75 MB of them at 112 × 112 pixels) and reduced as decoded (up
+/// to 3 MB each), while those of as many probes are open as the network takes rows at a time.
 const MOST: usize = 500;
 
 /// The most identities with other names that a note lists.
@@ -47,10 +47,10 @@ pub enum Faces {
 /// another `o_brien`), which the run warns of, and its own stands in the facts of the items, in
 /// `names`.
 ///
-/// The first picture of an identity is enrolled. Its further ones are probes, where `probes` is left
-/// out: a folder in the layout of LFW is a gallery and its probes at once. The gallery's pictures are
-/// read and prepared for each probe anew, so it has at most 500 identities; each goes through the
-/// network once per run.
+/// The first picture of an identity is enrolled. Its further ones are probes, where `probes` is
+/// left out: a folder in the layout of LFW is a gallery and its probes at once. The gallery's
+/// pictures are read and prepared for each probe anew, so it has at most 500 identities; each goes
+/// through the network once per run.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gallery {

@@ -6,24 +6,25 @@ use super::{At, Baseline, Completeness, Ended, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
-    /// DeepLIFT with the Rescale rule: (x − x′) ⊙ m, where the multiplier m carries the difference of
-    /// y between the picture x and the reference x′ down layer by layer, as the chain rule does a
-    /// derivative.
+    /// DeepLIFT with the Rescale rule: (x − x′) ⊙ m, where the multiplier m carries the difference
+    /// of y between the picture x and the reference x′ down layer by layer, as the chain rule does
+    /// a derivative.
     ///
     /// Linear layers pass multipliers as they do gradients. A function of one value passes Δy / Δx
     /// between the two pictures, the slope where nothing changes, so that a saturated unit still
     /// counts; a max pooling gives what y rises by to the picture's largest value and what it falls
     /// by to the reference's; a product of two values (a gate, attention) splits Δ(a b) as
-    /// Δa·mean(b) + mean(a)·Δb; a softmax passes its quotients less their mean. Where the loss is no
-    /// sum of outputs, as a cosine is, it counts with its derivative's mean on the straight way
+    /// Δa·mean(b) + mean(a)·Δb; a softmax passes its quotients less their mean. Where the loss is
+    /// no sum of outputs, as a cosine is, it counts with its derivative's mean on the straight way
     /// between both outputs. Operators that a file writes an activation with are taken one by one.
     ///
     /// Attributions add up to y(x) − y(x′), but for what goes through a softmax; how far they miss
-    /// is recorded as `completeness_delta` and `completeness`, and told above five percent. For faces
-    /// take `loss: Similarity(norms: Live)`: a frozen norm is left out of the derivative. One pass over two
-    /// pictures, where integrated gradients take dozens. Local response normalisation, a log-softmax
-    /// and branches that depend on values have no rule and are refused. Works with the backend
-    /// `Tract`. Above zero, what the channel differs by from the reference raises y.
+    /// is recorded as `completeness_delta` and `completeness`, and told above five percent. For
+    /// faces take `loss: Similarity(norms: Live)`: a frozen norm is left out of the derivative. One
+    /// pass over two pictures, where integrated gradients take dozens. Local response
+    /// normalisation, a log-softmax and branches that depend on values have no rule and are
+    /// refused. Works with the backend `Tract`. Above zero, what the channel differs by from the
+    /// reference raises y.
     DeepLift {
         /// The reference: `Zero` (the model's mean colour), `Black`, or each channel's `Mean` over
         /// the picture itself.

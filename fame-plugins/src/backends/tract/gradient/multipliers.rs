@@ -268,8 +268,8 @@ fn quotient(pull: &mut Pull) -> TractResult<Pulled> {
     Ok(pulled)
 }
 
-/// With top the larger of y and its reference y′ (the smaller, for the smallest of values): `g (top −
-/// y′)` goes where the row's pick is, `g (y − top)` where the reference's is, each over the
+/// With top the larger of y and its reference y′ (the smaller, for the smallest of values): `g (top
+/// − y′)` goes where the row's pick is, `g (y − top)` where the reference's is, each over the
 /// difference there. There is one: a pick that is above another's is above its own reference.
 fn picked(pull: &mut Pull, rule: &Rule, largest: bool) -> TractResult<Pulled> {
     let g = pull.cotangent;
