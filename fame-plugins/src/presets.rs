@@ -23,7 +23,7 @@ pub enum Preset {
     /// recipe says neither step nor iterations, `Lots` takes 16 steps of 16/255 in place of 500 of
     /// 1/255. Its maps rank pixels as the long walk's do (docs/speed.md). For other models it is
     /// the paper's: no shorter walk that was tried ranks the pixels of a class as 500 steps do, and
-    /// nor do 500 steps from a picture that differs by rounding.
+    /// neither do 500 steps from a picture that differs by rounding.
     Fast,
 }
 
