@@ -45,6 +45,9 @@ REFERENCES = {
     "Mean": lambda x: x.mean((2, 3), keepdim=True).expand_as(x).contiguous(),
 }
 
+# Captum's rules as it stands.
+OWN = dict(deep_lift.SUPPORTED_NON_LINEAR)
+
 
 def add_up(values, indices, kernel_size, stride, padding, shape):
     """`max_unpool2d` in which windows that share a value add up."""
@@ -82,10 +85,9 @@ def maps_of(name: str) -> tuple[int, list[dict], dict[str, np.ndarray]]:
         check(path, x, logits)
     label = int(logits.argmax())
     about, maps = [], {}
-    own = dict(deep_lift.SUPPORTED_NON_LINEAR)
     for called, make in REFERENCES.items():
         reference = make(x)
-        deep_lift.SUPPORTED_NON_LINEAR.update(own | {nn.ReLU6: deep_lift.nonlinear})
+        deep_lift.SUPPORTED_NON_LINEAR.update(OWN | {nn.ReLU6: deep_lift.nonlinear})
         theirs = attribute(net, x, reference, label)
         deep_lift.SUPPORTED_NON_LINEAR[nn.MaxPool2d] = summed_max_pool
         found = attribute(copied, x, reference, label)
