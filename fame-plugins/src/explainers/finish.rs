@@ -13,8 +13,6 @@ use fame_core::{
     text::Spec,
 };
 
-use crate::losses::ranking;
-
 /// One way to finish an explainer's maps: the map steps, and its name where there are several ways.
 pub(super) struct Finish {
     name: Option<String>,
@@ -163,8 +161,7 @@ impl Finish {
             Ok(finished) => {
                 let steps = self.steps.iter().map(Built::record).collect();
                 facts.insert("map_steps".into(), Value::List(steps));
-                let told = ranking(&facts).into_iter().chain((!note.is_empty()).then_some(note));
-                note_in_summary(&id, &told.collect::<Vec<_>>().join(", "), into);
+                note_in_summary(&id, &note, into);
                 into.maps.push(NamedMap { id, raw, finished, frame, annotations, facts });
             }
         }
