@@ -201,7 +201,8 @@ class Measured:
         self.say("RegionPerturbation", "aopc", "quantus (curve)", np.mean([0.0, *region]))
         answers = [self.clean, *self.quantus(options(q.Selectivity, patch_size=8, **black))]
         self.say("Selectivity", "auc", "quantus (curve)", np.trapezoid(answers) / (len(answers) - 1))
-        monotonic = self.quantus(options(q.Monotonicity, features_in_step=step, **black), self.map)
+        # Upwards, where fame takes its order backwards, ties too.
+        monotonic = self.quantus(options(q.Monotonicity, features_in_step=step, **black), -self.reversed())
         self.say("Monotonicity", "monotonic", "quantus", monotonic)
 
         seed = seed_of(f"{self.item}/{ROLE}/faithfulness correlation")
@@ -364,9 +365,14 @@ class Measured:
             value = made.evaluate_batch(model=model, x_batch=x, y_batch=np.array([self.label]), a_batch=a.copy())[0]
             self.say("Sensitivity", name, "quantus", value)
         stacked = torch.from_numpy(np.array(copies, dtype=np.float32))
-        explain = lambda given: torch.from_numpy(np.array([occlusion(one, self.label) for one in given[0].numpy()]))  # noqa: E731
-        moved = lambda given: (stacked if len(given[0]) == SAMPLES else given[0],)  # noqa: E731
-        value = cm.sensitivity_max(explain, (torch.from_numpy(self.picture[None]),), moved, n_perturb_samples=SAMPLES)
+
+        def explain(given):
+            # A tuple of one, as Captum's own methods return for a tuple: of a bare tensor it makes one map for each picture.
+            (pictures,) = given if isinstance(given, tuple) else (given,)
+            return (torch.from_numpy(np.array([occlusion(one, self.label)[None] for one in pictures.numpy()])),)
+
+        moved = lambda given: (stacked,)  # noqa: E731
+        value = cm.sensitivity_max(explain, torch.from_numpy(self.picture[None]), moved, n_perturb_samples=SAMPLES, max_examples_per_batch=SAMPLES)
         self.say("Sensitivity", "max_sensitivity", "captum", value.item())
         same = [logits(c[None])[0].argmax() == logits(self.picture[None])[0].argmax() for c in copies]
         ris, ros = options(quantus.RelativeInputStability), options(quantus.RelativeOutputStability)
@@ -384,7 +390,14 @@ class Measured:
         return np.allclose(self.map, occlusion(self.picture, self.label), atol=1e-4)
 
 
-def measure_again(out: Path, boxes: dict[str, np.ndarray]) -> dict[tuple[str, str, str], list[tuple[float, float]]]:
+def pixels_inside(box: list[int], geometry: list[float]) -> np.ndarray:
+    """The pixels of the prepared picture, to which `geometry` leads, whose centres lie in a box of the original."""
+    (a, _, c), (_, e, f) = np.reshape(geometry, (2, 3))
+    y, x = np.mgrid[:SIDE, :SIDE] + 0.5
+    return (x >= a * box[0] + c) & (x < a * box[2] + c) & (y >= e * box[1] + f) & (y < e * box[3] + f)
+
+
+def measure_again(out: Path, boxes: dict[str, list[int]]) -> dict[tuple[str, str, str], list[tuple[float, float]]]:
     """For each metric, quantity and reference what fame wrote and what is right."""
     ours: dict[tuple[str, ...], float] = {}
     for row in csv.DictReader((out / "metrics.csv").open()):
@@ -393,8 +406,9 @@ def measure_again(out: Path, boxes: dict[str, np.ndarray]) -> dict[tuple[str, st
     for place in sorted((out / "items").iterdir()):
         item = place.name
         picture = np.asarray(Image.open(place / f"{ROLE}.png").convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
-        label = int(json.loads((place / "item.json").read_text())["label"])
-        (inside,) = (box for stem, box in boxes.items() if stem in item)
+        about = json.loads((place / "item.json").read_text())
+        label = int(about["label"])
+        inside = pixels_inside(next(box for stem, box in boxes.items() if stem in item), about["pictures"][ROLE]["geometry"])
         read = {file.name.split(".")[0]: np.load(file) for file in sorted(place.glob("*.npy")) if not file.name.endswith(".raw.npy")}
         for explainer, map_ in read.items():
             for (metric, quantity, by, parameter), theirs in Measured(item, picture, label, map_, inside, read["occlusion"]).all().items():
@@ -421,15 +435,11 @@ def reliability(out: Path, ours: dict[tuple[str, ...], float]) -> list[tuple[flo
     return pairs
 
 
-def synthetic(fame_cli: str, folder: Path, count: int) -> tuple[Path, dict[str, np.ndarray]]:
-    """The list of drawn shapes, and by the name of each picture's file which pixels lie in its box."""
+def synthetic(fame_cli: str, folder: Path, count: int) -> tuple[Path, dict[str, list[int]]]:
+    """The list of drawn shapes, and by the name of each picture's file its box."""
     answer(fame_cli, "synth", "--layout", "image-list", "--count", str(count), "--seed", "3", folder)
-    boxes = {}
-    for row in csv.DictReader((folder / "list.csv").open()):
-        x0, y0, x1, y1 = map(int, row["box"].split())
-        boxes[Path(row["path"]).stem] = np.zeros((SIDE, SIDE), bool)
-        boxes[Path(row["path"]).stem][y0:y1, x0:x1] = True
-    return folder / "list.csv", boxes
+    rows = list(csv.DictReader((folder / "list.csv").open()))
+    return folder / "list.csv", {Path(row["path"]).stem: [int(v) for v in row["box"].split()] for row in rows}
 
 
 def main() -> None:
@@ -462,7 +472,8 @@ def main() -> None:
         verdict = f"within {kind} ({allowed:.0e})" if is_good else f"**BEYOND {kind} ({allowed:.0e})**"
         print(f"| {metric} | {quantity} | {named(by)} | {len(pairs)} | {apart:.1e} | {alike} | {verdict} |")
         if not is_good:
-            wrong.append(f"{metric} {quantity} ({by})")
+            worst = np.abs(mine - theirs).argmax()
+            wrong.append(f"{metric} {quantity} ({by}): {mine[worst]:.6g} is not {theirs[worst]:.6g}")
     print(f"\n{given.count} drawn shapes; maps of Occlusion, Saliency and blurred noise.")
     for name, (allowed, why) in TOLERANCES.items():
         print(f"Tolerance {name}: {allowed:.0e} of the largest value, which counts as at least 1 – {why}.")
