@@ -138,9 +138,11 @@ pub fn markdown_cells(line: &str) -> Vec<String> {
 }
 
 /// Text for a terminal: control characters other than line ends and tabs, and with them every
-/// command, also one that only chooses a colour, become the replacement character U+FFFD.
+/// command, also one that only chooses a colour, become the replacement character U+FFFD. So do
+/// characters that turn the direction of what follows: behind such a name 31 would read 13.
 pub fn terminal(text: &str) -> Cow<'_, str> {
-    let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    let turns = |c| matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let is_command = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || turns(c);
     if text.contains(is_command) {
         Cow::Owned(text.replace(is_command, "\u{fffd}"))
     } else {
@@ -225,6 +227,8 @@ mod tests {
         assert_eq!(terminal("\u{1b}[8mhid\u{1b}[0m"), "\u{fffd}[8mhid\u{fffd}[0m");
         assert_eq!(terminal("\u{1b}]0;title\u{7}"), "\u{fffd}]0;title\u{fffd}");
         assert_eq!(terminal("\u{1b}[2J\u{9b}1A\r"), "\u{fffd}[2J\u{fffd}1A\u{fffd}");
+        assert_eq!(terminal("cat\u{202e} 31 %\u{2069}"), "cat\u{fffd} 31 %\u{fffd}");
+        assert_eq!(terminal("עברית\u{200e} 31 %"), "עברית\u{200e} 31 %");
         assert_eq!(terminal_line("cat\n6 done\u{1b}[8m"), "cat 6 done\u{fffd}[8m");
     }
 }

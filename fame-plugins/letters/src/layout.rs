@@ -88,17 +88,18 @@ impl Label {
     }
 }
 
-/// `text` as it can be drawn: spaces for control characters, nothing for characters that have no
-/// look, `[U+20BB7]` for what no font has.
+/// `text` as it can be drawn: spaces for control characters and line ends, `[U+20BB7]` for what no
+/// font has. Characters that turn the direction of all that follows are left out: a name that ends
+/// without taking its own back would turn the numbers behind it, 31 into 13.
 fn written(text: &str) -> String {
     let mut written = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
-            written.push(' ');
-        } else if hand(character).is_some() || is_hidden(character) {
-            written.push(character);
-        } else {
-            written.push_str(&format!("[U+{:X}]", u32::from(character)));
+        match character {
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => {}
+            '\u{2028}' | '\u{2029}' => written.push(' '),
+            c if c.is_control() => written.push(' '),
+            c if hand(c).is_some() || is_hidden(c) => written.push(c),
+            c => written.push_str(&format!("[U+{:X}]", u32::from(c))),
         }
     }
     written

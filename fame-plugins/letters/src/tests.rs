@@ -96,6 +96,20 @@ fn text_from_right_to_left_is_turned_and_joined() {
 }
 
 #[test]
+fn no_name_turns_what_stands_behind_it() {
+    for turned in ["a\u{202E}", "a\u{2067}", "\u{202B}a", "a\u{2066}\u{202E}"] {
+        assert_eq!(drawn(&format!("{turned} 31 %"), 16), drawn("a 31 %", 16), "{turned:?}");
+    }
+    // Behind a name that runs leftwards a mark of the other direction keeps a number at its place.
+    let begins = |text: &str| {
+        let (name, all) = (drawn("cam: כלב", 16), drawn(text, 16));
+        let left = |of| image::imageops::crop_imm(of, 0, 0, name.width() - 4, 20).to_image();
+        left(&name) == left(&all)
+    };
+    assert!(begins("cam: כלב\u{200E} 7 %") && !begins("cam: כלב 7 %"));
+}
+
+#[test]
 fn marks_take_no_room_and_vowels_are_reordered() {
     assert_eq!(width("e\u{301}", 16), width("é", 16));
     assert_eq!(width("漢\u{302A}", 16), width("漢", 16), "in bitmaps too");
@@ -108,6 +122,7 @@ fn marks_take_no_room_and_vowels_are_reordered() {
 fn what_no_font_has_is_written_as_its_number() {
     assert_eq!(drawn("a𠮷", 16), drawn("a[U+20BB7]", 16));
     assert_eq!(drawn("a\nb\u{7}", 16), drawn("a b ", 16));
+    assert_eq!(drawn("a\u{2028}b\u{2029}", 16), drawn("a b ", 16));
     assert_eq!(width("", 16), 0);
     draw(&mut RgbImage::new(1, 1), "", (0, 0), 16, INK);
 }

@@ -117,7 +117,10 @@ impl Built {
 /// Explainer and map, and what the network answered for the clean picture: the class with its
 /// probability, or the similarity.
 fn title_of(explainer: &str, map: &NamedMap) -> String {
-    let answer = answer(map).map_or_else(String::new, |answer| format!(", {answer}"));
+    /// Without it the number behind a name in Hebrew or Arabic would be drawn before it.
+    const LEFT_TO_RIGHT: &str = "\u{200E}";
+    let answer =
+        answer(map, LEFT_TO_RIGHT).map_or_else(String::new, |answer| format!(", {answer}"));
     format!("{explainer}: {}{answer}", map.name())
 }
 
@@ -192,7 +195,7 @@ mod tests {
         assert_eq!(title_of("cam", &map), "cam: image, similarity 0.412");
         map.facts.insert("probability_before".into(), 0.731.into());
         map.facts.insert("class_name".into(), "disc".into());
-        assert_eq!(title_of("cam", &map), "cam: image, disc 73 %");
+        assert_eq!(title_of("cam", &map), "cam: image, disc\u{200E} 73 %");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A plate: a picture with a title above it and a bar of colours beside it.
 
+use std::borrow::Cow;
+
 use image::{Rgb, RgbImage, imageops::replace};
 
 use fame_letters::{draw, line_height, wrap};
@@ -17,9 +19,12 @@ const MARGIN: u32 = 8;
 const BAR: u32 = 16;
 /// Narrower pictures have no room for words or a bar.
 const NARROWEST: u32 = 96;
+/// Longer titles are cut: the longest name of a class of ImageNet has 121 characters, and a file
+/// may give a class a name of a million.
+const LONGEST: usize = 300;
 
-/// `picture` with `title` above it, broken into lines where it is long, and with the colours from 0
-/// (below) to 1 (above) at its right. An empty title and no `palette` leave it as it is, and so
+/// `picture` with `title` above it, broken into lines where it is long and cut where it is very
+/// long, and with the colours from 0 (below) to 1 (above) at its right. An empty title and no `palette` leave it as it is, and so
 /// does a picture of less than 96 pixels.
 pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) -> RgbImage {
     let (width, height) = picture.dimensions();
@@ -27,7 +32,7 @@ pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) 
         return picture.clone();
     }
     let right = if palette.is_some() { MARGIN + BAR + MARGIN + LETTER } else { 0 };
-    let lines = wrap(title, (width + right).saturating_sub(2 * MARGIN), LETTER);
+    let lines = wrap(&cut(title), (width + right).saturating_sub(2 * MARGIN), LETTER);
     let line = line_height(LETTER);
     let top = if lines.is_empty() { 0 } else { lines.len() as u32 * line + 2 * MARGIN };
     let mut on = RgbImage::from_pixel(width + right, top + height, PAPER);
@@ -48,6 +53,14 @@ pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) 
         draw(&mut on, "0", (beside, top + height - LETTER), LETTER, INK);
     }
     on
+}
+
+/// `title`, or as much of it as there is room for.
+fn cut(title: &str) -> Cow<'_, str> {
+    match title.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &title[..end]).into(),
+        None => title.into(),
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +88,10 @@ mod tests {
         // Titles in different scripts are different pictures, not rows of `?`.
         let titled = |title: &str| plate(&picture, title, None);
         assert!(titled("犬") != titled("猫") && titled("кот") != titled("кит"));
+        // A title without an end is cut.
+        let long = |n: usize| plate(&picture, &"犬".repeat(n), None).height();
+        assert!(long(LONGEST) > long(LONGEST / 2));
+        assert_eq!(long(100 * LONGEST), long(LONGEST + 1));
         let small = RgbImage::new(40, 40);
         assert_eq!(plate(&small, "x", Some(&Palette::named("gray").unwrap())), small);
     }

@@ -70,21 +70,21 @@ pub fn thumbnails(
 /// two only the first two.
 pub fn answers(item: &FinishedItem<'_>) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let all = maps(item).filter_map(|(_, map)| answer(map));
+    let all = maps(item).filter_map(|(_, map)| answer(map, ""));
     all.filter(|answer| seen.insert(answer.clone())).take(2).collect()
 }
 
 /// The answer that `map` explains: the class with its probability, whom a search has found and
-/// before whom, or the similarity.
-pub(super) fn answer(map: &NamedMap) -> Option<String> {
+/// before whom, or the similarity. Behind each name stands `mark`.
+pub(super) fn answer(map: &NamedMap, mark: &str) -> Option<String> {
     let number = |name: &str| map.facts.get(name).and_then(Value::as_f64);
     if let Some(probability) = number("probability_before") {
         let name = map.facts.get("class_name").and_then(Value::as_str).map(str::to_owned);
         let class = name.or_else(|| number("class").map(|class| format!("class {class}")));
-        let class = class.map_or_else(String::new, |class| class + " ");
+        let class = class.map_or_else(String::new, |class| format!("{class}{mark} "));
         return Some(format!("{class}{:.0} %", 100.0 * probability));
     }
-    if let Some(ranking) = ranking(&map.facts) {
+    if let Some(ranking) = ranking(&map.facts, mark) {
         return Some(format!("rank 1 {ranking}"));
     }
     number("similarity_before").map(|similarity| format!("similarity {similarity:.3}"))
