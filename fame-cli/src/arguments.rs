@@ -223,7 +223,7 @@ pub(crate) struct QuestionArgs {
     /// whole spec. More with a --metric of their own.
     #[arg(long, value_name = "NAME|SPEC")]
     pub(crate) metric: Vec<String>,
-    /// Steps of Fame's walk. Default: those of the preset.
+    /// Steps of Fame's walk, each of 1/255, whatever the preset. Default: the preset's walk.
     #[arg(long, value_name = "N")]
     pub(crate) steps: Option<NonZeroUsize>,
     /// The class whose logit is explained: its index, counted from 0. Default: the predicted one.

@@ -4,8 +4,8 @@
 //!
 //! The first line of a fenced block says what becomes of it: `sh run` is run, page by page in a
 //! folder of the page's own; `text output` is what the commands before it print, but for numbers
-//! and for what `…` leaves out; `sh` and `console` must be taken by the program; `ron file=NAME` and
-//! `python file=NAME` are files for the commands behind them, the latter also run; `python
+//! and for what `…` leaves out; `sh` and `console` must be taken by the program; `ron file=NAME`
+//! and `python file=NAME` are files for the commands behind them, the latter also run; `python
 //! exports=NET` needs PyTorch, so that a small network of the tests stands here for what it exports
 //! (`fame-cli/release/newcomer.sh` runs it); `ron manifest` is one; `ron plugin` needs a plugin and
 //! is read only; any other `ron` is a list of specs.

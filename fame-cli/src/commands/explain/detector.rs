@@ -17,8 +17,8 @@ pub(super) struct Detector {
     pub(super) is_fed_unit: bool,
 }
 
-/// The detector that `layers` with so many labels (0: not known) are of, if they are of one that can
-/// be asked.
+/// The detector that `layers` with so many labels (0: not known) are of, if they are of one that
+/// can be asked.
 #[cfg(feature = "detection")]
 pub(super) fn known(layers: &[Layer], labels: usize, size: (usize, usize)) -> Option<Detector> {
     let found = fame_detection::recognise_layers(layers, labels, size)?;
@@ -44,8 +44,8 @@ pub(super) fn surest(model: &Model, input: &Tensor) -> Result<Option<f64>> {
     Ok(Some(best.first().map_or(0.0, |best| f64::from(best.score))))
 }
 
-/// "cat 0.91 at (10, 20)–(90, 80); …": what is detected on `input`, the best first; `None` where the
-/// model is no detector. Boxes are in pixels of the network's input.
+/// "cat 0.91 at (10, 20)–(90, 80); …": what is detected on `input`, the best first; `None` where
+/// the model is no detector. Boxes are in pixels of the network's input.
 ///
 /// # Errors
 /// A network that cannot be run.

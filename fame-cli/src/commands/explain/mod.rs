@@ -16,7 +16,7 @@ use std::{
 };
 
 use fame_core::{
-    Error, Plan,
+    Error, Layer, Plan,
     contract::Network,
     data::{Value, safe_id, sha256_file, sha256_hex},
     recipe::RecipeText,
@@ -254,7 +254,8 @@ pub(super) fn propose(
 }
 
 /// What is asked of `file`, a manifest for it, and what that assumes of the input: what the user
-/// says, else the usual convention that makes the network surest of the pictures, else the most usual one.
+/// says, else the usual convention that makes the network surest of the pictures, else the most
+/// usual one.
 fn made_up(
     setup: &Setup,
     args: &QuestionArgs,
@@ -264,28 +265,34 @@ fn made_up(
 ) -> Result<(Question, String, Vec<String>), Failure> {
     let graph = Graph::read(file)?;
     let labels = names::of(&graph);
-    let (known, detector) = match &args.input {
+    // A network that is asked about a pair is no detector, and its numbers are no classes.
+    let is_pair = !args.pair.is_empty();
+    let detector = |layers: &[Layer], size| {
+        if is_pair { None } else { detector::known(layers, labels.len(), size) }
+    };
+    let (known, layers, detector) = match &args.input {
         Some(input) => {
             let given = Convention::given(input).map_err(Failure::Arguments)?;
-            // A network that is asked about a pair is none, and some load only by their manifest.
-            let network = args.pair.is_empty().then(|| bare(setup, &args.backend, file).ok());
-            let layers = network.flatten();
-            let layers = layers.as_ref().map_or(&[][..], |network| network.layers());
-            let detector = detector::known(layers, labels.len(), given.size);
-            (vec![given], detector)
+            // Some networks load only by their manifest.
+            let network = if is_pair { None } else { bare(setup, &args.backend, file).ok() };
+            let layers = network.map_or_else(Vec::new, |network| network.layers().to_vec());
+            let detector = detector(&layers, given.size);
+            (vec![given], layers, detector)
         }
         None => {
             let network = bare(setup, &args.backend, file)?;
             let mut known = Convention::usual(network.input_shape(), graph.is_fed_whole())?;
             let size = known[0].size;
-            let detector = detector::known(network.layers(), labels.len(), size);
+            let detector = detector(network.layers(), size);
             if detector.as_ref().is_some_and(|detector| detector.is_fed_unit) {
                 conventions::unit_first(&mut known);
             }
-            (known, detector)
+            (known, network.layers().to_vec(), detector)
         }
     };
-    let question = question.about(detector, labels);
+    let are_classes =
+        !is_pair && (detector.is_some() || names::are_of_outputs(labels.len(), &layers));
+    let question = question.about(detector, if are_classes { labels } else { Vec::new() });
     let first = question.manifest(&known[0])?;
     if !question.has_pictures() {
         let assumed = known[0].unseen();

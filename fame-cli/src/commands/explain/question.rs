@@ -14,7 +14,8 @@ use fame_plugins::pictures;
 use super::{conventions::Convention, detector::Detector};
 use crate::arguments::QuestionArgs;
 
-/// The preset of a pair, if none is asked for: a first map in seconds. Other walks are the same in it.
+/// The preset of a pair, if none is asked for: a first map in seconds. Other walks are the same in
+/// it.
 const FAST: &str = "Fast";
 
 /// The losses about detections, which have an overlay of their own.
@@ -61,7 +62,7 @@ impl Question {
         if folders && args.pictures.len() > 1 {
             let message = "a folder of pictures stands alone.";
             return Err(Error::new("fame::explain::folder", message)
-                .with_help("Name the folder, or pictures, and not both."));
+                .with_help("Name one folder, or pictures, and not both."));
         }
         Ok(Self {
             model: args.model.clone(),
@@ -163,13 +164,14 @@ impl Question {
         };
         let mut lines = vec![format!("// {question}"), "(".into(), format!("    model: {model},")];
         lines.extend(self.preset.iter().map(|preset| {
-            match preset.as_str() {
-                FAST => {
-                    "    preset: Fast, // 16 long steps; `Paper` takes the paper's 500 short ones"
-                        .into()
-                }
-                preset => format!("    preset: {preset},"),
-            }
+            // Only of a walk that follows the preset: --steps and whole specs say their own.
+            let follows = self.methods.iter().any(|(name, _)| self.may_be_shortened(name));
+            let told = if preset == FAST && follows {
+                " // 16 long steps; `Paper` takes the paper's 500 short ones"
+            } else {
+                ""
+            };
+            format!("    preset: {preset},{told}")
         }));
         if self.backend != "Tract()" {
             lines.push(format!("    backend: {},", self.backend));
@@ -252,7 +254,9 @@ fn methods(args: &QuestionArgs, registry: &Registry) -> Result<Vec<(String, Stri
     });
     let steps = args.steps.map(|steps| format!("perturbation: Lots(iterations: {steps})"));
     let heads: Vec<&str> = args.method.iter().map(|method| head(method)).collect();
-    if steps.is_some() && !heads.contains(&WALKS) {
+    // A method that nobody knows is told where the recipe is read, with the one that was meant.
+    let are_known = heads.iter().all(|head| registry.get(Kind::Explainer, head).is_some());
+    if steps.is_some() && are_known && !heads.contains(&WALKS) {
         let message = format!("--steps is for {WALKS}, and {} makes none.", heads.join(", "));
         return Err(Error::new("fame::explain::method", message).with_help("Leave it away."));
     }
@@ -263,9 +267,11 @@ fn methods(args: &QuestionArgs, registry: &Registry) -> Result<Vec<(String, Stri
         set.extend(layer.clone().map(|layer| ("layer", layer)));
         set.extend(class(args));
         set.extend(steps.clone().filter(|_| walks).map(|steps| ("perturbation", steps)));
-        // Where several methods are asked, each takes what it has a parameter for.
+        // Where several methods are asked, each takes what it has a parameter for, and one at
+        // least does.
         if args.method.len() > 1 {
-            set.retain(|(name, _)| takes(registry, Kind::Explainer, method, name));
+            let has = |spec: &str, name| takes(registry, Kind::Explainer, spec, name);
+            set.retain(|(name, _)| has(method, name) || !args.method.iter().any(|m| has(m, name)));
         }
         // Whatever the model is usually asked: a pair is asked about its match.
         if !args.pair.is_empty() && method == WALKS {
@@ -374,6 +380,29 @@ mod tests {
         args.steps = std::num::NonZeroUsize::new(20);
         let refused = Question::new(&args, &Registry::builtin().unwrap()).err().unwrap();
         assert!(refused.to_string().contains("GradCam makes none"), "{refused}");
+        args.method = vec!["Fane".into()];
+        assert!(recipe(&args).contains(r#""fane": Fane(),"#), "told where the recipe is read");
+    }
+
+    #[test]
+    fn what_no_method_has_a_parameter_for_is_left_to_be_refused() {
+        let mut args = asked(&["Sum", "Product"], &[]);
+        args.layer = Some("conv".into());
+        assert!(recipe(&args).contains(r#""sum": Sum(layer: "conv"),"#), "{}", recipe(&args));
+        args.method.push("GradCam".into());
+        let text = recipe(&args);
+        assert!(text.contains("Sum()") && text.contains(r#"GradCam(layer: "conv")"#), "{text}");
+    }
+
+    #[test]
+    fn the_preset_of_a_pair_is_explained_only_where_a_walk_follows_it() {
+        let mut args = asked(&["Fame"], &[]);
+        (args.pictures, args.pair) = (Vec::new(), vec!["a.png".into(), "b.png".into()]);
+        assert!(recipe(&args).contains("preset: Fast, // 16 long steps"), "{}", recipe(&args));
+        args.steps = std::num::NonZeroUsize::new(20);
+        assert!(recipe(&args).contains("preset: Fast,\n"), "{}", recipe(&args));
+        (args.steps, args.method) = (None, vec!["GradCam".into()]);
+        assert!(recipe(&args).contains("preset: Fast,\n"), "{}", recipe(&args));
     }
 
     #[test]
