@@ -1,10 +1,11 @@
-"""Licences of all crates in the program, as one text, and what is in it, as CycloneDX.
+"""Licences of all crates and fonts in the program, as one text, and what is in it, as CycloneDX.
 
 Usage: third_party.py ROOT FOLDER
 """
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -48,12 +49,20 @@ def font_texts(packages):
     return {f"the fonts in {file.parent.parent.name} ({file.name})": file.read_text() for file in files}
 
 
+def fonts(packages):
+    """The fonts that lie in crates of this repository, as the table of the README beside them says: file, version, licence."""
+    folders = [pathlib.Path(package["manifest_path"]).parent for package in packages if not package["source"]]
+    rows = re.compile(r"^\| `(.+?)` \| .+? \| (.+?) \| (.+?): \[", re.MULTILINE)
+    return [row for folder in folders for file in folder.glob("fonts/README.md") for row in rows.findall(file.read_text())]
+
+
 def main():
     root, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     packages = crates(root)
     others = [package for package in packages if package["source"]]
     lines = ["Crates and fonts of others in fame-cli, with their licences.", ""]
     texts = {text.strip(): [name] for name, text in font_texts(packages).items()}
+    lines += [f"{file} {version}: {licence}" for file, version, licence in fonts(packages)]
     for package in others:
         lines.append(f"{package['name']} {package['version']}: {package['license'] or 'see its text'}")
         for name, text in licence_texts(package).items():
@@ -71,9 +80,13 @@ def main():
         }
         for package in others
     ]
+    components += [
+        {"type": "data", "name": file, "version": version, "licenses": [{"license": {"name": licence}}]}
+        for file, version, licence in fonts(packages)
+    ]
     bom = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}
     (folder / "sbom.cdx.json").write_text(json.dumps(bom, indent=1) + "\n")
-    print(f"{len(others)} crates of others, {len(texts)} different texts")
+    print(f"{len(others)} crates of others, {len(fonts(packages))} kinds of fonts, {len(texts)} different texts")
 
 
 main()
