@@ -541,6 +541,8 @@ def main() -> None:
         if wanted("Fame", "Fggb", "CorrRise", "FullGrad", "GradCam", "GradCamElementwise", "HiResCam"):
             of_authors(shop)
     rows = sorted(shop.rows.values(), key=lambda row: (row.case.kind.lower(), row.case.explainer, row.case.reference, row.network))
+    if not rows and "not installed" not in said:
+        parser.error(f"--only: no explainer with a reference is called like `{given.only}`.")
     print(table(rows) + "\n")
     for name, (allowed, why) in TOLERANCES.items():
         print(f"Tolerance {name}: {allowed:.0e} of the largest value – {why}.")

@@ -39,8 +39,11 @@ OTHERS = {
     "4/255, momentum .5": (25, {"step": 4 * STEP, "momentum": 0.5}),
     "16/255 falling to 1/255": (32, {"step": 16 * STEP, "last": STEP}),
     "8/255 falling to 1/255": (50, {"step": 8 * STEP, "last": STEP}),
+    "1/255 rising to 8/255": (32, {"step": STEP, "last": 8 * STEP}),
+    "L2 of length 0.2": (50, {"length": 0.2}),
     "L2 of length 0.5": (50, {"length": 0.5}),
-    "4/255 through noise of .03": (50, {"step": 4 * STEP, "noise": 0.03}),
+    "4/255 through noise of .01": (25, {"step": 4 * STEP, "noise": 0.01}),
+    "4/255 through noise of .03": (25, {"step": 4 * STEP, "noise": 0.03}),
 }
 
 
