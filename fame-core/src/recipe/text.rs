@@ -3,7 +3,7 @@
 
 use std::{ops::Range, path::Path};
 
-use crate::text::{LayerChoice, Problem, SourcedProblem, scan, suggestion};
+use crate::text::{LayerChoice, Problem, SourcedProblem, line_column, scan, suggestion};
 
 /// A recipe as written, with `--set` values put in.
 ///
@@ -266,15 +266,16 @@ fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
     for (depth, key) in keys.iter().enumerate() {
         let key_span = path_at..path_at + key.len();
         path_at += key.len() + 1;
-        let scanned = scan::entries(text, at);
         let last = depth + 1 == keys.len();
-        let Ok(entries) = scanned else {
+        let bare = scan::identifier(&text[at..]);
+        let entries = match scan::entries(text, at) {
+            Ok(entries) => entries,
             // `walk.step` on a bare `Walk`: give it its parentheses.
-            let bare = scan::identifier(&text[at..]);
-            if last
-                && bare > 0
-                && scan::value_end(text, at).is_ok_and(|e| e == at + bare)
-                && !key.is_empty()
+            Err(_)
+                if last
+                    && bare > 0
+                    && scan::value_end(text, at).is_ok_and(|e| e == at + bare)
+                    && !key.is_empty() =>
             {
                 return Ok(Spot {
                     replace: at + bare..at + bare,
@@ -282,11 +283,18 @@ fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
                     after: ")",
                 });
             }
-            return Err((
-                format!("`{}` has no parts that could be set.", keys[..depth].join(".")),
-                key_span,
-                None,
-            ));
+            // Brackets with something amiss in them: what is meant may well be there.
+            Err(e) if text[scan::skip_blank(text, at + bare)..].starts_with(['(', '[', '{']) => {
+                let (message, line) = (e.message, line_column(text, e.at).0);
+                let message = format!("the recipe cannot be read: {message} (line {line}).");
+                let help = "mend that first; without --set it is shown in its place";
+                return Err((message, key_span, Some(help.to_owned())));
+            }
+            Err(_) => {
+                let message =
+                    format!("`{}` has no parts that could be set.", keys[..depth].join("."));
+                return Err((message, key_span, None));
+            }
         };
         let names: Vec<&str> = entries.iter().map(|e| e.key.as_str()).collect();
         match entries.iter().find(|e| e.key == *key) {
@@ -384,6 +392,9 @@ mod tests {
                 && set(RECIPE, "=1").is_err()
         );
         assert!(set(RECIPE, "model.x=1").unwrap_err().message.contains("no parts"));
+        let broken = RECIPE.trim_end().trim_end_matches(')');
+        let p = set(broken, "seed=1").unwrap_err();
+        assert_eq!(p.message, "the recipe cannot be read: this bracket is never closed (line 1).");
     }
 
     #[test]
