@@ -178,9 +178,10 @@ impl<'l> Graph<'l> {
         read.copied().filter(|layer| layer.depends_on_input).collect()
     }
 
-    /// All layers that `layer` is made of, those nearest to it first.
-    fn above(&self, layer: &'l Layer) -> Vec<&'l Layer> {
-        let (mut above, mut seen) = (vec![layer], HashSet::from([layer.name.as_str()]));
+    /// All layers that `layers` are made of, those nearest to them first, each once.
+    fn above(&self, layers: &[&'l Layer]) -> Vec<&'l Layer> {
+        let mut above = layers.to_vec();
+        let mut seen: HashSet<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
         let mut next = 0;
         while let Some(layer) = above.get(next).copied() {
             above.extend(self.read(layer).into_iter().filter(|l| seen.insert(l.name.as_str())));
@@ -407,10 +408,7 @@ impl<'l> Graph<'l> {
 /// score and a class, or the like.
 fn chosen_from<'l>(graph: &Graph<'l>, outputs: &[&'l Layer], labels: usize, size: (usize, usize)) -> Option<Found<'l>> {
     const CHOOSE: [&str; 2] = ["NonMaxSuppression", "TopK"];
-    let mut inner: Vec<&Layer> = Vec::new();
-    for output in outputs {
-        inner.extend(graph.above(output).into_iter().filter(|l| !inner.iter().any(|known| known.name == l.name)).collect::<Vec<_>>());
-    }
+    let inner = graph.above(outputs);
     if !inner.iter().any(|layer| CHOOSE.contains(&layer.op.as_str())) {
         return None;
     }
