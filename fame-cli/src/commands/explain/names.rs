@@ -71,6 +71,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_belong_to_an_output_of_as_many_numbers() {
+        let layer = |shape: &[usize], is_output| Layer {
+            name: "y".into(),
+            op: "Gemm".into(),
+            shape: shape.to_vec(),
+            is_output,
+            depends_on_input: true,
+            reads: Vec::new(),
+        };
+        let of = |shape: &[usize]| are_of_outputs(4, &[layer(&[4], false), layer(shape, true)]);
+        assert!(of(&[4]) && of(&[4, 8, 8]) && !of(&[5]) && are_of_outputs(4, &[]));
+    }
+
+    #[test]
     fn names_are_read_as_python_prints_them() {
         let read = |text: &str| parse(text).unwrap_or_default().join("|");
         assert_eq!(read("{0: 'person', 1: 'traffic light'}"), "person|traffic light");

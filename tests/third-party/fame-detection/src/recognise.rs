@@ -611,6 +611,16 @@ mod tests {
             output("output0", "Concat", &[300, 6], &["boxes", "best"]),
         ];
         assert_eq!(of(&detr), Some(("Detr(sigmoid: true)".to_owned(), vec!["logits".to_owned(), "boxes".to_owned()], vec![CHOSEN])));
+        let [logits, scores, boxes, best, _] = detr;
+        let apart = [
+            logits,
+            scores,
+            boxes,
+            best,
+            output("labels", "Gather", &[300], &["best"]),
+            output("dets", "Gather", &[300, 4], &["boxes", "best"]),
+        ];
+        assert_eq!(of(&apart).unwrap().1, ["logits", "boxes"], "its choice in two outputs");
         let ranked = [inner("best", "TopK", &[5], &["x", "k"]), output("y", "Gather", &[5, 6], &["best"])];
         assert_eq!(of(&ranked), None, "nothing is known that it chose from");
     }
