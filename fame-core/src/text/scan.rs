@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn a_missing_bracket_is_told_where_the_other_one_stands() {
         let (line, error) =
-            marked("(\n    e: {\n        \"f\": Fame(\n            a: 1,\n    },\n)\n");
+            marked("(\n    e: {\n        \"f\": First(\n            a: 1,\n    },\n)\n");
         assert_eq!((line, error.label), ("(", "opened here"));
         assert!(error.message.ends_with("expected `)` before the `}` in line 5"), "{error:?}");
         // The file's last bracket closes this one, and the first is left open: but their lines are

@@ -370,12 +370,17 @@ mod tests {
 
     #[test]
     fn nothing_is_written_into_what_is_given_as_a_whole() {
-        let mut args = asked(&["Fame", "RandomMap(map: [])"], &["Road(percents: [5])"]);
-        let text = recipe(&args);
-        assert!(text.contains("metrics: [Road(percents: [5])]"), "{text}");
-        args.class = Some(3);
-        let refused = Question::new(&args, &Registry::builtin().unwrap()).err().unwrap();
-        assert!(refused.to_string().contains("`Road(percents: [5])`"), "{refused}");
+        for (methods, metrics, whole) in [
+            (["Fame", "RandomMap"], ["Road(percents: [5])"], "Road(percents: [5])"),
+            (["Fame", "RandomMap(map: [])"], ["Sparseness"], "RandomMap(map: [])"),
+        ] {
+            let mut args = asked(&methods, &metrics);
+            let text = recipe(&args);
+            assert!(text.contains(whole), "{text}");
+            args.class = Some(3);
+            let refused = Question::new(&args, &Registry::builtin().unwrap()).err().unwrap();
+            assert!(refused.to_string().contains(&format!("`{whole}`")), "{refused}");
+        }
         let mut args = asked(&["GradCam"], &[]);
         args.steps = std::num::NonZeroUsize::new(20);
         let refused = Question::new(&args, &Registry::builtin().unwrap()).err().unwrap();
