@@ -7,8 +7,8 @@ use std::{
 
 use crate::{Tensor, data::sha256_hex};
 
-/// Answers that are held at once, in bytes: a hundred thousand embeddings of 512 numbers take three
-/// times as much, and a feature map of a megabyte fits 64 times.
+/// What is held at once, in bytes: a hundred thousand embeddings of 512 numbers take four times as
+/// much, and a feature map of a megabyte fits 63 times.
 const MOST: usize = 64 << 20;
 
 /// The outputs of a model's layers for inputs that it has been given before, bounded in memory:
@@ -23,7 +23,7 @@ pub struct Remembered(Mutex<Kept>);
 /// An input and the layers that were read.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Known {
-    /// SHA-256 of the input's numbers.
+    /// SHA-256 of the input's shape and numbers.
     input: String,
     layers: Vec<String>,
 }
@@ -31,8 +31,17 @@ pub struct Known {
 impl Known {
     /// What is asked of `input`.
     pub fn of(layers: &[String], input: &Tensor) -> Self {
-        let bytes: Vec<u8> = input.data().iter().flat_map(|v| v.to_le_bytes()).collect();
+        let shape = input.shape();
+        let shape = [shape.len()].into_iter().chain(shape.iter().copied());
+        let numbers = input.data().iter().flat_map(|v| v.to_le_bytes());
+        let bytes: Vec<u8> = shape.flat_map(usize::to_le_bytes).chain(numbers).collect();
         Self { input: sha256_hex(&bytes), layers: layers.to_vec() }
+    }
+
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        let layers = self.layers.iter().map(|layer| size_of_val(layer) + layer.len());
+        size_of_val(self) + self.input.len() + layers.sum::<usize>()
     }
 }
 
@@ -68,7 +77,7 @@ impl Remembered {
     }
 
     fn put_within(&self, most: usize, known: Known, answer: &[Tensor]) {
-        let size = bytes(answer);
+        let size = bytes(&known, answer);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if size > most || kept.answers.contains_key(&known) {
             return;
@@ -76,7 +85,7 @@ impl Remembered {
         while kept.bytes + size > most {
             let Some((_, oldest)) = kept.by_use.pop_first() else { break };
             let gone = kept.answers.remove(&oldest);
-            kept.bytes -= gone.map_or(0, |(_, answer)| bytes(&answer));
+            kept.bytes -= gone.map_or(0, |(_, answer)| bytes(&oldest, &answer));
         }
         kept.now += 1;
         let now = kept.now;
@@ -86,9 +95,10 @@ impl Remembered {
     }
 }
 
-/// The size of an answer's numbers.
-fn bytes(answer: &[Tensor]) -> usize {
-    answer.iter().map(|output| size_of_val(output.data())).sum()
+/// What an answer takes in memory, with its key, which stands in both maps.
+fn bytes(known: &Known, answer: &[Tensor]) -> usize {
+    let outputs = answer.iter().map(|output| size_of_val(output) + size_of_val(output.data()));
+    2 * known.bytes() + outputs.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -111,24 +121,25 @@ mod tests {
         assert_eq!(remembered.get(&known(2)), None);
         let elsewhere = Known::of(&["other".to_owned()], &Tensor::filled([2], 1.0));
         assert_eq!(remembered.get(&elsewhere), None);
+        let turned = Known::of(&["layer".to_owned()], &Tensor::filled([1, 2], 1.0));
+        assert_eq!(remembered.get(&turned), None);
     }
 
     #[test]
     fn what_was_asked_for_longest_ago_makes_room() {
-        /// Room for three answers of four numbers.
-        const ROOM: usize = 3 * 16;
+        let room = 3 * bytes(&known(0), &answer(0));
         let remembered = Remembered::default();
         for n in 0..3 {
-            remembered.put_within(ROOM, known(n), &answer(n));
+            remembered.put_within(room, known(n), &answer(n));
         }
         assert!(remembered.get(&known(0)).is_some());
-        remembered.put_within(ROOM, known(3), &answer(3));
+        remembered.put_within(room, known(3), &answer(3));
         let held: Vec<bool> = (0..4).map(|n| remembered.get(&known(n)).is_some()).collect();
         assert_eq!(held, [true, false, true, true]);
         // One that would fill more than there is goes by, and the same one again takes no room.
-        remembered.put_within(ROOM, known(9), &[Tensor::zeros([13])]);
-        remembered.put_within(ROOM, known(3), &answer(3));
+        remembered.put_within(room, known(9), &[Tensor::zeros([room])]);
+        remembered.put_within(room, known(3), &answer(3));
         let kept = remembered.0.lock().unwrap();
-        assert_eq!((kept.bytes, kept.answers.len(), kept.by_use.len()), (ROOM, 3, 3));
+        assert_eq!((kept.bytes, kept.answers.len(), kept.by_use.len()), (room, 3, 3));
     }
 }
