@@ -1,8 +1,8 @@
 //! `DeepLift`: the difference from a reference picture, layer by layer.
 
-use fame_core::{Result, Tensor, data::facts};
+use fame_core::{Result, Tensor};
 
-use super::{At, Baseline, Completeness, Ended, Gradients, Sums, by_gradient};
+use super::{At, Baseline, Ended, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 by_gradient! {
@@ -22,9 +22,8 @@ by_gradient! {
     /// is recorded as `completeness_delta` and `completeness`, and told above five percent. For
     /// faces take `loss: Similarity(norms: Live)`: a frozen norm is left out of the derivative. One
     /// pass over two pictures, where integrated gradients take dozens. Local response
-    /// normalisation, a log-softmax and branches that depend on values have no rule and are
-    /// refused. Works with the backend `Tract`. Above zero, what the channel differs by from the
-    /// reference raises y.
+    /// normalisation, and branches that depend on values, have no rule and are refused. Works with
+    /// the backend `Tract`. Above zero, what the channel differs by from the reference raises y.
     DeepLift {
         /// The reference: `Zero` (the model's mean colour), `Black`, or each channel's `Mean` over
         /// the picture itself.
@@ -70,23 +69,16 @@ impl Gradients for DeepLift {
     }
 
     fn end(&self, reference: &Tensor, sums: &Sums, at: &At<'_>) -> Ended {
-        let way = at.input.data().iter().zip(reference.data());
-        let way = way.map(|(x, reference)| f64::from(*x) - f64::from(*reference));
-        let attribution: Vec<f64> = way.zip(&sums.first).map(|(d, m)| d * m).collect();
-        let difference = f64::from(sums.values[0]) - f64::from(sums.values[1]);
-        let delta = attribution.iter().sum::<f64>() - difference;
-        let share = delta.abs() / difference.abs().max(1e-12);
-        Ended {
-            attribution: attribution.iter().map(|a| *a as f32).collect(),
-            completeness: Some(Completeness { delta, share }),
-            facts: facts([("value_at_baseline", sums.values[1].into())]),
-        }
+        Ended::from_baseline(reference.data(), sums, at)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::*, *};
+    use super::{
+        super::{Completeness, testing::*},
+        *,
+    };
 
     /// 2 max(x, 0) − y between (3, 1) and the reference: the multipliers by hand.
     #[test]

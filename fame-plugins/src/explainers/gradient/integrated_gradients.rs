@@ -1,10 +1,10 @@
 //! `IntegratedGradients`: the gradient, averaged on the way from a baseline.
 
-use fame_core::{Result, Tensor, data::facts, registry::Assembly};
+use fame_core::{Result, Tensor, registry::Assembly};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Completeness, Ended, Gradients, Sums, by_gradient};
+use super::{At, Ended, Gradients, Sums, by_gradient};
 use crate::maps::Reduce;
 
 /// Where the way begins.
@@ -138,17 +138,7 @@ impl Gradients for IntegratedGradients {
     }
 
     fn end(&self, path: &Path, sums: &Sums, at: &At<'_>) -> Ended {
-        let way =
-            at.input.data().iter().zip(&path.baseline).map(|(x, b)| f64::from(*x) - f64::from(*b));
-        let attribution: Vec<f64> = way.zip(&sums.first).map(|(d, g)| d * g).collect();
-        let difference = f64::from(sums.values[0]) - f64::from(sums.values[1]);
-        let delta = attribution.iter().sum::<f64>() - difference;
-        let share = delta.abs() / difference.abs().max(1e-12);
-        Ended {
-            attribution: attribution.iter().map(|a| *a as f32).collect(),
-            completeness: Some(Completeness { delta, share }),
-            facts: facts([("value_at_baseline", sums.values[1].into())]),
-        }
+        Ended::from_baseline(&path.baseline, sums, at)
     }
 }
 

@@ -26,8 +26,7 @@ pub use smooth_grad::{SmoothGrad, SmoothGradForm};
 use fame_core::{
     Model, Result, Tensor,
     contract::{RelevanceRules, ReluRule},
-    data::Facts,
-    data::InputConvention,
+    data::{Facts, InputConvention, facts},
     registry::Assembly,
     text::Spec,
 };
@@ -112,6 +111,25 @@ struct Completeness {
     delta: f64,
     /// The same as a share of the difference's size.
     share: f64,
+}
+
+impl Ended {
+    /// Each value's way from `baseline` times its sum, which add up to what y differs by between
+    /// the picture and the baseline: the first two points.
+    fn from_baseline(baseline: &[f32], sums: &Sums, at: &At<'_>) -> Self {
+        /// Below it a difference counts as none.
+        const LEAST: f64 = 1e-12;
+        let way = at.input.data().iter().zip(baseline).map(|(x, b)| f64::from(*x) - f64::from(*b));
+        let attribution: Vec<f64> = way.zip(&sums.first).map(|(d, sum)| d * sum).collect();
+        let difference = f64::from(sums.values[0]) - f64::from(sums.values[1]);
+        let delta = attribution.iter().sum::<f64>() - difference;
+        let share = delta.abs() / difference.abs().max(LEAST);
+        Self {
+            attribution: attribution.iter().map(|a| *a as f32).collect(),
+            completeness: Some(Completeness { delta, share }),
+            facts: facts([("value_at_baseline", sums.values[1].into())]),
+        }
+    }
 }
 
 impl From<Vec<f32>> for Ended {
