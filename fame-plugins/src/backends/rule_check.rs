@@ -58,6 +58,23 @@ pub(in crate::backends) fn tensor(shape: &[usize], from: usize) -> Tensor {
     Tensor::from_shape(shape, &(from..from + n).map(noise).collect::<Vec<_>>()).unwrap()
 }
 
+/// A decluttered model of one input and one output.
+pub(in crate::backends) fn model_of(
+    shape: &[usize],
+    build: impl FnOnce(&mut TypedModel, OutletId) -> TractResult<OutletId>,
+) -> TypedModel {
+    let mut model = TypedModel::default();
+    let source = model.add_source("x", f32::fact(shape)).unwrap();
+    let output = build(&mut model, source).unwrap();
+    model.select_output_outlets(&[output]).unwrap();
+    model.into_decluttered().unwrap()
+}
+
+/// The values of a tensor.
+pub(in crate::backends) fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_plain_array_view::<f32>().unwrap().iter().map(|v| f64::from(*v)).collect()
+}
+
 impl Inputs {
     /// Numbers for a tensor of `shape`.
     pub(in crate::backends) fn make(&self, shape: &[usize]) -> Vec<f32> {

@@ -15,26 +15,10 @@ use tract_onnx_opl::lrn::Lrn;
 use super::{Row, multiply};
 use crate::backends::onnx::prelu::PRelu;
 use crate::backends::onnx::refusal::Refusal;
-use crate::backends::rule_check::tensor;
+use crate::backends::rule_check::{model_of, numbers, tensor};
 
 /// By how much sums of some tens of products in f32 may miss, as a share of the products' sizes.
 const ROUNDING: f64 = 1e-5;
-
-/// A decluttered model of one input and one output.
-fn model_of(
-    shape: &[usize],
-    build: impl FnOnce(&mut TypedModel, OutletId) -> TractResult<OutletId>,
-) -> TypedModel {
-    let mut model = TypedModel::default();
-    let source = model.add_source("x", f32::fact(shape)).unwrap();
-    let output = build(&mut model, source).unwrap();
-    model.select_output_outlets(&[output]).unwrap();
-    model.into_decluttered().unwrap()
-}
-
-fn numbers(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_plain_array_view::<f32>().unwrap().iter().map(|v| f64::from(*v)).collect()
-}
 
 /// What two rows come to.
 struct Pair {

@@ -15,7 +15,7 @@ use tract_onnx::tract_core::ops::{logic, math};
 
 use super::{Asked, LayerKinds, share_out};
 use crate::backends::onnx::refusal::Refusal;
-use crate::backends::rule_check::tensor;
+use crate::backends::rule_check::{model_of, numbers, tensor};
 use crate::backends::tract::differentiate;
 
 /// Largest difference as a share of the largest relevance: sums of up to 54 products in f32, twice,
@@ -42,22 +42,6 @@ fn weight_rules() -> [WeightRule; 5] {
         WeightRule::Gamma(0.25.into()),
         WeightRule::Gamma(3.0.into()),
     ]
-}
-
-/// A decluttered model of one input and one output.
-fn model_of(
-    shape: &[usize],
-    build: impl FnOnce(&mut TypedModel, OutletId) -> TractResult<OutletId>,
-) -> TypedModel {
-    let mut model = TypedModel::default();
-    let source = model.add_source("x", f32::fact(shape)).unwrap();
-    let output = build(&mut model, source).unwrap();
-    model.select_output_outlets(&[output]).unwrap();
-    model.into_decluttered().unwrap()
-}
-
-fn numbers(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_plain_array_view::<f32>().unwrap().iter().map(|v| f64::from(*v)).collect()
 }
 
 fn input_shape(model: &TypedModel) -> Vec<usize> {
