@@ -121,8 +121,8 @@ impl Active {
     }
 }
 
-/// What the rows of a pass saw. Outputs are read only when a row begins or ends, or
-/// is to be read on its way.
+/// What the rows of a pass saw. Outputs are read only when a row begins or ends, or is to be read
+/// on its way.
 struct Views<'p> {
     pass: &'p dyn Pass,
     layers: &'p [String],

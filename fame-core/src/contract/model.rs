@@ -139,7 +139,8 @@ impl Model {
             },
         );
         let outputs = || self.network.layers().iter().filter(|layer| layer.is_output);
-        // Of rows of boxes, or of classes for each pixel, no product of extents is a number of classes.
+        // Of rows of boxes, or of classes for each pixel, no product of extents is a number of
+        // classes.
         let are_vectors = outputs().all(|layer| layer.shape.iter().filter(|n| **n > 1).count() < 2);
         let sizes: Vec<usize> =
             outputs().filter(|_| are_vectors).map(|layer| layer.shape.iter().product()).collect();

@@ -42,8 +42,8 @@ pub trait Plugin<T: ?Sized>: Parameters {
     const NAME: &'static str;
     /// One line.
     const SUMMARY: &'static str;
-    /// One sentence for readers of what it makes: what that shows, and what it does not. Empty where
-    /// nothing could be taken for more than it is.
+    /// One sentence for readers of what it makes: what that shows, and what it does not. Empty
+    /// where nothing could be taken for more than it is.
     const CLAIM: &'static str = "";
     /// A spec that parses and builds; a generic test makes sure.
     const EXAMPLE: &'static str;

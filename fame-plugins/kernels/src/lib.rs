@@ -13,8 +13,8 @@
 //! * Each kernel is written once, over `vector::Simd`, and compiled for AVX-512, AVX2 with FMA, and
 //!   plain code; which one runs is asked of the CPU.
 //! * No memory for values is allocated in a run once its scratch memory has grown to its needs.
-//! * Beside the convolutions stand what networks without them are made of: `normalisation`, `softmax`
-//!   and smooth `activation`s with their gradients, each in one pass over the memory.
+//! * Beside the convolutions stands what networks without them are made of: `normalisation`,
+//!   `softmax` and smooth `activation`s with their gradients, each in one pass over the memory.
 //! * `unsafe` stands in `vector` (the instructions) and in the innermost loops of `product`, `tiles`
 //!   and `depthwise` only.
 

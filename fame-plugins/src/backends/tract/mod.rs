@@ -17,8 +17,8 @@
 //!   layer is tapped.
 //! * Convolutions are `fame_kernels`' wherever these can compute them, unless tract's are asked for:
 //!   `place_kernels` replaces them in both models by what `kernel_rates` rates best.
-//! * Layer normalisation, softmax and smooth activations are one pass over the memory each, and so are
-//!   their gradients: `fuse_norms` finds normalisations again in front of the differentiation,
+//! * Layer normalisation, softmax and smooth activations are one pass over the memory each, and so
+//!   are their gradients: `fuse_norms` finds normalisations again in front of the differentiation,
 //!   `one_pass` does the rest behind it.
 //! * `backends::onnx` refuses broken files before tract sees them; what tract itself panics on
 //!   becomes an error too.

@@ -178,8 +178,8 @@ struct Found {
     bias: Option<Vec<f32>>,
 }
 
-/// A convolution's weights as the model has them: `[outputs, inputs / groups, height, width]`, or as
-/// many values in this order.
+/// A convolution's weights as the model has them: `[outputs, inputs / groups, height, width]`, or
+/// as many values in this order.
 struct Weights {
     values: Arc<Tensor>,
     /// A matrix `[inputs, outputs]` instead.

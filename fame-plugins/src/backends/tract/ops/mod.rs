@@ -54,7 +54,7 @@ use tract_onnx::tract_core::internal::{Tensor, TractResult};
 /// operator's results sees one that was left out.
 #[allow(unsafe_code, reason = "the only way to a tensor that is not filled first")]
 fn unwritten(shape: &[usize]) -> TractResult<Tensor> {
-    // SAFETY: every pattern of bits is an `f32`, nothing is dropped in it, and by the contract above,
-    // which the few callers in this folder keep, no value is read before it is written.
+    // SAFETY: every pattern of bits is an `f32`, nothing is dropped in it, and by the contract
+    // above, which the few callers in this folder keep, no value is read before it is written.
     unsafe { Tensor::uninitialized::<f32>(shape) }
 }
