@@ -15,9 +15,12 @@ use fame_core::contract::{
 use fame_core::data::{Facts, Value};
 use fame_core::registry::{Assembly, BuildContext, Plugin};
 use fame_core::{
-    Bias, Claim, GradientPlace, Layer, LoadRequest, Model, Result, Sample, Taps, Tensor,
+    Bias, Claim, GradientPlace, Layer, LoadRequest, Model, Picture, Result, Sample, Taps, Tensor,
 };
-use fame_plugins::{Preset, backends::tract::Tract};
+use fame_plugins::{
+    Preset,
+    backends::tract::{Convolutions, Tract},
+};
 use fame_tests::{apart, build, classifier, noise_picture, root, sample_of, sampled, slim_fed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,6 +116,40 @@ fn clipped_activations_and_values_of_either_sign_are_zennits() {
 #[test]
 fn joined_branches_are_zennits() {
     hold("squeezenet_slim");
+}
+
+/// Where all contributions of a sign are zero, the αβ rule divides by next to nothing, which must
+/// stay where it belongs: Winograd's kernels spread it over their tiles, and a stripe of such a
+/// picture then was off by a quarter of the largest relevance.
+#[test]
+fn no_kernel_spreads_quotients_over_the_inputs_beside() {
+    let relevance = |convolutions: Convolutions| {
+        let mut model = model("resnet50_slim");
+        let file = root().join("tests/golden/nets/resnet50_slim.onnx");
+        let request = LoadRequest::new(file).with_input_shape(vec![3, SIZE, SIZE]);
+        model.network = Tract { convolutions, ..Tract::default() }.load(&request).unwrap();
+        let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
+        let spec = "Lrp(composite: EpsilonAlpha2Beta1, loss: Logit(class: Index(1)))";
+        let explainer = build::<dyn Explainer>(spec, &classifier(), Preset::Authors);
+        let explained = explainer.plugin.explain(&with, &[sample_of("stripes", stripes())]);
+        explained.into_iter().next().unwrap().unwrap().maps.remove(0).raw.data().to_vec()
+    };
+    let (ours, theirs) = (relevance(Convolutions::Own), relevance(Convolutions::Tract));
+    let (apart, correlation) = apart(&ours, &theirs);
+    assert!(apart <= APART && correlation >= ALIKE, "{apart:e}, {correlation}");
+}
+
+/// The drawn picture of `authors.py`: stripes, and a disc where they are inverted.
+fn stripes() -> Picture {
+    let (size, shade) = (SIZE as i64, 5);
+    let value = |c: i64, y: i64, x: i64| {
+        let is_disc = (2 * x - size).pow(2) + (2 * y - size - shade).pow(2) < size * size / 3;
+        let stripes = (x * shade * (c + 1) / 4 + y * (7 - c)) % 256;
+        (if is_disc { 255 - stripes } else { stripes }) as f32 / 255.0
+    };
+    let rows = |c: i64| (0..size).flat_map(move |y| (0..size).map(move |x| value(c, y, x)));
+    let pixels = (0..3).flat_map(rows).collect();
+    Picture::new(Tensor::new([3, SIZE, SIZE], pixels).unwrap(), "stripes".to_owned()).unwrap()
 }
 
 /// The map claims what speaks for the class: channels cancel first, and then what is left below

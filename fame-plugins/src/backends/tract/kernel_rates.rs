@@ -65,14 +65,27 @@ pub(super) fn by_rule(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
             Algorithm::Columns => (0.5, kernel[0] * kernel[1]),
             Algorithm::Direct | Algorithm::Depthwise => (1.0, kernel[0] * kernel[1]),
         };
-        let is_winograd = matches!(algorithm, Algorithm::Winograd2(_) | Algorithm::Winograd4(_));
         // The picture itself: transforming its few channels costs more than the product saves.
-        let loses = is_winograd && has_few && layer.direction == Direction::Forward;
+        let loses = is_winograd(algorithm) && has_few && layer.direction == Direction::Forward;
         let factor = if loses { UNFIT } else { factor };
         let seconds = factor * layer.geometry.flops();
         Some(Measured { algorithm, seconds, bytes: taps * weights })
     };
     Algorithm::candidates(&layer.geometry, layer.direction).into_iter().filter_map(rate).collect()
+}
+
+/// The [`Rating`] of plans that share out relevance: [`by_rule`] without Winograd's algorithms.
+///
+/// What these round off is in proportion to the largest value of a tile. Relevance is shared out in
+/// quotients, and where all contributions of a sign are zero a quotient is a million times the
+/// relevance: it belongs to inputs that are zero, and a tile would spread a part of it over the
+/// inputs beside them, up to a quarter of the largest relevance of a map.
+pub(super) fn without_tiles(layer: &Layer, weights: &[f32]) -> Arc<[Measured]> {
+    by_rule(layer, weights).iter().filter(|way| !is_winograd(way.algorithm)).copied().collect()
+}
+
+fn is_winograd(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Winograd2(_) | Algorithm::Winograd4(_))
 }
 
 #[cfg(test)]
@@ -107,6 +120,18 @@ mod tests {
         ] {
             assert_eq!(taken(shape, Direction::Forward), forward, "{shape:?} forward");
             assert_eq!(taken(shape, Direction::Backward), backward, "{shape:?} backward");
+        }
+    }
+
+    #[test]
+    fn without_tiles_there_is_still_a_way() {
+        for direction in [Direction::Forward, Direction::Backward] {
+            for groups in [1, 64] {
+                let geometry = Geometry::square([64, 64], 56, 3, 1, groups);
+                let layer = Layer { geometry, direction, rows: 1, level: Level::best() };
+                let ways = without_tiles(&layer, &[]);
+                assert!(!ways.is_empty() && ways.iter().all(|way| !is_winograd(way.algorithm)));
+            }
         }
     }
 }

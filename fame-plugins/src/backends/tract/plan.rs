@@ -8,7 +8,7 @@ use tract_onnx::tract_core::internal::*;
 use super::arrange::arrange;
 use super::fuse_norms::fuse_norms;
 use super::gradient::{Asked, LayerKinds, Row, differentiate, multiply, share_out};
-use super::kernel_rates::Rating;
+use super::kernel_rates::{Rating, without_tiles};
 use super::one_pass::in_one_pass;
 use super::order::Order;
 use super::place_kernels::place;
@@ -124,6 +124,8 @@ fn compile(
     resolved: &ResolvedTaps,
     taps: &Taps,
 ) -> Result<Compiled, Refusal> {
+    let rating =
+        if taps.relevance.is_some() { rating.map(|_| without_tiles as Rating) } else { rating };
     let mut forward = typed_model(&model.file, &model.operators, &resolved.wanted())?;
     let kinds = LayerKinds::of(&forward);
     declutter(&mut forward)?;
