@@ -170,7 +170,7 @@ impl Plugin<dyn Explainer> for Fame {
             assembly.report(
                 "read_at",
                 format!(
-                    "asks for {last} steps, and the walk takes at most {most}: give the \
+                    "`read_at` asks for {last} steps, and the walk takes at most {most}: give the \
                      perturbation more `iterations`, or take out what lies beyond them."
                 ),
             );
