@@ -50,7 +50,7 @@ pub enum Head {
         /// choose among them itself.
         #[serde(default)]
         corners: bool,
-        /// How many classes there are. The rows behind them are read over: the weights of a mask,
+        /// How many classes there are. The rows behind them are ignored: the weights of a mask,
         /// the points of a pose. Left out, all rows are classes.
         #[serde(default)]
         classes: Option<usize>,
@@ -104,7 +104,7 @@ pub struct Layout {
     pub classes: usize,
     /// Columns of the grid, for heads that have one.
     columns: usize,
-    /// Rows of a YOLO: the box, the classes, and what is read over.
+    /// Rows of a YOLO: the box, the classes, and what is ignored.
     rows: usize,
     /// Height and width of the network's input.
     size: (usize, usize),
@@ -452,6 +452,6 @@ mod tests {
         ] {
             assert_eq!(head.layout(&shapes, (8, 8)).unwrap_err().code, "fame_detection::outputs");
         }
-        assert!(FACE.layout(&[&[1, 5, 2], &[1, 5, 4]], (8, 8)).is_ok(), "a batch axis of 1 is read over");
+        assert!(FACE.layout(&[&[1, 5, 2], &[1, 5, 4]], (8, 8)).is_ok(), "a batch axis of 1 is ignored");
     }
 }

@@ -32,10 +32,10 @@ const SIGMOIDS: &str = "Deformable DETR, RT-DETR or another DETR with a sigmoid 
 const CHOSEN: &str = "Its outputs are the boxes that it chose, which have no gradient; these layers are what it chose from.";
 
 /// What is to be known of boxes with an angle.
-const TURNED: &str = "One row more is read over: if that is the angle of its boxes, they are drawn and compared as if they were upright.";
+const TURNED: &str = "One row more is ignored: if that is the angle of its boxes, they are drawn and compared as if they were upright.";
 
 /// What is to be known of rows that are neither box nor class.
-const MORE_ROWS: &str = "The rows behind the classes are read over: points of a pose, weights of a mask.";
+const MORE_ROWS: &str = "The rows behind the classes are ignored: points of a pose, weights of a mask.";
 
 /// What a detector may be whose boxes are not decoded.
 const RAW: &str = "SSD, RetinaFace, YOLOX or another with offsets to anchors or cells";
@@ -457,7 +457,7 @@ mod tests {
     fn yolo_is_known_by_the_number_of_its_cells() {
         let of = |shape: &[usize], labels| told(&[layer("output0", "Concat", shape)], labels, 640);
         assert_eq!(of(&[84, 8400], 0), some("Yolo()", &["output0"], 80));
-        assert_eq!(of(&[1, 84, 8400], 80), some("Yolo()", &["output0"], 80), "a batch axis is read over");
+        assert_eq!(of(&[1, 84, 8400], 80), some("Yolo()", &["output0"], 80), "a batch axis is ignored");
         assert_eq!(of(&[8400, 84], 0), some("Yolo(anchors_first: true)", &["output0"], 80));
         assert_eq!(of(&[5, 8400], 1), some("Yolo()", &["output0"], 1));
         let five = some("Yolo(objectness: true, anchors_first: true)", &["output0"], 80);

@@ -23,7 +23,7 @@ use crate::pictures::Orientation;
 
 /// The pictures of a COCO file (`images`, `annotations` with `bbox: [x, y, width, height]` and
 /// `iscrowd`, `categories`), one item each, in the order of their ids, with their boxes as
-/// annotations named `box` that carry the category's name. Segmentations are read over. Every
+/// annotations named `box` that carry the category's name. Segmentations are ignored. Every
 /// malformed record is reported, with its place, before anything runs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -37,7 +37,7 @@ pub struct Voc {
     /// says, or as the file itself.
     pub images: String,
     /// A file of names, one a line, such as `ImageSets/Main/val.txt`; what follows a name on its
-    /// line is read over. Default: every XML file.
+    /// line is ignored. Default: every XML file.
     #[serde(default)]
     pub list: Option<String>,
     /// Extension of pictures where the XML file's `filename` has none, as ImageNet's.
