@@ -100,7 +100,7 @@ fn refuse_other_question(folder: &Path, ready: &Ready) -> Result<(), Failure> {
     }
     let message = format!("`{}` holds the answer to another question.", folder.display());
     Err(Failure::Error(Error::new("fame::explain::other_question", message).with_help(
-        "Nothing was touched. Name another folder with --out, or leave --out away: every question has one of its own.",
+        "Nothing was touched. Name another folder with --out, or omit --out: every question has one of its own.",
     )))
 }
 
@@ -244,7 +244,7 @@ pub(super) fn propose(
         }
         let message = "pictures are for an ONNX file without a manifest, and this model has one.";
         let error = Error::new("fame::inspect::pictures", message);
-        return Err(Failure::Arguments(error.with_help("Leave them away.")));
+        return Err(Failure::Arguments(error.with_help("Leave them out.")));
     };
     let file = file.to_owned();
     let (_, manifest, mut assumed) = made_up(setup, &asked, question, &file, store)?;

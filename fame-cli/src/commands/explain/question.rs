@@ -258,7 +258,7 @@ fn methods(args: &QuestionArgs, registry: &Registry) -> Result<Vec<(String, Stri
     let are_known = heads.iter().all(|head| registry.get(Kind::Explainer, head).is_some());
     if steps.is_some() && are_known && !heads.contains(&WALKS) {
         let message = format!("--steps is for {WALKS}, and {} makes none.", heads.join(", "));
-        return Err(Error::new("fame::explain::method", message).with_help("Leave it away."));
+        return Err(Error::new("fame::explain::method", message).with_help("Leave --steps out."));
     }
     let mut named: Vec<(String, String)> = Vec::new();
     for method in &args.method {
