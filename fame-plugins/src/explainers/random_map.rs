@@ -24,8 +24,8 @@ use crate::ask::{usual_layer, usual_loss};
 /// network: a table wants both. Seeded from the item and the map's name.
 ///
 /// There is one map for each thing that the loss asks about, called after it as other explainers'
-/// maps are (`class_281`), so that they stand side by side in sheets and tables. Nothing but its
-/// name depends on the network. Where no loss is given and the usual one cannot be asked here (a
+/// maps are (`class_281`), so that they stand side by side in sheets and tables. This name is all
+/// that it knows of the network. Where no loss is given and the usual one cannot be asked here (a
 /// match of a picture that has no other), the map is called after its picture.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
