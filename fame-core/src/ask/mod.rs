@@ -5,6 +5,7 @@
 //! altered copies of a row's picture.
 
 mod aim;
+mod clean;
 mod question;
 mod rows;
 
