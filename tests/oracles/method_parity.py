@@ -3,6 +3,7 @@
     pip install -r requirements.txt
     python method_parity.py FAME_CLI                      # exit 1 if a map is beyond its tolerance, or an explainer left out
     python method_parity.py FAME_CLI --only 'Lrp|LeGrad'  # some explainers
+    python method_parity.py FAME_CLI --brief              # one row for each explainer and reference
     python method_parity.py FAME_CLI --xplique PYTHON     # another Python, with xplique and TensorFlow
 
 The slim networks are built, given their weights and exported here; fame reads the file, and a reference runs the same
@@ -534,10 +535,28 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def brief(rows: list[Row]) -> str:
+    """A row for each explainer and reference: the worst of its forms, layers and networks."""
+    lines = ["| explainer | reference | maps | networks | compared | least Pearson | largest difference / largest value | verdict |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.case.kind, row.case.reference, row.case.compared), []).append(row)
+    for (kind, reference, compared_as), of in groups.items():
+        worst = max(of, key=lambda row: (not row.good, row.apart))
+        allowed = TOLERANCES[worst.case.tolerance][0]
+        verdict = f"within {worst.case.tolerance} ({allowed:.0e})" if worst.good else f"**BEYOND {worst.case.tolerance} ({allowed:.0e})**"
+        networks = ", ".join(sorted({row.network.removesuffix("_slim") for row in of}))
+        numbers = f"{min(row.correlation for row in of):.7f} | {worst.apart:.1e}"
+        lines.append(f"| {kind} | {reference} | {len(of)} | {networks} | {compared_as} | {numbers} | {verdict} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("fame_cli")
     parser.add_argument("--only", default="", help="a regular expression of explainers")
+    parser.add_argument("--brief", action="store_true", help="one row for each explainer and reference: the worst")
     parser.add_argument("--xplique", default=os.environ.get("FAME_XPLIQUE"), help="a Python that has xplique (default: this one)")
     given = parser.parse_args()
     torch.manual_seed(0)
@@ -559,7 +578,7 @@ def main() -> None:
     rows = sorted(shop.rows.values(), key=lambda row: (row.case.kind.lower(), row.case.explainer, row.case.reference, row.network))
     if not rows and "not installed" not in said:
         parser.error(f"--only: no explainer with a reference is called like `{given.only}`.")
-    print(table(rows) + "\n")
+    print((brief(rows) if given.brief else table(rows)) + "\n")
     for name, (allowed, why) in TOLERANCES.items():
         print(f"Tolerance {name}: {allowed:.0e} of the largest value – {why}.")
     print(f"Pearson of all: {ALIKE} or more. Every row is the worst of its pictures.\n")
