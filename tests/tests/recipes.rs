@@ -102,11 +102,7 @@ const SHORT: &[(&str, &[&str], usize)] = &[
     ),
     (
         "table2_verification.ron",
-        &[
-            "explain.fame.perturbation=Lots(iterations: 1)",
-            "explain.corr_rise.masks=20",
-            TWO_PAIRS,
-        ],
+        &["explain.fame.perturbation=Lots(iterations: 1)", "explain.corr_rise.masks=20", TWO_PAIRS],
         8,
     ),
     (

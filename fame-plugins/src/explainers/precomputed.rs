@@ -80,7 +80,8 @@ impl Plugin<dyn Explainer> for Precomputed {
     const NAME: &'static str = "Precomputed";
     const SUMMARY: &'static str =
         "Maps that another program made, read from .npy files or pictures";
-    const CLAIM: &'static str = "Shows what another program computed; nothing is known here of how.";
+    const CLAIM: &'static str =
+        "Shows what another program computed; nothing is known here of how.";
     const EXAMPLE: &'static str = r#"Precomputed(dir: "maps", pattern: "{id}_{side}_{sign}.npy")"#;
     const REFERENCE: &'static str = "Default file layout: the FAME authors' code";
 

@@ -214,7 +214,8 @@ mod tests {
     /// A random map depends on the seed alone, so the mean of n of them is the mean of n draws.
     #[test]
     fn it_is_the_mean_of_all_copies() {
-        let (maps, _) = explained("Smooth(of: RandomMap(loss: Logit(class: Index(0))), n: 400)").unwrap();
+        let (maps, _) =
+            explained("Smooth(of: RandomMap(loss: Logit(class: Index(0))), n: 400)").unwrap();
         let values = maps[0].1.data();
         // Uniform numbers of variance 1/12, stretched a little: seven standard errors of a mean.
         let bound = 7.0 * (1.0f32 / 12.0 / 400.0).sqrt();
