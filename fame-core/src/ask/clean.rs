@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(*batches.lock().unwrap(), [2, 2, 1]);
         // The next sample shares all pictures but one, and is answered the same without them.
         let mut next = sample.clone();
-        next.pictures[0].1.pixels.data_mut().iter_mut().for_each(|v| *v = 0.5 * *v);
+        next.pictures[0].1.pixels.data_mut().iter_mut().for_each(|v| *v *= 0.5);
         let answered = aim.clean_outputs(&next).unwrap();
         assert_eq!(answered[1..], whole[1..]);
         assert_ne!(answered[0], whole[0]);

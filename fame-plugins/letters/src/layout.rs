@@ -99,7 +99,7 @@ fn written(text: &str) -> String {
             '\u{2028}' | '\u{2029}' => written.push(' '),
             c if c.is_control() => written.push(' '),
             c if hand(c).is_some() || is_hidden(c) => written.push(c),
-            c => written.push_str(&format!("[U+{:X}]", u32::from(c))),
+            c => written.extend(format!("[U+{:X}]", u32::from(c)).chars()),
         }
     }
     written
