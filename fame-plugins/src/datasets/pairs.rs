@@ -141,7 +141,7 @@ impl Plugin<dyn Dataset> for Pairs {
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         let named = self.list.as_ref().is_none_or(|list| !list.is_empty());
         assembly.check("list", named, "must name a file");
-        let one = self.list.is_some() != !self.pairs.is_empty();
+        let one = self.list.is_some() == self.pairs.is_empty();
         assembly.check("list", one, "or `pairs` must say which pairs are meant, and not both");
         let of_lists = self.root.is_some()
             || self.columns.is_some()

@@ -138,7 +138,7 @@ fn unknown_role(sample: &Sample, role: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use fame_core::{
-        LayerChoice,
+        LayerChoice, NamedMap,
         contract::Silent,
         testkit::{self, SIZE},
     };
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn it_is_called_as_the_maps_beside_it() {
         let names = |spec: &str, roles: &[&str]| -> Vec<String> {
-            explained(spec, 0, "a", roles).unwrap().maps.iter().map(|m| m.name()).collect()
+            explained(spec, 0, "a", roles).unwrap().maps.iter().map(NamedMap::name).collect()
         };
         let one = &["image"];
         assert_eq!(names("RandomMap()", one), names("Saliency()", one));
@@ -191,7 +191,7 @@ mod tests {
             let noise = Noise { loss, is_given, layer, finish, roles: None };
             let with = ExplainContext { model: &model, seed: 0, progress: &Silent };
             let explanation = noise.sample(&with, &sample)?;
-            Ok::<_, Error>(explanation.maps.iter().map(|m| m.name()).collect::<Vec<_>>())
+            Ok::<_, Error>(explanation.maps.iter().map(NamedMap::name).collect::<Vec<_>>())
         };
         assert_eq!(named(false).unwrap(), ["image"]);
         assert_eq!(named(true).unwrap_err().code, "fame::data::not_a_pair");

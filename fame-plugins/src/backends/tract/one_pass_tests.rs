@@ -187,7 +187,7 @@ fn nothing_is_fused_across_a_tapped_layer() {
     for inside in ["mean", "difference"] {
         let mut model = simplified(&file(), &["y", inside], &SHAPE);
         fuse_norms(&mut model).unwrap();
-        assert_eq!(count(&model, |node| node.op_is::<Norm>()), 0, "{inside}: {model}");
+        assert_eq!(count(&model, TypedNode::op_is::<Norm>), 0, "{inside}: {model}");
     }
     let network =
         TractNetwork::new(file(), OperatorTable::new(vec![]), None, 1, Some(rates)).unwrap();
@@ -269,7 +269,7 @@ fn silu_is_done_in_one_pass() {
 
 #[test]
 fn softmax_over_the_last_axis_is_done_in_one_pass() {
-    let rows = |model: &TypedModel| count(model, |node| node.op_is::<SoftmaxRows>());
+    let rows = |model: &TypedModel| count(model, TypedNode::op_is::<SoftmaxRows>);
     for (axis, found) in [(-1, 1), (1, 0)] {
         let parts = (vec![node("Softmax", &["x"], "y", &[("axis", &[axis])])], vec![]);
         let mut one = simplified(&file(parts), &["y"], &SHAPE);
@@ -306,7 +306,7 @@ fn nothing_is_turned_between_a_convolution_and_its_normalisation() {
     let file = OnnxFile::read(&path).unwrap();
     let mut forward = simplified(&file, &["logits"], &[1, 3, 64, 64]);
     fuse_norms(&mut forward).unwrap();
-    let blocks = count(&forward, |node| node.op_is::<Norm>());
+    let blocks = count(&forward, TypedNode::op_is::<Norm>);
     assert!(blocks > 1, "{forward}");
     let (inputs, outputs) = (forward.inputs.clone(), forward.outputs.clone());
     let mut back =
@@ -316,7 +316,7 @@ fn nothing_is_turned_between_a_convolution_and_its_normalisation() {
     let arranged = arrange(&forward, placed, &[Order::First], 1).unwrap();
     let before = |model: &TypedModel, node: &TypedNode| model.node(node.inputs[0].node).clone();
     let model = &arranged.model;
-    assert_eq!(count(model, |node| node.op_is::<Norm>()), blocks, "{model}");
+    assert_eq!(count(model, TypedNode::op_is::<Norm>), blocks, "{model}");
     let turned = count(model, |node| node.op_is::<Norm>() && before(model, node).op_is::<Turn>());
     assert_eq!(turned, 0, "{model}");
     declutter(&mut back.model).unwrap();
@@ -325,7 +325,7 @@ fn nothing_is_turned_between_a_convolution_and_its_normalisation() {
     orders.push(Order::First);
     let arranged = arrange(&back.model, placed, &orders, 1).unwrap();
     let model = &arranged.model;
-    assert_eq!(count(model, |node| node.op_is::<NormGrad>()), blocks, "{model}");
+    assert_eq!(count(model, TypedNode::op_is::<NormGrad>), blocks, "{model}");
     let turned =
         count(model, |node| node.op_is::<Turn>() && before(model, node).op_is::<NormGrad>());
     assert_eq!(turned, 0, "{model}");

@@ -69,7 +69,7 @@ fn gelu_approximate(l: &mut Lower) -> TractResult<Lowered> {
         return l.map(|x| x.f_gelu("tanh"));
     }
     l.map(|x| {
-        let inner = x.f_square()?.f_mul_scalar(0.044715)?.f_add(x)?;
+        let inner = x.f_square()?.f_mul_scalar(0.044_715)?.f_add(x)?;
         let factor = inner.f_mul_scalar((2.0 / std::f64::consts::PI).sqrt())?.f_tanh()?;
         factor.f_add_scalar(1.0)?.f_mul(x)?.f_mul_scalar(0.5)
     })
