@@ -31,6 +31,7 @@ use fame_plugins as _;
 
 mod arguments;
 mod commands;
+mod memory;
 mod setup;
 mod shard;
 #[cfg(unix)]
@@ -43,6 +44,7 @@ use commands::Failure;
 
 /// The whole program: parses the process's arguments, does what they ask, and says how it went.
 pub fn main() -> ExitCode {
+    memory::keep_between_steps();
     let arguments = Arguments::parse();
     let json = arguments.json;
     if let Some(bytes) = arguments.memory {
