@@ -52,7 +52,9 @@ impl View<'_> {
         }
         let probability = fact("probability_before")?.as_f64()?;
         let class = fact("class_name").or_else(|| fact("class")).map(show::fact);
-        Some((format!("{} {}", class.unwrap_or_default(), show::percent(probability)), probability))
+        // Isolated, as it stands in front of a number.
+        let class = format!("\u{2068}{}\u{2069}", class.unwrap_or_default());
+        Some((format!("{class} {}", show::percent(probability)), probability))
     }
 
     /// The line on the sheet.
@@ -70,8 +72,9 @@ impl View<'_> {
                         @if self.embedded.prepared(role).is_some() { (figures::picture("prepared", n)) }
                     } }
                 }
-                td data-v=[answer.as_ref().map(|(_, v)| *v)] {
-                    (answer.as_ref().map_or("–", |(text, _)| text))
+                td.answer data-v=[answer.as_ref().map(|(_, v)| *v)] {
+                    // Of its own direction: a Hebrew or Arabic name must not turn the number.
+                    bdi { (answer.as_ref().map_or("–", |(text, _)| text)) }
                     @if !decision.is_empty() { br; span class="badge" data-decision=(decision) { (decision) } }
                 }
                 td data-v=(warnings) {
@@ -92,7 +95,7 @@ impl View<'_> {
             article {
                 h2 tabindex="-1" { (item.line.id) }
                 p {
-                    @if let Some((answer, _)) = self.answer() { strong { (answer) } " " }
+                    @if let Some((answer, _)) = self.answer() { strong { bdi { (answer) } } " " }
                     @if let Some(decision) = decision { span.badge data-decision=(decision) { (decision) } " " }
                     @for (name, value) in entries(&item.record["marks"]) {
                         span.mark { (show::words(name)) ": " (show::fact(value)) } " "
