@@ -6,7 +6,7 @@
 /// are fetched anew, and filled with zeros by the system: 7 % of a step of IResNet-50 on AMD Zen 3.
 /// The peak does not grow. An allocator of our own is no choice: a loaded plugin frees what the
 /// program has allocated, so both use the system's.
-pub fn keep_between_steps() {
+pub(crate) fn keep_between_steps() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const MIB: i32 = 1 << 20;
