@@ -83,11 +83,11 @@ echo "two nodes are up:"
 sinfo -N
 
 # Drawn pictures, and so many steps that each task takes seconds on a fast machine too: one must be at work on either node when a node goes. With a
-# fifth of the steps a machine had finished all tasks between two looks.
+# third of the steps a machine had finished all tasks between two looks.
 cd "$work"
 export FAME_CACHE="$work/cache"
 cat >r.ron <<'RON'
-(model: "shapes", data: Shapes(count: 24), explain: {"fame": Fame(perturbation: Lots(iterations: 2000)), "random": RandomMap()}, metrics: [PointingGame()], write: [Npy()])
+(model: "shapes", data: Shapes(count: 24), explain: {"fame": Fame(perturbation: Lots(iterations: 1000)), "random": RandomMap()}, metrics: [PointingGame()], write: [Npy()])
 RON
 "$fame" run r.ron --out one >one.log 2>&1
 "$fame" submit r.ron --out many --tasks "$tasks" | tee submitted.log
