@@ -80,6 +80,64 @@ fn no_answer_replaces_that_to_another_question() {
     assert_eq!(std::fs::read(dir.path().join("mine/run.json")).unwrap(), before);
 }
 
+/// Both names make the item's id, which is a folder: it has at most 255 bytes, and its files are
+/// called after their pictures in no other place.
+#[test]
+fn two_pictures_with_long_names_are_explained() {
+    let dir = bare();
+    let long = |name: &str| format!("{}.png", name.repeat(150));
+    for name in ["a", "b"] {
+        let place = dir.path().join(format!("{name}.png"));
+        std::fs::rename(place, dir.path().join(long(name))).unwrap();
+    }
+    let line = ["explain", "net.onnx", "--pair", &long("a"), &long("b"), "--method", TWO_STEPS];
+    let output = fame(dir.path(), &[&line[..], &["--out", "out"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let record = record(&dir.path().join("out"));
+    let item = &record["items"][0];
+    assert!(item["id"].as_str().is_some_and(|id| id.len() <= 200), "{item}");
+    assert_eq!(item["pictures"]["gallery"]["source"], long("a"), "the record tells the whole name");
+}
+
+const NO_ASK: &str = "(input: (size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5))";
+
+/// The numbers of an embedding, or of points, are no scores of classes, with and without a
+/// manifest: nobody is told a class that is none.
+#[test]
+fn what_is_plainly_no_class_is_not_asked_as_one() {
+    let dir = bare();
+    for manifest in [None, Some(NO_ASK)] {
+        if let Some(text) = manifest {
+            std::fs::write(dir.path().join("net.ron"), text).unwrap();
+        }
+        for command in ["explain", "init"] {
+            let output = fame(dir.path(), &[command, "net.onnx", "a.png"]);
+            assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+            let said = flat(&output);
+            for told in ["says nothing of classes", "`embedding`", "--pair A B", "--class N"] {
+                assert!(said.contains(told), "{told}: {said}");
+            }
+        }
+        // Whoever says what is asked is given it.
+        for asked in [
+            &["--class", "3", "--method", "Saliency"][..],
+            &["--method", "Saliency(layer: Output, loss: Logit(class: Index(3)))"],
+        ] {
+            let by_class = asked[0] == "--class";
+            let line = [&["explain", "net.onnx", "a.png"], asked].concat();
+            let output = fame(dir.path(), &line);
+            assert!(output.status.success(), "{}", stderr(&output));
+            let said = stdout(&output);
+            assert_eq!(said.contains("a: ") && said.contains(" numbers from "), by_class, "{said}");
+        }
+    }
+    // A pair is asked about its match by every method.
+    let line = ["init", "net.onnx", "--pair", "a.png", "b.png", "--method", "Saliency"];
+    assert!(fame(dir.path(), &line).status.success());
+    let recipe = std::fs::read_to_string(dir.path().join("explain.ron")).unwrap();
+    assert!(recipe.contains("Saliency(loss: Similarity(), layer: Output)"), "{recipe}");
+}
+
 #[test]
 fn init_writes_what_explain_runs_and_overwrites_nothing() {
     let dir = bare();
@@ -132,7 +190,17 @@ fn an_input_of_ones_own_brings_its_way_to_that_size() {
     let dir = bare();
     picture(80, 3).save(dir.path().join("large.png")).unwrap();
     let input = "(size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5)";
-    let line = ["explain", "net.onnx", "large.png", "--method", "Saliency", "--input", input];
+    let line = [
+        "explain",
+        "net.onnx",
+        "large.png",
+        "--method",
+        "Saliency",
+        "--class",
+        "3",
+        "--input",
+        input,
+    ];
     let output = fame(dir.path(), &line);
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stdout(&output);

@@ -424,6 +424,42 @@ fn recognised(bytes: &[u8], labels: &str, head: &str, layers: &[&str]) {
     assert!(energy > 0.999, "a cell sees its own pixels and no others: {energy}");
 }
 
+/// A manifest that asks nothing does not make a classifier of a detector.
+#[cfg(feature = "detection")]
+#[test]
+fn a_detector_whose_manifest_asks_nothing_is_asked_about_its_best_detection() {
+    let dir = workshop();
+    fs::write(dir.path().join("net.onnx"), onnx::yolo_detector()).unwrap();
+    // Labels of any length: files are called after them.
+    let labels = ["blob", "ghost"].map(|name| name.repeat(75));
+    let manifest = format!(
+        "(input: (size: (3, 32, 32), order: Rgb, mean: 0, std: 1), prepare: [Resize()], labels: List({labels:?}))"
+    );
+    fs::write(dir.path().join("net.ron"), manifest).unwrap();
+    let line = [
+        &["explain", "net.onnx", "pictures/a.png", "--out", "out"][..],
+        &["--method", "Fame(perturbation: Lots(iterations: 2), map: [Gray(), MaxNormalize()])"],
+        &["--method", "Saliency"],
+    ];
+    let output = as_installed(dir.path(), &line.concat());
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("by its outputs this is a detector"), "{told}");
+    assert!(told.contains(" at (8, 16)–(16, 24)"), "{told}");
+    assert!(told.contains("Which pixels make this detection?"), "{told}");
+    for asked in ["Fame(loss: DetectionScore(", "Saliency(loss: DetectionScore("] {
+        assert!(told.contains(asked), "{asked}: {told}");
+    }
+    let item = json(&dir.path().join("out/items/a/item.json"));
+    let map = &item["explanations"]["fame"]["maps"][0];
+    assert!(map["name"].as_str().is_some_and(|name| name.len() > 300), "in full: {map}");
+    let files = item["files"].as_object().unwrap();
+    for ending in [".npy", ".overlay.png", ".detection.png"] {
+        let is_of_fame = |name: &&String| name.starts_with("fame.") && name.ends_with(ending);
+        assert_eq!(files.keys().filter(is_of_fame).count(), 1, "{ending}: {files:?}");
+    }
+}
+
 #[cfg(feature = "detection")]
 #[test]
 fn a_made_yolo_is_recognised_and_explained_as_inspect_says() {

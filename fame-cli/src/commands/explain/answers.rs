@@ -16,11 +16,12 @@ const CLASSES: usize = 5;
 /// thousand of them stay within 1e-5.
 const SUM: f64 = 1e-4;
 
-/// One line for each picture, or for the pair.
+/// One line for each picture, or for the pair. Where `has_numbers`, what the network answers are no
+/// classes, and is told as it is.
 ///
 /// # Errors
 /// A network that cannot be run.
-pub(super) fn of(preview: &Preview) -> Result<Vec<String>> {
+pub(super) fn of(preview: &Preview, has_numbers: bool) -> Result<Vec<String>> {
     let model = &preview.model;
     if detector::is_one(model) {
         return of_detector(preview);
@@ -44,6 +45,7 @@ pub(super) fn of(preview: &Preview) -> Result<Vec<String>> {
             [(_, gallery), (_, probe)] => {
                 format!("{}: similarity {:.3}", sample.id, cosine(gallery.data(), probe.data()))
             }
+            [(_, one), ..] if has_numbers => format!("{}: {}", sample.id, numbers(one.data())),
             [(_, one), ..] => {
                 let values = one.data();
                 let all = if are_probabilities { given(values) } else { probabilities(values) };
@@ -107,6 +109,13 @@ fn first(all: &[f64], labels: &[String]) -> String {
         format!("[{class}]{name} {:.1} %", all[*class] * 100.0)
     };
     order.iter().take(CLASSES).map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// "136 numbers from -0.021 to 0.983, no classes".
+fn numbers(all: &[f32]) -> String {
+    let least = all.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = all.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    format!("{} numbers from {least:.3} to {most:.3}, no classes", all.len())
 }
 
 /// The cosine of two embeddings; 0 where one of them has no direction.

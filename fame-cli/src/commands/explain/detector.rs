@@ -26,6 +26,20 @@ pub(super) fn known(layers: &[Layer], labels: usize, size: (usize, usize)) -> Op
     Some(Detector { loss: found.loss_spec()?, layers: found.layers, is_fed_unit })
 }
 
+/// The detector that `model` is, if it is one that can be asked.
+pub(super) fn of(model: &Model) -> Option<Detector> {
+    let input = &model.manifest.input;
+    known(model.network.layers(), model.labels.len(), (input.height, input.width))
+}
+
+/// What there is to say of `model` if it is a detector that nobody here can ask, because its boxes
+/// are not decoded.
+#[cfg(feature = "detection")]
+pub(super) fn undecoded(model: &Model) -> Option<String> {
+    let found = fame_detection::recognise(model).filter(|found| !found.is_decoded)?;
+    Some(found.to_string())
+}
+
 /// Whether `model` is a detector that can be asked.
 #[cfg(feature = "detection")]
 pub(super) fn is_one(model: &Model) -> bool {
@@ -74,6 +88,12 @@ pub(super) fn told(model: &Model, input: &Tensor) -> Result<Option<String>> {
 /// Without the feature nobody knows detectors.
 #[cfg(not(feature = "detection"))]
 pub(super) fn known(_: &[Layer], _: usize, _: (usize, usize)) -> Option<Detector> {
+    None
+}
+
+/// The same.
+#[cfg(not(feature = "detection"))]
+pub(super) fn undecoded(_: &Model) -> Option<String> {
     None
 }
 

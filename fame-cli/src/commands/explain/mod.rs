@@ -8,6 +8,7 @@ mod answers;
 mod conventions;
 mod detector;
 mod names;
+mod outputs;
 mod question;
 
 use std::{
@@ -16,10 +17,11 @@ use std::{
 };
 
 use fame_core::{
-    Error, Layer, Plan,
+    Error, Layer, Model, Plan,
     contract::Network,
     data::{Value, safe_id, sha256_file, sha256_hex},
     recipe::RecipeText,
+    registry::Registry,
     run::{Preview, RunOptions, preview, recipe_of},
     store::ModelStore,
 };
@@ -138,39 +140,19 @@ struct Ready {
     store: ModelStore,
     plan: Plan,
     preview: Preview,
+    /// Whether the network's answer is told as numbers: they are no classes, and one of them is
+    /// asked about.
+    has_numbers: bool,
 }
 
 impl Ready {
     fn make(setup: &Setup, args: &QuestionArgs) -> Result<Self, Failure> {
-        let question = Question::new(args, &setup.registry()?).map_err(Failure::Arguments)?;
+        let registry = setup.registry()?;
+        let question = Question::new(args, &registry).map_err(Failure::Arguments)?;
         let store = setup.store()?;
-        let Some(file) = question.bare_file() else {
-            if args.input.is_some() {
-                let message =
-                    "--input is for an ONNX file without a manifest, and this model has one.";
-                return Err(Failure::Arguments(
-                    Error::new("fame::explain::input", message)
-                        .with_help("Change `input` in the manifest."),
-                ));
-            }
-            let asked = store.resolve(&args.model, Path::new("."))?.ask.loss;
-            if args.pair.is_empty()
-                && asked.as_ref().is_some_and(|loss| PAIRED.contains(&loss.name.as_str()))
-            {
-                let message = format!("`{}` compares two pictures.", args.model);
-                return Err(Failure::Arguments(
-                    Error::new("fame::explain::pair", message)
-                        .with_help("Name two: fame-cli explain MODEL --pair A B."),
-                ));
-            }
-            let question = question.asked(asked.as_ref().map(|loss| loss.name.as_str()));
-            let recipe = question.recipe(false);
-            let (plan, preview) = look(setup, &recipe, &store)?;
-            check_class(args, &preview)?;
-            let (manifest, assumed) = (None, Vec::new());
-            return Ok(Self { question, recipe, manifest, assumed, store, plan, preview });
+        let Some(file) = question.bare_file().map(Path::to_owned) else {
+            return Self::with_manifest(setup, args, question, &registry, store);
         };
-        let file = file.to_owned();
         let (question, manifest, mut assumed) = made_up(setup, args, question, &file, &store)?;
         if args.input.is_none() {
             assumed.push("  this is a guess: --input says how the input is really made".to_owned());
@@ -179,12 +161,52 @@ impl Ready {
         let recipe = question.recipe(false);
         let (plan, preview) = look(setup, &recipe, &store)?;
         check_class(args, &preview)?;
-        Ok(Self { question, recipe, manifest: Some(manifest), assumed, store, plan, preview })
+        let has_numbers = refuse_no_classes(args, &question, &registry, &preview.model)?;
+        let manifest = Some(manifest);
+        Ok(Self { question, recipe, manifest, assumed, store, plan, preview, has_numbers })
+    }
+
+    /// The question to a model that has a manifest.
+    fn with_manifest(
+        setup: &Setup,
+        args: &QuestionArgs,
+        question: Question,
+        registry: &Registry,
+        store: ModelStore,
+    ) -> Result<Self, Failure> {
+        if args.input.is_some() {
+            let message = "--input is for an ONNX file without a manifest, and this model has one.";
+            return Err(Failure::Arguments(
+                Error::new("fame::explain::input", message)
+                    .with_help("Change `input` in the manifest."),
+            ));
+        }
+        let asked = store.resolve(&args.model, Path::new("."))?.ask;
+        if args.pair.is_empty()
+            && asked.loss.as_ref().is_some_and(|loss| PAIRED.contains(&loss.name.as_str()))
+        {
+            let message = format!("`{}` compares two pictures.", args.model);
+            return Err(Failure::Arguments(
+                Error::new("fame::explain::pair", message)
+                    .with_help("Name two: fame-cli explain MODEL --pair A B."),
+            ));
+        }
+        let mut question = question.asked(asked.loss.as_ref().map(|loss| loss.name.as_str()));
+        let (mut plan, preview) = look(setup, &question.recipe(false), &store)?;
+        check_class(args, &preview)?;
+        let (mut assumed, mut has_numbers) = (Vec::new(), false);
+        if asked.loss.is_none() && asked.former_task.is_none() {
+            (question, assumed) = asked_by_its_outputs(question, registry, &preview.model);
+            has_numbers = refuse_no_classes(args, &question, registry, &preview.model)?;
+            plan = resolved(setup, &question.recipe(false), &store)?;
+        }
+        let (recipe, manifest) = (question.recipe(false), None);
+        Ok(Self { question, recipe, manifest, assumed, store, plan, preview, has_numbers })
     }
 
     /// Says what was assumed, and what the network answers.
     fn tell(&self, setup: &Setup) -> Result<(), Failure> {
-        let answers = answers::of(&self.preview)?;
+        let answers = answers::of(&self.preview, self.has_numbers)?;
         if setup.json {
             let event = serde_json::json!({
                 "event": "answers", "assumed": self.assumed, "manifest": self.manifest,
@@ -325,10 +347,57 @@ fn check_class(args: &QuestionArgs, preview: &Preview) -> Result<(), Failure> {
     Err(Failure::Arguments(Error::new("fame::explain::class", message).with_help(help)))
 }
 
+/// The question to `model`, whose manifest asks none: what is asked of the same file without a
+/// manifest. The lines tell what was taken for what.
+fn asked_by_its_outputs(
+    question: Question,
+    registry: &Registry,
+    model: &Model,
+) -> (Question, Vec<String>) {
+    if question.is_pair() {
+        return (question.asking(registry, "Similarity()", "Output"), Vec::new());
+    }
+    let Some(detector) = detector::of(model) else { return (question, Vec::new()) };
+    let layers = format!("{:?}", detector.layers);
+    let told = format!(
+        "the manifest asks nothing; by its outputs this is a detector, asked with ask: (loss: {}, layer: {layers})",
+        detector.loss
+    );
+    let question = question.asking(registry, &detector.loss, &layers);
+    (question.about(Some(detector), Vec::new()), vec![told])
+}
+
+/// Refuses to ask for a class where the network's answer is plainly none. Where one number of it is
+/// asked about, as --class does, that is no class, which is returned.
+fn refuse_no_classes(
+    args: &QuestionArgs,
+    question: &Question,
+    registry: &Registry,
+    model: &Model,
+) -> Result<bool, Failure> {
+    let by_class = args.class.is_some() && args.layer.is_none();
+    if question.is_pair()
+        || question.is_about_boxes()
+        || !(by_class || question.asks_for_classes(registry))
+    {
+        return Ok(false);
+    }
+    match outputs::no_classes(model)? {
+        None => Ok(false),
+        Some(told) if told.has_numbers && by_class => Ok(true),
+        Some(told) => Err(Failure::Arguments(told.error(&args.model))),
+    }
+}
+
+/// The recipe's plan.
+fn resolved(setup: &Setup, recipe: &str, store: &ModelStore) -> Result<Plan, Failure> {
+    let text = RecipeText::new("explain", recipe).with_defaults(fame_plugins::RECIPE_DEFAULTS);
+    Ok(Plan::resolve(text, Path::new("."), &setup.registry()?, store)?)
+}
+
 /// The recipe's plan, and its first pictures as the network sees them.
 fn look(setup: &Setup, recipe: &str, store: &ModelStore) -> Result<(Plan, Preview), Failure> {
-    let text = RecipeText::new("explain", recipe).with_defaults(fame_plugins::RECIPE_DEFAULTS);
-    let plan = Plan::resolve(text, Path::new("."), &setup.registry()?, store)?;
+    let plan = resolved(setup, recipe, store)?;
     let watcher = terminal::watcher(setup.json);
     let preview = preview(&plan, store, SHOWN, watcher.as_ref());
     drop(watcher);

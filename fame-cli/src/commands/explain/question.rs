@@ -8,6 +8,7 @@ use std::{
 use fame_core::{
     Error, Result,
     registry::{Kind, Registry},
+    text::{Spec, scan},
 };
 use fame_plugins::pictures;
 
@@ -90,6 +91,48 @@ impl Question {
         self.is_about_boxes = detector.is_some();
         (self.detector, self.labels) = (detector, labels);
         self
+    }
+
+    /// The question to a model whose manifest asks none: every method and every metric that asks
+    /// about a loss, and does not say which, asks about `loss` at `layer`.
+    pub(super) fn asking(mut self, registry: &Registry, loss: &str, layer: &str) -> Self {
+        let asking = |kind, spec: &str| {
+            if !asks_the_usual(registry, kind, spec) {
+                return spec.to_owned();
+            }
+            let at = loss_layer(registry, kind, spec);
+            let set = [Some(("loss", loss)), at.map(|at| (at, layer))];
+            let set = set.into_iter().flatten().filter(|(name, _)| !says(spec, name));
+            let set: Vec<String> = set.map(|(name, value)| format!("{name}: {value}")).collect();
+            put(spec, &set.join(", "))
+        };
+        for (_, spec) in &mut self.methods {
+            *spec = asking(Kind::Explainer, spec);
+        }
+        for spec in &mut self.metrics {
+            *spec = asking(Kind::Metric, spec);
+        }
+        self
+    }
+
+    /// Whether a method asks about a class at the output, because nobody says anything else.
+    pub(super) fn asks_for_classes(&self, registry: &Registry) -> bool {
+        let says_layer = |spec: &str| {
+            let at = loss_layer(registry, Kind::Explainer, spec);
+            at.is_some_and(|at| says(spec, at))
+        };
+        let mut specs = self.methods.iter().map(|(_, spec)| spec.as_str());
+        specs.any(|spec| asks_the_usual(registry, Kind::Explainer, spec) && !says_layer(spec))
+    }
+
+    /// Whether it is about two pictures.
+    pub(super) fn is_pair(&self) -> bool {
+        self.is_pair
+    }
+
+    /// Whether it is about a detection.
+    pub(super) fn is_about_boxes(&self) -> bool {
+        self.is_about_boxes
     }
 
     /// The ONNX file, if the model is one that has no manifest beside it.
@@ -319,6 +362,32 @@ fn takes(registry: &Registry, kind: Kind, spec: &str, parameter: &str) -> bool {
     schema.is_none_or(|schema| schema["properties"].get(parameter).is_some())
 }
 
+/// Whether `spec` is of a plugin that asks about a loss and does not say which.
+fn asks_the_usual(registry: &Registry, kind: Kind, spec: &str) -> bool {
+    let is_known = registry.get(kind, head(spec)).is_some();
+    is_known && takes(registry, kind, spec, "loss") && !says(spec, "loss")
+}
+
+/// The parameter by which the plugin that `spec` names is told at which layer its loss is: a CAM
+/// has another layer of its own.
+fn loss_layer(registry: &Registry, kind: Kind, spec: &str) -> Option<&'static str> {
+    ["loss_layer", "layer"].into_iter().find(|name| takes(registry, kind, spec, name))
+}
+
+/// Whether `spec` sets this parameter.
+fn says(spec: &str, parameter: &str) -> bool {
+    let body = Spec::from_text(spec).map(|spec| spec.body).unwrap_or_default();
+    scan::entries(&body, 0).is_ok_and(|all| all.iter().any(|entry| entry.key == parameter))
+}
+
+/// The spec with `set` in front of what stands between its parentheses.
+fn put(spec: &str, set: &str) -> String {
+    let Ok(Spec { name, body, .. }) = Spec::from_text(spec) else { return spec.to_owned() };
+    let rest = body.strip_prefix('(').unwrap_or(&body);
+    let gap = if rest.trim_start().starts_with(')') || set.is_empty() { "" } else { ", " };
+    format!("{name}({set}{gap}{rest}")
+}
+
 /// The spec with these parameters set.
 ///
 /// # Errors
@@ -408,6 +477,38 @@ mod tests {
         assert!(recipe(&args).contains("preset: Fast,\n"), "{}", recipe(&args));
         (args.steps, args.method) = (None, vec!["GradCam".into()]);
         assert!(recipe(&args).contains("preset: Fast,\n"), "{}", recipe(&args));
+    }
+
+    #[test]
+    fn what_a_manifest_does_not_ask_is_asked_of_those_who_ask_for_a_loss() {
+        let registry = Registry::builtin().unwrap();
+        let of = |methods: &[&str], metrics: &[&str]| {
+            let question = Question::new(&asked(methods, metrics), &registry).unwrap();
+            let asks = question.asks_for_classes(&registry);
+            let asked = question.asking(&registry, "Boxes(a: 1)", r#"["s", "b"]"#);
+            assert!(!asked.asks_for_classes(&registry));
+            (asks, asked.recipe(false))
+        };
+        let whole = "Fame(perturbation: Lots(iterations: 2))";
+        let (asks, text) = of(&[whole, "GradCam", "Saliency()"], &["Road", "Sparseness"]);
+        assert!(asks);
+        for line in [
+            r#"Fame(loss: Boxes(a: 1), layer: ["s", "b"], perturbation: Lots(iterations: 2)),"#,
+            r#"GradCam(loss: Boxes(a: 1), loss_layer: ["s", "b"]),"#,
+            r#"Saliency(loss: Boxes(a: 1), layer: ["s", "b"]),"#,
+            r#"Road(loss: Boxes(a: 1), layer: ["s", "b"])"#,
+            "Sparseness()",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        // What somebody says stays.
+        let said = "GradCam(loss: Logit(), layer: LastConv)";
+        let (asks, text) = of(&[said], &[]);
+        assert!(!asks && text.contains(said), "{text}");
+        let (asks, text) = of(&[r#"Fame(layer: "late")"#], &[]);
+        assert!(!asks && text.contains(r#"Fame(loss: Boxes(a: 1), layer: "late")"#), "{text}");
+        // A CAM's layer is not the one that is asked about.
+        assert!(of(&[r#"GradCam(layer: "late")"#], &[]).0);
     }
 
     #[test]
