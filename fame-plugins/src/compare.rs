@@ -7,7 +7,8 @@ use std::{
 };
 
 use fame_core::{
-    Column, Error, Parameter, Result, Scores, Table, holm, report::Numbers, sign_flip_p,
+    Column, Error, Parameter, Result, Scores, Table, data::file_name, holm, report::Numbers,
+    sign_flip_p,
 };
 use serde_json::Value;
 
@@ -41,7 +42,7 @@ fn items(out: &Path) -> Result<BTreeMap<String, Item>> {
         for (explainer, about) in explanations {
             for map in about["maps"].as_array().into_iter().flatten() {
                 let name = text(&map["name"]);
-                let file = folder.join(format!("{explainer}.{name}.npy"));
+                let file = folder.join(file_name(&format!("{explainer}.{name}"), ".npy"));
                 if file.is_file() {
                     maps.insert((explainer.clone(), name), file);
                 }

@@ -47,6 +47,12 @@ impl NamedMap {
         self.id.name()
     }
 
+    /// The name of a file of this map by `explainer`, such as `fame.image.npy` with the ending
+    /// `.npy`: safe in its length too, which [`NamedMap::name`] is not.
+    pub fn file(&self, explainer: &str, ending: &str) -> String {
+        super::file_name(&format!("{explainer}.{}", self.name()), ending)
+    }
+
     /// The finished map as one plane: rows, columns and a value for each pixel, row-major. Of a
     /// map with channels `merge` makes one value of each pixel's.
     ///

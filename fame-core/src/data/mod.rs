@@ -32,7 +32,7 @@ pub use files::{
 pub use map::{AttributionMap, Explanation, Frame, NamedMap, Witness};
 pub use map_id::{Claim, MapId, Subject};
 pub use marks::{Mark, MarkType, Marks};
-pub use names::{safe_id, seed_of};
+pub use names::{file_name, safe_id, safe_name, seed_of};
 pub use problem::{Problem, Problems, SourcedProblem, line_column, offset_of};
 pub use random::Random;
 pub use sample::{Affine, Annotation, Original, Picture, Sample};

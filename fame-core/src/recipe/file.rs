@@ -221,7 +221,7 @@ impl Cut<'_> {
         }
         let mut named: Vec<(String, Placed<Spec>)> = Vec::new();
         for e in entries {
-            let safe = !e.key.is_empty() && crate::data::safe_id(&e.key) == e.key;
+            let safe = !e.key.is_empty() && crate::data::safe_name(&e.key) == e.key;
             if !safe {
                 let message = format!(
                     "`{}` cannot be part of a file name: use letters, digits, `.`, `_` and `-`.",

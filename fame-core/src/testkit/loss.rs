@@ -4,7 +4,7 @@ use super::{Check, fail};
 use crate::{
     Random, Result, Target, TargetRequest, Tensor,
     contract::{Loss, Reference},
-    data::{Layout, safe_id},
+    data::{Layout, safe_name},
 };
 
 /// How far a cotangent may lie from the central difference, relative to the row's largest. A
@@ -73,7 +73,7 @@ pub fn check_loss(loss: &dyn Loss, clean: &[Tensor]) -> Result<Check> {
         return Err(fail("the loss made no target: there would be nothing to explain."));
     }
     let names = made.iter().map(|t| t.subject.to_string());
-    if let Some(bad) = names.into_iter().find(|n| !n.is_empty() && safe_id(n) != *n) {
+    if let Some(bad) = names.into_iter().find(|n| !n.is_empty() && safe_name(n) != *n) {
         return Err(fail(format!(
             "the target name `{bad}` is not safe in a file name (letters, digits, `.`, `_`, `-`)."
         )));

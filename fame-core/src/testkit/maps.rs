@@ -4,7 +4,7 @@ use super::{Check, fail, relative};
 use crate::{
     AttributionMap, Explanation, Model, NamedMap, Random, Result, Sample, Tensor,
     contract::{ExplainContext, Explainer, MapSource, MapStep, Recorded, Silent},
-    data::{ChannelOrder, InputConvention, safe_id},
+    data::{ChannelOrder, InputConvention, safe_name},
 };
 
 /// A batch against a loop: the same sums, perhaps in another order, after a walk of a few steps.
@@ -161,7 +161,7 @@ fn check_explanation(sample: &Sample, explanation: &Explanation) -> Result<()> {
     for (i, map) in explanation.maps.iter().enumerate() {
         let name = map.name();
         let at = |what: String| Err(fail(format!("sample `{}`, map `{name}`: {what}.", sample.id)));
-        if safe_id(&name) != name || explanation.maps[..i].iter().any(|m| m.name() == name) {
+        if safe_name(&name) != name || explanation.maps[..i].iter().any(|m| m.name() == name) {
             return at("its name is not unique, or not safe in a file name (letters, digits, `.`, `_`, `-`)".into());
         }
         let Some(picture) = sample.picture(&map.id.role) else {

@@ -37,7 +37,7 @@ impl Plugin<dyn Dataset> for Image {
         assembly.check(
             "id",
             safe_id(id) == *id,
-            "must be made of letters, digits, `.`, `_` and `-`, and not start with a dot",
+            "must be made of letters, digits, `.`, `_` and `-`, not start with a dot, and have at most 200 bytes",
         );
     }
 

@@ -46,11 +46,7 @@ impl Writer for Built {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         super::maps(item)
             .map(|(explainer, map)| {
-                super::save(
-                    folder,
-                    format!("{explainer}.{}.heatmap.png", map.name()),
-                    &heatmap(map, &self.0)?,
-                )
+                super::save(folder, map.file(explainer, ".heatmap.png"), &heatmap(map, &self.0)?)
             })
             .collect()
     }

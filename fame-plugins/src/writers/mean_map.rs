@@ -91,7 +91,7 @@ impl Writer for Means {
             let channels = map.finished.shape().first().map_or(1.0, |c| *c as f32);
             let (h, w, values) = map.plane(|values| values.sum::<f32>() / channels)?;
             let plane = Tensor::new([h, w], values.into_owned())?;
-            let name = format!("{role}/{}.{}.npy", safe_id(explainer), map.name());
+            let name = format!("{role}/{}", map.file(&safe_id(explainer), ".npy"));
             written.push(super::npy::save(folder, name, &plane)?);
         }
         Ok(written)

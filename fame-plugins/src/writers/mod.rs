@@ -113,6 +113,36 @@ fn entries(of: &Path) -> Result<Vec<PathBuf>> {
 }
 
 #[cfg(test)]
+mod tests {
+    use fame_core::Tensor;
+
+    use super::testing::{explanation, map, sample, write};
+
+    /// Names of files have at most 255 bytes on the usual systems; a label may have any number.
+    #[test]
+    fn a_label_of_any_length_has_its_files() {
+        let long = |last: char| format!("annotated_{}{last}_0", "x".repeat(300));
+        let maps = ['a', 'b'].map(|last| map(&long(last), "image", Tensor::filled([2, 3], 0.5)));
+        let explanations = [("fame".to_owned(), explanation(maps.to_vec()))];
+        for (writer, each) in [
+            ("Npy(raw: true)", 2),
+            ("Overlay()", 1),
+            ("Heatmap()", 1),
+            ("Report()", 1),
+            ("MeanMap()", 1),
+            ("FiftyOne()", 1),
+        ] {
+            let (dir, files) = write(writer, &sample(&["image"], 2, 3), &explanations);
+            let cut = files.iter().filter(|(name, _)| name.contains("fame") && name.len() > 150);
+            assert_eq!(cut.count(), 2 * each, "{writer}: {files:#?}");
+            for (name, _) in &files {
+                assert!(dir.path().join(name).is_file(), "{writer}: {name}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
 mod testing {
     use std::path::Path;
 

@@ -38,10 +38,9 @@ impl Writer for Npy {
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>> {
         let mut written = Vec::new();
         for (explainer, map) in super::maps(item) {
-            let name = format!("{explainer}.{}", map.name());
-            written.push(save(folder, format!("{name}.npy"), &map.finished)?);
+            written.push(save(folder, map.file(explainer, ".npy"), &map.finished)?);
             if self.raw {
-                written.push(save(folder, format!("{name}.raw.npy"), &map.raw)?);
+                written.push(save(folder, map.file(explainer, ".raw.npy"), &map.raw)?);
             }
         }
         Ok(written)

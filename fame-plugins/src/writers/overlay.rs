@@ -90,7 +90,7 @@ impl Writer for Built {
                 let over = self.over(super::picture_of(item.sample, map)?, map)?;
                 let title = if title { title_of(explainer, map) } else { String::new() };
                 let over = plate(&over, &title, bar.then_some(&self.palette));
-                super::save(folder, format!("{explainer}.{}.overlay.png", map.name()), &over)
+                super::save(folder, map.file(explainer, ".overlay.png"), &over)
             })
             .collect()
     }

@@ -226,7 +226,7 @@ fn finite(what: &str, tensor: &Tensor) -> std::result::Result<(), String> {
 
 /// `Err` with what is wrong, unless `name` can be a part of a file name.
 fn file_name(what: &str, name: &str) -> std::result::Result<(), String> {
-    if name == crate::data::safe_id(name) {
+    if name == crate::data::safe_name(name) {
         return Ok(());
     }
     Err(format!(

@@ -13,7 +13,7 @@ use std::{
 use fame_core::{
     Error, NamedMap, Result,
     contract::{FinishedItem, Writer},
-    data::{Facts, Value, replace_folder, safe_id, write_whole},
+    data::{Facts, Value, file_name, replace_folder, safe_id, write_whole},
     registry::{Assembly, BuildContext, Plugin},
 };
 use image::ImageFormat;
@@ -222,7 +222,8 @@ fn field_of(explainer: &str, map: &NamedMap, before: &[Heatmap]) -> String {
     let words: Vec<&str> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
     let is_taken =
         |name: &str| RESERVED.contains(&name) || before.iter().any(|heatmap| heatmap.field == name);
-    free(&identifier(&words.join("_")), is_taken)
+    // It is the name of a folder too.
+    free(&identifier(&file_name(&words.join("_"), "")), is_taken)
 }
 
 /// `name`, or with a number behind it where it is taken.

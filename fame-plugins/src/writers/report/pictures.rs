@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fame_core::{
     Error, NamedMap, Result, Tensor,
     contract::FinishedItem,
-    data::{open_ordinary, write_whole},
+    data::{file_name, open_ordinary, write_whole},
 };
 use image::{DynamicImage, GrayImage, RgbImage, codecs::jpeg::JpegEncoder, imageops::FilterType};
 
@@ -32,21 +32,21 @@ const MAX_NPY: u64 = 400_000_000;
 /// of the files.
 pub(super) fn leave(item: &FinishedItem<'_>, folder: &Path, side: u32) -> Result<Vec<String>> {
     let mut written = Vec::new();
-    let mut save = |name: String, bytes: Vec<u8>| {
-        let name = format!("{OURS}{name}");
+    let mut save = |stem: &str, ending: &str, bytes: Vec<u8>| {
+        let name = file_name(&format!("{OURS}{stem}"), ending);
         write_whole(&super::super::place(folder, &name)?, &bytes)?;
         written.push(name);
         Ok::<(), Error>(())
     };
     for (role, picture) in &item.sample.pictures {
-        save(format!("{role}.prepared.jpg"), photograph(&picture.pixels, side)?)?;
+        save(role, ".prepared.jpg", photograph(&picture.pixels, side)?)?;
         if let Some(original) = &picture.original {
-            save(format!("{role}.original.jpg"), photograph(&original.pixels, side)?)?;
+            save(role, ".original.jpg", photograph(&original.pixels, side)?)?;
         }
     }
     for (explainer, map) in super::super::maps(item) {
         let plane = Shown::Map(reduced(&gray(map)?, side));
-        save(format!("{explainer}.{}.png", map.name()), plane.encoded()?.1)?;
+        save(&format!("{explainer}.{}", map.name()), ".png", plane.encoded()?.1)?;
     }
     Ok(written)
 }
@@ -200,18 +200,20 @@ fn read(item: &ItemFolder<'_>) -> Vec<(String, Shown)> {
     let file = |name: String| Some(item.folder.join(&name)).filter(|_| stays_inside(&name));
     let picture = |name: String| file(name).and_then(|path| photograph_in(&path));
     for role in item.roles() {
-        let own = picture(format!("{OURS}{role}.prepared.jpg"));
-        add(format!("prepared/{role}"), own.or_else(|| picture(format!("{role}.png"))));
-        add(format!("original/{role}"), picture(format!("{OURS}{role}.original.jpg")));
+        let stem = format!("{OURS}{role}");
+        let own = picture(file_name(&stem, ".prepared.jpg"));
+        add(format!("prepared/{role}"), own.or_else(|| picture(file_name(role, ".png"))));
+        add(format!("original/{role}"), picture(file_name(&stem, ".original.jpg")));
     }
     for map in item.maps() {
         let name = format!("{}.{}", map.explainer, map.name);
-        let own = file(format!("{OURS}{name}.png")).and_then(|path| gray_in(&path));
-        let plane = own.or_else(|| file(format!("{name}.npy")).and_then(|path| npy_in(&path)));
+        let own = file(file_name(&format!("{OURS}{name}"), ".png")).and_then(|path| gray_in(&path));
+        let plane = own.or_else(|| file(file_name(&name, ".npy")).and_then(|path| npy_in(&path)));
         let has_plane = add(format!("map/{}/{}", map.explainer, map.name), plane.map(Shown::Map));
         if !has_plane {
             let mut others = ["overlay", "heatmap"].iter();
-            let coloured = others.find_map(|kind| picture(format!("{name}.{kind}.png")));
+            let coloured =
+                others.find_map(|kind| picture(file_name(&name, &format!(".{kind}.png"))));
             add(format!("coloured/{}/{}", map.explainer, map.name), coloured);
         }
     }

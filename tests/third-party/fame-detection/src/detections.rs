@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fame_core::{Error, Picture, Result, Subject, data::safe_id, registry::Assembly, text::suggestion};
+use fame_core::{Error, Picture, Result, Subject, data::safe_name, registry::Assembly, text::suggestion};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -307,9 +307,9 @@ struct Names(BTreeMap<String, usize>);
 
 impl Names {
     fn next(&mut self, name: &str) -> String {
-        let count = self.0.entry(safe_id(name)).or_insert(0);
+        let count = self.0.entry(safe_name(name)).or_insert(0);
         *count += 1;
-        format!("{}_{}", safe_id(name), *count - 1)
+        format!("{}_{}", safe_name(name), *count - 1)
     }
 
     fn detection(&mut self, d: &Detection, labels: &[String]) -> Wanted {

@@ -23,24 +23,24 @@ use crate::{
 /// The colours of a map from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Colours {
-    /// Blue over green to red.
+    /// Violet over green to yellow; told apart by colour-blind readers too.
     #[default]
-    Turbo,
-    /// Violet over green to yellow.
     Viridis,
-    /// Black over red to yellow.
+    /// Black over red to yellow; told apart by colour-blind readers too.
     Inferno,
+    /// Blue over green to red.
+    Turbo,
 }
 
 /// Each finished map in colour over the prepared picture with boxes, as
 /// `<explainer>.<map>.detection.png`: all detections of the clean picture thin and white, the
 /// dataset's boxes thin and cyan, and the detection that the map explains thick and green with its
-/// label and score. A map of a method that knows nothing of detections gets the boxes of the first
+/// label and score, shortened where the picture is too narrow. A map of a method that knows nothing of detections gets the boxes of the first
 /// that does.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DetectionOverlay {
-    /// `Turbo`, `Viridis` or `Inferno`.
+    /// `Viridis`, `Inferno` or `Turbo`.
     pub colours: Colours,
     /// How much the map covers the picture, from 0 (the picture alone) to 1 (the map alone).
     pub opacity: f32,
@@ -52,7 +52,7 @@ pub struct DetectionOverlay {
 
 impl Default for DetectionOverlay {
     fn default() -> Self {
-        Self { colours: Colours::Turbo, opacity: 0.5, scale: 2, annotations: true }
+        Self { colours: Colours::Viridis, opacity: 0.5, scale: 2, annotations: true }
     }
 }
 
@@ -88,7 +88,7 @@ impl Writer for DetectionOverlay {
             let role = &map.id.role;
             let picture = item.sample.picture(role).ok_or_else(|| Error::bug(format!("map `{}` has no picture `{role}`.", map.name())))?;
             let drawn = self.draw(picture, map, about.map_or(&[][..], |m| &m.annotations))?;
-            let name = format!("{explainer}.{}.detection.png", map.name());
+            let name = map.file(explainer, ".detection.png");
             let mut png = Vec::new();
             drawn
                 .write_to(&mut std::io::Cursor::new(&mut png), ImageFormat::Png)

@@ -52,7 +52,7 @@ impl Writer for Scaffold {
         let mut written = Vec::new();
         for (explainer, explanation) in item.explanations {
             for map in &explanation.maps {
-                let name = format!("{explainer}.{}.top.csv", map.name());
+                let name = map.file(explainer, ".top.csv");
                 write_whole(&folder.join(&name), self.table(map).as_bytes())?;
                 written.push(name);
             }
