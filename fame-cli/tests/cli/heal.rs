@@ -132,7 +132,19 @@ fn what_is_replaced_is_said() {
     assert!(!stderr(&same).contains("another question"), "{}", stderr(&same));
     let set = ["run", "r.ron", "--out", "out", "--set", "seed=7"];
     let output = fame(dir.path(), &set);
-    assert!(flat(&output).contains("results of another question"), "{}", stderr(&output));
+    let said = flat(&output);
+    assert!(said.contains("results of another question, `r.ron`"), "{said}");
+    // How much, why, and how to keep it, before the first item is replaced.
+    for told in ["seed 0 → 7", "Of 3 items", "name another folder: --out"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert!(said.find("another question") < said.find("p0001"), "{said}");
+    // A remark changes nothing, and is no other question.
+    let recipe = fs::read_to_string(dir.path().join("r.ron")).unwrap();
+    fs::write(dir.path().join("r.ron"), format!("// A remark.\n{recipe}")).unwrap();
+    let output = fame(dir.path(), &set);
+    assert!(!stderr(&output).contains("another question"), "{}", stderr(&output));
+    assert!(stdout(&output).contains("0 done, 3 kept"), "{}", stdout(&output));
 }
 
 #[test]

@@ -65,7 +65,7 @@ use item::Items;
 use keys::Keys;
 use models::RunFiles;
 use parts::Parts;
-use record::RunRecord;
+use record::{Replaced, RunRecord};
 
 /// Reads the lists of the plan's dataset if that needs no network: the number of items, and what
 /// the dataset notes about them. `None` when the dataset names pictures that would have to be
@@ -140,17 +140,13 @@ pub fn run(
     if options.shard.is_none() {
         record.of_shards(merge::lines_of_shards(&options.out));
     }
-    if let Some(other) = record.replaces() {
-        let line = format!(
-            "`{}` holds results of another question, `{other}` as it was then: those of items of the same name are replaced.",
-            options.out.display()
-        );
-        observer.event(&Event::Warning(&line));
-    }
-    let replaced = replaced_by_libraries(plan);
-    replaced.iter().for_each(|line| observer.event(&Event::Warning(line)));
+    // Read now: the run puts its own record in that one's place.
+    let replaced = record.replaces();
+    let libraries = replaced_by_libraries(plan);
+    libraries.iter().for_each(|line| observer.event(&Event::Warning(line)));
     stop.begin(record)?;
-    let runner = Runner { plan, store, options, observer, folder, clocks: Facts::new() };
+    let clocks = Facts::new();
+    let runner = Runner { plan, store, options, observer, folder, replaced, clocks };
     // What goes wrong while the tables are made, or brought together with the record by a writer,
     // is a failed run as well.
     let result = runner.run().and_then(|(folder, items)| {
@@ -198,6 +194,8 @@ struct Runner<'a> {
     options: &'a RunOptions,
     observer: &'a dyn Observer,
     folder: OutputFolder,
+    /// What lies there of another question.
+    replaced: Option<Replaced>,
     clocks: Facts,
 }
 
@@ -211,7 +209,13 @@ impl Runner<'_> {
         let on_fetch = |event: &FetchEvent| self.observer.event(&Event::Fetch(event));
         let files = RunFiles { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
         let items = self.index(&files)?;
-        stop.write(RunRecord::begin)?;
+        let there = stop.write(|record| {
+            record.begin()?;
+            Ok(record.finished_before(&items))
+        })?;
+        if let Some(replaced) = &self.replaced {
+            self.observer.event(&Event::Warning(&replaced.warning(&self.options.out, there)));
+        }
         let deadline = Deadline::of(self.options.item_timeout);
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
             .with_operators(self.plan.operators.clone())

@@ -28,6 +28,7 @@ mod item;
 mod machine;
 mod metrics;
 mod read;
+mod replaced;
 mod summary;
 mod tables;
 mod verify;
@@ -47,6 +48,7 @@ pub(super) use item::{
 };
 pub(super) use metrics::left_out;
 pub use read::{ItemRecord, MeasuredRow};
+pub(super) use replaced::Replaced;
 pub use summary::{ItemStatus, RunStatus, Summary};
 pub(super) use tables::foreign_table;
 pub use verify::{Difference, Verified, verify};
@@ -234,15 +236,15 @@ impl RunRecord {
         written.is_none_or(|written| written.sha256 == made.sha256)
     }
 
-    /// The recipe whose results lie in the output folder, if it is another than this run's: other
-    /// results under the same names are going to be replaced, which must be said.
-    pub(super) fn replaces(&self) -> Option<String> {
-        let there = read_record(&self.out).ok()?;
-        let other = there.get("recipe")?;
-        let mine = self.head.get("recipe")?;
-        let is_same = |field: &str| other.get(field) == mine.get(field);
-        let is_other = !["sha256", "overrides"].into_iter().all(is_same);
-        is_other.then(|| other.get("file").and_then(Value::as_str).unwrap_or_default().to_owned())
+    /// What lies in the output folder of another question than this run's: it is going to be
+    /// replaced, which must be said.
+    pub(super) fn replaces(&self) -> Option<Replaced> {
+        Replaced::of(&read_record(&self.out).ok()?, &self.head)
+    }
+
+    /// How many of `items` an earlier run has finished; to be asked when this one has begun.
+    pub(super) fn finished_before(&self, items: &[ItemRef]) -> usize {
+        items.iter().filter(|item| self.earlier.contains_key(&item.id)).count()
     }
 
     /// Whether the last word was written.
