@@ -133,8 +133,8 @@ fn map(model: &Model, sample: &Sample, spec: &str) -> NamedMap {
     explanation.maps.swap_remove(0)
 }
 
-/// Of networks of convolutions, poolings, activations, gates and normalisations, y(x) − y(x′) is
-/// what attributions add up to, and the record says so.
+/// Of networks of convolutions, poolings, activations, gates, normalisations and attention what
+/// attributions add up to is y(x) less y(x′), and the record says so.
 #[test]
 fn attributions_add_up_to_the_difference_from_the_reference() {
     for network in [
@@ -144,6 +144,7 @@ fn attributions_add_up_to_the_difference_from_the_reference() {
         "efficientnet_slim",
         "densenet_slim",
         "convnext_slim",
+        "vit_slim",
     ] {
         let (model, sample) = (model(network), picture());
         let mut is_told = false;

@@ -25,6 +25,10 @@ const ABOUT_BOXES: [&str; 2] = ["DetectionScore", "BoxCoordinate"];
 /// The rules that name a layer without its tensor's name.
 const RULES: [&str; 3] = ["LastConv", "BeforePooling", "Output"];
 
+/// The methods whose attributions add up to the difference from a reference: a cosine's do where
+/// its norms take part in the derivative.
+const ADD_UP: [&str; 2] = ["DeepLift", "IntegratedGradients"];
+
 /// The method that walks, and so takes --steps.
 const WALKS: &str = "Fame";
 
@@ -320,6 +324,9 @@ fn methods(args: &QuestionArgs, registry: &Registry) -> Result<Vec<(String, Stri
         if !args.pair.is_empty() && method == WALKS {
             set.push(("loss", "loss: Similarity()".to_owned()));
         }
+        if !args.pair.is_empty() && ADD_UP.contains(&method.as_str()) {
+            set.push(("loss", "loss: Similarity(norms: Live)".to_owned()));
+        }
         let name = head(method).to_lowercase();
         let same = heads[..named.len()].iter().filter(|other| **other == head(method)).count();
         let name = if same == 0 { name } else { format!("{name}_{}", same + 1) };
@@ -509,6 +516,21 @@ mod tests {
         assert!(!asks && text.contains(r#"Fame(loss: Boxes(a: 1), layer: "late")"#), "{text}");
         // A CAM's layer is not the one that is asked about.
         assert!(of(&[r#"GradCam(layer: "late")"#], &[]).0);
+    }
+
+    #[test]
+    fn a_pair_is_asked_with_live_norms_where_attributions_add_up() {
+        let mut args = asked(&["DeepLift", "IntegratedGradients", "Saliency", "Fame"], &[]);
+        (args.pictures, args.pair) = (Vec::new(), vec!["a.png".into(), "b.png".into()]);
+        let text = recipe(&args);
+        for line in [
+            "DeepLift(loss: Similarity(norms: Live)),",
+            "IntegratedGradients(loss: Similarity(norms: Live)),",
+            "Saliency(),",
+            "Fame(loss: Similarity()),",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 
     #[test]

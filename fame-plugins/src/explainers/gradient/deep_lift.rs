@@ -14,13 +14,14 @@ by_gradient! {
     /// between the two pictures, the slope where nothing changes, so that a saturated unit still
     /// counts; a max pooling gives what y rises by to the picture's largest value and what it falls
     /// by to the reference's; a product of two values (a gate, attention) splits Δ(a b) as
-    /// Δa·mean(b) + mean(a)·Δb; a softmax passes its quotients less their mean. Where the loss is
-    /// no sum of outputs, as a cosine is, it counts with its derivative's mean on the straight way
-    /// between both outputs. Operators that a file writes an activation with are taken one by one.
+    /// Δa·mean(b) + mean(a)·Δb; a softmax splits its change as q (Δx − Σ q Δx / Σ q), q its
+    /// Δy / Δ ln y. Where the loss is no sum of outputs, as a cosine is, it counts with its
+    /// derivative's mean on the straight way between both outputs. Operators that a file writes an
+    /// activation with are taken one by one.
     ///
-    /// Attributions add up to y(x) − y(x′), but for what goes through a softmax; how far they miss
-    /// is recorded as `completeness_delta` and `completeness`, and told above five percent. For
-    /// faces take `loss: Similarity(norms: Live)`: a frozen norm is left out of the derivative. One
+    /// Attributions add up to y(x) − y(x′), through attention too; how far they miss is recorded as
+    /// `completeness_delta` and `completeness`, and told above five percent. For faces take
+    /// `loss: Similarity(norms: Live)`: a frozen norm is left out of the derivative. One
     /// pass over two pictures, where integrated gradients take dozens. Local response
     /// normalisation, and branches that depend on values, have no rule and are refused. Works with
     /// the backend `Tract`. Above zero, what the channel differs by from the reference raises y.
@@ -50,7 +51,8 @@ impl Gradients for DeepLift {
     }
 
     fn mend(&self) -> &'static str {
-        "take a layer in front of the softmax, or a loss with live norms"
+        "take a loss with live norms, Similarity(norms: Live); or, where y hardly differs from the \
+         reference's (value and value_at_baseline in the record), another baseline"
     }
 
     fn plan(&self, at: &At<'_>) -> Result<Tensor> {

@@ -12,8 +12,10 @@
 //! * what **picks** a largest or smallest value: the way from the reference's y up to the larger of
 //!   both is due to the value that the row picks, the way down from there to the value that the
 //!   reference picks (the rule of Captum's max-pooling);
-//! * softmax: Δy / Δx value by value, less the mean over its axis. That is Captum's rule and the
-//!   paper's advice for the layer in front of a softmax; these multipliers do not add up.
+//! * softmax, y = exp z with z = x − ln Σ exp x: q = Δy / Δz value by value. Its values add up to 1
+//!   in both rows, so that Σ q Δz = 0: the logarithm differs by the mean of Δx with the weights q,
+//!   and Δy = q (Δx − Σ q Δx / Σ q). (Captum's rule, Δy / Δx less the mean, does not add up, and a
+//!   network with attention is softmax upon softmax.)
 
 use std::collections::{HashMap, HashSet};
 
@@ -209,7 +211,7 @@ impl Kind {
             }
             Self::Quotient => quotient(pull),
             Self::Pick { largest } => picked(pull, rule, largest),
-            Self::Softmax => softmax(pull, rule),
+            Self::Softmax => softmax(pull),
             Self::Rms => rms_norm(pull),
         }
     }
@@ -325,17 +327,36 @@ fn where_alike() -> Pointwise {
     }
 }
 
-/// The multipliers of a function of each value by itself, less their mean.
-fn softmax(pull: &mut Pull, rule: &Rule) -> TractResult<Pulled> {
+/// `m = q (g − Σ q g / Σ q)`, q the quotients of y over its logarithm. What all values of x change
+/// by alike changes nothing, and where nothing changes q is y and this the gradient.
+fn softmax(pull: &mut Pull) -> TractResult<Pulled> {
     let axes = pull.op::<Softmax>()?.axes.clone();
-    let multiplier = rescaled(pull, rule, 0)?;
+    let g = pull.cotangent;
     let shape: TVec<usize> = pull.output_shape()?.into();
-    let count: usize = axes.iter().map(|&axis| shape[axis]).product();
-    let sum = pull.wire(Reduce::new(axes, Reducer::Sum), &[multiplier])?;
-    let share = pull.scalar(1.0 / count as f32, shape.len())?;
-    let mean = pull.wire(math::mul(), &[sum, share])?;
-    let centred = pull.wire(math::sub(), &[multiplier, mean])?;
-    Ok(only(pull, 0, centred))
+    let over = |reducer: Reducer| Reduce::new(axes.clone(), reducer);
+    // Of x, and not of y, which may be too small for a float.
+    let logarithm = |pull: &mut Pull, row: Row| {
+        let x = pull.input_in(row, 0)?;
+        let top = pull.wire(over(Reducer::Max), &[x])?;
+        let below = pull.wire(math::sub(), &[x, top])?;
+        let powers = pull.wire(math::exp(), &[below])?;
+        let sum = pull.wire(over(Reducer::Sum), &[powers])?;
+        let of_sum = pull.wire(math::ln(), &[sum])?;
+        pull.wire(math::sub(), &[below, of_sum])
+    };
+    let (z, z_reference) = (logarithm(pull, Row::Own)?, logarithm(pull, Row::Reference)?);
+    let (y, y_reference) = (pull.output_in(Row::Own)?, pull.output_in(Row::Reference)?);
+    let one = pull.scalar(1.0, shape.len())?;
+    let one = pull.broadcast(one, &shape)?;
+    // d exp z / dz is y.
+    let quotients = pull.wire(Rescale, &[one, y, z, z_reference, y, y_reference])?;
+    let weighed = pull.wire(math::mul(), &[g, quotients])?;
+    let sum = pull.wire(over(Reducer::Sum), &[weighed])?;
+    let weights = pull.wire(over(Reducer::Sum), &[quotients])?;
+    let mean = pull.wire(math::div(), &[sum, weights])?;
+    let apart = pull.wire(math::sub(), &[g, mean])?;
+    let multiplier = pull.wire(math::mul(), &[quotients, apart])?;
+    Ok(only(pull, 0, multiplier))
 }
 
 /// Of `y = x r`, r = (mean(x²) + ε)^−½: `Δr = −(r r′)² / (r + r′) · Δmean(x²)`, so that

@@ -246,26 +246,50 @@ fn the_largest_value_is_due_to_the_row_when_it_rises_and_to_the_reference_when_i
     }
 }
 
-/// Captum's rule: value by value, less the mean.
+fn softmax(axes: &[usize]) -> Softmax {
+    Softmax::new(axes.into(), None, SoftmaxKind::Softmax)
+}
+
 #[test]
-fn a_softmax_passes_quotients_less_their_mean() {
-    let model = model_of(&[1, 3], |m, x| {
-        Ok(m.wire_node("s", Softmax::new(tvec!(1), None, SoftmaxKind::Softmax), &[x])?[0])
+fn softmaxes_and_attention() {
+    for axes in [&[1][..], &[0], &[0, 1]] {
+        adds_up(&[3, 5], false, |m, x| Ok(m.wire_node("s", softmax(axes), &[x])?[0]));
+    }
+    adds_up(&[4, 6], false, |m, x| {
+        let scores = EinSum::new("mk,nk->mn".parse()?, f32::datum_type());
+        let scores = m.wire_node("scores", scores, &[x, x])?[0];
+        let attention = m.wire_node("attention", softmax(&[1]), &[scores])?[0];
+        let mix = EinSum::new("mn,nk->mk".parse()?, f32::datum_type());
+        Ok(m.wire_node("mix", mix, &[attention, x])?[0])
     });
+}
+
+#[test]
+fn a_softmax_weighs_by_its_quotients() {
+    let model = model_of(&[1, 3], |m, x| Ok(m.wire_node("s", softmax(&[1]), &[x])?[0]));
     let (x, reference) = (tensor2(&[[1f32, 0.5, -2.0]]), tensor2(&[[0f32, 1.5, -1.0]]));
     let found = run(&model, &x, &reference);
-    let difference = |a: &[f64], b: &[f64], i: usize| a[i] - b[i];
-    let (xs, references) = (numbers(&x), numbers(&reference));
-    let quotients: Vec<f64> = (0..3)
-        .map(|i| {
-            let dy = difference(&found.y, &found.reference, i);
-            found.cotangent[i] * dy / difference(&xs, &references, i)
-        })
-        .collect();
-    let mean = quotients.iter().sum::<f64>() / 3.0;
-    for (got, quotient) in found.multipliers.iter().zip(&quotients) {
-        assert!((got - (quotient - mean)).abs() < ROUNDING, "{:?}", found.multipliers);
+    // y is exp z, and so z its logarithm.
+    let ends = found.y.iter().zip(&found.reference);
+    let q: Vec<f64> = ends.map(|(y, y0)| (y - y0) / (y.ln() - y0.ln())).collect();
+    let weighed: f64 = q.iter().zip(&found.cotangent).map(|(q, g)| q * g).sum();
+    let mean = weighed / q.iter().sum::<f64>();
+    for (i, got) in found.multipliers.iter().enumerate() {
+        let want = q[i] * (found.cotangent[i] - mean);
+        assert!((got - want).abs() < ROUNDING, "{:?}", found.multipliers);
     }
+    // What all values change by alike changes nothing, however much it is.
+    let far = tensor2(&[[90f32, 91.5, 89.0]]);
+    let shifted = run(&model, &x, &far);
+    for (got, want) in shifted.multipliers.iter().zip(&found.multipliers) {
+        assert!((got - want).abs() < 10.0 * ROUNDING, "{:?}", shifted.multipliers);
+    }
+    // A value that is too small for a float counts as none.
+    let sure = run(&model, &tensor2(&[[200f32, 0.0, 0.0]]), &tensor2(&[[0f32, 200.0, 0.0]]));
+    assert!(sure.multipliers.iter().all(|m| m.is_finite()), "{:?}", sure.multipliers);
+    let got: f64 = sure.multipliers[0] * 200.0 - sure.multipliers[1] * 200.0;
+    let want = sure.cotangent[0] - sure.cotangent[1];
+    assert!((got - want).abs() < 10.0 * ROUNDING, "{got} instead of {want}");
 }
 
 #[test]
