@@ -51,6 +51,12 @@ pub trait Metric: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What a sample and its maps must have for anything to be measured, such as `pairs of
+    /// pictures`, to stand behind "it needs": told where nothing was. Default: nothing is known.
+    fn needs(&self) -> &'static str {
+        ""
+    }
+
     /// The explainers that its parameters name, such as those it compares others with: a recipe
     /// without one of them is refused before it runs. Default: none.
     fn named_explainers(&self) -> Vec<String> {

@@ -159,7 +159,10 @@ impl Table {
         };
         let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
         let title = escape::markdown_cell(&self.title);
-        let mut text = format!("### {title}\n\n{}{}", line(&head), line(&rule));
+        let mut text = format!("### {title}\n");
+        if !self.columns.is_empty() {
+            let _ = write!(text, "\n{}{}", line(&head), line(&rule));
+        }
         body.iter().for_each(|r| text.push_str(&line(r)));
         for note in &self.notes {
             let _ = write!(text, "\n{}\n", escape::markdown_cell(note));

@@ -51,6 +51,10 @@ struct ByGroupMetric {
 }
 
 impl Metric for ByGroupMetric {
+    fn needs(&self) -> &'static str {
+        self.of.plugin.needs()
+    }
+
     fn measure(
         &self,
         with: &ExplainContext<'_>,

@@ -88,6 +88,10 @@ struct InpaintingGameMetric {
 }
 
 impl Metric for InpaintingGameMetric {
+    fn needs(&self) -> &'static str {
+        "pairs of faces of which a region is replaced and known, as the dataset `BlendedFaces` has them"
+    }
+
     fn measure(
         &self,
         with: &ExplainContext<'_>,

@@ -48,6 +48,10 @@ impl Plugin<dyn Metric> for Iou {
 fame_core::register!(Metric: Iou);
 
 impl Metric for Iou {
+    fn needs(&self) -> &'static str {
+        "the true boxes of a picture, as `ImageNet`, `ImageList` and other datasets with boxes know them"
+    }
+
     fn measure(
         &self,
         _: &ExplainContext<'_>,

@@ -49,6 +49,10 @@ impl Plugin<dyn Metric> for MapSimilarity {
 fame_core::register!(Metric: MapSimilarity);
 
 impl Metric for MapSimilarity {
+    fn needs(&self) -> &'static str {
+        "maps of two explainers that are about the same and claim the same"
+    }
+
     fn measure(
         &self,
         _: &ExplainContext<'_>,

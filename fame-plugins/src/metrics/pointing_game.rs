@@ -35,6 +35,10 @@ impl Plugin<dyn Metric> for PointingGame {
 fame_core::register!(Metric: PointingGame);
 
 impl Metric for PointingGame {
+    fn needs(&self) -> &'static str {
+        "the true boxes of a picture, as `ImageNet`, `ImageList` and other datasets with boxes know them"
+    }
+
     fn measure(
         &self,
         _: &ExplainContext<'_>,

@@ -48,6 +48,10 @@ pub(super) const PARTS: [&str; 7] =
     ["eyes", "nose", "mouth", "cheeks", "jaw", "forehead", "background"];
 
 impl Metric for Regions {
+    fn needs(&self) -> &'static str {
+        "the 68 landmarks of a face, as `AlignFace` and datasets of faces know them"
+    }
+
     fn measure(
         &self,
         _: &ExplainContext<'_>,

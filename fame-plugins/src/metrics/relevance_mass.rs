@@ -37,6 +37,10 @@ impl Plugin<dyn Metric> for RelevanceMass {
 fame_core::register!(Metric: RelevanceMass);
 
 impl Metric for RelevanceMass {
+    fn needs(&self) -> &'static str {
+        "the true boxes of a picture, as `ImageNet`, `ImageList` and other datasets with boxes know them"
+    }
+
     fn measure(
         &self,
         _: &ExplainContext<'_>,

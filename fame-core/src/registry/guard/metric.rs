@@ -11,7 +11,8 @@ impl Guard for dyn Metric {
         let inner = Guarded::new(who, inner);
         let only_for_tables = inner.call("only_for_tables", Metric::only_for_tables)?;
         let named_explainers = inner.call("named_explainers", Metric::named_explainers)?;
-        Ok(Box::new(GuardedMetric { inner, only_for_tables, named_explainers }))
+        let needs = inner.call("needs", Metric::needs)?;
+        Ok(Box::new(GuardedMetric { inner, only_for_tables, named_explainers, needs }))
     }
 }
 
@@ -21,6 +22,8 @@ struct GuardedMetric {
     only_for_tables: &'static [&'static str],
     /// Likewise.
     named_explainers: Vec<String>,
+    /// Likewise.
+    needs: &'static str,
 }
 
 impl GuardedMetric {
@@ -85,6 +88,10 @@ impl Metric for GuardedMetric {
 
     fn only_for_tables(&self) -> &'static [&'static str] {
         self.only_for_tables
+    }
+
+    fn needs(&self) -> &'static str {
+        self.needs
     }
 
     fn scores(&self, rows: &[MetricRow]) -> Result<Scores> {

@@ -23,7 +23,7 @@ const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "p
 
 /// Writes `metrics.csv` of the items called `ids`, in that order, and the tables that they come to;
 /// nothing when no metric was asked for. Also returns a warning for each item that is left out,
-/// because its record cannot be read.
+/// because its record cannot be read, and for each metric that has measured nothing.
 pub(super) fn write(
     out: &Path,
     ids: impl Iterator<Item = String>,
@@ -34,29 +34,36 @@ pub(super) fn write(
         return tables::remove(out).map(|()| (Vec::new(), Vec::new()));
     }
     let mut rows = Rows::default();
-    let mut unread = Vec::new();
+    let mut warnings = Vec::new();
     for id in ids {
         match ItemRecord::read(&out.join("items").join(&id)) {
             Ok(record) => rows.add(id, record),
-            Err(e) => unread.push(left_out(&id, &e)),
+            Err(e) => warnings.push(left_out(&id, &e)),
         }
     }
     write_whole_by(out, &out.join(FILE), |file| rows.csv(file))?;
     let (mut all, mut scored) = (Vec::new(), Vec::new());
     for (name, metric) in names.iter().zip(&plan.metrics) {
         // One metric's rows at a time: spelled out they are ten times as large.
-        let rows = rows.of_metric(name);
+        let of_metric = rows.of_metric(name);
+        if of_metric.is_empty() && !rows.items.is_empty() {
+            let why = nothing(name, metric.plugin.needs());
+            all.push(no_table(name, &why));
+            warnings.push(why);
+            continue;
+        }
         // What cannot be scored has its reason in place of its tables.
-        scored.extend(metric.plugin.scores(&rows).ok().map(|scores| (name.as_str(), scores)));
-        let summarised = metric.plugin.summarise(name, &rows);
-        all.extend(summarised.unwrap_or_else(|e| vec![no_table(name, &e)]));
+        scored.extend(metric.plugin.scores(&of_metric).ok().map(|scores| (name.as_str(), scores)));
+        let summarised = metric.plugin.summarise(name, &of_metric);
+        let reason = |e: Error| vec![no_table(name, &format!("No table: {e}"))];
+        all.extend(summarised.unwrap_or_else(reason));
     }
     all.extend(summary(&scored));
     all.extend(reliability(&scored));
     let mut all: Vec<Table> = all.into_iter().map(Table::without_empty_columns).collect();
     all.extend(joined(&all));
     tables::write(out, &all)?;
-    Ok((all, unread))
+    Ok((all, warnings))
 }
 
 /// The warning about an item that no table and nothing that writers bring together has.
@@ -198,12 +205,22 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// The warning about a metric that had nothing to measure in any item, and what it needs.
+fn nothing(name: &str, needs: &str) -> String {
+    let needs = if needs.is_empty() {
+        "no item has what it asks for".to_owned()
+    } else {
+        format!("it needs {needs}")
+    };
+    format!("metric `{name}` measured nothing: {needs}.")
+}
+
 /// In place of a table that a metric could not make.
-fn no_table(name: &str, error: &Error) -> Table {
+fn no_table(name: &str, why: &str) -> Table {
     Table {
         name: safe_id(&name.to_lowercase()),
         title: name.to_owned(),
-        notes: vec![format!("No table: {error}")],
+        notes: vec![why.to_owned()],
         ..Table::default()
     }
 }

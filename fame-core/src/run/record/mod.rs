@@ -360,9 +360,9 @@ impl RunRecord {
         let mut tables = Vec::new();
         if !self.is_shard {
             let there = item_lines(&self.out)?.filter(|line| line.status != ItemStatus::Failed);
-            let unread;
-            (tables, unread) = metrics::write(&self.out, there.map(|line| line.id), plan)?;
-            self.warnings.extend(unread);
+            let warnings;
+            (tables, warnings) = metrics::write(&self.out, there.map(|line| line.id), plan)?;
+            self.warnings.extend(warnings);
             if !plan.metrics.is_empty() {
                 let digest = digest(&self.out.join(metrics::FILE))?;
                 self.head.insert("metrics".into(), digest);

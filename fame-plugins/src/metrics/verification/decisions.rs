@@ -113,6 +113,10 @@ const KINDS: [(bool, bool, &str); 4] = [
 ];
 
 impl Metric for DecisionsMetric {
+    fn needs(&self) -> &'static str {
+        "pairs of pictures, with maps of the role that it names"
+    }
+
     fn measure(
         &self,
         with: &ExplainContext<'_>,

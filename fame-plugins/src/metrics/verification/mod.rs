@@ -161,6 +161,10 @@ impl VerificationMetric {
 
 #[allow(clippy::redundant_closure_for_method_calls, reason = "a method is not general enough")]
 impl Metric for VerificationMetric {
+    fn needs(&self) -> &'static str {
+        "pairs of pictures, with maps of the roles that it names"
+    }
+
     fn measure(
         &self,
         with: &ExplainContext<'_>,

@@ -80,6 +80,10 @@ impl Plugin<dyn Metric> for DetectionDeletion {
 fame_core::register!(Metric: DetectionDeletion);
 
 impl Metric for DetectionDeletion {
+    fn needs(&self) -> &'static str {
+        "a detection"
+    }
+
     fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
         let probe = probe(&self.of, self.layer.as_ref());
         let percents: Vec<f64> = (0..=self.steps).map(|k| 100.0 * k as f64 / self.steps as f64).collect();

@@ -45,6 +45,10 @@ impl Plugin<dyn Metric> for DetectionPointing {
 fame_core::register!(Metric: DetectionPointing);
 
 impl Metric for DetectionPointing {
+    fn needs(&self) -> &'static str {
+        "a detection that its boxes fit, or with `truth: Annotation` an annotated box"
+    }
+
     fn measure(&self, with: &ExplainContext<'_>, sample: &Sample, explanation: &Explanation) -> Result<Vec<Measurement>> {
         let mut all = Vec::new();
         each_map(&probe(&self.of, self.layer.as_ref()), with, sample, &explanation.maps, |aimed| {
