@@ -12,15 +12,16 @@ use crate::{
 pub struct Preview {
     /// The explained model.
     pub model: Arc<Model>,
-    /// The samples in the order of the dataset.
+    /// The samples in the order of the dataset; without those that a run would fail at.
     pub samples: Vec<Sample>,
 }
 
 /// Loads the model of `plan` and its first `limit` samples, and explains nothing. Files are
-/// fetched as a run fetches them; no output folder is touched.
+/// fetched as a run fetches them; no output folder is touched. A sample that cannot be read or
+/// prepared is left out, as long as another one can: in a run it is one failed item.
 ///
 /// # Errors
-/// A model or picture that cannot be had, read or prepared.
+/// A model that cannot be had, and what is wrong with the first sample where none is left.
 pub fn preview(
     plan: &Plan,
     store: &ModelStore,
@@ -36,7 +37,16 @@ pub fn preview(
     let file = shelf.fetch(&plan.manifest)?;
     let model = shelf.load(plan.manifest.clone(), file)?;
     let loader = Loader { plan, files: &files, shelf: &shelf, model: &model };
-    let samples =
-        items.iter().take(limit).map(|item| loader.sample(item)).collect::<Result<_>>()?;
-    Ok(Preview { model, samples })
+    let (mut samples, mut wrong) = (Vec::new(), None);
+    for item in items.iter().take(limit) {
+        match loader.sample(item) {
+            Ok(sample) => samples.push(sample),
+            Err(error) if error.kind.ends_the_run() => return Err(error),
+            Err(error) => wrong = wrong.or(Some(error)),
+        }
+    }
+    match wrong {
+        Some(error) if samples.is_empty() => Err(error),
+        _ => Ok(Preview { model, samples }),
+    }
 }
