@@ -229,15 +229,17 @@ pub(crate) struct QuestionArgs {
     /// The class whose logit is explained: its index, counted from 0. Default: the predicted one.
     #[arg(long, value_name = "N", conflicts_with = "pair")]
     pub(crate) class: Option<usize>,
-    /// The layer that is explained: a tensor's name, an alias of the manifest, or LastConv,
-    /// BeforePooling, Output. Default: what the manifest asks about, else the output.
+    /// The layer that is explained, one for all methods: a tensor's name, an alias of the manifest,
+    /// or LastConv, BeforePooling, Output. One for each method is written into it: --method
+    /// 'GradCam(layer: "…")'. Default: what the manifest asks about, else the output; a CAM looks
+    /// at the last layer with rows and columns.
     #[arg(long, value_name = "NAME")]
     pub(crate) layer: Option<String>,
     /// The form that defaults follow: Paper, Authors or Fast. Default: Fast for a pair, else Paper.
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
-    /// For an ONNX file without a manifest: how its input is made, as in a manifest. Default: the
-    /// usual convention that makes the network surest.
+    /// For an ONNX file without a manifest: how a picture becomes its input, written as `input` of a
+    /// manifest. Default: the usual convention by which the network is surest of the pictures.
     #[arg(long, value_name = "(size: …, order: …, mean: …, std: …)")]
     pub(crate) input: Option<String>,
     /// What runs the network.

@@ -38,6 +38,7 @@ mod shard;
 mod signals;
 mod sizes;
 mod terminal;
+mod tips;
 
 use arguments::{Arguments, Command};
 use commands::Failure;
@@ -45,7 +46,7 @@ use commands::Failure;
 /// The whole program: parses the process's arguments, does what they ask, and says how it went.
 pub fn main() -> ExitCode {
     memory::keep_between_steps();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| tips::with_tip(error).exit());
     let json = arguments.json;
     if let Some(bytes) = arguments.memory {
         set_memory_budget(bytes);
@@ -114,7 +115,7 @@ fn way_on(command: &Command) -> &'static str {
 pub fn accepts(arguments: &[&str]) -> Result<(), String> {
     let line = std::iter::once("fame-cli").chain(arguments.iter().copied());
     match Arguments::try_parse_from(line) {
-        Err(error) if error.use_stderr() => Err(error.to_string()),
+        Err(error) if error.use_stderr() => Err(tips::with_tip(error).to_string()),
         _ => Ok(()),
     }
 }

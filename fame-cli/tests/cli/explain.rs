@@ -168,6 +168,47 @@ fn a_manifest_beside_the_network_is_taken_and_the_answer_told() {
     assert!(said.contains("Saliency(loss: Logit(class: Index(3)))"), "{said}");
 }
 
+/// An empty table would look as if something had been measured.
+#[test]
+fn a_metric_that_has_nothing_to_measure_says_what_it_needs() {
+    let dir = workshop();
+    let line = ["explain", "net.onnx", "a.png", "--class", "3", "--method", "Saliency", "--out"];
+    let line = [&line[..], &["out", "--metric", "PointingGame", "--metric", "Sparseness"]].concat();
+    std::fs::write(dir.path().join("net.ron"), MANIFEST.replace("Similarity()", "Logit()"))
+        .unwrap();
+    let output = fame(dir.path(), &line);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = "metric `PointingGame` measured nothing: it needs the true boxes of a picture";
+    assert!(flat(&output).contains(told), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains(told) && !said.contains("|  |"), "no empty table: {said}");
+    assert!(!said.contains("`Sparseness` measured nothing"), "{said}");
+    let record = record(&dir.path().join("out"));
+    assert!(record["warnings"][0].as_str().is_some_and(|w| w.contains(told)), "{record}");
+}
+
+/// One broken file among many is one failed item, as in a run; alone it is told at once.
+#[test]
+fn a_broken_picture_does_not_take_the_others_with_it() {
+    let dir = bare();
+    let whole = std::fs::read(dir.path().join("a.png")).unwrap();
+    std::fs::create_dir(dir.path().join("all")).unwrap();
+    for (name, bytes) in [("a", &whole[..]), ("b", &whole[..whole.len() / 2]), ("c", &whole)] {
+        std::fs::write(dir.path().join(format!("all/{name}.png")), bytes).unwrap();
+    }
+    let rest = ["--class", "3", "--method", "Saliency"];
+    for pictures in [&["all"][..], &["all/b.png", "all/a.png", "all/c.png"]] {
+        let output = fame(dir.path(), &[&["explain", "net.onnx"], pictures, &rest].concat());
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stdout(&output).contains("2 done, 1 FAILED"), "{}", stdout(&output));
+        assert!(stderr(&output).contains("b.png"), "{}", stderr(&output));
+    }
+    let line = [&["explain", "net.onnx", "all/b.png"], &rest[..]].concat();
+    let output = fame(dir.path(), &line);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stderr(&output).contains("b.png"), "{}", stderr(&output));
+}
+
 #[test]
 fn a_class_cannot_be_added_to_a_whole_method() {
     let dir = workshop();

@@ -3,6 +3,7 @@
 // Helpers of tests, outside of the test functions that clippy knows.
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
+mod arguments;
 mod broken_input;
 mod describe;
 mod explain;

@@ -10,6 +10,7 @@ use std::{
 use super::{
     cache::{self, Cache},
     events::FetchEvent,
+    kinds::no_network,
     manifest::ModelManifest,
     pictures::{self, PictureManifest},
     shelf::Shelf,
@@ -167,10 +168,17 @@ impl ModelStore {
         let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
         let names_file =
             extension.eq_ignore_ascii_case("onnx") || extension.eq_ignore_ascii_case("ron");
+        let is_there = if names_file { path.is_dir() } else { path.exists() };
         if !names_file && !model.contains(['/', '\\']) {
-            return self.manifest(model);
+            // What lies there is meant where no model has that name.
+            let is_name = !is_there || self.names()?.iter().any(|name| name == model);
+            return if is_name { self.manifest(model) } else { Err(no_network(&path)) };
         }
         let ron = path.with_extension("ron");
+        let is_folder_beside = path.is_dir() && ron != path && ron.is_file();
+        if is_there && !is_folder_beside {
+            return Err(no_network(&path));
+        }
         let (Some(stem), Some(folder)) = (path.file_stem(), path.parent()) else {
             return Err(Error::new(
                 "fame::model::unknown",

@@ -66,6 +66,7 @@ mod convert;
 mod events;
 mod fetch;
 mod input;
+mod kinds;
 mod labels;
 mod lookup;
 mod manifest;
@@ -83,6 +84,7 @@ mod tests;
 
 pub use cache::default_cache_dir;
 pub use events::FetchEvent;
+pub use kinds::kind_of_file;
 pub use lookup::ModelStore;
 pub use manifest::{Ask, Labels, ModelManifest};
 pub use pictures::PictureManifest;

@@ -1,4 +1,4 @@
-//! The network's answers to the clean pictures: its first classes, or the similarity of a pair.
+//! The network's answers to the clean pictures: its most likely classes, or the similarity of a pair.
 
 use fame_core::{
     Layer, LayerChoice, Model, Result, Taps, Tensor,

@@ -147,7 +147,7 @@ fn numbers(values: &[f32]) -> String {
 }
 
 /// The convention to assume, and why, in lines for the reader. Classifiers are compared by the
-/// probability of their first class, detectors by the score of their best detection, embeddings by
+/// probability of their most likely class, detectors by the score of their best detection, embeddings by
 /// the similarity of the pair, each as a mean over the samples.
 ///
 /// # Errors
@@ -169,7 +169,7 @@ pub(super) fn choose<'a>(
     let (score, chosen) = if best.0 > scored[0].0 + CLEARLY { best } else { &scored[0] };
     let what = match is_classifier {
         true if detector::is_one(&preview.model) => "score of its best detection",
-        true => "probability of its first class",
+        true => "probability of its most likely class",
         false => "similarity",
     };
     let each: Vec<String> =
@@ -209,7 +209,7 @@ fn score(convention: &Convention, preview: &Preview, is_classifier: bool) -> Res
     Ok(scores.iter().sum::<f64>() / scores.len().max(1) as f64)
 }
 
-/// The probability of the first class; 0 where there is none.
+/// The probability of the most likely class; 0 where there is none.
 fn surest(output: &[f32], are_probabilities: bool) -> f64 {
     let all = if are_probabilities { given(output) } else { probabilities(output) };
     let top = all.into_iter().fold(0.0, f64::max);

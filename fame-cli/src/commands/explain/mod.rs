@@ -174,14 +174,10 @@ impl Ready {
         registry: &Registry,
         store: ModelStore,
     ) -> Result<Self, Failure> {
-        if args.input.is_some() {
-            let message = "--input is for an ONNX file without a manifest, and this model has one.";
-            return Err(Failure::Arguments(
-                Error::new("fame::explain::input", message)
-                    .with_help("Change `input` in the manifest."),
-            ));
-        }
         let asked = store.resolve(&args.model, Path::new("."))?.ask;
+        if args.input.is_some() {
+            return Err(Failure::Arguments(input_is_said(&args.model)));
+        }
         if args.pair.is_empty()
             && asked.loss.as_ref().is_some_and(|loss| PAIRED.contains(&loss.name.as_str()))
         {
@@ -345,6 +341,16 @@ fn check_class(args: &QuestionArgs, preview: &Preview) -> Result<(), Failure> {
     let message = format!("class {class} does not exist: the network has {classes} classes.");
     let help = format!("Classes are counted from 0 to {}.", classes.saturating_sub(1));
     Err(Failure::Arguments(Error::new("fame::explain::class", message).with_help(help)))
+}
+
+/// The error of an --input beside a manifest.
+fn input_is_said(model: &str) -> Error {
+    let beside = Path::new(model).with_extension("ron");
+    let place = if beside.is_file() { format!(", `{}`", beside.display()) } else { String::new() };
+    let message = format!("--input is for an ONNX file without a manifest, and `{model}` has one.");
+    let help = "Leave --input out. Change `input` in the manifest";
+    Error::new("fame::explain::input", message)
+        .with_help(format!("{help}{place}, to feed the network otherwise."))
 }
 
 /// The question to `model`, whose manifest asks none: what is asked of the same file without a

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use fame_core::{Error, LoadRequest, Result, data::read_ordinary, registry::quietly};
+use fame_core::{
+    Error, LoadRequest, Result, data::read_ordinary, registry::quietly, store::kind_of_file,
+};
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_core::internal::{Framework, Tensor, TractError, TractResult, format_err};
@@ -61,8 +63,11 @@ impl OnnxFile {
         let decoded =
             guarded("decoding", || tract_onnx::onnx().proto_model_for_read(&mut bytes.as_slice()));
         let mut proto = decoded.map_err(|_| {
-            refusal(&shown, "it is not an ONNX model, or it is cut short")
-                .with_help("Compare its size and sha256 with the model's manifest, and fetch or export it again.")
+            let Some((kind, way)) = kind_of_file(path) else {
+                return refusal(&shown, "it is not an ONNX model, or it is cut short")
+                    .with_help("Compare its size and sha256 with the model's manifest, and fetch or export it again.");
+            };
+            refusal(&shown, &format!("it is not an ONNX model, but {kind}")).with_help(way)
         })?;
         let mut notes = vec![];
         if let Some(graph) = proto.graph.as_mut() {

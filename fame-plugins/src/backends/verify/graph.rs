@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use fame_core::{Error, Result, data::read_ordinary};
+use fame_core::{Error, Result, data::read_ordinary, store::kind_of_file};
 use prost::Message as _;
 use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
@@ -64,8 +64,15 @@ impl Graph {
         let model = ModelProto::decode(bytes.as_slice()).unwrap_or_default();
         let notes = model.metadata_props.into_iter().map(|note| (note.key, note.value)).collect();
         let Some(graph) = model.graph else {
-            let text = format!("cannot load `{}`: it is not an ONNX model.", path.display());
-            return Err(Error::new("fame::backend::bad_model", text));
+            let (what, help) = match kind_of_file(path) {
+                Some((kind, way)) => (format!("not an ONNX model, but {kind}"), way),
+                None => (
+                    "not an ONNX model, or it is cut short".to_owned(),
+                    "Compare its size with the original's, and fetch or export it again.",
+                ),
+            };
+            let text = format!("cannot load `{}`: it is {what}.", path.display());
+            return Err(Error::new("fame::backend::bad_model", text).with_help(help));
         };
         Ok(Self { notes, ..Self::of(&graph) })
     }
