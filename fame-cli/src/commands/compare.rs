@@ -9,7 +9,7 @@ use super::Failure;
 use crate::{
     arguments::CompareArgs,
     setup::Setup,
-    terminal::{out, out_line},
+    terminal::{out, out_line, row_by_row},
 };
 
 /// A folder in a heading of Markdown.
@@ -34,7 +34,12 @@ pub(crate) fn compare(setup: &Setup, args: &CompareArgs) -> Result<ExitCode, Fai
         }
         out_line(&format!("## {} against {}", shown(other), shown(&args.first)))?;
         out("")?;
-        tables.iter().try_for_each(|table| out(&table.markdown()))?;
+        for table in &tables {
+            match row_by_row(table) {
+                Some(lines) => lines.iter().try_for_each(|line| out_line(line))?,
+                None => out(&table.markdown())?,
+            }
+        }
     }
     if setup.json {
         let answer = json!({ "first": args.first, "compared": all });

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, io::IsTerminal as _};
 
 use console::{Term, measure_text_width};
-use fame_core::report::escape;
+use fame_core::{Table, report::escape};
 
 /// Columns where the terminal does not say how many it has.
 const USUAL: usize = 80;
@@ -102,6 +102,36 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     in_columns(&rows, width)
 }
 
+/// A table that is wider than the terminal behind standard output, told row by row; `None` where it
+/// fits, and where the output is no terminal: programs read a line for each row.
+pub(crate) fn row_by_row(table: &Table) -> Option<Vec<String>> {
+    let width = output_columns().filter(|width| table.width() > *width)?;
+    Some(in_rows(table, width))
+}
+
+/// For each row its first cell, and below it the others that hold something, behind the names of
+/// their columns; then the notes. No line has more than `width` columns.
+fn in_rows(table: &Table, width: usize) -> Vec<String> {
+    const INSIDE: usize = 2;
+    let clean = |text: &str| escape::terminal_line(text).into_owned();
+    let mut lines = wrapped_by(&clean(&format!("### {}", table.title)), width, INDENT);
+    lines.push(String::new());
+    for row in &table.rows {
+        let mut cells = table.columns.iter().zip(row);
+        lines.extend(cells.next().iter().flat_map(|(_, cell)| wrapped(&clean(cell), width)));
+        for (name, cell) in cells.filter(|(_, cell)| !cell.is_empty()) {
+            let told = wrapped_by(&clean(&format!("{name}: {cell}")), width - INSIDE, INSIDE);
+            lines.extend(told.into_iter().map(|line| " ".repeat(INSIDE) + &line));
+        }
+    }
+    for note in &table.notes {
+        lines.push(String::new());
+        lines.extend(wrapped_by(&clean(note), width, 0));
+    }
+    lines.push(String::new());
+    lines
+}
+
 /// The rows in lines of at most `width` columns, or one line each.
 fn in_columns(rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
     /// The widest column, and how much of the first there must be room for.
@@ -186,6 +216,28 @@ mod tests {
         let plain = in_columns(&rows, None);
         assert_eq!(plain.len(), 2, "a row is a line for programs");
         assert!(plain[1].starts_with(&format!("{long}  MatMul  [197, 768]  a mark")), "{plain:?}");
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_told_row_by_row() {
+        let spec = format!("Fame(loss: {})", "x".repeat(200));
+        let table = Table {
+            title: "What the recipes say differently".into(),
+            columns: ["parameter", "first", "other"].map(str::to_owned).into(),
+            rows: vec![
+                vec!["explain.fame".into(), spec, "–".into()],
+                vec!["seed".into(), String::new(), "7".into()],
+            ],
+            notes: vec!["A note.".into()],
+            ..Table::default()
+        };
+        let lines = in_rows(&table, 60);
+        assert!(lines.iter().all(|line| measure_text_width(line) <= 60), "{lines:#?}");
+        let at = |text: &str| lines.iter().position(|line| line == text).unwrap_or(usize::MAX);
+        let [fame, other, seed, seven, note] =
+            ["explain.fame", "  other: –", "seed", "  other: 7", "A note."].map(at);
+        assert!(fame < other && other < seed && seed + 1 == seven && seven < note, "{lines:#?}");
+        assert_eq!(lines.concat().matches('x').count(), 200, "no letter is lost");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use fame_core::{report::escape, run::Observer};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 pub(crate) use json::problem_json;
-pub(crate) use layout::{output_columns, table};
+pub(crate) use layout::{output_columns, row_by_row, table};
 pub(crate) use pace::told;
 pub(crate) use preview::{Preview, When as PreviewWhen};
 
