@@ -62,9 +62,10 @@ pub(crate) enum Command {
     /// Make the report of a run, OUT/report.html, again from the run's folder: one page with what was
     /// asked, what went wrong, and every method beside every item.
     Report(ReportArgs),
-    /// Put runs side by side: how alike their maps are, and whether their measurements differ. A
-    /// table that is wider than the terminal is told row by row; in a pipe or a file every table is
-    /// Markdown.
+    /// Put runs side by side: how alike their maps are, and whether their measurements differ.
+    ///
+    /// A table that is wider than the terminal is told row by row; in a pipe or a file every table
+    /// is Markdown.
     Compare(CompareArgs),
     /// Check a recipe without running it: names, parameters, layers, classes, sizes and files.
     Check(CheckArgs),
