@@ -104,7 +104,7 @@ fn judged(layer: &Layer, form: &OutputForm, names: &[&str], labels: usize) -> Op
     }
     let pair = "Two pictures are compared with --pair A B. ";
     let number = format!(
-        "One of its {length} numbers is explained with --class N, N from 0 to {}; if they are the scores of classes after all, give the manifest `ask: (loss: Logit(), layer: Output)`.",
+        "One of its {length} numbers is explained with --class N, N from 0 to {}; if they are the scores of classes after all, say so: --method 'Fame(loss: Logit(), layer: Output)', or `ask: (loss: Logit(), layer: Output)` in the manifest.",
         length.saturating_sub(1)
     );
     if matches!(form, OutputForm::UnitVector { .. }) {
@@ -138,7 +138,8 @@ fn has_word(name: &str, words: &[&str]) -> bool {
             cut.push(' ');
         }
         was_small = letter.is_lowercase();
-        cut.extend(if letter.is_alphabetic() { letter } else { ' ' }.to_lowercase());
+        let letter = if letter.is_alphabetic() { letter } else { ' ' };
+        cut.extend(letter.to_lowercase());
     }
     let is_one = |part: &str| {
         words.contains(&part) || part.strip_suffix('s').is_some_and(|part| words.contains(&part))
