@@ -10,6 +10,8 @@ use crate::{Explanation, Result, Sample};
 /// have finished, so an item is there whole or not at all.
 pub trait Writer: Send + Sync {
     /// Writes into `folder` and returns the names of the files written.
+    /// [`NamedMap::file`](crate::NamedMap::file) makes the name of a map's file: names of maps may be
+    /// longer than those of files.
     fn write(&self, item: &FinishedItem<'_>, folder: &Path) -> Result<Vec<String>>;
 
     /// Brings together, in the run's folder `out`, what it wrote about all items, for readers that
