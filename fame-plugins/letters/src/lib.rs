@@ -78,6 +78,31 @@ pub fn wrap(text: &str, most: u32, size: u32) -> Vec<String> {
     lines
 }
 
+/// `text` with `kept` behind it in at most `most` pixels of letters of `size`: where both are
+/// wider, `…` stands for the end of `text`, and `kept` stays whole as long as there is room for it.
+/// Empty where there is not even room for `…`.
+pub fn shortened(text: &str, kept: &str, most: u32, size: u32) -> String {
+    let fits = |line: &str| width(line, size) <= most;
+    let pieces = layout::clusters(text);
+    // No letter is narrower than a pixel: a text without an end need not be measured.
+    let room = pieces.len().min(most as usize);
+    let whole = format!("{text}{kept}");
+    if room == pieces.len() && fits(&whole) {
+        return whole;
+    }
+    let cut = |n: usize| format!("{}…{kept}", pieces[..n].concat().trim_end());
+    let (mut least, mut beyond) = (0, room + 1);
+    while least + 1 < beyond {
+        let middle = usize::midpoint(least, beyond);
+        if fits(&cut(middle)) { least = middle } else { beyond = middle }
+    }
+    match cut(least) {
+        cut if fits(&cut) => cut,
+        _ if kept.is_empty() => String::new(),
+        _ => shortened(&whole, "", most, size),
+    }
+}
+
 /// The pieces of `text` between which a line may be broken.
 fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();

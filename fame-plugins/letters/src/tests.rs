@@ -145,6 +145,27 @@ fn lines_break_between_words() {
 }
 
 #[test]
+fn a_long_label_is_cut_and_keeps_the_number_behind_it() {
+    let most = width("German… 0.87", 16);
+    assert_eq!(shortened("German shepherd", " 0.87", most, 16), "German… 0.87");
+    assert_eq!(shortened("Ger", " 0.87", most, 16), "Ger 0.87");
+    assert_eq!(shortened("German", "", width("German", 16), 16), "German");
+    for (_, label) in LABELS {
+        for most in [30, 60, 90] {
+            let cut = shortened(label, " 0.87", most, 16);
+            assert!(width(&cut, 16) <= most, "{label}: {cut}");
+            assert!(cut.ends_with(" 0.87") || most == 30, "{label}: {cut}");
+        }
+    }
+    // No letter loses its mark, and a text without an end takes no time.
+    let accents = "e\u{301}".repeat(9);
+    let cut = shortened(&accents, "", width("eee…", 16), 16);
+    assert_eq!(cut, format!("{}…", "e\u{301}".repeat(3)));
+    assert!(shortened(&"犬".repeat(3_000_000), "", 100, 16).ends_with('…'));
+    assert_eq!(shortened("dog", " 0.87", 3, 16), "");
+}
+
+#[test]
 fn the_bytes_are_the_same_everywhere() {
     // A checksum of the pictures of all labels: no font of the system, no float that a compiler or
     // a processor rounds in its own way may have a say.

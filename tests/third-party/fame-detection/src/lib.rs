@@ -1,8 +1,8 @@
 //! # fame-detection: which pixels make this detection?
 //!
 //! Object detectors for [fame](fame_core), as a third party adds them: of fame this crate knows the
-//! contracts of `fame-core` and nothing else, and `fame-core` knows nothing of detection. It is
-//! linked into `fame-cli` (feature `detection`, on by default) or into a program of your own (`use
+//! contracts of `fame-core`, and `fame-letters`, which writes labels; nothing else, and `fame-core`
+//! knows nothing of detection. It is linked into `fame-cli` (feature `detection`, on by default) or into a program of your own (`use
 //! fame_detection as _;` beside `fame_cli::main()`), or loaded with `--plugin
 //! libfame_detection.so`; all give the same bytes.
 //!

@@ -1,6 +1,6 @@
 //! Drawing on a picture: boxes and short captions.
 
-use font8x8::legacy::BASIC_LEGACY;
+use fame_letters::{draw, line_height, shortened};
 use image::{Rgb, RgbImage};
 
 use crate::rect::Rect;
@@ -11,8 +11,23 @@ pub(super) struct Canvas {
     scale: u32,
 }
 
-/// Side of a glyph.
-const GLYPH: i64 = 8;
+/// Sizes of letters on narrow and on wide pictures, in pixels.
+const LETTERS: [u32; 2] = [12, 16];
+/// Pictures of at least this width have large letters.
+const WIDE: u32 = 400;
+/// Pixels left and right of a caption.
+const MARGIN: u32 = 4;
+
+/// `text`, a name and perhaps its score, in at most `most` pixels.
+fn fitting(text: &str, most: u32, letter: u32) -> String {
+    // Around a name in Hebrew or Arabic, that the score stays behind it.
+    const LEFT_TO_RIGHT: char = '\u{200E}';
+    let score = text.rsplit_once(' ').filter(|(_, score)| score.parse::<f32>().is_ok());
+    let (name, score) = score.unwrap_or((text, ""));
+    let gap = if score.is_empty() { "" } else { " " };
+    let name = format!("{LEFT_TO_RIGHT}{name}");
+    shortened(&name, &format!("{LEFT_TO_RIGHT}{gap}{score}"), most, letter)
+}
 
 impl Canvas {
     /// `height` × `width` pixels, each `scale` × `scale` large, of the colours
@@ -47,20 +62,24 @@ impl Canvas {
     }
 
     /// `text` in black on `colour`, above the upper left corner of `rect`, or below it at the
-    /// picture's edge. What is not ASCII becomes `?`.
+    /// picture's edge. It stays inside the picture: it is moved to the left, and what is longer than
+    /// the picture is wide is shortened, but for the number that it ends with.
     pub(super) fn caption(&mut self, rect: &Rect, text: &str, colour: [u8; 3]) {
         let [left, top, ..] = self.corners(rect);
-        let width = (text.chars().count() as i64 + 1) * GLYPH;
-        let x0 = left.min(i64::from(self.picture.width()) - width).max(0);
-        let y0 = if top >= GLYPH + 2 { top - GLYPH - 2 } else { top };
-        (y0..y0 + GLYPH + 2).for_each(|y| (x0..x0 + width).for_each(|x| self.put(x, y, colour)));
-        for (n, letter) in text.chars().enumerate() {
-            let letter = if letter.is_ascii() { letter } else { '?' };
-            let x = x0 + GLYPH / 2 + n as i64 * GLYPH;
-            for (row, bits) in BASIC_LEGACY[letter as usize].iter().enumerate() {
-                (0..8).filter(|bit| bits & (1 << bit) != 0).for_each(|bit| self.put(x + bit, y0 + 1 + row as i64, [0; 3]));
-            }
+        let (width, height) = self.picture.dimensions();
+        let letter = LETTERS[usize::from(width >= WIDE)];
+        let text = fitting(text, width.saturating_sub(2 * MARGIN), letter);
+        if text.is_empty() {
+            return;
         }
+        let (wide, high) = (fame_letters::width(&text, letter) + 2 * MARGIN, line_height(letter));
+        let (left, top) = (left as u32, top as u32);
+        let x = left.min(width.saturating_sub(wide));
+        let y = top.checked_sub(high).unwrap_or(top).min(height.saturating_sub(high));
+        for (x, y) in (y..y + high).flat_map(|y| (x..x + wide).map(move |x| (x, y))) {
+            self.put(x.into(), y.into(), colour);
+        }
+        draw(&mut self.picture, &text, (x + MARGIN, y), letter, Rgb([0; 3]));
     }
 
     /// The sides of `rect` in enlarged pixels, cut off at the picture.
@@ -87,13 +106,43 @@ mod tests {
         assert_eq!((picture.width(), picture.height()), (10, 8));
     }
 
-    #[test]
-    fn a_caption_is_dark_letters_on_colour_whatever_the_text() {
-        let mut canvas = Canvas::new(30, 60, 1, |_, _| [9; 3]);
-        canvas.caption(&Rect([2.0, 20.0, 9.0, 28.0]), "é犬", [0, 255, 0]);
+    /// A caption on a gray picture of 80 × 40, and where its colour is: left, top, right, bottom.
+    fn captioned(text: &str, rect: [f64; 4]) -> (RgbImage, [u32; 4]) {
+        let mut canvas = Canvas::new(40, 80, 1, |_, _| [9; 3]);
+        canvas.caption(&Rect(rect), text, [0, 255, 0]);
         let picture = canvas.finish();
-        let count = |colour: [u8; 3]| picture.pixels().filter(|p| p.0 == colour).count();
-        assert_eq!(count([0, 255, 0]) + count([0; 3]), 24 * 10);
-        assert!(count([0; 3]) > 10);
+        let green = picture.enumerate_pixels().filter(|(.., p)| p.0 == [0, 255, 0]);
+        let bounds = green.fold([u32::MAX, u32::MAX, 0, 0], |[l, t, r, b], (x, y, _)| [l.min(x), t.min(y), r.max(x + 1), b.max(y + 1)]);
+        (picture, bounds)
+    }
+
+    #[test]
+    fn a_caption_has_the_letters_of_its_script() {
+        let at = [2.0, 20.0, 9.0, 28.0];
+        let [dog, cat, question] = ["犬 0.5", "猫 0.5", "? 0.5"].map(|text| captioned(text, at).0);
+        assert!(dog != cat && dog != question && captioned("é", at).0 != captioned("e", at).0);
+        // A name that runs leftwards has its score behind it, as any other.
+        let (hebrew, other) = (captioned("כלב 0.5", at).0, captioned("כלב 0.7", at).0);
+        let differs = hebrew.enumerate_pixels().filter(|(x, y, p)| other.get_pixel(*x, *y) != *p);
+        assert!(differs.map(|(x, ..)| x).min().unwrap() > 2 + MARGIN + fame_letters::width("כלב", LETTERS[0]));
+    }
+
+    #[test]
+    fn a_caption_stays_inside_the_picture_and_keeps_its_score() {
+        let high = line_height(LETTERS[0]);
+        let (_, above) = captioned("a 0.5", [2.0, 20.0, 9.0, 28.0]);
+        assert_eq!((above[0], above[1], above[3]), (2, 20 - high, 20));
+        // No room above, no room at the right, no room below.
+        assert_eq!(captioned("a 0.5", [2.0, 3.0, 9.0, 28.0]).1[1], 3);
+        assert_eq!(captioned("a 0.5", [75.0, 20.0, 80.0, 28.0]).1[2], 80);
+        assert_eq!(captioned("a 0.5", [2.0, 40.0, 9.0, 40.0]).1[3], 40);
+        let long = |score: &str| captioned(&format!("Deutscher Schäferhund {score}"), [20.0, 20.0, 30.0, 28.0]);
+        let (picture, bounds) = long("0.873");
+        assert!(bounds[2] <= 80 && picture != long("0.111").0, "the score is there");
+        assert!(fitting("Deutscher Schäferhund 0.873", 72, 12).ends_with("…\u{200E} 0.873"));
+        // Where there is room for nothing there is nothing.
+        let mut tiny = Canvas::new(4, 4, 1, |_, _| [9; 3]);
+        tiny.caption(&Rect([0.0, 0.0, 4.0, 4.0]), "dog 0.5", [0, 255, 0]);
+        assert!(tiny.finish().pixels().all(|p| p.0 == [9; 3]));
     }
 }
