@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Interval, Scores, Table, stratified_interval};
+use super::{Interval, Numbers, Scores, Table, stratified_interval};
 
 impl Scores {
     /// Every column of every explainer by groups of items, `group(item)` the group of an item: the
@@ -33,7 +33,7 @@ impl Scores {
         }
         let largest = || sizes.iter().max_by_key(|(_, n)| **n).map(|(of, _)| of.as_str());
         let base = reference.or_else(largest).unwrap_or_default().to_owned();
-        let mut rows = Vec::new();
+        let (mut rows, mut numbers) = (Vec::new(), Vec::new());
         for (e, explainer) in self.explainers().iter().enumerate() {
             for (c, column) in self.columns().iter().enumerate() {
                 let Some(values) = self.of(e, c) else { continue };
@@ -47,26 +47,18 @@ impl Scores {
                     if mine.is_empty() {
                         continue;
                     }
-                    let (difference, ratio) = if *of == base || theirs.is_empty() {
-                        (String::new(), String::new())
-                    } else {
-                        (
-                            shown(compared(&mine, &theirs, |a, b| a - b)),
-                            shown(compared(&mine, &theirs, |a, b| a / b)),
-                        )
-                    };
-                    let mean = shown(compared(&mine, &[], |a, _| a));
+                    let beside = (*of != base && !theirs.is_empty()).then_some(&theirs);
+                    let found = [
+                        Some(compared(&mine, &[], |a, _| a)),
+                        beside.map(|theirs| compared(&mine, theirs, |a, b| a - b)),
+                        beside.map(|theirs| compared(&mine, theirs, |a, b| a / b)),
+                    ];
                     let way = column.better.map_or("", super::Better::words).to_owned();
-                    rows.push(vec![
-                        explainer.clone(),
-                        column.name(),
-                        way,
-                        of.clone(),
-                        mine.len().to_string(),
-                        mean,
-                        difference,
-                        ratio,
-                    ]);
+                    let of =
+                        [explainer.clone(), column.name(), way, of.clone(), mine.len().to_string()];
+                    let text = found.map(|of| of.map_or_else(String::new, shown));
+                    rows.push(of.iter().cloned().chain(text).collect());
+                    numbers.push(of.into_iter().chain(found.into_iter().flat_map(cells)).collect());
                 }
             }
         }
@@ -77,38 +69,45 @@ impl Scores {
         if sizes.len() < 2 {
             notes.push("There are fewer than two groups: nothing can be compared.".to_owned());
         }
+        let first = ["explainer", "quantity", "good", "group", "items"].map(str::to_owned);
+        let found = ["mean", "difference", "ratio"];
+        let ends = found.iter().flat_map(|n| ["", " low", " high"].map(|end| format!("{n}{end}")));
         Table {
             name: name.to_owned(),
             title,
-            columns: [
-                "explainer",
-                "quantity",
-                "good",
-                "group",
-                "items",
-                "mean",
-                "difference",
-                "ratio",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            columns: first.iter().cloned().chain(found.map(str::to_owned)).collect(),
             rows,
             notes,
+            numbers: Some(Numbers {
+                columns: first.iter().cloned().chain(ends).collect(),
+                rows: numbers,
+            }),
             ..Table::default()
         }
     }
 }
 
 /// `combine` of the means of two groups, with an interval that draws within either. Without the
-/// second group its mean is not a number.
+/// second group its mean is not a number. A group of one item says nothing of others of its kind:
+/// there is no interval then.
 fn compared(mine: &[f64], theirs: &[f64], combine: impl Fn(f64, f64) -> f64) -> Interval {
     let all: Vec<f64> = [mine, theirs].concat();
     let strata: Vec<usize> = (0..all.len()).map(|i| usize::from(i >= mine.len())).collect();
-    stratified_interval(&strata, |drawn| {
+    let found = stratified_interval(&strata, |drawn| {
         // An item is replaced by one of its own group, so that places tell the groups.
         let mean = |of: &[usize]| of.iter().map(|i| all[*i]).sum::<f64>() / of.len() as f64;
         combine(mean(&drawn[..mine.len()]), mean(&drawn[mine.len()..]))
-    })
+    });
+    if mine.len() == 1 || theirs.len() == 1 {
+        return Interval { low: f64::NAN, high: f64::NAN, ..found };
+    }
+    found
+}
+
+/// Mean and ends for other programs, with nothing in place of what is no number.
+fn cells(of: Option<Interval>) -> [String; 3] {
+    let number = |v: f64| if v.is_finite() { format!("{v:.6}") } else { String::new() };
+    of.map_or_else(Default::default, |of| [of.mean, of.low, of.high].map(number))
 }
 
 /// An interval whose ends are numbers, or what of it is.
@@ -157,6 +156,20 @@ mod tests {
         assert!(table.notes[0].contains("the group `b`"), "{:?}", table.notes);
         let other = scores().by_group("groups", "t".into(), of, Some("a"));
         assert_eq!(other.rows[1][6], "-0.2000 [-0.2000, -0.2000]");
+        // For other programs, one number to a cell.
+        let numbers = other.numbers.unwrap();
+        assert_eq!(numbers.columns[4..9], ["items", "mean", "mean low", "mean high", "difference"]);
+        assert_eq!(numbers.rows[1][4..9], ["20", "0.200000", "0.200000", "0.200000", "-0.200000"]);
+        assert!(numbers.rows.iter().all(|row| row.len() == numbers.columns.len()));
+    }
+
+    #[test]
+    fn a_group_of_one_item_has_no_interval() {
+        // Twenty-nine items vary, and the one of the other group cannot.
+        let of = |item: &str| Some(if item == "00" { "one" } else { "many" }.to_owned());
+        let table = scores().by_group("groups", "t".into(), of, None);
+        let row = table.rows.iter().find(|row| row[3] == "one").unwrap();
+        assert_eq!((row[5].as_str(), row[6].as_str()), ("0.4000", "0.1379"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The main tables of all metrics as one: a row for each explainer.
 
-use super::{Numbers, Table};
+use super::{Numbers, Place, Table};
 
 /// The name of the joined table.
 const NAME: &str = "all_metrics";
@@ -38,12 +38,21 @@ pub fn joined(tables: &[Table]) -> Option<Table> {
         "Not every metric could be measured of every item: `items` is the most; each metric's own table has its number.".to_owned()
     });
     let (columns, rows) = beside(&shown, &explainers);
+    let places = |explainer: &&String| {
+        let of = main.iter().flat_map(|t| {
+            let at = t.rows.iter().position(|row| row[0] == **explainer);
+            let place = move |c| at.map_or(Place::Other, |at| t.place(at, c));
+            (FIRST.len()..t.columns.len()).map(place)
+        });
+        FIRST.map(|_| Place::Other).into_iter().chain(of).collect()
+    };
     let (number_columns, number_rows) = beside(&numbers, &explainers);
     Some(Table {
         name: NAME.to_owned(),
         title: "All metrics: means over items with 95 % bootstrap intervals".to_owned(),
         columns,
         rows,
+        places: explainers.iter().map(places).collect(),
         notes: notes.into_iter().collect(),
         numbers: Some(Numbers { columns: number_columns, rows: number_rows }),
         ..Table::default()
@@ -104,10 +113,16 @@ mod tests {
         let iou = table("iou", "iou", &[["a", "3", "0.5"], ["b", "3", "0.4"]]);
         let road = table("road", "drop", &[["b", "4", "2"], ["c", "4", "1"]]);
         let list = Table { columns: vec!["explainer".into(), "curve".into()], ..iou.clone() };
-        let all = joined(&[iou.clone(), list, road]).unwrap();
+        let all = joined(&[iou.clone(), list, road.clone()]).unwrap();
         assert_eq!(all.columns, ["explainer", "items", "iou iou", "road drop"]);
         assert_eq!(all.rows, [["a", "3", "0.5", ""], ["b", "4", "0.4", "2"], ["c", "4", "", "1"]]);
         assert!(all.notes[0].contains("Not every metric"));
+        // What is best in a metric's own table is best here.
+        let best = Table { places: vec![vec![Place::Best; 3], vec![]], ..iou.clone() };
+        let beside = joined(&[road, best]).unwrap();
+        assert_eq!(beside.columns[2..], ["road drop", "iou iou"]);
+        assert_eq!((beside.rows[2][0].as_str(), beside.place(2, 3)), ("a", Place::Best));
+        assert_eq!((beside.place(2, 2), beside.place(0, 3)), (Place::Other, Place::Other));
         assert!(joined(&[iou]).is_none(), "one table is one table already");
     }
 }

@@ -17,10 +17,17 @@ pub struct Plot {
     pub y: String,
     /// Name and points (x, y) of each curve, in the legend's order.
     pub series: Vec<(String, Vec<(f64, f64)>)>,
+    /// For each curve, in the same order, the 95 % interval at its points: x, low and high. May be
+    /// shorter than `series`, and a curve's may be empty.
+    pub intervals: Vec<Vec<[f64; 3]>>,
 }
 
+/// The most points of a curve that are marked: more would hide it.
+const MARKS: usize = 12;
+
 /// Colours that people tell apart whatever their eyes (Wong 2011, Nature Methods 8:441); black
-/// first. A curve beyond them is drawn in the same colours with marks.
+/// first. The shape of a curve's marks tells it apart where there are more curves than colours, and
+/// in print.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -33,7 +40,8 @@ const COLOURS: [RGBColor; 8] = [
 ];
 
 impl Plot {
-    /// The picture, 720 × 420, as SVG. Points that are not finite are left out.
+    /// The picture, 720 × 420, as SVG: curves with marks, and their intervals as bands of the same
+    /// colours. Points that are not finite are left out.
     ///
     /// # Errors
     /// When there is no finite point to draw.
@@ -41,13 +49,14 @@ impl Plot {
         let finite = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
             points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
         };
-        let all: Vec<(f64, f64)> = self.series.iter().flat_map(|(_, p)| finite(p)).collect();
+        let mut all: Vec<(f64, f64)> = self.series.iter().flat_map(|(_, p)| finite(p)).collect();
         if all.is_empty() {
             return Err(Error::new(
                 "fame::plot::empty",
                 format!("plot `{}` has no finite point.", self.name),
             ));
         }
+        all.extend((0..self.series.len()).flat_map(|n| self.band(n)));
         let range = |of: fn(&(f64, f64)) -> f64, spare: f64| {
             let (low, high) = all
                 .iter()
@@ -84,23 +93,38 @@ impl Plot {
                 .draw()
                 .map_err(|e| failed(&e))?;
             for (n, (name, points)) in self.series.iter().enumerate() {
-                let style = ShapeStyle::from(COLOURS[n % COLOURS.len()]).stroke_width(2);
+                let colour = COLOURS[n % COLOURS.len()];
+                let style = ShapeStyle::from(colour).stroke_width(2);
                 let points = finite(points);
+                let shade = ShapeStyle::from(colour.mix(0.15)).filled();
+                let band = Some(self.band(n)).filter(|outline| !outline.is_empty());
+                let band = band.map(|outline| Polygon::new(outline, shade));
+                chart.draw_series(band).map_err(|e| failed(&e))?;
                 chart
                     .draw_series(LineSeries::new(points.iter().copied(), style))
                     .map_err(|e| failed(&e))?;
-                let marked = n >= COLOURS.len();
-                if marked {
-                    let marks = points.iter().map(|p| Circle::new(*p, 3, style.filled()));
-                    chart.draw_series(marks).map_err(|e| failed(&e))?;
-                }
+                let every = points.len().div_ceil(MARKS).max(1);
+                let marks = points.iter().step_by(every).copied();
+                let drawn = match n % SHAPES {
+                    0 => chart.draw_series(marks.map(|p| Circle::new(p, 3, style.filled()))),
+                    1 => {
+                        chart.draw_series(marks.map(|p| TriangleMarker::new(p, 5, style.filled())))
+                    }
+                    2 => chart.draw_series(marks.map(|p| Cross::new(p, 4, style))),
+                    _ => chart.draw_series(marks.map(|p| Circle::new(p, 4, style))),
+                };
+                drawn.map_err(|e| failed(&e))?;
                 let y = 40 + 22 * n as i32;
                 right
                     .draw(&PathElement::new(vec![(4, y), (30, y)], style))
                     .map_err(|e| failed(&e))?;
-                if marked {
-                    right.draw(&Circle::new((17, y), 3, style.filled())).map_err(|e| failed(&e))?;
-                }
+                let drawn = match n % SHAPES {
+                    0 => right.draw(&Circle::new((17, y), 3, style.filled())),
+                    1 => right.draw(&TriangleMarker::new((17, y), 5, style.filled())),
+                    2 => right.draw(&Cross::new((17, y), 4, style)),
+                    _ => right.draw(&Circle::new((17, y), 4, style)),
+                };
+                drawn.map_err(|e| failed(&e))?;
                 right
                     .draw(&Text::new(name.clone(), (36, y - 7), ("sans-serif", 13).into_font()))
                     .map_err(|e| failed(&e))?;
@@ -109,7 +133,22 @@ impl Plot {
         }
         Ok(text)
     }
+
+    /// The outline of a curve's interval, where both of its ends are finite: nothing of fewer than
+    /// two points.
+    fn band(&self, n: usize) -> Vec<(f64, f64)> {
+        let of = self.intervals.get(n).map_or(&[][..], Vec::as_slice);
+        let known = || of.iter().filter(|ends| ends.iter().all(|end| end.is_finite()));
+        if known().count() < 2 {
+            return Vec::new();
+        }
+        let lower = known().map(|[x, low, _]| (*x, *low));
+        lower.chain(known().rev().map(|[x, _, high]| (*x, *high))).collect()
+    }
 }
+
+/// How many shapes marks have.
+const SHAPES: usize = 4;
 
 /// A number at an axis that spans `span`, to the digits that tell neighbours apart, without zeros
 /// that say nothing and without `-0`.
@@ -139,6 +178,7 @@ mod tests {
             x: "P".into(),
             y: "y".into(),
             series: (0..10).map(curve).collect(),
+            ..Plot::default()
         };
         let svg = plot.svg().unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
@@ -147,6 +187,27 @@ mod tests {
         assert_eq!(svg, plot.svg().unwrap(), "the same numbers, the same picture");
         let nothing = Plot { series: vec![("x".into(), vec![(0.0, f64::NAN)])], ..plot };
         assert_eq!(nothing.svg().unwrap_err().code, "fame::plot::empty");
+    }
+
+    #[test]
+    fn curves_have_marks_and_intervals_are_bands() {
+        let line = |y: f64| (0..40).map(|k| (f64::from(k), y)).collect::<Vec<_>>();
+        let name = |n: usize| format!("m{n}");
+        let plot = |intervals: Vec<Vec<[f64; 3]>>| {
+            let series = (0..4).map(|n| (name(n), line(n as f64))).collect();
+            Plot { name: "p".into(), series, intervals, ..Plot::default() }.svg().unwrap()
+        };
+        let bare = plot(Vec::new());
+        let count = |svg: &str, what: &str| svg.matches(what).count();
+        // Each fourth of forty points is marked: ten, and one in the legend, of dots and of rings.
+        assert_eq!(count(&bare, "<circle"), 2 * 11);
+        // Triangles; no band.
+        assert_eq!(count(&bare, "<polygon"), 11);
+        let ends = |low: f64, high: f64| vec![[0.0, low, high], [39.0, low, high]];
+        let with = plot(vec![ends(-9.0, 1.0), Vec::new(), ends(f64::NAN, 1.0), ends(2.0, 4.0)]);
+        assert_eq!(count(&with, "<polygon"), 11 + 2, "one without ends, and one that knows none");
+        assert!(count(&with, "opacity=\"0.15\"") >= 2 && !bare.contains("-8"));
+        assert!(with.contains("-8"), "the axis reaches as far as the bands");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Interval, Numbers, Parameter, Plot, Table, stratified_interval};
+use super::{Interval, Numbers, Parameter, Place, Plot, Table, stratified_interval};
 use crate::Random;
 
 /// The direction in which a quantity is good.
@@ -183,6 +183,7 @@ impl Scores {
             rows: self.explainers.iter().enumerate().map(row).collect(),
             plots: self.plots(name, &means),
             numbers: Some(self.numbers(&means, count)),
+            places: self.places(&means),
             notes: if self.explainers.is_empty() {
                 vec!["Nothing was measured: no item has what this asks for, such as boxes or a label.".to_owned()]
             } else {
@@ -213,6 +214,24 @@ impl Scores {
         }
     }
 
+    /// Which explainers are best and second in each column that is good one way, behind the two
+    /// columns that a table of means begins with.
+    fn places(&self, means: &[Vec<Option<Interval>>]) -> Vec<Vec<Place>> {
+        let of_column = |(c, column): (usize, &Column)| {
+            let values: Vec<Option<f64>> = means.iter().map(|of| Some(of[c]?.mean)).collect();
+            match column.better {
+                Some(better) => places(&values, better),
+                None => vec![Place::Other; values.len()],
+            }
+        };
+        let columns: Vec<Vec<Place>> = self.columns.iter().enumerate().map(of_column).collect();
+        let row = |e: usize| {
+            let of = columns.iter().map(|column| column[e]);
+            [Place::Other; 2].into_iter().chain(of).collect()
+        };
+        (0..self.explainers.len()).map(row).collect()
+    }
+
     /// A curve for each quantity and axis with three points or more.
     fn plots(&self, name: &str, means: &[Vec<Option<Interval>>]) -> Vec<Plot> {
         let mut curves: Vec<Curve<'_>> = Vec::new();
@@ -232,13 +251,18 @@ impl Scores {
         let line = |of: &Vec<Option<Interval>>| {
             curve.points.iter().filter_map(|(c, at)| Some((*at, of[*c]?.mean))).collect()
         };
+        let interval = |of: &Vec<Option<Interval>>| {
+            let at = |(c, at): &(usize, f64)| of[*c].map(|i| [*at, i.low, i.high]);
+            curve.points.iter().filter_map(at).collect()
+        };
         let Curve { quantity, axis, unit, .. } = curve;
         Plot {
             name: format!("{name}_{quantity}"),
-            title: format!("{quantity}, mean over items"),
+            title: format!("{quantity}, mean over items with 95 % interval"),
             x: format!("{axis}, {unit}"),
             y: (*quantity).clone(),
             series: self.explainers.iter().cloned().zip(means.iter().map(line)).collect(),
+            intervals: means.iter().map(interval).collect(),
         }
     }
 
@@ -320,6 +344,25 @@ impl Scores {
             ..Table::default()
         })
     }
+}
+
+/// The best and the second of `values`, equals alike; none where all are equal, and of two none is
+/// second.
+pub(super) fn places(values: &[Option<f64>], better: Better) -> Vec<Place> {
+    let worth = |value: f64| if better == Better::Higher { value } else { -value };
+    let known = values.iter().flatten().copied().filter(|value| !value.is_nan());
+    let mut all: Vec<f64> = known.map(worth).collect();
+    all.sort_by(|a, b| b.total_cmp(a));
+    all.dedup();
+    let place = |value: &Option<f64>| {
+        let at = value.and_then(|value| all.iter().position(|v| *v == worth(value)));
+        match at {
+            Some(0) if all.len() > 1 => Place::Best,
+            Some(1) if all.len() > 2 => Place::Second,
+            _ => Place::Other,
+        }
+    };
+    values.iter().map(place).collect()
 }
 
 /// The level at which a difference counts.
@@ -484,6 +527,24 @@ mod tests {
     }
 
     #[test]
+    fn best_and_second_are_marked_where_a_column_is_good_one_way() {
+        use Place::{Best, Other, Second};
+        let table = scores().means("road", "t".into(), 4);
+        // explainer, items, three drops, and an area that is good neither way.
+        assert_eq!(table.places[0], [Other, Other, Best, Best, Best, Other]);
+        assert_eq!(table.places[1], [Other, Other, Second, Second, Second, Other]);
+        assert_eq!(table.places[2], [Other; 6]);
+        let of = |values: &[f64], better| {
+            places(&values.iter().copied().map(Some).collect::<Vec<_>>(), better)
+        };
+        assert_eq!(of(&[3.0, 1.0, 2.0], Better::Lower), [Other, Best, Second]);
+        assert_eq!(of(&[3.0, 3.0, 2.0, 1.0], Better::Higher), [Best, Best, Second, Other]);
+        assert_eq!(of(&[2.0, 1.0], Better::Higher), [Best, Other], "of two none is second");
+        assert_eq!(of(&[2.0, 2.0], Better::Higher), [Other; 2]);
+        assert_eq!(places(&[None, Some(f64::NAN), Some(1.0)], Better::Higher), [Other; 3]);
+    }
+
+    #[test]
     fn an_empty_table_says_so() {
         assert!(
             Scores::default().means("iou", "t".into(), 4).notes[0].contains("Nothing was measured")
@@ -501,7 +562,10 @@ mod tests {
             ("road_drop", 3, "good")
         );
         assert!((plot.series[0].1[2].1 - 10.0).abs() < 0.02 && plot.series[0].1[2].0 == 50.0);
+        let [at, low, high] = plot.intervals[0][2];
+        assert!(at == 50.0 && low < plot.series[0].1[2].1 && high > plot.series[0].1[2].1);
     }
+
     /// The number is a field: a name that looks like a point, or a unit, is only a name.
     #[test]
     fn no_number_is_read_out_of_a_name() {

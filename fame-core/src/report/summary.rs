@@ -1,6 +1,6 @@
 //! The summary of a run: explainers by metrics, with ranks and how sure they are.
 
-use super::{Better, Scores, Table};
+use super::{Better, Interval, Numbers, Place, Scores, Table, scores::places};
 use crate::Random;
 
 /// Resamples behind a rank's interval: its ends then rest on the 25 lowest and highest of them.
@@ -10,12 +10,15 @@ const RESAMPLES: usize = 1000;
 struct Ranked {
     /// What stands above it.
     name: String,
+    /// The same without which way it is good.
+    plain: String,
     /// For each explainer of the run its mean with the interval, and its rank; `None` where the
     /// metric says nothing of it.
-    cells: Vec<Option<(String, Rank)>>,
+    cells: Vec<Option<(Interval, Rank)>>,
 }
 
-/// A rank, 1 the best, with its 95 % interval. Equals share the mean of their ranks.
+/// A rank, 1 the best, with its 95 % interval, which is NaN where fewer than two items can be drawn.
+/// Equals share the mean of their ranks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(clippy::struct_field_names, reason = "the rank is the word for it")]
 struct Rank {
@@ -48,12 +51,40 @@ pub fn summary(scored: &[(&str, Scores)]) -> Option<Table> {
             n => format!("{:.2}", ranks.iter().sum::<f64>() / n as f64),
         }
     };
-    let cell = |cell: &Option<(String, Rank)>| match cell {
+    let cell = |cell: &Option<(Interval, Rank)>| match cell {
         None => String::new(),
+        Some((mean, Rank { rank, low, .. })) if low.is_nan() => {
+            format!("{mean} · {}", short(*rank))
+        }
         Some((mean, Rank { rank, low, high })) => {
             format!("{mean} · {} [{}, {}]", short(*rank), short(*low), short(*high))
         }
     };
+    let number = |v: f64| if v.is_nan() { String::new() } else { format!("{v:.6}") };
+    let numbers = |cell: &Option<(Interval, Rank)>| match cell {
+        None => Default::default(),
+        Some((mean, of)) => [mean.mean, mean.low, mean.high, of.rank, of.low, of.high].map(number),
+    };
+    let number_row = |(e, explainer): (usize, &&String)| {
+        let cells = columns.iter().flat_map(|column| numbers(&column.cells[e]));
+        [(*explainer).clone(), mean_rank(e)].into_iter().chain(cells).collect()
+    };
+    let number_columns = columns.iter().flat_map(|c| {
+        ["", " low", " high", " rank", " rank low", " rank high"]
+            .map(|of| format!("{}{of}", c.plain))
+    });
+    let best: Vec<Vec<Place>> = columns
+        .iter()
+        .map(|column| {
+            let ranks: Vec<Option<f64>> =
+                column.cells.iter().map(|cell| Some(cell.as_ref()?.1.rank)).collect();
+            places(&ranks, Better::Lower)
+        })
+        .collect();
+    let place_row = |e: usize| {
+        [Place::Other; 2].into_iter().chain(best.iter().map(|column| column[e])).collect()
+    };
+    let first = || ["explainer", "mean rank"].map(str::to_owned).into_iter();
     let row = |(e, explainer): (usize, &&String)| {
         let cells = columns.iter().map(|column| cell(&column.cells[e]));
         [(*explainer).clone(), mean_rank(e)].into_iter().chain(cells).collect()
@@ -61,12 +92,13 @@ pub fn summary(scored: &[(&str, Scores)]) -> Option<Table> {
     Some(Table {
         name: "summary".to_owned(),
         title: "All metrics: mean [95 % interval] · rank [95 % interval], 1 the best".to_owned(),
-        columns: ["explainer", "mean rank"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(columns.iter().map(|c| c.name.clone()))
-            .collect(),
+        columns: first().chain(columns.iter().map(|c| c.name.clone())).collect(),
         rows: explainers.iter().enumerate().map(row).collect(),
+        numbers: Some(Numbers {
+            columns: first().chain(number_columns).collect(),
+            rows: explainers.iter().enumerate().map(number_row).collect(),
+        }),
+        places: (0..explainers.len()).map(place_row).collect(),
         notes: vec![
             "Ranks are over the items that every explainer has; their intervals are a bootstrap over these. \
              The mean rank weighs every column alike, however much it says the same as another: it is a way to \
@@ -97,10 +129,11 @@ fn ranked(metric: &str, scores: &Scores, explainers: &[&String]) -> Vec<Ranked> 
                 .collect();
             let cell = |place: &Option<usize>| {
                 let at = (*place)?;
-                Some((scores.mean(at, c)?.to_string(), by_place[at]?))
+                Some((scores.mean(at, c)?, by_place[at]?))
             };
             Ranked {
                 name: format!("{metric} {} ({})", column.name(), better.words()),
+                plain: format!("{metric} {}", column.name()),
                 cells: places.iter().map(cell).collect(),
             }
         })
@@ -117,6 +150,11 @@ fn ranks(scores: &Scores, c: usize, better: Better) -> Vec<Rank> {
         of.iter().map(|v| common.iter().map(|item| v[item]).collect()).collect();
     let all: Vec<usize> = (0..common.len()).collect();
     let found = ranks_of(&values, &all, better);
+    if all.len() < 2 {
+        // One item says nothing of others.
+        let alone = |rank| Rank { rank, low: f64::NAN, high: f64::NAN };
+        return found.into_iter().map(alone).collect();
+    }
     let mut random = Random::new(0x00FA_3E01);
     let mut drawn = all;
     let mut resampled: Vec<Vec<f64>> = vec![Vec::with_capacity(RESAMPLES); values.len()];
@@ -192,6 +230,32 @@ mod tests {
             assert!(table.rows[row][2].ends_with(" · 2.5 [2.5, 2.5]"), "{:?}", table.rows[row]);
         }
         assert_eq!(table.rows[3][..2], ["few", "4.00"]);
+        // Two seconds share their place.
+        let places = (0..4).map(|row| table.place(row, 2)).collect::<Vec<_>>();
+        assert_eq!(places, [Place::Best, Place::Second, Place::Second, Place::Other]);
+        // For other programs, one number to a cell.
+        let numbers = table.numbers.unwrap();
+        assert_eq!(
+            numbers.columns[2..8],
+            ["", " low", " high", " rank", " rank low", " rank high"]
+                .map(|of| format!("Up share{of}"))
+        );
+        assert_eq!(numbers.rows[0][5..8], ["1.000000"; 3]);
+        assert!(numbers.rows.iter().all(|row| row.len() == numbers.columns.len()));
+    }
+
+    #[test]
+    fn one_item_gives_no_rank_an_interval() {
+        let mut scores = Scores::default();
+        for (explainer, value) in [("a", 2.0), ("b", 1.0)] {
+            for quantity in ["x", "y"] {
+                scores.add(explainer, &column(quantity, Some(Better::Higher)), "item", value);
+            }
+        }
+        let table = summary(&[("M", scores)]).unwrap();
+        assert_eq!(table.rows[1][2], "1.0000 · 2");
+        let numbers = table.numbers.unwrap();
+        assert_eq!(numbers.rows[1][2..8], ["1.000000", "", "", "2.000000", "", ""]);
     }
 
     #[test]

@@ -79,6 +79,18 @@ pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64
     Interval { mean, low: at(0.025), high: at(0.975) }
 }
 
+/// The place of a cell among those of its column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Neither, or nothing that is good one way.
+    #[default]
+    Other,
+    /// Best: bold.
+    Best,
+    /// Second: in italics, in LaTeX underlined.
+    Second,
+}
+
 /// Rows and columns of text under a title.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
@@ -99,6 +111,8 @@ pub struct Table {
     /// The same for other programs, one number to a cell; what the CSV file holds, where it is
     /// there.
     pub numbers: Option<Numbers>,
+    /// The places of the cells, row by row; empty where none is better than another.
+    pub places: Vec<Vec<Place>>,
 }
 
 /// Rows and columns of numbers: mean and ends of an interval in columns of their own.
@@ -125,11 +139,32 @@ impl Table {
     /// The table without the columns, but the first, in which no row has anything.
     #[must_use]
     pub fn without_empty_columns(mut self) -> Self {
-        drop_empty(&mut self.columns, &mut self.rows);
+        let used = drop_empty(&mut self.columns, &mut self.rows);
+        self.places.iter_mut().for_each(|row| keep(row, &used));
         if let Some(numbers) = &mut self.numbers {
             drop_empty(&mut numbers.columns, &mut numbers.rows);
         }
         self
+    }
+
+    /// The place of a cell among those of its column.
+    pub fn place(&self, row: usize, column: usize) -> Place {
+        self.places.get(row).and_then(|row| row.get(column)).copied().unwrap_or_default()
+    }
+
+    /// The cells of row `r`, each as `write` makes it, marked by what stands around the best and the
+    /// second.
+    fn marked(&self, r: usize, write: fn(&str) -> String, marks: [[&str; 2]; 2]) -> Vec<String> {
+        let cell = |(c, cell): (usize, &String)| {
+            let text = write(cell);
+            match self.place(r, c) {
+                _ if text.is_empty() => text,
+                Place::Other => text,
+                Place::Best => [marks[0][0], &text, marks[0][1]].concat(),
+                Place::Second => [marks[1][0], &text, marks[1][1]].concat(),
+            }
+        };
+        self.rows[r].iter().enumerate().map(cell).collect()
     }
 
     /// The width in characters of its lines in Markdown.
@@ -137,13 +172,12 @@ impl Table {
         self.markdown().lines().find(|l| l.starts_with('|')).map_or(0, |l| l.chars().count())
     }
 
-    /// A Markdown table, columns aligned so that it also reads well in a terminal.
+    /// A Markdown table, columns aligned so that it also reads well in a terminal; `**best**` and
+    /// `_second_` of a column.
     pub fn markdown(&self) -> String {
-        let escaped = |cells: &Vec<String>| -> Vec<String> {
-            cells.iter().map(|cell| escape::markdown_cell(cell)).collect()
-        };
-        let head = escaped(&self.columns);
-        let body: Vec<Vec<String>> = self.rows.iter().map(escaped).collect();
+        let head: Vec<String> = self.columns.iter().map(|c| escape::markdown_cell(c)).collect();
+        let row = |r| self.marked(r, escape::markdown_cell, [["**"; 2], ["_"; 2]]);
+        let body: Vec<Vec<String>> = (0..self.rows.len()).map(row).collect();
         let width = |c: usize| {
             let cells = body.iter().filter_map(|r| r.get(c)).chain(head.get(c));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
@@ -173,32 +207,35 @@ impl Table {
     /// A LaTeX `tabular`, made smaller where it is wider than the text. Needs the package
     /// `graphicx`.
     pub fn latex(&self) -> String {
-        let escaped = |cell: &String| escape::latex(cell);
-        let line = |cells: &[String]| {
-            cells.iter().map(escaped).collect::<Vec<_>>().join(" & ") + " \\\\\n"
-        };
+        let line = |cells: &[String]| cells.join(" & ") + " \\\\\n";
+        let head: Vec<String> = self.columns.iter().map(|c| escape::latex(c)).collect();
+        let row = |r| self.marked(r, escape::latex, [["\\textbf{", "}"], ["\\underline{", "}"]]);
         let columns = format!("l{}", "r".repeat(self.columns.len().saturating_sub(1)));
-        let rows: String = self.rows.iter().map(|r| line(r)).collect();
+        let rows: String = (0..self.rows.len()).map(|r| line(&row(r))).collect();
         format!(
             "% {}\n% \\usepackage{{graphicx}}\n\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{columns}}}\n\\hline\n{}\\hline\n{rows}\\hline\n\\end{{tabular}}}}\n",
             escape::latex(&self.title),
-            line(&self.columns)
+            line(&head)
         )
     }
 }
 
-/// Drops every column but the first in which no row has anything. A table without rows keeps all.
-fn drop_empty(columns: &mut Vec<String>, rows: &mut [Vec<String>]) {
+/// Drops every column but the first in which no row has anything, and tells which are kept. A table
+/// without rows keeps all.
+fn drop_empty(columns: &mut Vec<String>, rows: &mut [Vec<String>]) -> Vec<bool> {
     let is_used = |c: usize| {
         c == 0 || rows.is_empty() || rows.iter().any(|r| r.get(c).is_some_and(|v| !v.is_empty()))
     };
     let used: Vec<bool> = (0..columns.len()).map(is_used).collect();
-    let keep = |cells: &mut Vec<String>| {
-        let mut column = used.iter();
-        cells.retain(|_| column.next().copied().unwrap_or(true));
-    };
-    keep(columns);
-    rows.iter_mut().for_each(keep);
+    keep(columns, &used);
+    rows.iter_mut().for_each(|row| keep(row, &used));
+    used
+}
+
+/// Keeps those of a row's cells whose columns are used.
+fn keep<T>(cells: &mut Vec<T>, used: &[bool]) {
+    let mut column = used.iter();
+    cells.retain(|_| column.next().copied().unwrap_or(true));
 }
 
 #[cfg(test)]
@@ -262,6 +299,26 @@ mod tests {
         let numbers = Numbers { columns: vec!["a".into()], rows: vec![vec!["1".into()]] };
         let with = Table { numbers: Some(numbers), ..table };
         assert_eq!(with.csv(), "a\n1\n", "one number to a cell");
+    }
+
+    #[test]
+    fn best_and_second_stand_out_in_markdown_and_latex() {
+        let text = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let table = Table {
+            columns: text(["explainer", "empty", "drop"]),
+            rows: ["5%", "4", ""].map(|cell| text(["m", "", cell])).to_vec(),
+            places: [Place::Best, Place::Second, Place::Best]
+                .map(|place| vec![Place::Other, Place::Other, place])
+                .to_vec(),
+            ..Table::default()
+        };
+        let table = table.without_empty_columns();
+        let markdown = table.markdown();
+        assert!(markdown.contains("| m         | **5%** |\n| m         | _4_    |"), "{markdown}");
+        assert!(!markdown.contains("****"), "nothing is no best cell");
+        let latex = table.latex();
+        assert!(latex.contains("m & \\textbf{5\\%} \\\\\nm & \\underline{4} \\\\"), "{latex}");
+        assert_eq!(table.csv(), "explainer,drop\nm,5%\nm,4\nm,\n", "programs get numbers");
     }
 
     #[test]

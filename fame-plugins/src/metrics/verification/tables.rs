@@ -1,6 +1,6 @@
 //! What the pairs come to: areas, curves, thresholds, folds, clean scores and error rates.
 
-use fame_core::{Better, Column, Parameter, Plot, Scores, Table};
+use fame_core::{Better, Column, Interval, Parameter, Plot, Scores, Table, stratified_interval};
 
 use super::{
     super::area,
@@ -105,19 +105,24 @@ impl Tables<'_> {
             ),
             x: "P, percent of the pixels".to_owned(),
             y: "accuracy, percent".to_owned(),
-            series: Vec::new(),
+            ..Plot::default()
         });
         for (name, pairs) in &known.series {
             for ((word, which), plot) in both.iter().zip(&mut plots) {
                 let right: Vec<Vec<f64>> = pairs.iter().map(|c| c.right(*which, cuts)).collect();
+                // Genuine and impostor pairs are drawn anew within their kinds, as for the table.
+                let kinds: Vec<usize> = pairs.iter().map(|c| usize::from(c.genuine)).collect();
                 let accuracy = |k: usize| {
-                    100.0 * right.iter().map(|r| r[k]).sum::<f64>() / right.len().max(1) as f64
+                    stratified_interval(&kinds, |drawn| {
+                        let sum: f64 = drawn.iter().map(|i| right[*i][k]).sum();
+                        100.0 * sum / drawn.len().max(1) as f64
+                    })
                 };
-                let points: Vec<f64> = (0..percents.len()).map(accuracy).collect();
-                plot.series.push((
-                    name.clone(),
-                    percents.iter().copied().zip(points.iter().copied()).collect(),
-                ));
+                let found: Vec<Interval> = (0..percents.len()).map(accuracy).collect();
+                let points: Vec<f64> = found.iter().map(|i| i.mean).collect();
+                let at = || percents.iter().copied().zip(&found);
+                plot.series.push((name.clone(), at().map(|(p, i)| (p, i.mean)).collect()));
+                plot.intervals.push(at().map(|(p, i)| [p, i.low, i.high]).collect());
                 rows.push(
                     [name.clone(), (*word).to_owned()]
                         .into_iter()
@@ -221,6 +226,7 @@ impl Tables<'_> {
                     x: x.to_owned(),
                     y: y.to_owned(),
                     series,
+                    ..Plot::default()
                 }
             };
         let along = |of: fn(&Rates) -> (f64, f64)| points.iter().map(of).collect::<Vec<_>>();
