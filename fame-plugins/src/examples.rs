@@ -15,7 +15,7 @@ pub const RECIPE_EXAMPLE: &str = r#"(
     },
     check: ForwardCheck(backend: Ort(), tolerance: 1e-3),
     metrics: [MapSimilarity(to: "grad_cam")],
-    write: [Npy(), Overlay(colormap: "turbo"), Report()],
+    write: [Npy(), Overlay(colormap: "jet"), Report()],
     seed: 7,
     parts: false,
     out: "out/first",

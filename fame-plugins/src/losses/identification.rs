@@ -27,13 +27,13 @@ pub(crate) fn set_against(facts: &Facts) -> Option<[&str; 2]> {
     Some([facts.get(RANK_1)?.as_str()?, facts.get(RIVAL)?.as_str()?])
 }
 
-/// The same in words, with their similarities: `ann 0.612 before bob 0.305`. Behind each name
-/// stands `mark`.
-pub(crate) fn ranking(facts: &Facts, mark: &str) -> Option<String> {
-    let [first, rival] = set_against(facts)?;
+/// The same in words, with their similarities: `ann 0.612 before bob 0.305`, each name as `named`
+/// writes it.
+pub(crate) fn ranking(facts: &Facts, named: impl Fn(&str) -> String) -> Option<String> {
+    let [first, rival] = set_against(facts)?.map(named);
     let similarity = |name: &str| facts.get(name).and_then(Value::as_f64);
     let (near, far) = (similarity("similarity_before")?, similarity(RIVAL_SIMILARITY)?);
-    Some(format!("{first}{mark} {near:.3} before {rival}{mark} {far:.3}"))
+    Some(format!("{first} {near:.3} before {rival} {far:.3}"))
 }
 
 /// How many of the nearest candidates are recorded.
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!([text("rank_1"), text("rival")], ["bob", "ann"]);
         assert!(!target.facts.contains_key("mate_rank"));
         assert_eq!(set_against(&target.facts), Some(["bob", "ann"]));
-        assert_eq!(ranking(&target.facts, "").unwrap(), "bob 0.800 before ann 0.600");
+        assert_eq!(ranking(&target.facts, str::to_owned).unwrap(), "bob 0.800 before ann 0.600");
         let Value::List(candidates) = &target.facts["candidates"] else { panic!("a list") };
         let names: Vec<_> = candidates.iter().filter_map(|c| c.get("name")?.as_str()).collect();
         assert_eq!(names, ["bob", "ann", "cy", "dee"]);

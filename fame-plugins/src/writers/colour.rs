@@ -11,6 +11,10 @@ use image::{
 
 use crate::pictures::{to_byte, to_rgb8};
 
+/// The colours of maps where a recipe asks for none, in pictures and in the page alike: told apart
+/// by colour-blind readers too, and brighter with every step (van der Walt & Smith 2015).
+pub(super) const SAFE: &str = "viridis";
+
 /// Colours by name, 0 first. `rd_bu` and its like run from the first colour to the last, so red is
 /// 0 there.
 const GRADIENTS: [(&str, Gradient); 30] = [

@@ -10,28 +10,28 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::colour::{Palette, heatmap};
+use super::colour::{Palette, SAFE, heatmap};
 
 /// Each finished map in colour, as `<explainer>.<map>.heatmap.png` of the map's size. Values are
 /// clamped to 0..=1; maps with channels are coloured by the mean of their channels.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Heatmap {
-    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
-    /// `magma`, `plasma`, `reds`, `rd_bu`, ….
+    /// Colours from 0 to 1: `viridis`, `cividis`, `inferno` or `magma`, which colour-blind readers
+    /// tell apart too; `jet` (the authors' choice), `turbo`, `gray`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
 }
 
 impl Default for Heatmap {
     fn default() -> Self {
-        Self { colormap: "turbo".to_owned() }
+        Self { colormap: SAFE.to_owned() }
     }
 }
 
 impl Plugin<dyn Writer> for Heatmap {
     const NAME: &'static str = "Heatmap";
     const SUMMARY: &'static str = "Maps in colour, as PNG";
-    const EXAMPLE: &'static str = r#"Heatmap(colormap: "viridis")"#;
+    const EXAMPLE: &'static str = r#"Heatmap(colormap: "inferno")"#;
 
     fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(Built(Palette::parameter(&self.colormap, assembly)?)))

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    colour::{Palette, overlay},
+    colour::{Palette, SAFE, overlay},
     entries, folders,
 };
 use crate::{datasets::GROUP, numpy::Array, pictures};
@@ -41,7 +41,7 @@ pub struct MeanMap {
 
 impl Default for MeanMap {
     fn default() -> Self {
-        Self { colormap: "turbo".to_owned(), opacity: 0.5 }
+        Self { colormap: SAFE.to_owned(), opacity: 0.5 }
     }
 }
 
@@ -49,7 +49,7 @@ impl Plugin<dyn Writer> for MeanMap {
     const NAME: &'static str = "MeanMap";
     const SUMMARY: &'static str =
         "The mean of all items' maps on their mean picture: where a method looks on aligned faces";
-    const EXAMPLE: &'static str = r#"MeanMap(colormap: "turbo")"#;
+    const EXAMPLE: &'static str = r#"MeanMap(colormap: "jet")"#;
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
         assembly.check("opacity", (0.0..=1.0).contains(&self.opacity), "must be in 0..=1");

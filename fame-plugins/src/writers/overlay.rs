@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    colour::{Palette, enlargement, over_original, overlay},
-    plate::plate,
+    colour::{Palette, SAFE, enlargement, over_original, overlay},
+    plate::{marked, plate},
     thumbnail::answer,
 };
 
@@ -28,8 +28,8 @@ use super::{
 pub struct Overlay {
     /// What is under the map: `Prepared` or `Original`.
     pub on: On,
-    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
-    /// `magma`, `plasma`, `reds`, `rd_bu`, ….
+    /// Colours from 0 to 1: `viridis`, `cividis`, `inferno` or `magma`, which colour-blind readers
+    /// tell apart too; `jet` (the authors' choice), `turbo`, `gray`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
     /// How much the map covers the picture, from 0 (the picture alone) to 1 (the map alone).
     pub opacity: f32,
@@ -55,7 +55,7 @@ pub enum On {
 
 impl Default for Overlay {
     fn default() -> Self {
-        let (on, colormap) = (On::Prepared, "turbo".to_owned());
+        let (on, colormap) = (On::Prepared, SAFE.to_owned());
         Self { on, colormap, opacity: 0.5, side: 448, title: true, bar: true }
     }
 }
@@ -117,10 +117,8 @@ impl Built {
 /// Explainer and map, and what the network answered for the clean picture: the class with its
 /// probability, or the similarity.
 fn title_of(explainer: &str, map: &NamedMap) -> String {
-    /// Without it the number behind a name in Hebrew or Arabic would be drawn before it.
-    const LEFT_TO_RIGHT: &str = "\u{200E}";
-    let answer =
-        answer(map, LEFT_TO_RIGHT).map_or_else(String::new, |answer| format!(", {answer}"));
+    let answer = answer(&map.facts, marked);
+    let answer = answer.map_or_else(String::new, |answer| format!(", {}", answer.text));
     format!("{explainer}: {}{answer}", map.name())
 }
 

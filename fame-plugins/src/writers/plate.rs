@@ -21,7 +21,9 @@ const BAR: u32 = 16;
 const NARROWEST: u32 = 96;
 /// Longer titles are cut: the longest name of a class of ImageNet has 121 characters, and a file
 /// may give a class a name of a million.
-const LONGEST: usize = 300;
+pub(super) const LONGEST: usize = 300;
+/// So much of a name stands in a title.
+const LONGEST_NAME: usize = 150;
 
 /// `picture` with `title` above it, broken into lines where it is long and cut where it is very
 /// long, and with the colours from 0 (below) to 1 (above) at its right. An empty title and no `palette` leave it as it is, and so
@@ -31,8 +33,8 @@ pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) 
     if width < NARROWEST || height < NARROWEST || (title.is_empty() && palette.is_none()) {
         return picture.clone();
     }
-    let right = if palette.is_some() { MARGIN + BAR + MARGIN + LETTER } else { 0 };
-    let lines = wrap(&cut(title), (width + right).saturating_sub(2 * MARGIN), LETTER);
+    let right = if palette.is_some() { BAR_ROOM } else { 0 };
+    let lines = wrap(&cut(title, LONGEST), (width + right).saturating_sub(2 * MARGIN), LETTER);
     let line = line_height(LETTER);
     let top = if lines.is_empty() { 0 } else { lines.len() as u32 * line + 2 * MARGIN };
     let mut on = RgbImage::from_pixel(width + right, top + height, PAPER);
@@ -41,26 +43,43 @@ pub(super) fn plate(picture: &RgbImage, title: &str, palette: Option<&Palette>) 
     }
     replace(&mut on, picture, 0, i64::from(top));
     if let Some(palette) = palette {
-        let left = width + MARGIN;
-        for y in 0..height {
-            let value = 1.0 - y as f32 / (height - 1) as f32;
-            for x in left..left + BAR {
-                on.put_pixel(x, top + y, Rgb(palette.at(value)));
-            }
-        }
-        let beside = left + BAR + MARGIN / 2;
-        draw(&mut on, "1", (beside, top), LETTER, INK);
-        draw(&mut on, "0", (beside, top + height - LETTER), LETTER, INK);
+        bar(&mut on, palette, (width, top), height);
     }
     on
 }
 
-/// `title`, or as much of it as there is room for.
-fn cut(title: &str) -> Cow<'_, str> {
-    match title.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &title[..end]).into(),
-        None => title.into(),
+/// The width of a [`bar`] with its numbers and the room around them.
+pub(super) const BAR_ROOM: u32 = MARGIN + BAR + MARGIN + LETTER;
+
+/// Draws the colours from 0 (below) to 1 (above), `height` pixels high, with their numbers, into the
+/// [`BAR_ROOM`] pixels right of a corner.
+pub(super) fn bar(on: &mut RgbImage, palette: &Palette, (left, top): (u32, u32), height: u32) {
+    let left = left + MARGIN;
+    for y in 0..height {
+        let value = 1.0 - y as f32 / height.saturating_sub(1).max(1) as f32;
+        for x in left..left + BAR {
+            if let Some(pixel) = on.get_pixel_mut_checked(x, top + y) {
+                *pixel = Rgb(palette.at(value));
+            }
+        }
     }
+    let beside = left + BAR + MARGIN / 2;
+    draw(on, "1", (beside, top), LETTER, INK);
+    draw(on, "0", (beside, top + height.saturating_sub(LETTER)), LETTER, INK);
+}
+
+/// `text`, or as much of it as there is room for.
+pub(super) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
+/// A name within a title: cut, so that the number behind it is not; and with a mark, without which
+/// that number would be drawn before a name in Hebrew or Arabic.
+pub(super) fn marked(name: &str) -> String {
+    format!("{}\u{200E}", cut(name, LONGEST_NAME))
 }
 
 #[cfg(test)]

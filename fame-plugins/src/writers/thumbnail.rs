@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use fame_core::{NamedMap, Result, contract::FinishedItem, data::Value};
+use fame_core::{
+    NamedMap, Result,
+    contract::FinishedItem,
+    data::{Facts, Value},
+};
 use image::imageops::{FilterType, resize};
 
 use super::{
-    colour::{Palette, overlay},
+    colour::{Palette, SAFE, overlay},
     maps, picture_of,
 };
 use crate::losses::ranking;
@@ -48,7 +52,7 @@ pub fn thumbnails(
     side: usize,
     most: usize,
 ) -> Result<(Vec<Thumbnail>, usize)> {
-    let palette = Palette::named("turbo");
+    let palette = Palette::named(SAFE);
     let small = |(explainer, map): (&str, &NamedMap)| {
         let palette = palette.as_ref().ok_or_else(|| fame_core::Error::bug("no colours."))?;
         let whole = overlay(picture_of(item.sample, map)?, map, palette, OPACITY, 1)?;
@@ -69,25 +73,46 @@ pub fn thumbnails(
 /// answer once: `tabby 87 %`, `similarity 0.412`, `rank 1 ann 0.612 before bob 0.305`. Of more than
 /// two only the first two.
 pub fn answers(item: &FinishedItem<'_>) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let all = maps(item).filter_map(|(_, map)| answer(map, ""));
-    all.filter(|answer| seen.insert(answer.clone())).take(2).collect()
+    let facts = maps(item).map(|(_, map)| &map.facts);
+    told(facts, str::to_owned).into_iter().map(|answer| answer.text).collect()
 }
 
-/// The answer that `map` explains: the class with its probability, whom a search has found and
-/// before whom, or the similarity. Behind each name stands `mark`.
-pub(super) fn answer(map: &NamedMap, mark: &str) -> Option<String> {
-    let number = |name: &str| map.facts.get(name).and_then(Value::as_f64);
-    if let Some(probability) = number("probability_before") {
-        let name = map.facts.get("class_name").and_then(Value::as_str).map(str::to_owned);
+/// What the network answered for the clean picture.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answer {
+    /// In words: `tabby 87 %`.
+    pub(super) text: String,
+    /// The probability or similarity in it, to sort by.
+    pub(super) value: f64,
+}
+
+/// The first two answers that maps with these facts explain, each once.
+pub(super) fn told<'f>(
+    facts: impl IntoIterator<Item = &'f Facts>,
+    named: impl Fn(&str) -> String,
+) -> Vec<Answer> {
+    let mut seen = BTreeSet::new();
+    let all = facts.into_iter().filter_map(|facts| answer(facts, &named));
+    all.filter(|answer| seen.insert(answer.text.clone())).take(2).collect()
+}
+
+/// The answer that a map with `facts` explains: the class with its probability, whom a search has
+/// found and before whom, or the similarity. Names of classes and people are written as `named`
+/// does, which keeps those in Hebrew or Arabic from turning the numbers behind them.
+pub(super) fn answer(facts: &Facts, named: impl Fn(&str) -> String) -> Option<Answer> {
+    let number = |name: &str| facts.get(name).and_then(Value::as_f64);
+    if let Some(value) = number("probability_before") {
+        let name = facts.get("class_name").and_then(Value::as_str).map(str::to_owned);
         let class = name.or_else(|| number("class").map(|class| format!("class {class}")));
-        let class = class.map_or_else(String::new, |class| format!("{class}{mark} "));
-        return Some(format!("{class}{:.0} %", 100.0 * probability));
+        let class = class.map_or_else(String::new, |class| format!("{} ", named(&class)));
+        return Some(Answer { text: format!("{class}{:.0} %", 100.0 * value), value });
     }
-    if let Some(ranking) = ranking(&map.facts, mark) {
-        return Some(format!("rank 1 {ranking}"));
-    }
-    number("similarity_before").map(|similarity| format!("similarity {similarity:.3}"))
+    let value = number("similarity_before")?;
+    let text = match ranking(facts, named) {
+        Some(ranking) => format!("rank 1 {ranking}"),
+        None => format!("similarity {value:.3}"),
+    };
+    Some(Answer { text, value })
 }
 
 #[cfg(test)]
@@ -113,9 +138,9 @@ mod tests {
         assert_eq!((shown.len(), left), (2, 1));
         let first = &shown[0];
         assert_eq!((first.title.as_str(), first.width, first.height()), ("cam: image", 38, 19));
-        // Turbo's last colour, (144, 12, 0) by d3's polynomial, half over gray 0.5.
+        // Viridis' last colour, (253, 231, 37), half over gray 0.5.
         let [r, g, b] = first.pixel(37, 18).unwrap();
-        assert!(r.abs_diff(136) < 3 && g.abs_diff(70) < 3 && b.abs_diff(64) < 3, "{r} {g} {b}");
+        assert!(r.abs_diff(190) < 3 && g.abs_diff(179) < 3 && b.abs_diff(82) < 3, "{r} {g} {b}");
         assert_eq!((first.pixel(38, 0), first.pixel(0, 19)), (None, None));
     }
 

@@ -20,7 +20,8 @@ use super::{
 /// ```text
 /// p  addresses that hold the pictures themselves
 /// r  roles: name n, size s (rows, columns), prepared picture u, photograph o: p, size s, way back b
-/// m  maps: name n, method e, role r, size s, values p, or colours of another writer c, for and against b
+/// m  maps: name n, method e, role r, size s, values p, or colours of another writer c, for and against b,
+///    answer a, where the item has several
 /// ```
 pub(super) fn data(item: &ItemFolder<'_>, embedded: &Embedded, methods: &[Method]) -> String {
     let (roles, maps) = (item.roles(), item.maps());
@@ -34,12 +35,14 @@ pub(super) fn data(item: &ItemFolder<'_>, embedded: &Embedded, methods: &[Method
             "o": photograph(item, name, embedded),
         })
     };
+    let several = item.answers().len() > 1;
+    let answer = |map: &MapRecord<'_>| map.answer().filter(|_| several).map(|answer| answer.text);
     let map = |map: &MapRecord<'_>| {
         json!({
             "n": show::words(map.name), "s": map.size, "b": map.claim == "both",
             "e": methods.iter().position(|method| method.name == map.explainer),
             "r": roles.iter().position(|role| *role == map.role),
-            "p": embedded.map(map), "c": embedded.coloured(map),
+            "p": embedded.map(map), "c": embedded.coloured(map), "a": answer(map),
         })
     };
     let all = json!({

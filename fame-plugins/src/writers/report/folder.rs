@@ -7,13 +7,17 @@ use std::{
 
 use fame_core::{
     Error, Result,
-    data::read_ordinary,
+    data::{Facts, Value as Fact, read_ordinary},
     run::{ItemLine as IndexLine, item_lines},
 };
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::Report;
+use crate::writers::{
+    colour::Palette,
+    thumbnail::{Answer, answer, told},
+};
 
 /// The record of a run, with its folder.
 pub(super) struct RunFolder {
@@ -119,6 +123,13 @@ impl RunFolder {
         found.unwrap_or_default()
     }
 
+    /// The colours that the run's pictures of maps have: those of the first writer that names any.
+    pub(super) fn colormap(&self) -> Option<&str> {
+        let mut writers = list(&self.record["plan"]["write"]).iter().flat_map(entries);
+        let colours = |name: &&str| Palette::named(name).is_some();
+        writers.find_map(|(_, of)| of["colormap"].as_str().filter(colours))
+    }
+
     /// The items in the data's order. Of a run that was broken off also those whose folders are
     /// there and that its index does not name, by name.
     ///
@@ -179,6 +190,25 @@ impl ItemLine {
     }
 }
 
+/// A name in front of a number, of its own direction.
+fn isolated(name: &str) -> String {
+    format!("\u{2068}{name}\u{2069}")
+}
+
+impl MapRecord<'_> {
+    /// What the network answered for the clean picture, if the map explains an answer.
+    pub(super) fn answer(&self) -> Option<Answer> {
+        answer(&self.facts(), isolated)
+    }
+
+    /// Its facts of one word or number each: curves and lists of classes are no part of an answer.
+    fn facts(&self) -> Facts {
+        let plain = entries(self.about).filter(|(_, v)| !v.is_array() && !v.is_object());
+        let fact = |(name, v): (&str, &Value)| Some((name.to_owned(), Fact::deserialize(v).ok()?));
+        plain.filter_map(fact).collect()
+    }
+}
+
 impl ItemFolder<'_> {
     /// The maps, explainers in alphabetical order.
     pub(super) fn maps(&self) -> Vec<MapRecord<'_>> {
@@ -215,6 +245,12 @@ impl ItemFolder<'_> {
         let of_pictures = entries(&self.record["pictures"]);
         let of_methods = entries(&self.record["explanations"]);
         of_pictures.chain(of_methods).flat_map(|(of, about)| said(of, &about["warnings"])).collect()
+    }
+
+    /// What the network answered for the clean pictures, as the terminal says it.
+    pub(super) fn answers(&self) -> Vec<Answer> {
+        let facts: Vec<Facts> = self.maps().iter().map(MapRecord::facts).collect();
+        told(&facts, isolated)
     }
 
     /// The first fact called `name` of any map.

@@ -72,7 +72,7 @@ pub(super) fn page(page: &Page<'_>) -> String {
                         @if !page.tables.is_empty() {
                             section #tables aria-labelledby="tables-title" {
                                 h2 #tables-title { "Measurements" }
-                                @for table in page.tables { (table.show()) }
+                                @for table in page.tables { (table.show(page.methods)) }
                             }
                         }
                         (overview::methods(page.methods))
@@ -89,7 +89,7 @@ pub(super) fn page(page: &Page<'_>) -> String {
                 }
                 (page.body.views())
                 (page.same.show())
-                script #palettes type="application/json" { (PreEscaped(palettes())) }
+                script #palettes type="application/json" { (PreEscaped(palettes(page.colormap))) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
@@ -132,10 +132,16 @@ fn stops(name: &str, reversed: bool) -> Option<[String; 3]> {
     Some([channel(0), channel(1), channel(2)])
 }
 
+/// The colour maps that the page offers: also the one that it opens with.
+fn offered(colormap: &str) -> impl Iterator<Item = &str> {
+    let more = Some(colormap).filter(|name| !COLOURS.contains(name));
+    COLOURS.into_iter().chain(more)
+}
+
 /// The tables of the colour maps, as JSON.
-fn palettes() -> String {
+fn palettes(colormap: &str) -> String {
     let table = |name: &str| Some((name.to_owned(), json!(stops(name, false)?)));
-    let all: serde_json::Map<_, _> = COLOURS.iter().filter_map(|name| table(name)).collect();
+    let all: serde_json::Map<_, _> = offered(colormap).filter_map(table).collect();
     let both = stops(DIVERGING, true);
     json!({ "maps": all, "both": both }).to_string()
 }
@@ -172,7 +178,7 @@ fn controls(colormap: &str) -> Markup {
     html! {
         div.controls role="group" aria-label="How maps are shown" {
             label { "Map over picture " input #opacity type="range" min="0" max="100" value="60"; output #opacity-value { "60 %" } }
-            label { "Colours " select #colours { @for name in COLOURS {
+            label { "Colours " select #colours { @for name in offered(colormap) {
                 option value=(name) selected[name == colormap] { (name) }
             } } }
             label { input #fade type="checkbox"; " low values let the picture through" }
@@ -191,8 +197,8 @@ mod tests {
 
     #[test]
     fn every_colour_map_is_a_table() {
-        let all: serde_json::Value = serde_json::from_str(&palettes()).unwrap();
-        for name in COLOURS {
+        let all: serde_json::Value = serde_json::from_str(&palettes("plasma")).unwrap();
+        for name in COLOURS.into_iter().chain(["plasma"]) {
             let table = all["maps"][name].as_array().unwrap();
             assert!(table.iter().all(|c| c.as_str().unwrap().split(' ').count() == 33), "{name}");
         }

@@ -16,6 +16,7 @@ use super::{
     show,
     tables::Decision,
 };
+use crate::writers::thumbnail::Answer;
 
 /// An item, with all that its line and its view are made of.
 pub(super) struct View<'a> {
@@ -44,23 +45,10 @@ const TOLD: [&str; 11] = [
 ];
 
 impl View<'_> {
-    /// What the network answered for the clean pictures, and the number to sort by.
-    fn answer(&self) -> Option<(String, f64)> {
-        let fact = |name: &str| self.about.first_fact(name);
-        if let Some(similarity) = fact("similarity_before").and_then(Value::as_f64) {
-            return Some((format!("similarity {similarity:.3}"), similarity));
-        }
-        let probability = fact("probability_before")?.as_f64()?;
-        let class = fact("class_name").or_else(|| fact("class")).map(show::fact);
-        // Isolated, as it stands in front of a number.
-        let class = format!("\u{2068}{}\u{2069}", class.unwrap_or_default());
-        Some((format!("{class} {}", show::percent(probability)), probability))
-    }
-
     /// The line on the sheet.
     pub(super) fn row(&self, decide: Option<&Decision>) -> Markup {
         let (item, line) = (self.about, self.about.line);
-        let answer = self.answer();
+        let answers = item.answers();
         let decision = decide.and_then(|decide| decide.of(item)).unwrap_or_default();
         let warnings = item.warnings().len();
         html! {
@@ -72,9 +60,8 @@ impl View<'_> {
                         @if self.embedded.prepared(role).is_some() { (figures::picture("prepared", n)) }
                     } }
                 }
-                td.answer data-v=[answer.as_ref().map(|(_, v)| *v)] {
-                    // Of its own direction: a Hebrew or Arabic name must not turn the number.
-                    bdi { (answer.as_ref().map_or("–", |(text, _)| text)) }
+                td.answer data-v=[answers.first().map(|answer| answer.value)] {
+                    (in_words(&answers))
                     @if !decision.is_empty() { br; span class="badge" data-decision=(decision) { (decision) } }
                 }
                 td data-v=(warnings) {
@@ -91,11 +78,12 @@ impl View<'_> {
     pub(super) fn detail(&self, decide: Option<&Decision>) -> Markup {
         let item = self.about;
         let decision = decide.and_then(|decide| decide.of(item));
+        let answers = item.answers();
         html! {
             article {
                 h2 tabindex="-1" { (item.line.id) }
                 p {
-                    @if let Some((answer, _)) = self.answer() { strong { bdi { (answer) } } " " }
+                    @if !answers.is_empty() { strong { (in_words(&answers)) } " " }
                     @if let Some(decision) = decision { span.badge data-decision=(decision) { (decision) } " " }
                     @for (name, value) in entries(&item.record["marks"]) {
                         span.mark { (show::words(name)) ": " (show::fact(value)) } " "
@@ -199,9 +187,13 @@ impl View<'_> {
     fn map(&self, (n, map): (usize, &MapRecord<'_>)) -> Markup {
         let number = |name: &str| map.about[name].as_f64();
         let others = entries(map.about).filter(|(name, _)| !TOLD.contains(name));
+        // Where all maps explain one answer it stands above them all.
+        let answer = map.answer().filter(|_| self.about.answers().len() > 1);
         html! {
             div.map {
-                h4 { (show::words(map.name)) }
+                h4 { (show::words(map.name))
+                    @if let Some(answer) = answer { " " span.quiet { bdi { (answer.text) } } }
+                }
                 (figures::all(self.about, (n, map), self.embedded))
                 div.beside {
                     @if !map.about["steps"].is_null() { dl.facts {
@@ -249,6 +241,15 @@ impl View<'_> {
                     "; item.json there has the size and SHA-256 of each, and everything above." }
             }
         }
+    }
+}
+
+/// What the network answered, each answer of its own direction: a Hebrew or Arabic name must not
+/// turn what stands beside it.
+fn in_words(answers: &[Answer]) -> Markup {
+    html! {
+        @for (n, answer) in answers.iter().enumerate() { @if n > 0 { ", " } bdi { (answer.text) } }
+        @if answers.is_empty() { "–" }
     }
 }
 

@@ -40,7 +40,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::colour::Palette;
+use super::colour::SAFE;
 use budget::Budget;
 pub use claims::of as claim;
 use folder::RunFolder;
@@ -67,8 +67,9 @@ pub struct Report {
     pub megabytes: u32,
     /// Colours of maps from 0 to 1, as the page opens: `viridis`, `cividis`, `magma`, `inferno`,
     /// `turbo`, `jet` or `gray`. The first four are told apart by colour-blind readers too; the
-    /// page offers all of them.
-    pub colormap: String,
+    /// page offers all of them. Default: those of the first other writer of the recipe that colours
+    /// maps, such as `Overlay`, and `viridis` where there is none.
+    pub colormap: Option<String>,
     /// The most items that the page has, and fewer where their text would pass 30 megabytes; further
     /// ones are counted.
     pub items: usize,
@@ -79,7 +80,7 @@ const MOST_TEXT: usize = 30_000_000;
 
 impl Default for Report {
     fn default() -> Self {
-        Self { side: 256, megabytes: 24, colormap: "viridis".to_owned(), items: 5000 }
+        Self { side: 256, megabytes: 24, colormap: None, items: 5000 }
     }
 }
 
@@ -89,7 +90,8 @@ impl Plugin<dyn Writer> for Report {
     const EXAMPLE: &'static str = r#"Report(side: 128, colormap: "cividis")"#;
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        let is_offered = frame::COLOURS.contains(&self.colormap.as_str());
+        let asked = self.colormap.as_deref();
+        let is_offered = asked.is_none_or(|name| frame::COLOURS.contains(&name));
         assembly.check("side", (32..=1024).contains(&self.side), "must be between 32 and 1024");
         assembly.check(
             "megabytes",
@@ -104,8 +106,7 @@ impl Plugin<dyn Writer> for Report {
         );
     }
 
-    fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Writer>> {
-        Palette::parameter(&self.colormap, assembly)?;
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Writer>> {
         Some(Box::new(self))
     }
 }
@@ -171,7 +172,7 @@ impl Report {
             tables: &tables,
             left_out,
             budget: &budget,
-            colormap: &self.colormap,
+            colormap: self.colormap.as_deref().or(run.colormap()).unwrap_or(SAFE),
         });
         write_whole(&place, page.as_bytes())?;
         Ok(place)

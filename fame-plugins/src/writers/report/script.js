@@ -111,6 +111,28 @@
     });
     table.dispatchEvent(new Event("sorted"));
   };
+  // Longer tables can be searched; the table of items has a search of its own.
+  const LONG = 8;
+  const filterable = (table) => {
+    const rows = [...table.tBodies[0].rows];
+    if (table.id || rows.length < LONG) return;
+    const label = document.createElement("label");
+    label.className = "filter";
+    const input = document.createElement("input");
+    input.type = "search";
+    input.placeholder = "words that a row has";
+    input.autocomplete = "off";
+    const count = document.createElement("output");
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const isWanted = (row) => words.every((word) => row.textContent.toLowerCase().includes(word));
+      for (const row of rows) row.hidden = !isWanted(row);
+      const shown = rows.filter((row) => !row.hidden).length;
+      count.textContent = words.length ? ` ${shown} of ${rows.length} rows` : "";
+    });
+    label.append("Find ", input, count);
+    table.parentElement.before(label);
+  };
   const sortable = (place) => {
     for (const table of place.querySelectorAll("table.sortable")) {
       [...table.tHead.rows[0].cells].forEach((head, column) => {
@@ -124,6 +146,7 @@
           sort(table, column, head.getAttribute("aria-sort") === "ascending" ? -1 : 1);
         });
       });
+      filterable(table);
     }
   };
   sortable(document);
@@ -135,7 +158,9 @@
   const isWanted = (row) => {
     const text = find("find").value.trim().toLowerCase();
     const choice = find("choose").value;
-    if (text && !row.textContent.toLowerCase().includes(text)) return false;
+    // Marks of direction around names are not what anybody looks for.
+    const said = row.textContent.replace(/[\u2066-\u2069]/g, "").toLowerCase();
+    if (text && !said.includes(text)) return false;
     if (choice === "warned") return row.hasAttribute("data-warned");
     if (choice === "failed") return row.dataset.status === "failed";
     return !choice || row.dataset.decision === choice;
@@ -151,7 +176,7 @@
     svg.dataset.f = "overlay";
     svg.dataset.m = map.at;
     const caption = document.createElement("figcaption");
-    caption.textContent = map.n;
+    caption.textContent = map.a ? `${map.n}, ${map.a}` : map.n;
     figure.append(svg, caption);
     return figure;
   };

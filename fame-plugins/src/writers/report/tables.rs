@@ -5,7 +5,10 @@ use std::path::Path;
 use fame_core::{data::read_ordinary, report::escape::markdown_cells};
 use maud::{Markup, PreEscaped, html};
 
-use super::{folder::ItemFolder, pictures::svg_address};
+use super::{
+    folder::{ItemFolder, Method},
+    pictures::svg_address,
+};
 use crate::datasets::GENUINE;
 
 /// The most rows of one table that are shown; its file has all of them.
@@ -56,6 +59,20 @@ pub(super) fn read(out: &Path) -> Vec<TableFile> {
     tables
 }
 
+/// The plugin whose maps are noise.
+const NOISE: &str = "RandomMap";
+
+/// A cell's text without the marks of the best and the second of its column, and its class.
+fn place(cell: &str) -> (&str, Option<&'static str>) {
+    let between =
+        |mark: &str| cell.strip_prefix(mark)?.strip_suffix(mark).filter(|t| !t.is_empty());
+    match (between("**"), between("_")) {
+        (Some(text), _) => (text, Some("best")),
+        (_, Some(text)) => (text, Some("second")),
+        _ => (cell, None),
+    }
+}
+
 /// The text of a line outside of tables.
 fn prose_of(line: &str) -> String {
     markdown_cells(line).join(" | ")
@@ -80,8 +97,21 @@ impl TableFile {
         }
     }
 
-    /// The table with its notes and curves.
-    pub(super) fn show(&self) -> Markup {
+    /// The table with its notes and curves. The best and the second of a column stand out, and so
+    /// do the rows of `methods` that are noise: what is no better than they are says nothing.
+    pub(super) fn show(&self, methods: &[Method]) -> Markup {
+        let is_noise = |row: &[String]| {
+            methods.iter().any(|m| m.plugin == NOISE && Some(&m.name) == row.first())
+        };
+        // A name may look like a mark.
+        let places = |row: &[String]| -> Vec<(String, Option<&'static str>)> {
+            let place = |(c, cell): (usize, &String)| match place(cell) {
+                (text, Some(class)) if c > 0 => (text.to_owned(), Some(class)),
+                _ => (cell.clone(), None),
+            };
+            row.iter().enumerate().map(place).collect()
+        };
+        let is_marked = self.rows.iter().any(|row| places(row).iter().any(|(_, c)| c.is_some()));
         let left_out = self.rows.len().saturating_sub(MOST_ROWS);
         html! {
             section.table {
@@ -91,12 +121,16 @@ impl TableFile {
                         table.sortable {
                             thead { tr { @for column in &self.columns { th scope="col" { (column) } } } }
                             tbody { @for row in self.rows.iter().take(MOST_ROWS) {
-                                tr { @for cell in row { td { (cell) } } }
+                                tr class=[is_noise(row).then_some("noise")]
+                                    title=[is_noise(row).then_some("Maps of noise, to compare with")] {
+                                    @for (cell, class) in places(row) { td class=[class] { (cell) } }
+                                }
                             } }
                         }
                     }
                 }
                 @if left_out > 0 { p.quiet { (left_out) " more rows are in tables/" (self.name) ".csv." } }
+                @if is_marked { p.quiet { "Bold is the best of a column, underlined the second; whether that is more than chance the intervals and the comparisons tell." } }
                 @for note in &self.notes { p.note { (note) } }
                 div.drawings { @for (name, svg) in &self.drawings {
                     @if svg.len() <= MOST_DRAWN {
@@ -139,6 +173,8 @@ impl Decision {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::report::Place;
+
     use super::*;
 
     #[test]
@@ -146,7 +182,7 @@ mod tests {
         let markdown =
             "### Scores <of>\n\n| a | b |\n| --- | --- |\n| x\\|y, <i> | 1 |\n\nFew & small.\n";
         let table = TableFile::parse("scores", markdown);
-        let shown = table.show().into_string();
+        let shown = table.show(&[]).into_string();
         assert!(shown.contains("Scores &lt;of&gt;") && shown.contains("Few &amp; small."));
         assert!(shown.contains("<td>x|y, &lt;i&gt;</td>"), "{shown}");
     }
@@ -164,6 +200,40 @@ mod tests {
         let read = TableFile::parse("t", &table.markdown());
         assert_eq!((read.title.as_str(), read.notes.as_slice()), (text, &[text.to_owned()][..]));
         assert_eq!((read.columns, read.rows), (table.columns, table.rows));
+    }
+
+    #[test]
+    fn best_second_and_noise_stand_out() {
+        let text = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let place = |place| vec![Place::Other, Place::Other, place];
+        let table = fame_core::Table {
+            columns: text(["explainer", "items", "drop"]),
+            rows: vec![
+                text(["_cam_", "2", "0.3 [0.2, 0.4]"]),
+                text(["noise", "2", "0.1"]),
+                text(["fame", "2", "0.2"]),
+            ],
+            places: [Place::Best, Place::Other, Place::Second].map(place).to_vec(),
+            ..Default::default()
+        };
+        let method = |name: &str, plugin: &str| Method {
+            name: name.to_owned(),
+            plugin: plugin.to_owned(),
+            parameters: serde_json::Value::Null,
+        };
+        let methods = [method("noise", "RandomMap"), method("fame", "Fame")];
+        let shown = TableFile::parse("t", &table.markdown()).show(&methods).into_string();
+        for row in [
+            "<tr><td>_cam_</td><td>2</td><td class=\"best\">0.3 [0.2, 0.4]</td></tr>",
+            "<tr class=\"noise\" title=\"Maps of noise, to compare with\"><td>noise</td>",
+            "<tr><td>fame</td><td>2</td><td class=\"second\">0.2</td></tr>",
+            "Bold is the best of a column",
+        ] {
+            assert!(shown.contains(row), "{shown}");
+        }
+        let unmarked = fame_core::Table { places: Vec::new(), ..table };
+        let shown = TableFile::parse("t", &unmarked.markdown()).show(&[]).into_string();
+        assert!(!shown.contains("Bold") && !shown.contains("noise\" title"), "{shown}");
     }
 
     #[test]

@@ -176,6 +176,38 @@ fn a_page_has_everything_of_a_run() {
 }
 
 #[test]
+fn a_search_is_answered_by_whom_it_found_and_before_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = build("Report()").unwrap();
+    let items = vec![leave(dir.path(), report.as_ref(), "a", "fame", true)];
+    let file = dir.path().join("items/a/item.json");
+    let mut record: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let maps = record["explanations"]["fame"]["maps"].as_array_mut().unwrap();
+    for map in maps.iter_mut() {
+        map["rank_1"] = "obama".into();
+        map["rival"] = "כהן".into();
+        map["rival_similarity"] = 0.053.into();
+    }
+    fs::write(&file, record.to_string()).unwrap();
+    finish(dir.path(), items, "fame", &json!({}));
+    report.gather(dir.path(), &[]).unwrap();
+    let found = "rank 1 \u{2068}obama\u{2069} 0.610 before \u{2068}כהן\u{2069} 0.053";
+    // In its line and above its view; both maps explain the same, and say nothing of it.
+    assert_eq!(page(dir.path()).matches(found).count(), 2);
+    // A map that explains something else: each says what.
+    record["explanations"]["fame"]["maps"][1]["probability_before"] = 0.731.into();
+    record["explanations"]["fame"]["maps"][1]["class_name"] = "disc".into();
+    fs::write(&file, record.to_string()).unwrap();
+    report.gather(dir.path(), &[]).unwrap();
+    let page = page(dir.path());
+    let class = "\u{2068}disc\u{2069} 73 %";
+    assert!(page.contains(&format!(
+        "<td class=\"answer\" data-v=\"0.61\"><bdi>{found}</bdi>, <bdi>{class}</bdi>"
+    )));
+    assert_eq!([found, class].map(|answer| page.matches(answer).count()), [4, 4]);
+}
+
+#[test]
 fn a_page_is_made_again_from_the_folder_alone() {
     let dir = tempfile::tempdir().unwrap();
     let report = build("Report(side: 32, colormap: \"cividis\")").unwrap();
@@ -188,6 +220,33 @@ fn a_page_is_made_again_from_the_folder_alone() {
     fs::remove_file(dir.path().join(REPORT)).unwrap();
     assert_eq!(Report::of_run(dir.path()).unwrap(), dir.path().join(REPORT));
     assert_eq!(page(dir.path()), first);
+}
+
+#[test]
+fn a_page_opens_with_the_colours_of_the_runs_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    finish(dir.path(), Vec::new(), "fame", &json!({}));
+    let file = dir.path().join("run.json");
+    let mut record: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let mut opens_with = |write: Value| {
+        record["plan"]["write"] = write;
+        fs::write(&file, record.to_string()).unwrap();
+        Report::of_run(dir.path()).unwrap();
+        let page = page(dir.path());
+        let options = page.split("<option value=\"").filter_map(|p| p.split_once("\" selected"));
+        // Of three choices, the number of items to a page among them, colours have no digits.
+        let names = options.map(|(name, _)| name.to_owned());
+        names.filter(|name| !name.starts_with(char::is_numeric)).collect::<Vec<_>>()
+    };
+    let report = json!({"Report": {"colormap": null}});
+    assert_eq!(opens_with(json!([report])), ["viridis"]);
+    let overlay = |name: &str| json!({"Overlay": {"colormap": name}});
+    assert_eq!(opens_with(json!([{"Npy": {}}, report, overlay("jet")])), ["jet"]);
+    // Also colours that it does not offer by itself, and no name that means none.
+    assert_eq!(opens_with(json!([report, overlay("plasma")])), ["plasma"]);
+    assert_eq!(opens_with(json!([report, overlay("<b>")])), ["viridis"]);
+    let asked = json!({"Report": {"colormap": "gray"}});
+    assert_eq!(opens_with(json!([overlay("jet"), asked])), ["gray"]);
 }
 
 #[test]

@@ -8,7 +8,10 @@ use image::{
 };
 
 use super::{
-    super::colour::{Palette, enlarged, enlargement, overlay},
+    super::{
+        colour::{Palette, enlarged, enlargement, overlay},
+        plate::{BAR_ROOM, LONGEST, bar, cut},
+    },
     layout::{Cell, Line, Shows},
 };
 use crate::pictures::to_rgb8;
@@ -28,6 +31,10 @@ const WIDE: u32 = 200;
 const LETTERS: [u32; 2] = [12, 16];
 /// Labels longer than this many times the letters' size are broken.
 const LABEL: u32 = 9;
+/// Titles are not broken before they are this many times the letters' size wide.
+const TITLE: u32 = 20;
+/// Beside lower pictures there is no bar of colours.
+const LOWEST: u32 = 48;
 /// Captions of up to this many times the letters' size are not broken, however narrow the pictures.
 const CAPTION: u32 = 5;
 
@@ -39,6 +46,8 @@ pub(super) struct Style {
     pub(super) gap: u32,
     /// Pictures are enlarged as long as their longer side has at most this many pixels.
     pub(super) side: u32,
+    /// Whether the colours stand beside the pictures.
+    pub(super) bar: bool,
 }
 
 /// Draws the sheet.
@@ -50,8 +59,9 @@ pub(super) fn sheet(lines: &[Line<'_>], style: &Style) -> Result<RgbImage> {
     let gap = measures.gap;
     let mut on = RgbImage::from_pixel(width, height, PAPER);
     let mut y = gap;
+    let mut colours = Some(&style.palette).filter(|_| measures.bar > 0);
     for line in lines {
-        measures.write(&mut on, std::slice::from_ref(&line.title), (gap, y));
+        measures.write(&mut on, &measures.titles(line), (gap, y));
         let below = y + measures.title(line) + measures.captions(line);
         let label = measures.label(&line.label);
         measures.write(
@@ -66,7 +76,10 @@ pub(super) fn sheet(lines: &[Line<'_>], style: &Style) -> Result<RgbImage> {
             measures.write(&mut on, &caption, (x, below - measures.height(caption.len())));
             replace(&mut on, &measures.picture(cell, style)?, i64::from(x), i64::from(below));
         }
-        y = below + measures.tile.1 + gap;
+        if let Some(palette) = colours.take_if(|_| !line.cells.is_empty()) {
+            bar(&mut on, palette, (measures.wide, below), measures.tile.1);
+        }
+        y = below + measures.row(line) + gap;
     }
     Ok(on)
 }
@@ -87,6 +100,10 @@ struct Measures {
     letter: u32,
     /// Width of frames.
     frame: u32,
+    /// Width of all columns with their gaps and labels.
+    wide: u32,
+    /// Width of the bar of colours, with its room; 0 without one.
+    bar: u32,
     gap: u32,
 }
 
@@ -95,15 +112,14 @@ fn fit(lines: &[Line<'_>], style: &Style) -> Result<(Measures, (u32, u32))> {
     let most = enlargement_of(lines, style.side);
     let sizes = (1..=most).rev().map(|enlarge| (enlarge, 1)).chain((2..).map(|shrink| (1, shrink)));
     for (enlarge, shrink) in sizes {
-        let m = Measures::new(lines, style.gap, enlarge, shrink);
-        let height = |l: &Line<'_>| u64::from(m.title(l) + m.captions(l) + m.tile.1 + m.gap);
-        let width = |l: &Line<'_>| {
-            let cells =
-                u64::from(m.gutter + m.gap) + l.cells.len() as u64 * u64::from(m.column + m.gap);
-            cells.max(u64::from(m.width(&l.title) + 2 * m.gap))
+        let m = Measures::new(lines, style, enlarge, shrink);
+        let height = |l: &Line<'_>| u64::from(m.title(l) + m.captions(l) + m.row(l) + m.gap);
+        let title = |l: &Line<'_>| {
+            m.titles(l).iter().map(|row| m.width(row.trim_end()) + 2 * m.gap).max().unwrap_or(0)
         };
         let height = lines.iter().map(height).sum::<u64>() + u64::from(m.gap);
-        let width = lines.iter().map(width).max().unwrap_or(0);
+        let titles = lines.iter().map(title).max().unwrap_or(0);
+        let width = u64::from(titles.max(m.wide.saturating_add(m.bar)));
         if width * height <= MAX_SHEET {
             return Ok((m, (width as u32, height as u32)));
         }
@@ -133,20 +149,27 @@ fn enlargement_of(lines: &[Line<'_>], side: u32) -> u32 {
 }
 
 impl Measures {
-    fn new(lines: &[Line<'_>], gap: u32, enlarge: u32, shrink: u32) -> Self {
+    fn new(lines: &[Line<'_>], style: &Style, enlarge: u32, shrink: u32) -> Self {
+        let gap = style.gap;
         let cells = || lines.iter().flat_map(|l| &l.cells);
         let largest = largest(lines);
         let of = |side: u32| (side * enlarge).div_ceil(shrink);
         let tile = (of(largest.0), of(largest.1));
         let large = tile.0 >= WIDE;
         let (letter, frame) = (LETTERS[usize::from(large)], if large { 2 } else { 1 });
-        let (column, gutter) = (tile.0, 0);
-        let mut measures = Self { tile, shrink, enlarge, column, gutter, letter, frame, gap };
-        let longest = cells().map(|c| measures.width(&c.caption)).max().unwrap_or(0);
+        let (column, gutter, wide) = (tile.0, 0, 0);
+        let bar = if style.bar && tile.1 >= LOWEST { BAR_ROOM } else { 0 };
+        let mut measures =
+            Self { tile, shrink, enlarge, column, gutter, letter, frame, wide, bar, gap };
+        let longest = cells().map(|c| measures.width(&cut(&c.caption, LONGEST))).max().unwrap_or(0);
         measures.column = tile.0.max(longest.min(CAPTION * letter));
         let labels = lines.iter().flat_map(|l| measures.label(&l.label));
         let label = labels.map(|l| measures.width(&l)).max();
         measures.gutter = label.map_or(0, |l| l + gap);
+        let columns = lines.iter().map(|l| l.cells.len()).max().unwrap_or(0);
+        let wide =
+            u64::from(measures.gutter + gap) + columns as u64 * u64::from(measures.column + gap);
+        measures.wide = u32::try_from(wide).unwrap_or(u32::MAX);
         measures
     }
 
@@ -161,7 +184,22 @@ impl Measures {
 
     fn title(&self, line: &Line<'_>) -> u32 {
         // Half a letter more below: the title belongs to all captions, not to the first.
-        if line.title.is_empty() { 0 } else { self.height(1) + self.letter / 2 }
+        match self.titles(line).len() {
+            0 => 0,
+            rows => self.height(rows) + self.letter / 2,
+        }
+    }
+
+    /// The rows of a line's title, none of which makes the sheet wider than its pictures do, unless
+    /// these are very narrow.
+    fn titles(&self, line: &Line<'_>) -> Vec<String> {
+        let most = self.wide.saturating_sub(2 * self.gap).max(TITLE * self.letter);
+        wrap(&cut(&line.title, LONGEST), most, self.letter)
+    }
+
+    /// Height of a line's pictures, if it has any.
+    fn row(&self, line: &Line<'_>) -> u32 {
+        if line.cells.is_empty() { 0 } else { self.tile.1 }
     }
 
     fn captions(&self, line: &Line<'_>) -> u32 {
@@ -169,7 +207,7 @@ impl Measures {
     }
 
     fn caption(&self, cell: &Cell<'_>) -> Vec<String> {
-        wrap(&cell.caption, self.column, self.letter)
+        wrap(&cut(&cell.caption, LONGEST), self.column, self.letter)
     }
 
     fn label(&self, label: &str) -> Vec<String> {
@@ -248,6 +286,7 @@ mod tests {
             frames: true,
             gap: 0,
             side: 224,
+            bar: false,
         };
         let (measures, size) = fit(&lines, &style).unwrap();
         assert_eq!((measures.shrink, measures.tile, size), (2, (250, 250), (5000, 5000)));
@@ -264,6 +303,8 @@ mod tests {
             gutter: 0,
             letter: 12,
             frame: 1,
+            wide: 4,
+            bar: 0,
             gap: 0,
         };
         let mut on = RgbImage::new(4, 4);

@@ -7,6 +7,13 @@ use fame_core::{
     contract::FinishedItem,
 };
 
+use super::super::{
+    maps, picture_of,
+    plate::marked,
+    thumbnail::{answer, told},
+};
+use crate::datasets::stem;
+
 /// Up to this many pictures of one explainer stand side by side.
 const ONE_ROW: usize = 8;
 
@@ -54,11 +61,18 @@ pub(super) fn lines<'a>(
     columns: Option<usize>,
     picture: Option<bool>,
 ) -> Result<Vec<Line<'a>>> {
+    // What the network answered stands above everything.
+    let answers = told(maps(item).map(|(_, map)| &map.facts), marked);
     let mut lines = Vec::new();
+    if !answers.is_empty() {
+        let said: Vec<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
+        lines.push(Line { title: said.join(", "), ..Line::default() });
+    }
+    let (heading, several) = (lines.len(), answers.len() > 1);
     let mut compared = Vec::new();
     for (name, explanation) in item.explanations.iter().filter(|(_, e)| !e.maps.is_empty()) {
         if columns.is_some() {
-            lines.extend(packed(item.sample, name, explanation, columns, picture)?);
+            lines.extend(packed(item.sample, name, explanation, columns, picture, several)?);
         } else if let Some(grids) = grids(item.sample, explanation)? {
             for grid in grids {
                 lines.extend(grid.lines(item.sample, name, picture)?);
@@ -70,25 +84,42 @@ pub(super) fn lines<'a>(
     match compared[..] {
         [] => {}
         [(name, explanation)] => {
-            lines.extend(packed(item.sample, name, explanation, None, picture)?);
+            lines.extend(packed(item.sample, name, explanation, None, picture, several)?);
         }
-        _ => lines.extend(comparison(item.sample, &compared, picture)?),
+        _ => lines.extend(comparison(item.sample, &compared, picture, several)?),
     }
-    Ok(lines)
+    Ok(if lines.len() > heading { lines } else { Vec::new() })
 }
 
 fn map_cell<'a>(sample: &'a Sample, map: &'a NamedMap, caption: &str) -> Result<Cell<'a>> {
-    Ok(Cell {
-        caption: caption.to_owned(),
-        shows: Shows::Map(super::super::picture_of(sample, map)?, map),
-    })
+    Ok(Cell { caption: caption.to_owned(), shows: Shows::Map(picture_of(sample, map)?, map) })
 }
 
+/// The prepared picture of `role`: of several, with its role and the name of its file.
 fn picture_cell<'a>(sample: &'a Sample, role: &str) -> Result<Cell<'a>> {
     let picture = sample
         .picture(role)
         .ok_or_else(|| Error::bug(format!("the sample has no picture `{role}`.")))?;
-    Ok(Cell { caption: "picture".to_owned(), shows: Shows::Picture(picture) })
+    let caption = match sample.pictures.len() {
+        1 => "picture".to_owned(),
+        _ => format!("{role}: {}", marked(&name_of(picture))),
+    };
+    Ok(Cell { caption, shows: Shows::Picture(picture) })
+}
+
+/// The name of the file that a picture is from, with its place where that holds several.
+fn name_of(picture: &Picture) -> String {
+    match picture.source.rsplit_once('#') {
+        Some((file, place)) if place.parse::<usize>().is_ok() => format!("{}#{place}", stem(file)),
+        _ => stem(&picture.source).to_owned(),
+    }
+}
+
+/// The name of `map`, and the answer that it explains, where there are `several`:
+/// `class_281, tabby 62 %`.
+fn named(map: &NamedMap, several: bool) -> String {
+    let own = answer(&map.facts, marked).filter(|_| several);
+    own.map_or_else(|| map.name(), |own| format!("{}, {}", map.name(), own.text))
 }
 
 /// The maps of one explainer in order, each role's picture before its first map.
@@ -98,6 +129,7 @@ fn packed<'a>(
     explanation: &'a Explanation,
     columns: Option<usize>,
     picture: Option<bool>,
+    several: bool,
 ) -> Result<Vec<Line<'a>>> {
     let mut cells = Vec::new();
     let mut seen: Vec<&str> = Vec::new();
@@ -106,7 +138,7 @@ fn packed<'a>(
             seen.push(&map.id.role);
             cells.push(picture_cell(sample, &map.id.role)?);
         }
-        cells.push(map_cell(sample, map, &map.name())?);
+        cells.push(map_cell(sample, map, &named(map, several))?);
     }
     Ok(wrapped(cells, name, columns))
 }
@@ -142,6 +174,7 @@ fn comparison<'a>(
     sample: &'a Sample,
     compared: &[(&'a String, &'a Explanation)],
     picture: Option<bool>,
+    several: bool,
 ) -> Result<Vec<Line<'a>>> {
     let mut columns: Vec<&MapId> = Vec::new();
     for role in sample.roles() {
@@ -166,6 +199,11 @@ fn comparison<'a>(
         }
         return Ok(wrapped(cells, "", None));
     }
+    let caption = |column: &MapId| {
+        let mut maps = compared.iter().flat_map(|(_, e)| &e.maps);
+        let first = maps.find(|map| map.id == *column);
+        first.map_or_else(|| column.name(), |map| named(map, several))
+    };
     let mut lines = Vec::new();
     for (i, (name, explanation)) in compared.iter().enumerate() {
         let mut line = Line { label: (*name).clone(), ..Line::default() };
@@ -177,8 +215,8 @@ fn comparison<'a>(
             }
             let mut maps = explanation.maps.iter();
             line.cells.push(match maps.find(|m| column_of(&m.id, &columns) == Some(at)) {
-                Some(map) => map_cell(sample, map, &column.name())?,
-                None => Cell { caption: column.name(), shows: Shows::Blank },
+                Some(map) => map_cell(sample, map, &caption(column))?,
+                None => Cell { caption: caption(column), shows: Shows::Blank },
             });
         }
         if i > 0 {
@@ -246,7 +284,7 @@ fn grids<'a>(sample: &'a Sample, explanation: &'a Explanation) -> Result<Option<
     for role in sample.roles() {
         let maps: Vec<&NamedMap> = explanation.maps.iter().filter(|m| m.id.role == role).collect();
         let Some(first) = maps.first() else { continue };
-        let picture = super::super::picture_of(sample, first)?;
+        let picture = picture_of(sample, first)?;
         let Some(frames) = maps.iter().map(|m| m.frame).collect::<Option<Vec<Frame>>>() else {
             return Ok(None);
         };

@@ -13,7 +13,7 @@ use fame_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::colour::Palette;
+use super::colour::{Palette, SAFE};
 use draw::Style;
 
 /// All maps of all explanations as overlays on one contact sheet, `sheet.png`.
@@ -24,14 +24,16 @@ use draw::Style;
 ///   wrapped, each under its name.
 /// * One explainer with up to eight pictures fills a row; more make a near-square.
 ///
+/// Above all stands what the network answered, the class with its probability or the similarity;
+/// above the pictures of a pair the names of their files; and beside them the colours from 0 to 1.
 /// A white frame shows the part of the picture that a map is about. Small pictures are enlarged by a
 /// whole number (the picture by Lanczos, maps bilinearly) as long as `side` allows; all are shrunk
 /// where the sheet would pass 64 megapixels.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sheet {
-    /// Colours from 0 to 1: `turbo`, `jet` (the authors' choice), `gray`, `viridis`, `inferno`,
-    /// `magma`, `plasma`, `reds`, `rd_bu`, ….
+    /// Colours from 0 to 1: `viridis`, `cividis`, `inferno` or `magma`, which colour-blind readers
+    /// tell apart too; `jet` (the authors' choice), `turbo`, `gray`, `plasma`, `reds`, `rd_bu`, ….
     pub colormap: String,
     /// Opacity of a map over its picture, from 0 to 1.
     pub opacity: f32,
@@ -42,8 +44,11 @@ pub struct Sheet {
     /// Whether the prepared picture itself stands before its maps. Default: yes, but not before a
     /// feature map's cells.
     pub picture: Option<bool>,
-    /// Whether names are written.
+    /// Whether names and the network's answer are written.
     pub captions: bool,
+    /// Whether the colours from 0 to 1 stand beside the pictures; not where these are less than 48
+    /// pixels high.
+    pub bar: bool,
     /// Pixels between pictures.
     pub gap: u32,
     /// Pictures are enlarged as long as their longer side has at most this many pixels; 0 to 4096.
@@ -53,12 +58,13 @@ pub struct Sheet {
 impl Default for Sheet {
     fn default() -> Self {
         Self {
-            colormap: "turbo".to_owned(),
+            colormap: SAFE.to_owned(),
             opacity: 0.5,
             columns: None,
             frames: true,
             picture: None,
             captions: true,
+            bar: true,
             gap: 4,
             side: 224,
         }
@@ -91,6 +97,7 @@ impl Plugin<dyn Writer> for Sheet {
             frames: self.frames,
             gap: self.gap,
             side: self.side,
+            bar: self.bar,
         };
         Some(Box::new(Built {
             style,
@@ -115,6 +122,7 @@ impl Writer for Built {
         let mut lines = layout::lines(item, self.columns, self.picture)?;
         if !self.captions {
             lines.iter_mut().for_each(layout::Line::silence);
+            lines.retain(|line| !line.cells.is_empty());
         }
         if lines.is_empty() {
             return Ok(Vec::new());
@@ -129,9 +137,15 @@ mod tests {
     use image::RgbImage;
 
     use super::{
-        super::testing::{build, explanation, map, sample, write},
+        super::{
+            plate::BAR_ROOM,
+            testing::{build, explanation, map, sample, write},
+        },
         draw::{BLANK, PAPER},
     };
+
+    /// Pixels at the right in which the numbers of the bar stand.
+    const LETTER_ROOM: u32 = 20;
 
     const BARE: &str = r#"Sheet(colormap: "gray", opacity: 1.0, captions: false, gap: 2, side: 0)"#;
 
@@ -198,9 +212,49 @@ mod tests {
         );
         assert_eq!(without.dimensions(), (28, 16));
         // Enlarged to 28 times 8 pixels; two pictures and three gaps.
-        let enlarged = sheet("Sheet(captions: false)", &["image"], &e());
+        let enlarged = sheet("Sheet(captions: false, bar: false)", &["image"], &e());
         assert_eq!(enlarged.dimensions(), (2 * 224 + 12, 224 + 8));
         assert!(with.height() > without.height() && with.pixels().any(|p| p.0 == [0; 3]));
+    }
+
+    #[test]
+    fn the_colours_stand_beside_the_pictures() {
+        let e =
+            [("a".to_owned(), explanation(vec![map("m", "image", Tensor::filled([8, 8], 0.4))]))];
+        let png = sheet(r#"Sheet(colormap: "gray", captions: false)"#, &["image"], &e);
+        assert_eq!(png.dimensions(), (2 * 224 + 12 + BAR_ROOM, 224 + 8));
+        // 1 is white and above, 0 black and below.
+        let bar = |y| png.get_pixel(2 * 224 + 12 + 10, y).0;
+        assert_eq!([bar(4), bar(4 + 223)], [[255; 3], [0; 3]]);
+        let numbers =
+            png.enumerate_pixels().filter(|(x, y, _)| x + LETTER_ROOM > png.width() && *y < 24);
+        assert!(numbers.map(|(.., p)| p.0[0]).min() < Some(128), "the 1 above");
+    }
+
+    #[test]
+    fn a_sheet_says_what_the_network_answered_in_lines_that_fit() {
+        let of = |name: &str| {
+            let mut map = map("m", "image", Tensor::filled([8, 8], 0.4));
+            map.facts.insert("probability_before".into(), 0.731.into());
+            map.facts.insert("class_name".into(), name.into());
+            sheet("Sheet(bar: false)", &["image"], &[("a".to_owned(), explanation(vec![map]))])
+        };
+        let [disc, ring] = ["disc", "ring"].map(of);
+        assert!(disc != ring && disc.width() == 2 * 224 + 12);
+        // A long name takes further lines, not a wider sheet, and one without an end is cut.
+        let [long, endless] = [60, 1_000_000].map(|n| of(&"disc ".repeat(n)));
+        assert_eq!([long.width(), endless.width()], [disc.width(); 2]);
+        assert!(long.height() > disc.height() && endless.height() < 2 * disc.height());
+        let silent = sheet(
+            "Sheet(bar: false, captions: false)",
+            &["image"],
+            &[("a".to_owned(), {
+                let mut map = map("m", "image", Tensor::filled([8, 8], 0.4));
+                map.facts.insert("similarity_before".into(), 0.4.into());
+                explanation(vec![map])
+            })],
+        );
+        assert_eq!(silent.dimensions(), (2 * 224 + 12, 224 + 8));
     }
 
     #[test]

@@ -113,7 +113,7 @@ fn explainers_are_rows_and_maps_are_columns() {
     let lines = outline(&["gallery", "probe"], &[("fame", fame), ("cam", cam)], None, None);
     assert_eq!(
         lines[0],
-        "|fame|picture=P gallery_s=gallery_s gallery_d=gallery_d picture=P probe_s=probe_s"
+        "|fame|gallery: test\u{200E}=P gallery_s=gallery_s gallery_d=gallery_d probe: test\u{200E}=P probe_s=probe_s"
     );
     assert_eq!(lines[1], "|cam|=P =gallery_s =- =P =probe_s");
 }
@@ -150,4 +150,37 @@ fn one_explainer_fills_a_row_or_a_near_square() {
     assert_eq!(widths(7, None, None), [8]);
     assert_eq!(widths(8, None, None), [3, 3, 3]);
     assert_eq!(widths(5, Some(2), Some(false)), [2, 2, 1]);
+}
+
+#[test]
+fn the_answers_stand_above_everything_and_beside_each_map_where_they_differ() {
+    let of = |name: &str, class: &str, probability: f64| {
+        let mut map = plain(name, "image");
+        map.facts.insert("probability_before".into(), probability.into());
+        map.facts.insert("class_name".into(), class.into());
+        map
+    };
+    let (tabby, lynx) = (of("class_281", "tabby", 0.62), of("class_287", "lynx", 0.31));
+    let one = [("cam", explanation(vec![tabby.clone()]))];
+    let lines = outline(&["image"], &one, None, None);
+    assert_eq!(lines, ["tabby\u{200E} 62 %||", "cam||picture=P class_281=class_281"]);
+    let both = explanation(vec![tabby.clone(), lynx]);
+    let lines = outline(&["image"], &[("cam", both.clone())], None, Some(false));
+    assert_eq!(lines[0], "tabby\u{200E} 62 %, lynx\u{200E} 31 %||");
+    let captions = "class_281, tabby\u{200E} 62 %=class_281 class_287, lynx\u{200E} 31 %=class_287";
+    assert_eq!(lines[1], format!("cam||{captions}"));
+    // Beside another method that explains one of them.
+    let methods = [("cam", both), ("fame", explanation(vec![tabby]))];
+    let lines = outline(&["image"], &methods, None, Some(false));
+    assert_eq!(lines[1..], [format!("|cam|{captions}"), "|fame|=class_281 =-".to_owned()]);
+    assert!(outline(&["image"], &[("cam", explanation(Vec::new()))], None, None).is_empty());
+}
+
+#[test]
+fn pictures_of_a_pair_have_the_names_of_their_files() {
+    let name =
+        |source: &str| name_of(&Picture::new(Tensor::filled([3, 2, 2], 0.5), source).unwrap());
+    assert_eq!(name("picture:obama2"), "obama2");
+    assert_eq!(name("faces/Ann Lee/0001.jpg"), "0001");
+    assert_eq!([name("lfw.bin#12"), name("c#.png")], ["lfw#12", "c#"]);
 }
