@@ -10,7 +10,8 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::{
-    folder::{ItemFolder, MapRecord, Method, list},
+    folder::{ItemFolder, MapRecord, list},
+    item::View,
     pictures::Embedded,
     show,
 };
@@ -23,7 +24,8 @@ use super::{
 /// m  maps: name n, method e, role r, size s, values p, or colours of another writer c, for and against b,
 ///    answer a, where the item has several
 /// ```
-pub(super) fn data(item: &ItemFolder<'_>, embedded: &Embedded, methods: &[Method]) -> String {
+pub(super) fn data(view: &View<'_>) -> String {
+    let View { about: item, embedded, methods, answers, .. } = *view;
     let (roles, maps) = (item.roles(), item.maps());
     let size_of = |role: &str| {
         let of_role = maps.iter().find(|map| map.role == role).or_else(|| maps.first());
@@ -35,8 +37,7 @@ pub(super) fn data(item: &ItemFolder<'_>, embedded: &Embedded, methods: &[Method
             "o": photograph(item, name, embedded),
         })
     };
-    let several = item.answers().len() > 1;
-    let answer = |map: &MapRecord<'_>| map.answer().filter(|_| several).map(|answer| answer.text);
+    let answer = |map: &MapRecord<'_>| map.answer().filter(|_| answers.len() > 1).map(|a| a.text);
     let map = |map: &MapRecord<'_>| {
         json!({
             "n": show::words(map.name), "s": map.size, "b": map.claim == "both",

@@ -232,9 +232,14 @@ impl ItemFolder<'_> {
             .collect()
     }
 
-    /// The roles of its pictures; in the record they stand by name.
+    /// The roles of its pictures, first those that are explained: the pictures of a gallery stand
+    /// behind the one that is searched for. In the record they stand by name.
     pub(super) fn roles(&self) -> Vec<&str> {
-        entries(&self.record["pictures"]).map(|(role, _)| role).collect()
+        let explained: BTreeSet<&str> = self.maps().iter().map(|map| map.role).collect();
+        let mut roles: Vec<&str> =
+            entries(&self.record["pictures"]).map(|(role, _)| role).collect();
+        roles.sort_by_key(|role| !explained.contains(role));
+        roles
     }
 
     /// What a reader must know: of the pictures, and of each explainer.

@@ -135,7 +135,8 @@ fn stops(name: &str, reversed: bool) -> Option<[String; 3]> {
 /// The colour maps that the page offers: also the one that it opens with.
 fn offered(colormap: &str) -> impl Iterator<Item = &str> {
     let more = Some(colormap).filter(|name| !COLOURS.contains(name));
-    COLOURS.into_iter().chain(more)
+    let all: [&str; COLOURS.len()] = COLOURS;
+    all.into_iter().chain(more)
 }
 
 /// The tables of the colour maps, as JSON.

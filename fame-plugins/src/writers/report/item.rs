@@ -25,12 +25,14 @@ pub(super) struct View<'a> {
     pub(super) about: &'a ItemFolder<'a>,
     pub(super) embedded: &'a Embedded,
     pub(super) methods: &'a [Method],
+    /// What the network answered.
+    pub(super) answers: &'a [Answer],
     /// What several items have alike.
     pub(super) same: &'a RefCell<Same>,
 }
 
 /// The facts of a map that the view tells in words; the others stand in its list of all facts.
-const TOLD: [&str; 11] = [
+const TOLD: [&str; 12] = [
     "name",
     "role",
     "claim",
@@ -41,6 +43,7 @@ const TOLD: [&str; 11] = [
     "loss_curve",
     "top_before",
     "top_after",
+    "candidates",
     "map_shape",
 ];
 
@@ -48,7 +51,6 @@ impl View<'_> {
     /// The line on the sheet.
     pub(super) fn row(&self, decide: Option<&Decision>) -> Markup {
         let (item, line) = (self.about, self.about.line);
-        let answers = item.answers();
         let decision = decide.and_then(|decide| decide.of(item)).unwrap_or_default();
         let warnings = item.warnings().len();
         html! {
@@ -60,8 +62,8 @@ impl View<'_> {
                         @if self.embedded.prepared(role).is_some() { (figures::picture("prepared", n)) }
                     } }
                 }
-                td.answer data-v=[answers.first().map(|answer| answer.value)] {
-                    (in_words(&answers))
+                td.answer data-v=[self.answers.first().map(|answer| answer.value)] {
+                    (in_words(self.answers))
                     @if !decision.is_empty() { br; span class="badge" data-decision=(decision) { (decision) } }
                 }
                 td data-v=(warnings) {
@@ -78,12 +80,11 @@ impl View<'_> {
     pub(super) fn detail(&self, decide: Option<&Decision>) -> Markup {
         let item = self.about;
         let decision = decide.and_then(|decide| decide.of(item));
-        let answers = item.answers();
         html! {
             article {
                 h2 tabindex="-1" { (item.line.id) }
                 p {
-                    @if !answers.is_empty() { strong { (in_words(&answers)) } " " }
+                    @if !self.answers.is_empty() { strong { (in_words(self.answers)) } " " }
                     @if let Some(decision) = decision { span.badge data-decision=(decision) { (decision) } " " }
                     @for (name, value) in entries(&item.record["marks"]) {
                         span.mark { (show::words(name)) ": " (show::fact(value)) } " "
@@ -188,11 +189,11 @@ impl View<'_> {
         let number = |name: &str| map.about[name].as_f64();
         let others = entries(map.about).filter(|(name, _)| !TOLD.contains(name));
         // Where all maps explain one answer it stands above them all.
-        let answer = map.answer().filter(|_| self.about.answers().len() > 1);
+        let answer = map.answer().filter(|_| self.answers.len() > 1);
         html! {
             div.map {
                 h4 { (show::words(map.name))
-                    @if let Some(answer) = answer { " " span.quiet { bdi { (answer.text) } } }
+                    @if let Some(answer) = &answer { " " span.quiet { bdi { (answer.text) } } }
                 }
                 (figures::all(self.about, (n, map), self.embedded))
                 div.beside {
@@ -207,6 +208,7 @@ impl View<'_> {
                 }
                 // Methods that were asked the same share their answers.
                 (self.same_for_many(&answers(&map.about["top_before"], &map.about["top_after"])))
+                (self.same_for_many(&candidates(map.about)))
                 (self.same_for_many(&facts("All facts of this map", others)))
             }
         }
@@ -314,6 +316,24 @@ fn answers(before: &Value, after: &Value) -> Markup {
     html! { div.beside {
         (column("Answers to the clean picture", before))
         (column("Answers after the walk", after))
+    } }
+}
+
+/// The nearest of a gallery that was searched, the first candidate first.
+fn candidates(map: &Value) -> Markup {
+    let nearest = list(&map["candidates"]);
+    html! { @if !nearest.is_empty() {
+        table.answers {
+            caption { "The nearest of the gallery"
+                @if let Some(size) = map["gallery_size"].as_u64() { ", which has " (size) } }
+            tbody { @for (n, candidate) in nearest.iter().enumerate() {
+                tr {
+                    td { (n + 1) }
+                    td { (text(&candidate["name"])) }
+                    td { (candidate["s"].as_f64().map_or_else(String::new, |s| format!("{s:.3}"))) }
+                }
+            } }
+        }
     } }
 }
 

@@ -155,8 +155,10 @@ impl Report {
             if embedded.left_out || embedded.side < self.side {
                 body.reduced += 1;
             }
+            let answers = about.answers();
             let (about, embedded, methods, same) = (&about, &embedded, &methods, &same);
-            body.add(&item::View { n, about, embedded, methods, same }, decide.as_ref());
+            let answers = answers.as_slice();
+            body.add(&item::View { n, about, embedded, methods, answers, same }, decide.as_ref());
             there = n + 1;
             if body.bytes() + same.borrow().bytes() > MOST_TEXT {
                 break;

@@ -35,7 +35,7 @@ impl Body {
         }
         self.rows.push_str(&view.row(decide).into_string());
         let shown = view.detail(decide).into_string();
-        let data = figures::data(view.about, view.embedded, view.methods);
+        let data = figures::data(view);
         self.pictures += view.embedded.addresses.iter().map(String::len).sum::<usize>();
         let _ = write!(
             self.views,

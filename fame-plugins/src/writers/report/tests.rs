@@ -187,13 +187,20 @@ fn a_search_is_answered_by_whom_it_found_and_before_whom() {
         map["rank_1"] = "obama".into();
         map["rival"] = "כהן".into();
         map["rival_similarity"] = 0.053.into();
+        map["candidates"] = json!([{"name": "obama", "s": 0.61}, {"name": "<b>", "s": 0.053}]);
     }
+    // Of the gallery, and not explained; by its name it would come first.
+    record["pictures"]["enrolled"] = json!({"source": "e"});
     fs::write(&file, record.to_string()).unwrap();
     finish(dir.path(), items, "fame", &json!({}));
     report.gather(dir.path(), &[]).unwrap();
     let found = "rank 1 \u{2068}obama\u{2069} 0.610 before \u{2068}כהן\u{2069} 0.053";
     // In its line and above its view; both maps explain the same, and say nothing of it.
-    assert_eq!(page(dir.path()).matches(found).count(), 2);
+    let once = page(dir.path());
+    assert_eq!(once.matches(found).count(), 2);
+    assert!(once.contains("<tr><td>2</td><td>&lt;b&gt;</td><td>0.053</td></tr>"), "all candidates");
+    let at = |role: &str| once.find(&format!("How “{role}” was made")).unwrap_or(usize::MAX);
+    assert!(at("left") < at("right") && at("right") < at("enrolled"), "what is explained is first");
     // A map that explains something else: each says what.
     record["explanations"]["fame"]["maps"][1]["probability_before"] = 0.731.into();
     record["explanations"]["fame"]["maps"][1]["class_name"] = "disc".into();

@@ -107,11 +107,20 @@ fn picture_cell<'a>(sample: &'a Sample, role: &str) -> Result<Cell<'a>> {
     Ok(Cell { caption, shows: Shows::Picture(picture) })
 }
 
-/// The name of the file that a picture is from, with its place where that holds several.
+/// The name of the file that a picture is from, with its place where that holds several, and with
+/// its folder where it is only numbered there: `Ann Lee/0001`.
 fn name_of(picture: &Picture) -> String {
-    match picture.source.rsplit_once('#') {
-        Some((file, place)) if place.parse::<usize>().is_ok() => format!("{}#{place}", stem(file)),
-        _ => stem(&picture.source).to_owned(),
+    let source = &picture.source;
+    if let Some((file, place)) = source.rsplit_once('#')
+        && place.parse::<usize>().is_ok()
+    {
+        return format!("{}#{place}", stem(file));
+    }
+    let name = stem(source);
+    let folder = source.rsplit('/').nth(1).filter(|folder| !folder.is_empty());
+    match folder.filter(|_| name.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(folder) => format!("{folder}/{name}"),
+        None => name.to_owned(),
     }
 }
 

@@ -181,6 +181,7 @@ fn pictures_of_a_pair_have_the_names_of_their_files() {
     let name =
         |source: &str| name_of(&Picture::new(Tensor::filled([3, 2, 2], 0.5), source).unwrap());
     assert_eq!(name("picture:obama2"), "obama2");
-    assert_eq!(name("faces/Ann Lee/0001.jpg"), "0001");
+    assert_eq!(name("faces/Ann Lee/0001.jpg"), "Ann Lee/0001");
+    assert_eq!([name("faces/Ann_0001.jpg"), name("0001.jpg")], ["Ann_0001", "0001"]);
     assert_eq!([name("lfw.bin#12"), name("c#.png")], ["lfw#12", "c#"]);
 }
