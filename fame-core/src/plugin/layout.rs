@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     AttributionMap, Claim, Error, ErrorKind, Explanation, MapId, Model, NamedMap, Parameter,
-    Picture, Result, Sample, Scores, Subject, Tensor,
+    Picture, Plot, Result, Sample, Scores, Subject, Table, Tensor,
     contract::{
         Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LayerCotangent,
         LoadRequest, Loss, Measurement, MetricRow, Operator, OperatorId, Operators, RelevanceRules,
@@ -37,7 +37,7 @@ pub(super) const FINGERPRINT: [u8; 20] = hex(fold(fold(0xcbf2_9ce4_8422_2325, SI
 const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
     Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, Original, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
-    Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, LayerCotangent, Measurement, Scores,
+    Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, LayerCotangent, Measurement, Scores, Table, Plot,
     LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators, RelevanceRules,
 ];
 
