@@ -17,8 +17,8 @@ use fame_kernels::{Direction, Geometry, Layer, Level};
 /// How long each candidate is measured.
 const EACH: Duration = Duration::from_millis(100);
 
-/// Layers of ResNet-50, IResNet-50, VGG19, MobileFaceNet and ConvNeXt: input and output channels,
-/// pixels along a side, taps, stride, groups.
+/// Layers of ResNet-50, IResNet-50, VGG19, MobileFaceNet, ConvNeXt and ViT-Tiny, whose dense layers
+/// have one tap: input and output channels, pixels along a side, taps, stride, groups.
 const LAYERS: &[[usize; 6]] = &[
     [64, 64, 56, 3, 1, 1],
     [64, 64, 112, 3, 1, 1],
@@ -44,6 +44,15 @@ const LAYERS: &[[usize; 6]] = &[
     [64, 64, 112, 3, 1, 64],
     [128, 128, 28, 3, 2, 128],
     [96, 96, 56, 7, 1, 96],
+    [96, 384, 56, 1, 1, 1],
+    [384, 96, 56, 1, 1, 1],
+    [384, 1536, 14, 1, 1, 1],
+    [1536, 384, 14, 1, 1, 1],
+    [768, 3072, 7, 1, 1, 1],
+    [3072, 768, 7, 1, 1, 1],
+    [192, 576, 14, 1, 1, 1],
+    [192, 768, 14, 1, 1, 1],
+    [768, 192, 14, 1, 1, 1],
 ];
 
 fn geometry([inputs, outputs, side, taps, stride, groups]: [usize; 6]) -> Geometry {

@@ -139,25 +139,48 @@ impl Task for Product<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         assert_eq!(self.weights.panel, 2 * S::LANES, "weights packed for this level");
         assert_eq!(self.rows.runs.len() * self.rows.run, self.weights.depth, "the sum's length");
-        if self.lines.rows == 0 {
+        let all = self.lines.rows;
+        if all == 0 {
             return;
         }
-        let [pictures, lines] = self.lines.counts;
-        for panel in 0..self.weights.panels() {
-            for row in 0..pictures {
-                for y in 0..lines {
-                    self.line(simd, panel, self.lines.at(row, y));
+        let ([pictures, lines], parts) = (self.lines.counts, self.parts());
+        for part in 0..parts {
+            let [start, end] = [part, part + 1].map(|part| part * all / parts);
+            for panel in 0..self.weights.panels() {
+                for row in 0..pictures {
+                    for y in 0..lines {
+                        let [from, to] = self.lines.at(row, y);
+                        let from = from + start * self.rows.stride;
+                        let to = to + start * self.lines.to_stride;
+                        self.line(simd, panel, [from, to], end - start);
+                    }
                 }
             }
         }
     }
 }
 
+/// Bytes of a left factor that go by all panels together: half of a second cache of 512 KiB, for
+/// the weights and the results pass through it too.
+const PART: usize = 256 << 10;
+
 impl Product<'_> {
-    /// One panel's columns of one line of rows.
+    /// Into how many parts a single line is cut, each of which goes by all panels before the next
+    /// one does: what is read again is the weights for each part, or else all rows for each panel,
+    /// whichever is less. A sum is the same in every part.
     #[inline(always)]
-    fn line<S: Simd>(&mut self, simd: S, panel: usize, [from, to]: [usize; 2]) {
-        let (rows, weights, count) = (self.rows, self.weights, self.lines.rows);
+    fn parts(&self) -> usize {
+        let bytes = |steps: usize| steps * self.weights.depth * size_of::<f32>();
+        let left = bytes(self.lines.rows);
+        let parts = left.div_ceil(PART).min(self.lines.rows);
+        let is_less = parts * self.weights.bytes() < self.weights.panels() * left;
+        if self.lines.counts == [1, 1] && is_less { parts.max(1) } else { 1 }
+    }
+
+    /// One panel's columns of `count` rows of one line.
+    #[inline(always)]
+    fn line<S: Simd>(&mut self, simd: S, panel: usize, [from, to]: [usize; 2], count: usize) {
+        let (rows, weights) = (self.rows, self.weights);
         let reach = rows.runs.iter().max().map_or(0, |last| last + rows.run);
         assert!(from + (count - 1) * rows.stride + reach <= rows.values.len(), "rows within");
         let size = weights.depth * weights.panel;

@@ -177,6 +177,28 @@ fn pointwise_agrees_with_double_precision() {
     }
 }
 
+/// Whichever rows go by the weights together, a row's sums are the same bytes.
+#[test]
+fn a_product_in_parts_agrees_with_double_precision_and_with_itself() {
+    // 81 rows of 4 KiB: two parts, and four for three pictures.
+    let geometry = square(1024, 33, 9, 1, 1);
+    check_all(geometry);
+    let weights = noise(1024 * 33, 1);
+    let (plain, mut scratch) = (Epilogue::default(), Scratch::default());
+    for level in Level::available() {
+        let map =
+            Convolution::new(level, geometry, Direction::Forward, Algorithm::Direct, &weights);
+        let [from, to] = map.lens();
+        let (input, mut together) = (noise(3 * from, 2), vec![f32::NAN; 3 * to]);
+        map.run(&input, 3, None, &mut together, &plain, &mut scratch);
+        for (input, together) in input.chunks_exact(from).zip(together.chunks_exact(to)) {
+            let mut alone = vec![f32::NAN; to];
+            map.run(input, 1, None, &mut alone, &plain, &mut scratch);
+            assert_eq!(alone, together, "{}", level.name());
+        }
+    }
+}
+
 #[test]
 fn larger_kernels_and_strides_agree_with_double_precision() {
     check_all(square(3, 20, 23, 7, 2));

@@ -136,8 +136,7 @@ impl<'m> Arranging<'m> {
             let name = format!("{}.{}", node.name, self.constants);
             return Ok(self.new.add_node(name, Const::new(value)?, tvec!(fact))?.into());
         }
-        let other = if order == Order::Last { Order::First } else { Order::Last };
-        let there = self.wires.get(&(outlet, other));
+        let there = self.wires.get(&(outlet, order.other()));
         let &there = there.with_context(|| format!("{node} comes after its reader"))?;
         let name = format!("{}.{}.{order:?}", node.name, outlet.slot);
         let wire = self.new.wire_node(name, Turn { to: order }, &[there])?[0];
@@ -172,6 +171,8 @@ impl<'m> Arranging<'m> {
 
     fn convolution(&mut self, placed: Placed) -> TractResult<()> {
         let chain = placed.chain;
+        // Dense layers have their channels last as the model says: nothing is turned for them.
+        let [from, to] = chain.lies.map(Order::other);
         let last = self.old.node(chain.last());
         let shape = last.outputs[0].fact.shape.as_concrete().context("shapes are concrete")?;
         let op = LaidOutConv {
@@ -180,13 +181,14 @@ impl<'m> Arranging<'m> {
             bias: placed.bias,
             adds: chain.add.is_some(),
             after: chain.after,
-            shape: Order::Last.turned(shape),
+            shape: if to == Order::Last { to.turned(shape) } else { shape.into() },
         };
-        let inputs = [Some(chain.input), chain.add, chain.of].into_iter().flatten();
-        let inputs = inputs.map(|input| self.wire(input, Order::Last));
-        let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
+        let mut inputs = tvec!(self.wire(chain.input, from)?);
+        for input in [chain.add, chain.of].into_iter().flatten() {
+            inputs.push(self.wire(input, to)?);
+        }
         let wire = self.new.wire_node(&last.name, op, &inputs)?[0];
-        self.wires.insert((last.id.into(), Order::Last), wire);
+        self.wires.insert((last.id.into(), to), wire);
         Ok(())
     }
 

@@ -5,14 +5,16 @@ use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::math::{Add, Max, Min, Mul};
 
 use super::ops::{After, PReluGrad, Pointwise};
+use super::order::Order;
 use crate::backends::onnx::prelu::PRelu;
 use crate::backends::onnx::tensors::floats;
 
-/// A convolution and the nodes around it that become one operator.
+/// A convolution, or a dense layer, and the nodes around it that become one operator.
 ///
 /// In front of it: a factor and a summand for each channel, which go into its weights. Behind it: a
 /// factor for each channel, a bias, a sum, and an activation or the derivative of one, in this
-/// order, each where there is one.
+/// order, each where there is one. Moves of the channels' axis between channels first and last may
+/// stand among them: nothing is moved for these, for a kernel's channels lie last either way.
 #[derive(Clone, Debug)]
 pub(super) struct Chain {
     /// The nodes: those in front, the convolution, those behind.
@@ -33,16 +35,18 @@ pub(super) struct Chain {
     pub(super) of: Option<OutletId>,
     /// How many channels argument and result have.
     channels: [usize; 2],
+    /// Where the model has the channels of argument and result.
+    pub(super) lies: [Order; 2],
 }
 
 impl Chain {
-    /// The longest chain around `node`, a convolution of `input` between so many channels with a
-    /// bias. With `shifts`, what is in front of it may move zero. Nodes for which `is_taken` belong
-    /// to another chain.
+    /// The longest chain around `node`, a convolution of `input` between so many channels, which
+    /// lie so, with a bias. With `shifts`, what is in front of it may move zero. Nodes for which
+    /// `is_taken` belong to another chain.
     pub(super) fn around(
         model: &TypedModel,
         (node, input): (usize, OutletId),
-        channels: [usize; 2],
+        (channels, lies): ([usize; 2], [Order; 2]),
         bias: Option<Vec<f32>>,
         shifts: bool,
         is_taken: impl Fn(usize) -> bool,
@@ -57,6 +61,7 @@ impl Chain {
             after: After::Keep,
             of: None,
             channels,
+            lies,
         };
         while let Some(next) = chain.next(model).filter(|&next| !is_taken(next)) {
             if !chain.takes(model, next) {
@@ -97,9 +102,13 @@ impl Chain {
     /// Whether the chain could begin with `previous`; then it does.
     fn begins_with(&mut self, model: &TypedModel, previous: usize, shifts: bool) -> bool {
         let node = model.node(previous);
+        if let Some(lies) = turned_by(model, node).filter(|&[_, to]| to == self.lies[0]) {
+            (self.lies[0], self.input) = (lies[0], node.inputs[0]);
+            return true;
+        }
         let Some(op) = node.op_as::<TypedBinOp>() else { return false };
         let here = OutletId::from(previous);
-        let vectors = [0, 1].map(|ix| vector(model, node.inputs[ix], self.channels[0]));
+        let vectors = [0, 1].map(|ix| self.vector(model, node.inputs[ix], 0));
         let (ix, more) = match vectors {
             [Some(more), None] => (1, more),
             [None, Some(more)] => (0, more),
@@ -131,6 +140,24 @@ impl Chain {
     /// Whether `next` could be joined; then it is.
     fn takes(&mut self, model: &TypedModel, next: usize) -> bool {
         let (here, node) = (OutletId::from(self.last()), model.node(next));
+        if let Some(lies) = turned_by(model, node) {
+            // What is added, and what tells a slope, is read in the order of the result.
+            let is_free = self.add.is_none() && self.of.is_none();
+            if is_free && lies[0] == self.lies[1] {
+                self.lies[1] = lies[1];
+                return true;
+            }
+            return false;
+        }
+        // A constant with more axes than one would repeat the result.
+        let [Some(before), Some(behind)] =
+            [here, OutletId::from(next)].map(|outlet| model.outlet_fact(outlet).ok())
+        else {
+            return false;
+        };
+        if before.shape != behind.shape {
+            return false;
+        }
         if let Some(op) = node.op_as::<TypedBinOp>() {
             let other = node.inputs[usize::from(node.inputs[0] == here)];
             if op.0.is::<Add>() {
@@ -150,12 +177,12 @@ impl Chain {
             return false;
         }
         if node.op_is::<PRelu>() {
-            let Some(slopes) = vector(model, node.inputs[1], self.channels[1]) else {
+            let Some(slopes) = self.vector(model, node.inputs[1], 1) else {
                 return false;
             };
             self.after = After::PRelu(slopes.into());
         } else if node.op_is::<PReluGrad>() {
-            let Some(slopes) = vector(model, node.inputs[2], self.channels[1]) else {
+            let Some(slopes) = self.vector(model, node.inputs[2], 1) else {
                 return false;
             };
             self.after = After::PReluGrad(slopes.into());
@@ -177,7 +204,7 @@ impl Chain {
         if self.after != After::Keep || self.add.is_some() {
             return false;
         }
-        if let Some(more) = vector(model, other, self.channels[1]) {
+        if let Some(more) = self.vector(model, other, 1) {
             let bias = self.bias.get_or_insert_with(|| vec![0.0; more.len()]);
             bias.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
             return true;
@@ -190,13 +217,26 @@ impl Chain {
         if self.after != After::Keep || self.add.is_some() {
             return false;
         }
-        let Some(more) = vector(model, other, self.channels[1]) else { return false };
+        let Some(more) = self.vector(model, other, 1) else { return false };
         if let Some(sum) = &mut self.bias {
             sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum *= more);
         }
         let scale = self.scale.get_or_insert_with(|| vec![1.0; more.len()]);
         scale.iter_mut().zip(more).for_each(|(scale, more)| *scale *= more);
         true
+    }
+
+    /// One value for each channel of the argument, side 0, or of the result, side 1, if `outlet` is a
+    /// constant that has no more.
+    fn vector(&self, model: &TypedModel, outlet: OutletId, side: usize) -> Option<Vec<f32>> {
+        let konst = model.outlet_fact(outlet).ok()?.konst.clone()?;
+        let (values, channels) = (floats(&konst).ok()?, self.channels[side]);
+        if let Some(&value) = values.first().filter(|_| values.len() == 1) {
+            return Some(vec![value; channels]);
+        }
+        let axis = self.lies[side].axis(konst.rank())?;
+        let across = konst.shape()[axis] == values.len();
+        (across && values.len() == channels).then(|| values.to_vec())
     }
 
     /// `max` with `low` or `min` with `high`.
@@ -216,16 +256,13 @@ impl Chain {
     }
 }
 
-/// One value for each of so many channels, if `outlet` is a constant that has no more.
-fn vector(model: &TypedModel, outlet: OutletId, channels: usize) -> Option<Vec<f32>> {
-    let konst = model.outlet_fact(outlet).ok()?.konst.clone()?;
-    let values = floats(&konst).ok()?;
-    if let Some(&value) = values.first().filter(|_| values.len() == 1) {
-        return Some(vec![value; channels]);
-    }
-    let rank = konst.rank();
-    let across = matches!(rank, 3 | 4) && konst.shape()[rank - 3] == values.len();
-    (across && values.len() == channels).then(|| values.to_vec())
+/// Where the model has the channels before and behind `node`, if all it does is to move them from
+/// one to the other.
+fn turned_by(model: &TypedModel, node: &TypedNode) -> Option<[Order; 2]> {
+    let op = node.op_as::<AxisOp>()?;
+    let rank = model.outlet_fact(*node.inputs.first()?).ok()?.rank();
+    let mut orders = [Order::First, Order::Last].into_iter().filter(|_| matches!(rank, 3 | 4));
+    orders.find(|order| *op == order.made_by(rank)).map(|to| [to.other(), to])
 }
 
 /// Whether `outlet` is no constant and shaped like `other`.
@@ -278,8 +315,8 @@ mod tests {
 
         fn chain(&mut self, (c, outputs): (OutletId, &[OutletId]), shifts: bool) -> Chain {
             self.0.select_output_outlets(outputs).unwrap();
-            let input = self.0.node(c.node).inputs[0];
-            Chain::around(&self.0, (c.node, input), [2, 2], None, shifts, |_| false)
+            let (input, lies) = (self.0.node(c.node).inputs[0], [Order::First; 2]);
+            Chain::around(&self.0, (c.node, input), ([2, 2], lies), None, shifts, |_| false)
         }
     }
 

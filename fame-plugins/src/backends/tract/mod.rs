@@ -15,8 +15,9 @@
 //!   a batch is many runs in parallel on the threads asked for. One plan is shared by all of them.
 //! * A plan pair is compiled for each distinct set of taps and kept. Fusion gives way only where a
 //!   layer is tapped.
-//! * Convolutions are `fame_kernels`' wherever these can compute them, unless tract's are asked for:
-//!   `place_kernels` replaces them in both models by what `kernel_rates` rates best.
+//! * Convolutions and dense layers are `fame_kernels`' wherever these can compute them, unless
+//!   tract's are asked for: `place_kernels` replaces them in both models by what `kernel_rates` rates
+//!   best.
 //! * Layer normalisation, softmax and smooth activations are one pass over the memory each, and so
 //!   are their gradients: `fuse_norms` finds normalisations again in front of the differentiation,
 //!   `one_pass` does the rest behind it.
@@ -29,6 +30,7 @@
 
 mod arrange;
 mod chain;
+mod dense;
 mod fuse_norms;
 mod gradient;
 mod kernel_rates;

@@ -12,6 +12,23 @@ pub(super) enum Order {
 }
 
 impl Order {
+    /// The other one. A value whose channels the model has in this order has them last in the
+    /// order that this gives: as it is, or turned.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Last,
+            Self::Last => Self::First,
+        }
+    }
+
+    /// The axis of the channels of a value of `rank` axes that the model has in this order.
+    pub(super) fn axis(self, rank: usize) -> Option<usize> {
+        match self {
+            Self::First => matches!(rank, 3 | 4).then(|| rank - 3),
+            Self::Last => rank.checked_sub(1),
+        }
+    }
+
     /// The move of axes that makes this order of the other, for values of `rank` axes.
     pub(super) fn made_by(self, rank: usize) -> AxisOp {
         match self {

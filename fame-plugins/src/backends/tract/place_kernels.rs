@@ -1,5 +1,5 @@
-//! Which convolutions of a model, and gradients of them, kernels of our own compute, and which
-//! kernels.
+//! Which convolutions and dense layers of a model, and gradients of them, kernels of our own
+//! compute, and which kernels.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -8,18 +8,19 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
-use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::arrange::Placed;
 use super::chain::Chain;
+use super::dense::{Dense, Weights, straighten};
 use super::kernel_rates::Rating;
 use super::ops::ConvGrad;
+use super::order::Order;
 use crate::backends::onnx::tensors::floats;
 use fame_kernels::{Algorithm, Convolution, Direction, Geometry, Layer, Level, Measured};
 
-/// A convolution, or the gradient of one, that one of our kernels can compute.
+/// A convolution, a dense layer, or the gradient of one, that one of our kernels can compute.
 struct Site {
     layer: Layer,
     /// Without what the chain multiplies them with: that is done when they are laid out, so that no
@@ -29,14 +30,15 @@ struct Site {
     ways: Arc<[Measured]>,
 }
 
-/// Kernels for the convolutions of `model` and their gradients. What is laid out may take
-/// up to `budget` bytes more than plain weights. Where that is too little for all, those get it
-/// first that save most time for a byte. The model forgets weights that only these kernels need.
+/// Kernels for the convolutions and dense layers of `model`, and their gradients. What is laid out
+/// may take up to `budget` bytes more than plain weights. Where that is too little for all, those get
+/// it first that save most time for a byte. The model forgets weights that only these kernels need.
 pub(super) fn place(
     model: &mut TypedModel,
     mut budget: usize,
     rating: Rating,
 ) -> TractResult<Vec<Placed>> {
+    straighten(model)?;
     let (mut sites, mut taken) = (vec![], HashSet::new());
     for id in model.eval_order()? {
         if let Some(site) = Site::find(model, id, &taken, rating)? {
@@ -64,7 +66,7 @@ impl Site {
         taken: &HashSet<usize>,
         rating: Rating,
     ) -> TractResult<Option<Self>> {
-        let Some(Found { input, geometry, direction, weights, bias }) =
+        let Some(Found { input, lies, geometry, direction, weights, bias }) =
             Found::at(model, model.node(id))?
         else {
             return Ok(None);
@@ -77,7 +79,7 @@ impl Site {
         // Only kernels of dense convolutions know of borders.
         let shifts = direction == Direction::Forward && geometry.groups == 1;
         let is_taken = |id: usize| taken.contains(&id);
-        let chain = Chain::around(model, (id, input), channels, bias, shifts, is_taken);
+        let chain = Chain::around(model, (id, input), (channels, lies), bias, shifts, is_taken);
         let ways = rating(&layer, floats(&weights.values)?);
         Ok(Some(Self { layer, weights, chain, ways }))
     }
@@ -169,38 +171,15 @@ fn shared(layer: Layer, algorithm: Algorithm, weights: &[f32]) -> Arc<Convolutio
     kernel
 }
 
-/// A node that is a convolution, or the gradient of one.
+/// A node that is a convolution, a dense layer, or the gradient of one.
 struct Found {
     input: OutletId,
+    /// Where the model has the channels of argument and result.
+    lies: [Order; 2],
     geometry: Geometry,
     direction: Direction,
     weights: Weights,
     bias: Option<Vec<f32>>,
-}
-
-/// A convolution's weights as the model has them: `[outputs, inputs / groups, height, width]`, or
-/// as many values in this order.
-struct Weights {
-    values: Arc<Tensor>,
-    /// A matrix `[inputs, outputs]` instead.
-    is_transposed: bool,
-}
-
-impl Weights {
-    fn plain(values: Arc<Tensor>) -> Self {
-        Self { values, is_transposed: false }
-    }
-
-    /// The values, outputs first.
-    fn in_order(&self) -> TractResult<Cow<'_, [f32]>> {
-        let values = floats(&self.values)?;
-        if !self.is_transposed {
-            return Ok(Cow::Borrowed(values));
-        }
-        let outputs = self.values.shape()[1];
-        let column = |output: usize| values[output..].iter().step_by(outputs).copied();
-        Ok((0..outputs).flat_map(column).collect::<Vec<_>>().into())
-    }
 }
 
 impl Found {
@@ -208,14 +187,15 @@ impl Found {
         if let Some(op) = node.op_as::<ConvGrad>() {
             return Ok(Some(Self {
                 input: node.inputs[0],
+                lies: [Order::First; 2],
                 geometry: op.geometry,
                 direction: Direction::Backward,
                 weights: Weights::plain(op.weights.clone()),
                 bias: None,
             }));
         }
-        if let Some(op) = node.op_as::<EinSum>() {
-            return Self::pointwise(model, node, op);
+        if let Some(dense) = Dense::of(model, node)? {
+            return Ok(Some(Self::dense(dense)));
         }
         let Some(conv) = node.op_as::<Conv>() else { return Ok(None) };
         let [input, weights, bias] = *node.inputs else { return Ok(None) };
@@ -224,65 +204,25 @@ impl Found {
         let Some(geometry) = geometry(model.outlet_fact(input)?, conv)? else { return Ok(None) };
         let bias = spread(floats(&bias)?, geometry.outputs);
         let weights = Weights::plain(weights);
-        Ok(Some(Self { input, geometry, direction: Direction::Forward, weights, bias }))
+        let (lies, direction) = ([Order::First; 2], Direction::Forward);
+        Ok(Some(Self { input, lies, geometry, direction, weights, bias }))
     }
 
-    /// What tract makes of a convolution with one tap: a product of a matrix with the channels of
-    /// every pixel.
-    fn pointwise(model: &TypedModel, node: &TypedNode, op: &EinSum) -> TractResult<Option<Self>> {
-        let [a, b] = *node.inputs else { return Ok(None) };
-        let konst = |outlet| model.outlet_fact(outlet).map(|fact| fact.konst.clone());
-        let (slot, matrix) = match (konst(a)?, konst(b)?) {
-            (None, Some(matrix)) => (0, matrix),
-            (Some(matrix), None) => (1, matrix),
-            _ => return Ok(None),
-        };
-        let (input, output) = (model.outlet_fact(node.inputs[slot])?, &node.outputs[0].fact);
-        let rank = input.rank();
-        let float = f32::datum_type();
-        let fits = op.q_params.is_none()
-            && matches!(rank, 3 | 4)
-            && output.rank() == rank
-            && matrix.rank() == 2
-            && [input.datum_type, output.datum_type, matrix.datum_type()] == [float; 3];
-        let (Some(from), Some(to)) = (input.shape.as_concrete(), output.shape.as_concrete()) else {
-            return Ok(None);
-        };
-        let channel = rank.wrapping_sub(3);
-        if !fits || (rank == 4 && from[0] != 1) {
-            return Ok(None);
-        }
-        // One axis is summed over, and one is new, both at the place of the channels; all others
-        // stay where they are.
-        let (mut summed, mut new) = (None, None);
-        for axis in op.axes.iter_all_axes() {
-            let [data, weights] = [&axis.inputs[slot], &axis.inputs[1 - slot]].map(|at| &**at);
-            match (data, weights, &*axis.outputs[0]) {
-                ([from], [], [to]) if from == to && *from != channel => {}
-                ([from], [at], []) if *from == channel => summed = Some(*at),
-                ([], [at], [to]) if *to == channel => new = Some(*at),
-                _ => return Ok(None),
-            }
-        }
-        let (Some(summed), Some(new)) = (summed, new) else { return Ok(None) };
-        let rows = [from[channel], to[channel]];
-        if matrix.shape()[summed] != rows[0] || matrix.shape()[new] != rows[1] {
-            return Ok(None);
-        }
+    /// A product with a matrix: a convolution with one tap, whose pixels are the rows.
+    fn dense(dense: Dense) -> Self {
+        let Dense { input, lies, channels: [inputs, outputs], rows, weights } = dense;
         let geometry = Geometry {
-            inputs: rows[0],
-            outputs: rows[1],
+            inputs,
+            outputs,
             groups: 1,
-            extent: [from[rank - 2], from[rank - 1]],
+            extent: [1, rows],
             kernel: [1; 2],
             stride: [1; 2],
             dilation: [1; 2],
             before: [0; 2],
             after: [0; 2],
         };
-        let weights = Weights { values: matrix, is_transposed: new != 0 };
-        let (input, bias) = (node.inputs[slot], None);
-        Ok(Some(Self { input, geometry, direction: Direction::Forward, weights, bias }))
+        Self { input, lies, geometry, direction: Direction::Forward, weights, bias: None }
     }
 }
 

@@ -108,17 +108,23 @@ fn outputs_and_gradients_are_those_of_tracts_kernels() {
 
 #[test]
 fn a_row_gives_the_same_bytes_in_every_batch_and_in_every_network_of_a_process() {
-    let x = batch(&[3, 3, 56, 56], 11);
-    let network = load("iresnet50_slim", &[3, 56, 56], Some(rates));
-    let together = results(&network, &x);
-    assert_eq!(results(&load("iresnet50_slim", &[3, 56, 56], Some(rates)), &x), together);
-    for row in 0..3 {
-        let one = HostTensor::stack([&x.row_tensor(row)]).unwrap();
-        for (alone, together) in results(&network, &one).iter().zip(&together) {
-            assert_eq!(alone.row(0), together.row(row), "row {row}");
+    for (name, side) in [("iresnet50_slim", 56), ("vit_slim", 64), ("convnext_slim", 64)] {
+        let x = batch(&[3, 3, side, side], 11);
+        let load = || load(name, &[3, side, side], Some(rates));
+        let network = load();
+        let together = results(&network, &x);
+        assert_eq!(results(&load(), &x), together, "{name}");
+        for row in 0..3 {
+            let one = HostTensor::stack([&x.row_tensor(row)]).unwrap();
+            for (alone, together) in results(&network, &one).iter().zip(&together) {
+                assert_eq!(alone.row(0), together.row(row), "{name}, row {row}");
+            }
         }
     }
 }
+
+/// Two channels on each side, where convolutions have them.
+const PLAIN: ([usize; 2], [Order; 2]) = ([2; 2], [Order::First; 2]);
 
 fn site(bytes: usize) -> Site {
     let geometry = Geometry {
@@ -144,7 +150,7 @@ fn site(bytes: usize) -> Site {
     Site {
         layer: Layer { geometry, direction: Direction::Forward, rows: 1, level: Level::best() },
         weights: Weights::plain(Tensor::zero::<f32>(&[bytes / size_of::<f32>()]).unwrap().into()),
-        chain: Chain::around(&model, (y.node, x), [2, 2], None, false, |_| false),
+        chain: Chain::around(&model, (y.node, x), PLAIN, None, false, |_| false),
         ways: ways.into(),
     }
 }
@@ -184,7 +190,7 @@ fn a_model_forgets_the_constants_that_only_a_kernel_reads() {
     let biased = model.wire_node("biased", add(), &[c, both]).unwrap()[0];
     let other = model.wire_node("other", add(), &[x, both]).unwrap()[0];
     model.select_output_outlets(&[biased, other]).unwrap();
-    let chain = Chain::around(&model, (c.node, x), [2, 2], None, false, |_| false);
+    let chain = Chain::around(&model, (c.node, x), PLAIN, None, false, |_| false);
     assert_eq!(chain.nodes, [c.node, biased.node]);
     forget(&mut model, &chain);
     let konst = |outlet| model.outlet_fact(outlet).unwrap().konst.clone();

@@ -24,15 +24,15 @@ use crate::backends::onnx::{HostOperatorKind, TRACT_VERSION};
 pub struct Tract {
     /// How many rows run at once; 0 = one on each core.
     pub threads: usize,
-    /// The kernels that compute convolutions.
+    /// The kernels that compute convolutions and dense layers.
     pub convolutions: Convolutions,
 }
 
-/// The kernels that compute convolutions and their gradients.
+/// The kernels that compute convolutions, dense layers and their gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Convolutions {
     /// fame's own (Winograd's algorithms, products over windows, depthwise kernels), with what
-    /// stands around a convolution computed along. Which one a layer gets follows from its shape
+    /// stands around a layer computed along. Which one a layer gets follows from its shape
     /// alone, so that all machines with the same instructions give the same bytes. tract's compute
     /// what these cannot.
     #[default]
