@@ -194,6 +194,12 @@ mod testing {
         Explanation { maps, ..Explanation::default() }
     }
 
+    /// How many files are in `folder` and in its folders.
+    fn files_below(folder: &Path) -> usize {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
+    }
+
     /// Lets a writer write; every PNG is decoded again.
     pub(super) fn write(
         writer: &str,
@@ -205,11 +211,7 @@ mod testing {
             .unwrap()
             .write(&FinishedItem { sample, explanations }, dir.path())
             .unwrap();
-        assert_eq!(
-            names.len(),
-            std::fs::read_dir(dir.path()).unwrap().count(),
-            "every file is named"
-        );
+        assert_eq!(names.len(), files_below(dir.path()), "every file is named");
         let open = |name: String| {
             let png = Path::new(&name)
                 .extension()
