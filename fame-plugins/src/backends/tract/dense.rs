@@ -227,6 +227,7 @@ impl Axes {
                 ([], [at], [to_at]) => (&mut axes.new, [*to_at, *at], [to[*to_at], matrix[*at]]),
                 ([at], [], []) if from[*at] == 1 => continue,
                 ([], [at], []) if matrix[*at] == 1 => continue,
+                ([], [], [at]) if to[*at] == 1 => continue,
                 _ => return None,
             };
             // Else one of them is broadcast along it.

@@ -88,6 +88,9 @@ fn a_product_is_tracts_wherever_its_channels_lie() {
         ("bhwc,cn->bhwn", &[2, 3, 4, 24], &[24, 33], [0, 0]),
         ("abtc,abcn->abtn", &[1, 1, 5, 24], &[1, 1, 24, 40], [0, 0]),
         ("tc,cn->tn", &[7, 24], &[24, 1], [0, 0]),
+        // Axes that only the value or only the result has.
+        ("atc,cn->tn", &[1, 7, 24], &[24, 40], [0, 0]),
+        ("tc,cn->atbn", &[7, 24], &[24, 40], [0, 0]),
         // Several axes together are the channels.
         ("bthd,hdn->btn", &[1, 5, 3, 8], &[3, 8, 40], [0, 0]),
         ("bthd,dnh->btn", &[1, 5, 3, 8], &[8, 40, 3], [0, 0]),
