@@ -79,8 +79,8 @@ impl Dense {
 }
 
 /// Of at least so many products each copied number must be a part, for the copy to cost less than
-/// what a kernel saves.
-const WORTH: usize = 16;
+/// what a kernel saves: as many as one instruction computes.
+const WORTH: usize = 8;
 
 /// Brings the axes of what is multiplied with constant matrices together, and those of the results
 /// back to where they were, where kernels would else have to leave a product to tract.

@@ -140,7 +140,7 @@ fn what_is_no_product_with_a_matrix_is_left_to_tract() {
         // more than it saves.
         ("bhcw,cn->bhnw", &[2, 3, 24, 4], &[24, 40], &[1]),
         // Apart, and few.
-        ("bhtd,hdn->btn", &[1, 3, 5, 16], &[3, 16, 8], &[1]),
+        ("bhtd,hdn->btn", &[1, 3, 5, 16], &[3, 16, 4], &[1]),
     ];
     for (expression, left, right, constants) in cases {
         let mut model = product(expression, [left, right], constants);
@@ -210,10 +210,13 @@ fn a_vector_along_another_axis_stays_apart() {
 #[test]
 fn every_dense_layer_of_a_network_gets_a_kernel_in_both_directions() {
     // Blocks with attention, and products that have kernels at least: four in each block of a
-    // transformer, two of ConvNeXt, and the last layer.
-    for (name, side, attentions, least) in
-        [("vit_slim", 64, 3, 13), ("convnext_slim", 64, 0, 17), ("swin_slim", 32, 4, 17)]
-    {
+    // transformer, two of ConvNeXt, and the last layer. That of Swin stays tract's in one direction:
+    // two axes of one stand behind its channels.
+    for (name, side, attentions, heads, least) in [
+        ("vit_slim", 64, 3, 0, 13),
+        ("convnext_slim", 64, 0, 0, 17),
+        ("swin_slim", 32, 4, 1, 17),
+    ] {
         let nets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nets");
         let file = OnnxFile::read(&nets.join(format!("{name}.onnx"))).unwrap();
         let outputs = ["logits".to_owned()];
@@ -227,7 +230,7 @@ fn every_dense_layer_of_a_network_gets_a_kernel_in_both_directions() {
         let mut back = back.ok().unwrap();
         forward.select_output_outlets(&[ends.0, back.residuals].concat()).unwrap();
         declutter(&mut back.model).unwrap();
-        for (model, values) in [(forward, 2 * attentions), (back.model, 4 * attentions)] {
+        for (model, values) in [(forward, 2 * attentions + heads), (back.model, 4 * attentions)] {
             let all = count_of(&model, TypedNode::op_is::<EinSum>);
             let ours = with_kernels(model);
             let left = count_of(&ours, TypedNode::op_is::<EinSum>);
