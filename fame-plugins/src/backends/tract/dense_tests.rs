@@ -212,11 +212,9 @@ fn every_dense_layer_of_a_network_gets_a_kernel_in_both_directions() {
     // Blocks with attention, and products that have kernels at least: four in each block of a
     // transformer, two of ConvNeXt, and the last layer. That of Swin stays tract's in one direction:
     // two axes of one stand behind its channels.
-    for (name, side, attentions, heads, least) in [
-        ("vit_slim", 64, 3, 0, 13),
-        ("convnext_slim", 64, 0, 0, 17),
-        ("swin_slim", 32, 4, 1, 17),
-    ] {
+    for (name, side, attentions, heads, least) in
+        [("vit_slim", 64, 3, 0, 13), ("convnext_slim", 64, 0, 0, 17), ("swin_slim", 32, 4, 1, 17)]
+    {
         let nets = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/nets");
         let file = OnnxFile::read(&nets.join(format!("{name}.onnx"))).unwrap();
         let outputs = ["logits".to_owned()];
