@@ -133,7 +133,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let told = |path: &Path| {
             let error = no_network(path);
-            format!("{error} {}", error.help.unwrap_or_default())
+            format!("{error} {}", error.help.clone().unwrap_or_default())
         };
         assert!(told(dir.path()).contains("It holds no ONNX file"), "{}", told(dir.path()));
         fs::write(dir.path().join("net.onnx"), b"\x08\x07\x12\x07pytorch").unwrap();
