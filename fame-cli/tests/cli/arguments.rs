@@ -56,7 +56,7 @@ fn what_is_no_network_is_told_what_it_is() {
     put("page.onnx", b"<!DOCTYPE html><title>Not found</title>");
     put("words.onnx", b"words");
     for (model, told) in [
-        ("nets", "`nets` is a folder"),
+        ("nets", "nets` is a folder"),
         ("./nets", "nets/one.onnx`"),
         ("bare", "Name it NAME.onnx"),
         ("weights.pt", "torch.onnx.export"),

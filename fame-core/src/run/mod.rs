@@ -327,7 +327,7 @@ impl Runner<'_> {
             items = limit::first_of_each(items, limit, |i| self.plan.data.plugin.kind(i));
         }
         if let Some(long) = items.iter().find(|item| item.id.len() > LONGEST_ID) {
-            let (start, bytes) = (&long.id[..40], long.id.len());
+            let (start, bytes): (String, _) = (long.id.chars().take(40).collect(), long.id.len());
             let message = format!(
                 "the id of the item `{start}…` has {bytes} bytes, and a folder's name has at most {LONGEST_ID}."
             );

@@ -147,7 +147,7 @@ mod tests {
     fn what_two_recipes_say_differently_is_told_by_its_path() {
         let plan = |steps: usize, seed: u64, others: &str| {
             format!(
-                r#"{{"seed": {seed}, "metrics": [{others}], "explain": [{{"name": "fame", "explainer": {{"Fame": {{"perturbation": {{"Lots": {{"iterations": {steps}, "step": 0.1}}}}}}}}}}]}}"#
+                r#"{{"seed": {seed}, "metrics": [{others}], "explain": [{{"name": "fame", "explainer": {{"Maker": {{"perturbation": {{"Walker": {{"iterations": {steps}, "step": 0.1}}}}}}}}}}]}}"#
             )
         };
         let first = plan(16, 0, "");
@@ -155,12 +155,12 @@ mod tests {
         let changed = between(&first, &plan(32, 7, r#"{"Iou": {}}"#)).unwrap().changed;
         let told = ["explain.fame.perturbation.iterations 16 → 32", "metrics", "seed 0 → 7"];
         assert_eq!(changed, told);
-        let other = first.replace("Lots", "Descent");
+        let other = first.replace("Walker", "Descent");
         let changed = between(&first, &other).unwrap().changed;
-        assert_eq!(changed, ["explain.fame.perturbation Lots(…) → Descent(…)"]);
+        assert_eq!(changed, ["explain.fame.perturbation Walker(…) → Descent(…)"]);
         let other = first.replace(r#""fame""#, r#""mine""#);
         let changed = between(&first, &other).unwrap().changed;
-        assert_eq!(changed, ["explain.fame Fame(…) → nothing", "explain.mine nothing → Fame(…)"]);
+        assert_eq!(changed, ["explain.fame Maker(…) → nothing", "explain.mine nothing → Maker(…)"]);
     }
 
     #[test]

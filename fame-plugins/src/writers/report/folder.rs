@@ -232,13 +232,16 @@ impl ItemFolder<'_> {
             .collect()
     }
 
-    /// The roles of its pictures, first those that are explained: the pictures of a gallery stand
-    /// behind the one that is searched for. In the record they stand by name.
+    /// The roles of its pictures by name, as in the record: a pair's gallery stands before its
+    /// probe, whichever is explained. Of more than two those that are explained come first: the
+    /// pictures of a gallery stand behind the one that is searched for.
     pub(super) fn roles(&self) -> Vec<&str> {
         let explained: BTreeSet<&str> = self.maps().iter().map(|map| map.role).collect();
         let mut roles: Vec<&str> =
             entries(&self.record["pictures"]).map(|(role, _)| role).collect();
-        roles.sort_by_key(|role| !explained.contains(role));
+        if roles.len() > 2 {
+            roles.sort_by_key(|role| !explained.contains(role));
+        }
         roles
     }
 

@@ -215,6 +215,24 @@ fn a_search_is_answered_by_whom_it_found_and_before_whom() {
 }
 
 #[test]
+fn a_pair_keeps_its_order_where_only_its_second_picture_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = build("Report()").unwrap();
+    let items = vec![leave(dir.path(), report.as_ref(), "a", "fame", true)];
+    let file = dir.path().join("items/a/item.json");
+    let mut record: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let maps = record["explanations"]["fame"]["maps"].as_array_mut().unwrap();
+    maps.retain(|map| map["role"] == "right");
+    assert_eq!(maps.len(), 1);
+    fs::write(&file, record.to_string()).unwrap();
+    finish(dir.path(), items, "fame", &json!({}));
+    report.gather(dir.path(), &[]).unwrap();
+    let page = page(dir.path());
+    let at = |role: &str| page.find(&format!("How “{role}” was made")).unwrap_or(usize::MAX);
+    assert!(at("left") < at("right") && at("right") < usize::MAX);
+}
+
+#[test]
 fn a_page_is_made_again_from_the_folder_alone() {
     let dir = tempfile::tempdir().unwrap();
     let report = build("Report(side: 32, colormap: \"cividis\")").unwrap();
