@@ -130,6 +130,6 @@ pub use data::{
 pub use plan::Plan;
 pub use report::{
     Better, Column, Interval, Parameter, Plot, Scores, Table, holm, interval, sign_flip_p,
-    stratified_interval,
+    stratified_interval, stratified_intervals,
 };
 pub use text::{LayerChoice, LayerChoices};

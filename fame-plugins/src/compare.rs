@@ -42,8 +42,11 @@ fn items(out: &Path) -> Result<BTreeMap<String, Item>> {
         for (explainer, about) in explanations {
             for map in about["maps"].as_array().into_iter().flatten() {
                 let name = text(&map["name"]);
-                let file = folder.join(file_name(&format!("{explainer}.{name}"), ".npy"));
-                if file.is_file() {
+                let stem = format!("{explainer}.{name}");
+                // Runs of before names were cut have the whole name.
+                let files = [file_name(&stem, ".npy"), format!("{stem}.npy")];
+                let mut files = files.iter().map(|file| folder.join(file));
+                if let Some(file) = files.find(|file| file.is_file()) {
                     maps.insert((explainer.clone(), name), file);
                 }
             }

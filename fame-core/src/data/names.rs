@@ -9,7 +9,7 @@ use super::sha256_hex;
 const LONGEST: usize = 200;
 
 /// The digits of the hash at the end of a name that was cut.
-const DIGITS: usize = 10;
+const DIGITS: usize = 16;
 
 /// `text` as a name that may be a part of a file's name, of any length: everything but letters,
 /// digits, `.`, `_` and `-` becomes `_`, and it never starts with a dot.

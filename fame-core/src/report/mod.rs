@@ -16,4 +16,6 @@ pub use plot::Plot;
 pub use reliability::reliability;
 pub use scores::{Better, Column, Scores, holm, sign_flip_p};
 pub use summary::summary;
-pub use table::{Interval, Numbers, Place, Table, interval, stratified_interval};
+pub use table::{
+    Interval, Numbers, Place, Table, interval, stratified_interval, stratified_intervals,
+};

@@ -50,33 +50,53 @@ pub fn interval(n: usize, statistic: impl Fn(&[usize]) -> f64) -> Interval {
 /// is replaced by one of its own kind, so that every resample has as many of each as there are
 /// (kinds whose numbers a protocol fixes).
 pub fn stratified_interval(strata: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
+    stratified_intervals(strata, 1, |drawn, found| found[0] = statistic(drawn))[0]
+}
+
+/// The same for `count` statistics of one bootstrap, such as the points of a curve: each resample
+/// is drawn once, and `statistics` writes the numbers of all of them.
+pub fn stratified_intervals(
+    strata: &[usize],
+    count: usize,
+    statistics: impl Fn(&[usize], &mut [f64]),
+) -> Vec<Interval> {
     let n = strata.len();
     let all: Vec<usize> = (0..n).collect();
-    let mean = if n == 0 { f64::NAN } else { statistic(&all) };
+    let mut means = vec![f64::NAN; count];
+    if n > 0 {
+        statistics(&all, &mut means);
+    }
     let mut members: Vec<Vec<usize>> =
         vec![Vec::new(); strata.iter().max().map_or(0, |most| most + 1)];
     strata.iter().enumerate().for_each(|(item, stratum)| members[*stratum].push(item));
     if members.iter().all(|of_kind| of_kind.len() < 2) {
-        return Interval { mean, low: f64::NAN, high: f64::NAN };
+        return means
+            .into_iter()
+            .map(|mean| Interval { mean, low: f64::NAN, high: f64::NAN })
+            .collect();
     }
     let mut random = Random::new(0x00FA_3E00);
     let mut drawn = all;
-    let mut found: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            drawn.iter_mut().zip(strata).for_each(|(d, stratum)| {
-                *d = members[*stratum][random.below(members[*stratum].len())];
-            });
-            statistic(&drawn)
-        })
-        .collect();
-    found.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        found
-            .get((share * (found.len().saturating_sub(1)) as f64).round() as usize)
-            .copied()
-            .unwrap_or(f64::NAN)
+    let mut found = vec![Vec::with_capacity(RESAMPLES); count];
+    let mut numbers = vec![f64::NAN; count];
+    for _ in 0..RESAMPLES {
+        drawn.iter_mut().zip(strata).for_each(|(d, stratum)| {
+            *d = members[*stratum][random.below(members[*stratum].len())];
+        });
+        statistics(&drawn, &mut numbers);
+        found.iter_mut().zip(&numbers).for_each(|(found, number)| found.push(*number));
+    }
+    let interval = |(mean, mut found): (f64, Vec<f64>)| {
+        found.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            found
+                .get((share * (found.len().saturating_sub(1)) as f64).round() as usize)
+                .copied()
+                .unwrap_or(f64::NAN)
+        };
+        Interval { mean, low: at(0.025), high: at(0.975) }
     };
-    Interval { mean, low: at(0.025), high: at(0.975) }
+    means.into_iter().zip(found).map(interval).collect()
 }
 
 /// The place of a cell among those of its column.

@@ -209,13 +209,15 @@ impl Runner<'_> {
         let on_fetch = |event: &FetchEvent| self.observer.event(&Event::Fetch(event));
         let files = RunFiles { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
         let items = self.index(&files)?;
+        // Before anything of the earlier run is written over: whoever listens may stop here.
         let there = stop.write(|record| {
-            record.begin()?;
+            record.read_earlier()?;
             Ok(record.finished_before(&items))
         })?;
         if let Some(replaced) = &self.replaced {
             self.observer.event(&Event::Warning(&replaced.warning(&self.options.out, there)));
         }
+        stop.write(RunRecord::begin)?;
         let deadline = Deadline::of(self.options.item_timeout);
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
             .with_operators(self.plan.operators.clone())

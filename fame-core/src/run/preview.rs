@@ -14,6 +14,8 @@ pub struct Preview {
     pub model: Arc<Model>,
     /// The samples in the order of the dataset; without those that a run would fail at.
     pub samples: Vec<Sample>,
+    /// What is wrong with each sample that is left out.
+    pub left_out: Vec<Error>,
 }
 
 /// Loads the model of `plan` and its first `limit` samples, and explains nothing. Files are
@@ -37,16 +39,16 @@ pub fn preview(
     let file = shelf.fetch(&plan.manifest)?;
     let model = shelf.load(plan.manifest.clone(), file)?;
     let loader = Loader { plan, files: &files, shelf: &shelf, model: &model };
-    let (mut samples, mut wrong) = (Vec::new(), None);
+    let (mut samples, mut left_out) = (Vec::new(), Vec::new());
     for item in items.iter().take(limit) {
         match loader.sample(item) {
             Ok(sample) => samples.push(sample),
             Err(error) if error.kind.ends_the_run() => return Err(error),
-            Err(error) => wrong = wrong.or(Some(error)),
+            Err(error) => left_out.push(error),
         }
     }
-    match wrong {
-        Some(error) if samples.is_empty() => Err(error),
-        _ => Ok(Preview { model, samples }),
+    if samples.is_empty() && !left_out.is_empty() {
+        return Err(left_out.remove(0));
     }
+    Ok(Preview { model, samples, left_out })
 }

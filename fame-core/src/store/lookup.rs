@@ -175,8 +175,8 @@ impl ModelStore {
             return if is_name { self.manifest(model) } else { Err(no_network(&path)) };
         }
         let ron = path.with_extension("ron");
-        let is_folder_beside = path.is_dir() && ron != path && ron.is_file();
-        if is_there && !is_folder_beside {
+        let has_manifest_beside = ron != path && ron.is_file();
+        if is_there && !has_manifest_beside {
             return Err(no_network(&path));
         }
         let (Some(stem), Some(folder)) = (path.file_stem(), path.parent()) else {

@@ -10,7 +10,7 @@ use super::{Check, fail};
 use crate::{
     Affine, Error, Model, Picture, Result, Tensor,
     contract::{Dataset, Files, Models, PrepareContext, PrepareStep},
-    data::safe_id,
+    data::safe_name,
 };
 
 /// Files of one folder: what a recipe in that folder would find. `picture:NAME` is refused: a test
@@ -55,7 +55,8 @@ pub fn check_dataset(dataset: &dyn Dataset, folder: &Path) -> Result<usize> {
     }
     let mut ids = BTreeSet::new();
     for item in &items {
-        if safe_id(&item.id) != item.id {
+        // A folder's name has at most 255 bytes; two long ids that are alike get a number each.
+        if safe_name(&item.id) != item.id || item.id.len() > 255 {
             return Err(fail(format!(
                 "the id `{}` is not safe as a folder name; `fame_core::data::safe_id` makes it so.",
                 item.id

@@ -8,7 +8,7 @@ use fame_core::{
     Error, Explanation, GradientPlace, LayerChoices, Model, Result, Sample, Tensor, Witness,
     ask::{Aim, AimedRow, Observation, Reading, Row, WalkedRow, walk_rows},
     contract::{ExplainContext, Explainer, Loss, MapSource, Perturbation, Start, Stop},
-    data::{Facts, InputConvention, Value, facts, safe_id},
+    data::{Facts, InputConvention, Value, facts, safe_name},
     registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     seed_of,
     text::Spec,
@@ -116,7 +116,7 @@ impl Parameters for Fame {
             (None, None) => vec![(String::new(), usual_map(preset))],
             (Some(map), _) => vec![(String::new(), map)],
             (None, Some(maps)) => {
-                let safe = |name: &String| !name.is_empty() && safe_id(name) == *name;
+                let safe = |name: &String| !name.is_empty() && safe_name(name) == *name;
                 let must = "needs names of letters, digits, `.`, `_` and `-`";
                 assembly.check("maps", maps.keys().all(safe), must);
                 maps.into_iter().collect()

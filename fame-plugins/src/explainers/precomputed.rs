@@ -9,7 +9,7 @@ use fame_core::{
     contract::{ExplainContext, Explainer, ItemRef},
     data::InputConvention,
     data::facts,
-    data::safe_id,
+    data::safe_name,
     data::sha256_file,
     registry::{Assembly, BuildContext, Plugin},
     text::Spec,
@@ -161,7 +161,7 @@ impl Explainer for PrecomputedExplainer {
         // costs nothing.
         let mut found = Vec::new();
         let stem =
-            if let [file] = item.files.as_slice() { safe_id(stem(file)) } else { ANY.to_owned() };
+            if let [file] = item.files.as_slice() { safe_name(stem(file)) } else { ANY.to_owned() };
         for (_, file) in self.files_of(&PatternValues {
             id: &item.id,
             stem: &stem,
@@ -200,7 +200,8 @@ impl PrecomputedExplainer {
             self.parameters.roles.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == role))
         }) {
             let side: String = role.chars().take(1).collect();
-            let stem = sample.picture(role).map_or_else(String::new, |p| safe_id(stem(&p.source)));
+            let stem =
+                sample.picture(role).map_or_else(String::new, |p| safe_name(stem(&p.source)));
             let label = sample.label.map_or_else(|| "unknown".to_owned(), |l| l.to_string());
             for (map, file) in self.files_of(&PatternValues {
                 id: &sample.id,

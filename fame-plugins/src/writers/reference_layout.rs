@@ -54,7 +54,7 @@ impl Plugin<dyn Writer> for ReferenceLayout {
     const REFERENCE: &'static str = "The FAME authors' code, AIML-IfI/fame";
 
     fn resolve(&mut self, _: &BuildContext<'_>, assembly: &mut Assembly) {
-        let must = "must be a plain name: letters, digits, `.`, `_` and `-`";
+        let must = "must be a plain name of at most 200 letters, digits, `.`, `_` and `-`";
         let plain = |name: &String| safe_id(name) == *name;
         assembly.check("model", plain(&self.model), must);
         assembly.check("methods", self.methods.values().all(plain), must);

@@ -213,6 +213,9 @@ impl Ready {
         for line in self.assumed.iter().chain(&answers).chain(&self.long_walks()) {
             out_line(line)?;
         }
+        for error in &self.preview.left_out {
+            out_line(&format!("not looked at: {error}"))?;
+        }
         Ok(())
     }
 

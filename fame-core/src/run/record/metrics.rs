@@ -47,7 +47,11 @@ pub(super) fn write(
         // One metric's rows at a time: spelled out they are ten times as large.
         let of_metric = rows.of_metric(name);
         if of_metric.is_empty() && !rows.items.is_empty() {
-            let why = nothing(name, metric.plugin.needs());
+            let why = if rows.without_number.contains(name) {
+                format!("`{name}` gave no number in any item.")
+            } else {
+                nothing(name, metric.plugin.needs())
+            };
             all.push(no_table(name, &why));
             warnings.push(why);
             continue;
@@ -80,6 +84,8 @@ struct Rows {
     /// Each parameter by its text in a record; its number is that of the text.
     parameters: BTreeMap<u32, Parameter>,
     rows: Vec<Row>,
+    /// Metrics that have measured something and got no number, as of a map that is constant.
+    without_number: BTreeSet<String>,
 }
 
 /// One measurement: numbers of names, and the value.
@@ -121,7 +127,10 @@ impl Rows {
     fn add(&mut self, id: String, record: ItemRecord) {
         let item = self.items.len() as u32;
         for row in &record.measurements {
-            let Some(value) = row.value else { continue };
+            let Some(value) = row.value else {
+                self.without_number.insert(row.metric.clone());
+                continue;
+            };
             let told = serde_json::to_string(&row.parameter).unwrap_or_default();
             // No name of anything begins so.
             let parameter = self.names.number(&format!("\0{told}"));

@@ -203,17 +203,23 @@ impl RunRecord {
         }
     }
 
+    /// Reads what an earlier run has finished in the output folder, and writes nothing; to be called
+    /// before [`begin`](Self::begin), which begins the index anew.
+    pub(super) fn read_earlier(&mut self) -> Result<()> {
+        // What shards have noted is newer.
+        let lines = item_lines(&self.out)?.chain(self.of_shards.values().cloned());
+        let made =
+            lines.filter_map(|line| Some((line.id, Made { key: line.key?, sha256: line.sha256? })));
+        self.earlier = made.collect();
+        Ok(())
+    }
+
     /// Writes the record for the first time: a run that is killed leaves the status `running`.
     ///
     /// # Errors
     /// When `run.json` or the index cannot be written.
     pub(super) fn begin(&mut self) -> Result<()> {
         self.is_begun = true;
-        // Before the index is begun anew. What shards have noted is newer.
-        let lines = item_lines(&self.out)?.chain(self.of_shards.values().cloned());
-        let made =
-            lines.filter_map(|line| Some((line.id, Made { key: line.key?, sha256: line.sha256? })));
-        self.earlier = made.collect();
         // It stays there until this run's writers have made theirs.
         let gathered = gathered::earlier(&self.out);
         if !gathered.is_empty() {
@@ -242,7 +248,7 @@ impl RunRecord {
         Replaced::of(&read_record(&self.out).ok()?, &self.head)
     }
 
-    /// How many of `items` an earlier run has finished; to be asked when this one has begun.
+    /// How many of `items` an earlier run has finished; to be asked when they are read.
     pub(super) fn finished_before(&self, items: &[ItemRef]) -> usize {
         items.iter().filter(|item| self.earlier.contains_key(&item.id)).count()
     }

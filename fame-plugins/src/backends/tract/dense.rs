@@ -73,7 +73,10 @@ impl Dense {
         let (channels, rows) = (axes.channels(), count(&axes.rows));
         let steps: Vec<usize> = (0..matrix.rank()).map(|axis| step(matrix.shape(), axis)).collect();
         let places = [places(&axes.new, &steps), places(&axes.summed, &steps)];
-        let weights = Weights { values: matrix, places: Some(places) };
+        // Large matrices, as behind VGG's last map, are not copied where they are in order already.
+        let is_in_order = places[1].iter().copied().eq(0..channels[0])
+            && places[0].iter().copied().eq((0..channels[1]).map(|output| output * channels[0]));
+        let weights = Weights { values: matrix, places: (!is_in_order).then_some(places) };
         Ok(Some(Self { input, lies, channels, rows, weights }))
     }
 }

@@ -45,6 +45,11 @@ pub enum Convolutions {
     Tract,
 }
 
+/// The version of the numbers that this engine gives, a part of every item's key: raised with every
+/// change of a kernel, of its place or of a rule of the backward pass, so that no map of the old
+/// numbers stands beside one of the new.
+const NUMBERS: u32 = 2;
+
 impl Plugin<dyn Backend> for Tract {
     const NAME: &'static str = "Tract";
     const SUMMARY: &'static str = "Pure Rust on the CPU, forward and gradient";
@@ -56,7 +61,7 @@ impl Plugin<dyn Backend> for Tract {
     }
 
     fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Backend>> {
-        assembly.record("engine", format!("tract {TRACT_VERSION}").into());
+        assembly.record("engine", format!("tract {TRACT_VERSION}, numbers {NUMBERS}").into());
         Some(Box::new(self))
     }
 }

@@ -1,6 +1,6 @@
 //! What the pairs come to: areas, curves, thresholds, folds, clean scores and error rates.
 
-use fame_core::{Better, Column, Interval, Parameter, Plot, Scores, Table, stratified_interval};
+use fame_core::{Better, Column, Parameter, Plot, Scores, Table, stratified_intervals};
 
 use super::{
     super::area,
@@ -112,13 +112,18 @@ impl Tables<'_> {
                 let right: Vec<Vec<f64>> = pairs.iter().map(|c| c.right(*which, cuts)).collect();
                 // Genuine and impostor pairs are drawn anew within their kinds, as for the table.
                 let kinds: Vec<usize> = pairs.iter().map(|c| usize::from(c.genuine)).collect();
-                let accuracy = |k: usize| {
-                    stratified_interval(&kinds, |drawn| {
-                        let sum: f64 = drawn.iter().map(|i| right[*i][k]).sum();
-                        100.0 * sum / drawn.len().max(1) as f64
-                    })
-                };
-                let found: Vec<Interval> = (0..percents.len()).map(accuracy).collect();
+                let found = stratified_intervals(&kinds, percents.len(), |drawn, accuracy| {
+                    accuracy.fill(0.0);
+                    for pair in drawn {
+                        accuracy
+                            .iter_mut()
+                            .zip(&right[*pair])
+                            .for_each(|(sum, right)| *sum += right);
+                    }
+                    for sum in accuracy {
+                        *sum = 100.0 * *sum / drawn.len().max(1) as f64;
+                    }
+                });
                 let points: Vec<f64> = found.iter().map(|i| i.mean).collect();
                 let at = || percents.iter().copied().zip(&found);
                 plot.series.push((name.clone(), at().map(|(p, i)| (p, i.mean)).collect()));

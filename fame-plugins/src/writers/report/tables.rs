@@ -62,10 +62,13 @@ pub(super) fn read(out: &Path) -> Vec<TableFile> {
 /// The plugin whose maps are noise.
 const NOISE: &str = "RandomMap";
 
-/// A cell's text without the marks of the best and the second of its column, and its class.
+/// A cell's text without the marks of the best and the second of its column, and its class. Only
+/// numbers are marked: a name may begin and end with `_`.
 fn place(cell: &str) -> (&str, Option<&'static str>) {
-    let between =
-        |mark: &str| cell.strip_prefix(mark)?.strip_suffix(mark).filter(|t| !t.is_empty());
+    let is_number = |text: &&str| {
+        text.starts_with(|c: char| c.is_ascii_digit() || ['+', '-', '\u{2212}', '.'].contains(&c))
+    };
+    let between = |mark: &str| cell.strip_prefix(mark)?.strip_suffix(mark).filter(is_number);
     match (between("**"), between("_")) {
         (Some(text), _) => (text, Some("best")),
         (_, Some(text)) => (text, Some("second")),
