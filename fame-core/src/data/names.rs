@@ -19,11 +19,13 @@ pub fn safe_name(text: &str) -> String {
     if name.is_empty() || name.starts_with('.') { format!("_{name}") } else { name }
 }
 
-/// The item id made of `text`: its [`safe_name`], and where that has more than 200 bytes its
-/// beginning with a hash of `text`, so that two long texts get two ids.
+/// The item id made of `text`: its [`safe_name`], and where that has more than 200 bytes, or a
+/// letter or digit of `text` has become `_`, the beginning of it with a hash of `text`: two long
+/// texts, or two words of another script, get two ids.
 pub fn safe_id(text: &str) -> String {
     let name = safe_name(text);
-    if name.len() <= LONGEST { name } else { cut(&name, text) }
+    let is_lossy = text.chars().any(|c| !c.is_ascii() && c.is_alphanumeric());
+    if name.len() <= LONGEST && !is_lossy { name } else { cut(&name, text) }
 }
 
 /// The name of a file: `stem` with what stands behind it, such as `.raw.npy`. Of a stem of more
@@ -37,7 +39,7 @@ pub fn file_name(stem: &str, ending: &str) -> String {
 
 /// The beginning of `name` with a hash of `whole`, in [`LONGEST`] bytes at most.
 fn cut(name: &str, whole: &str) -> String {
-    let mut end = LONGEST - DIGITS - 1;
+    let mut end = name.len().min(LONGEST - DIGITS - 1);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
@@ -74,6 +76,10 @@ mod tests {
         assert!(one.len() == 200 && one != two && one.starts_with("____"), "{one} {two}");
         assert_eq!(safe_id(&one), one);
         assert_eq!(safe_name(&"ä".repeat(300)).len(), 300);
-        assert_eq!((safe_id("a b/.ä"), safe_id(".a")), ("a_b_._".to_owned(), "_.a".to_owned()));
+        assert_eq!((safe_id("a b/.–"), safe_id(".a")), ("a_b_._".to_owned(), "_.a".to_owned()));
+        // Two words of three letters.
+        let [one, two] = ["قطة", "كلب"].map(safe_id);
+        assert!(one.starts_with("___-") && one != two, "{one} {two}");
+        assert_eq!(safe_id(&one), one);
     }
 }

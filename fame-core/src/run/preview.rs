@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Event, ModelShelf, Observer, item::sample::Loader, models::RunFiles};
 use crate::{
-    Model, Plan, Result, Sample,
+    Error, Model, Plan, Result, Sample,
     store::{FetchEvent, ModelStore},
 };
 

@@ -101,6 +101,19 @@ impl Convention {
         ]
     }
 
+    /// Whether the network is fed what a picture's bytes count.
+    fn feeds_whole_numbers(&self) -> bool {
+        self.parsed.as_ref().is_some_and(|input| input.std.iter().all(|std| *std < 0.01))
+    }
+
+    /// Whether the network is fed -1 to 1.
+    fn is_symmetric(&self) -> bool {
+        let is_half = |value: &f32| *value == 0.5;
+        self.parsed
+            .as_ref()
+            .is_some_and(|input| input.mean.iter().all(is_half) && input.std.iter().all(is_half))
+    }
+
     fn of(
         order: ChannelOrder,
         (name, mean, std): Form,
@@ -157,16 +170,15 @@ pub(super) fn choose<'a>(
     preview: &Preview,
     is_classifier: bool,
 ) -> Result<(&'a Convention, Vec<String>)> {
-    let usual = &known[0];
     if known.len() == 1 {
-        return Ok((usual, vec![format!("no manifest; input as given: {}", usual.text)]));
+        let only = &known[0];
+        return Ok((only, vec![format!("no manifest; input as given: {}", only.text)]));
     }
     let mut scored = Vec::new();
     for convention in known {
         scored.push((score(convention, preview, is_classifier)?, convention));
     }
-    let best = scored.iter().fold(&scored[0], |a, b| if b.0 > a.0 { b } else { a });
-    let (score, chosen) = if best.0 > scored[0].0 + CLEARLY { best } else { &scored[0] };
+    let (score, chosen) = preferred(&scored, is_classifier);
     let what = match is_classifier {
         true if detector::is_one(&preview.model) => "score of its best detection",
         true => "probability of its most likely class",
@@ -181,6 +193,25 @@ pub(super) fn choose<'a>(
             format!("  {what} by convention: {}", each.join("; ")),
         ],
     ))
+}
+
+/// The convention that is taken, of all with their scores: the usual one, unless another is clearly
+/// better.
+///
+/// Of a pair the highest similarity proves little: a network that is fed far too large numbers
+/// answers alike whatever it sees. So whole numbers are never taken for one that may be fed others,
+/// and the usual form is that of face networks, -1 to 1.
+fn preferred<'s, 'a>(
+    scored: &'s [(f64, &'a Convention)],
+    is_classifier: bool,
+) -> &'s (f64, &'a Convention) {
+    let all_are_whole = scored.iter().all(|(_, one)| one.feeds_whole_numbers());
+    let may_be = |one: &Convention| is_classifier || all_are_whole || !one.feeds_whole_numbers();
+    let usual = scored.iter().find(|(_, one)| !is_classifier && one.is_symmetric());
+    let usual = usual.unwrap_or(&scored[0]);
+    let best = scored.iter().filter(|(_, one)| may_be(one));
+    let best = best.fold(usual, |a, b| if b.0 > a.0 { b } else { a });
+    if best.0 > usual.0 + CLEARLY { best } else { usual }
 }
 
 fn score(convention: &Convention, preview: &Preview, is_classifier: bool) -> Result<f64> {
@@ -273,6 +304,24 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_pair_is_not_fed_whole_numbers_because_all_faces_look_alike_then() {
+        let known = Convention::usual(&[3, 8, 8], false).unwrap();
+        let scored = |scores: [f64; 8]| scores.into_iter().zip(&known).collect::<Vec<_>>();
+        let name = |scores: [f64; 8], is_classifier: bool| {
+            preferred(&scored(scores), is_classifier).1.name.clone()
+        };
+        // What MobileFaceNet answers of two people, and of one.
+        let two = [0.02, -0.02, 0.03, 0.99, 0.02, -0.03, 0.01, 0.96];
+        assert_eq!(name(two, false), "Rgb, -1 to 1");
+        let one = [0.5, 0.6, 0.55, 0.99, 0.6, 0.78, 0.6, 0.99];
+        assert_eq!(name(one, false), "Bgr, -1 to 1");
+        assert_eq!(name(two, true), "Rgb, 0 to 255");
+        let bytes = Convention::usual(&[3, 8, 8], true).unwrap();
+        let scored: Vec<_> = [0.1, 0.9].into_iter().zip(&bytes).collect();
+        assert_eq!(preferred(&scored, false).1.name, "Bgr, 0 to 255");
     }
 
     #[test]
