@@ -67,7 +67,7 @@ impl OnnxFile {
                 return refusal(&shown, "it is not an ONNX model, or it is cut short")
                     .with_help("Compare its size and sha256 with the model's manifest, and fetch or export it again.");
             };
-            refusal(&shown, &format!("it is not an ONNX model, but {kind}")).with_help(way)
+            refusal(&shown, format!("it is not an ONNX model, but {kind}")).with_help(way)
         })?;
         let mut notes = vec![];
         if let Some(graph) = proto.graph.as_mut() {
