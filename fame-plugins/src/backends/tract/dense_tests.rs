@@ -77,9 +77,12 @@ fn assert_close(got: &Tensor, want: &Tensor, what: &str) {
     }
 }
 
+/// A product by its axes, the shapes of its two factors, and what a test asks of it besides.
+type Case<T> = (&'static str, &'static [usize], &'static [usize], T);
+
 #[test]
 fn a_product_is_tracts_wherever_its_channels_lie() {
-    let cases: &[(&str, &[usize], &[usize], [usize; 2])] = &[
+    let cases: &[Case<[usize; 2]>] = &[
         // Channels last, as in dense layers: nothing is moved.
         ("btc,cn->btn", &[1, 5, 24], &[24, 40], [0, 0]),
         ("btc,nc->btn", &[2, 5, 24], &[40, 24], [0, 0]),
@@ -124,7 +127,7 @@ fn a_product_is_tracts_wherever_its_channels_lie() {
 
 #[test]
 fn what_is_no_product_with_a_matrix_is_left_to_tract() {
-    let cases: &[(&str, &[usize], &[usize], &[usize])] = &[
+    let cases: &[Case<&[usize]>] = &[
         // Two values, as attention's.
         ("btc,bsc->bts", &[2, 5, 24], &[2, 7, 24], &[]),
         // A matrix for each row of the batch.
