@@ -99,7 +99,7 @@ impl Layer {
         // Ones, not zeros: pages of zeros may all be one page.
         let (input, mut output) = (vec![1.0; from], vec![1.0; to]);
         shortest(each, || {
-            candidate.run(&input, self.rows, None, &mut output, &Epilogue::default(), scratch);
+            candidate.run_batch(&input, None, &mut output, &Epilogue::default(), scratch);
         })
     }
 }
@@ -154,8 +154,8 @@ mod tests {
         assert!(all.iter().all(|m| m.seconds > 0.0 && m.seconds.is_finite()));
         let mut output = vec![0.0; 144];
         let plain = Epilogue::default();
-        convolution.run(&[1.0; 288], 2, None, &mut vec![0.0; 288], &plain, &mut Scratch::default());
-        convolution.run(&[1.0; 144], 1, None, &mut output, &plain, &mut Scratch::default());
+        convolution.run_batch(&[1.0; 288], None, &mut vec![0.0; 288], &plain, &mut Scratch::default());
+        convolution.run_batch(&[1.0; 144], None, &mut output, &plain, &mut Scratch::default());
         // A pixel inside: nine taps of four channels.
         assert!((output[(6 + 1) * 4] - 18.0).abs() < 1e-4);
         assert!(layer.key().ends_with(

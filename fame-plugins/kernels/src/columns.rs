@@ -8,6 +8,7 @@
 use super::buffer::Scratch;
 use super::epilogue::Epilogue;
 use super::geometry::Geometry;
+use super::picture::Picture;
 use super::product::{Lines, Packed, Product, Rows};
 use super::vector::{Level, Simd, Task, each_vector};
 
@@ -39,42 +40,26 @@ impl Columns {
         self.weights.bytes()
     }
 
-    /// Pulls `rows` cotangents back.
-    pub(crate) fn run(
-        &self,
-        input: &[f32],
-        rows: usize,
-        output: &mut [f32],
-        epilogue: &Epilogue,
-        scratch: &mut Scratch,
-    ) {
+    /// Pulls one cotangent back.
+    pub(crate) fn run(&self, picture: &mut Picture, scratch: &mut Scratch) {
         let geometry = &self.geometry;
-        let ([height, width], whole) = (geometry.output(), geometry.padded());
+        let ([_, width], whole) = (geometry.output(), geometry.padded());
         let columns = self.weights.padded_columns();
         let values = scratch.first.at_least(width * columns);
         let sums = scratch.second.at_least(whole[0] * whole[1] * geometry.inputs);
         let line = width * geometry.outputs;
-        let lens = [height * line, geometry.extent[0] * geometry.extent[1] * geometry.inputs];
-        for row in 0..rows {
-            sums.fill(0.0);
-            for (y, cotangent) in input[row * lens[0]..][..lens[0]].chunks_exact(line).enumerate() {
-                self.level.run(Product {
-                    rows: Rows {
-                        values: cotangent,
-                        stride: geometry.outputs,
-                        runs: &[0],
-                        run: geometry.outputs,
-                    },
-                    lines: Lines::one(width, columns),
-                    weights: &self.weights,
-                    to: values,
-                    channel: 0,
-                    epilogue: &Epilogue::default(),
-                });
-                self.level.run(Add { geometry, values, columns, y, sums });
-            }
-            self.level.run(Crop { geometry, sums, row, to: output, epilogue });
+        sums.fill(0.0);
+        for (y, from) in picture.from.chunks_exact(line).enumerate() {
+            self.level.run(Product {
+                pictures: &mut [Picture { from, to: values, epilogue: Epilogue::default() }],
+                rows: Rows { stride: geometry.outputs, runs: &[0], run: geometry.outputs },
+                lines: Lines::one(width, columns),
+                weights: &self.weights,
+                channel: 0,
+            });
+            self.level.run(Add { geometry, values, columns, y, sums });
         }
+        self.level.run(Crop { geometry, sums, to: picture.to, epilogue: &picture.epilogue });
     }
 }
 
@@ -121,8 +106,6 @@ impl Task for Add<'_> {
 struct Crop<'a> {
     geometry: &'a Geometry,
     sums: &'a [f32],
-    /// The row of the batch.
-    row: usize,
     to: &'a mut [f32],
     epilogue: &'a Epilogue<'a>,
 }
@@ -136,7 +119,7 @@ impl Task for Crop<'_> {
         let [_, width] = self.geometry.padded();
         for y in 0..extent[0] {
             let from = &self.sums[((y + before[0]) * width + before[1]) * inputs..];
-            let line = (self.row * extent[0] + y) * extent[1] * inputs;
+            let line = y * extent[1] * inputs;
             if self.epilogue.is_empty() {
                 let len = extent[1] * inputs;
                 self.to[line..line + len].copy_from_slice(&from[..len]);

@@ -8,6 +8,7 @@ use super::depthwise::Depthwise;
 use super::direct::{Channels, Direct};
 use super::epilogue::Epilogue;
 use super::geometry::{Direction, Geometry};
+use super::picture::Picture;
 use super::vector::Level;
 use super::winograd::{Shape, Size, Winograd};
 
@@ -159,6 +160,15 @@ impl Convolution {
         }
     }
 
+    /// Whether pictures take less time together than one by one: where the weights outweigh what a
+    /// picture reads and writes, to read them once for all is worth more than to have a picture's
+    /// values in the cache.
+    pub fn gains_from_pictures(&self) -> bool {
+        let [from, to] = self.lens();
+        let is_product = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
+        is_product && self.bytes() > (from + to) * size_of::<f32>()
+    }
+
     /// Values of one row of the argument and of the result.
     pub fn lens(&self) -> [usize; 2] {
         let geometry = &self.geometry;
@@ -171,35 +181,48 @@ impl Convolution {
         }
     }
 
-    /// Maps `rows` pictures of `input` to as many of `output`. `border` is what pixels outside of a
-    /// picture are, one value for each channel; 0 where there is none.
+    /// Maps pictures. `border` is what pixels outside of a picture are, one value for each channel; 0
+    /// where there is none. A picture's result is the same whichever others are mapped with it.
     ///
     /// Panics where a length does not fit, or a border is given to an algorithm that takes none.
     pub fn run(
         &self,
+        pictures: &mut [Picture],
+        border: Option<&[f32]>,
+        scratch: &mut Scratch,
+    ) {
+        let [from, to] = match self.direction {
+            Direction::Forward => [self.geometry.inputs, self.geometry.outputs],
+            Direction::Backward => [self.geometry.outputs, self.geometry.inputs],
+        };
+        for Picture { from, to: result, epilogue } in &*pictures {
+            assert_eq!([from.len(), result.len()], self.lens(), "lengths of a picture");
+            epilogue.check(result.len(), to);
+        }
+        assert!(border.is_none_or(|border| border.len() == from), "a border's length");
+        let takes_border = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
+        assert!(border.is_none() || takes_border, "{:?} pads with 0", self.algorithm);
+        match &self.kernel {
+            Kernel::Direct(kernel) => kernel.run(pictures, border, scratch),
+            Kernel::Depthwise(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p)),
+            Kernel::Columns(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, scratch)),
+            Kernel::Winograd(kernel) => kernel.run(pictures, border, scratch),
+        }
+    }
+
+    /// Maps the pictures of a batch whose rows lie side by side, in the epilogue's tensors too.
+    ///
+    /// Panics as [`Convolution::run`] does.
+    pub fn run_batch(
+        &self,
         input: &[f32],
-        rows: usize,
         border: Option<&[f32]>,
         output: &mut [f32],
         epilogue: &Epilogue,
         scratch: &mut Scratch,
     ) {
-        let lens = self.lens();
-        assert_eq!([input.len(), output.len()], lens.map(|len| len * rows), "lengths of pictures");
-        let [from, to] = match self.direction {
-            Direction::Forward => [self.geometry.inputs, self.geometry.outputs],
-            Direction::Backward => [self.geometry.outputs, self.geometry.inputs],
-        };
-        assert!(border.is_none_or(|border| border.len() == from), "a border's length");
-        let takes_border = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
-        assert!(border.is_none() || takes_border, "{:?} pads with 0", self.algorithm);
-        epilogue.check(output.len(), to);
-        match &self.kernel {
-            Kernel::Direct(kernel) => kernel.run(input, rows, border, output, epilogue, scratch),
-            Kernel::Depthwise(kernel) => kernel.run(input, rows, output, epilogue),
-            Kernel::Columns(kernel) => kernel.run(input, rows, output, epilogue, scratch),
-            Kernel::Winograd(kernel) => kernel.run(input, rows, border, output, epilogue, scratch),
-        }
+        let mut pictures = Picture::of_batch(input, output, epilogue, self.lens());
+        self.run(&mut pictures, border, scratch);
     }
 }
 

@@ -10,6 +10,7 @@
 
 use super::epilogue::Epilogue;
 use super::geometry::{Phase, Stencil};
+use super::picture::Picture;
 use super::vector::{Level, Simd, Task, each_vector};
 
 /// A depthwise convolution, or its transposed map, ready to run.
@@ -40,17 +41,17 @@ impl Depthwise {
         size_of_val(self.weights.as_slice())
     }
 
-    /// Maps `rows` pictures. Pixels outside of a picture are 0.
-    pub(crate) fn run(&self, input: &[f32], rows: usize, output: &mut [f32], epilogue: &Epilogue) {
-        self.level.run(Pictures { map: self, input, rows, output, epilogue });
+    /// Maps one picture. Pixels outside of it are 0.
+    pub(crate) fn run(&self, picture: &mut Picture) {
+        let Picture { from: input, to: output, epilogue } = picture;
+        self.level.run(Whole { map: self, input, output, epilogue });
     }
 }
 
-/// All pictures of one run.
-struct Pictures<'a> {
+/// A whole picture.
+struct Whole<'a> {
     map: &'a Depthwise,
     input: &'a [f32],
-    rows: usize,
     output: &'a mut [f32],
     epilogue: &'a Epilogue<'a>,
 }
@@ -70,7 +71,7 @@ struct Reach {
 /// and few enough for the sixteen registers of AVX2.
 const BLOCK: usize = 6;
 
-impl Task for Pictures<'_> {
+impl Task for Whole<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -78,20 +79,18 @@ impl Task for Pictures<'_> {
         let map = self.map;
         let count = map.weights.len() / map.channels;
         let (mut taps, mut inside) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for row in 0..self.rows {
-            for phase in &map.stencil.phases {
-                for y in 0..phase.extent[0] {
-                    self.reaches(phase, row, y, &mut taps);
-                    self.line(simd, phase, row, y, &taps, &mut inside);
-                }
+        for phase in &map.stencil.phases {
+            for y in 0..phase.extent[0] {
+                self.reaches(phase, y, &mut taps);
+                self.line(simd, phase, y, &taps, &mut inside);
             }
         }
     }
 }
 
-impl Pictures<'_> {
+impl Whole<'_> {
     /// The taps of line `y` of a phase whose lines lie within the picture.
-    fn reaches(&self, phase: &Phase, row: usize, y: usize, taps: &mut Vec<Reach>) {
+    fn reaches(&self, phase: &Phase, y: usize, taps: &mut Vec<Reach>) {
         let (stencil, channels) = (&self.map.stencil, self.map.channels as isize);
         let [height, width] = stencil.from.map(|extent| extent as isize);
         let top = (y * stencil.from_step[0]) as isize;
@@ -100,7 +99,7 @@ impl Pictures<'_> {
             let line = top + tap.offset[0];
             if (0..height).contains(&line) {
                 let across = tap.offset[1];
-                let from = ((row as isize * height + line) * width + across) * channels;
+                let from = (line * width + across) * channels;
                 taps.push(Reach { from, across, weight: tap.weight * self.map.channels });
             }
         }
@@ -112,7 +111,6 @@ impl Pictures<'_> {
         &mut self,
         simd: S,
         phase: &Phase,
-        row: usize,
         y: usize,
         taps: &[Reach],
         inside: &mut Vec<Reach>,
@@ -126,7 +124,7 @@ impl Pictures<'_> {
             .fold((0, 0), |(a, b), tap| (tap.offset[1].min(a), tap.offset[1].max(b)));
         let first = ((-least + step - 1) / step).clamp(0, count as isize) as usize;
         let last = ((width - 1 - most).div_euclid(step) + 1).clamp(first as isize, count as isize);
-        let line = (row * stencil.to[0] + phase.origin[0] + y * stencil.to_step[0]) * stencil.to[1];
+        let line = (phase.origin[0] + y * stencil.to_step[0]) * stencil.to[1];
         let to = line + phase.origin[1];
         for x in (0..first).chain(last as usize..count) {
             let fits = |tap: &&Reach| (0..width).contains(&(x as isize * step + tap.across));

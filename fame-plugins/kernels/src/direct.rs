@@ -5,11 +5,14 @@
 //! at the same distances everywhere. So nothing is unrolled into columns: the product reads the
 //! windows where they are. A pointwise convolution is the case of one run, and copies nothing.
 
+#![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
+
 use super::buffer::{Buffer, Scratch};
 use super::epilogue::Epilogue;
 use super::geometry::{Phase, Stencil};
+use super::picture::Picture;
 use super::product::{Lines, Packed, Product, Rows};
-use super::vector::Level;
+use super::vector::{Level, Simd, Task, each_vector};
 
 /// A convolution, or its transposed map, ready to run.
 #[derive(Debug)]
@@ -88,39 +91,66 @@ impl Direct {
         self.sums.iter().flat_map(|sum| &sum.weights).map(Packed::bytes).sum()
     }
 
-    /// Maps `rows` pictures. `border` is what pixels outside of a picture are, one value for each
-    /// channel of the argument; 0 where there is none.
+    /// Maps pictures. `border` is what pixels outside of a picture are, one value for each channel of
+    /// the argument; 0 where there is none.
     pub(crate) fn run(
         &self,
-        input: &[f32],
-        rows: usize,
+        pictures: &mut [Picture],
         border: Option<&[f32]>,
-        output: &mut [f32],
-        epilogue: &Epilogue,
         scratch: &mut Scratch,
     ) {
-        let input = if self.pads == [0; 4] {
-            input
+        if pictures.is_empty() {
+            return;
+        }
+        if self.pads != [0; 4] {
+            let padded = self.padded(pictures, border, &mut scratch.first);
+            let each = padded.chunks_exact(padded.len() / pictures.len());
+            let mut pictures: Vec<_> =
+                pictures.iter_mut().zip(each).map(|(picture, from)| picture.reading(from)).collect();
+            self.multiply(&mut pictures, 1);
+        } else if pictures.len() > 1 && self.is_one_line() && self.pixels() < FEW_PIXELS {
+            self.multiply_together(pictures, scratch);
         } else {
-            self.padded(input, rows, border, &mut scratch.first)
-        };
+            self.multiply(pictures, 1);
+        }
+    }
+
+    /// The products, of pictures that are `count` times as high as this is for.
+    fn multiply(&self, pictures: &mut [Picture], count: usize) {
         let Channels { from, to, groups } = self.channels;
         for (phase, sum) in self.stencil.phases.iter().zip(&self.sums) {
             let stride = self.stencil.from_step[1] * from;
-            let rows_of = Rows { values: input, stride, runs: &sum.runs, run: sum.run };
-            let mut lines = self.lines(phase, rows);
+            let mut lines = self.lines(phase);
+            lines.rows *= count;
             for (group, weights) in sum.weights.iter().enumerate() {
                 self.level.run(Product {
-                    rows: rows_of,
+                    pictures,
+                    rows: Rows { stride, runs: &sum.runs, run: sum.run },
                     lines,
                     weights,
-                    to: output,
                     channel: group * (to / groups),
-                    epilogue,
                 });
                 lines.start[0] += from / groups;
                 lines.start[1] += to / groups;
             }
+        }
+    }
+
+    /// The products of pictures of so few pixels that each alone would leave most of a register tile
+    /// empty, such as a dense layer's, of which each is a single one: copied together, and back.
+    fn multiply_together(&self, pictures: &mut [Picture], scratch: &mut Scratch) {
+        let (count, pixels) = (pictures.len(), self.pixels());
+        let [from_len, to_len] = [self.channels.from, self.channels.to].map(|len| len * pixels);
+        let from = scratch.first.at_least(count * from_len);
+        let to = scratch.second.at_least(count * to_len);
+        for (together, picture) in from.chunks_exact_mut(from_len).zip(&*pictures) {
+            together.copy_from_slice(picture.from);
+        }
+        let mut together = [Picture { from, to, epilogue: Epilogue::default() }];
+        self.multiply(&mut together, count);
+        let [Picture { to: sums, .. }] = together;
+        for (sums, picture) in sums.chunks_exact(to_len).zip(pictures) {
+            self.level.run(Finish { sums, channels: self.channels.to, picture });
         }
     }
 
@@ -129,36 +159,45 @@ impl Direct {
         [0, 1].map(|axis| self.pads[axis] + self.stencil.from[axis] + self.pads[axis + 2])
     }
 
-    /// The lines of a phase's pixels: one, where all lie evenly in both pictures.
-    fn lines(&self, phase: &Phase, rows: usize) -> Lines {
-        let ([height, width], stencil) = (self.extent(), &self.stencil);
+    /// Pixels of a result.
+    fn pixels(&self) -> usize {
+        self.stencil.to[0] * self.stencil.to[1]
+    }
+
+    /// Whether the pixels of argument and result lie evenly, as those of a pointwise convolution.
+    fn is_one_line(&self) -> bool {
+        let stencil = &self.stencil;
+        stencil.from_step == [1, 1] && stencil.to_step == [1, 1] && self.extent() == stencil.to
+    }
+
+    /// The lines of a phase's pixels in one picture.
+    fn lines(&self, phase: &Phase) -> Lines {
+        let ([_, width], stencil) = (self.extent(), &self.stencil);
         let (to, [step_y, step_x]) = (stencil.to, stencil.to_step);
         let Channels { from: inputs, to: outputs, .. } = self.channels;
         let to_stride = step_x * outputs;
-        if stencil.from_step == [1, 1] && stencil.to_step == [1, 1] && [height, width] == to {
-            return Lines::one(rows * height * width, to_stride);
+        if self.is_one_line() {
+            return Lines::one(self.pixels(), to_stride);
         }
         Lines {
             rows: phase.extent[1],
-            counts: [rows, phase.extent[0]],
+            count: phase.extent[0],
             start: [0, (phase.origin[0] * to[1] + phase.origin[1]) * outputs],
-            picture: [height * width * inputs, to[0] * to[1] * outputs],
             line: [stencil.from_step[0] * width * inputs, step_y * to[1] * outputs],
             to_stride,
         }
     }
 
-    /// The pictures with padding around them.
+    /// The pictures with padding around them, side by side.
     fn padded<'b>(
         &self,
-        input: &[f32],
-        rows: usize,
+        pictures: &[Picture],
         border: Option<&[f32]>,
         buffer: &'b mut Buffer,
     ) -> &'b [f32] {
         let (channels, from, [height, width]) =
             (self.channels.from, self.stencil.from, self.extent());
-        let padded = buffer.at_least(rows * height * width * channels);
+        let padded = buffer.at_least(pictures.len() * height * width * channels);
         let fill = |part: &mut [f32]| match border {
             None => part.fill(0.0),
             Some(border) => {
@@ -172,12 +211,39 @@ impl Direct {
                 fill(line);
                 continue;
             }
-            let at = (row * from[0] + y - self.pads[0]) * from[1] * channels;
+            let at = (y - self.pads[0]) * from[1] * channels;
             fill(&mut line[..first]);
-            line[first..last].copy_from_slice(&input[at..at + last - first]);
+            line[first..last].copy_from_slice(&pictures[row].from[at..at + last - first]);
             fill(&mut line[last..]);
         }
         padded
+    }
+}
+
+/// Fewer pixels than this leave most of a register tile empty at the widest level.
+const FEW_PIXELS: usize = 6;
+
+/// Finishes sums that lie elsewhere.
+struct Finish<'a, 'p> {
+    sums: &'a [f32],
+    channels: usize,
+    picture: &'a mut Picture<'p>,
+}
+
+impl Task for Finish<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Picture { to, epilogue, .. } = self.picture;
+        for (pixel, sums) in self.sums.chunks_exact(self.channels).enumerate() {
+            each_vector!(S, self.channels, |first, lanes| {
+                let at = pixel * self.channels + first;
+                let sum = simd.load(&sums[first..][..lanes]);
+                let sum = epilogue.finish(simd, sum, first, at);
+                simd.store(sum, &mut to[at..at + lanes]);
+            });
+        }
     }
 }
 

@@ -66,18 +66,23 @@ impl Epilogue<'_> {
     /// Panics where a tensor is not as long as the result, or a vector not as its channels: a fault
     /// of the caller's, found before anything is written.
     pub(crate) fn check(&self, len: usize, channels: usize) {
-        let (mut tensors, mut vectors) = (vec![self.add], vec![self.bias]);
-        match self.then {
-            Then::Keep | Then::Relu | Then::Clamp { .. } => {}
-            Then::PRelu(slopes) => vectors.push(Some(slopes)),
-            Then::ReluMask(of) | Then::ClampMask { of, .. } => tensors.push(Some(of)),
-            Then::PReluMask { of, slopes } => {
-                tensors.push(Some(of));
-                vectors.push(Some(slopes));
-            }
-        }
-        assert!(tensors.into_iter().flatten().all(|t| t.len() == len), "a tensor's length");
-        assert!(vectors.into_iter().flatten().all(|v| v.len() == channels), "a vector's length");
+        self.check_len(len);
+        let slopes = match self.then {
+            Then::PRelu(slopes) | Then::PReluMask { slopes, .. } => Some(slopes),
+            _ => None,
+        };
+        let mut vectors = [self.bias, slopes].into_iter().flatten();
+        assert!(vectors.all(|vector| vector.len() == channels), "a vector's length");
+    }
+
+    /// The part of [`Epilogue::check`] that is about tensors.
+    pub(crate) fn check_len(&self, len: usize) {
+        let of = match self.then {
+            Then::ReluMask(of) | Then::ClampMask { of, .. } | Then::PReluMask { of, .. } => Some(of),
+            Then::Keep | Then::Relu | Then::Clamp { .. } | Then::PRelu(_) => None,
+        };
+        let mut tensors = [self.add, of].into_iter().flatten();
+        assert!(tensors.all(|tensor| tensor.len() == len), "a tensor's length");
     }
 
     /// Finishes the values that begin with channel `channel` and at index `at` of the result.

@@ -9,14 +9,15 @@
 //!          └───────── epilogue in every store ───────┘
 //! ```
 //!
-//! * Activations are `[row][height][width][channel]`, in `f32`. A run takes one or several rows.
+//! * Activations are `[row][height][width][channel]`, in `f32`. A run takes one or several
+//!   rows, each in memory of its own.
 //! * Each kernel is written once, over `vector::Simd`, and compiled for AVX-512, AVX2 with FMA, and
 //!   plain code; which one runs is asked of the CPU.
 //! * No memory for values is allocated in a run once its scratch memory has grown to its needs.
 //! * Beside the convolutions stands what networks without them are made of: `normalisation`,
 //!   `softmax` and smooth `activation`s with their gradients, each in one pass over the memory.
-//! * `unsafe` stands in `vector` (the instructions) and in the innermost loops of `product`, `tiles`
-//!   and `depthwise` only.
+//! * `unsafe` stands in `vector` (the instructions), in the innermost loops of `product`, `tiles` and
+//!   `depthwise`, and around a call in `subnormal` only.
 
 mod activation;
 mod buffer;
@@ -30,9 +31,11 @@ mod exponential;
 mod forms;
 mod geometry;
 mod normalisation;
+mod picture;
 mod product;
 mod reduce;
 mod softmax;
+mod subnormal;
 #[cfg(test)]
 mod tests;
 mod tiles;
@@ -46,5 +49,7 @@ pub use convolution::{Algorithm, Convolution, FEW_CHANNELS};
 pub use epilogue::{Epilogue, Then};
 pub use geometry::{Direction, Geometry};
 pub use normalisation::Normalisation;
+pub use picture::Picture;
 pub use softmax::Softmax;
+pub use subnormal::without_subnormals;
 pub use vector::Level;

@@ -9,7 +9,7 @@
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
 use super::buffer::Buffer;
-use super::epilogue::Epilogue;
+use super::picture::Picture;
 use super::vector::{Level, Simd, Task, each_vector};
 
 /// Weights `[depth][columns]` in panels: `[columns / panel][depth][panel]`, the last one filled up
@@ -72,11 +72,10 @@ impl Packed {
     }
 }
 
-/// The left factor: rows that start `stride` values apart, each a sequence of runs.
+/// How the left factor lies in a picture: rows that start `stride` values apart, each a sequence of
+/// runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
-    /// What they are read from.
-    pub(crate) values: &'a [f32],
     /// From one row to the next.
     pub(crate) stride: usize,
     /// Where the runs of a row begin, from its start.
@@ -85,17 +84,16 @@ pub(crate) struct Rows<'a> {
     pub(crate) run: usize,
 }
 
-/// Lines of rows of the left factor, and where their results go: indices of values, and distances.
+/// Lines of rows of the left factor in every picture, and where their results go: indices of values
+/// of the picture's argument and result, and distances.
 #[derive(Clone, Copy)]
 pub(crate) struct Lines {
     /// How many rows a line has.
     pub(crate) rows: usize,
-    /// How many lines: pictures, and lines in each.
-    pub(crate) counts: [usize; 2],
+    /// How many lines a picture has.
+    pub(crate) count: usize,
     /// Where the first line begins in the left factor, and the result of its first column.
     pub(crate) start: [usize; 2],
-    /// From one picture to the next, in the left factor and in the result.
-    pub(crate) picture: [usize; 2],
     /// From one line to the next.
     pub(crate) line: [usize; 2],
     /// From one row's result to the next.
@@ -105,54 +103,52 @@ pub(crate) struct Lines {
 impl Lines {
     /// One line that begins where its values do.
     pub(crate) fn one(rows: usize, to_stride: usize) -> Self {
-        Self { rows, counts: [1, 1], start: [0; 2], picture: [0; 2], line: [0; 2], to_stride }
+        Self { rows, count: 1, start: [0; 2], line: [0; 2], to_stride }
     }
 
-    /// Where line `y` of picture `row` begins, in the left factor and in the result.
+    /// Where line `y` begins, in the left factor and in the result.
     #[inline(always)]
-    fn at(&self, row: usize, y: usize) -> [usize; 2] {
-        let at = |side: usize| self.start[side] + row * self.picture[side] + y * self.line[side];
-        [at(0), at(1)]
+    fn at(&self, y: usize) -> [usize; 2] {
+        [0, 1].map(|side| self.start[side] + y * self.line[side])
     }
 }
 
 /// A product of lines of rows with packed weights.
-pub(crate) struct Product<'a> {
-    /// The left factor.
+pub(crate) struct Product<'a, 'p> {
+    /// What is multiplied, where the result is written, and what is done to it before.
+    pub(crate) pictures: &'a mut [Picture<'p>],
+    /// How the left factor lies in each of them.
     pub(crate) rows: Rows<'a>,
     /// Its lines.
     pub(crate) lines: Lines,
     /// The right factor.
     pub(crate) weights: &'a Packed,
-    /// Where the result is written.
-    pub(crate) to: &'a mut [f32],
     /// The channel of the weights' first column in the epilogue's vectors: not 0 in a later group.
     pub(crate) channel: usize,
-    /// What is done to it before.
-    pub(crate) epilogue: &'a Epilogue<'a>,
 }
 
-impl Task for Product<'_> {
+impl Task for Product<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
+    fn run<S: Simd>(self, simd: S) {
         assert_eq!(self.weights.panel, 2 * S::LANES, "weights packed for this level");
         assert_eq!(self.rows.runs.len() * self.rows.run, self.weights.depth, "the sum's length");
         let all = self.lines.rows;
         if all == 0 {
             return;
         }
-        let ([pictures, lines], parts) = (self.lines.counts, self.parts());
+        let parts = self.parts();
+        let Self { pictures, rows, lines, weights, channel } = self;
         for part in 0..parts {
             let [start, end] = [part, part + 1].map(|part| part * all / parts);
-            for panel in 0..self.weights.panels() {
-                for row in 0..pictures {
-                    for y in 0..lines {
-                        let [from, to] = self.lines.at(row, y);
-                        let from = from + start * self.rows.stride;
-                        let to = to + start * self.lines.to_stride;
-                        self.line(simd, panel, [from, to], end - start);
+            for panel in 0..weights.panels() {
+                for picture in &mut *pictures {
+                    let mut one = One { picture, rows, lines, weights, channel };
+                    for y in 0..lines.count {
+                        let [from, to] = lines.at(y);
+                        let at = [from + start * rows.stride, to + start * lines.to_stride];
+                        one.line(simd, panel, at, end - start);
                     }
                 }
             }
@@ -164,44 +160,56 @@ impl Task for Product<'_> {
 /// the weights and the results pass through it too.
 const PART: usize = 256 << 10;
 
-impl Product<'_> {
+impl Product<'_, '_> {
     /// Into how many parts a single line is cut, each of which goes by all panels before the next
     /// one does: what is read again is the weights for each part, or else all rows for each panel,
     /// whichever is less. A sum is the same in every part.
     #[inline(always)]
     fn parts(&self) -> usize {
         let bytes = |steps: usize| steps * self.weights.depth * size_of::<f32>();
-        let left = bytes(self.lines.rows);
+        let left = bytes(self.lines.rows) * self.pictures.len();
         let parts = left.div_ceil(PART).min(self.lines.rows);
         let is_less = parts * self.weights.bytes() < self.weights.panels() * left;
-        if self.lines.counts == [1, 1] && is_less { parts.max(1) } else { 1 }
+        if self.lines.count == 1 && is_less { parts.max(1) } else { 1 }
     }
+}
 
+/// The product of one picture.
+struct One<'a, 'p> {
+    picture: &'a mut Picture<'p>,
+    rows: Rows<'a>,
+    lines: Lines,
+    weights: &'a Packed,
+    channel: usize,
+}
+
+impl One<'_, '_> {
     /// One panel's columns of `count` rows of one line.
     #[inline(always)]
     fn line<S: Simd>(&mut self, simd: S, panel: usize, [from, to]: [usize; 2], count: usize) {
         let (rows, weights) = (self.rows, self.weights);
         let reach = rows.runs.iter().max().map_or(0, |last| last + rows.run);
-        assert!(from + (count - 1) * rows.stride + reach <= rows.values.len(), "rows within");
+        let values = self.picture.from;
+        assert!(from + (count - 1) * rows.stride + reach <= values.len(), "rows within");
         let size = weights.depth * weights.panel;
         let first = panel * weights.panel;
         let panel = &weights.values.values()[panel * size..][..size];
         let width = (weights.columns - first).min(weights.panel);
-        let whole = width == weights.panel && self.epilogue.is_empty();
+        let whole = width == weights.panel && self.picture.epilogue.is_empty();
         let stride = self.lines.to_stride;
         let blocks = count.div_ceil(S::ROWS);
         for block in 0..blocks {
             // Blocks of nearly equal height: a last one of a few rows would wait for its weights.
             let (start, end) = (block * count / blocks, (block + 1) * count / blocks);
             let at = to + start * stride + first;
-            let to = &mut self.to[at..at + (end - start - 1) * stride + width];
+            let to = &mut self.picture.to[at..at + (end - start - 1) * stride + width];
             let mut sums = [0f32; MOST_ROWS * MOST_COLUMNS];
             let (tile_to, tile_stride) =
                 if whole { (to.as_mut_ptr(), stride) } else { (sums.as_mut_ptr(), 2 * S::LANES) };
-            // SAFETY: all rows of the line lie within `rows`, as asserted above; `to` has room for
+            // SAFETY: all rows of the line lie within `values`, as asserted above; `to` has room for
             // a tile of whole width, `sums` for the largest tile of any level.
             unsafe {
-                let from = from + start * rows.stride;
+                let from = values.as_ptr().add(from + start * rows.stride);
                 tile(simd, end - start, &rows, from, panel, tile_to, tile_stride);
             }
             if !whole {
@@ -217,9 +225,9 @@ impl Product<'_> {
             each_vector!(S, width, |column, lanes| {
                 let at = at + row * self.lines.to_stride + column;
                 let channel = self.channel + first + column;
-                let v =
-                    self.epilogue.finish(simd, simd.load(&sums[column..][..S::LANES]), channel, at);
-                simd.store(v, &mut self.to[at..at + lanes]);
+                let v = simd.load(&sums[column..][..S::LANES]);
+                let v = self.picture.epilogue.finish(simd, v, channel, at);
+                simd.store(v, &mut self.picture.to[at..at + lanes]);
             });
         }
     }
@@ -233,14 +241,14 @@ const MOST_COLUMNS: usize = 32;
 /// Sums a tile of `height` rows, at most [`Simd::ROWS`].
 ///
 /// # Safety
-/// `height` rows from index `from` on lie within `rows`, `panel` has one line for each step of
+/// `height` rows that lie as `rows` says can be read from `from` on, `panel` has one line for each step of
 /// their sum, and `to` has room for them.
 #[inline(always)]
 unsafe fn tile<S: Simd>(
     simd: S,
     height: usize,
     rows: &Rows,
-    from: usize,
+    from: *const f32,
     panel: &[f32],
     to: *mut f32,
     to_stride: usize,
@@ -270,7 +278,7 @@ const AHEAD: usize = 16;
 unsafe fn sum<S: Simd, const R: usize>(
     simd: S,
     rows: &Rows,
-    from: usize,
+    from: *const f32,
     panel: *const f32,
     to: *mut f32,
     to_stride: usize,
@@ -279,7 +287,7 @@ unsafe fn sum<S: Simd, const R: usize>(
     let mut sums = [[simd.splat(0.0); 2]; R];
     let mut line = panel;
     for &run in rows.runs {
-        let mut row = rows.values.as_ptr().wrapping_add(from + run);
+        let mut row = from.wrapping_add(run);
         let end = row.wrapping_add(rows.run);
         // Wrapping, and no range: the checks of a debug build would cost several times the sums.
         while row != end {

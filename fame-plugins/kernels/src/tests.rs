@@ -135,7 +135,7 @@ fn check_all(geometry: Geometry) {
                     }
                     let mut got = vec![f32::NAN; to];
                     let plain = Epilogue::default();
-                    map.run(&input, rows, None, &mut got, &plain, &mut scratch);
+                    map.run_batch(&input, None, &mut got, &plain, &mut scratch);
                     let what = format!("{geometry:?} {direction:?} {algorithm:?} {}", level.name());
                     assert_close(&got, &want, tolerance(algorithm), &what);
                 }
@@ -190,10 +190,10 @@ fn a_product_in_parts_agrees_with_double_precision_and_with_itself() {
             Convolution::new(level, geometry, Direction::Forward, Algorithm::Direct, &weights);
         let [from, to] = map.lens();
         let (input, mut together) = (noise(3 * from, 2), vec![f32::NAN; 3 * to]);
-        map.run(&input, 3, None, &mut together, &plain, &mut scratch);
+        map.run_batch(&input, None, &mut together, &plain, &mut scratch);
         for (input, together) in input.chunks_exact(from).zip(together.chunks_exact(to)) {
             let mut alone = vec![f32::NAN; to];
-            map.run(input, 1, None, &mut alone, &plain, &mut scratch);
+            map.run_batch(input, None, &mut alone, &plain, &mut scratch);
             assert_eq!(alone, together, "{}", level.name());
         }
     }
@@ -261,7 +261,7 @@ fn a_border_stands_for_the_pixels_outside() {
                 let [from, to] = map.lens();
                 let (input, mut got) = (noise(from, 2), vec![f32::NAN; to]);
                 let plain = Epilogue::default();
-                map.run(&input, 1, Some(&border), &mut got, &plain, &mut Scratch::default());
+                map.run_batch(&input, Some(&border), &mut got, &plain, &mut Scratch::default());
                 let want = reference(
                     &geometry,
                     Direction::Forward,
@@ -322,7 +322,7 @@ fn epilogues_do_what_they_say_in_every_kernel() {
                 for then in thens {
                     let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), then };
                     let mut got = vec![f32::NAN; to];
-                    map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
+                    map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
                     let want = finished(&epilogue, &sums, channels);
                     assert_close(
                         &got,
@@ -347,7 +347,7 @@ fn the_few_channels_way_finishes_too() {
         let (input, of) = (noise(from, 2), noise(to, 6));
         let epilogue = Epilogue { then: Then::ReluMask(&of), ..Epilogue::default() };
         let mut got = vec![f32::NAN; to];
-        map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
+        map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
         let sums = reference(&geometry, Direction::Backward, 1, &weights, &input, None, to);
         assert_close(&got, &finished(&epilogue, &sums, 3), SUM_TOLERANCE, level.name());
     }
@@ -384,7 +384,7 @@ fn every_value_of_a_result_is_written() {
                         Epilogue { bias: Some(&bias), add: Some(&of), then: Then::ReluMask(&of) };
                     for epilogue in [Epilogue::default(), finished] {
                         let mut got = vec![f32::NAN; to];
-                        map.run(&input, rows, None, &mut got, &epilogue, &mut Scratch::default());
+                        map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
                         let left = got.iter().filter(|v| v.is_nan()).count();
                         assert_eq!(left, 0, "{geometry:?} {direction:?} {algorithm:?} {level:?}");
                     }
@@ -405,7 +405,7 @@ fn not_a_number_passes_through_activations() {
         for then in [Then::Relu, Then::Clamp { low: 0.0, high: 6.0 }] {
             let mut got = vec![0.0; 36];
             let epilogue = Epilogue { then, ..Epilogue::default() };
-            map.run(&input, 1, None, &mut got, &epilogue, &mut Scratch::default());
+            map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
             assert!(got[..4].iter().all(|v| v.is_nan()), "{} {then:?}", level.name());
             assert!(got[4..].iter().all(|v| v.is_finite()), "{} {then:?}", level.name());
         }
@@ -423,10 +423,10 @@ fn rows_of_a_batch_do_not_influence_one_another() {
         let (input, plain) = (noise(from * 5, 2), Epilogue::default());
         let mut scratch = Scratch::default();
         let mut together = vec![0.0; to * 5];
-        map.run(&input, 5, None, &mut together, &plain, &mut scratch);
+        map.run_batch(&input, None, &mut together, &plain, &mut scratch);
         for (input, together) in input.chunks_exact(from).zip(together.chunks_exact(to)) {
             let mut alone = vec![0.0; to];
-            map.run(input, 1, None, &mut alone, &plain, &mut scratch);
+            map.run_batch(input, None, &mut alone, &plain, &mut scratch);
             assert_eq!(alone, together, "{algorithm:?}");
         }
     }

@@ -5,19 +5,10 @@
 
 use std::marker::PhantomData;
 
-use super::epilogue::Epilogue;
 use super::forms::Form;
+use super::picture::Picture;
 use super::vector::{Simd, Task, each_vector};
 use super::winograd::Shape;
-
-/// What one run is given.
-#[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
-    pub(crate) input: &'a [f32],
-    pub(crate) rows: usize,
-    pub(crate) border: Option<&'a [f32]>,
-    pub(crate) epilogue: &'a Epilogue<'a>,
-}
 
 /// Tiles that are worked on at once.
 #[derive(Clone, Copy)]
@@ -58,9 +49,11 @@ impl Strip {
 }
 
 /// Transforms the inputs of one strip.
-pub(crate) struct Inputs<'a, F, const IN: usize, const OUT: usize> {
+pub(crate) struct Inputs<'a, 'p, F, const IN: usize, const OUT: usize> {
     pub(crate) shape: &'a Shape,
-    pub(crate) job: &'a Job<'a>,
+    pub(crate) pictures: &'a [Picture<'p>],
+    /// What pixels outside of a picture are, one value for each channel; 0 where there is none.
+    pub(crate) border: Option<&'a [f32]>,
     pub(crate) strip: Strip,
     pub(crate) to: &'a mut [f32],
     /// The distances of tiles and of a tile's elements in `to`.
@@ -68,7 +61,7 @@ pub(crate) struct Inputs<'a, F, const IN: usize, const OUT: usize> {
     pub(crate) form: PhantomData<F>,
 }
 
-impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Inputs<'_, F, IN, OUT> {
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Inputs<'_, '_, F, IN, OUT> {
     type Output = ();
 
     #[inline(always)]
@@ -79,19 +72,19 @@ impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Inputs<'_, F,
     }
 }
 
-impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Inputs<'_, F, IN, OUT> {
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Inputs<'_, '_, F, IN, OUT> {
     /// Transforms neighbouring tiles, one vector of channels after another.
     #[inline(always)]
     fn neighbours<S: Simd>(&mut self, simd: S, tiles: Neighbours) {
         // Neighbours share `IN − OUT` columns, which are transformed along the height once.
         const { assert!(IN - OUT == 2) }
         let (channels, [_, width]) = (self.shape.inputs, self.shape.from);
-        let window = Window::<IN>::new(self.shape, self.job, tiles);
+        let window = Window::<IN>::new(self.shape, self.pictures[tiles.row].from, tiles);
         let [tile_step, step] = self.steps;
         let to = &mut self.to[tiles.index * tile_step..];
         assert!((tiles.count - 1) * tile_step + (IN * IN - 1) * step + channels <= to.len());
         each_vector!(S, channels, |first, lanes| {
-            let outside = self.job.border.map_or(simd.splat(0.0), |b| simd.load(&b[first..]));
+            let outside = self.border.map_or(simd.splat(0.0), |b| simd.load(&b[first..]));
             let mut columns = [[outside; IN]; IN];
             for tile in 0..tiles.count {
                 let left = window.left + (tile * OUT) as isize;
@@ -150,10 +143,9 @@ struct Window<'a, const IN: usize> {
 
 impl<'a, const IN: usize> Window<'a, IN> {
     #[inline(always)]
-    fn new(shape: &Shape, job: &Job<'a>, tiles: Neighbours) -> Self {
+    fn new(shape: &Shape, picture: &'a [f32], tiles: Neighbours) -> Self {
         let (channels, [height, width]) = (shape.inputs, shape.from);
-        let size = height * width * channels;
-        let picture = &job.input[tiles.row * size..][..size];
+        let picture = &picture[..height * width * channels];
         let [top, left] = [0, 1].map(|axis| tiles.at[axis] as isize - shape.before[axis] as isize);
         let mut lines = [OUTSIDE; IN];
         for (i, line) in lines.iter_mut().enumerate() {
@@ -206,18 +198,17 @@ impl<'a, const IN: usize> Window<'a, IN> {
 }
 
 /// Transforms the products of one strip back, finishes the pixels and writes them.
-pub(crate) struct Results<'a, F, const IN: usize, const OUT: usize> {
+pub(crate) struct Results<'a, 'p, F, const IN: usize, const OUT: usize> {
     pub(crate) shape: &'a Shape,
-    pub(crate) job: &'a Job<'a>,
+    pub(crate) pictures: &'a mut [Picture<'p>],
     pub(crate) strip: Strip,
     pub(crate) from: &'a [f32],
     /// The distances of tiles and of a tile's elements in `from`.
     pub(crate) steps: [usize; 2],
-    pub(crate) to: &'a mut [f32],
     pub(crate) form: PhantomData<F>,
 }
 
-impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Results<'_, F, IN, OUT> {
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Results<'_, '_, F, IN, OUT> {
     type Output = ();
 
     #[inline(always)]
@@ -232,7 +223,7 @@ impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Task for Results<'_, F
     }
 }
 
-impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Results<'_, F, IN, OUT> {
+impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Results<'_, '_, F, IN, OUT> {
     /// Transforms the tile at `index` back, whose first pixel is `[top, left]` of picture `row`.
     #[inline(always)]
     fn tile<S: Simd>(&mut self, simd: S, index: usize, row: usize, [top, left]: [usize; 2]) {
@@ -243,14 +234,15 @@ impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Results<'_, F, IN, OUT
         let padded = channels.next_multiple_of(S::LANES);
         assert!((IN * IN - 1) * step + padded <= from.len());
         let [high, wide] = [OUT.min(height - top), OUT.min(width - left)];
-        let corner = ((row * height + top) * width + left) * channels;
+        let corner = (top * width + left) * channels;
         let end = corner + ((high - 1) * width + wide) * channels;
-        assert!(end <= self.to.len());
+        let Picture { to, epilogue, .. } = &mut self.pictures[row];
+        assert!(end <= to.len());
         each_vector!(S, channels, |first, lanes| {
             for i in 0..OUT {
                 for j in 0..OUT {
                     let at = corner + (i * width + j) * channels + first;
-                    simd.prefetch(self.to.as_ptr().wrapping_add(at));
+                    simd.prefetch(to.as_ptr().wrapping_add(at));
                 }
             }
             let mut lines = [[simd.splat(0.0); OUT]; IN];
@@ -272,9 +264,9 @@ impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Results<'_, F, IN, OUT
                 let column = F::output(simd, &column);
                 for (i, value) in column.into_iter().enumerate().take(high) {
                     let at = corner + (i * width + j) * channels + first;
-                    let value = self.job.epilogue.finish(simd, value, first, at);
+                    let value = epilogue.finish(simd, value, first, at);
                     // SAFETY: the pixel lies before `end`, which lies within `to`.
-                    unsafe { simd.write_lanes(value, self.to.as_mut_ptr().add(at), lanes) }
+                    unsafe { simd.write_lanes(value, to.as_mut_ptr().add(at), lanes) }
                 }
             }
         });

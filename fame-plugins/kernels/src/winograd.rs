@@ -13,8 +13,9 @@ use std::marker::PhantomData;
 use super::buffer::{LINE, Scratch};
 use super::epilogue::Epilogue;
 use super::forms::{F2, F4, Form, TAPS, kernels};
+use super::picture::Picture;
 use super::product::{Lines, Packed, Product, Rows};
-use super::tiles::{Inputs, Job, Results, Strip};
+use super::tiles::{Inputs, Results, Strip};
 use super::vector::{Level, Simd, Task};
 
 /// How large the tiles are.
@@ -79,34 +80,30 @@ impl Winograd {
         self.weights.iter().map(Packed::bytes).sum()
     }
 
-    /// Convolves `rows` pictures. `border` is what pixels outside of a picture are, one value for
-    /// each input channel; 0 where there is none.
+    /// Convolves pictures. `border` is what pixels outside of a picture are, one value for each input
+    /// channel; 0 where there is none.
     pub(crate) fn run(
         &self,
-        input: &[f32],
-        rows: usize,
+        pictures: &mut [Picture],
         border: Option<&[f32]>,
-        output: &mut [f32],
-        epilogue: &Epilogue,
         scratch: &mut Scratch,
     ) {
-        let job = Job { input, rows, border, epilogue };
         match self.size {
-            Size::Two => self.strips::<F2, 4, 2>(&job, output, scratch),
-            Size::Four => self.strips::<F4, 6, 4>(&job, output, scratch),
+            Size::Two => self.strips::<F2, 4, 2>(pictures, border, scratch),
+            Size::Four => self.strips::<F4, 6, 4>(pictures, border, scratch),
         }
     }
 
     /// Convolves one strip after another.
     fn strips<F: Form<IN, OUT>, const IN: usize, const OUT: usize>(
         &self,
-        job: &Job,
-        output: &mut [f32],
+        pictures: &mut [Picture],
+        border: Option<&[f32]>,
         scratch: &mut Scratch,
     ) {
         let shape = &self.shape;
         let lines = shape.to.map(|extent| extent.div_ceil(OUT));
-        let tiles = job.rows * lines[0] * lines[1];
+        let tiles = pictures.len() * lines[0] * lines[1];
         let strip = self.strip.min(tiles).max(1);
         let (channels, columns) =
             (shape.inputs.next_multiple_of(LINE), self.weights[0].padded_columns());
@@ -118,31 +115,31 @@ impl Winograd {
             let steps = [channels, before];
             self.level.run(Inputs::<F, IN, OUT> {
                 shape,
-                job,
+                pictures,
+                border,
                 strip,
                 to: transformed,
                 steps,
                 form: PhantomData,
             });
             for (element, weights) in self.weights.iter().enumerate() {
-                let values = &transformed[element * before..][..before];
+                let from = &transformed[element * before..][..before];
+                let to = &mut products[element * after..][..after];
                 self.level.run(Product {
-                    rows: Rows { values, stride: channels, runs: &[0], run: shape.inputs },
+                    pictures: &mut [Picture { from, to, epilogue: Epilogue::default() }],
+                    rows: Rows { stride: channels, runs: &[0], run: shape.inputs },
                     lines: Lines::one(strip.tiles[1] - start, columns),
                     weights,
-                    to: &mut products[element * after..][..after],
                     channel: 0,
-                    epilogue: &Epilogue::default(),
                 });
             }
             let steps = [columns, after];
             self.level.run(Results::<F, IN, OUT> {
                 shape,
-                job,
+                pictures,
                 strip,
                 from: products,
                 steps,
-                to: output,
                 form: PhantomData,
             });
         }

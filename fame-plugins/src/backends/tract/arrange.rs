@@ -15,14 +15,17 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Slice};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::logic::Iff;
-use tract_onnx::tract_core::ops::nn::{Reduce, RmsNorm, Softmax};
+use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, RmsNorm, Softmax};
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::chain::Chain;
-use super::ops::{LaidOutConv, Norm, NormGrad, PReluGrad, Pointwise, Rescale, SoftmaxGrad, Turn};
+use super::ops::{
+    LaidOutConv, Norm, NormGrad, PReluGrad, Pointwise, PoolGrad, Rescale, SoftmaxGrad, Turn,
+};
 use super::order::Order;
 use crate::backends::onnx::prelu::PRelu;
 use fame_kernels::Convolution;
@@ -237,9 +240,10 @@ impl<'m> Arranging<'m> {
             || node.op_is::<Reduce>()
             || node.op_is::<Slice>()
             || node.op_is::<MultiBroadcastTo>();
+        let pool = pool_with_channels_last(node);
         let inputs = node.inputs.iter().map(|&input| self.old.outlet_fact(input));
         let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
-        if !is_indifferent
+        if !(is_indifferent || pool.is_some())
             || node.outputs.len() != 1
             || !matches!(rank, 3 | 4)
             || node.outputs[0].fact.datum_type != f32::datum_type()
@@ -247,6 +251,9 @@ impl<'m> Arranging<'m> {
             || !node.inputs.iter().any(|&input| self.is_last_only(input))
         {
             return Ok(None);
+        }
+        if pool.is_some() {
+            return Ok(pool);
         }
         let change = Order::Last.made_by(rank);
         let Some(consequence) = node.op.change_axes(self.old, node, InOut::Out(0), &change)? else {
@@ -256,4 +263,27 @@ impl<'m> Arranging<'m> {
             && consequence.wire_changes.iter().all(|(_, other)| *other == change);
         Ok(is_everywhere.then(|| consequence.substitute_op.unwrap_or_else(|| node.op.clone())))
     }
+}
+
+/// The operator of `node` for values with channels last, if it pools over two axes or pulls back
+/// through such a pooling.
+fn pool_with_channels_last(node: &TypedNode) -> Option<Box<dyn TypedOp>> {
+    let turned = |pool: &PoolSpec| {
+        let data_format = match pool.data_format {
+            DataFormat::NCHW => DataFormat::NHWC,
+            DataFormat::CHW => DataFormat::HWC,
+            DataFormat::NHWC | DataFormat::HWC => return None,
+        };
+        (pool.rank() == 2).then(|| PoolSpec { data_format, ..pool.clone() })
+    };
+    if let Some(op) = node.op_as::<MaxPool>() {
+        let pool_spec = turned(&op.pool_spec)?;
+        return Some(Box::new(MaxPool { pool_spec, ..op.clone() }));
+    }
+    if let Some(op) = node.op_as::<SumPool>() {
+        let pool_spec = turned(&op.pool_spec)?;
+        return Some(Box::new(SumPool { pool_spec, ..op.clone() }));
+    }
+    let op = node.op_as::<PoolGrad>()?;
+    Some(Box::new(PoolGrad { pool: turned(&op.pool)?, kind: op.kind.clone() }))
 }

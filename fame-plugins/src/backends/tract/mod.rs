@@ -11,8 +11,10 @@
 //!                one row ───▶ layers and residuals ───▶ pass ─ cotangents ─▶ gradients
 //! ```
 //!
-//! * One row is one run with N = 1: tract fuses best there, rows cannot influence one another, and
-//!   a batch is many runs in parallel on the threads asked for. One plan is shared by all of them.
+//! * Plans are for N = 1: tract fuses best there, and rows cannot influence one another. A batch is
+//!   many runs in parallel on the threads asked for, and the rows of a thread go by a layer's weights
+//!   together where these outweigh the values (`runner`). One plan is shared by all of them.
+//! * Subnormal numbers are taken as 0: on some processors they cost more than all else.
 //! * A plan pair is compiled for each distinct set of taps and kept. Fusion gives way only where a
 //!   layer is tapped.
 //! * Convolutions and dense layers are `fame_kernels`' wherever these can compute them, unless
@@ -45,6 +47,7 @@ mod place_kernels;
 mod plan;
 mod plugin;
 mod rate_file;
+mod runner;
 
 #[cfg(test)]
 pub(in crate::backends) use gradient::differentiate;

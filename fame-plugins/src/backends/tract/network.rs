@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use fame_core::contract::{Network, Pass};
 use fame_core::{Bias, Error, GradientPlace, Layer, LoadRequest, Result, Taps, Tensor};
-use rayon::prelude::*;
 use tract_onnx::prelude::{TValue, TVec, TractResult};
 use tract_onnx::tract_core::internal::TypedOp;
 
 use super::gradient::rule_for;
 use super::kernel_rates::Rating;
-use super::pass::{TractPass, failed, to_tract};
+use super::pass::{TractPass, failed, on_threads, to_tract};
 use super::plan::{ENGINE, Plan};
 use crate::backends::onnx::biases::biases;
 use crate::backends::onnx::cache::CompiledTaps;
-use crate::backends::onnx::file::{OnnxFile, guarded};
+use crate::backends::onnx::file::OnnxFile;
 use crate::backends::onnx::loaded_model::LoadedModel;
 use crate::backends::onnx::operators::OperatorTable;
 use crate::backends::onnx::skeleton::row_shape;
@@ -25,6 +24,8 @@ pub(super) struct TractNetwork {
     rating: Option<Rating>,
     threads: usize,
     pool: rayon::ThreadPool,
+    /// How many rows at a time are best on each of them.
+    together: usize,
     plans: CompiledTaps<Plan>,
 }
 
@@ -57,10 +58,11 @@ impl TractNetwork {
         let pool = pool.map_err(|e| {
             Error::new("fame::backend::threads", format!("cannot start {threads} threads: {e}."))
         })?;
-        Ok(Self { model, rating, threads, pool, plans: CompiledTaps::default() })
+        let together = rating.map_or(1, |_| rows_together(&model));
+        Ok(Self { model, rating, threads, pool, together, plans: CompiledTaps::default() })
     }
 
-    fn plan(&self, taps: &Taps, replaced: Option<&str>) -> Result<Arc<Plan>> {
+    pub(super) fn plan(&self, taps: &Taps, replaced: Option<&str>) -> Result<Arc<Plan>> {
         let compile = || Plan::compile(&self.model, self.rating, taps, replaced);
         self.plans.get(taps, replaced, compile)
     }
@@ -73,18 +75,25 @@ impl TractNetwork {
     ) -> Result<Box<dyn Pass + 'n>> {
         let rows = inputs[0].1.rows();
         let row = |index: usize| -> TractResult<TVec<TValue>> {
-            let inputs = inputs
-                .iter()
-                .map(|(shape, batch)| to_tract(shape, batch.row(index)))
-                .collect::<TractResult<_>>()?;
-            // On a thread of the pool, which no guard of the plugin's stands on.
-            guarded("running", || plan.forward.run(inputs))
+            inputs.iter().map(|(shape, batch)| to_tract(shape, batch.row(index))).collect()
         };
-        let rows: TractResult<Vec<_>> =
-            self.pool.install(|| (0..rows).into_par_iter().with_max_len(1).map(row).collect());
+        let rows = (0..rows).map(row).collect::<TractResult<_>>();
+        let rows = rows.and_then(|rows| on_threads(&self.pool, &plan.forward, rows));
         let rows = rows.map_err(|e| failed("the forward pass", &e))?;
         Ok(Box::new(TractPass { pool: &self.pool, plan, rows }))
     }
+}
+
+/// More rows than this on a thread gain little: a layer's weights are read once for all of them.
+const MOST_ROWS: usize = 4;
+
+/// How many rows at a time are best on a thread. Where the weights of a network outweigh the values
+/// of a row, rows that go by them together take less time, and as many values as there are weights
+/// are kept in memory at most. Elsewhere a row's values are better kept in the cache.
+fn rows_together(model: &LoadedModel) -> usize {
+    let values = |layer: &Layer| layer.shape.iter().product::<usize>();
+    let row = model.skeleton.layers.iter().map(values).sum::<usize>() * size_of::<f32>();
+    (model.file.weight_bytes() / row.max(1)).clamp(1, MOST_ROWS)
 }
 
 impl Network for TractNetwork {
@@ -115,7 +124,7 @@ impl Network for TractNetwork {
     }
 
     fn preferred_rows(&self) -> usize {
-        self.threads
+        self.threads * self.together
     }
 
     fn notes(&self) -> &[String] {

@@ -10,9 +10,11 @@ use tract_onnx::tract_core::internal::TractErrorContext as _;
 
 use super::gradient::Row;
 use super::plan::Plan;
+use super::runner::Runner;
 use crate::backends::onnx::file::guarded;
 use crate::backends::onnx::refusal::reason;
 use crate::backends::onnx::skeleton::row_shape;
+use fame_kernels::without_subnormals;
 
 /// Layers and residuals of every row.
 pub(super) struct TractPass<'n> {
@@ -43,6 +45,31 @@ fn gather<'a>(shape: &[usize], rows: impl ExactSizeIterator<Item = &'a TValue>) 
         }
     }
     Tensor::new(full, data)
+}
+
+/// At most so many rows run together on a thread: from then on a row gains nothing more, and the
+/// values of all of them are in memory.
+const TOGETHER: usize = 8;
+
+/// Runs rows on the threads of `pool`, several together on each where that takes less time.
+pub(super) fn on_threads(
+    pool: &rayon::ThreadPool,
+    plan: &Runner,
+    rows: Vec<TVec<TValue>>,
+) -> TractResult<Vec<TVec<TValue>>> {
+    let together = rows.len().div_ceil(pool.current_num_threads());
+    let together = if plan.gains_from_rows() { together.clamp(1, TOGETHER) } else { 1 };
+    let mut rows = rows.into_iter();
+    let groups: Vec<Vec<_>> = std::iter::from_fn(|| {
+        let group: Vec<_> = rows.by_ref().take(together).collect();
+        (!group.is_empty()).then_some(group)
+    })
+    .collect();
+    // On a thread of the pool, which no guard of the plugin's stands on.
+    let run = |group| without_subnormals(|| guarded("running", || plan.run(group)));
+    let results: TractResult<Vec<Vec<_>>> =
+        pool.install(|| groups.into_par_iter().with_max_len(1).map(run).collect());
+    Ok(results?.into_iter().flatten().collect())
 }
 
 /// The error for a plan that failed while it ran, which no input should make it do.
@@ -115,7 +142,7 @@ impl Pass for TractPass<'_> {
             zeros.collect::<TractResult<Vec<_>>>().map_err(|e| failed("the gradient", &e))?;
         // In pairs, every second row is the reference of the one before it.
         let step = if self.plan.in_pairs { 2 } else { 1 };
-        let pull = |(pair, rows): (usize, &[TVec<TValue>])| -> TractResult<TVec<TValue>> {
+        let inputs = |(pair, rows): (usize, &[TVec<TValue>])| -> TractResult<TVec<TValue>> {
             let index = pair * step;
             let residual = |(row, at): &(Row, usize)| {
                 let of = if *row == Row::Own { rows.first() } else { rows.last() };
@@ -130,11 +157,10 @@ impl Pass for TractPass<'_> {
                     (None, None) => to_tract(shape, &vec![0.0; shape.iter().product()])?,
                 });
             }
-            guarded("running", || backward.run(inputs))
+            Ok(inputs)
         };
-        let rows: TractResult<Vec<TVec<TValue>>> = self
-            .pool
-            .install(|| self.rows.par_chunks(step).enumerate().with_max_len(1).map(pull).collect());
+        let rows = self.rows.chunks(step).enumerate().map(inputs).collect::<TractResult<_>>();
+        let rows = rows.and_then(|rows| on_threads(self.pool, backward, rows));
         let rows = rows.map_err(|e| failed("the gradient", &e))?;
         self.plan
             .places

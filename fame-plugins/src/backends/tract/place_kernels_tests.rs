@@ -7,8 +7,9 @@ use super::*;
 use crate::backends::onnx::file::OnnxFile;
 use crate::backends::onnx::fixtures::{batch, seed};
 use crate::backends::onnx::operators::OperatorTable;
-use crate::backends::tract::kernel_rates::rates;
+use crate::backends::tract::kernel_rates::{by_rule, rates};
 use crate::backends::tract::network::TractNetwork;
+use crate::backends::tract::runner::Runner;
 
 /// Outputs and gradients, relative L2: rounding of F(4×4, 3×3), about ten times that of a plain sum,
 /// over a whole network, and the ReLUs whose inputs it moves over zero.
@@ -66,6 +67,32 @@ fn relative(got: &HostTensor, want: &HostTensor) -> f64 {
     let pairs = || got.data().iter().zip(want.data()).map(|(g, w)| (f64::from(*g), f64::from(*w)));
     let apart: f64 = pairs().map(|(g, w)| (g - w).powi(2)).sum();
     (apart / pairs().map(|(_, w)| w * w).sum::<f64>()).sqrt()
+}
+
+/// Rows that go by the weights of a layer together have the bytes that each has alone.
+#[test]
+fn rows_together_give_what_each_gives_alone() {
+    for (name, shape) in [
+        ("iresnet50_slim", [3, 56, 56]),
+        ("resnet50_slim", [3, 64, 64]),
+        ("vgg_slim", [3, 64, 64]),
+        ("vit_slim", [3, 32, 32]),
+    ] {
+        let network = load(name, &shape, Some(by_rule));
+        let layer = network.layers().iter().rev().find(|l| l.is_output).unwrap().name.clone();
+        let taps = Taps::of([layer]).with_gradient(GradientPlace::Input);
+        let plan = network.plan(&taps, None).unwrap();
+        let gains = [&plan.forward, plan.backward.as_ref().unwrap()].map(Runner::gains_from_rows);
+        assert_eq!(gains, [true; 2], "{name} has no layer whose weights outweigh its values");
+        let rows: Vec<_> = (0..7).map(|seed| batch(&shape, seed)).collect();
+        let together = results(&network, &HostTensor::stack(&rows).unwrap());
+        for (index, row) in rows.iter().enumerate() {
+            let alone = results(&network, &HostTensor::stack([row]).unwrap());
+            for (together, alone) in together.iter().zip(&alone) {
+                assert_eq!(together.row(index), alone.data(), "{name}, row {index}");
+            }
+        }
+    }
 }
 
 #[test]

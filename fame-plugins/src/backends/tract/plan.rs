@@ -1,7 +1,5 @@
 //! The pair of plans, forward and backward, for one set of taps.
 
-use std::sync::{Mutex, PoisonError};
-
 use fame_core::{Result, Taps};
 use tract_onnx::tract_core::internal::*;
 
@@ -12,6 +10,7 @@ use super::kernel_rates::{Rating, without_tiles};
 use super::one_pass::in_one_pass;
 use super::order::Order;
 use super::place_kernels::place;
+use super::runner::Runner;
 use crate::backends::onnx::declutter::declutter;
 use crate::backends::onnx::file::guarded;
 use crate::backends::onnx::import::typed_model;
@@ -24,28 +23,6 @@ pub(super) const ENGINE: Engine = Engine {
     name: "tract",
     advice: "Choose a target layer in front of it, or use the `Tch` backend.",
 };
-
-/// A plan and the idle states to run it with: a state is made once and used again, by one run at a
-/// time.
-pub(super) struct Runner {
-    plan: Arc<TypedSimplePlan>,
-    idle: Mutex<Vec<TypedSimpleState>>,
-}
-
-impl Runner {
-    fn new(model: TypedModel) -> TractResult<Self> {
-        Ok(Self { plan: SimplePlan::new(model)?, idle: Mutex::default() })
-    }
-
-    /// Runs one row.
-    pub(super) fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut state = idle.map_or_else(|| self.plan.spawn(), Ok)?;
-        let outputs = state.run(inputs)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(state);
-        Ok(outputs)
-    }
-}
 
 /// A compiled set of taps.
 pub(super) struct Plan {

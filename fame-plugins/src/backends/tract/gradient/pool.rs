@@ -42,9 +42,10 @@ mod tests {
     use super::*;
     use crate::backends::rule_check::{KINKED, LINEAR, check};
 
-    fn pool(stride: usize, padding: PaddingSpec, channels: usize) -> PoolSpec {
+    fn pool(data_format: DataFormat, stride: usize, padding: PaddingSpec) -> PoolSpec {
+        let channels = 3;
         PoolSpec {
-            data_format: DataFormat::NCHW,
+            data_format,
             kernel_shape: tvec!(3, 2),
             padding,
             dilations: None,
@@ -58,17 +59,16 @@ mod tests {
     fn pooling() {
         let explicit = || PaddingSpec::Explicit(tvec!(1, 0), tvec!(0, 1));
         let ceil = || PaddingSpec::ExplicitOnnxPool(tvec!(1, 1), tvec!(1, 1), true);
-        for stride in [1, 2] {
-            for padding in [PaddingSpec::Valid, explicit(), ceil()] {
-                let spec = pool(stride, padding, 3);
+        let paddings = || [PaddingSpec::Valid, explicit(), ceil()];
+        for (format, shape) in [(DataFormat::NCHW, [1, 3, 6, 5]), (DataFormat::NHWC, [1, 6, 5, 3])] {
+            for (stride, padding) in [1, 2].iter().flat_map(|s| paddings().map(|p| (*s, p))) {
+                let spec = pool(format, stride, padding);
                 let max = MaxPool { pool_spec: spec.clone(), with_index_outputs: None };
-                check(&[1, 3, 6, 5], &KINKED, |m, x| Ok(m.wire_node("p", max.clone(), &[x])?[0]));
+                check(&shape, &KINKED, |m, x| Ok(m.wire_node("p", max.clone(), &[x])?[0]));
                 for (count_include_pad, normalize) in [(false, true), (true, true), (false, false)]
                 {
                     let sum = SumPool { pool_spec: spec.clone(), count_include_pad, normalize };
-                    check(&[1, 3, 6, 5], &LINEAR, |m, x| {
-                        Ok(m.wire_node("p", sum.clone(), &[x])?[0])
-                    });
+                    check(&shape, &LINEAR, |m, x| Ok(m.wire_node("p", sum.clone(), &[x])?[0]));
                 }
             }
         }

@@ -6,7 +6,7 @@ use tract_onnx::tract_core::internal::*;
 
 use super::unwritten;
 use crate::backends::onnx::tensors::{floats, floats_mut};
-use fame_kernels::{Convolution, Epilogue, Scratch, Then};
+use fame_kernels::{Convolution, Epilogue, Picture, Scratch, Then};
 
 /// A convolution of values whose channels lie last, with what follows it in the network.
 ///
@@ -85,6 +85,37 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+impl LaidOutConv {
+    /// Whether several rows take less time together than one by one.
+    pub(in super::super) fn gains_from_rows(&self) -> bool {
+        self.kernel.gains_from_pictures()
+    }
+
+    /// The results of several rows, each with its inputs, that go by the weights together.
+    pub(in super::super) fn eval_rows(&self, rows: Vec<TVec<TValue>>) -> TractResult<Vec<TValue>> {
+        // Every kernel writes every value; their tests begin with memory full of NaN.
+        let outputs = rows.iter().map(|_| unwritten(&self.shape));
+        let mut outputs = outputs.collect::<TractResult<Vec<Tensor>>>()?;
+        let lens = self.kernel.lens();
+        let mut pictures = vec![];
+        for (inputs, output) in rows.iter().zip(&mut outputs) {
+            let mut inputs = inputs.iter();
+            let mut next = || floats(inputs.next().context("an input is missing")?);
+            let (from, to) = (next()?, floats_mut(output)?);
+            ensure!(from.len() / lens[0] == to.len() / lens[1], "rows were added or dropped");
+            let add = self.adds.then(&mut next).transpose()?;
+            let of = self.after.is_derivative().then(next).transpose()?;
+            let then = self.after.then(of.unwrap_or_default());
+            let epilogue = Epilogue { bias: self.bias.as_deref(), add, then };
+            pictures.append(&mut Picture::of_batch(from, to, &epilogue, lens));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.kernel.run(&mut pictures, self.border.as_deref(), scratch);
+        });
+        Ok(outputs.into_iter().map(IntoTValue::into_tvalue).collect())
+    }
+}
+
 impl Op for LaidOutConv {
     fn name(&self) -> StaticName {
         "LaidOutConv".into()
@@ -102,27 +133,7 @@ impl EvalOp for LaidOutConv {
     op_out_of_plan!();
 
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let mut inputs = inputs.into_iter();
-        let mut next = || inputs.next().context("an input is missing");
-        let input = next()?;
-        let add = self.adds.then(&mut next).transpose()?;
-        let of = self.after.is_derivative().then(next).transpose()?;
-        // Every kernel writes every value; their tests begin with memory full of NaN.
-        let mut output = unwritten(&self.shape)?;
-        let (from, to) = (floats(&input)?, floats_mut(&mut output)?);
-        let lens = self.kernel.lens();
-        ensure!(from.len() / lens[0] == to.len() / lens[1], "rows were added or dropped");
-        let of = of.as_ref().map(|of| floats(of)).transpose()?;
-        let epilogue = Epilogue {
-            bias: self.bias.as_deref(),
-            add: add.as_ref().map(|add| floats(add)).transpose()?,
-            then: self.after.then(of.unwrap_or_default()),
-        };
-        SCRATCH.with_borrow_mut(|scratch| {
-            let rows = from.len() / lens[0];
-            self.kernel.run(from, rows, self.border.as_deref(), to, &epilogue, scratch);
-        });
-        Ok(tvec!(output.into_tvalue()))
+        Ok(self.eval_rows(vec![inputs])?.into())
     }
 }
 

@@ -120,6 +120,44 @@ impl PoolGrad {
         }
     }
 
+    /// All channels of a picture whose channels lie last.
+    fn pixels(
+        &self,
+        gradient: &mut [f32],
+        x: &[f32],
+        cotangent: &[f32],
+        channels: usize,
+        [d, h, w]: &[Walk; 3],
+        columns: &[Vec<usize>],
+    ) {
+        let mut window = Window::new(channels);
+        for (oz, oy) in (0..d.output).flat_map(|oz| (0..h.output).map(move |oy| (oz, oy))) {
+            let rows: TVec<usize> =
+                d.taps(oz).flat_map(|slice| h.taps(oy).map(move |row| slice + row)).collect();
+            let line = oz * d.output_step + oy * h.output_step;
+            for (ox, columns) in columns.iter().enumerate() {
+                let g = &cotangent[line + ox * w.output_step..][..channels];
+                let taps = || rows.iter().flat_map(|row| columns.iter().map(move |at| row + at));
+                let factor = match self.kind {
+                    PoolKind::Max => {
+                        window.route(gradient, x, g, taps);
+                        continue;
+                    }
+                    PoolKind::Sum { normalize: false, .. } => 1.0,
+                    PoolKind::Sum { count_include_pad: true, .. } => {
+                        let count = d.padded_taps(oz) * h.padded_taps(oy) * w.padded_taps(ox);
+                        1.0 / count.max(1) as f32
+                    }
+                    PoolKind::Sum { .. } => 1.0 / (rows.len() * columns.len()).max(1) as f32,
+                };
+                for at in taps() {
+                    let to = &mut gradient[at..][..channels];
+                    to.iter_mut().zip(g).for_each(|(to, g)| *to += g * factor);
+                }
+            }
+        }
+    }
+
     /// One channel.
     fn plane(
         &self,
@@ -154,6 +192,50 @@ impl PoolGrad {
     }
 }
 
+/// A window of pixels whose channels lie side by side: for each channel, its maximum so far and
+/// which tap has it.
+struct Window {
+    most: Vec<f32>,
+    tap: Vec<u32>,
+}
+
+impl Window {
+    fn new(channels: usize) -> Self {
+        Self { most: vec![0.0; channels], tap: vec![0; channels] }
+    }
+
+    /// Routes each channel's cotangent to the first maximum among the taps, a NaN if there is one.
+    fn route<T: Iterator<Item = usize>>(
+        &mut self,
+        gradient: &mut [f32],
+        x: &[f32],
+        cotangent: &[f32],
+        taps: impl Fn() -> T,
+    ) {
+        let Self { most, tap } = self;
+        let channels = most.len();
+        for (index, at) in taps().enumerate() {
+            let values = &x[at..][..channels];
+            if index == 0 {
+                most.copy_from_slice(values);
+                tap.fill(0);
+                continue;
+            }
+            for ((most, tap), value) in most.iter_mut().zip(&mut *tap).zip(values) {
+                let is_more = *value > *most || value.is_nan();
+                *most = if is_more { *value } else { *most };
+                *tap = if is_more { index as u32 } else { *tap };
+            }
+        }
+        for (index, at) in taps().enumerate() {
+            let to = &mut gradient[at..][..channels];
+            for ((to, tap), g) in to.iter_mut().zip(&*tap).zip(cotangent) {
+                *to += if *tap == index as u32 { *g } else { 0.0 };
+            }
+        }
+    }
+}
+
 impl Op for PoolGrad {
     fn name(&self) -> StaticName {
         "PoolGrad".into()
@@ -175,6 +257,13 @@ impl EvalOp for PoolGrad {
         let mut output = Tensor::zero::<f32>(x.shape())?;
         let (gradient, x, cotangent) = (floats_mut(&mut output)?, floats(&x)?, floats(&cotangent)?);
         for n in 0..from.n().copied().unwrap_or(1) {
+            if self.pool.data_format.c_is_last() {
+                let at = n * from.n_stride().copied().unwrap_or(0);
+                let back = n * to.n_stride().copied().unwrap_or(0);
+                let (gradient, x, cotangent) = (&mut gradient[at..], &x[at..], &cotangent[back..]);
+                self.pixels(gradient, x, cotangent, *from.c(), &walks, &columns);
+                continue;
+            }
             for c in 0..*from.c() {
                 let at = n * from.n_stride().copied().unwrap_or(0) + c * from.c_stride();
                 let back = n * to.n_stride().copied().unwrap_or(0) + c * to.c_stride();
