@@ -154,7 +154,13 @@ mod tests {
         assert!(all.iter().all(|m| m.seconds > 0.0 && m.seconds.is_finite()));
         let mut output = vec![0.0; 144];
         let plain = Epilogue::default();
-        convolution.run_batch(&[1.0; 288], None, &mut vec![0.0; 288], &plain, &mut Scratch::default());
+        convolution.run_batch(
+            &[1.0; 288],
+            None,
+            &mut vec![0.0; 288],
+            &plain,
+            &mut Scratch::default(),
+        );
         convolution.run_batch(&[1.0; 144], None, &mut output, &plain, &mut Scratch::default());
         // A pixel inside: nine taps of four channels.
         assert!((output[(6 + 1) * 4] - 18.0).abs() < 1e-4);

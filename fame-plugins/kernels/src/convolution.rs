@@ -1,5 +1,7 @@
 //! One convolution, or its transposed map, by one of the algorithms.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::buffer::Scratch;
@@ -185,9 +187,37 @@ impl Convolution {
     /// where there is none. A picture's result is the same whichever others are mapped with it.
     ///
     /// Panics where a length does not fit, or a border is given to an algorithm that takes none.
-    pub fn run(
+    pub fn run(&self, pictures: &mut [Picture], border: Option<&[f32]>, scratch: &mut Scratch) {
+        self.run_piece(pictures, &(0..self.lens()[1]), border, scratch);
+    }
+
+    /// At most `count` pieces of a picture's result, as nearly equal as may be, one behind the other:
+    /// each can be computed by a thread of its own. The values of a piece are the same bytes that
+    /// they are in the whole.
+    pub fn pieces(&self, count: usize) -> Vec<Range<usize>> {
+        let len = self.lens()[1];
+        // Values of the least piece: lines, or the channels of a panel where there is one pixel.
+        let unit = match &self.kernel {
+            // Windows of several lines add up to one.
+            Kernel::Columns(_) => len,
+            Kernel::Winograd(kernel) => kernel.tile() * self.line(),
+            Kernel::Depthwise(_) => self.line(),
+            Kernel::Direct(kernel) => kernel.panels().map_or(self.line(), |[_, panel]| panel),
+        };
+        let units = len.div_ceil(unit);
+        let count = count.clamp(1, units);
+        let at = |index: usize| (index * units / count * unit).min(len);
+        (0..count).map(|index| at(index)..at(index + 1)).collect()
+    }
+
+    /// Maps pictures to one of the [`Convolution::pieces`] of their results, which is all that they
+    /// have room for.
+    ///
+    /// Panics as [`Convolution::run`] does.
+    pub fn run_piece(
         &self,
         pictures: &mut [Picture],
+        piece: &Range<usize>,
         border: Option<&[f32]>,
         scratch: &mut Scratch,
     ) {
@@ -195,19 +225,45 @@ impl Convolution {
             Direction::Forward => [self.geometry.inputs, self.geometry.outputs],
             Direction::Backward => [self.geometry.outputs, self.geometry.inputs],
         };
+        let lens = [self.lens()[0], piece.len()];
+        let panels = match &self.kernel {
+            Kernel::Direct(kernel) => kernel.panels().filter(|_| piece.len() < to),
+            _ => None,
+        };
         for Picture { from, to: result, epilogue } in &*pictures {
-            assert_eq!([from.len(), result.len()], self.lens(), "lengths of a picture");
+            assert_eq!([from.len(), result.len()], lens, "lengths of a picture");
             epilogue.check(result.len(), to);
         }
         assert!(border.is_none_or(|border| border.len() == from), "a border's length");
         let takes_border = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
         assert!(border.is_none() || takes_border, "{:?} pads with 0", self.algorithm);
-        match &self.kernel {
-            Kernel::Direct(kernel) => kernel.run(pictures, border, scratch),
-            Kernel::Depthwise(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p)),
-            Kernel::Columns(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, scratch)),
-            Kernel::Winograd(kernel) => kernel.run(pictures, border, scratch),
+        if let (Some([_, panel]), Kernel::Direct(kernel)) = (panels, &self.kernel) {
+            kernel.run_panels(pictures, piece.start / panel..piece.end.div_ceil(panel));
+            return;
         }
+        let line = self.line();
+        let lines = piece.start / line..piece.end / line;
+        match &self.kernel {
+            Kernel::Direct(kernel) => kernel.run(pictures, &lines, border, scratch),
+            Kernel::Depthwise(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, &lines)),
+            Kernel::Columns(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, scratch)),
+            Kernel::Winograd(kernel) => kernel.run(pictures, &lines, border, scratch),
+        }
+    }
+
+    /// Values of a line of the result: of a pixel, where all of them are one line.
+    fn line(&self) -> usize {
+        let [height, width] = match self.direction {
+            Direction::Forward => self.geometry.output(),
+            Direction::Backward => self.geometry.extent,
+        };
+        let is_one = matches!(&self.kernel, Kernel::Direct(kernel) if kernel.is_one_line());
+        self.lens()[1] / if is_one { height * width } else { height }
+    }
+
+    /// Multiplications and additions of a picture, as a direct sum has them.
+    pub fn flops(&self) -> f64 {
+        self.geometry.flops()
     }
 
     /// Maps the pictures of a batch whose rows lie side by side, in the epilogue's tensors too.

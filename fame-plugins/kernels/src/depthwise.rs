@@ -8,6 +8,8 @@
 #![allow(unsafe_code, reason = "a check for each of the many loads would cost more than the loads")]
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
+use std::ops::Range;
+
 use super::epilogue::Epilogue;
 use super::geometry::{Phase, Stencil};
 use super::picture::Picture;
@@ -41,17 +43,19 @@ impl Depthwise {
         size_of_val(self.weights.as_slice())
     }
 
-    /// Maps one picture. Pixels outside of it are 0.
-    pub(crate) fn run(&self, picture: &mut Picture) {
+    /// Maps a picture to some lines of its result. Pixels outside of it are 0.
+    pub(crate) fn run(&self, picture: &mut Picture, lines: &Range<usize>) {
         let Picture { from: input, to: output, epilogue } = picture;
-        self.level.run(Whole { map: self, input, output, epilogue });
+        self.level.run(Band { map: self, input, lines, output, epilogue });
     }
 }
 
-/// A whole picture.
-struct Whole<'a> {
+/// Lines of a picture.
+struct Band<'a> {
     map: &'a Depthwise,
     input: &'a [f32],
+    /// Of the result.
+    lines: &'a Range<usize>,
     output: &'a mut [f32],
     epilogue: &'a Epilogue<'a>,
 }
@@ -71,7 +75,7 @@ struct Reach {
 /// and few enough for the sixteen registers of AVX2.
 const BLOCK: usize = 6;
 
-impl Task for Whole<'_> {
+impl Task for Band<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -80,7 +84,7 @@ impl Task for Whole<'_> {
         let count = map.weights.len() / map.channels;
         let (mut taps, mut inside) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for phase in &map.stencil.phases {
-            for y in 0..phase.extent[0] {
+            for y in phase.lines(&map.stencil, self.lines) {
                 self.reaches(phase, y, &mut taps);
                 self.line(simd, phase, y, &taps, &mut inside);
             }
@@ -88,7 +92,7 @@ impl Task for Whole<'_> {
     }
 }
 
-impl Whole<'_> {
+impl Band<'_> {
     /// The taps of line `y` of a phase whose lines lie within the picture.
     fn reaches(&self, phase: &Phase, y: usize, taps: &mut Vec<Reach>) {
         let (stencil, channels) = (&self.map.stencil, self.map.channels as isize);
@@ -124,7 +128,8 @@ impl Whole<'_> {
             .fold((0, 0), |(a, b), tap| (tap.offset[1].min(a), tap.offset[1].max(b)));
         let first = ((-least + step - 1) / step).clamp(0, count as isize) as usize;
         let last = ((width - 1 - most).div_euclid(step) + 1).clamp(first as isize, count as isize);
-        let line = (phase.origin[0] + y * stencil.to_step[0]) * stencil.to[1];
+        let line = phase.origin[0] + y * stencil.to_step[0] - self.lines.start;
+        let line = line * stencil.to[1];
         let to = line + phase.origin[1];
         for x in (0..first).chain(last as usize..count) {
             let fits = |tap: &&Reach| (0..width).contains(&(x as isize * step + tap.across));

@@ -7,6 +7,8 @@
 
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
+use std::ops::Range;
+
 use super::buffer::{Buffer, Scratch};
 use super::epilogue::Epilogue;
 use super::geometry::{Phase, Stencil};
@@ -91,11 +93,13 @@ impl Direct {
         self.sums.iter().flat_map(|sum| &sum.weights).map(Packed::bytes).sum()
     }
 
-    /// Maps pictures. `border` is what pixels outside of a picture are, one value for each channel of
-    /// the argument; 0 where there is none.
+    /// Maps pictures to some lines of their results, or pixels where all are [one
+    /// line](Self::is_one_line). `border` is what pixels outside of a picture are, one value for each
+    /// channel of the argument; 0 where there is none.
     pub(crate) fn run(
         &self,
         pictures: &mut [Picture],
+        results: &Range<usize>,
         border: Option<&[f32]>,
         scratch: &mut Scratch,
     ) {
@@ -103,24 +107,52 @@ impl Direct {
             return;
         }
         if self.pads != [0; 4] {
-            let padded = self.padded(pictures, border, &mut scratch.first);
+            let padded = self.padded(pictures, results, border, &mut scratch.first);
             let each = padded.chunks_exact(padded.len() / pictures.len());
-            let mut pictures: Vec<_> =
-                pictures.iter_mut().zip(each).map(|(picture, from)| picture.reading(from)).collect();
-            self.multiply(&mut pictures, 1);
-        } else if pictures.len() > 1 && self.is_one_line() && self.pixels() < FEW_PIXELS {
+            let mut pictures: Vec<_> = pictures
+                .iter_mut()
+                .zip(each)
+                .map(|(picture, from)| picture.reading(from))
+                .collect();
+            self.multiply(&mut pictures, results, 1);
+        } else if pictures.len() > 1
+            && self.is_one_line()
+            && self.pixels() < FEW_PIXELS
+            && results.len() == self.pixels()
+        {
             self.multiply_together(pictures, scratch);
         } else {
-            self.multiply(pictures, 1);
+            self.multiply(pictures, results, 1);
         }
     }
 
+    /// The panels of the result's channels, where each is a single pixel of one product, and how many
+    /// channels a panel has: what can be shared among threads in place of lines.
+    pub(crate) fn panels(&self) -> Option<[usize; 2]> {
+        let [sum] = self.sums.as_slice() else { return None };
+        let [weights] = sum.weights.as_slice() else { return None };
+        (self.is_one_line() && self.pixels() == 1).then(|| [weights.panels(), self.level.panel()])
+    }
+
+    /// Maps pictures whose results are a single pixel to the channels of some panels.
+    pub(crate) fn run_panels(&self, pictures: &mut [Picture], panels: Range<usize>) {
+        let sum = &self.sums[0];
+        self.level.run(Product {
+            pictures,
+            rows: Rows { stride: self.channels.from, runs: &sum.runs, run: sum.run },
+            lines: Lines::one(1, self.channels.to),
+            weights: &sum.weights[0],
+            panels,
+            channel: 0,
+        });
+    }
+
     /// The products, of pictures that are `count` times as high as this is for.
-    fn multiply(&self, pictures: &mut [Picture], count: usize) {
+    fn multiply(&self, pictures: &mut [Picture], results: &Range<usize>, count: usize) {
         let Channels { from, to, groups } = self.channels;
         for (phase, sum) in self.stencil.phases.iter().zip(&self.sums) {
             let stride = self.stencil.from_step[1] * from;
-            let mut lines = self.lines(phase);
+            let mut lines = self.lines(phase, results);
             lines.rows *= count;
             for (group, weights) in sum.weights.iter().enumerate() {
                 self.level.run(Product {
@@ -128,6 +160,7 @@ impl Direct {
                     rows: Rows { stride, runs: &sum.runs, run: sum.run },
                     lines,
                     weights,
+                    panels: 0..weights.panels(),
                     channel: group * (to / groups),
                 });
                 lines.start[0] += from / groups;
@@ -147,7 +180,7 @@ impl Direct {
             together.copy_from_slice(picture.from);
         }
         let mut together = [Picture { from, to, epilogue: Epilogue::default() }];
-        self.multiply(&mut together, count);
+        self.multiply(&mut together, &(0..pixels), count);
         let [Picture { to: sums, .. }] = together;
         for (sums, picture) in sums.chunks_exact(to_len).zip(pictures) {
             self.level.run(Finish { sums, channels: self.channels.to, picture });
@@ -165,38 +198,46 @@ impl Direct {
     }
 
     /// Whether the pixels of argument and result lie evenly, as those of a pointwise convolution.
-    fn is_one_line(&self) -> bool {
+    pub(crate) fn is_one_line(&self) -> bool {
         let stencil = &self.stencil;
-        stencil.from_step == [1, 1] && stencil.to_step == [1, 1] && self.extent() == stencil.to
+        let is_dense = stencil.from_step == [1, 1] && stencil.to_step == [1, 1];
+        is_dense && self.pads == [0; 4] && stencil.from == stencil.to
     }
 
-    /// The lines of a phase's pixels in one picture.
-    fn lines(&self, phase: &Phase) -> Lines {
+    /// The lines of a phase's pixels among the lines `results` of one picture's result.
+    fn lines(&self, phase: &Phase, results: &Range<usize>) -> Lines {
         let ([_, width], stencil) = (self.extent(), &self.stencil);
         let (to, [step_y, step_x]) = (stencil.to, stencil.to_step);
         let Channels { from: inputs, to: outputs, .. } = self.channels;
         let to_stride = step_x * outputs;
         if self.is_one_line() {
-            return Lines::one(self.pixels(), to_stride);
+            let mut lines = Lines::one(results.len(), to_stride);
+            lines.start[0] = results.start * inputs;
+            return lines;
         }
-        Lines {
-            rows: phase.extent[1],
-            count: phase.extent[0],
-            start: [0, (phase.origin[0] * to[1] + phase.origin[1]) * outputs],
-            line: [stencil.from_step[0] * width * inputs, step_y * to[1] * outputs],
-            to_stride,
-        }
+        let line = [stencil.from_step[0] * width * inputs, step_y * to[1] * outputs];
+        let within = phase.lines(stencil, results);
+        let first = phase.origin[0] + within.start * step_y;
+        let start = [
+            within.start * line[0],
+            // Where there are none, the first would be behind the last.
+            (first.saturating_sub(results.start) * to[1] + phase.origin[1]) * outputs,
+        ];
+        Lines { rows: phase.extent[1], count: within.len(), start, line, to_stride }
     }
 
-    /// The pictures with padding around them, side by side.
+    /// The pictures with padding around them, side by side: those lines of them that `results` are
+    /// computed from.
     fn padded<'b>(
         &self,
         pictures: &[Picture],
+        results: &Range<usize>,
         border: Option<&[f32]>,
         buffer: &'b mut Buffer,
     ) -> &'b [f32] {
         let (channels, from, [height, width]) =
             (self.channels.from, self.stencil.from, self.extent());
+        let needed = self.needed(results);
         let padded = buffer.at_least(pictures.len() * height * width * channels);
         let fill = |part: &mut [f32]| match border {
             None => part.fill(0.0),
@@ -207,6 +248,9 @@ impl Direct {
         let (first, last) = (self.pads[1] * channels, (self.pads[1] + from[1]) * channels);
         for (index, line) in padded.chunks_exact_mut(width * channels).enumerate() {
             let (row, y) = (index / height, index % height);
+            if !needed.contains(&y) {
+                continue;
+            }
             if y < self.pads[0] || y >= self.pads[0] + from[0] {
                 fill(line);
                 continue;
@@ -217,6 +261,26 @@ impl Direct {
             fill(&mut line[last..]);
         }
         padded
+    }
+
+    /// The lines of the padded picture that the lines `results` are computed from.
+    fn needed(&self, results: &Range<usize>) -> Range<usize> {
+        let mut needed = usize::MAX..0;
+        for phase in &self.stencil.phases {
+            let lines = phase.lines(&self.stencil, results);
+            if lines.is_empty() {
+                continue;
+            }
+            for tap in &phase.taps {
+                let at = |y: usize| {
+                    let line = (y * self.stencil.from_step[0] + self.pads[0]) as isize;
+                    (line + tap.offset[0]) as usize
+                };
+                needed.start = needed.start.min(at(lines.start));
+                needed.end = needed.end.max(at(lines.end - 1) + 1);
+            }
+        }
+        needed
     }
 }
 

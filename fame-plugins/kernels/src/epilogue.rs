@@ -78,7 +78,9 @@ impl Epilogue<'_> {
     /// The part of [`Epilogue::check`] that is about tensors.
     pub(crate) fn check_len(&self, len: usize) {
         let of = match self.then {
-            Then::ReluMask(of) | Then::ClampMask { of, .. } | Then::PReluMask { of, .. } => Some(of),
+            Then::ReluMask(of) | Then::ClampMask { of, .. } | Then::PReluMask { of, .. } => {
+                Some(of)
+            }
             Then::Keep | Then::Relu | Then::Clamp { .. } | Then::PRelu(_) => None,
         };
         let mut tensors = [self.add, of].into_iter().flatten();

@@ -1,5 +1,7 @@
 //! What a convolution and its input gradient are, free of how they are computed.
 
+use std::ops::Range;
+
 /// The shape of a two-dimensional convolution. Pairs are `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Geometry {
@@ -183,6 +185,17 @@ pub(crate) struct Phase {
     pub(crate) extent: [usize; 2],
     /// What they are summed over, row by row; may be none.
     pub(crate) taps: Vec<Tap>,
+}
+
+impl Phase {
+    /// Which of its lines are among the lines `results` of the result.
+    pub(crate) fn lines(&self, stencil: &Stencil, results: &Range<usize>) -> Range<usize> {
+        let before = |line: usize| {
+            let behind = line.saturating_sub(self.origin[0]).div_ceil(stencil.to_step[0]);
+            behind.min(self.extent[0])
+        };
+        before(results.start)..before(results.end)
+    }
 }
 
 /// One tap of a phase.

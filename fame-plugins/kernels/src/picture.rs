@@ -1,4 +1,6 @@
-//! The pictures of one run, each in memory of its own.
+//! The pictures of one run, each in memory of its own, and pieces of them for several threads.
+
+use std::ops::Range;
 
 use super::epilogue::{Epilogue, Then};
 
@@ -30,10 +32,22 @@ impl<'a> Picture<'a> {
         epilogue.check_len(to.len());
         let pictures = from.chunks_exact(lens[0]).zip(to.chunks_exact_mut(lens[1])).enumerate();
         let picture = |(row, (from, to))| {
-            let epilogue = epilogue.of_row(row, lens[1]);
+            let epilogue = epilogue.of(row * lens[1]..(row + 1) * lens[1]);
             Self { from, to, epilogue }
         };
         pictures.map(picture).collect()
+    }
+
+    /// The pieces of a picture, whose results are written into `pieces` of its own: one behind the
+    /// other, from its first value to its last.
+    pub fn into_pieces(self, pieces: &[Range<usize>]) -> Vec<Self> {
+        let Self { from, mut to, epilogue } = self;
+        let cut = |piece: &Range<usize>| {
+            let (now, rest) = std::mem::take(&mut to).split_at_mut(piece.len());
+            to = rest;
+            Self { from, to: now, epilogue: epilogue.of(piece.clone()) }
+        };
+        pieces.iter().map(cut).collect()
     }
 
     /// The same picture with another argument, for a part of a run.
@@ -43,15 +57,15 @@ impl<'a> Picture<'a> {
 }
 
 impl<'a> Epilogue<'a> {
-    /// What is done to row `row` of a batch, of `len` values a row.
-    fn of_row(&self, row: usize, len: usize) -> Self {
-        let of_row = |tensor: &'a [f32]| &tensor[row * len..][..len];
+    /// What is done to some of the values.
+    fn of(&self, values: Range<usize>) -> Self {
+        let part = |tensor: &'a [f32]| &tensor[values.clone()];
         let then = match self.then {
             Then::Keep | Then::Relu | Then::Clamp { .. } | Then::PRelu(_) => self.then,
-            Then::ReluMask(of) => Then::ReluMask(of_row(of)),
-            Then::ClampMask { of, low, high } => Then::ClampMask { of: of_row(of), low, high },
-            Then::PReluMask { of, slopes } => Then::PReluMask { of: of_row(of), slopes },
+            Then::ReluMask(of) => Then::ReluMask(part(of)),
+            Then::ClampMask { of, low, high } => Then::ClampMask { of: part(of), low, high },
+            Then::PReluMask { of, slopes } => Then::PReluMask { of: part(of), slopes },
         };
-        Self { bias: self.bias, add: self.add.map(of_row), then }
+        Self { bias: self.bias, add: self.add.map(part), then }
     }
 }

@@ -8,6 +8,8 @@
 #![allow(unsafe_code, reason = "the innermost loop reads through pointers, checked outside of it")]
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
+use std::ops::Range;
+
 use super::buffer::Buffer;
 use super::picture::Picture;
 use super::vector::{Level, Simd, Task, each_vector};
@@ -123,6 +125,8 @@ pub(crate) struct Product<'a, 'p> {
     pub(crate) lines: Lines,
     /// The right factor.
     pub(crate) weights: &'a Packed,
+    /// Which columns: those of some of the weights' panels, whose first is the first that is written.
+    pub(crate) panels: Range<usize>,
     /// The channel of the weights' first column in the epilogue's vectors: not 0 in a later group.
     pub(crate) channel: usize,
 }
@@ -139,12 +143,13 @@ impl Task for Product<'_, '_> {
             return;
         }
         let parts = self.parts();
-        let Self { pictures, rows, lines, weights, channel } = self;
+        let Self { pictures, rows, lines, weights, panels, channel } = self;
+        let before = panels.start * weights.panel;
         for part in 0..parts {
             let [start, end] = [part, part + 1].map(|part| part * all / parts);
-            for panel in 0..weights.panels() {
+            for panel in panels.clone() {
                 for picture in &mut *pictures {
-                    let mut one = One { picture, rows, lines, weights, channel };
+                    let mut one = One { picture, rows, lines, weights, before, channel };
                     for y in 0..lines.count {
                         let [from, to] = lines.at(y);
                         let at = [from + start * rows.stride, to + start * lines.to_stride];
@@ -169,7 +174,7 @@ impl Product<'_, '_> {
         let bytes = |steps: usize| steps * self.weights.depth * size_of::<f32>();
         let left = bytes(self.lines.rows) * self.pictures.len();
         let parts = left.div_ceil(PART).min(self.lines.rows);
-        let is_less = parts * self.weights.bytes() < self.weights.panels() * left;
+        let is_less = parts * self.weights.bytes() < self.panels.len() * left;
         if self.lines.count == 1 && is_less { parts.max(1) } else { 1 }
     }
 }
@@ -180,6 +185,8 @@ struct One<'a, 'p> {
     rows: Rows<'a>,
     lines: Lines,
     weights: &'a Packed,
+    /// Columns that are not written, in front of the first that is.
+    before: usize,
     channel: usize,
 }
 
@@ -201,7 +208,7 @@ impl One<'_, '_> {
         for block in 0..blocks {
             // Blocks of nearly equal height: a last one of a few rows would wait for its weights.
             let (start, end) = (block * count / blocks, (block + 1) * count / blocks);
-            let at = to + start * stride + first;
+            let at = to + start * stride + first - self.before;
             let to = &mut self.picture.to[at..at + (end - start - 1) * stride + width];
             let mut sums = [0f32; MOST_ROWS * MOST_COLUMNS];
             let (tile_to, tile_stride) =

@@ -4,6 +4,7 @@ use super::buffer::Scratch;
 use super::convolution::{ALL, Algorithm, Convolution};
 use super::epilogue::{Epilogue, Then};
 use super::geometry::{Direction, Geometry};
+use super::picture::Picture;
 use super::vector::Level;
 
 /// The largest difference of a sum in single precision from one in double precision, relative to the
@@ -433,4 +434,62 @@ fn rows_of_a_batch_do_not_influence_one_another() {
     assert!(
         Algorithm::candidates(&geometry, Direction::Forward).contains(&Algorithm::Winograd4(ALL))
     );
+}
+
+/// A picture is computed in pieces by several threads: each piece has the bytes of the whole.
+#[test]
+fn pieces_of_a_result_are_those_of_the_whole() {
+    let mut geometries = vec![
+        square(24, 40, 13, 3, 1),
+        square(24, 40, 14, 3, 2),
+        square(20, 33, 9, 1, 1),
+        square(20, 33, 9, 1, 2),
+        square(5, 19, 12, 5, 1),
+        // A dense layer: its channels are shared out.
+        square(70, 100, 1, 1, 1),
+    ];
+    geometries.push(Geometry { groups: 4, ..square(24, 40, 13, 3, 1) });
+    geometries.push(Geometry { groups: 24, outputs: 24, ..square(24, 40, 13, 3, 2) });
+    for geometry in geometries {
+        let weights =
+            noise(geometry.outputs * geometry.inputs / geometry.groups * taps(&geometry), 1);
+        for direction in [Direction::Forward, Direction::Backward] {
+            for algorithm in Algorithm::candidates(&geometry, direction) {
+                let map = Convolution::new(Level::best(), geometry, direction, algorithm, &weights);
+                let lens = map.lens();
+                let channels = match direction {
+                    Direction::Forward => geometry.outputs,
+                    Direction::Backward => geometry.inputs,
+                };
+                let (inputs, bias) = ([2, 3].map(|seed| noise(lens[0], seed)), noise(channels, 4));
+                let add = [5, 6].map(|seed| noise(lens[1], seed));
+                let of = |row: usize| Epilogue {
+                    bias: Some(&bias),
+                    add: Some(&add[row]),
+                    then: Then::ReluMask(&add[1 - row]),
+                };
+                let mut scratch = Scratch::default();
+                let whole = [0, 1].map(|row| {
+                    let mut to = vec![f32::NAN; lens[1]];
+                    map.run_batch(&inputs[row], None, &mut to, &of(row), &mut scratch);
+                    to
+                });
+                for count in [2, 3, 100] {
+                    let mut results = [0, 1].map(|_| vec![f32::NAN; lens[1]]);
+                    let pieces = map.pieces(count);
+                    assert!(pieces.len() <= count && pieces.last().unwrap().end == lens[1]);
+                    let mut parts: Vec<Vec<Picture>> = pieces.iter().map(|_| vec![]).collect();
+                    for (row, to) in results.iter_mut().enumerate() {
+                        let picture = Picture { from: &inputs[row], to, epilogue: of(row) };
+                        let split = picture.into_pieces(&pieces);
+                        parts.iter_mut().zip(split).for_each(|(part, piece)| part.push(piece));
+                    }
+                    for (part, piece) in parts.iter_mut().zip(&pieces) {
+                        map.run_piece(part, piece, None, &mut scratch);
+                    }
+                    assert_eq!(results, whole, "{geometry:?} {direction:?} {algorithm:?} {count}");
+                }
+            }
+        }
+    }
 }

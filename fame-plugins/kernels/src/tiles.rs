@@ -17,6 +17,8 @@ pub(crate) struct Strip {
     pub(crate) tiles: [usize; 2],
     /// Tiles of a picture along its height and width.
     pub(crate) lines: [usize; 2],
+    /// The first line of the results: where a piece of them begins.
+    pub(crate) top: usize,
 }
 
 /// Neighbouring tiles of one line of a picture.
@@ -40,7 +42,7 @@ impl Strip {
         std::iter::from_fn(move || {
             let (line, column) = (next / lines[1], next % lines[1]);
             let count = (lines[1] - column).min(end - next);
-            let at = [line % lines[0] * out, column * out];
+            let at = [self.top + line % lines[0] * out, column * out];
             let found = Neighbours { row: line / lines[0], at, index: next - start, count };
             next += count;
             (count > 0).then_some(found)
@@ -205,6 +207,8 @@ pub(crate) struct Results<'a, 'p, F, const IN: usize, const OUT: usize> {
     pub(crate) from: &'a [f32],
     /// The distances of tiles and of a tile's elements in `from`.
     pub(crate) steps: [usize; 2],
+    /// The line behind the last one.
+    pub(crate) bottom: usize,
     pub(crate) form: PhantomData<F>,
 }
 
@@ -227,14 +231,14 @@ impl<F: Form<IN, OUT>, const IN: usize, const OUT: usize> Results<'_, '_, F, IN,
     /// Transforms the tile at `index` back, whose first pixel is `[top, left]` of picture `row`.
     #[inline(always)]
     fn tile<S: Simd>(&mut self, simd: S, index: usize, row: usize, [top, left]: [usize; 2]) {
-        let (channels, [height, width]) = (self.shape.outputs, self.shape.to);
+        let (channels, [_, width]) = (self.shape.outputs, self.shape.to);
         let step = self.steps[1];
         let from = &self.from[index..];
         // Columns that fill up the last panel are there too.
         let padded = channels.next_multiple_of(S::LANES);
         assert!((IN * IN - 1) * step + padded <= from.len());
-        let [high, wide] = [OUT.min(height - top), OUT.min(width - left)];
-        let corner = (top * width + left) * channels;
+        let [high, wide] = [OUT.min(self.bottom - top), OUT.min(width - left)];
+        let corner = ((top - self.strip.top) * width + left) * channels;
         let end = corner + ((high - 1) * width + wide) * channels;
         let Picture { to, epilogue, .. } = &mut self.pictures[row];
         assert!(end <= to.len());

@@ -9,6 +9,7 @@
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::buffer::{LINE, Scratch};
 use super::epilogue::Epilogue;
@@ -75,22 +76,31 @@ impl Winograd {
         self.strip = strip.max(1);
     }
 
+    /// How many lines of results a tile gives.
+    pub(crate) fn tile(&self) -> usize {
+        match self.size {
+            Size::Two => 2,
+            Size::Four => 4,
+        }
+    }
+
     /// Bytes of the transformed weights.
     pub(crate) fn bytes(&self) -> usize {
         self.weights.iter().map(Packed::bytes).sum()
     }
 
-    /// Convolves pictures. `border` is what pixels outside of a picture are, one value for each input
+    /// Convolves pictures to the lines `results` of their results, which begin at a tile's. `border` is what pixels outside of a picture are, one value for each input
     /// channel; 0 where there is none.
     pub(crate) fn run(
         &self,
         pictures: &mut [Picture],
+        results: &Range<usize>,
         border: Option<&[f32]>,
         scratch: &mut Scratch,
     ) {
         match self.size {
-            Size::Two => self.strips::<F2, 4, 2>(pictures, border, scratch),
-            Size::Four => self.strips::<F4, 6, 4>(pictures, border, scratch),
+            Size::Two => self.strips::<F2, 4, 2>(pictures, results, border, scratch),
+            Size::Four => self.strips::<F4, 6, 4>(pictures, results, border, scratch),
         }
     }
 
@@ -98,11 +108,13 @@ impl Winograd {
     fn strips<F: Form<IN, OUT>, const IN: usize, const OUT: usize>(
         &self,
         pictures: &mut [Picture],
+        results: &Range<usize>,
         border: Option<&[f32]>,
         scratch: &mut Scratch,
     ) {
         let shape = &self.shape;
-        let lines = shape.to.map(|extent| extent.div_ceil(OUT));
+        assert_eq!(results.start % OUT, 0, "results begin at a tile's");
+        let lines = [results.len(), shape.to[1]].map(|extent| extent.div_ceil(OUT));
         let tiles = pictures.len() * lines[0] * lines[1];
         let strip = self.strip.min(tiles).max(1);
         let (channels, columns) =
@@ -111,7 +123,8 @@ impl Winograd {
         let transformed = scratch.first.at_least(IN * IN * before);
         let products = scratch.second.at_least(IN * IN * after);
         for start in (0..tiles).step_by(strip) {
-            let strip = Strip { tiles: [start, (start + strip).min(tiles)], lines };
+            let tiles = [start, (start + strip).min(tiles)];
+            let strip = Strip { tiles, lines, top: results.start };
             let steps = [channels, before];
             self.level.run(Inputs::<F, IN, OUT> {
                 shape,
@@ -130,6 +143,7 @@ impl Winograd {
                     rows: Rows { stride: channels, runs: &[0], run: shape.inputs },
                     lines: Lines::one(strip.tiles[1] - start, columns),
                     weights,
+                    panels: 0..weights.panels(),
                     channel: 0,
                 });
             }
@@ -140,6 +154,7 @@ impl Winograd {
                 strip,
                 from: products,
                 steps,
+                bottom: results.end,
                 form: PhantomData,
             });
         }

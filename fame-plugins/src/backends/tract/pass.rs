@@ -9,6 +9,7 @@ use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor as TractTensor, Tract
 use tract_onnx::tract_core::internal::TractErrorContext as _;
 
 use super::gradient::Row;
+use super::ops::with_threads;
 use super::plan::Plan;
 use super::runner::Runner;
 use crate::backends::onnx::file::guarded;
@@ -65,8 +66,13 @@ pub(super) fn on_threads(
         (!group.is_empty()).then_some(group)
     })
     .collect();
-    // On a thread of the pool, which no guard of the plugin's stands on.
-    let run = |group| without_subnormals(|| guarded("running", || plan.run(group)));
+    // Threads that have no rows of their own help with those of others.
+    let threads = (pool.current_num_threads() / groups.len().max(1)).max(1);
+    let run = |group| {
+        // On a thread of the pool, which no guard of the plugin's stands on.
+        let run = || without_subnormals(|| guarded("running", || plan.run(group)));
+        with_threads(threads, run)
+    };
     let results: TractResult<Vec<Vec<_>>> =
         pool.install(|| groups.into_par_iter().with_max_len(1).map(run).collect());
     Ok(results?.into_iter().flatten().collect())

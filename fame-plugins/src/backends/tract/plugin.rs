@@ -17,12 +17,13 @@ use crate::backends::onnx::{HostOperatorKind, TRACT_VERSION};
 
 /// Runs ONNX networks on the CPU with tract, forward and gradient, without any library to install.
 ///
-/// Rows of a batch run in parallel, one per thread, and give the same bits whatever batch they are
-/// in.
+/// Rows of a batch run in parallel; where there are fewer than threads, several share the large layers
+/// of a row. A row gives the same bits whatever batch it is in, and on however many threads. Subnormal
+/// numbers, closer to 0 than 1.2e-38, are taken as 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tract {
-    /// How many rows run at once; 0 = one on each core.
+    /// How many threads run a batch; 0 = one on each core.
     pub threads: usize,
     /// The kernels that compute convolutions and dense layers.
     pub convolutions: Convolutions,

@@ -44,13 +44,11 @@ impl Runner {
         let plan = SimplePlan::new(model)?;
         let (order, model) = (plan.order_without_consts(), plan.model());
         let done = build_flush_list(model, order, &model.outputs, |node| !node.op_is::<Const>());
-        let steps: Vec<Step> = order
-            .iter()
-            .zip(done)
-            .map(|(&node, done_with)| Step { node, done_with })
-            .collect();
-        let gains =
-            |step: &Step| convolution(model.node(step.node)).is_some_and(LaidOutConv::gains_from_rows);
+        let steps: Vec<Step> =
+            order.iter().zip(done).map(|(&node, done_with)| Step { node, done_with }).collect();
+        let gains = |step: &Step| {
+            convolution(model.node(step.node)).is_some_and(LaidOutConv::gains_from_rows)
+        };
         let mut stretches: Vec<Stretch> = vec![];
         for (index, step) in steps.iter().enumerate() {
             let together = gains(step);

@@ -60,7 +60,8 @@ mod tests {
         let explicit = || PaddingSpec::Explicit(tvec!(1, 0), tvec!(0, 1));
         let ceil = || PaddingSpec::ExplicitOnnxPool(tvec!(1, 1), tvec!(1, 1), true);
         let paddings = || [PaddingSpec::Valid, explicit(), ceil()];
-        for (format, shape) in [(DataFormat::NCHW, [1, 3, 6, 5]), (DataFormat::NHWC, [1, 6, 5, 3])] {
+        for (format, shape) in [(DataFormat::NCHW, [1, 3, 6, 5]), (DataFormat::NHWC, [1, 6, 5, 3])]
+        {
             for (stride, padding) in [1, 2].iter().flat_map(|s| paddings().map(|p| (*s, p))) {
                 let spec = pool(format, stride, padding);
                 let max = MaxPool { pool_spec: spec.clone(), with_index_outputs: None };

@@ -1,12 +1,15 @@
 //! A convolution, or its input gradient, by a kernel of our own whose weights are laid out once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+
+use rayon::prelude::*;
 
 use tract_onnx::tract_core::internal::*;
 
 use super::unwritten;
 use crate::backends::onnx::tensors::{floats, floats_mut};
-use fame_kernels::{Convolution, Epilogue, Picture, Scratch, Then};
+use fame_kernels::{Convolution, Epilogue, Picture, Scratch, Then, without_subnormals};
 
 /// A convolution of values whose channels lie last, with what follows it in the network.
 ///
@@ -80,9 +83,28 @@ impl PartialEq for LaidOutConv {
 
 impl Eq for LaidOutConv {}
 
+/// Operations of a layer that are worth a thread: to wake one takes as long as a tenth of them.
+const WORTH_A_THREAD: f64 = 1e7;
+
 thread_local! {
     /// Memory of one thread, used again by every convolution.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// How many threads work for the rows that run on this one.
+    static THREADS: Cell<usize> = const { Cell::new(1) };
+}
+
+/// How many threads a layer of the rows that run on this thread is shared among.
+fn threads_for_a_row() -> usize {
+    THREADS.get()
+}
+
+/// What `work` gives, which runs rows on this thread with the help of others of its pool: of
+/// `threads` in all.
+pub(in super::super) fn with_threads<T>(threads: usize, work: impl FnOnce() -> T) -> T {
+    let before = THREADS.replace(threads);
+    let result = work();
+    THREADS.set(before);
+    result
 }
 
 impl LaidOutConv {
@@ -109,9 +131,27 @@ impl LaidOutConv {
             let epilogue = Epilogue { bias: self.bias.as_deref(), add, then };
             pictures.append(&mut Picture::of_batch(from, to, &epilogue, lens));
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            self.kernel.run(&mut pictures, self.border.as_deref(), scratch);
-        });
+        let worth = (self.kernel.flops() * rows.len() as f64 / WORTH_A_THREAD) as usize;
+        let pieces = self.kernel.pieces(worth.clamp(1, threads_for_a_row()));
+        let mut parts: Vec<Vec<Picture>> = pieces.iter().map(|_| vec![]).collect();
+        for picture in pictures {
+            let split = picture.into_pieces(&pieces);
+            parts.iter_mut().zip(split).for_each(|(part, piece)| part.push(piece));
+        }
+        let run = |(part, piece): (&mut Vec<Picture>, &Range<usize>)| {
+            // Taken, not borrowed: a thread that waits may do another layer's work meanwhile.
+            let mut scratch = SCRATCH.take();
+            self.kernel.run_piece(part, piece, self.border.as_deref(), &mut scratch);
+            SCRATCH.set(scratch);
+        };
+        match (parts.as_mut_slice(), pieces.as_slice()) {
+            ([part], [piece]) => run((part, piece)),
+            (parts, pieces) => parts
+                .par_iter_mut()
+                .zip(pieces)
+                .with_max_len(1)
+                .for_each(|part| without_subnormals(|| run(part))),
+        }
         Ok(outputs.into_iter().map(IntoTValue::into_tvalue).collect())
     }
 }

@@ -31,7 +31,7 @@ pub(super) use col2im::Col2Im;
 pub(super) use conv_grad::ConvGrad;
 pub(super) use gather_grad::GatherGrad;
 pub(super) use interleave::{Interleave, phase_start};
-pub(super) use laid_out_conv::{After, LaidOutConv};
+pub(super) use laid_out_conv::{After, LaidOutConv, with_threads};
 pub(super) use lrn_grad::LrnGrad;
 pub(super) use norm::{Norm, NormAxis};
 pub(super) use norm_grad::NormGrad;
