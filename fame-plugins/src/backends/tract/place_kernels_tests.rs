@@ -45,8 +45,12 @@ fn golden(name: &str) -> OnnxFile {
 }
 
 fn load(name: &str, shape: &[usize], rating: Option<Rating>) -> TractNetwork {
+    load_on(2, name, shape, rating)
+}
+
+fn load_on(threads: usize, name: &str, shape: &[usize], rating: Option<Rating>) -> TractNetwork {
     let shape = Some(shape.to_vec());
-    TractNetwork::new(golden(name), OperatorTable::new(vec![]), shape, 2, rating).unwrap()
+    TractNetwork::new(golden(name), OperatorTable::new(vec![]), shape, threads, rating).unwrap()
 }
 
 /// The output of the network and its input gradient, for `x`.
@@ -76,7 +80,7 @@ fn rows_together_give_what_each_gives_alone() {
         ("iresnet50_slim", [3, 56, 56]),
         ("resnet50_slim", [3, 64, 64]),
         ("vgg_slim", [3, 64, 64]),
-        ("vit_slim", [3, 32, 32]),
+        ("vit_slim", [3, 64, 64]),
     ] {
         let network = load(name, &shape, Some(by_rule));
         let layer = network.layers().iter().rev().find(|l| l.is_output).unwrap().name.clone();
@@ -93,6 +97,16 @@ fn rows_together_give_what_each_gives_alone() {
             }
         }
     }
+}
+
+/// Several threads share the layers of a row that is alone: its stem has operations for three.
+#[test]
+fn a_row_on_several_threads_has_the_bytes_that_it_has_on_one() {
+    let shape = [3, 224, 224];
+    let x = HostTensor::stack([&batch(&shape, 3)]).unwrap();
+    let [one, three] = [1, 3]
+        .map(|threads| results(&load_on(threads, "resnet50_slim", &shape, Some(by_rule)), &x));
+    assert_eq!(one, three);
 }
 
 #[test]
