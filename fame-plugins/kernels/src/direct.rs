@@ -265,7 +265,7 @@ impl Direct {
 
     /// The lines of the padded picture that the lines `results` are computed from.
     fn needed(&self, results: &Range<usize>) -> Range<usize> {
-        let mut needed = usize::MAX..0;
+        let (mut first, mut behind) = (usize::MAX, 0);
         for phase in &self.stencil.phases {
             let lines = phase.lines(&self.stencil, results);
             if lines.is_empty() {
@@ -276,11 +276,11 @@ impl Direct {
                     let line = (y * self.stencil.from_step[0] + self.pads[0]) as isize;
                     (line + tap.offset[0]) as usize
                 };
-                needed.start = needed.start.min(at(lines.start));
-                needed.end = needed.end.max(at(lines.end - 1) + 1);
+                first = first.min(at(lines.start));
+                behind = behind.max(at(lines.end - 1) + 1);
             }
         }
-        needed
+        first..behind
     }
 }
 
