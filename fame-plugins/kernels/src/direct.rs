@@ -284,7 +284,7 @@ impl Direct {
     }
 }
 
-/// Fewer pixels than this leave most of a register tile empty at the widest level.
+/// Fewer pixels than this leave more than half of a register tile empty at the widest level.
 const FEW_PIXELS: usize = 6;
 
 /// Finishes sums that lie elsewhere.

@@ -1,8 +1,8 @@
 //! Work done with subnormal numbers, closer to 0 than 1.2e-38, taken as 0.
 //!
 //! Training with weight decay leaves dead channels, whose weights, values and gradients are as small
-//! as that. On many processors each instruction that meets one takes a hundred times as long: a step
-//! of MobileFaceNet took 79 ms in place of 11 on an Intel Xeon (Emerald Rapids).
+//! as that. On some processors each instruction that meets one takes a hundred times as long: a
+//! step of MobileFaceNet took 77 ms in place of 12 on an Intel Xeon (Emerald Rapids).
 
 #![allow(unsafe_code, reason = "a control register is set around a call")]
 

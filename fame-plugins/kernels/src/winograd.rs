@@ -89,8 +89,9 @@ impl Winograd {
         self.weights.iter().map(Packed::bytes).sum()
     }
 
-    /// Convolves pictures to the lines `results` of their results, which begin at a tile's. `border` is what pixels outside of a picture are, one value for each input
-    /// channel; 0 where there is none.
+    /// Convolves pictures to the lines `results` of their results, which begin at a tile's. `border`
+    /// is what pixels outside of a picture are, one value for each input channel; 0 where there is
+    /// none.
     pub(crate) fn run(
         &self,
         pictures: &mut [Picture],

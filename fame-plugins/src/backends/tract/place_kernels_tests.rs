@@ -106,7 +106,8 @@ fn more_rows_are_preferred_where_weights_outweigh_their_values() {
     assert_eq!([64, 16].map(rows), [2, 8], "on two threads");
 }
 
-/// Several threads share the layers of a row that is alone: its stem has operations for three.
+/// Several threads share the large layers of a row that is alone: the stem's operations, 22 million,
+/// are worth two.
 #[test]
 fn a_row_on_several_threads_has_the_bytes_that_it_has_on_one() {
     let shape = [3, 224, 224];
