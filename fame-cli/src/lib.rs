@@ -45,7 +45,7 @@ use commands::Failure;
 
 /// The whole program: parses the process's arguments, does what they ask, and says how it went.
 pub fn main() -> ExitCode {
-    memory::keep_between_steps();
+    memory::tune();
     let arguments = Arguments::try_parse().unwrap_or_else(|error| tips::with_tip(error).exit());
     let json = arguments.json;
     if let Some(bytes) = arguments.memory {
