@@ -75,7 +75,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Verify a model: every layer against onnxruntime, gradients against its slopes.
     Verify(VerifyArgs),
-    /// Measure how long a step of a walk takes on this machine, for models and backends in turns.
+    /// Measure how long a step of a walk takes on this machine, for models and backends in turns, or a
+    /// map of each explainer of a recipe.
     Bench(BenchArgs),
     /// List, show or copy the recipes that came with this program.
     Recipes(RecipesArgs),
@@ -380,6 +381,10 @@ pub(crate) struct InspectArgs {
     /// Also compare the gradient at the input with slopes of the backend's own forward pass.
     #[arg(long)]
     pub(crate) verify: bool,
+    /// In place of the layers: which kernel computes each convolution and dense layer, forward and
+    /// backward, and what every part of a step takes on this machine.
+    #[arg(long, conflicts_with = "verify")]
+    pub(crate) kernels: bool,
 }
 
 #[derive(Args, Debug)]
@@ -401,8 +406,27 @@ pub(crate) struct VerifyArgs {
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
     /// Model names, or paths of manifests or ONNX files.
-    #[arg(required = true, value_name = "MODEL")]
+    #[arg(required_unless_present = "methods", value_name = "MODEL")]
     pub(crate) networks: Vec<String>,
+    /// In place of steps: what a map of each explainer of this recipe takes, a file or the name of a
+    /// recipe that came with this program. Nothing is measured of the maps, and nothing is written.
+    #[arg(
+        long,
+        value_name = "RECIPE",
+        conflicts_with_all = ["networks", "backend", "rows", "steps", "layer"]
+    )]
+    pub(crate) methods: Option<PathBuf>,
+    /// Set one value of that recipe: path.to.parameter=VALUE, VALUE in RON; may be given several
+    /// times.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// How many of the recipe's items are explained. Default: 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) items: Option<u16>,
+    /// How often each explainer is timed, in turns. The first time includes that plans are compiled;
+    /// the median of three or more does not. Default: 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) rounds: Option<u16>,
     /// What runs them, one row of the table for each; may be given several times.
     #[arg(long, default_value = "Tract(threads: 1)", value_name = "SPEC")]
     pub(crate) backend: Vec<String>,
@@ -416,6 +440,14 @@ pub(crate) struct BenchArgs {
     /// Default: the last output.
     #[arg(long, value_name = "NAME")]
     pub(crate) layer: Option<String>,
+}
+
+impl BenchArgs {
+    /// The recipe whose explainers are timed, if there is one.
+    pub(crate) fn recipe(&self) -> Option<RecipeArgs> {
+        let recipe = self.methods.clone()?;
+        Some(RecipeArgs { recipe, set: self.set.clone() })
+    }
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 mod arguments;
+mod bench;
 mod broken_input;
 mod describe;
 mod explain;

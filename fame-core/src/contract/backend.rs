@@ -31,7 +31,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{Operators, RelevanceRules};
+use super::{NodeTime, Operators, RelevanceRules};
 use crate::{
     Error, Result, Tensor,
     data::{FixedInput, Layout},
@@ -313,6 +313,23 @@ pub trait Network: Send + Sync {
     /// Every additive constant of the graph with the layer it adds to: convolution, dense and
     /// batch-norm biases.
     fn biases(&self) -> Result<Vec<Bias>>;
+
+    /// What each node takes in a step of a walk: a forward pass of `batch` `[1, …input_shape]`, and
+    /// the gradient at the input of what `seed` is the cotangent of. The nodes of the forward pass
+    /// come first, in the order they run in. Each is timed `runs` times where it stands, between its
+    /// neighbours, so that what it reads comes from where it does in a walk.
+    ///
+    /// # Errors
+    /// As [`Network::forward`] and [`Pass::gradient`], and by default always: a backend need not
+    /// know what its nodes take.
+    fn profile(&self, batch: &Tensor, seed: &LayerCotangent, runs: usize) -> Result<Vec<NodeTime>> {
+        let _ = (batch, seed, runs);
+        Err(Error::new(
+            "fame::backend::no_profile",
+            "this backend does not tell what the nodes of a network take.",
+        )
+        .with_help("Leave `backend` out, for the usual one does."))
+    }
 
     /// Whether this is not for computing with: it answers for as many rows as the sample has
     /// pictures, so that what is wrong with a question is found. An explainer that computes with

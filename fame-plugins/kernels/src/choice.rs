@@ -104,6 +104,38 @@ impl Layer {
     }
 }
 
+/// Multiplications and additions that one core of this machine does in a second, where all that it
+/// reads is in its first cache: of the product that all dense kernels are made of.
+pub fn product_peak() -> f64 {
+    /// Long enough for a clock that falls under wide instructions to have fallen.
+    const EACH: Duration = Duration::from_millis(40);
+    // 12 KiB of values, 16 of weights and 3 of results.
+    let geometry = Geometry {
+        inputs: 128,
+        outputs: 32,
+        groups: 1,
+        extent: [1, 24],
+        kernel: [1; 2],
+        stride: [1; 2],
+        dilation: [1; 2],
+        before: [0; 2],
+        after: [0; 2],
+    };
+    let layer = Layer { geometry, direction: Direction::Forward, rows: 1, level: Level::best() };
+    let product = layer.with(Algorithm::Direct, &[1.0; 128 * 32]);
+    let (input, mut output) = ([1.0; 128 * 24], [0.0; 32 * 24]);
+    let mut scratch = Scratch::default();
+    let plain = Epilogue::default();
+    // A clock's reading takes as long as one product.
+    const MANY: usize = 200;
+    let seconds = shortest(EACH, || {
+        for _ in 0..MANY {
+            product.run_batch(&input, None, &mut output, &plain, &mut scratch);
+        }
+    });
+    MANY as f64 * geometry.flops() / seconds
+}
+
 /// Seconds of one call of `run`: the shortest of several within about `each`.
 pub fn shortest(each: Duration, mut run: impl FnMut()) -> f64 {
     let (start, mut shortest, mut runs) = (Instant::now(), f64::INFINITY, 0);

@@ -1,5 +1,6 @@
 //! One convolution, or its transposed map, by one of the algorithms.
 
+use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,7 @@ impl Algorithm {
             && reaches(geometry.before)
             && reaches(geometry.after)
         {
-            candidates.extend([24, 48, 96, ALL].map(Self::Winograd4));
+            candidates.extend([24, 64, 200, ALL].map(Self::Winograd4));
             candidates.extend([96, ALL].map(Self::Winograd2));
         }
         candidates
@@ -75,6 +76,19 @@ impl Algorithm {
             Self::Winograd2(strip) | Self::Winograd4(strip) => Some(strip),
             Self::Direct | Self::Depthwise | Self::Columns => None,
         }
+    }
+}
+
+/// As in papers: `F(4×4, 3×3)`, `product`.
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "product",
+            Self::Depthwise => "depthwise",
+            Self::Columns => "windows added up",
+            Self::Winograd2(_) => "F(2×2, 3×3)",
+            Self::Winograd4(_) => "F(4×4, 3×3)",
+        })
     }
 }
 
@@ -259,6 +273,24 @@ impl Convolution {
         };
         let is_one = matches!(&self.kernel, Kernel::Direct(kernel) if kernel.is_one_line());
         self.lens()[1] / if is_one { height * width } else { height }
+    }
+
+    /// Channels, kernel, stride and the argument's extent: `64→128 3×3/2 on 56×56`. Of a transposed
+    /// map, the convolution's, from its result to its argument: `128→64 3×3/2 to 56×56`.
+    pub fn shape(&self) -> String {
+        let Geometry { inputs, outputs, extent: [height, width], kernel, stride, .. } =
+            self.geometry;
+        let stride = match stride {
+            [1, 1] => String::new(),
+            [y, x] if y == x => format!("/{y}"),
+            [y, x] => format!("/{y}×{x}"),
+        };
+        let [from, to, word] = match self.direction {
+            Direction::Forward => [inputs.to_string(), outputs.to_string(), "on".to_owned()],
+            Direction::Backward => [outputs.to_string(), inputs.to_string(), "to".to_owned()],
+        };
+        let [tall, wide] = kernel;
+        format!("{from}→{to} {tall}×{wide}{stride} {word} {height}×{width}")
     }
 
     /// Multiplications and additions of a picture, as a direct sum has them.

@@ -15,7 +15,8 @@
 //!   plain code; which one runs is asked of the CPU.
 //! * No memory for values is allocated in a run once its scratch memory has grown to its needs.
 //! * Beside the convolutions stands what networks without them are made of: `normalisation`,
-//!   `softmax` and smooth `activation`s with their gradients, each in one pass over the memory.
+//!   `softmax` and smooth `activation`s with their gradients, each in one pass over the memory, and the
+//!   gradient of max `pooling`.
 //! * `unsafe` stands in `vector` (the instructions), in the innermost loops of `product`, `tiles` and
 //!   `depthwise`, and around a call in `subnormal` only.
 
@@ -32,6 +33,7 @@ mod forms;
 mod geometry;
 mod normalisation;
 mod picture;
+mod pooling;
 mod product;
 mod reduce;
 mod softmax;
@@ -44,12 +46,13 @@ mod winograd;
 
 pub use activation::Activation;
 pub use buffer::Scratch;
-pub use choice::{Layer, Measured, shortest};
+pub use choice::{Layer, Measured, product_peak, shortest};
 pub use convolution::{Algorithm, Convolution, FEW_CHANNELS};
 pub use epilogue::{Epilogue, Then};
 pub use geometry::{Direction, Geometry};
 pub use normalisation::Normalisation;
 pub use picture::Picture;
+pub use pooling::MaxWindows;
 pub use softmax::Softmax;
 pub use subnormal::without_subnormals;
 pub use vector::Level;

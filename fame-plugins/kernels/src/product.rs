@@ -147,13 +147,15 @@ impl Task for Product<'_, '_> {
         let before = panels.start * weights.panel;
         for part in 0..parts {
             let [start, end] = [part, part + 1].map(|part| part * all / parts);
+            let blocks = (end - start).div_ceil(S::ROWS);
             for panel in panels.clone() {
+                let mut ahead = Ahead { blocks: blocks * lines.count * pictures.len(), done: 0 };
                 for picture in &mut *pictures {
                     let mut one = One { picture, rows, lines, weights, before, channel };
                     for y in 0..lines.count {
                         let [from, to] = lines.at(y);
                         let at = [from + start * rows.stride, to + start * lines.to_stride];
-                        one.line(simd, panel, at, end - start);
+                        one.line(simd, panel, at, end - start, &mut ahead);
                     }
                 }
             }
@@ -193,7 +195,14 @@ struct One<'a, 'p> {
 impl One<'_, '_> {
     /// One panel's columns of `count` rows of one line.
     #[inline(always)]
-    fn line<S: Simd>(&mut self, simd: S, panel: usize, [from, to]: [usize; 2], count: usize) {
+    fn line<S: Simd>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        [from, to]: [usize; 2],
+        count: usize,
+        ahead: &mut Ahead,
+    ) {
         let (rows, weights) = (self.rows, self.weights);
         let reach = rows.runs.iter().max().map_or(0, |last| last + rows.run);
         let values = self.picture.from;
@@ -217,7 +226,8 @@ impl One<'_, '_> {
             // a tile of whole width, `sums` for the largest tile of any level.
             unsafe {
                 let from = values.as_ptr().add(from + start * rows.stride);
-                tile(simd, end - start, &rows, from, panel, tile_to, tile_stride);
+                let ask = ahead.next(panel, weights.panel);
+                tile(simd, end - start, &rows, from, (panel, ask), tile_to, tile_stride);
             }
             if !whole {
                 self.finish(simd, &sums[..(end - start) * 2 * S::LANES], first, width, at);
@@ -245,6 +255,46 @@ const MOST_ROWS: usize = 12;
 /// The most columns of a tile at any level.
 const MOST_COLUMNS: usize = 32;
 
+/// How many lines of a panel ahead are asked for while it is read for the first time: where they come
+/// from memory, it takes as long to bring them as to multiply some forty of them. On Emerald Rapids
+/// 64 take 3 to 5 % less time than 16, and 160 none.
+const AHEAD: usize = 64;
+/// In at most so many blocks is the next panel asked for: a panel takes as long to come from memory
+/// as two blocks take to be summed there, and other machines may be slower.
+const ASKING: usize = 4;
+
+/// What is asked for while the blocks of a panel are summed, so that the sums need not wait for
+/// memory: in the first block the panel itself, and in those behind it, which have it in the cache,
+/// the next one.
+struct Ahead {
+    blocks: usize,
+    done: usize,
+}
+
+/// Where to ask, and how much further for each line that is read, in values.
+#[derive(Clone, Copy)]
+struct Ask {
+    from: *const f32,
+    step: usize,
+}
+
+impl Ahead {
+    /// What the next block asks for.
+    #[inline(always)]
+    fn next(&mut self, panel: &[f32], width: usize) -> Ask {
+        let (start, size) = (panel.as_ptr(), panel.len());
+        let before = self.done;
+        self.done += 1;
+        let Some(turn) = before.checked_sub(1) else {
+            return Ask { from: start.wrapping_add(AHEAD * width), step: width };
+        };
+        let turns = (self.blocks - 1).clamp(1, ASKING);
+        // Where all of it has been asked for, one place is asked for again and again.
+        let step = if turn < turns { width.div_ceil(turns) } else { 0 };
+        Ask { from: start.wrapping_add(size + turn.min(turns) * size / turns), step }
+    }
+}
+
 /// Sums a tile of `height` rows, at most [`Simd::ROWS`].
 ///
 /// # Safety
@@ -256,7 +306,7 @@ unsafe fn tile<S: Simd>(
     height: usize,
     rows: &Rows,
     from: *const f32,
-    panel: &[f32],
+    (panel, ask): (&[f32], Ask),
     to: *mut f32,
     to_stride: usize,
 ) {
@@ -265,7 +315,7 @@ unsafe fn tile<S: Simd>(
             match height {
                 $($n if $n <= S::ROWS => {
                     // SAFETY: the caller's promise.
-                    unsafe { sum::<S, $n>(simd, rows, from, panel.as_ptr(), to, to_stride) }
+                    unsafe { sum::<S, $n>(simd, rows, from, (panel.as_ptr(), ask), to, to_stride) }
                 })*
                 _ => unreachable!("a tile of {height} rows"),
             }
@@ -273,9 +323,6 @@ unsafe fn tile<S: Simd>(
     }
     by_height!(1 2 3 4 5 6 7 8 9 10 11 12);
 }
-
-/// How many lines of a panel ahead are asked for.
-const AHEAD: usize = 16;
 
 /// Sums a tile of `R` rows.
 ///
@@ -286,7 +333,7 @@ unsafe fn sum<S: Simd, const R: usize>(
     simd: S,
     rows: &Rows,
     from: *const f32,
-    panel: *const f32,
+    (panel, mut ask): (*const f32, Ask),
     to: *mut f32,
     to_stride: usize,
 ) {
@@ -302,9 +349,9 @@ unsafe fn sum<S: Simd, const R: usize>(
             // line for each of their values. What is only asked for may lie outside.
             unsafe {
                 let weights = [simd.read(line), simd.read(line.wrapping_add(lanes))];
-                simd.prefetch(line.wrapping_add(AHEAD * 2 * lanes));
+                simd.prefetch(ask.from);
                 if lanes == 16 {
-                    simd.prefetch(line.wrapping_add((2 * AHEAD + 1) * lanes));
+                    simd.prefetch(ask.from.wrapping_add(lanes));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = simd.splat(*row.wrapping_add(r.wrapping_mul(stride)));
@@ -313,6 +360,7 @@ unsafe fn sum<S: Simd, const R: usize>(
                 }
             }
             line = line.wrapping_add(2 * lanes);
+            ask.from = ask.from.wrapping_add(ask.step);
             row = row.wrapping_add(1);
         }
     }

@@ -32,6 +32,8 @@ pub(crate) trait Simd: Copy {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `yes` in the lanes where `x > 0`, `no` in the others.
     fn if_positive(self, x: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// `yes` in the lanes where `a > b` or `a` is NaN, `no` in the others.
+    fn if_more(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
     /// Reads a whole vector.
     ///
     /// # Safety
@@ -244,6 +246,10 @@ impl Simd for Portable {
         Self::each(|l| if x[l] > 0.0 { yes[l] } else { no[l] })
     }
     #[inline(always)]
+    fn if_more(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V {
+        Self::each(|l| if a[l] > b[l] || a[l].is_nan() { yes[l] } else { no[l] })
+    }
+    #[inline(always)]
     unsafe fn read(self, from: *const f32) -> Self::V {
         // SAFETY: the caller's promise; an unaligned read asks for no alignment.
         unsafe { from.cast::<Self::V>().read_unaligned() }
@@ -317,6 +323,7 @@ mod x86 {
          $splat:ident, $add:ident, $sub:ident, $mul:ident, $mul_add:ident, $min:ident, $max:ident,
          $read:ident, $write:ident,
          if_positive: |$x:ident, $yes:ident, $no:ident| $if_positive:expr,
+         if_more: |$a:ident, $b:ident, $then:ident, $else:ident| $if_more:expr,
          read_some: |$from:ident, $n:ident| $read_some:expr,
          write_some: |$value:ident, $to:ident, $m:ident| $write_some:expr $(,)?) => {
             impl Simd for $token {
@@ -365,6 +372,11 @@ mod x86 {
                     unsafe { $if_positive }
                 }
                 #[inline(always)]
+                fn if_more(self, $a: $v, $b: $v, $then: $v, $else: $v) -> $v {
+                    // SAFETY: see the macro.
+                    unsafe { $if_more }
+                }
+                #[inline(always)]
                 unsafe fn read(self, from: *const f32) -> $v {
                     // SAFETY: see the macro.
                     unsafe { $read(from) }
@@ -401,6 +413,11 @@ mod x86 {
             let positive = _mm256_cmp_ps::<_CMP_GT_OQ>(x, _mm256_setzero_ps());
             _mm256_blendv_ps(no, yes, positive)
         },
+        if_more: |a, b, yes, no| {
+            let more = _mm256_cmp_ps::<_CMP_GT_OQ>(a, b);
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+            _mm256_blendv_ps(no, yes, _mm256_or_ps(more, nan))
+        },
         read_some: |from, n| _mm256_maskload_ps(from, first_of_8(n)),
         write_some: |v, to, n| _mm256_maskstore_ps(to, first_of_8(n), v),
     );
@@ -411,6 +428,11 @@ mod x86 {
         if_positive: |x, yes, no| {
             let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, _mm512_setzero_ps());
             _mm512_mask_blend_ps(positive, no, yes)
+        },
+        if_more: |a, b, yes, no| {
+            let more = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b);
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            _mm512_mask_blend_ps(more | nan, no, yes)
         },
         read_some: |from, n| _mm512_maskz_loadu_ps(first_of_16(n), from),
         write_some: |v, to, n| _mm512_mask_storeu_ps(to, first_of_16(n), v),

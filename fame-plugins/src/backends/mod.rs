@@ -16,6 +16,7 @@ pub mod tch;
 pub mod tract;
 pub mod verify;
 
+pub use fame_kernels::product_peak;
 pub use random_weights::{Layers, RandomWeights};
 
 #[cfg(not(feature = "tch"))]

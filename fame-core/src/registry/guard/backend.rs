@@ -6,7 +6,8 @@ use super::{Guard, Guarded, Who, shaped};
 use crate::{
     Error, Result, Tensor,
     contract::{
-        Backend, Bias, GradientPlace, Layer, LayerCotangent, LoadRequest, Network, Pass, Taps,
+        Backend, Bias, GradientPlace, Layer, LayerCotangent, LoadRequest, Network, NodeTime, Pass,
+        Taps,
     },
 };
 
@@ -143,6 +144,10 @@ impl Network for GuardedNetwork {
 
     fn biases(&self) -> Result<Vec<Bias>> {
         self.inner.call("biases", Network::biases)?
+    }
+
+    fn profile(&self, batch: &Tensor, seed: &LayerCotangent, runs: usize) -> Result<Vec<NodeTime>> {
+        self.inner.call("profile", |n| n.profile(batch, seed, runs))?
     }
 }
 

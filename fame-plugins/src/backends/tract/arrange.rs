@@ -13,6 +13,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Slice};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::{MaxPool, PoolSpec, SumPool};
@@ -24,7 +25,8 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 
 use super::chain::Chain;
 use super::ops::{
-    LaidOutConv, Norm, NormGrad, PReluGrad, Pointwise, PoolGrad, Rescale, SoftmaxGrad, Turn,
+    Interleave, LaidOutConv, Norm, NormGrad, PReluGrad, Pointwise, PoolGrad, Rescale, SoftmaxGrad,
+    Turn,
 };
 use super::order::Order;
 use crate::backends::onnx::prelu::PRelu;
@@ -240,10 +242,10 @@ impl<'m> Arranging<'m> {
             || node.op_is::<Reduce>()
             || node.op_is::<Slice>()
             || node.op_is::<MultiBroadcastTo>();
-        let pool = pool_with_channels_last(node);
+        let spatial = spatial_with_channels_last(node);
         let inputs = node.inputs.iter().map(|&input| self.old.outlet_fact(input));
         let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
-        if !(is_indifferent || pool.is_some())
+        if !(is_indifferent || spatial.is_some())
             || node.outputs.len() != 1
             || !matches!(rank, 3 | 4)
             || node.outputs[0].fact.datum_type != f32::datum_type()
@@ -252,8 +254,8 @@ impl<'m> Arranging<'m> {
         {
             return Ok(None);
         }
-        if pool.is_some() {
-            return Ok(pool);
+        if spatial.is_some() {
+            return Ok(spatial);
         }
         let change = Order::Last.made_by(rank);
         let Some(consequence) = node.op.change_axes(self.old, node, InOut::Out(0), &change)? else {
@@ -265,9 +267,17 @@ impl<'m> Arranging<'m> {
     }
 }
 
-/// The operator of `node` for values with channels last, if it pools over two axes or pulls back
-/// through such a pooling.
-fn pool_with_channels_last(node: &TypedNode) -> Option<Box<dyn TypedOp>> {
+/// The operator of `node` for values with channels last, if it works along height and width only: it
+/// pools or pulls back through a pooling, skips pixels, or puts skipped ones back.
+fn spatial_with_channels_last(node: &TypedNode) -> Option<Box<dyn TypedOp>> {
+    // Axes behind the channels move up by one where these go behind them.
+    let channels = node.outputs[0].fact.rank().checked_sub(3)?;
+    if let Some(op) = node.op_as::<Downsample>().filter(|op| op.axis > channels) {
+        return Some(Box::new(Downsample { axis: op.axis - 1, ..op.clone() }));
+    }
+    if let Some(op) = node.op_as::<Interleave>().filter(|op| op.axis > channels) {
+        return Some(Box::new(Interleave { axis: op.axis - 1, ..op.clone() }));
+    }
     let turned = |pool: &PoolSpec| {
         let data_format = match pool.data_format {
             DataFormat::NCHW => DataFormat::NHWC,

@@ -46,6 +46,7 @@ mod pass;
 mod place_kernels;
 mod plan;
 mod plugin;
+mod profile;
 mod rate_file;
 mod runner;
 

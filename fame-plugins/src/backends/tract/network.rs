@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use fame_core::contract::{Network, Pass};
-use fame_core::{Bias, Error, GradientPlace, Layer, LoadRequest, Result, Taps, Tensor};
+use fame_core::contract::{Network, NodeTime, Pass};
+use fame_core::{
+    Bias, Error, GradientPlace, Layer, LayerCotangent, LoadRequest, Result, Taps, Tensor,
+};
 use tract_onnx::prelude::{TValue, TVec, TractResult};
 use tract_onnx::tract_core::internal::TypedOp;
 
@@ -11,6 +13,7 @@ use super::gradient::rule_for;
 use super::kernel_rates::Rating;
 use super::pass::{TractPass, failed, on_threads, to_tract};
 use super::plan::{ENGINE, Plan};
+use super::profile::profile;
 use crate::backends::onnx::biases::biases;
 use crate::backends::onnx::cache::CompiledTaps;
 use crate::backends::onnx::file::OnnxFile;
@@ -20,10 +23,10 @@ use crate::backends::onnx::skeleton::row_shape;
 
 /// A network run by tract.
 pub(super) struct TractNetwork {
-    model: LoadedModel,
+    pub(super) model: LoadedModel,
     rating: Option<Rating>,
     threads: usize,
-    pool: rayon::ThreadPool,
+    pub(super) pool: rayon::ThreadPool,
     /// How many rows at a time are best on each of them.
     together: usize,
     plans: CompiledTaps<Plan>,
@@ -156,5 +159,10 @@ impl Network for TractNetwork {
 
     fn biases(&self) -> Result<Vec<Bias>> {
         biases(&self.model)
+    }
+
+    fn profile(&self, batch: &Tensor, seed: &LayerCotangent, runs: usize) -> Result<Vec<NodeTime>> {
+        self.model.check_input(batch)?;
+        profile(self, batch, seed, runs)
     }
 }

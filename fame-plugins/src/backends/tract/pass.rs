@@ -122,6 +122,46 @@ impl TractPass<'_> {
         }
         Ok(sums)
     }
+
+    /// The inputs of each run of the backward plan, with the cotangents of `seeds`.
+    pub(super) fn backward_inputs(&self, seeds: &[LayerCotangent]) -> Result<Vec<TVec<TValue>>> {
+        let layers = self.plan.layers.iter().zip(self.cotangents(seeds)?);
+        let cotangents = layers.map(|((_, shape), given)| match given {
+            Some(given) => Ok((shape, Cotangent::Rows(given))),
+            None => {
+                let zero = TractTensor::zero::<f32>(shape)?;
+                Ok((shape, Cotangent::Zero(zero.into_tvalue())))
+            }
+        });
+        let cotangents = cotangents.collect::<TractResult<Vec<_>>>();
+        let cotangents = cotangents.map_err(|e| failed("the gradient", &e))?;
+        let step = self.plan.rows_of_a_gradient();
+        let inputs = |(pair, rows): (usize, &[TVec<TValue>])| -> TractResult<TVec<TValue>> {
+            let residual = |(row, at): &(Row, usize)| {
+                let of = if *row == Row::Own { rows.first() } else { rows.last() };
+                of.and_then(|of| of.get(self.plan.layers.len() + at)).cloned()
+            };
+            let inputs: Option<TVec<TValue>> = self.plan.reads.iter().map(residual).collect();
+            let mut inputs = inputs.context("a residual is missing")?;
+            for (shape, cotangent) in &cotangents {
+                inputs.push(match cotangent {
+                    Cotangent::Rows(given) => to_tract(shape, given.row(pair * step))?,
+                    Cotangent::Zero(zero) => zero.clone(),
+                });
+            }
+            Ok(inputs)
+        };
+        let rows = self.rows.chunks(step).enumerate().map(inputs).collect::<TractResult<_>>();
+        rows.map_err(|e| failed("the gradient", &e))
+    }
+}
+
+/// What a tapped layer is given in the backward pass.
+enum Cotangent {
+    /// A row for each row of the batch.
+    Rows(Tensor),
+    /// The same for all: nothing was seeded there.
+    Zero(TValue),
 }
 
 impl Pass for TractPass<'_> {
@@ -138,36 +178,9 @@ impl Pass for TractPass<'_> {
             )
             .with_help("Name the places with `Taps::with_gradient`."));
         };
-        let cotangents = self.cotangents(seeds)?;
-        let layers = &self.plan.layers;
-        let zeros = layers.iter().zip(&cotangents).map(|((_, shape), given)| match given {
-            Some(_) => Ok(None),
-            None => TractTensor::zero::<f32>(shape).map(|zero| Some(zero.into_tvalue())),
-        });
-        let zeros =
-            zeros.collect::<TractResult<Vec<_>>>().map_err(|e| failed("the gradient", &e))?;
-        // In pairs, every second row is the reference of the one before it.
-        let step = if self.plan.in_pairs { 2 } else { 1 };
-        let inputs = |(pair, rows): (usize, &[TVec<TValue>])| -> TractResult<TVec<TValue>> {
-            let index = pair * step;
-            let residual = |(row, at): &(Row, usize)| {
-                let of = if *row == Row::Own { rows.first() } else { rows.last() };
-                of.and_then(|of| of.get(layers.len() + at)).cloned()
-            };
-            let inputs: Option<TVec<TValue>> = self.plan.reads.iter().map(residual).collect();
-            let mut inputs = inputs.context("a residual is missing")?;
-            for (((_, shape), given), zero) in layers.iter().zip(&cotangents).zip(&zeros) {
-                inputs.push(match (given, zero) {
-                    (Some(given), _) => to_tract(shape, given.row(index))?,
-                    (None, Some(zero)) => zero.clone(),
-                    (None, None) => to_tract(shape, &vec![0.0; shape.iter().product()])?,
-                });
-            }
-            Ok(inputs)
-        };
-        let rows = self.rows.chunks(step).enumerate().map(inputs).collect::<TractResult<_>>();
-        let rows = rows.and_then(|rows| on_threads(self.pool, backward, rows));
+        let rows = on_threads(self.pool, backward, self.backward_inputs(seeds)?);
         let rows = rows.map_err(|e| failed("the gradient", &e))?;
+        let step = self.plan.rows_of_a_gradient();
         self.plan
             .places
             .iter()

@@ -59,6 +59,12 @@ impl Plan {
         let in_pairs = taps.multipliers;
         Ok(Self { forward, backward, reads, in_pairs, layers: resolved.layers, places })
     }
+
+    /// How many rows of a batch one run of the backward plan is for: in pairs, every second row is
+    /// the reference of the one before it.
+    pub(super) fn rows_of_a_gradient(&self) -> usize {
+        if self.in_pairs { 2 } else { 1 }
+    }
 }
 
 /// Weights that our kernels lay out may take so many times the model's own bytes more than plain

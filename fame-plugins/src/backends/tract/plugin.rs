@@ -49,7 +49,7 @@ pub enum Convolutions {
 /// The version of the numbers that this engine gives, a part of every item's key: raised with every
 /// change of a kernel, of its place or of a rule of the backward pass, so that no map of the old
 /// numbers stands beside one of the new.
-const NUMBERS: u32 = 3;
+const NUMBERS: u32 = 4;
 
 impl Plugin<dyn Backend> for Tract {
     const NAME: &'static str = "Tract";

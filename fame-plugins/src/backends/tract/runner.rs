@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::model::order::build_flush_list;
@@ -84,6 +85,28 @@ impl Runner {
         Ok(outputs)
     }
 
+    /// Runs one row, and notes the seconds of each of [`Runner::nodes`] in its list of `seconds`.
+    pub(super) fn run_timed(
+        &self,
+        inputs: TVec<TValue>,
+        seconds: &mut [Vec<f64>],
+    ) -> TractResult<TVec<TValue>> {
+        let mut state = self.plan.spawn()?;
+        state.set_inputs(inputs)?;
+        for (step, seconds) in self.steps.iter().zip(seconds) {
+            let inputs = step.inputs(&mut state)?;
+            let start = Instant::now();
+            state.compute_one_with_inputs(step.node, inputs)?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        state.outputs()
+    }
+
+    /// The nodes that are run, in their order.
+    pub(super) fn nodes(&self) -> impl ExactSizeIterator<Item = &TypedNode> {
+        self.steps.iter().map(|step| self.plan.model().node(step.node))
+    }
+
     fn run_together(
         &self,
         states: &mut [TypedSimpleState],
@@ -138,6 +161,7 @@ impl Step {
     }
 }
 
-fn convolution(node: &TypedNode) -> Option<&LaidOutConv> {
+/// The convolution or dense layer that a kernel of ours computes in a node, if one does.
+pub(super) fn convolution(node: &TypedNode) -> Option<&LaidOutConv> {
     node.op_as::<LaidOutConv>()
 }

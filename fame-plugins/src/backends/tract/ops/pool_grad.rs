@@ -3,7 +3,9 @@
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::PoolSpec;
 
+use super::unwritten;
 use crate::backends::onnx::tensors::{fact_like, floats, floats_mut};
+use fame_kernels::MaxWindows;
 
 /// Which pooling is differentiated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +65,17 @@ impl Walk {
             let at = (base + k * dilation).checked_sub(before)?;
             (at < input).then_some(at * step)
         })
+    }
+
+    /// Whether two windows may have a tap in common.
+    fn overlaps(&self) -> bool {
+        self.stride < (self.kernel - 1) * self.dilation + 1
+    }
+
+    /// Whether windows lie side by side, without a gap, from the first input position to the last.
+    fn covers(&self) -> bool {
+        let is_dense = self.dilation == 1 && self.stride == self.kernel;
+        is_dense && self.before == 0 && self.output * self.kernel >= self.input
     }
 
     /// How many taps of output position `o` count when padding counts.
@@ -127,30 +140,33 @@ impl PoolGrad {
         x: &[f32],
         cotangent: &[f32],
         channels: usize,
-        [d, h, w]: &[Walk; 3],
+        walks @ [d, h, w]: &[Walk; 3],
         columns: &[Vec<usize>],
     ) {
-        let mut window = Window::new(channels);
+        let adds = walks.iter().any(Walk::overlaps);
         for (oz, oy) in (0..d.output).flat_map(|oz| (0..h.output).map(move |oy| (oz, oy))) {
             let rows: TVec<usize> =
                 d.taps(oz).flat_map(|slice| h.taps(oy).map(move |row| slice + row)).collect();
-            let line = oz * d.output_step + oy * h.output_step;
+            let line = &cotangent[oz * d.output_step + oy * h.output_step..];
+            if self.kind == PoolKind::Max {
+                let cotangents = &line[..w.output * channels];
+                let (values, gradient, lines) = (x, &mut *gradient, rows.as_slice());
+                let windows =
+                    MaxWindows { values, gradient, cotangents, lines, columns, channels, adds };
+                windows.pull_back();
+                continue;
+            }
             for (ox, columns) in columns.iter().enumerate() {
-                let g = &cotangent[line + ox * w.output_step..][..channels];
-                let taps = || rows.iter().flat_map(|row| columns.iter().map(move |at| row + at));
+                let g = &line[ox * w.output_step..][..channels];
                 let factor = match self.kind {
-                    PoolKind::Max => {
-                        window.route(gradient, x, g, taps);
-                        continue;
-                    }
-                    PoolKind::Sum { normalize: false, .. } => 1.0,
+                    PoolKind::Max | PoolKind::Sum { normalize: false, .. } => 1.0,
                     PoolKind::Sum { count_include_pad: true, .. } => {
                         let count = d.padded_taps(oz) * h.padded_taps(oy) * w.padded_taps(ox);
                         1.0 / count.max(1) as f32
                     }
                     PoolKind::Sum { .. } => 1.0 / (rows.len() * columns.len()).max(1) as f32,
                 };
-                for at in taps() {
+                for at in rows.iter().flat_map(|row| columns.iter().map(move |at| row + at)) {
                     let to = &mut gradient[at..][..channels];
                     to.iter_mut().zip(g).for_each(|(to, g)| *to += g * factor);
                 }
@@ -192,50 +208,6 @@ impl PoolGrad {
     }
 }
 
-/// A window of pixels whose channels lie side by side: for each channel, its maximum so far and
-/// which tap has it.
-struct Window {
-    most: Vec<f32>,
-    tap: Vec<u32>,
-}
-
-impl Window {
-    fn new(channels: usize) -> Self {
-        Self { most: vec![0.0; channels], tap: vec![0; channels] }
-    }
-
-    /// Routes each channel's cotangent to the first maximum among the taps, a NaN if there is one.
-    fn route<T: Iterator<Item = usize>>(
-        &mut self,
-        gradient: &mut [f32],
-        x: &[f32],
-        cotangent: &[f32],
-        taps: impl Fn() -> T,
-    ) {
-        let Self { most, tap } = self;
-        let channels = most.len();
-        for (index, at) in taps().enumerate() {
-            let values = &x[at..][..channels];
-            if index == 0 {
-                most.copy_from_slice(values);
-                tap.fill(0);
-                continue;
-            }
-            for ((most, tap), value) in most.iter_mut().zip(&mut *tap).zip(values) {
-                let is_more = *value > *most || value.is_nan();
-                *most = if is_more { *value } else { *most };
-                *tap = if is_more { index as u32 } else { *tap };
-            }
-        }
-        for (index, at) in taps().enumerate() {
-            let to = &mut gradient[at..][..channels];
-            for ((to, tap), g) in to.iter_mut().zip(&*tap).zip(cotangent) {
-                *to += if *tap == index as u32 { *g } else { 0.0 };
-            }
-        }
-    }
-}
-
 impl Op for PoolGrad {
     fn name(&self) -> StaticName {
         "PoolGrad".into()
@@ -254,7 +226,12 @@ impl EvalOp for PoolGrad {
             (0..walks[2].output).map(|ox| walks[2].taps(ox).collect()).collect();
         let from = self.pool.data_format.shape(x.shape().to_vec())?;
         let to = self.pool.data_format.shape(cotangent.shape().to_vec())?;
-        let mut output = Tensor::zero::<f32>(x.shape())?;
+        // Where each position is a tap of one window, every element is written.
+        let is_written = self.kind == PoolKind::Max
+            && self.pool.data_format.c_is_last()
+            && walks.iter().all(Walk::covers);
+        let mut output =
+            if is_written { unwritten(x.shape())? } else { Tensor::zero::<f32>(x.shape())? };
         let (gradient, x, cotangent) = (floats_mut(&mut output)?, floats(&x)?, floats(&cotangent)?);
         for n in 0..from.n().copied().unwrap_or(1) {
             if self.pool.data_format.c_is_last() {

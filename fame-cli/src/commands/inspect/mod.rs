@@ -1,5 +1,7 @@
 //! `fame-cli inspect MODEL`: its layers, and which can be explained.
 
+mod kernels;
+
 use std::process::ExitCode;
 
 use fame_core::{GradientPlace, Layer, Model, contract::Network, run::ModelShelf};
@@ -32,6 +34,10 @@ pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Fai
     let file = shelf.fetch(&manifest)?;
     let model = shelf.load(manifest, file)?;
     drop(watcher);
+    if args.kernels {
+        kernels::tell(setup, &model, &args.backend)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let slopes = args.verify.then(|| slopes(&model)).transpose()?;
     if setup.json {
         as_json(&model, slopes.as_ref(), proposal.as_ref())?;

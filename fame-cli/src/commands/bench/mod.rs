@@ -1,13 +1,16 @@
 //! `fame-cli bench MODEL…`: what a step of a walk costs on this machine.
 
+mod methods;
+
 use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use fame_core::{
-    GradientPlace, LayerCotangent, Model, Result, Taps, Tensor,
+    Error, GradientPlace, LayerCotangent, Model, Result, Taps, Tensor,
     contract::{LoadRequest, Network},
     max_abs,
     run::ModelShelf,
 };
+use fame_plugins::backends::product_peak;
 use serde_json::json;
 
 use super::Failure;
@@ -50,9 +53,22 @@ struct Candidate {
     wall: Vec<f64>,
     cpu: Vec<f64>,
     forward: Vec<f64>,
+    /// Multiplications and additions of a step of one picture, as direct sums have them; `None` where
+    /// the backend does not tell.
+    operations: Option<f64>,
 }
 
 pub(crate) fn bench(setup: &Setup, args: &BenchArgs) -> Result<ExitCode, Failure> {
+    if args.methods.is_some() {
+        return methods::methods(setup, args);
+    }
+    if args.items.is_some() || args.rounds.is_some() || !args.set.is_empty() {
+        let error = Error::new(
+            "fame::bench::no_recipe",
+            "`--items`, `--rounds` and `--set` are of a recipe's explainers, and there is no recipe.",
+        );
+        return Err(Failure::Arguments(error.with_help("Name one with --methods.")));
+    }
     let mut rows = vec![];
     for model in &args.networks {
         let mut candidates = vec![];
@@ -65,15 +81,16 @@ pub(crate) fn bench(setup: &Setup, args: &BenchArgs) -> Result<ExitCode, Failure
         }
         rows.extend(candidates);
     }
+    let peak = product_peak();
     if setup.json {
-        let rows: Vec<_> = rows.iter().map(Candidate::as_json).collect();
+        let rows: Vec<_> = rows.iter().map(|row| row.as_json(args, peak)).collect();
         let all = json!({
             "cpu": processor(), "rows": args.rows, "steps": args.steps, "measured": rows,
-            "peak_memory_mib": peak_memory(),
+            "product_peak_gflops": peak / 1e9, "peak_memory_mib": peak_memory(),
         });
         out(&serde_json::to_string_pretty(&all).unwrap_or_default())?;
     } else {
-        as_text(args, &rows)?;
+        as_text(args, &rows, peak)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,10 +136,32 @@ fn load(setup: &Setup, args: &BenchArgs, name: &str, spec: &str) -> Result<Candi
         step(network, &mut batch, &cotangent)?;
     }
     let ready = start.elapsed().as_secs_f64();
-    let (wall, cpu, forward) = (vec![], vec![], vec![]);
-    let (name, backend) = (name.to_owned(), spec.to_owned());
-    let network = held;
-    Ok(Candidate { name, backend, network, layer, batch, cotangent, ready, wall, cpu, forward })
+    let operations = operations(network, &batch, &cotangent)?;
+    Ok(Candidate {
+        name: name.to_owned(),
+        backend: spec.to_owned(),
+        network: held,
+        layer,
+        batch,
+        cotangent,
+        ready,
+        wall: vec![],
+        cpu: vec![],
+        forward: vec![],
+        operations,
+    })
+}
+
+/// Multiplications and additions of a step of the batch's first picture, where the backend tells.
+fn operations(network: &dyn Network, batch: &Tensor, seed: &LayerCotangent) -> Result<Option<f64>> {
+    let seed = LayerCotangent { layer: seed.layer.clone(), cotangent: first(&seed.cotangent)? };
+    let Ok(nodes) = network.profile(&first(batch)?, &seed, 1) else { return Ok(None) };
+    Ok(Some(nodes.iter().filter_map(|node| Some(node.kernel.as_ref()?.operations)).sum()))
+}
+
+/// The first row, as a batch.
+fn first(batch: &Tensor) -> Result<Tensor> {
+    Tensor::stack(&[batch.row_tensor(0)])
 }
 
 fn taps(layer: &str) -> Taps {
@@ -130,7 +169,7 @@ fn taps(layer: &str) -> Taps {
 }
 
 /// A picture-like batch that is the same on every machine, with values from −1 to 1.
-fn noise(rows: usize, shape: &[usize]) -> Result<Tensor> {
+pub(super) fn noise(rows: usize, shape: &[usize]) -> Result<Tensor> {
     let full = [&[rows], shape].concat();
     let count: usize = full.iter().product();
     let value = |i: usize| ((i as f32 * 12.9898).sin() * 43_758.547).fract();
@@ -163,8 +202,17 @@ impl Candidate {
         Ok(())
     }
 
-    fn as_json(&self) -> serde_json::Value {
+    /// What part of `peak`, a core's operations in a second, a step reaches on the cores it has; more
+    /// than all of it where Winograd's algorithms save most of the multiplications.
+    fn share(&self, args: &BenchArgs, peak: f64) -> Option<f64> {
+        let cpu = median(&self.cpu);
+        let rate = self.operations? * f64::from(args.rows) / cpu;
+        (cpu > 0.0).then_some(rate / peak)
+    }
+
+    fn as_json(&self, args: &BenchArgs, peak: f64) -> serde_json::Value {
         json!({
+            "operations": self.operations, "share_of_peak": self.share(args, peak),
             "model": self.name, "backend": self.backend, "layer": self.layer,
             "step_s": median(&self.wall), "step_cpu_s": median(&self.cpu),
             "forward_s": median(&self.forward), "ready_s": self.ready, "notes": self.network.network().notes(),
@@ -172,7 +220,7 @@ impl Candidate {
     }
 }
 
-fn as_text(args: &BenchArgs, rows: &[Candidate]) -> Result<(), Failure> {
+fn as_text(args: &BenchArgs, rows: &[Candidate], peak: f64) -> Result<(), Failure> {
     out(&format!(
         "{}; {} in a batch; medians of {} steps, taken in turns; a map of the paper takes 500.",
         processor(),
@@ -184,13 +232,21 @@ fn as_text(args: &BenchArgs, rows: &[Candidate]) -> Result<(), Failure> {
     let spec = |row: &Candidate| row.backend.chars().count();
     let long = rows.iter().map(spec).max().unwrap_or(0).max("backend".len());
     out(&format!(
-        "{:<wide$}  {:<long$}  {:>9}  {:>9}  {:>10}  {:>11}  {:>9}",
-        "model", "backend", "step, ms", "CPU, ms", "forward, ms", "500 steps, s", "ready, s"
+        "{:<wide$}  {:<long$}  {:>9}  {:>9}  {:>10}  {:>11}  {:>8}  {:>9}",
+        "model",
+        "backend",
+        "step, ms",
+        "CPU, ms",
+        "forward, ms",
+        "500 steps, s",
+        "ready, s",
+        "of peak"
     ))?;
     for row in rows {
         let step = median(&row.wall);
+        let share = row.share(args, peak);
         out_line(&format!(
-            "{:<wide$}  {:<long$}  {:>9.1}  {:>9.1}  {:>11.1}  {:>12.1}  {:>9.2}",
+            "{:<wide$}  {:<long$}  {:>9.1}  {:>9.1}  {:>11.1}  {:>12.1}  {:>8.2}  {:>9}",
             row.name,
             row.backend,
             step * 1e3,
@@ -198,8 +254,14 @@ fn as_text(args: &BenchArgs, rows: &[Candidate]) -> Result<(), Failure> {
             median(&row.forward) * 1e3,
             step * 500.0 / f64::from(args.rows),
             row.ready,
+            share.map_or("—".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
         ))?;
     }
+    out_line(&format!(
+        "Peak: {:.0} GFLOP/s on a core, of products within its first cache. Steps are counted as direct \
+         sums, of which Winograd's algorithms save a part.",
+        peak / 1e9
+    ))?;
     if let Some(memory) = peak_memory() {
         out(&format!("Peak memory of this process: {memory} MiB."))?;
     }
