@@ -81,6 +81,7 @@
 //! | loss | a scalar of a target layer's values, with its cotangent; explanations descend it |
 //! | target | what a loss measures against, taken from the clean outputs before anything moves |
 //! | walk | the moves of one picture along a gradient, made by a perturbation |
+//! | plain walk | one whose step is a formula, so that a backend can take it on its device |
 //! | row | one line of a batch: a picture with one target on its way |
 //! | observation | an input of the network and what the aimed layers gave for it |
 //! | aim | a loss at its target layers, ready to make rows |

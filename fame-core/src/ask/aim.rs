@@ -128,9 +128,22 @@ impl<'a> Aim<'a> {
     /// # Errors
     /// What the pass or the loss says, or a loss that returns the wrong shapes.
     pub fn evaluate(&self, pass: &dyn Pass, targets: &[&Target]) -> Result<Evaluation> {
-        let outputs = self.layers.iter().map(|l| pass.output(l)).collect::<Result<Vec<_>>>()?;
-        let evaluation = self.loss.evaluate(&outputs, targets)?;
-        check_evaluation(&evaluation, &outputs)?;
+        self.evaluate_outputs(&self.read(pass)?, targets)
+    }
+
+    /// The outputs of the target layers in `pass`, each `[N, …]`.
+    pub(super) fn read(&self, pass: &dyn Pass) -> Result<Vec<Tensor>> {
+        self.layers.iter().map(|layer| pass.output(layer)).collect()
+    }
+
+    /// Value and cotangents of every row of the target layers' `outputs`.
+    pub(super) fn evaluate_outputs(
+        &self,
+        outputs: &[Tensor],
+        targets: &[&Target],
+    ) -> Result<Evaluation> {
+        let evaluation = self.loss.evaluate(outputs, targets)?;
+        check_evaluation(&evaluation, outputs)?;
         Ok(evaluation)
     }
 

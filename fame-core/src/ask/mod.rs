@@ -6,8 +6,11 @@
 
 mod aim;
 mod clean;
+mod ground;
 mod question;
 mod rows;
+#[cfg(test)]
+mod rows_tests;
 
 pub use aim::{Aim, AimedRow};
 pub use question::{Answer, Question, broken, softmax};

@@ -2,14 +2,18 @@
 //!
 //! Every row (picture × target) is independent, so they are walked as one batch of as many rows as
 //! keep the backend busy, and when one stops early the next waiting row takes its place: stopping
-//! early saves real time. Rows never influence one another's numbers.
+//! early saves real time. Rows never influence one another's numbers. Where the walks are plain and
+//! the network has a place for them, they are walked on its device.
 
-use std::{cell::OnceCell, collections::VecDeque};
+use std::collections::VecDeque;
 
-use super::Aim;
+use super::{
+    Aim,
+    ground::{Ground, ground},
+};
 use crate::{
     Error, Result, Tensor,
-    contract::{GradientPlace, Pass, Progress, Recorded, Stop, Target, Walk},
+    contract::{Progress, Recorded, Stop, Target, Walk},
     data::Facts,
 };
 
@@ -84,19 +88,49 @@ struct Active {
 }
 
 impl Active {
-    /// Reads what has moved so far, where that was asked for.
-    fn read(&mut self, outputs: impl FnOnce() -> Result<Vec<Tensor>>) -> Result<()> {
-        if self.row.read_at.contains(&self.steps) {
+    fn new(index: usize, row: Row) -> Self {
+        let (losses, readings) = (Vec::new(), Vec::new());
+        Self { index, row, steps: 0, losses, began: None, readings }
+    }
+
+    /// Notes what there is to see before a step: the start, and what has moved so far where that was
+    /// asked for, if the row goes on. It is row `n` of `outputs` and of `ground`.
+    fn look(
+        &mut self,
+        n: usize,
+        goes: bool,
+        outputs: &[Tensor],
+        ground: &dyn Ground,
+    ) -> Result<()> {
+        if self.began.is_none() {
+            self.began = Some(self.observation(n, outputs, ground)?);
+        }
+        if goes && self.row.read_at.contains(&self.steps) {
+            ground.tell(n, self.row.walk.as_mut())?;
             let walk = &self.row.walk;
             self.readings.push(Reading {
                 steps: self.steps,
                 field: walk.field()?,
                 recorded: walk.recorded()?,
                 facts: walk.facts()?,
-                outputs: outputs()?,
+                outputs: outputs.iter().map(|o| o.row_tensor(n)).collect(),
             });
         }
         Ok(())
+    }
+
+    /// Where the row is, and what the aimed layers gave for it.
+    fn observation(
+        &mut self,
+        n: usize,
+        outputs: &[Tensor],
+        ground: &dyn Ground,
+    ) -> Result<Observation> {
+        ground.tell(n, self.row.walk.as_mut())?;
+        Ok(Observation {
+            input: ground.image(n, self.row.walk.as_ref())?,
+            outputs: outputs.iter().map(|o| o.row_tensor(n)).collect(),
+        })
     }
 
     fn finish(self, stop: Stop, ended: Observation) -> (usize, WalkedRow) {
@@ -121,31 +155,6 @@ impl Active {
     }
 }
 
-/// What the rows of a pass saw. Outputs are read only when a row begins or ends, or is to be read
-/// on its way.
-struct Views<'p> {
-    pass: &'p dyn Pass,
-    layers: &'p [String],
-    images: &'p [Tensor],
-    outputs: OnceCell<Vec<Tensor>>,
-}
-
-impl Views<'_> {
-    fn of(&self, n: usize) -> Result<Observation> {
-        Ok(Observation { input: self.images[n].clone(), outputs: self.outputs_of(n)? })
-    }
-
-    fn outputs_of(&self, n: usize) -> Result<Vec<Tensor>> {
-        if self.outputs.get().is_none() {
-            let read =
-                self.layers.iter().map(|layer| self.pass.output(layer)).collect::<Result<_>>()?;
-            let _ = self.outputs.set(read);
-        }
-        let all = self.outputs.get();
-        Ok(all.map(|all| all.iter().map(|o| o.row_tensor(n)).collect()).unwrap_or_default())
-    }
-}
-
 /// Walks `rows` to their ends,
 /// [`Network::preferred_rows`](crate::contract::Network::preferred_rows) at a time, descending the
 /// aimed loss. Results are in the order of `rows`.
@@ -154,78 +163,70 @@ impl Views<'_> {
 /// What the network or the loss reports. A row that meets NaN only ends itself
 /// ([`Stop::NotFinite`]).
 pub fn walk_rows(aim: &Aim<'_>, rows: Vec<Row>, progress: &dyn Progress) -> Result<Vec<WalkedRow>> {
-    let network = aim.model.network.as_ref();
-    let readings = aim.taps();
-    let taps = aim.taps().with_gradient(GradientPlace::Input);
+    let mut ground = ground(aim, &mut rows.iter().map(|row| row.walk.as_ref()))?;
     let total: usize = rows.iter().map(|r| r.max_steps).sum();
     let mut done_steps = 0;
     let mut walked: Vec<Option<WalkedRow>> = rows.iter().map(|_| None).collect();
     let mut waiting: VecDeque<(usize, Row)> = rows.into_iter().enumerate().collect();
     let mut active: Vec<Active> = Vec::new();
-    let width = network.preferred_rows().max(1);
+    let width = aim.model.network.preferred_rows().max(1);
     loop {
-        while active.len() < width {
-            let Some((index, row)) = waiting.pop_front() else { break };
-            let (losses, readings) = (Vec::new(), Vec::new());
-            active.push(Active { index, row, steps: 0, losses, began: None, readings });
-        }
+        let room = width.saturating_sub(active.len()).min(waiting.len());
+        let entering = waiting.drain(..room).map(|(index, row)| Active::new(index, row));
+        let inside = active.len();
+        active.extend(entering);
         if active.is_empty() {
             break;
         }
-        let images: Vec<Tensor> =
-            active.iter().map(|a| a.row.walk.image()).collect::<Result<_>>()?;
-        let batch = Tensor::stack(&images)?;
+        if active.len() > inside {
+            ground.enter(&walks(&active[inside..]))?;
+        }
         // When every row has taken its last step only the values are wanted: no need to keep what a
         // gradient would read.
         let last = active.iter().all(|a| a.steps >= a.row.max_steps);
-        let pass = network.forward(&batch, if last { &readings } else { &taps })?;
+        let outputs = ground.forward(&walks(&active), !last)?;
         let targets: Vec<&Target> = active.iter().map(|a| &a.row.target).collect();
-        let evaluation = aim.evaluate(pass.as_ref(), &targets)?;
-        let stops: Vec<Option<Stop>> = active
+        let evaluation = aim.evaluate_outputs(&outputs, &targets)?;
+        let mut stops: Vec<Option<Stop>> = active
             .iter_mut()
             .zip(&evaluation.values)
             .map(|(a, v)| observe(a, *v))
             .collect::<Result<_>>()?;
-        let gradient = if stops.iter().any(Option::is_none) {
-            Some(pass.gradient(&aim.layer_cotangents(evaluation.cotangents))?.swap_remove(0))
-        } else {
-            None
-        };
-        let views = Views {
-            pass: pass.as_ref(),
-            layers: &aim.layers,
-            images: &images,
-            outputs: OnceCell::new(),
-        };
-        let mut still = Vec::with_capacity(active.len());
+        for (n, (a, stop)) in active.iter_mut().zip(&stops).enumerate() {
+            a.look(n, stop.is_none(), &outputs, ground.as_ref())?;
+        }
+        if stops.iter().any(Option::is_none) {
+            let cotangents = aim.layer_cotangents(evaluation.cotangents);
+            let mut walks: Vec<_> = active.iter_mut().map(|a| &mut a.row.walk).collect();
+            ground.step(&cotangents, &mut walks, &mut stops)?;
+        }
+        let (mut still, mut kept) = (Vec::with_capacity(active.len()), Vec::new());
         for (n, (mut a, stop)) in active.drain(..).zip(stops).enumerate() {
-            let stop = match (stop, &gradient) {
-                (Some(stop), _) => Some(stop),
-                (None, Some(g)) => {
-                    a.read(|| views.outputs_of(n))?;
-                    a.row.walk.step(&g.row_tensor(n))?
-                }
-                (None, None) => return Err(Error::bug("a row that goes on has no gradient.")),
-            };
-            if a.began.is_none() {
-                a.began = Some(views.of(n)?);
-            }
             if let Some(stop) = stop {
                 // Whoever ends a walk does so without having moved: this is where it is.
-                let ended = views.of(n)?;
+                let ended = a.observation(n, &outputs, ground.as_ref())?;
                 done_steps += a.row.max_steps - a.steps;
                 let (index, row) = a.finish(stop, ended);
                 walked[index] = Some(row);
             } else {
                 a.steps += 1;
                 done_steps += 1;
+                kept.push(n);
                 still.push(a);
             }
+        }
+        if kept.len() < evaluation.values.len() {
+            ground.keep(&kept)?;
         }
         active = still;
         progress.advance(done_steps, total);
     }
     walked.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| Error::bug("a row was lost."))
+}
+
+/// The walks of rows.
+fn walks(active: &[Active]) -> Vec<&dyn Walk> {
+    active.iter().map(|a| a.row.walk.as_ref()).collect()
 }
 
 /// Tells the walk its loss; decides whether it ends here.

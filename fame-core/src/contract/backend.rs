@@ -31,7 +31,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{NodeTime, Operators, RelevanceRules};
+use super::{DeviceRows, NodeTime, Operators, PlainStep, RelevanceRules};
 use crate::{
     Error, Result, Tensor,
     data::{FixedInput, Layout},
@@ -309,6 +309,23 @@ pub trait Network: Send + Sync {
         batch: &Tensor,
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>>;
+
+    /// Begins a batch of rows that are walked where this network computes, without a picture being
+    /// copied at every step: none yet, each of them will step as `step` says, and `layers` are what
+    /// their losses read. `None`, the default: this backend does not do that, and whoever asks walks
+    /// on the host. See [`device_rows`](super::device_rows) for what it must mean.
+    ///
+    /// # Errors
+    /// When the network or its device cannot be used. An unknown layer, or one no gradient of which
+    /// reaches the input, may be an error here or at the first forward pass.
+    fn device_rows<'n>(
+        &'n self,
+        step: &PlainStep,
+        layers: &[String],
+    ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
+        let _ = (step, layers);
+        Ok(None)
+    }
 
     /// Every additive constant of the graph with the layer it adds to: convolution, dense and
     /// batch-norm biases.

@@ -7,10 +7,12 @@
 //! ([`Walk::observe`]), here is the gradient, move ([`Walk::step`]), and at the end: what moved
 //! ([`Walk::field`]), and what else was recorded on the way ([`Walk::recorded`])?
 //!
-//! The usual walk in pixels is there already: [`pixel_walk`](super::pixel_walk()) asks only how a
-//! gradient becomes a move.
+//! The usual walks are there already: [`pixel_walk`](super::pixel_walk()) asks only how a gradient
+//! becomes a move, and [`plain_walk`](super::plain_walk()) is for moves that are one formula, which
+//! a backend can make on its device.
 
-use crate::{Result, Tensor, data::Facts, data::InputConvention};
+use super::Plain;
+use crate::{Error, Result, Tensor, data::Facts, data::InputConvention};
 
 /// A way to walk. See the [module docs](self).
 pub trait Perturbation: Send + Sync {
@@ -60,6 +62,25 @@ pub trait Walk: Send {
     /// Facts for the record beyond steps and losses.
     fn facts(&self) -> Result<Facts> {
         Ok(Facts::new())
+    }
+
+    /// How this walk steps and where it is, if its step is one formula: then it may be moved where
+    /// the network is ([`DeviceRows`](super::DeviceRows)) in place of [`Walk::step`], and is told by
+    /// [`Walk::arrive`] where it has come to before it is asked anything but [`Walk::observe`].
+    /// Everything that it answers must follow from its start, its place and the losses. Default:
+    /// `None`, for a walk that wants to see every gradient.
+    fn plain(&self) -> Result<Option<Plain>> {
+        Ok(None)
+    }
+
+    /// Tells a walk that is [plain](Walk::plain) that its steps have taken it to `place`,
+    /// `[C, H, W]`.
+    ///
+    /// # Errors
+    /// When the place cannot be one of this walk's; by default always.
+    fn arrive(&mut self, place: Tensor) -> Result<()> {
+        let _ = place;
+        Err(Error::bug("a walk that is not plain was moved by somebody else."))
     }
 }
 

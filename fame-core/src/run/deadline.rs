@@ -12,7 +12,10 @@ use std::{
 
 use crate::{
     Error, ErrorKind, Result, Tensor,
-    contract::{Bias, GradientPlace, Layer, LayerCotangent, Network, Pass, Taps},
+    contract::{
+        Bias, DeviceRows, GradientPlace, Layer, LayerCotangent, Network, Pass, PlainStep, Stop,
+        Taps,
+    },
 };
 
 /// The time limit of a run's items, and how far those at work are. Its clones are the same.
@@ -140,6 +143,15 @@ impl Network for Watched {
         Ok(Box::new(WatchedPass { inner, deadline: &self.deadline }))
     }
 
+    fn device_rows<'n>(
+        &'n self,
+        step: &PlainStep,
+        layers: &[String],
+    ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
+        let rows = self.inner.device_rows(step, layers)?;
+        Ok(rows.map(|inner| Box::new(WatchedRows { inner, deadline: &self.deadline }) as _))
+    }
+
     fn biases(&self) -> Result<Vec<Bias>> {
         self.inner.biases()
     }
@@ -159,6 +171,36 @@ impl Pass for WatchedPass<'_> {
     fn gradient(&self, cotangents: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         self.deadline.check()?;
         self.inner.gradient(cotangents)
+    }
+}
+
+/// Rows on the device of a [`Watched`] network.
+struct WatchedRows<'n> {
+    inner: Box<dyn DeviceRows + 'n>,
+    deadline: &'n Deadline,
+}
+
+impl DeviceRows for WatchedRows<'_> {
+    fn enter(&mut self, places: &Tensor) -> Result<()> {
+        self.inner.enter(places)
+    }
+
+    fn forward(&mut self, to_step: bool) -> Result<Vec<Tensor>> {
+        self.deadline.check()?;
+        self.inner.forward(to_step)
+    }
+
+    fn step(&mut self, cotangents: &[LayerCotangent], going: &[bool]) -> Result<Vec<Option<Stop>>> {
+        self.deadline.check()?;
+        self.inner.step(cotangents, going)
+    }
+
+    fn place(&self, row: usize) -> Result<Tensor> {
+        self.inner.place(row)
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<()> {
+        self.inner.keep(rows)
     }
 }
 

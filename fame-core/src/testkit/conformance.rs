@@ -1,6 +1,6 @@
 //! Conformance of a network: every sentence of its contract that can be measured.
 
-use super::{Check, fail, relative};
+use super::{Check, device::check_device_rows, fail, relative};
 use crate::{
     GradientPlace, Layer, LayerCotangent, Random, Result, Taps, Tensor, contract::Network,
 };
@@ -28,7 +28,8 @@ const MOST_LAYERS: usize = 6;
 /// [`Pass`](crate::contract::Pass): what it says about its layers is so; a batch is a loop;
 /// gradients at the input and at inner layers are slopes; pull-backs are linear and repeatable; a
 /// pass restarted at a layer with the layer's own value changes nothing; biases belong to layers;
-/// unknown layers, untapped layers and wrong shapes are errors. One [`Check`] for each comparison.
+/// unknown layers, untapped layers and wrong shapes are errors; rows that are walked on its device,
+/// if it does that, go where [`HostRows`](super::HostRows) go. One [`Check`] for each comparison.
 ///
 /// # Errors
 /// One sentence about the first promise that is broken.
@@ -46,6 +47,7 @@ pub fn check_network(network: &dyn Network) -> Result<Vec<Check>> {
         checks.push(suite.restart(layer)?);
         checks.extend(suite.slope_at_layer(layer)?);
     }
+    checks.extend(check_device_rows(network, &suite.seeded[0].name)?);
     Ok(checks)
 }
 

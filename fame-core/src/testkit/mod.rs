@@ -15,7 +15,7 @@
 //! | explainer | [`check_explainer`]: a batch is a loop, maps are honest, the same again |
 //! | metric | [`check_metric`] |
 //! | writer | [`check_writer`]: exactly the files it names |
-//! | backend | [`check_network`]: the conformance suite; [`check_forward_network`] for one without gradients |
+//! | backend | [`check_network`]: the conformance suite; [`check_forward_network`] for one without gradients; [`check_device_rows`], a part of the suite, for a network that only its own backend's tests have |
 //! | reader of foreign bytes | [`fuzz()`] |
 //! | operator | [`check_operator`]: the same again, cotangents against central differences; [`check_operator_rows`] |
 //!
@@ -40,6 +40,7 @@
 
 mod conformance;
 mod data;
+mod device;
 mod fakes;
 mod loss;
 mod maps;
@@ -56,6 +57,7 @@ pub use conformance::{
     BATCH_TOLERANCE, LINEARITY_TOLERANCE, SLOPE_TOLERANCE, check_forward_network, check_network,
 };
 pub use data::{FolderFiles, check_dataset, check_prepare};
+pub use device::{DEVICE_TOLERANCE, HostRows, OnHost, check_device_rows};
 pub use fakes::{FakeLoss, FakePictures, FakeSteps, FakeWalk};
 pub use loss::{GRADIENT_TOLERANCE, STEP, check_loss, check_loss_gradient, targets};
 pub use maps::{check_explainer, check_map_step, check_refuses_constant};

@@ -2,7 +2,7 @@
 
 use crate::{
     Bias, Error, GradientPlace, Layer, LayerCotangent, LoadRequest, Random, Result, Taps, Tensor,
-    contract::{Backend, Network, Pass, ReluRule},
+    contract::{Backend, DeviceRows, Network, Pass, PlainStep, ReluRule},
     registry::{Assembly, BuildContext, Plugin},
     text::suggestion,
 };
@@ -306,6 +306,15 @@ impl Network for FakeNetwork {
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>> {
         Ok(Box::new(self.pass(batch, taps, Some((self.index(layer)?, value)))?))
+    }
+
+    fn device_rows<'n>(
+        &'n self,
+        step: &PlainStep,
+        layers: &[String],
+    ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
+        layers.iter().try_for_each(|layer| self.index(layer).map(|_| ()))?;
+        Ok(Some(Box::new(super::HostRows::new(self, step, layers))))
     }
 
     fn biases(&self) -> Result<Vec<Bias>> {

@@ -1,12 +1,11 @@
 //! A walk down the gradient: what `Lots`, `Sign` and `L2` share. They differ only in how a gradient
-//! becomes a move.
+//! becomes a move, which is one formula: they are plain walks, which a backend can move on its
+//! device.
 
 use fame_core::{
-    Error, Result, Tensor,
-    contract::{Start, Stop, Walk},
+    Result,
+    contract::{PlainStep, Start, StepRule, Walk, plain_walk},
     data::InputConvention,
-    data::{Facts, facts},
-    max_abs,
     registry::{Assembly, BuildContext},
 };
 use schemars::JsonSchema;
@@ -85,7 +84,7 @@ macro_rules! descent {
     (
         $(#[$doc:meta])*
         $name:ident { $(#[$about:meta])* step: $step:expr, fast: $fast:expr $(,)? }
-        direction: $direction:path,
+        rule: $rule:ident,
         summary: $summary:literal,
         example: $example:literal,
         reference: $reference:literal $(,)?
@@ -156,8 +155,9 @@ macro_rules! descent {
                 &self,
                 from: &fame_core::contract::Start<'_>,
             ) -> fame_core::Result<Box<dyn fame_core::contract::Walk>> {
-                $crate::perturbations::descent::Descent::begin(
-                    from, $direction, self.step, self.space, self.clamp, &self.stop,
+                let rule = fame_core::contract::StepRule::$rule;
+                $crate::perturbations::descent::begin(
+                    from, (rule, self.step), self.space, self.clamp, &self.stop,
                 )
             }
 
@@ -169,119 +169,41 @@ macro_rules! descent {
 }
 pub(super) use descent;
 
-/// How a gradient becomes a move of a given step size. `None` when it points nowhere.
-pub(super) type Direction = fn(gradient: &mut [f32], step: f32) -> Option<()>;
-
-/// The smallest gradient that still has a direction. It is a guard against dividing by zero, not a
-/// threshold on size: scaling the loss must not change the walk.
-pub(super) const NO_GRADIENT: f32 = f32::MIN_POSITIVE;
-
-/// A walk that steps against the gradient.
-pub(super) struct Descent {
-    direction: Direction,
-    step: f32,
+/// Begins a walk that steps against the gradient, in `space`.
+pub(super) fn begin(
+    from: &Start<'_>,
+    (rule, size): (StepRule, f32),
     space: Space,
     clamp: Clamp,
-    convention: InputConvention,
-    origin: Tensor,
-    now: Tensor,
-    watch: Watch,
-}
-
-impl Descent {
-    pub(super) fn begin(
-        from: &Start<'_>,
-        direction: Direction,
-        step: f32,
-        space: Space,
-        clamp: Clamp,
-        stop: &[StopRule],
-    ) -> Result<Box<dyn Walk>> {
-        let mut origin = from.pixels.clone();
-        if space == Space::Normalised {
-            from.convention.normalise(&mut origin)?;
+    stop: &[StopRule],
+) -> Result<Box<dyn Walk>> {
+    let InputConvention { mean, std, .. } = from.convention;
+    let mut place = from.pixels.clone();
+    let pixels = |mean: &f32, std: &f32| match space {
+        Space::Pixel => [0.0, 1.0],
+        Space::Normalised => [-mean / std, (1.0 - mean) / std],
+    };
+    let bounds = match clamp {
+        Clamp::Off => None,
+        Clamp::Pixels => Some(mean.iter().zip(std).map(|(mean, std)| pixels(mean, std)).collect()),
+    };
+    let (mean, std) = match space {
+        Space::Pixel => (mean.clone(), std.clone()),
+        Space::Normalised => {
+            from.convention.normalise(&mut place)?;
+            (vec![0.0; mean.len()], vec![1.0; std.len()])
         }
-        let (now, convention, watch) =
-            (origin.clone(), from.convention.clone(), Watch::new(stop.to_vec()));
-        Ok(Box::new(Self { direction, step, space, clamp, convention, origin, now, watch }))
-    }
-
-    /// d/d(input) becomes d/d(step space): pixels reach the input through a division by std.
-    fn to_step_space(&self, gradient: &mut Tensor) {
-        if self.space == Space::Pixel {
-            for c in 0..gradient.rows() {
-                let std = self.convention.std[c];
-                gradient.row_mut(c).iter_mut().for_each(|g| *g /= std);
-            }
-        }
-    }
-
-    fn clamp(&mut self) {
-        if self.clamp == Clamp::Off {
-            return;
-        }
-        for c in 0..self.now.rows() {
-            let (mean, std) = (self.convention.mean[c], self.convention.std[c]);
-            let (low, high) = match self.space {
-                Space::Pixel => (0.0, 1.0),
-                Space::Normalised => (-mean / std, (1.0 - mean) / std),
-            };
-            self.now.row_mut(c).iter_mut().for_each(|x| *x = x.clamp(low, high));
-        }
-    }
-}
-
-impl Walk for Descent {
-    fn image(&self) -> Result<Tensor> {
-        let mut image = self.now.clone();
-        if self.space == Space::Pixel {
-            self.convention.normalise(&mut image)?;
-        }
-        Ok(image)
-    }
-
-    fn observe(&mut self, loss: f32) -> Result<Option<Stop>> {
-        Ok(self.watch.observe(loss))
-    }
-
-    fn step(&mut self, gradient: &Tensor) -> Result<Option<Stop>> {
-        if gradient.shape() != self.now.shape() {
-            return Err(Error::bug(format!(
-                "a gradient of shape {:?} cannot move a picture of shape {:?}.",
-                gradient.shape(),
-                self.now.shape()
-            )));
-        }
-        if !gradient.is_finite() {
-            return Ok(Some(Stop::NotFinite));
-        }
-        let mut g = gradient.clone();
-        self.to_step_space(&mut g);
-        if (self.direction)(g.data_mut(), self.step).is_none() {
-            return Ok(Some(Stop::ZeroGradient));
-        }
-        for (x, d) in self.now.data_mut().iter_mut().zip(g.data()) {
-            *x -= d;
-        }
-        self.clamp();
-        Ok(None)
-    }
-
-    fn field(&self) -> Result<Tensor> {
-        let mut field = self.now.clone();
-        field.data_mut().iter_mut().zip(self.origin.data()).for_each(|(x, o)| *x -= o);
-        Ok(field)
-    }
-
-    fn facts(&self) -> Result<Facts> {
-        Ok(facts([("largest_move", max_abs(self.field()?.data()).into())]))
-    }
+    };
+    let mut watch = Watch::new(stop.to_vec());
+    let step = PlainStep { rule, size, mean, std, bounds };
+    plain_walk(place, step, move |loss| watch.observe(loss))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use fame_core::{
-        contract::Perturbation, data::ChannelOrder, registry::Registry, store::Ask, text::Spec,
+        Tensor, contract::Perturbation, data::ChannelOrder, registry::Registry, store::Ask,
+        text::Spec,
     };
 
     use super::*;

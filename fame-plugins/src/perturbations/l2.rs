@@ -1,6 +1,6 @@
 //! `L2`: Steps of a given Euclidean length along the gradient.
 
-use super::descent::{NO_GRADIENT, descent};
+use super::descent::descent;
 
 descent! {
     /// x ← x − η·g / ‖g‖₂: every step has the same Euclidean length η, however many pixels share
@@ -10,23 +10,10 @@ descent! {
         step: 0.1,
         fast: None,
     }
-    direction: direction,
+    rule: Length,
     summary: "Steps of a given Euclidean length along the gradient",
     example: "L2(step: 0.1, iterations: 100, stop: [RelativeDrop(0.9)])",
     reference: "Rozsa, Günther & Boult, LOTS, IJCB 2017 (normalisation varied)",
-}
-
-/// η·g / ‖g‖₂.
-fn direction(gradient: &mut [f32], step: f32) -> Option<()> {
-    let largest = fame_core::max_abs(gradient);
-    if largest < NO_GRADIENT {
-        return None;
-    }
-    // Squares of the scaled components can neither overflow nor all vanish.
-    let length =
-        gradient.iter().map(|g| f64::from(*g / largest).powi(2)).sum::<f64>().sqrt() as f32;
-    gradient.iter_mut().for_each(|g| *g = *g / largest / length * step);
-    Some(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `Lots`: Steps along the gradient, its largest component scaled to the step size.
 
-use super::descent::{NO_GRADIENT, descent};
+use super::descent::descent;
 
 descent! {
     /// x ← x − η·g / max|g|: the raw gradient, scaled so that its largest component moves by
@@ -13,21 +13,10 @@ descent! {
         step: 1.0 / 255.0,
         fast: Some((16.0 / 255.0, 16)),
     }
-    direction: direction,
+    rule: Largest,
     summary: "Steps along the gradient, its largest component scaled to the step size",
     example: "Lots(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])",
     reference: "Rozsa, Günther & Boult, LOTS, IJCB 2017; Zhang & Günther, FAME (2026), Eq. 3",
-}
-
-/// η·g / max|g|.
-fn direction(gradient: &mut [f32], step: f32) -> Option<()> {
-    let largest = fame_core::max_abs(gradient);
-    if largest < NO_GRADIENT {
-        return None;
-    }
-    // Dividing first keeps the largest component at exactly ±1, whatever the scale of the loss.
-    gradient.iter_mut().for_each(|g| *g = *g / largest * step);
-    Some(())
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use fame_core::{
     Error, Result, Tensor,
-    contract::{Perturbation, Recorded, Start, Stop, Walk},
+    contract::{NO_GRADIENT, Perturbation, Recorded, Start, Stop, Walk},
     data::{Facts, InputConvention, facts},
     registry::{Assembly, BuildContext, Plugin},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::descent::NO_GRADIENT;
 use crate::maps::{Towards, blur_sigma};
 
 /// x(m) = x + m·(b − x): the picture x walks towards a plainer picture b, each pixel as far as a

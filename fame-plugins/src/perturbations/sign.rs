@@ -1,6 +1,6 @@
 //! `Sign`: Steps of equal size in every component, along the sign of the gradient.
 
-use super::descent::{NO_GRADIENT, descent};
+use super::descent::descent;
 
 descent! {
     /// x ← x − η·sign(g): every pixel with any gradient moves by the full step (FGSM and PGD move
@@ -11,19 +11,10 @@ descent! {
         step: 1.0 / 255.0,
         fast: None,
     }
-    direction: direction,
+    rule: Sign,
     summary: "Steps of equal size in every component, along the sign of the gradient",
     example: "Sign(step: 0.00392157, iterations: 100, stop: [RelativeDrop(0.9)])",
     reference: "Madry et al., PGD, ICLR 2018 (as a descent)",
-}
-
-/// η·sign(g), with sign(0) = 0.
-fn direction(gradient: &mut [f32], step: f32) -> Option<()> {
-    if fame_core::max_abs(gradient) < NO_GRADIENT {
-        return None;
-    }
-    gradient.iter_mut().for_each(|g| *g = if *g == 0.0 { 0.0 } else { g.signum() * step });
-    Some(())
 }
 
 #[cfg(test)]

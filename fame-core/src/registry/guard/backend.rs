@@ -1,4 +1,4 @@
-//! Guards of [`Backend`], [`Network`] and [`Pass`].
+//! Guards of [`Backend`], [`Network`], [`Pass`] and [`DeviceRows`].
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use super::{Guard, Guarded, Who, shaped};
 use crate::{
     Error, Result, Tensor,
     contract::{
-        Backend, Bias, GradientPlace, Layer, LayerCotangent, LoadRequest, Network, NodeTime, Pass,
-        Taps,
+        Backend, Bias, DeviceRows, GradientPlace, Layer, LayerCotangent, LoadRequest, Network,
+        NodeTime, Pass, PlainStep, Stop, Taps,
     },
 };
 
@@ -142,6 +142,20 @@ impl Network for GuardedNetwork {
         Ok(self.pass(pass, batch, taps))
     }
 
+    fn device_rows<'n>(
+        &'n self,
+        step: &PlainStep,
+        layers: &[String],
+    ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
+        step.check(&self.input_shape)?;
+        let rows = self.inner.call("device_rows", |n| n.device_rows(step, layers))??;
+        Ok(rows.map(|rows| {
+            let inner = Guarded::new(self.inner.who, rows);
+            let (shape, layers) = (self.input_shape.clone(), layers.len());
+            Box::new(GuardedRows { inner, shape, layers, rows: 0 }) as _
+        }))
+    }
+
     fn biases(&self) -> Result<Vec<Bias>> {
         self.inner.call("biases", Network::biases)?
     }
@@ -202,5 +216,64 @@ impl Pass for GuardedPass<'_> {
         let gradients = self.inner.call("gradient", |p| p.gradient(seeds))??;
         self.check_gradients(&gradients).map_err(|what| self.inner.wrong("gradient", what))?;
         Ok(gradients)
+    }
+}
+
+struct GuardedRows<'n> {
+    inner: Guarded<dyn DeviceRows + 'n>,
+    /// `[C, H, W]`.
+    shape: Vec<usize>,
+    /// How many layers are read.
+    layers: usize,
+    /// How many rows there are.
+    rows: usize,
+}
+
+impl DeviceRows for GuardedRows<'_> {
+    fn enter(&mut self, places: &Tensor) -> Result<()> {
+        if places.row_shape() != self.shape {
+            return Err(Error::bug(format!(
+                "rows of shape {:?} cannot enter where {:?} is walked.",
+                places.row_shape(),
+                self.shape
+            )));
+        }
+        self.inner.call_mut("enter", |r| r.enter(places))??;
+        self.rows += places.rows();
+        Ok(())
+    }
+
+    fn forward(&mut self, to_step: bool) -> Result<Vec<Tensor>> {
+        let outputs = self.inner.call_mut("forward", |r| r.forward(to_step))??;
+        let fit = outputs.len() == self.layers && outputs.iter().all(|o| o.rows() == self.rows);
+        if fit {
+            return Ok(outputs);
+        }
+        let shapes: Vec<_> = outputs.iter().map(Tensor::shape).collect();
+        let (layers, rows) = (self.layers, self.rows);
+        let what = format!("outputs {shapes:?} of {layers} layers for {rows} rows");
+        Err(self.inner.wrong("forward", what))
+    }
+
+    fn step(&mut self, cotangents: &[LayerCotangent], going: &[bool]) -> Result<Vec<Option<Stop>>> {
+        let stops = self.inner.call_mut("step", |r| r.step(cotangents, going))??;
+        let stayed = |(stop, goes): (&Option<Stop>, &bool)| stop.is_some() && !goes;
+        if stops.len() == self.rows && !stops.iter().zip(going).any(stayed) {
+            return Ok(stops);
+        }
+        let what = format!("{stops:?} for {} rows of which {going:?} were to move", self.rows);
+        Err(self.inner.wrong("step", what))
+    }
+
+    fn place(&self, row: usize) -> Result<Tensor> {
+        let place = self.inner.call("place", |r| r.place(row))??;
+        shaped("a place", &place, &self.shape).map_err(|what| self.inner.wrong("place", what))?;
+        Ok(place)
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<()> {
+        self.inner.call_mut("keep", |r| r.keep(rows))??;
+        self.rows = rows.len();
+        Ok(())
     }
 }

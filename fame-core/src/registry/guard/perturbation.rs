@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Guard, Guarded, Who, finite, shaped};
 use crate::{
     Error, Result, Tensor,
-    contract::{Perturbation, Recorded, Start, Stop, Walk},
+    contract::{Perturbation, Plain, Recorded, Start, Stop, Walk},
     data::Facts,
 };
 
@@ -96,6 +96,21 @@ impl Walk for GuardedWalk {
 
     fn facts(&self) -> Result<Facts> {
         self.read("facts", Walk::facts)
+    }
+
+    fn plain(&self) -> Result<Option<Plain>> {
+        let plain = self.read("plain", Walk::plain)?;
+        if let Some(Plain { step, place }) = &plain {
+            shaped("a place", place, &self.shape)
+                .and_then(|()| finite("a place", place))
+                .and_then(|()| step.check(place.shape()).map_err(|e| format!("a step: {e}")))
+                .map_err(|what| self.inner.wrong("plain", what))?;
+        }
+        Ok(plain)
+    }
+
+    fn arrive(&mut self, place: Tensor) -> Result<()> {
+        self.change("arrive", |w| w.arrive(place))
     }
 }
 
