@@ -18,6 +18,7 @@
 //! * **Gradients** are libtorch's. Where they are not (guided backpropagation at a ReLU, which is no
 //!   derivative of anything; an operator of a third party), the graph is cut, and what arrives at a
 //!   cut is pulled back through it by other means: from the last cut to the first.
+//! * **Walks** whose step is one formula are walked where the network is (`rows.rs`).
 //! * **Weights** are uploaded once for a network, whatever is tapped, and never differentiated.
 
 // tract's own prelude is made to be imported whole; rules share one signature, whether or not each
@@ -37,6 +38,7 @@ mod pass;
 mod plugin;
 mod program;
 mod rounding;
+mod rows;
 mod settings;
 mod values;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fame_core::contract::{Network, Pass};
+use fame_core::contract::{DeviceRows, Network, Pass, PlainStep};
 use fame_core::{Bias, GradientPlace, Layer, Result, Taps, Tensor};
 
 use super::compile::{ENGINE, compile};
@@ -11,7 +11,8 @@ use super::failure::failed;
 use super::lower::has_gradient;
 use super::pass::{TchPass, source_shape};
 use super::program::Program;
-use super::settings::{Precision, Settings};
+use super::rows::TchRows;
+use super::settings::Settings;
 use super::values::{Weights, upload};
 use crate::backends::onnx::biases::biases;
 use crate::backends::onnx::cache::CompiledTaps;
@@ -30,7 +31,7 @@ const CUDA_ROWS: usize = 32;
 /// A network run by libtorch.
 pub(super) struct TchNetwork {
     model: LoadedModel,
-    settings: Settings,
+    pub(super) settings: Settings,
     weights: Weights,
     programs: CompiledTaps<Program>,
 }
@@ -71,19 +72,49 @@ impl TchNetwork {
         program: Arc<Program>,
         inputs: &[(&[usize], &Tensor)],
     ) -> Result<Box<dyn Pass + 'n>> {
-        let _rounding = self.settings.prepare()?;
         let rows = inputs[0].1.rows();
-        let kind = match self.settings.precision {
-            Precision::F32 | Precision::Tf32 => tch::Kind::Float,
-            Precision::Bf16 => tch::Kind::BFloat16,
-        };
         let input = |(shape, batch): &(&[usize], &Tensor)| {
             upload(&source_shape(rows, shape), batch.data(), self.settings.device)
-                .and_then(|t| t.f_to_kind(kind))
                 .map_err(|e| failed("reading the input", &e))
         };
-        let values = program.run(inputs.iter().map(input).collect::<Result<_>>()?)?;
-        Ok(Box::new(TchPass { settings: self.settings, program, rows, values }))
+        let inputs = inputs.iter().map(input).collect::<Result<_>>()?;
+        Ok(Box::new(self.run_on_device(program, inputs, rows)?))
+    }
+
+    /// Runs `program` for `rows` rows whose f32 inputs, `[N, …]`, are on the device.
+    fn run_on_device(
+        &self,
+        program: Arc<Program>,
+        inputs: Vec<tch::Tensor>,
+        rows: usize,
+    ) -> Result<TchPass> {
+        let settings = self.settings;
+        let values = settings.compute(|| {
+            let kind = settings.precision.kind();
+            let input = |input: &tch::Tensor| {
+                input.f_to_kind(kind).map_err(|e| failed("reading the input", &e))
+            };
+            program.run(inputs.iter().map(input).collect::<Result<_>>()?)
+        })?;
+        Ok(TchPass { settings, program, rows, values })
+    }
+
+    /// Runs `rows` rows forward from `batch`, `[N, …input_shape]` in f32 on the device.
+    pub(super) fn forward_on_device(
+        &self,
+        batch: &tch::Tensor,
+        rows: usize,
+        taps: &Taps,
+    ) -> Result<TchPass> {
+        let program = self.program(taps, None)?;
+        let shape = source_shape(rows, self.model.full_input()?);
+        let input = batch.f_reshape(&shape[..]).map_err(|e| failed("reading the input", &e))?;
+        self.run_on_device(program, vec![input], rows)
+    }
+
+    /// Refuses a batch that the network cannot take.
+    pub(super) fn check_input(&self, batch: &Tensor) -> Result<()> {
+        self.model.check_input(batch)
     }
 }
 
@@ -136,6 +167,15 @@ impl Network for TchNetwork {
         }
         let program = self.program(taps, Some(layer))?;
         self.run(program, &[(self.model.full_input()?, batch), (shape, value)])
+    }
+
+    fn device_rows<'n>(
+        &'n self,
+        step: &PlainStep,
+        layers: &[String],
+    ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
+        step.check(&self.model.input_shape)?;
+        Ok(Some(Box::new(TchRows::new(self, step, layers)?)))
     }
 
     fn biases(&self) -> Result<Vec<Bias>> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use fame_core::contract::{Backend, LoadRequest, Network};
+use fame_core::testkit::check_device_rows;
 use fame_core::{Error, GradientPlace, Taps, Tensor};
 use proptest::prelude::*;
 use tract_onnx::pb::ModelProto;
@@ -49,6 +50,33 @@ fn a_batch_gives_what_a_loop_gives() {
         assert_close(&gradients[0].row_tensor(0), &together[0].row_tensor(i));
         assert_close(&gradients[1].row_tensor(0), &together[1].row_tensor(i));
     }
+}
+
+#[test]
+fn rows_are_walked_on_the_device_as_on_the_host() {
+    let checks = check_device_rows(&network(), "y").unwrap();
+    // Three rules, two spaces, with bounds and without.
+    assert_eq!(checks.len(), 12);
+    checks.iter().for_each(|check| println!("{check}"));
+}
+
+/// On one thread: a thread of libtorch's own keeps what it was started with.
+#[test]
+fn subnormal_numbers_are_zero_on_the_cpu_forward_and_backward() {
+    let settings = Tch { threads: 1, ..Tch::default() }.settings().unwrap();
+    let least = f64::from(f32::MIN_POSITIVE);
+    let both = |x: &tch::Tensor| {
+        let halved = x.f_mul_scalar(0.5)?;
+        // The cotangent is the least number, and the gradient half of it.
+        let scalar = halved.f_mul_scalar(least)?.f_sum(tch::Kind::Float)?;
+        let gradient = tch::Tensor::f_run_backward(&[scalar], &[x], false, false)?;
+        Ok::<_, tch::TchError>([halved.f_double_value(&[0])?, gradient[0].f_double_value(&[0])?])
+    };
+    let x = tch::Tensor::from_slice(&[f32::MIN_POSITIVE]).set_requires_grad(true);
+    assert_eq!(both(&x).unwrap(), [least / 2.0; 2]);
+    let told = |e| super::failure::failed("a product", &e);
+    let flushed = settings.compute(|| both(&x).map_err(told)).unwrap();
+    assert_eq!(flushed, if cfg!(target_arch = "x86_64") { [0.0; 2] } else { [least / 2.0; 2] });
 }
 
 #[test]

@@ -108,8 +108,19 @@ fn derivative(
     Ok(gradients.into_iter().map(|g| g.defined().then_some(g)).collect())
 }
 
-impl fame_core::contract::Pass for TchPass {
-    fn output(&self, layer: &str) -> Result<Tensor> {
+impl TchPass {
+    /// Whether a gradient was asked for.
+    pub(super) fn has_places(&self) -> bool {
+        !self.program.places.is_empty()
+    }
+
+    /// The gradients at the places, on the device; `None` where none arrives.
+    pub(super) fn pull_back(&self, seeds: &[LayerCotangent]) -> Result<Vec<Option<tch::Tensor>>> {
+        self.settings.compute(|| self.pull(self.scalars(seeds)?))
+    }
+
+    /// The output of a tapped layer, `[N, …]`.
+    pub(super) fn read(&self, layer: &str) -> Result<Tensor> {
         let at = self.position(layer)?;
         let shape = self.batch_shape(&self.program.layers[at].1);
         let values =
@@ -121,17 +132,22 @@ impl fame_core::contract::Pass for TchPass {
         }
         Tensor::new(shape, values)
     }
+}
+
+impl fame_core::contract::Pass for TchPass {
+    fn output(&self, layer: &str) -> Result<Tensor> {
+        self.read(layer)
+    }
 
     fn gradient(&self, seeds: &[LayerCotangent]) -> Result<Vec<Tensor>> {
-        if self.program.places.is_empty() {
+        if !self.has_places() {
             return Err(Error::new(
                 "fame::backend::no_places",
                 "no gradient was asked for when this pass was run.",
             )
             .with_help("Name the places with `Taps::with_gradient`."));
         }
-        let _rounding = self.settings.prepare()?;
-        let gradients = self.pull(self.scalars(seeds)?)?;
+        let gradients = self.pull_back(seeds)?;
         let read = |((shape, _), gradient): (&(Vec<usize>, usize), Option<tch::Tensor>)| {
             let shape = self.batch_shape(shape);
             match gradient {

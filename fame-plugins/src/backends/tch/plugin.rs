@@ -18,10 +18,23 @@ use crate::backends::onnx::file::OnnxFile;
 use crate::backends::onnx::operators::OperatorTable;
 use crate::backends::onnx::plugin_operator::host_operators;
 
+/// The version of the numbers that this backend gives with the same libtorch, raised by whatever
+/// changes them: it is part of every key, so that maps of other numbers are not kept beside new ones.
+/// 1: subnormal numbers are taken as 0 on the CPU, and plain walks are walked on the device.
+const NUMBERS: u32 = 1;
+
 /// Runs ONNX networks with libtorch, on the CPU or on a CUDA device, forward and gradient.
 ///
 /// A batch equals its rows one by one to rounding only: libtorch may sum in another order for
 /// another batch size.
+///
+/// Walks whose step is one formula (`Lots`, `Sign`, `L2`) are walked on the device: pictures lie
+/// there from the first step to the last, and a step copies outputs of the target layer and their
+/// cotangents only.
+///
+/// On the CPU subnormal numbers (closer to 0 than 1.2e-38) are taken as 0, forward and backward, on
+/// the thread that computes. Threads of libtorch's own, which share large operators, keep the
+/// setting that they were started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tch {
@@ -53,7 +66,9 @@ impl Plugin<dyn Backend> for Tch {
     fn build(self, _: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Backend>> {
         // Where there is no such device, `check` says so.
         let device = self.device.resolve().map_or_else(|_| "none".into(), |d| format!("{d:?}"));
-        let engine = format!("libtorch {LIBTORCH}, tract {TRACT_VERSION}, device {device}");
+        let engine = format!(
+            "libtorch {LIBTORCH}, tract {TRACT_VERSION}, device {device}, numbers {NUMBERS}"
+        );
         assembly.record("engine", engine.into());
         Some(Box::new(self))
     }

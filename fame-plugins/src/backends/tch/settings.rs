@@ -1,6 +1,7 @@
 //! How a network computes: its device, its numbers, its threads.
 
 use fame_core::Result;
+use fame_kernels::without_subnormals;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,16 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// What values of f32 are computed in.
+    pub(super) fn kind(self) -> tch::Kind {
+        match self {
+            Self::F32 | Self::Tf32 => tch::Kind::Float,
+            Self::Bf16 => tch::Kind::BFloat16,
+        }
+    }
+}
+
 /// The parameters of a loaded network.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
@@ -35,10 +46,16 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// What `work` gives, done by these settings; on the CPU with subnormal numbers taken as 0.
+    pub(super) fn compute<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _rounding = self.prepare()?;
+        if self.device.is_cuda() { work() } else { without_subnormals(work) }
+    }
+
     /// Threads are a setting of the calling thread and of the process, and the rounding on CUDA
     /// devices is one of the process, so they are made before every use; what is returned is kept
     /// until it is over.
-    pub(super) fn prepare(&self) -> Result<Option<Rounding>> {
+    fn prepare(&self) -> Result<Option<Rounding>> {
         let rounding = self
             .device
             .is_cuda()

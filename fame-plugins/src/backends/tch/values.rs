@@ -20,7 +20,14 @@ pub(super) fn upload(
     values: &[f32],
     device: tch::Device,
 ) -> Result<Tensor, TchError> {
-    Tensor::f_from_slice(values)?.f_reshape(shape)?.f_to_device(device)
+    let there = Tensor::f_from_slice(values)?.f_reshape(shape)?;
+    if !device.is_cuda() {
+        return Ok(there);
+    }
+    // From pinned memory the copy need not be waited for. Not `pin_memory`: tch gives it an argument
+    // that libtorch warns of at every call. Memory that cannot be pinned serves too.
+    let pinned = there.f_internal_pin_memory(device).unwrap_or(there);
+    pinned.f_to_device_(device, Kind::Float, true, false)
 }
 
 /// The values of a libtorch tensor in f32, row-major.
@@ -64,10 +71,7 @@ impl Weights {
     /// What computes in place of a type of the graph.
     pub(super) fn kind(&self, of: DatumType) -> TractResult<Kind> {
         Ok(match of {
-            DatumType::F32 | DatumType::F16 => match self.precision {
-                Precision::F32 | Precision::Tf32 => Kind::Float,
-                Precision::Bf16 => Kind::BFloat16,
-            },
+            DatumType::F32 | DatumType::F16 => self.precision.kind(),
             DatumType::F64 => Kind::Double,
             DatumType::Bool => Kind::Bool,
             DatumType::U8 => Kind::Uint8,
