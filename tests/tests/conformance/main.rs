@@ -22,4 +22,5 @@ mod layers;
 mod measure;
 mod networks;
 mod problems;
+mod walks;
 mod zoo;
