@@ -1,5 +1,5 @@
 //! Time of one LOTS step (forward, input gradient, update) of an ONNX network on every backend that
-//! is compiled in.
+//! is compiled in; where a backend walks rows on its device, the same step there as well, beside it.
 //!
 //! `cargo bench -p fame-plugins [--features tch] --bench lots_step -- model.onnx [layer] [rows] [threads]`,
 //! or `LOTS_MODEL=model.onnx cargo bench …`. The layer is by default the last output of the graph.
@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use fame_core::contract::{Backend, LoadRequest, Network};
+use fame_core::contract::{Backend, LoadRequest, Network, PlainStep, StepRule};
 use fame_core::{GradientPlace, LayerCotangent, Result, Taps, Tensor, max_abs};
 use fame_plugins::backends::tract::{Convolutions, Tract};
 
@@ -71,6 +71,27 @@ fn step(
         batch.row_mut(row).iter_mut().zip(g).for_each(|(x, g)| *x -= scale * g);
     }
     Ok(())
+}
+
+/// Wall time in ms of the same step of rows that stay where the network is; `None` where they cannot.
+fn device_step(
+    network: &dyn Network,
+    batch: &Tensor,
+    seed: &LayerCotangent,
+) -> Result<Option<f64>> {
+    let channels = network.input_shape()[0];
+    let (mean, std) = (vec![0.0; channels], vec![1.0; channels]);
+    let step = PlainStep { rule: StepRule::Largest, size: ETA, mean, std, bounds: None };
+    let Some(mut rows) = network.device_rows(&step, std::slice::from_ref(&seed.layer))? else {
+        return Ok(None);
+    };
+    rows.enter(batch)?;
+    let going = vec![true; batch.rows()];
+    let (time, _) = median(|| {
+        rows.forward(true)?;
+        rows.step(std::slice::from_ref(seed), &going).map(|_| ())
+    })?;
+    Ok(Some(time))
 }
 
 /// Peak resident memory in MiB.
@@ -145,16 +166,19 @@ fn bench(
     let seed = LayerCotangent { layer: layer.clone(), cotangent: picture(shape[0], &shape[1..])? };
     let (forward, _) = median(|| network.forward(&batch, &Taps::of([layer.clone()])).map(|_| ()))?;
     let (lots, busy) = median(|| step(network.as_ref(), &mut batch, &taps, &seed))?;
+    let device = device_step(network.as_ref(), &batch, &seed)?;
+    let on_device = device.map_or_else(String::new, |ms| format!(" (on the device {ms:.1} ms)"));
     println!(
-        "{name:13} {file} `{layer}` rows {rows} threads {threads}: forward {forward:.1} ms, LOTS step {lots:.1} ms \
+        "{name:13} {file} `{layer}` rows {rows} threads {threads}: forward {forward:.1} ms, LOTS step {lots:.1} ms{on_device} \
          ({:.1} per row), CPU {busy:.0} ms ({:.1} per row); load {loaded:.2} s, plan {planned:.2} s, peak {} MiB",
         lots / rows as f64,
         busy / rows as f64,
         peak_memory().unwrap_or(0),
     );
     if std::env::var_os("LOTS_JSON").is_some() {
+        let device = device.map_or_else(|| "null".to_owned(), |ms| format!("{ms:.3}"));
         println!(
-            r#"{{"engine": "{name}", "rows": {rows}, "threads": {threads}, "forward_ms": {forward:.3}, "step_ms": {lots:.3}, "step_cpu_ms": {busy:.3}}}"#
+            r#"{{"engine": "{name}", "rows": {rows}, "threads": {threads}, "forward_ms": {forward:.3}, "step_ms": {lots:.3}, "step_cpu_ms": {busy:.3}, "device_step_ms": {device}}}"#
         );
     }
     Ok(())

@@ -48,6 +48,12 @@ def pytorch(models: Path, net: str, batch: int, threads: int, repeats: int, devi
     return {**json.loads(told.stdout)[0], "engine": "PyTorch tf32" if tf32 else "PyTorch"}
 
 
+def wall(row: dict) -> str:
+    """Wall time of a step on the host; in brackets that of the same step on the device, where pictures stay there."""
+    device = row.get("device_step_ms")
+    return f"{row['step_ms']:.1f}" + (f" ({device:.1f})" if device else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", type=Path, required=True, help="the compiled benchmark lots_step, release, feature tch")
@@ -72,7 +78,7 @@ def main() -> None:
                 rows += [pytorch(given.models, net, batch, threads, given.repeats, given.device, tf32) for tf32 in roundings]
                 everything += [{**row, "net": net, "batch": batch, "load": os.getloadavg()[0]} for row in rows]
                 by = {row["engine"]: row for row in rows}
-                cells = (f" {by[e]['step_ms']:.1f} | {by[e]['step_cpu_ms']:.1f} |" if e in by else " | |" for e in engines)
+                cells = (f" {wall(by[e])} | {by[e]['step_cpu_ms']:.1f} |" if e in by else " | |" for e in engines)
                 print(f"| {net} | {batch} | {threads} |" + "".join(cells), flush=True)
     print(f"\nload after: {os.getloadavg()[0]:.1f}")
     if given.json:
