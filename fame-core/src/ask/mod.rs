@@ -9,8 +9,6 @@ mod clean;
 mod ground;
 mod question;
 mod rows;
-#[cfg(test)]
-mod rows_tests;
 
 pub use aim::{Aim, AimedRow};
 pub use question::{Answer, Question, broken, softmax};

@@ -5,9 +5,9 @@ use super::*;
 use crate::{
     AttributionMap, Bias, GradientPlace, Layer, LayerCotangent, Parameter, Taps,
     contract::{
-        Dataset, ExplainContext, Explainer, Files, FinishedItem, ItemRef, MapStep, Measurement,
-        Metric, Network, Pass, Perturbation, PrepareContext, PrepareStep, Start, Stop, Walk,
-        Writer,
+        Dataset, DeviceRows, ExplainContext, Explainer, Files, FinishedItem, ItemRef, MapStep,
+        Measurement, Metric, Network, Pass, Perturbation, PlainStep, PrepareContext, PrepareStep,
+        Start, Stop, Walk, Writer,
     },
 };
 
@@ -37,6 +37,8 @@ enum Fault {
     Memory,
     /// Layers say another shape.
     Shape,
+    /// Rows on the device step a hundredth too far.
+    Device,
 }
 
 struct Faulty {
@@ -112,6 +114,15 @@ impl Network for Faulty {
             if self.fault == Fault::Restart { &Tensor::filled(value.shape(), 0.5) } else { value };
         self.pass(self.right.forward_from(layer, value, batch, taps), taps)
     }
+    fn device_rows<'n>(
+        &'n self,
+        step: &PlainStep,
+        layers: &[String],
+    ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
+        let step = PlainStep { size: step.size * 1.01, ..step.clone() };
+        let rows: Box<dyn DeviceRows + 'n> = Box::new(HostRows::new(self, &step, layers));
+        Ok((self.fault == Fault::Device).then_some(rows))
+    }
     fn biases(&self) -> Result<Vec<Bias>> {
         self.right.biases()
     }
@@ -153,6 +164,7 @@ fn every_fault_of_a_network_is_found() {
         (Fault::Unknown, "tapping an unknown layer is not an error"),
         (Fault::Memory, "pull-backs are not linear, or not repeatable"),
         (Fault::Shape, "layer `pooled` should be [4, 5, 4] per sample"),
+        (Fault::Device, "rows on the device are not where the host's are: Largest in pixels"),
     ] {
         let error = check_network(&Faulty::with(fault)).expect_err(said);
         assert!(error.message.contains(said), "{error}");

@@ -1,9 +1,12 @@
 //! Rows on a device are walked as rows on the host are. The test kit's network offers both, and its
 //! device is the host by another way, so that they agree to the bit.
 
-use super::{Aim, Row, WalkedRow, walk_rows};
-use crate::{
+// Helpers of tests, outside of the test functions that clippy knows.
+#![allow(clippy::unwrap_used)]
+
+use fame_core::{
     Error, Model, Result, Tensor,
+    ask::{Aim, Row, WalkedRow, walk_rows},
     contract::{Plain, PlainStep, Silent, StepRule, Stop, Walk, plain_walk},
     data::Facts,
     testkit::{self, FakeLoss, OnHost},
