@@ -11,7 +11,9 @@ use std::{
 
 use fame_core::{
     GradientPlace, Layer, LayerCotangent, Model, Result, Taps, Tensor,
-    contract::{Bias, ExplainContext, Network, Pass, Remembered, Silent},
+    contract::{
+        Bias, DeviceRows, ExplainContext, Network, Pass, PlainStep, Remembered, Silent, Stop,
+    },
     run::preview,
 };
 use serde_json::json;
@@ -211,6 +213,15 @@ impl Network for Counting {
         Ok(self.pass(inner, batch.rows()))
     }
 
+    fn device_rows<'n>(
+        &'n self,
+        step: &PlainStep,
+        layers: &[String],
+    ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
+        let inner = self.model.network.device_rows(step, layers)?;
+        Ok(inner.map(|inner| Box::new(CountingRows { inner, rows: 0, all: &self.rows }) as _))
+    }
+
     fn biases(&self) -> Result<Vec<Bias>> {
         self.model.network.biases()
     }
@@ -230,5 +241,38 @@ impl Pass for CountingPass<'_> {
     fn gradient(&self, cotangents: &[LayerCotangent]) -> Result<Vec<Tensor>> {
         self.all.fetch_add(self.rows, Ordering::Relaxed);
         self.inner.gradient(cotangents)
+    }
+}
+
+/// Rows on a device, counted as those of passes are.
+struct CountingRows<'n> {
+    inner: Box<dyn DeviceRows + 'n>,
+    rows: usize,
+    all: &'n Rows,
+}
+
+impl DeviceRows for CountingRows<'_> {
+    fn enter(&mut self, places: &Tensor) -> Result<()> {
+        self.rows += places.rows();
+        self.inner.enter(places)
+    }
+
+    fn forward(&mut self, to_step: bool) -> Result<Vec<Tensor>> {
+        self.all.forward.fetch_add(self.rows, Ordering::Relaxed);
+        self.inner.forward(to_step)
+    }
+
+    fn step(&mut self, cotangents: &[LayerCotangent], going: &[bool]) -> Result<Vec<Option<Stop>>> {
+        self.all.backward.fetch_add(self.rows, Ordering::Relaxed);
+        self.inner.step(cotangents, going)
+    }
+
+    fn place(&self, row: usize) -> Result<Tensor> {
+        self.inner.place(row)
+    }
+
+    fn keep(&mut self, rows: &[usize]) -> Result<()> {
+        self.rows = rows.len();
+        self.inner.keep(rows)
     }
 }
