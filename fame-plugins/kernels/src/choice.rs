@@ -109,6 +109,8 @@ impl Layer {
 pub fn product_peak() -> f64 {
     /// Long enough for a clock that falls under wide instructions to have fallen.
     const EACH: Duration = Duration::from_millis(40);
+    /// Products of a run: a clock's reading takes as long as one.
+    const MANY: usize = 200;
     // 12 KiB of values, 16 of weights and 3 of results.
     let geometry = Geometry {
         inputs: 128,
@@ -126,8 +128,6 @@ pub fn product_peak() -> f64 {
     let (input, mut output) = ([1.0; 128 * 24], [0.0; 32 * 24]);
     let mut scratch = Scratch::default();
     let plain = Epilogue::default();
-    // A clock's reading takes as long as one product.
-    const MANY: usize = 200;
     let seconds = shortest(EACH, || {
         for _ in 0..MANY {
             product.run_batch(&input, None, &mut output, &plain, &mut scratch);
