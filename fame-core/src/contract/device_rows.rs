@@ -3,7 +3,7 @@
 //!
 //! Asked step by step ([`Pass::gradient`](super::Pass::gradient), then
 //! [`Walk::step`](super::Walk::step)), every step copies the pictures to the network's device and
-//! their gradients back. A [plain walk](super::plain_walk) needs neither: what its step does is one
+//! their gradients back. A [plain walk](mod@super::plain_walk) needs neither: what its step does is one
 //! formula, so the device can do it, and what a loss or a stop rule wants to see are the outputs of
 //! a layer, which are small. [`Network::device_rows`](super::Network::device_rows) begins such a
 //! batch of rows, and [`walk_rows`](crate::ask::walk_rows) drives it:
