@@ -378,3 +378,72 @@ pub trait Pass {
     /// gradient was asked for.
     fn gradient(&self, cotangents: &[LayerCotangent]) -> Result<Vec<Tensor>>;
 }
+
+/// What a [`Network`] around another one has to say of itself, as the inner one says it: its layers,
+/// what can be explained, and the rest that runs nothing. What runs it is left to write,
+/// [`Network::forward`], [`Network::forward_from`], and what it offers beside them.
+///
+/// ```
+/// use fame_core::{Layer, Result, Taps, Tensor, contract::{Network, Pass}, network_facts};
+///
+/// /// A network that is run in small batches.
+/// struct Patient(Box<dyn Network>);
+///
+/// impl Network for Patient {
+///     network_facts!(self => self.0);
+///
+///     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+///         self.0.forward(batch, taps)
+///     }
+///
+///     fn forward_from<'n>(
+///         &'n self,
+///         layer: &str,
+///         value: &Tensor,
+///         batch: &Tensor,
+///         taps: &Taps,
+///     ) -> Result<Box<dyn Pass + 'n>> {
+///         self.0.forward_from(layer, value, batch, taps)
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! network_facts {
+    ($me:ident => $inner:expr) => {
+        fn input_shape(&$me) -> &[usize] {
+            $inner.input_shape()
+        }
+
+        fn layers(&$me) -> &[$crate::Layer] {
+            $inner.layers()
+        }
+
+        fn why_no_layer(&$me, name: &str) -> Option<String> {
+            $inner.why_no_layer(name)
+        }
+
+        fn check_gradient(&$me, layer: &str, to: &$crate::GradientPlace) -> $crate::Result<()> {
+            $inner.check_gradient(layer, to)
+        }
+
+        fn check_relevance(&$me, taps: &$crate::Taps) -> $crate::Result<()> {
+            $inner.check_relevance(taps)
+        }
+
+        fn check_multipliers(&$me, taps: &$crate::Taps) -> $crate::Result<()> {
+            $inner.check_multipliers(taps)
+        }
+
+        fn preferred_rows(&$me) -> usize {
+            $inner.preferred_rows()
+        }
+
+        fn notes(&$me) -> &[String] {
+            $inner.notes()
+        }
+
+        fn biases(&$me) -> $crate::Result<Vec<$crate::Bias>> {
+            $inner.biases()
+        }
+    };
+}

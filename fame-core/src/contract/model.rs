@@ -63,6 +63,21 @@ fn check_aliases(manifest: &ModelManifest, network: &dyn Network) -> Result<()> 
 }
 
 impl Model {
+    /// The same model with another network in the place of its own, which counts or stops what that
+    /// one does, say. It remembers nothing yet.
+    #[must_use]
+    pub fn with_network(&self, network: Box<dyn Network>) -> Self {
+        Self {
+            manifest: self.manifest.clone(),
+            network,
+            file: self.file.clone(),
+            sha256: self.sha256.clone(),
+            labels: self.labels.clone(),
+            operators: self.operators.clone(),
+            remembered: Remembered::default(),
+        }
+    }
+
     /// Loads `file` with `backend` and checks it against the manifest.
     ///
     /// # Errors

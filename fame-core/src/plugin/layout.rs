@@ -14,8 +14,9 @@ use crate::{
     Picture, Plot, Result, Sample, Scores, Subject, Table, Tensor,
     contract::{
         Attribute, Attributes, Evaluation, ExplainContext, Finding, ItemRef, Layer, LayerCotangent,
-        LoadRequest, Loss, Measurement, MetricRow, Operator, OperatorId, Operators, Plain,
-        PlainStep, RelevanceRules, Start, StepRule, Stop, Taps, Target, TargetRequest,
+        LoadRequest, Loss, Measurement, MetricRow, NodeKernel, NodeTime, Operator, OperatorId,
+        Operators, Plain, PlainStep, RelevanceRules, Start, StepRule, Stop, Taps, Target,
+        TargetRequest,
     },
     data::{Marks, Original, Value},
     registry::{BuildContext, Built, Registration, Registry},
@@ -38,7 +39,7 @@ const SIZES: &[usize] = measured![
     usize, String, Vec<u8>, Option<String>, Box<dyn Loss>, BTreeMap<String, Value>, Result<Tensor>, Result<Option<Stop>>,
     Error, ErrorKind, Tensor, Value, Marks, Sample, Picture, Original, AttributionMap, Explanation, MapId, Subject, Claim, Parameter, NamedMap, Model, Ask, ModelManifest, Problem, Spec, Registration, Registry,
     Built<dyn Loss>, BuildContext<'static>, Evaluation, ExplainContext<'static>, ItemRef, Target, TargetRequest<'static>, Layer, Taps, LayerCotangent, Measurement, Scores, Table, Plot,
-    LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators, RelevanceRules, Plain, PlainStep, StepRule,
+    LoadRequest, Finding, Attribute, Attributes, Box<dyn Operator>, OperatorId, Operators, RelevanceRules, Plain, PlainStep, StepRule, NodeTime, NodeKernel,
 ];
 
 const OFFSETS: &[usize] = places! {
@@ -64,6 +65,8 @@ const OFFSETS: &[usize] = places! {
     RelevanceRules { first, convolution, dense, epsilon, stabilizer }
     Plain { step, place }
     PlainStep { rule, size, mean, std, bounds }
+    NodeTime { name, op, is_backward, seconds, kernel }
+    NodeKernel { algorithm, shape, operations, weight_bytes }
 };
 
 /// FNV-1a over numbers.

@@ -12,10 +12,7 @@ use std::{
 
 use crate::{
     Error, ErrorKind, Result, Tensor,
-    contract::{
-        Bias, DeviceRows, GradientPlace, Layer, LayerCotangent, Network, Pass, PlainStep, Stop,
-        Taps,
-    },
+    contract::{DeviceRows, LayerCotangent, Network, Pass, PlainStep, Stop, Taps},
 };
 
 /// The time limit of a run's items, and how far those at work are. Its clones are the same.
@@ -93,37 +90,7 @@ struct Watched {
 }
 
 impl Network for Watched {
-    fn input_shape(&self) -> &[usize] {
-        self.inner.input_shape()
-    }
-
-    fn layers(&self) -> &[Layer] {
-        self.inner.layers()
-    }
-
-    fn why_no_layer(&self, name: &str) -> Option<String> {
-        self.inner.why_no_layer(name)
-    }
-
-    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
-        self.inner.check_gradient(layer, to)
-    }
-
-    fn check_relevance(&self, taps: &Taps) -> Result<()> {
-        self.inner.check_relevance(taps)
-    }
-
-    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
-        self.inner.check_multipliers(taps)
-    }
-
-    fn preferred_rows(&self) -> usize {
-        self.inner.preferred_rows()
-    }
-
-    fn notes(&self) -> &[String] {
-        self.inner.notes()
-    }
+    crate::network_facts!(self => self.inner);
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
         self.deadline.check()?;
@@ -150,10 +117,6 @@ impl Network for Watched {
     ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
         let rows = self.inner.device_rows(step, layers)?;
         Ok(rows.map(|inner| Box::new(WatchedRows { inner, deadline: &self.deadline }) as _))
-    }
-
-    fn biases(&self) -> Result<Vec<Bias>> {
-        self.inner.biases()
     }
 }
 

@@ -14,8 +14,8 @@ use std::{
 
 use super::{ModelShelf, item::sample::Loader, models::RunFiles};
 use crate::{
-    Error, ErrorKind, Explanation, Layer, Model, Plan, Result, Sample, Tensor,
-    contract::{Bias, ExplainContext, GradientPlace, Network, Pass, Silent, Taps},
+    Error, ErrorKind, Explanation, Model, Plan, Result, Sample, Tensor,
+    contract::{ExplainContext, Network, Pass, Silent, Taps},
     data::{MapId, NamedMap},
     store::ModelStore,
     text::{Problem, Problems, scan},
@@ -208,16 +208,7 @@ fn any_maps(sample: &Sample) -> Result<Explanation> {
 /// `model` with a network that answers for as many rows as `sample` has pictures.
 fn answering_once(model: &Arc<Model>, sample: &Sample) -> Model {
     let left = AtomicUsize::new(sample.pictures.len());
-    let network = Once { model: model.clone(), left };
-    Model {
-        manifest: model.manifest.clone(),
-        network: Box::new(network),
-        file: model.file.clone(),
-        sha256: model.sha256.clone(),
-        labels: model.labels.clone(),
-        operators: model.operators.clone(),
-        remembered: crate::contract::Remembered::default(),
-    }
+    model.with_network(Box::new(Once { model: model.clone(), left }))
 }
 
 /// A network that answers once for each picture, in one batch or in several: what comes after that
@@ -241,37 +232,7 @@ impl Once {
 }
 
 impl Network for Once {
-    fn input_shape(&self) -> &[usize] {
-        self.model.network.input_shape()
-    }
-
-    fn layers(&self) -> &[Layer] {
-        self.model.network.layers()
-    }
-
-    fn why_no_layer(&self, name: &str) -> Option<String> {
-        self.model.network.why_no_layer(name)
-    }
-
-    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
-        self.model.network.check_gradient(layer, to)
-    }
-
-    fn check_relevance(&self, taps: &Taps) -> Result<()> {
-        self.model.network.check_relevance(taps)
-    }
-
-    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
-        self.model.network.check_multipliers(taps)
-    }
-
-    fn preferred_rows(&self) -> usize {
-        self.model.network.preferred_rows()
-    }
-
-    fn notes(&self) -> &[String] {
-        self.model.network.notes()
-    }
+    crate::network_facts!(self => self.model.network);
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
         self.ask(batch.rows())?;
@@ -287,10 +248,6 @@ impl Network for Once {
     ) -> Result<Box<dyn Pass + 'n>> {
         self.ask(batch.rows())?;
         self.model.network.forward_from(layer, value, batch, taps)
-    }
-
-    fn biases(&self) -> Result<Vec<Bias>> {
-        self.model.network.biases()
     }
 
     fn is_rehearsal(&self) -> bool {

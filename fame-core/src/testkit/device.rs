@@ -3,7 +3,7 @@
 use super::{Check, fail, relative};
 use crate::{
     Error, GradientPlace, LayerCotangent, Random, Result, Taps, Tensor,
-    contract::{Bias, DeviceRows, Layer, Network, Pass, PlainStep, StepRule, Stop},
+    contract::{DeviceRows, Network, Pass, PlainStep, StepRule, Stop},
 };
 
 /// The mean distance of places on the device and on the host, in units of a move's largest
@@ -259,25 +259,7 @@ fn refusals(rows: &mut dyn DeviceRows, network: &dyn Network) -> Result<()> {
 pub struct OnHost(pub Box<dyn Network>);
 
 impl Network for OnHost {
-    fn input_shape(&self) -> &[usize] {
-        self.0.input_shape()
-    }
-
-    fn layers(&self) -> &[Layer] {
-        self.0.layers()
-    }
-
-    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
-        self.0.check_gradient(layer, to)
-    }
-
-    fn preferred_rows(&self) -> usize {
-        self.0.preferred_rows()
-    }
-
-    fn notes(&self) -> &[String] {
-        self.0.notes()
-    }
+    crate::network_facts!(self => self.0);
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
         self.0.forward(batch, taps)
@@ -291,9 +273,5 @@ impl Network for OnHost {
         taps: &Taps,
     ) -> Result<Box<dyn Pass + 'n>> {
         self.0.forward_from(layer, value, batch, taps)
-    }
-
-    fn biases(&self) -> Result<Vec<Bias>> {
-        self.0.biases()
     }
 }

@@ -259,8 +259,9 @@ const MOST_COLUMNS: usize = 32;
 /// from memory, it takes as long to bring them as to multiply some forty of them. On Emerald Rapids
 /// 64 take 3 to 5 % less time than 16, and 160 none.
 const AHEAD: usize = 64;
-/// In at most so many blocks is the next panel asked for: a panel takes as long to come from memory
-/// as two blocks take to be summed there, and other machines may be slower.
+/// In at most so many blocks is the next panel asked for. By estimate a panel takes as long to come
+/// from memory there as two blocks to be summed, and other machines may be slower; other numbers were
+/// not measured.
 const ASKING: usize = 4;
 
 /// What is asked for while the blocks of a panel are summed, so that the sums need not wait for

@@ -183,19 +183,7 @@ impl RandomizedExplainer {
                 Forgetting::Independent => (format!("only_{n}"), Layers::Only(n)),
             };
             let network = load(self.backend.plugin.as_ref(), &request, layers, self.seed)?;
-            let (manifest, file) = (model.manifest.clone(), model.file.clone());
-            Ok((
-                name,
-                Model {
-                    manifest,
-                    network,
-                    file,
-                    sha256: model.sha256.clone(),
-                    labels: model.labels.clone(),
-                    operators: model.operators.clone(),
-                    remembered: fame_core::contract::Remembered::default(),
-                },
-            ))
+            Ok((name, model.with_network(network)))
         };
         let stages: Stages =
             Arc::new(self.stages_of(model)?.into_iter().map(stage).collect::<Result<_>>()?);

@@ -10,10 +10,9 @@ use std::{
 };
 
 use fame_core::{
-    GradientPlace, Layer, LayerCotangent, Model, Result, Taps, Tensor,
-    contract::{
-        Bias, DeviceRows, ExplainContext, Network, Pass, PlainStep, Remembered, Silent, Stop,
-    },
+    LayerCotangent, Model, Result, Taps, Tensor,
+    contract::{DeviceRows, ExplainContext, Network, Pass, PlainStep, Silent, Stop},
+    network_facts,
     run::preview,
 };
 use serde_json::json;
@@ -141,16 +140,7 @@ struct Rows {
 fn counting(model: &Arc<Model>) -> (Arc<Rows>, Model) {
     let rows = Arc::new(Rows::default());
     let network = Counting { model: model.clone(), rows: rows.clone() };
-    let counting = Model {
-        manifest: model.manifest.clone(),
-        network: Box::new(network),
-        file: model.file.clone(),
-        sha256: model.sha256.clone(),
-        labels: model.labels.clone(),
-        operators: model.operators.clone(),
-        remembered: Remembered::default(),
-    };
-    (rows, counting)
+    (rows, model.with_network(Box::new(network)))
 }
 
 struct Counting {
@@ -166,37 +156,7 @@ impl Counting {
 }
 
 impl Network for Counting {
-    fn input_shape(&self) -> &[usize] {
-        self.model.network.input_shape()
-    }
-
-    fn layers(&self) -> &[Layer] {
-        self.model.network.layers()
-    }
-
-    fn why_no_layer(&self, name: &str) -> Option<String> {
-        self.model.network.why_no_layer(name)
-    }
-
-    fn check_gradient(&self, layer: &str, to: &GradientPlace) -> Result<()> {
-        self.model.network.check_gradient(layer, to)
-    }
-
-    fn check_relevance(&self, taps: &Taps) -> Result<()> {
-        self.model.network.check_relevance(taps)
-    }
-
-    fn check_multipliers(&self, taps: &Taps) -> Result<()> {
-        self.model.network.check_multipliers(taps)
-    }
-
-    fn preferred_rows(&self) -> usize {
-        self.model.network.preferred_rows()
-    }
-
-    fn notes(&self) -> &[String] {
-        self.model.network.notes()
-    }
+    network_facts!(self => self.model.network);
 
     fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
         Ok(self.pass(self.model.network.forward(batch, taps)?, batch.rows()))
@@ -220,10 +180,6 @@ impl Network for Counting {
     ) -> Result<Option<Box<dyn DeviceRows + 'n>>> {
         let inner = self.model.network.device_rows(step, layers)?;
         Ok(inner.map(|inner| Box::new(CountingRows { inner, rows: 0, all: &self.rows }) as _))
-    }
-
-    fn biases(&self) -> Result<Vec<Bias>> {
-        self.model.network.biases()
     }
 }
 

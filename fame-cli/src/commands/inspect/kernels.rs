@@ -15,6 +15,9 @@ use crate::{
 /// How often each node is timed.
 const RUNS: usize = 9;
 
+/// The least part of a step that is told of a kind of node: what is shown as 0.1 %.
+const LEAST: f64 = 0.0005;
+
 /// Times the nodes of a step of one picture, and tells them.
 pub(super) fn tell(setup: &Setup, model: &Model, backend: &str) -> Result<(), Failure> {
     let network = model.network.as_ref();
@@ -60,7 +63,7 @@ pub(super) fn tell(setup: &Setup, model: &Model, backend: &str) -> Result<(), Fa
     Ok(())
 }
 
-/// The time of all nodes of one kind, the longest first.
+/// The time of all nodes of one kind, the longest first, without those that take next to nothing.
 fn sums(nodes: &[NodeTime], step: f64) -> Vec<Vec<String>> {
     let mut kinds: BTreeMap<(bool, String), (usize, f64)> = BTreeMap::new();
     for node in nodes {
@@ -69,6 +72,8 @@ fn sums(nodes: &[NodeTime], step: f64) -> Vec<Vec<String>> {
         *sum = (sum.0 + 1, sum.1 + node.seconds);
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
+    // Inputs and what costs as little would only lengthen the table.
+    kinds.retain(|(_, (_, seconds))| *seconds >= step * LEAST);
     kinds.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
     let mut rows = vec![cells(["pass", "kernel or operator", "nodes", "ms", "of the step"])];
     rows.extend(kinds.into_iter().map(|((is_backward, kind), (count, seconds))| {
