@@ -93,6 +93,13 @@ impl Layer {
         all
     }
 
+    /// Measures one algorithm for about `each` long.
+    pub fn measure_one(&self, algorithm: Algorithm, weights: &[f32], each: Duration) -> Measured {
+        let kernel = self.with(algorithm, weights);
+        let seconds = self.measure(&kernel, each, &mut Scratch::default());
+        Measured { algorithm, seconds, bytes: kernel.bytes() }
+    }
+
     /// Seconds of one run: the shortest of several within about `each`.
     fn measure(&self, candidate: &Convolution, each: Duration, scratch: &mut Scratch) -> f64 {
         let [from, to] = candidate.lens().map(|len| len * self.rows);

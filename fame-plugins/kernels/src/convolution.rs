@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::bf16::Bf16;
+use super::bf16_tile::Instructions;
 use super::buffer::Scratch;
 use super::columns::Columns;
 use super::depthwise::Depthwise;
@@ -20,6 +22,9 @@ use super::winograd::{Shape, Size, Winograd};
 pub enum Algorithm {
     /// A product over windows.
     Direct,
+    /// The same of factors rounded to bfloat16, summed in `f32`. Never a candidate: it gives other
+    /// numbers.
+    Bf16,
     /// Channel by channel.
     Depthwise,
     /// A product into windows, which are added up.
@@ -65,6 +70,13 @@ impl Algorithm {
 }
 
 impl Algorithm {
+    /// Whether it can compute the convolution.
+    pub fn fits(self, geometry: &Geometry, direction: Direction) -> bool {
+        let candidates = Self::candidates(geometry, direction);
+        let is_bf16 = self == Self::Bf16 && geometry.groups == 1;
+        is_bf16 || candidates.into_iter().any(|known| known.shares_weights(self))
+    }
+
     /// Both lay the weights out in the same way.
     pub(crate) fn shares_weights(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
@@ -74,7 +86,7 @@ impl Algorithm {
     pub(crate) fn strip(self) -> Option<usize> {
         match self {
             Self::Winograd2(strip) | Self::Winograd4(strip) => Some(strip),
-            Self::Direct | Self::Depthwise | Self::Columns => None,
+            Self::Direct | Self::Bf16 | Self::Depthwise | Self::Columns => None,
         }
     }
 }
@@ -84,6 +96,7 @@ impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Direct => "product",
+            Self::Bf16 => "bf16 product",
             Self::Depthwise => "depthwise",
             Self::Columns => "windows added up",
             Self::Winograd2(_) => "F(2×2, 3×3)",
@@ -106,6 +119,7 @@ pub struct Convolution {
 #[derive(Debug)]
 enum Kernel {
     Direct(Direct),
+    Bf16(Bf16),
     Depthwise(Depthwise),
     Columns(Columns),
     Winograd(Winograd),
@@ -123,10 +137,21 @@ impl Convolution {
         algorithm: Algorithm,
         weights: &[f32],
     ) -> Self {
-        let candidates = Algorithm::candidates(&geometry, direction);
-        let same =
-            |known: &Algorithm| std::mem::discriminant(known) == std::mem::discriminant(&algorithm);
-        assert!(candidates.iter().any(same), "{algorithm:?} cannot compute {geometry:?}");
+        let instructions = Instructions::available(level).pop();
+        Self::with(level, instructions, geometry, direction, algorithm, weights)
+    }
+
+    /// The same with other instructions for products of bfloat16, or none.
+    pub(crate) fn with(
+        level: Level,
+        instructions: Option<Instructions>,
+        geometry: Geometry,
+        direction: Direction,
+        algorithm: Algorithm,
+        weights: &[f32],
+    ) -> Self {
+        let fits = algorithm.fits(&geometry, direction);
+        assert!(fits, "{algorithm:?} cannot compute {geometry:?}");
         let taps = geometry.kernel[0] * geometry.kernel[1];
         let inside = geometry.inputs / geometry.groups;
         assert_eq!(weights.len(), geometry.outputs * inside * taps, "the number of weights");
@@ -135,6 +160,7 @@ impl Convolution {
         };
         let kernel = match algorithm {
             Algorithm::Direct => Kernel::Direct(direct(level, &geometry, direction, at)),
+            Algorithm::Bf16 => bf16(level, instructions, &geometry, direction, at),
             Algorithm::Depthwise => {
                 let stencil = geometry.stencil(direction);
                 let at = |channel, tap| at(channel, 0, tap);
@@ -170,6 +196,7 @@ impl Convolution {
     pub fn bytes(&self) -> usize {
         match &self.kernel {
             Kernel::Direct(kernel) => kernel.bytes(),
+            Kernel::Bf16(kernel) => kernel.bytes(),
             Kernel::Depthwise(kernel) => kernel.bytes(),
             Kernel::Columns(kernel) => kernel.bytes(),
             Kernel::Winograd(kernel) => kernel.bytes(),
@@ -181,7 +208,8 @@ impl Convolution {
     /// values in the cache.
     pub fn gains_from_pictures(&self) -> bool {
         let [from, to] = self.lens();
-        let is_product = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
+        let is_product =
+            matches!(self.kernel, Kernel::Direct(_) | Kernel::Bf16(_) | Kernel::Winograd(_));
         is_product && self.bytes() > (from + to) * size_of::<f32>()
     }
 
@@ -216,7 +244,9 @@ impl Convolution {
             Kernel::Columns(_) => len,
             Kernel::Winograd(kernel) => kernel.tile() * self.line(),
             Kernel::Depthwise(_) => self.line(),
-            Kernel::Direct(kernel) => kernel.panels().map_or(self.line(), |[_, panel]| panel),
+            Kernel::Direct(_) | Kernel::Bf16(_) => {
+                self.panels().map_or(self.line(), |[_, panel]| panel)
+            }
         };
         let units = len.div_ceil(unit);
         let count = count.clamp(1, units);
@@ -240,28 +270,40 @@ impl Convolution {
             Direction::Backward => [self.geometry.outputs, self.geometry.inputs],
         };
         let lens = [self.lens()[0], piece.len()];
-        let panels = match &self.kernel {
-            Kernel::Direct(kernel) => kernel.panels().filter(|_| piece.len() < to),
-            _ => None,
-        };
+        let panels = self.panels().filter(|_| piece.len() < to);
         for Picture { from, to: result, epilogue } in &*pictures {
             assert_eq!([from.len(), result.len()], lens, "lengths of a picture");
             epilogue.check(result.len(), to);
         }
         assert!(border.is_none_or(|border| border.len() == from), "a border's length");
-        let takes_border = matches!(self.kernel, Kernel::Direct(_) | Kernel::Winograd(_));
-        assert!(border.is_none() || takes_border, "{:?} pads with 0", self.algorithm);
-        if let (Some([_, panel]), Kernel::Direct(kernel)) = (panels, &self.kernel) {
-            kernel.run_panels(pictures, piece.start / panel..piece.end.div_ceil(panel));
+        let pads_with_zeros = matches!(self.kernel, Kernel::Depthwise(_) | Kernel::Columns(_));
+        assert!(border.is_none() || !pads_with_zeros, "{:?} pads with 0", self.algorithm);
+        if let Some([_, panel]) = panels {
+            let panels = piece.start / panel..piece.end.div_ceil(panel);
+            match &self.kernel {
+                Kernel::Direct(kernel) => kernel.run_panels(pictures, panels, scratch),
+                Kernel::Bf16(kernel) => kernel.run_panels(pictures, panels, scratch),
+                _ => unreachable!("{:?} has no panels", self.algorithm),
+            }
             return;
         }
         let line = self.line();
         let lines = piece.start / line..piece.end / line;
         match &self.kernel {
             Kernel::Direct(kernel) => kernel.run(pictures, &lines, border, scratch),
+            Kernel::Bf16(kernel) => kernel.run(pictures, &lines, border, scratch),
             Kernel::Depthwise(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, &lines)),
             Kernel::Columns(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, scratch)),
             Kernel::Winograd(kernel) => kernel.run(pictures, &lines, border, scratch),
+        }
+    }
+
+    /// The panels of a product whose result is a single pixel, and how many channels each has.
+    fn panels(&self) -> Option<[usize; 2]> {
+        match &self.kernel {
+            Kernel::Direct(kernel) => kernel.panels(),
+            Kernel::Bf16(kernel) => kernel.panels(),
+            Kernel::Depthwise(_) | Kernel::Columns(_) | Kernel::Winograd(_) => None,
         }
     }
 
@@ -271,7 +313,11 @@ impl Convolution {
             Direction::Forward => self.geometry.output(),
             Direction::Backward => self.geometry.extent,
         };
-        let is_one = matches!(&self.kernel, Kernel::Direct(kernel) if kernel.is_one_line());
+        let is_one = match &self.kernel {
+            Kernel::Direct(kernel) => kernel.is_one_line(),
+            Kernel::Bf16(kernel) => kernel.is_one_line(),
+            Kernel::Depthwise(_) | Kernel::Columns(_) | Kernel::Winograd(_) => false,
+        };
         self.lens()[1] / if is_one { height * width } else { height }
     }
 
@@ -333,6 +379,31 @@ fn direct(
             Direct::new(level, stencil, channels, |g, to, from, tap| at(g * group + from, to, tap))
         }
     }
+}
+
+/// The product of rounded factors with the instructions for it, or without any.
+fn bf16(
+    level: Level,
+    instructions: Option<Instructions>,
+    geometry: &Geometry,
+    direction: Direction,
+    at: impl Fn(usize, usize, usize) -> f32,
+) -> Kernel {
+    let stencil = geometry.stencil(direction);
+    let [from, to] = match direction {
+        Direction::Forward => [geometry.inputs, geometry.outputs],
+        Direction::Backward => [geometry.outputs, geometry.inputs],
+    };
+    let at = |to, from, tap| match direction {
+        Direction::Forward => at(to, from, tap),
+        Direction::Backward => at(from, to, tap),
+    };
+    if let Some(instructions) = instructions {
+        return Kernel::Bf16(Bf16::new(level, instructions, stencil, [from, to], at));
+    }
+    let channels = Channels { from, to, groups: 1 };
+    let at = |_, to, from, tap| at(to, from, tap);
+    Kernel::Direct(Direct::rounded(level, stencil, channels, at))
 }
 
 fn winograd(

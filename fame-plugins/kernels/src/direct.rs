@@ -9,21 +9,23 @@
 
 use std::ops::Range;
 
+use super::bf16_tile::rounded;
 use super::buffer::{Buffer, Scratch};
 use super::epilogue::Epilogue;
-use super::geometry::{Phase, Stencil};
+use super::geometry::{Phase, Stencil, Tap};
 use super::picture::Picture;
 use super::product::{Lines, Packed, Product, Rows};
 use super::vector::{Level, Simd, Task, each_vector};
+use super::windows::Windows;
 
 /// A convolution, or its transposed map, ready to run.
 #[derive(Debug)]
 pub(crate) struct Direct {
-    stencil: Stencil,
+    windows: Windows,
     level: Level,
     channels: Channels,
-    /// Pixels added above, to the left, below and to the right of the argument.
-    pads: [usize; 4],
+    /// Whether all factors are rounded to bfloat16 before they are multiplied.
+    rounds: bool,
     sums: Vec<Sum>,
 }
 
@@ -58,15 +60,11 @@ impl Direct {
         channels: Channels,
         at: impl Fn(usize, usize, usize, usize) -> f32,
     ) -> Self {
-        let pads = pads(&stencil);
-        let width = pads[1] + stencil.from[1] + pads[3];
+        let windows = Windows::new(stencil);
         let sum = |phase: &Phase| {
             let group = channels.from / channels.groups;
-            let place = |offset: [isize; 2]| {
-                let [y, x] = [0, 1].map(|axis| (offset[axis] + pads[axis] as isize) as usize);
-                (y * width + x) * channels.from
-            };
-            let mut runs: Vec<usize> = phase.taps.iter().map(|tap| place(tap.offset)).collect();
+            let place = |tap: &Tap| windows.place(tap.offset) * channels.from;
+            let mut runs: Vec<usize> = phase.taps.iter().map(place).collect();
             let mut run = group;
             // Windows without gaps: what lies side by side in a line is one run.
             let across = phase.taps.iter().take_while(|t| t.offset[0] == phase.taps[0].offset[0]);
@@ -84,8 +82,20 @@ impl Direct {
             });
             Sum { runs, run, weights: weights.collect() }
         };
-        let sums = stencil.phases.iter().map(sum).collect();
-        Self { stencil, level, channels, pads, sums }
+        let sums = windows.stencil.phases.iter().map(sum).collect();
+        Self { windows, level, channels, rounds: false, sums }
+    }
+
+    /// The same for a product of factors that are rounded to bfloat16: where a machine has no
+    /// instructions for them, it multiplies what they are in `f32`.
+    pub(crate) fn rounded(
+        level: Level,
+        stencil: Stencil,
+        channels: Channels,
+        at: impl Fn(usize, usize, usize, usize) -> f32,
+    ) -> Self {
+        let at = |group, to, from, tap| rounded(at(group, to, from, tap));
+        Self { rounds: true, ..Self::new(level, stencil, channels, at) }
     }
 
     /// Bytes of the packed weights.
@@ -94,7 +104,7 @@ impl Direct {
     }
 
     /// Maps pictures to some lines of their results, or pixels where all are [one
-    /// line](Self::is_one_line). `border` is what pixels outside of a picture are, one value for each
+    /// line](Windows::is_one_line). `border` is what pixels outside of a picture are, one value for each
     /// channel of the argument; 0 where there is none.
     pub(crate) fn run(
         &self,
@@ -106,19 +116,13 @@ impl Direct {
         if pictures.is_empty() {
             return;
         }
-        if self.pads != [0; 4] {
-            let padded = self.padded(pictures, results, border, &mut scratch.first);
-            let each = padded.chunks_exact(padded.len() / pictures.len());
-            let mut pictures: Vec<_> = pictures
-                .iter_mut()
-                .zip(each)
-                .map(|(picture, from)| picture.reading(from))
-                .collect();
+        if self.rounds || self.windows.pads != [0; 4] {
+            let mut pictures = self.padded(pictures, results, border, &mut scratch.first);
             self.multiply(&mut pictures, results, 1);
         } else if pictures.len() > 1
-            && self.is_one_line()
-            && self.pixels() < FEW_PIXELS
-            && results.len() == self.pixels()
+            && self.windows.is_one_line()
+            && self.windows.pixels() < FEW_PIXELS
+            && results.len() == self.windows.pixels()
         {
             self.multiply_together(pictures, scratch);
         } else {
@@ -131,11 +135,26 @@ impl Direct {
     pub(crate) fn panels(&self) -> Option<[usize; 2]> {
         let [sum] = self.sums.as_slice() else { return None };
         let [weights] = sum.weights.as_slice() else { return None };
-        (self.is_one_line() && self.pixels() == 1).then(|| [weights.panels(), self.level.panel()])
+        let is_one = self.windows.is_one_line() && self.windows.pixels() == 1;
+        is_one.then(|| [weights.panels(), self.level.panel()])
     }
 
     /// Maps pictures whose results are a single pixel to the channels of some panels.
-    pub(crate) fn run_panels(&self, pictures: &mut [Picture], panels: Range<usize>) {
+    pub(crate) fn run_panels(
+        &self,
+        pictures: &mut [Picture],
+        panels: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
+        if self.rounds {
+            let mut rounded = self.padded(pictures, &(0..1), None, &mut scratch.first);
+            self.multiply_panels(&mut rounded, panels);
+        } else {
+            self.multiply_panels(pictures, panels);
+        }
+    }
+
+    fn multiply_panels(&self, pictures: &mut [Picture], panels: Range<usize>) {
         let sum = &self.sums[0];
         self.level.run(Product {
             pictures,
@@ -147,11 +166,16 @@ impl Direct {
         });
     }
 
+    /// Whether the pixels of argument and result lie evenly.
+    pub(crate) fn is_one_line(&self) -> bool {
+        self.windows.is_one_line()
+    }
+
     /// The products, of pictures that are `count` times as high as this is for.
     fn multiply(&self, pictures: &mut [Picture], results: &Range<usize>, count: usize) {
         let Channels { from, to, groups } = self.channels;
-        for (phase, sum) in self.stencil.phases.iter().zip(&self.sums) {
-            let stride = self.stencil.from_step[1] * from;
+        for (phase, sum) in self.windows.stencil.phases.iter().zip(&self.sums) {
+            let stride = self.windows.stencil.from_step[1] * from;
             let mut lines = self.lines(phase, results);
             lines.rows *= count;
             for (group, weights) in sum.weights.iter().enumerate() {
@@ -172,7 +196,7 @@ impl Direct {
     /// The products of pictures of so few pixels that each alone would leave most of a register tile
     /// empty, such as a dense layer's, of which each is a single one: copied together, and back.
     fn multiply_together(&self, pictures: &mut [Picture], scratch: &mut Scratch) {
-        let (count, pixels) = (pictures.len(), self.pixels());
+        let (count, pixels) = (pictures.len(), self.windows.pixels());
         let [from_len, to_len] = [self.channels.from, self.channels.to].map(|len| len * pixels);
         let from = scratch.first.at_least(count * from_len);
         let to = scratch.second.at_least(count * to_len);
@@ -187,30 +211,13 @@ impl Direct {
         }
     }
 
-    /// Pixels of the padded picture.
-    fn extent(&self) -> [usize; 2] {
-        [0, 1].map(|axis| self.pads[axis] + self.stencil.from[axis] + self.pads[axis + 2])
-    }
-
-    /// Pixels of a result.
-    fn pixels(&self) -> usize {
-        self.stencil.to[0] * self.stencil.to[1]
-    }
-
-    /// Whether the pixels of argument and result lie evenly, as those of a pointwise convolution.
-    pub(crate) fn is_one_line(&self) -> bool {
-        let stencil = &self.stencil;
-        let is_dense = stencil.from_step == [1, 1] && stencil.to_step == [1, 1];
-        is_dense && self.pads == [0; 4] && stencil.from == stencil.to
-    }
-
     /// The lines of a phase's pixels among the lines `results` of one picture's result.
     fn lines(&self, phase: &Phase, results: &Range<usize>) -> Lines {
-        let ([_, width], stencil) = (self.extent(), &self.stencil);
+        let ([_, width], stencil) = (self.windows.extent(), &self.windows.stencil);
         let (to, [step_y, step_x]) = (stencil.to, stencil.to_step);
         let Channels { from: inputs, to: outputs, .. } = self.channels;
         let to_stride = step_x * outputs;
-        if self.is_one_line() {
+        if self.windows.is_one_line() {
             let mut lines = Lines::one(results.len(), to_stride);
             lines.start[0] = results.start * inputs;
             return lines;
@@ -226,18 +233,18 @@ impl Direct {
         Lines { rows: phase.extent[1], count: within.len(), start, line, to_stride }
     }
 
-    /// The pictures with padding around them, side by side: those lines of them that `results` are
-    /// computed from.
+    /// The pictures with padding around their arguments: those lines of them that `results` are
+    /// computed from, rounded where that is asked for.
     fn padded<'b>(
         &self,
-        pictures: &[Picture],
+        pictures: &'b mut [Picture],
         results: &Range<usize>,
         border: Option<&[f32]>,
         buffer: &'b mut Buffer,
-    ) -> &'b [f32] {
+    ) -> Vec<Picture<'b>> {
         let (channels, from, [height, width]) =
-            (self.channels.from, self.stencil.from, self.extent());
-        let needed = self.needed(results);
+            (self.channels.from, self.windows.stencil.from, self.windows.extent());
+        let needed = self.windows.needed(results);
         let padded = buffer.at_least(pictures.len() * height * width * channels);
         let fill = |part: &mut [f32]| match border {
             None => part.fill(0.0),
@@ -245,42 +252,33 @@ impl Direct {
                 part.chunks_exact_mut(channels).for_each(|pixel| pixel.copy_from_slice(border));
             }
         };
-        let (first, last) = (self.pads[1] * channels, (self.pads[1] + from[1]) * channels);
+        let pads = self.windows.pads;
+        let (first, last) = (pads[1] * channels, (pads[1] + from[1]) * channels);
         for (index, line) in padded.chunks_exact_mut(width * channels).enumerate() {
             let (row, y) = (index / height, index % height);
             if !needed.contains(&y) {
                 continue;
             }
-            if y < self.pads[0] || y >= self.pads[0] + from[0] {
+            if y < pads[0] || y >= pads[0] + from[0] {
                 fill(line);
+                self.round(line);
                 continue;
             }
-            let at = (y - self.pads[0]) * from[1] * channels;
+            let at = (y - pads[0]) * from[1] * channels;
             fill(&mut line[..first]);
             line[first..last].copy_from_slice(&pictures[row].from[at..at + last - first]);
             fill(&mut line[last..]);
+            self.round(line);
         }
-        padded
+        let padded = padded.chunks_exact(height * width * channels);
+        pictures.iter_mut().zip(padded).map(|(picture, from)| picture.reading(from)).collect()
     }
 
-    /// The lines of the padded picture that the lines `results` are computed from.
-    fn needed(&self, results: &Range<usize>) -> Range<usize> {
-        let (mut first, mut behind) = (usize::MAX, 0);
-        for phase in &self.stencil.phases {
-            let lines = phase.lines(&self.stencil, results);
-            if lines.is_empty() {
-                continue;
-            }
-            for tap in &phase.taps {
-                let at = |y: usize| {
-                    let line = (y * self.stencil.from_step[0] + self.pads[0]) as isize;
-                    (line + tap.offset[0]) as usize
-                };
-                first = first.min(at(lines.start));
-                behind = behind.max(at(lines.end - 1) + 1);
-            }
+    /// Rounds factors, where that is asked for.
+    fn round(&self, values: &mut [f32]) {
+        if self.rounds {
+            values.iter_mut().for_each(|value| *value = rounded(*value));
         }
-        first..behind
     }
 }
 
@@ -309,20 +307,4 @@ impl Task for Finish<'_, '_> {
             });
         }
     }
-}
-
-/// Pixels that windows reach beyond the argument: above, to the left, below and to the right.
-fn pads(stencil: &Stencil) -> [usize; 4] {
-    let mut pads = [0; 4];
-    for phase in &stencil.phases {
-        for tap in &phase.taps {
-            for axis in 0..2 {
-                let last = (phase.extent[axis] - 1) * stencil.from_step[axis];
-                let end = last as isize + tap.offset[axis] + 1 - stencil.from[axis] as isize;
-                pads[axis] = pads[axis].max((-tap.offset[axis]).max(0) as usize);
-                pads[axis + 2] = pads[axis + 2].max(end.max(0) as usize);
-            }
-        }
-    }
-    pads
 }

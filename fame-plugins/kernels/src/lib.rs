@@ -21,6 +21,8 @@
 //!   `depthwise`, and around a call in `subnormal` only.
 
 mod activation;
+mod bf16;
+mod bf16_tile;
 mod buffer;
 mod choice;
 mod columns;
@@ -42,9 +44,11 @@ mod subnormal;
 mod tests;
 mod tiles;
 mod vector;
+mod windows;
 mod winograd;
 
 pub use activation::Activation;
+pub use bf16_tile::bf16_products;
 pub use buffer::Scratch;
 pub use choice::{Layer, Measured, product_peak, shortest};
 pub use convolution::{Algorithm, Convolution, FEW_CHANNELS};

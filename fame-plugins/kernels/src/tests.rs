@@ -1,5 +1,6 @@
 //! Every kernel, at every level of this machine, against a convolution in double precision.
 
+use super::bf16_tile::{Instructions, rounded};
 use super::buffer::Scratch;
 use super::convolution::{ALL, Algorithm, Convolution};
 use super::epilogue::{Epilogue, Then};
@@ -18,10 +19,57 @@ const WINOGRAD4_TOLERANCE: f64 = 2e-5;
 
 fn tolerance(algorithm: Algorithm) -> f64 {
     match algorithm {
-        Algorithm::Direct | Algorithm::Depthwise | Algorithm::Columns => SUM_TOLERANCE,
+        Algorithm::Direct | Algorithm::Bf16 | Algorithm::Depthwise | Algorithm::Columns => {
+            SUM_TOLERANCE
+        }
         Algorithm::Winograd2(_) => WINOGRAD2_TOLERANCE,
         Algorithm::Winograd4(_) => WINOGRAD4_TOLERANCE,
     }
+}
+
+/// An algorithm with the instructions that it runs with.
+struct Way {
+    algorithm: Algorithm,
+    level: Level,
+    /// For products of bfloat16; none where it has none.
+    instructions: Option<Instructions>,
+}
+
+impl Way {
+    fn map(&self, geometry: Geometry, direction: Direction, weights: &[f32]) -> Convolution {
+        let Self { algorithm, level, instructions } = *self;
+        Convolution::with(level, instructions, geometry, direction, algorithm, weights)
+    }
+
+    /// The factors that it really multiplies.
+    fn factors(&self, values: &[f32]) -> Vec<f32> {
+        let is_rounded = self.algorithm == Algorithm::Bf16;
+        values.iter().map(|&v| if is_rounded { rounded(v) } else { v }).collect()
+    }
+
+    fn name(&self) -> String {
+        let instructions = self.instructions.map(Instructions::name);
+        format!("{:?} {} {instructions:?}", self.algorithm, self.level.name())
+    }
+}
+
+/// Every algorithm that can, at every level, with all instructions for bfloat16 and without.
+fn ways(geometry: &Geometry, direction: Direction) -> Vec<Way> {
+    let at = |level: Level| {
+        let plain = Algorithm::candidates(geometry, direction).into_iter();
+        let plain = plain.map(move |algorithm| Way { algorithm, level, instructions: None });
+        let known = Instructions::available(level).into_iter().map(Some).chain([None]);
+        let algorithm = Algorithm::Bf16;
+        let rounded = known.map(move |instructions| Way { algorithm, level, instructions });
+        plain.chain(rounded.filter(|_| algorithm.fits(geometry, direction))).collect::<Vec<_>>()
+    };
+    Level::available().into_iter().flat_map(at).collect()
+}
+
+/// The same with the widest instructions only.
+fn best_ways(geometry: &Geometry, direction: Direction) -> Vec<Way> {
+    let is_best = |way: &Way| way.level == Level::best();
+    ways(geometry, direction).into_iter().filter(is_best).collect()
 }
 
 /// Values from −½ to ½, the same for the same seed.
@@ -124,22 +172,21 @@ fn check_all(geometry: Geometry) {
     let mut scratch = Scratch::default();
     for direction in [Direction::Forward, Direction::Backward] {
         for rows in [1, 3] {
-            for algorithm in Algorithm::candidates(&geometry, direction) {
-                for level in Level::available() {
-                    let map = Convolution::new(level, geometry, direction, algorithm, &weights);
-                    let [from, to] = map.lens().map(|len| len * rows);
-                    let input = noise(from, 2);
-                    let want = reference(&geometry, direction, rows, &weights, &input, None, to);
-                    // What an earlier layer left behind must not show.
-                    for buffer in [&mut scratch.first, &mut scratch.second] {
-                        buffer.values_mut().fill(f32::NAN);
-                    }
-                    let mut got = vec![f32::NAN; to];
-                    let plain = Epilogue::default();
-                    map.run_batch(&input, None, &mut got, &plain, &mut scratch);
-                    let what = format!("{geometry:?} {direction:?} {algorithm:?} {}", level.name());
-                    assert_close(&got, &want, tolerance(algorithm), &what);
+            for way in ways(&geometry, direction) {
+                let map = way.map(geometry, direction, &weights);
+                let [from, to] = map.lens().map(|len| len * rows);
+                let input = noise(from, 2);
+                let [w, x] = [&weights, &input].map(|values| way.factors(values));
+                let want = reference(&geometry, direction, rows, &w, &x, None, to);
+                // What an earlier layer left behind must not show.
+                for buffer in [&mut scratch.first, &mut scratch.second] {
+                    buffer.values_mut().fill(f32::NAN);
                 }
+                let mut got = vec![f32::NAN; to];
+                let plain = Epilogue::default();
+                map.run_batch(&input, None, &mut got, &plain, &mut scratch);
+                let what = format!("{geometry:?} {direction:?} {}", way.name());
+                assert_close(&got, &want, tolerance(way.algorithm), &what);
             }
         }
     }
@@ -148,7 +195,7 @@ fn check_all(geometry: Geometry) {
 #[test]
 fn three_by_three_agrees_with_double_precision() {
     for (inputs, outputs, extent) in
-        [(16, 32, [7, 7]), (5, 19, [13, 17]), (40, 33, [14, 6]), (3, 8, [1, 2])]
+        [(16, 32, [7, 7]), (5, 19, [13, 17]), (40, 33, [14, 6]), (3, 8, [1, 2]), (64, 40, [7, 9])]
     {
         for pad in [0, 1, 2] {
             let g = Geometry {
@@ -172,7 +219,8 @@ fn uneven_padding_agrees_with_double_precision() {
 
 #[test]
 fn pointwise_agrees_with_double_precision() {
-    for (inputs, outputs, extent) in [(64, 96, 7), (17, 5, 13), (1, 1, 3), (33, 64, 1)] {
+    let shapes = [(64, 96, 7), (17, 5, 13), (1, 1, 3), (33, 64, 1), (1024, 70, 4)];
+    for (inputs, outputs, extent) in shapes {
         check_all(square(inputs, outputs, extent, 1, 1));
         check_all(square(inputs, outputs, extent, 1, 2));
     }
@@ -205,6 +253,8 @@ fn larger_kernels_and_strides_agree_with_double_precision() {
     check_all(square(3, 20, 23, 7, 2));
     check_all(square(10, 6, 12, 5, 1));
     check_all(square(16, 24, 14, 3, 2));
+    check_all(square(32, 65, 14, 3, 2));
+    check_all(square(64, 20, 7, 3, 2));
     check_all(square(4, 4, 11, 3, 3));
     check_all(Geometry { stride: [2, 1], kernel: [3, 5], ..square(4, 6, 9, 3, 1) });
     check_all(Geometry {
@@ -255,25 +305,15 @@ fn a_border_stands_for_the_pixels_outside() {
     for geometry in [square(18, 20, 9, 3, 1), square(18, 20, 9, 5, 2)] {
         let weights = noise(18 * 20 * geometry.kernel[0] * geometry.kernel[1], 1);
         let border = noise(18, 5);
-        for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
-            for level in Level::available() {
-                let map =
-                    Convolution::new(level, geometry, Direction::Forward, algorithm, &weights);
-                let [from, to] = map.lens();
-                let (input, mut got) = (noise(from, 2), vec![f32::NAN; to]);
-                let plain = Epilogue::default();
-                map.run_batch(&input, Some(&border), &mut got, &plain, &mut Scratch::default());
-                let want = reference(
-                    &geometry,
-                    Direction::Forward,
-                    1,
-                    &weights,
-                    &input,
-                    Some(&border),
-                    to,
-                );
-                assert_close(&got, &want, tolerance(algorithm), &format!("{algorithm:?}"));
-            }
+        for way in ways(&geometry, Direction::Forward) {
+            let map = way.map(geometry, Direction::Forward, &weights);
+            let [from, to] = map.lens();
+            let (input, mut got) = (noise(from, 2), vec![f32::NAN; to]);
+            let plain = Epilogue::default();
+            map.run_batch(&input, Some(&border), &mut got, &plain, &mut Scratch::default());
+            let [w, x, b] = [&weights, &input, &border].map(|values| way.factors(values));
+            let want = reference(&geometry, Direction::Forward, 1, &w, &x, Some(&b), to);
+            assert_close(&got, &want, tolerance(way.algorithm), &way.name());
         }
     }
 }
@@ -304,34 +344,28 @@ fn epilogues_do_what_they_say_in_every_kernel() {
     for geometry in [square(channels, channels, extent, 3, 1), depthwise] {
         let weights = noise(channels * channels / geometry.groups * 9, 1);
         let (slopes, bias) = (noise(channels, 3), noise(channels, 4));
-        for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
-            for level in Level::available() {
-                let map =
-                    Convolution::new(level, geometry, Direction::Forward, algorithm, &weights);
-                let [from, to] = map.lens();
-                let (input, add, of) = (noise(from, 2), noise(to, 5), noise(to, 6));
-                let sums = reference(&geometry, Direction::Forward, 1, &weights, &input, None, to);
-                let thens = [
-                    Then::Keep,
-                    Then::Relu,
-                    Then::Clamp { low: -0.25, high: 0.5 },
-                    Then::PRelu(&slopes),
-                    Then::ReluMask(&of),
-                    Then::ClampMask { of: &of, low: -0.25, high: 0.25 },
-                    Then::PReluMask { of: &of, slopes: &slopes },
-                ];
-                for then in thens {
-                    let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), then };
-                    let mut got = vec![f32::NAN; to];
-                    map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
-                    let want = finished(&epilogue, &sums, channels);
-                    assert_close(
-                        &got,
-                        &want,
-                        tolerance(algorithm),
-                        &format!("{algorithm:?} {then:?}"),
-                    );
-                }
+        for way in ways(&geometry, Direction::Forward) {
+            let map = way.map(geometry, Direction::Forward, &weights);
+            let [from, to] = map.lens();
+            let (input, add, of) = (noise(from, 2), noise(to, 5), noise(to, 6));
+            let [w, x] = [&weights, &input].map(|values| way.factors(values));
+            let sums = reference(&geometry, Direction::Forward, 1, &w, &x, None, to);
+            let thens = [
+                Then::Keep,
+                Then::Relu,
+                Then::Clamp { low: -0.25, high: 0.5 },
+                Then::PRelu(&slopes),
+                Then::ReluMask(&of),
+                Then::ClampMask { of: &of, low: -0.25, high: 0.25 },
+                Then::PReluMask { of: &of, slopes: &slopes },
+            ];
+            for then in thens {
+                let epilogue = Epilogue { bias: Some(&bias), add: Some(&add), then };
+                let mut got = vec![f32::NAN; to];
+                map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
+                let want = finished(&epilogue, &sums, channels);
+                let what = format!("{} {then:?}", way.name());
+                assert_close(&got, &want, tolerance(way.algorithm), &what);
             }
         }
     }
@@ -376,19 +410,17 @@ fn every_value_of_a_result_is_written() {
     for geometry in all.into_iter().flat_map(|g| [&dense(g)[..], &[each(g)]].concat()) {
         let weights = noise(channels * channels / geometry.groups * taps(&geometry), 1);
         for direction in [Direction::Forward, Direction::Backward] {
-            for algorithm in Algorithm::candidates(&geometry, direction) {
-                for level in Level::available() {
-                    let map = Convolution::new(level, geometry, direction, algorithm, &weights);
-                    let [from, to] = map.lens().map(|len| len * rows);
-                    let (input, of) = (noise(from, 2), noise(to, 3));
-                    let finished =
-                        Epilogue { bias: Some(&bias), add: Some(&of), then: Then::ReluMask(&of) };
-                    for epilogue in [Epilogue::default(), finished] {
-                        let mut got = vec![f32::NAN; to];
-                        map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
-                        let left = got.iter().filter(|v| v.is_nan()).count();
-                        assert_eq!(left, 0, "{geometry:?} {direction:?} {algorithm:?} {level:?}");
-                    }
+            for way in ways(&geometry, direction) {
+                let map = way.map(geometry, direction, &weights);
+                let [from, to] = map.lens().map(|len| len * rows);
+                let (input, of) = (noise(from, 2), noise(to, 3));
+                let finished =
+                    Epilogue { bias: Some(&bias), add: Some(&of), then: Then::ReluMask(&of) };
+                for epilogue in [Epilogue::default(), finished] {
+                    let mut got = vec![f32::NAN; to];
+                    map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
+                    let left = got.iter().filter(|v| v.is_nan()).count();
+                    assert_eq!(left, 0, "{geometry:?} {direction:?} {}", way.name());
                 }
             }
         }
@@ -398,42 +430,65 @@ fn every_value_of_a_result_is_written() {
 #[test]
 fn not_a_number_passes_through_activations() {
     let geometry = square(4, 4, 3, 1, 1);
-    for level in Level::available() {
-        let map =
-            Convolution::new(level, geometry, Direction::Forward, Algorithm::Direct, &noise(16, 1));
+    let products = [Algorithm::Direct, Algorithm::Bf16];
+    let is_product = |way: &Way| products.contains(&way.algorithm);
+    for way in ways(&geometry, Direction::Forward).into_iter().filter(is_product) {
+        let map = way.map(geometry, Direction::Forward, &noise(16, 1));
         let mut input = noise(36, 2);
         input[0] = f32::NAN;
         for then in [Then::Relu, Then::Clamp { low: 0.0, high: 6.0 }] {
             let mut got = vec![0.0; 36];
             let epilogue = Epilogue { then, ..Epilogue::default() };
             map.run_batch(&input, None, &mut got, &epilogue, &mut Scratch::default());
-            assert!(got[..4].iter().all(|v| v.is_nan()), "{} {then:?}", level.name());
-            assert!(got[4..].iter().all(|v| v.is_finite()), "{} {then:?}", level.name());
+            assert!(got[..4].iter().all(|v| v.is_nan()), "{} {then:?}", way.name());
+            assert!(got[4..].iter().all(|v| v.is_finite()), "{} {then:?}", way.name());
+        }
+    }
+}
+
+/// Neither a pixel's neighbours nor another picture's values reach a sum that has no part in them.
+#[test]
+fn values_that_are_not_summed_change_nothing() {
+    for geometry in [square(5, 40, 7, 3, 1), square(64, 7, 9, 3, 2), square(33, 20, 5, 1, 1)] {
+        let weights = noise(geometry.inputs * geometry.outputs * taps(&geometry), 1);
+        for direction in [Direction::Forward, Direction::Backward] {
+            for way in best_ways(&geometry, direction) {
+                let map = way.map(geometry, direction, &weights);
+                let [from, to] = map.lens();
+                let (plain, mut scratch) = (Epilogue::default(), Scratch::default());
+                let mut input = noise(3 * from, 2);
+                let (mut clean, mut spoilt) = (vec![0.0; 3 * to], vec![0.0; 3 * to]);
+                map.run_batch(&input, None, &mut clean, &plain, &mut scratch);
+                for picture in [0, 2] {
+                    input[picture * from..][..from].fill(f32::NAN);
+                }
+                map.run_batch(&input, None, &mut spoilt, &plain, &mut scratch);
+                assert_eq!(clean[to..2 * to], spoilt[to..2 * to], "{geometry:?} {}", way.name());
+            }
         }
     }
 }
 
 #[test]
 fn rows_of_a_batch_do_not_influence_one_another() {
-    let geometry = square(24, 40, 7, 3, 1);
-    let weights = noise(24 * 40 * 9, 1);
-    for algorithm in Algorithm::candidates(&geometry, Direction::Forward) {
-        let map =
-            Convolution::new(Level::best(), geometry, Direction::Forward, algorithm, &weights);
-        let [from, to] = map.lens();
-        let (input, plain) = (noise(from * 5, 2), Epilogue::default());
-        let mut scratch = Scratch::default();
-        let mut together = vec![0.0; to * 5];
-        map.run_batch(&input, None, &mut together, &plain, &mut scratch);
-        for (input, together) in input.chunks_exact(from).zip(together.chunks_exact(to)) {
-            let mut alone = vec![0.0; to];
-            map.run_batch(input, None, &mut alone, &plain, &mut scratch);
-            assert_eq!(alone, together, "{algorithm:?}");
+    for geometry in [square(24, 40, 7, 3, 1), square(64, 40, 7, 3, 1), square(70, 40, 1, 1, 1)] {
+        let weights = noise(geometry.inputs * 40 * taps(&geometry), 1);
+        for way in best_ways(&geometry, Direction::Forward) {
+            let map = way.map(geometry, Direction::Forward, &weights);
+            let [from, to] = map.lens();
+            let (input, plain) = (noise(from * 5, 2), Epilogue::default());
+            let mut scratch = Scratch::default();
+            let mut together = vec![0.0; to * 5];
+            map.run_batch(&input, None, &mut together, &plain, &mut scratch);
+            for (input, together) in input.chunks_exact(from).zip(together.chunks_exact(to)) {
+                let mut alone = vec![0.0; to];
+                map.run_batch(input, None, &mut alone, &plain, &mut scratch);
+                assert_eq!(alone, together, "{}", way.name());
+            }
         }
     }
-    assert!(
-        Algorithm::candidates(&geometry, Direction::Forward).contains(&Algorithm::Winograd4(ALL))
-    );
+    let candidates = Algorithm::candidates(&square(24, 40, 7, 3, 1), Direction::Forward);
+    assert!(candidates.contains(&Algorithm::Winograd4(ALL)));
 }
 
 /// A picture is computed in pieces by several threads: each piece has the bytes of the whole.
@@ -445,6 +500,8 @@ fn pieces_of_a_result_are_those_of_the_whole() {
         square(20, 33, 9, 1, 1),
         square(20, 33, 9, 1, 2),
         square(5, 19, 12, 5, 1),
+        square(64, 33, 13, 3, 1),
+        square(64, 33, 14, 3, 2),
         // A dense layer: its channels are shared out.
         square(70, 100, 1, 1, 1),
     ];
@@ -454,8 +511,8 @@ fn pieces_of_a_result_are_those_of_the_whole() {
         let weights =
             noise(geometry.outputs * geometry.inputs / geometry.groups * taps(&geometry), 1);
         for direction in [Direction::Forward, Direction::Backward] {
-            for algorithm in Algorithm::candidates(&geometry, direction) {
-                let map = Convolution::new(Level::best(), geometry, direction, algorithm, &weights);
+            for way in best_ways(&geometry, direction) {
+                let map = way.map(geometry, direction, &weights);
                 let lens = map.lens();
                 let channels = match direction {
                     Direction::Forward => geometry.outputs,
@@ -487,9 +544,42 @@ fn pieces_of_a_result_are_those_of_the_whole() {
                     for (part, piece) in parts.iter_mut().zip(&pieces) {
                         map.run_piece(part, piece, None, &mut scratch);
                     }
-                    assert_eq!(results, whole, "{geometry:?} {direction:?} {algorithm:?} {count}");
+                    let what = format!("{geometry:?} {direction:?} {} {count}", way.name());
+                    assert_eq!(results, whole, "{what}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn rounding_is_to_the_nearest_number_and_to_the_even_one_of_two() {
+    // Eight bits of a number: from 1 to 2 in steps of 1/128.
+    let step = 1.0 / 128.0;
+    for (x, want) in [
+        (1.0, 1.0),
+        (1.0 + 0.49 * step, 1.0),
+        (1.0 + 0.5 * step, 1.0),
+        (1.0 + 0.51 * step, 1.0 + step),
+        (1.0 + 1.5 * step, 1.0 + 2.0 * step),
+        (-1.0 - 0.51 * step, -1.0 - step),
+        (0.0, 0.0),
+        (f32::MAX, f32::INFINITY),
+        (f32::NEG_INFINITY, f32::NEG_INFINITY),
+    ] {
+        assert_eq!(rounded(x), want, "{x}");
+    }
+    assert!(rounded(f32::NAN).is_nan() && rounded(f32::from_bits(0x7f80_0001)).is_nan());
+    // The instructions round as we do, wherever a run of values ends.
+    for instructions in Instructions::available(Level::best()) {
+        for len in 0..70 {
+            let values = noise(len, 3);
+            let mut halves = vec![0; len + 1];
+            instructions.round(&values, &mut halves[..len]);
+            let got: Vec<f32> =
+                halves.iter().map(|&h| f32::from_bits(u32::from(h) << 16)).collect();
+            let want: Vec<f32> = values.iter().copied().map(rounded).chain([0.0]).collect();
+            assert_eq!(got, want, "{} {len}", instructions.name());
         }
     }
 }

@@ -164,6 +164,12 @@ impl Level {
         }
     }
 
+    /// Whether its vectors are those of AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn is_avx512(self) -> bool {
+        self.0 == Kind::Avx512
+    }
+
     /// How many columns of packed weights lie side by side: two vectors.
     pub(crate) fn panel(self) -> usize {
         match self.0 {

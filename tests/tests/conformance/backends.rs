@@ -99,8 +99,9 @@ impl Subject {
 }
 
 /// Specs. Whoever adds a backend adds a line.
-const SPECS: [&str; 6] = [
+const SPECS: [&str; 7] = [
     "Tract()",
+    "Tract(precision: Bf16)",
     "Tch(device: Cpu)",
     "Tch(device: Cpu, precision: Bf16)",
     "Tch(device: Cuda(0))",

@@ -7,16 +7,16 @@ use fame_core::contract::LoadRequest;
 use super::backends::{Subject, present};
 use super::measure::{cotangent, facts, input, read, relative, run, shape, stacked};
 
-/// What a backend is not held to: part of its spec, problem, reason. An ignored problem that passes
-/// is a failure, so the list stays true.
-const IGNORED: [(&str, &str, &str); 2] = [
+/// What a backend is not held to: its name and part of its spec, problem, reason. An ignored problem
+/// that passes is a failure, so the list stays true.
+const IGNORED: [([&str; 2], &str, &str); 2] = [
     (
-        "precision: Bf16",
+        ["Tch", "precision: Bf16"],
         "activation/HardSigmoid_sixth",
         "an input rounds over a bound, where the derivative jumps",
     ),
     (
-        "precision: Bf16",
+        ["Tch", "precision: Bf16"],
         "activation/hard_swish_opset11",
         "an input rounds over a bound, where the derivative jumps",
     ),
@@ -142,9 +142,9 @@ fn operators() {
     for subject in present() {
         let (mut worst, mut solved) = ([(0f64, ""); 2], 0);
         for problem in &problems {
-            let ignored = IGNORED
-                .iter()
-                .find(|(spec, name, _)| subject.spec.contains(spec) && *name == problem.name);
+            let is_it = |parts: &[&str; 2]| parts.iter().all(|part| subject.spec.contains(part));
+            let ignored =
+                IGNORED.iter().find(|(parts, name, _)| is_it(parts) && *name == problem.name);
             match (solve(&subject, problem), ignored) {
                 (Ok(apart), None) => {
                     solved += 1;

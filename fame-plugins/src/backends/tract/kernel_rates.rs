@@ -67,7 +67,9 @@ pub(super) fn by_rule(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
             // Other numbers of tiles: left to measurements.
             Algorithm::Winograd4(_) | Algorithm::Winograd2(_) => return None,
             Algorithm::Columns => (0.5, kernel[0] * kernel[1]),
-            Algorithm::Direct | Algorithm::Depthwise => (1.0, kernel[0] * kernel[1]),
+            Algorithm::Direct | Algorithm::Bf16 | Algorithm::Depthwise => {
+                (1.0, kernel[0] * kernel[1])
+            }
         };
         // The picture itself: transforming its few channels costs more than the product saves.
         let loses = is_winograd(algorithm) && has_few && layer.direction == Direction::Forward;
@@ -77,6 +79,20 @@ pub(super) fn by_rule(layer: &Layer, _: &[f32]) -> Arc<[Measured]> {
         Some(Measured { algorithm, seconds, bytes })
     };
     Algorithm::candidates(&layer.geometry, layer.direction).into_iter().filter_map(rate).collect()
+}
+
+/// The [`Rating`] of the precision `Bf16`: products of rounded factors, but for layers of few inputs,
+/// channel by channel or a picture's three. These have [`by_rule`] in `f32`: they take little of a
+/// step, most of each tile would be empty, and what is nearest to the picture stays exact.
+pub(super) fn in_bf16(layer: &Layer, weights: &[f32]) -> Arc<[Measured]> {
+    let Geometry { inputs, groups, .. } = layer.geometry;
+    let algorithm = Algorithm::Bf16;
+    if inputs / groups < FEW_CHANNELS || !algorithm.fits(&layer.geometry, layer.direction) {
+        return by_rule(layer, weights);
+    }
+    // The only way, so whatever it takes.
+    let bytes = weights.len() * size_of::<u16>();
+    [Measured { algorithm, seconds: 1.0, bytes }].into()
 }
 
 /// How many tiles of 4×4 are worked on at once. Few stay in the second cache with their products,
@@ -141,6 +157,19 @@ mod tests {
         ] {
             assert_eq!(taken(shape, Direction::Forward), forward, "{shape:?} forward");
             assert_eq!(taken(shape, Direction::Backward), backward, "{shape:?} backward");
+        }
+    }
+
+    #[test]
+    fn rounded_factors_are_for_layers_of_many_inputs() {
+        for ([inputs, groups], is_bf16) in [([64, 1], true), ([3, 1], false), ([64, 64], false)] {
+            let geometry = Geometry::square([inputs, 64], 56, 3, 1, groups);
+            for direction in [Direction::Forward, Direction::Backward] {
+                let layer = Layer { geometry, direction, rows: 1, level: Level::best() };
+                let ways = in_bf16(&layer, &[0.0; 4]);
+                assert_eq!(ways.iter().all(|way| way.algorithm == Algorithm::Bf16), is_bf16);
+                assert!(is_bf16 || *ways == *by_rule(&layer, &[]), "{inputs}/{groups}");
+            }
         }
     }
 

@@ -19,7 +19,7 @@
 //!   layer is tapped.
 //! * Convolutions and dense layers are `fame_kernels`' wherever these can compute them, unless
 //!   tract's are asked for: `place_kernels` replaces them in both models by what `kernel_rates` rates
-//!   best.
+//!   best. For the precision `Bf16` these multiply rounded factors.
 //! * Layer normalisation, softmax and smooth activations are one pass over the memory each, and so
 //!   are their gradients: `fuse_norms` finds normalisations again in front of the differentiation,
 //!   `one_pass` does the rest behind it.
@@ -52,7 +52,7 @@ mod runner;
 
 #[cfg(test)]
 pub(in crate::backends) use gradient::differentiate;
-pub use plugin::{Convolutions, Tract};
+pub use plugin::{Convolutions, Precision, Tract};
 
 /// The network of a file that a test has read, with the checks and mends that the test wants.
 #[cfg(test)]

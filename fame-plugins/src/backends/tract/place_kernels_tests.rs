@@ -7,7 +7,7 @@ use super::*;
 use crate::backends::onnx::file::OnnxFile;
 use crate::backends::onnx::fixtures::{batch, seed};
 use crate::backends::onnx::operators::OperatorTable;
-use crate::backends::tract::kernel_rates::{by_rule, rates};
+use crate::backends::tract::kernel_rates::{by_rule, in_bf16, rates};
 use crate::backends::tract::network::TractNetwork;
 use crate::backends::tract::runner::Runner;
 
@@ -76,13 +76,16 @@ fn relative(got: &HostTensor, want: &HostTensor) -> f64 {
 /// Rows that go by the weights of a layer together have the bytes that each has alone.
 #[test]
 fn rows_together_give_what_each_gives_alone() {
-    for (name, shape) in [
-        ("iresnet50_slim", [3, 56, 56]),
-        ("resnet50_slim", [3, 64, 64]),
-        ("vgg_slim", [3, 64, 64]),
-        ("vit_slim", [3, 64, 64]),
+    for (name, shape, rating) in [
+        ("iresnet50_slim", [3, 56, 56], by_rule as Rating),
+        ("resnet50_slim", [3, 64, 64], by_rule),
+        ("vgg_slim", [3, 64, 64], by_rule),
+        ("vit_slim", [3, 64, 64], by_rule),
+        ("iresnet50_slim", [3, 56, 56], in_bf16),
+        ("vgg_slim", [3, 64, 64], in_bf16),
+        ("vit_slim", [3, 64, 64], in_bf16),
     ] {
-        let network = load(name, &shape, Some(by_rule));
+        let network = load(name, &shape, Some(rating));
         let layer = network.layers().iter().rev().find(|l| l.is_output).unwrap().name.clone();
         let taps = Taps::of([layer]).with_gradient(GradientPlace::Input);
         let plan = network.plan(&taps, None).unwrap();
@@ -112,9 +115,42 @@ fn more_rows_are_preferred_where_weights_outweigh_their_values() {
 fn a_row_on_several_threads_has_the_bytes_that_it_has_on_one() {
     let shape = [3, 224, 224];
     let x = HostTensor::stack([&batch(&shape, 3)]).unwrap();
-    let [one, three] = [1, 3]
-        .map(|threads| results(&load_on(threads, "resnet50_slim", &shape, Some(by_rule)), &x));
-    assert_eq!(one, three);
+    for rating in [by_rule as Rating, in_bf16] {
+        let [one, three] = [1, 3]
+            .map(|threads| results(&load_on(threads, "resnet50_slim", &shape, Some(rating)), &x));
+        assert_eq!(one, three);
+    }
+}
+
+/// With rounded factors, relative L2: each is rounded by up to 1/512, in some twenty layers.
+const ROUNDED: f64 = 0.02;
+/// What is no further than this from `f32` was not rounded.
+const NOT_ROUNDED: f64 = 3e-4;
+
+/// Gradients through ReLUs jump where a rounded input has another sign: the conformance suite holds
+/// them to PyTorch's own errors.
+#[test]
+fn rounded_factors_move_a_network_by_as_much_as_they_are_rounded() {
+    for (name, shape, is_smooth) in [
+        ("resnet50_slim", [3, 64, 64], false),
+        ("iresnet50_slim", [3, 56, 56], false),
+        ("convnext_slim", [3, 64, 64], true),
+        ("unet_slim", [3, 32, 32], false),
+        ("vgg_slim", [3, 64, 64], false),
+        ("vit_slim", [3, 64, 64], true),
+    ] {
+        let [exact, rounded] =
+            [None, Some(in_bf16 as Rating)].map(|rating| load(name, &shape, rating));
+        for input in INPUTS {
+            let x = HostTensor::stack([&batch(&shape, input)]).unwrap();
+            let [rounded, exact] = [&rounded, &exact].map(|network| results(network, &x));
+            for (index, most) in [ROUNDED, if is_smooth { ROUNDED } else { 1.0 }].iter().enumerate()
+            {
+                let apart = relative(&rounded[index], &exact[index]);
+                assert!((NOT_ROUNDED..*most).contains(&apart), "{name}, {input}: {apart:e}");
+            }
+        }
+    }
 }
 
 #[test]
