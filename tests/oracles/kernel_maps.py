@@ -9,7 +9,7 @@ PyTorch in f32:
     gradient    the distance of the gradient from PyTorch's in f64, both scaled to a largest component of 1, ‖a − b‖ / ‖b‖
     100, 500    the Pearson correlation of Σ|x̄ − x| over the channels with that of the same walk by PyTorch in f64
 
-`Own` are fame's kernels, `Tract` the ones before them. PyTorch computes the file node by node (`onnx_torch.py`).
+`Own` are fame's kernels, `Tract` the ones before them, `Bf16` fame's with factors of bfloat16. PyTorch computes the file node by node (`onnx_torch.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from PIL import Image
 
 from onnx_torch import OnnxNet
 
-ENGINES = {"Own": "Tract()", "Tract": "Tract(convolutions: Tract)"}
+ENGINES = {"Own": "Tract()", "Tract": "Tract(convolutions: Tract)", "Bf16": "Tract(precision: Bf16)"}
 STEP = 1 / 255
 # Of the one step that tells a gradient: so long that the rounding of the pixels it is added to does not count.
 FAR = 10_000.0
