@@ -54,6 +54,23 @@ pub struct WalkedRow {
     pub readings: Vec<Reading>,
 }
 
+impl WalkedRow {
+    /// What a reader of the map called `name` must know of this walk after `steps` steps, if its
+    /// loss had risen by then: every walk goes down. Whoever makes maps of walks puts it among the
+    /// [warnings](crate::Explanation::warnings).
+    pub fn rose(&self, name: &str, steps: usize) -> Option<String> {
+        let after = *self.losses.get(steps).or(self.losses.last())?;
+        let before = self.first_loss;
+        (after > before).then(|| {
+            format!(
+                "{name}: the walk went the wrong way: its loss rose from {before} to {after} in \
+                 {steps} steps, so what moved is no evidence. Smaller steps follow the gradient \
+                 more closely: give the perturbation a smaller `step` and more `iterations`."
+            )
+        })
+    }
+}
+
 /// A walk on its way: what it would have left, had this been its last step.
 #[derive(Clone, Debug)]
 pub struct Reading {

@@ -342,6 +342,20 @@ fn an_item_whose_record_cannot_be_read_is_left_out_and_told() {
 }
 
 #[test]
+fn a_walk_whose_loss_rose_is_recorded_and_told() {
+    let warnings = |step: f32| {
+        let walk = format!("FakeWalk(perturbation: FakeSteps(step: {step}))");
+        let (dir, plan, store) = workshop_of(&walk, "");
+        let options = RunOptions::new(dir.path().join("out"));
+        run(&plan, &store, &options, &Nobody).unwrap();
+        fs::read_to_string(options.out.join("items/fake_1/item.json")).unwrap()
+    };
+    assert!(!warnings(0.001).contains("the wrong way"));
+    let item = warnings(100.0);
+    assert!(item.contains("image: the walk went the wrong way: its loss rose from"), "{item}");
+}
+
+#[test]
 fn a_slow_item_fails_alone_and_those_beside_it_are_done() {
     let (dir, plan, store) = workshop_of("Endless()", "");
     // Far more than any of the others takes, on a busy machine too.

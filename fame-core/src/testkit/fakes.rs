@@ -248,6 +248,7 @@ impl Walking {
                 ("steps", row.steps.into()),
             ];
             let finished = flat(&map.values)?;
+            explanation.warnings.extend(row.rose(&about.name(), row.steps));
             explanation.maps.push(NamedMap {
                 frame: about.target.frame,
                 facts: facts(found),

@@ -33,7 +33,7 @@ use crate::{
 ///
 /// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss cannot
 /// be moved (a dead cell, a pair below the stop rule at the start) has no map, and a warning says
-/// why.
+/// why; of a walk whose loss rose, a warning says so beside the map.
 #[derive(Debug, Serialize)]
 pub struct Fame {
     layer: LayerChoices,
@@ -58,7 +58,7 @@ mod typed {
     ///
     /// Layer, loss, perturbation and map steps are all the recipe's choice. A picture whose loss
     /// cannot be moved (a dead cell, a pair below the stop rule at the start) has no map, and a
-    /// warning says why.
+    /// warning says why; of a walk whose loss rose, a warning says so beside the map.
     #[derive(Clone, Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub struct Fame {
@@ -352,6 +352,7 @@ impl FameExplainer {
             no_map(&aimed.id, &why, into);
             return Ok(());
         }
+        into.warnings.extend(row.rose(&aimed.id.name(), at.steps));
         let (field, steps) = (at.field.clone(), at.steps);
         let convention = &aim.model.manifest.input;
         let draft = Draft {
@@ -457,7 +458,26 @@ fn unmoved(first_loss: f32, at: &Reading, stop: &Stop) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::terms::tests::explained, *};
+
+    /// A walk of steps as long as the picture is bright, read after each of two: the map is there,
+    /// and beside it that it went the wrong way.
+    #[test]
+    fn a_walk_whose_loss_rose_has_a_map_and_a_warning() {
+        let walk = |step: f32| {
+            format!(
+                "Fame(layer: Output, loss: FakeLoss(), perturbation: FakeSteps(step: {step}, \
+                 iterations: 2), map: [Gray()], read_at: [1, 2])"
+            )
+        };
+        let (maps, warnings) = explained(&walk(1e-3)).unwrap();
+        assert_eq!((maps.len(), warnings), (2, Vec::new()));
+        let (maps, warnings) = explained(&walk(100.0)).unwrap();
+        assert_eq!((maps.len(), warnings.len()), (2, 2), "{warnings:?}");
+        let told = "image_steps_1: the walk went the wrong way: its loss rose from ";
+        assert!(warnings[0].starts_with(told), "{warnings:?}");
+        assert!(warnings[1].contains(" in 2 steps, so what moved is no evidence"), "{warnings:?}");
+    }
 
     #[test]
     fn a_walk_that_could_not_go_on_says_so() {
