@@ -134,9 +134,11 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) force: bool,
     /// Only N items, at least 1: the first ones; of pairs, genuine and impostor pairs in turn.
+    /// Tables and report also cover what an earlier run has finished of the others.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<NonZeroUsize>,
-    /// Only the item with this id; may be given several times.
+    /// Only the item with this id; may be given several times. Tables and report also cover what
+    /// an earlier run has finished of the others.
     #[arg(long, value_name = "ID")]
     pub(crate) only: Vec<String>,
     /// An item that takes longer than this many seconds has failed, and the run goes on. Looked at

@@ -177,10 +177,22 @@ fn a_choice_of_items_is_counted_as_one() {
     for choice in [["--limit", "1"], ["--only", "p0002"]] {
         let output = fame(dir.path(), &[&["run", "r.ron", "--out", "out"], &choice[..]].concat());
         assert!(output.status.success(), "{}", stderr(&output));
-        assert!(status().contains("1 of 1"), "{}", status());
+        assert!(flat(&output).contains("cover 3 items: 1 asked for now"), "{}", stderr(&output));
+        // What is finished beside them stays in the record.
+        assert!(status().contains("3 of 3"), "{}", status());
         assert!(status().contains("only some of the data's items"), "{}", status());
-        assert!(status().contains("2 other items are there"), "{}", status());
+        assert!(!status().contains("other items"), "{}", status());
     }
+    // Items of another question are not counted with them.
+    let line = ["run", "r.ron", "--out", "out", "--limit", "1", "--set", "seed=7"];
+    let output = fame(dir.path(), &line);
+    assert!(
+        flat(&output).contains("2 items of earlier runs in this folder"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(status().contains("1 of 1"), "{}", status());
+    assert!(status().contains("2 other items are there"), "{}", status());
     let nothing = fame(dir.path(), &["run", "r.ron", "--out", "none", "--limit", "0"]);
     assert_eq!(nothing.status.code(), Some(2), "{}", stderr(&nothing));
     assert!(!dir.path().join("none").exists());

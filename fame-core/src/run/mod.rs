@@ -187,6 +187,14 @@ fn replaced_by_libraries(plan: &Plan) -> Vec<String> {
 /// The longest name of a folder on the usual file systems, in bytes; an item's id becomes one.
 const LONGEST_ID: usize = 255;
 
+/// The items of a run.
+struct Chosen {
+    /// Those to explain.
+    items: Vec<ItemRef>,
+    /// All of the run's share in the data's order, where only some were asked for.
+    all: Option<Vec<ItemRef>>,
+}
+
 /// A run from its first fetch to its last item.
 struct Runner<'a> {
     plan: &'a Plan,
@@ -201,14 +209,15 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// Goes through the stages: fetch, load, explain. Each of them is timed. Returns the output
-    /// folder, which stays taken, and the items that were asked for.
+    /// folder, which stays taken, and the items that the record covers: those that were asked for,
+    /// and what is finished beside them.
     fn run(mut self) -> Result<(OutputFolder, Vec<ItemRef>)> {
         let stop = &self.options.stop;
         self.observer.event(&Event::Stage("fetch"));
         let clock = Instant::now();
         let on_fetch = |event: &FetchEvent| self.observer.event(&Event::Fetch(event));
         let files = RunFiles { folder: &self.plan.folder, store: self.store, on_fetch: &on_fetch };
-        let items = self.index(&files)?;
+        let Chosen { items, all } = self.index(&files)?;
         // Before anything of the earlier run is written over: whoever listens may stop here.
         let there = stop.write(|record| {
             record.read_earlier()?;
@@ -255,7 +264,7 @@ impl Runner<'_> {
         self.observer.event(&Event::Stage("explain"));
         let clock = Instant::now();
         let out = self.folder.path().to_owned();
-        Items {
+        let work = Items {
             plan: self.plan,
             options: self.options,
             folder: out.clone(),
@@ -268,14 +277,15 @@ impl Runner<'_> {
             parts: Parts::new(&out, self.plan.parts)?,
             deadline,
             late: Mutex::default(),
-        }
-        .run(&items)?;
+        };
+        let covered = all.map(|all| work.with_finished(&items, all)).transpose()?;
+        work.run(&items)?;
         self.lap("explain", clock)?;
-        Ok((self.folder, items))
+        Ok((self.folder, covered.unwrap_or(items)))
     }
 
     /// The items to explain, and the dataset's notes about them for record and observer.
-    fn index(&self, files: &RunFiles<'_>) -> Result<Vec<ItemRef>> {
+    fn index(&self, files: &RunFiles<'_>) -> Result<Chosen> {
         let data = self.plan.data.plugin.as_ref();
         for file in data.files() {
             files.locate(&file)?;
@@ -288,7 +298,15 @@ impl Runner<'_> {
             record.data(all.len(), &notes);
             Ok(())
         })?;
-        self.select(all)
+        let is_choice = self.options.limit.is_some() || !self.options.only.is_empty();
+        let beside =
+            is_choice.then(|| all.iter().filter(|item| self.is_mine(item)).cloned().collect());
+        Ok(Chosen { items: self.select(all)?, all: beside })
+    }
+
+    /// Whether `item` is of this run's share.
+    fn is_mine(&self, item: &ItemRef) -> bool {
+        self.options.shard.is_none_or(|shard| shard.has(&item.id))
     }
 
     /// Notes the time that a stage took, since `clock`.
@@ -338,7 +356,7 @@ impl Runner<'_> {
         }
         // A share of few items may be empty; the data may not.
         let is_empty = items.is_empty();
-        items.retain(|item| self.options.shard.is_none_or(|shard| shard.has(&item.id)));
+        items.retain(|item| self.is_mine(item));
         if is_empty {
             return Err(Error::new("fame::run::no_items", "the data has no items to explain."));
         }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    ErrorKind, Explanation, MapId, Model, NamedMap, Sample, Taps, Tensor,
-    contract::{ExplainContext, Explainer, FinishedItem, Writer},
+    ErrorKind, Explanation, MapId, Model, NamedMap, Parameter, Sample, Taps, Tensor,
+    contract::{ExplainContext, Explainer, FinishedItem, Measurement, Metric, Writer},
     data::Value,
     recipe::RecipeText,
     registry::{Assembly, BuildContext, Plugin, Registration},
@@ -135,6 +135,38 @@ impl Explainer for Endless {
     }
 }
 
+/// A metric that finds a half in every map.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Half {}
+
+impl Plugin<dyn Metric> for Half {
+    const NAME: &'static str = "Half";
+    const SUMMARY: &'static str = "Finds a half in every map";
+    const EXAMPLE: &'static str = "Half()";
+
+    fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn Metric>> {
+        Some(Box::new(self))
+    }
+}
+
+impl Metric for Half {
+    fn measure(
+        &self,
+        _: &ExplainContext<'_>,
+        _: &Sample,
+        explanation: &Explanation,
+    ) -> Result<Vec<Measurement>> {
+        let half = |map: &NamedMap| Measurement {
+            map: map.name(),
+            name: "half".into(),
+            parameter: Parameter::None,
+            value: 0.5,
+        };
+        Ok(explanation.maps.iter().map(half).collect())
+    }
+}
+
 /// A folder with the kit's model, and a plan of four items in it.
 fn workshop(write: &str) -> (tempfile::TempDir, Plan, ModelStore) {
     workshop_of("FakeWalk()", write)
@@ -150,14 +182,27 @@ fn workshop_of(explainer: &str, write: &str) -> (tempfile::TempDir, Plan, ModelS
     (dir, plan, store)
 }
 
+/// The same, measured by [`Half`].
+fn measured() -> (tempfile::TempDir, Plan, ModelStore) {
+    let (dir, _, _) = workshop("");
+    let (plan, store) = planned_with(dir.path(), "FakeWalk()", "write: [], metrics: [Half()]");
+    (dir, plan, store)
+}
+
 /// A plan of four items in the workshop `dir`.
 fn planned(dir: &Path, explainer: &str, write: &str) -> (Plan, ModelStore) {
+    planned_with(dir, explainer, &format!("write: [{write}]"))
+}
+
+/// The same, with these fields of the recipe.
+fn planned_with(dir: &Path, explainer: &str, more: &str) -> (Plan, ModelStore) {
     let mut registry = testkit::registry().unwrap();
     registry.add(Registration::of::<dyn Writer, Gathering>("these tests")).unwrap();
     registry.add(Registration::of::<dyn Writer, Filling>("these tests")).unwrap();
     registry.add(Registration::of::<dyn Explainer, Endless>("these tests")).unwrap();
+    registry.add(Registration::of::<dyn Metric, Half>("these tests")).unwrap();
     let recipe = format!(
-        r#"(model: "fake.onnx", backend: Fake(), data: FakePictures(items: 4), prepare: [], explain: {{"walk": {explainer}}}, write: [{write}])"#
+        r#"(model: "fake.onnx", backend: Fake(), data: FakePictures(items: 4), prepare: [], explain: {{"walk": {explainer}}}, {more})"#
     );
     let store = ModelStore::new(dir.join("cache"));
     let text = RecipeText::new("r.ron", recipe);
@@ -339,6 +384,42 @@ fn an_item_whose_record_cannot_be_read_is_left_out_and_told() {
     assert_eq!(left_out.count(), 1, "{told:?}");
     let names = fs::read_to_string(options.out.join("names.txt")).unwrap();
     assert_eq!(names, "fake_2 fake_3 fake_4");
+}
+
+#[test]
+fn a_choice_of_items_keeps_what_is_finished_beside_them() {
+    let (dir, plan, store) = measured();
+    let options = RunOptions::new(dir.path().join("out"));
+    run(&plan, &store, &options, &Nobody).unwrap();
+    let read = |name: &str| fs::read_to_string(options.out.join(name)).unwrap();
+    let (csv, table) = (read("metrics.csv"), read("tables/half.csv"));
+    let only = vec!["fake_3".to_owned()];
+    for choice in [
+        RunOptions { limit: Some(1), ..options.clone() },
+        RunOptions { only, force: true, ..options.clone() },
+    ] {
+        let choice = RunOptions { stop: StopHandle::default(), ..choice };
+        let warned = Warned::default();
+        let summary = run(&plan, &store, &choice, &warned).unwrap();
+        let made_again = usize::from(choice.force);
+        assert_eq!((summary.done, summary.kept), (made_again, 4 - made_again));
+        let told = warned.0.into_inner().unwrap();
+        assert!(told.iter().any(|text| text.contains("cover 4 items: 1 asked for")), "{told:?}");
+        assert_eq!((read("metrics.csv"), read("tables/half.csv")), (csv.clone(), table.clone()));
+        let order: Vec<String> = item_lines(&options.out).unwrap().map(|line| line.id).collect();
+        assert_eq!(order, ["fake_1", "fake_2", "fake_3", "fake_4"], "the data's order");
+        let selection = record(&options.out).get("selection").cloned().unwrap();
+        assert_eq!(selection.get("beside"), Some(&3usize.into()));
+        assert!(verified(&options.out).is_whole());
+    }
+    // What is of another question, or was changed, is no finished item of this one.
+    fs::write(options.out.join("items/fake_2/item.json"), "{}").unwrap();
+    let choice = RunOptions { limit: Some(1), ..RunOptions::new(&options.out) };
+    let warned = Warned::default();
+    assert_eq!(run(&plan, &store, &choice, &warned).unwrap().kept, 3);
+    let told = warned.0.into_inner().unwrap();
+    assert!(told.iter().any(|text| text.starts_with("1 item of earlier runs")), "{told:?}");
+    assert!(!read("metrics.csv").contains("fake_2"));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //!
 //! An item that fails anywhere leaves the batch; the others go on.
 
+mod beside;
 mod explain;
 mod measure;
 pub(super) mod sample;
@@ -170,11 +171,9 @@ impl Items<'_> {
         let place = self.place(item);
         refuse_link(&place)?;
         if !self.options.force
-            && let Some(made) = kept(&place, &self.keys.item(&inputs))
+            && let Some((made, is_as_written)) = self.there(item, &inputs)?
         {
-            let as_written =
-                self.options.stop.write(|record| Ok(record.is_as_written(&item.id, &made)))?;
-            if as_written {
+            if is_as_written {
                 return Ok(Opened::Kept(made));
             }
             let text = "its item.json was changed: it is made again.";
@@ -192,6 +191,15 @@ impl Items<'_> {
             measurements: Vec::new(),
             computed: Vec::new(),
         })))
+    }
+
+    /// What identifies the finished item whose folder is there, whole and of this key, and whether
+    /// its record is, as far as anything is known of it, the one that was written.
+    fn there(&self, item: &ItemRef, inputs: &Inputs) -> Result<Option<(Made, bool)>> {
+        let Some(made) = kept(&self.place(item), &self.keys.item(inputs)) else { return Ok(None) };
+        let is_as_written =
+            self.options.stop.write(|record| Ok(record.is_as_written(&item.id, &made)))?;
+        Ok(Some((made, is_as_written)))
     }
 
     /// Compares and writes an item that every explainer has seen, and returns one line about it.

@@ -3,7 +3,8 @@
 //! ```text
 //! fame_version, recipe, plan    what was asked: the recipe's text, its overrides, all resolved
 //! item_timeout_seconds          the time that an item had, where there was a limit
-//! selection                     which items were asked for, where not all of them were
+//! selection                     which items were asked for, where not all of them were; `beside`: how many
+//!                               others are in the record, because an earlier run has finished them
 //! machine, model, data          with what: system, the model file's hash, the dataset's remarks
 //! status                        running, complete, incomplete, failed or stopped
 //! error                         why a failed run ended, or who stopped it
@@ -66,6 +67,9 @@ use machine::{machine, peak_memory};
 
 /// The name of the record.
 pub(super) const FILE: &str = "run.json";
+
+/// The field of the items that were asked for, where not all of them were.
+const SELECTION: &str = "selection";
 
 /// The record of the run in `out`.
 ///
@@ -171,7 +175,7 @@ impl RunRecord {
                 ("limit", options.limit.map_or(Value::Null, Value::from)),
                 ("only", options.only.clone().into()),
             ]);
-            head.insert("selection".into(), Value::Map(selection));
+            head.insert(SELECTION.into(), Value::Map(selection));
         }
         if let Some(shard) = options.shard {
             // Whoever merges the shards needs the recipe again, and may stand in another folder.
@@ -303,6 +307,29 @@ impl RunRecord {
     pub(super) fn order(&mut self, items: &[ItemRef]) {
         self.head.insert("to_do".into(), items.len().into());
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
+    }
+
+    /// Notes the items that were not asked for now and are finished, among the `whole` of the items
+    /// that the record is of.
+    ///
+    /// # Errors
+    /// When `run.json` or the index cannot be written.
+    pub(super) fn beside(&mut self, whole: &[ItemRef], kept: Vec<(String, Made)>) -> Result<()> {
+        self.order(whole);
+        if let Some(Value::Map(selection)) = self.head.get_mut(SELECTION) {
+            selection.insert("beside".into(), kept.len().into());
+        }
+        for (id, made) in kept {
+            self.item(Ended {
+                id: &id,
+                status: ItemStatus::Kept,
+                time: Duration::ZERO,
+                computed: Vec::new(),
+                made: Some(made),
+                error: None,
+            })?;
+        }
+        self.save("running", None)
     }
 
     /// Notes how an item ended.
