@@ -99,6 +99,35 @@ fn two_pictures_with_long_names_are_explained() {
     assert_eq!(item["pictures"]["gallery"]["source"], long("a"), "the record tells the whole name");
 }
 
+/// Whoever wants a face network explained, whose output is called by a number, learns that it was
+/// taken for a classifier, and how to ask what was meant.
+#[test]
+fn numbers_of_unknown_meaning_are_said_to_be_taken_for_classes() {
+    let dir = bare();
+    let path = dir.path().join("net.onnx");
+    let mut net = std::fs::read(&path).unwrap();
+    let (name, other) = (b"embedding", b"a_number_");
+    let places = (0..net.len() - name.len()).filter(|at| net[*at..].starts_with(name));
+    for at in places.collect::<Vec<usize>>() {
+        net[at..at + name.len()].copy_from_slice(other);
+    }
+    std::fs::write(&path, net).unwrap();
+    let told = "its output `a_number_` holds 48 numbers, and nothing says of what";
+    for manifest in [None, Some(NO_ASK)] {
+        if let Some(text) = manifest {
+            std::fs::write(dir.path().join("net.ron"), text).unwrap();
+        }
+        let output = fame(dir.path(), &["explain", "net.onnx", "a.png", "--method", "Saliency"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let said = stdout(&output);
+        assert!(said.contains(told) && said.contains("--pair A B"), "{said}");
+    }
+    // A pair is what was meant.
+    let line = ["explain", "net.onnx", "--pair", "a.png", "b.png", "--method", "Saliency"];
+    let said = stdout(&fame(dir.path(), &line));
+    assert!(said.contains("similarity") && !said.contains("nothing says of what"), "{said}");
+}
+
 const NO_ASK: &str = "(input: (size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5))";
 
 /// The numbers of an embedding, or of points, are no scores of classes, with and without a
@@ -129,6 +158,8 @@ fn what_is_plainly_no_class_is_not_asked_as_one() {
             assert!(output.status.success(), "{}", stderr(&output));
             let said = stdout(&output);
             assert_eq!(said.contains("a: ") && said.contains(" numbers from "), by_class, "{said}");
+            let assumed = "number 3 is explained as if it were a class: by its name its output";
+            assert_eq!(said.contains(assumed), by_class, "{said}");
         }
     }
     // A pair is asked about its match by every method.

@@ -161,7 +161,9 @@ impl Ready {
         let recipe = question.recipe(false);
         let (plan, preview) = look(setup, &recipe, &store)?;
         check_class(args, &preview)?;
-        let has_numbers = refuse_no_classes(args, &question, &registry, &preview.model)?;
+        let asked = refuse_no_classes(args, &question, &registry, &preview.model)?;
+        let has_numbers = asked.has_numbers;
+        assumed.extend(asked.assumed);
         let manifest = Some(manifest);
         Ok(Self { question, recipe, manifest, assumed, store, plan, preview, has_numbers })
     }
@@ -193,7 +195,9 @@ impl Ready {
         let (mut assumed, mut has_numbers) = (Vec::new(), false);
         if asked.loss.is_none() && asked.former_task.is_none() {
             (question, assumed) = asked_by_its_outputs(question, registry, &preview.model);
-            has_numbers = refuse_no_classes(args, &question, registry, &preview.model)?;
+            let asked = refuse_no_classes(args, &question, registry, &preview.model)?;
+            has_numbers = asked.has_numbers;
+            assumed.extend(asked.assumed);
             plan = resolved(setup, &question.recipe(false), &store)?;
         }
         let (recipe, manifest) = (question.recipe(false), None);
@@ -376,25 +380,36 @@ fn asked_by_its_outputs(
     (question.about(Some(detector), Vec::new()), vec![told])
 }
 
-/// Refuses to ask for a class where the network's answer is plainly none. Where one number of it is
-/// asked about, as --class does, that is no class, which is returned.
+/// What the numbers are that a question for a class is about.
+#[derive(Default)]
+struct Asked {
+    /// Whether one of them is asked about that is no class.
+    has_numbers: bool,
+    /// What is assumed of them, where nothing tells.
+    assumed: Option<String>,
+}
+
+/// Refuses to ask for a class where the network's answer is plainly none, unless one number of it is
+/// asked about, as --class does. Returns what is assumed of the numbers otherwise.
 fn refuse_no_classes(
     args: &QuestionArgs,
     question: &Question,
     registry: &Registry,
     model: &Model,
-) -> Result<bool, Failure> {
-    let by_class = args.class.is_some() && args.layer.is_none();
+) -> Result<Asked, Failure> {
+    let class = args.class.filter(|_| args.layer.is_none());
     if question.is_pair()
         || question.is_about_boxes()
-        || !(by_class || question.asks_for_classes(registry))
+        || !(class.is_some() || question.asks_for_classes(registry))
     {
-        return Ok(false);
+        return Ok(Asked::default());
     }
-    match outputs::no_classes(model)? {
-        None => Ok(false),
-        Some(told) if told.has_numbers && by_class => Ok(true),
-        Some(told) => Err(Failure::Arguments(told.error(&args.model))),
+    match (outputs::no_classes(model)?, class) {
+        (None, _) => Ok(Asked { has_numbers: false, assumed: outputs::taken_for_classes(model)? }),
+        (Some(told), Some(class)) if told.has_numbers => {
+            Ok(Asked { has_numbers: true, assumed: Some(told.told_of_number(class)) })
+        }
+        (Some(told), _) => Err(Failure::Arguments(told.error(&args.model))),
     }
 }
 

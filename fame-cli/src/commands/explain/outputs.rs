@@ -37,6 +37,9 @@ const NO_CLASSES: [&str; 20] = [
 const CLASSES: [&str; 8] =
     ["class", "classes", "cls", "label", "logit", "prob", "probability", "score"];
 
+/// The fewest numbers that anybody makes an embedding of; fewer are not taken for one.
+const SHORTEST_EMBEDDING: usize = 16;
+
 /// Why a network's answer is no list of classes.
 #[derive(Debug, PartialEq)]
 pub(super) struct NoClasses {
@@ -46,6 +49,8 @@ pub(super) struct NoClasses {
     help: String,
     /// Whether one number of it can be asked as if it were a class: `--class N`.
     pub(super) has_numbers: bool,
+    /// Whether two pictures can be compared by it.
+    is_embedding: bool,
 }
 
 impl NoClasses {
@@ -55,6 +60,35 @@ impl NoClasses {
         let message = format!("`{model}` says nothing of classes: {why}.");
         Error::new("fame::explain::no_classes", message).with_help(help)
     }
+
+    /// What is assumed where number `class` is asked all the same.
+    pub(super) fn told_of_number(&self, class: usize) -> String {
+        let pair = if self.is_embedding { "; --pair A B compares two pictures by it" } else { "" };
+        format!("number {class} is explained as if it were a class: {}{pair}", self.why)
+    }
+}
+
+/// What is assumed of the numbers that `model` answers where it is asked for a class and nothing
+/// tells what they are: neither labels, nor a softmax or sigmoid, nor a name.
+///
+/// # Errors
+/// A network without an output.
+pub(super) fn taken_for_classes(model: &Model) -> Result<Option<String>> {
+    let (layer, form, names) = answer(model)?;
+    Ok(taken(layer, &form, &names, model.labels.len()))
+}
+
+/// The same of an output of this form, with these names and so many names of classes.
+fn taken(layer: &Layer, form: &OutputForm, names: &[&str], labels: usize) -> Option<String> {
+    let OutputForm::Vector { length } = *form else { return None };
+    let is_told = labels == length || names.iter().any(|name| has_word(name, &CLASSES));
+    (!is_told && length >= SHORTEST_EMBEDDING).then(|| {
+        format!(
+            "its output `{}` holds {length} numbers, and nothing says of what: taken for the scores \
+             of {length} classes; if they are an embedding, compare two pictures: --pair A B",
+            layer.name
+        )
+    })
 }
 
 /// Why what `model` answers is no list of classes, if that is plain: by its shape, by what it is
@@ -68,15 +102,21 @@ pub(super) fn no_classes(model: &Model) -> Result<Option<NoClasses>> {
             why: format!("it is {}", told.trim_end_matches('.')),
             help: "Or name a layer in front of its output that holds one score for each class: --method 'Fame(layer: \"NAME\")'.".to_owned(),
             has_numbers: false,
+            is_embedding: false,
         }));
     }
+    let (layer, form, names) = answer(model)?;
+    Ok(judged(layer, &form, &names, model.labels.len()))
+}
+
+/// The layer that answers, its form, and its names in the file and in the manifest.
+fn answer(model: &Model) -> Result<(&Layer, OutputForm, Vec<&str>)> {
     let (layer, _) = answers_layer(model)?;
     let form = form_of(layer, model.network.layers());
     let aliases = model.manifest.layers.iter();
     let aliases = aliases.filter(|(_, tensor)| **tensor == layer.name).map(|(alias, _)| alias);
-    let names: Vec<&str> =
-        std::iter::once(&layer.name).chain(aliases).map(String::as_str).collect();
-    Ok(judged(layer, &form, &names, model.labels.len()))
+    let names = std::iter::once(&layer.name).chain(aliases).map(String::as_str).collect();
+    Ok((layer, form, names))
 }
 
 /// The same of an output of this form, with these names and so many names of classes.
@@ -95,6 +135,7 @@ fn judged(layer: &Layer, form: &OutputForm, names: &[&str], labels: usize) -> Op
             why: format!("its output `{output}` holds {form}"),
             help: help.to_owned(),
             has_numbers: false,
+            is_embedding: false,
         });
     }
     let length: usize = layer.shape.iter().product();
@@ -112,6 +153,7 @@ fn judged(layer: &Layer, form: &OutputForm, names: &[&str], labels: usize) -> Op
             why: format!("its output `{output}` is {form}"),
             help: format!("{pair}{number}"),
             has_numbers: true,
+            is_embedding: true,
         });
     }
     let name = names.iter().find(|name| has_word(name, &NO_CLASSES))?;
@@ -125,6 +167,7 @@ fn judged(layer: &Layer, form: &OutputForm, names: &[&str], labels: usize) -> Op
         why: format!("by its name its output `{output}`{called} holds something else"),
         help: format!("{}{number}", if is_embedding { pair } else { "" }),
         has_numbers: true,
+        is_embedding,
     })
 }
 
@@ -193,6 +236,23 @@ mod tests {
         }
         assert_eq!(of(&answer("points"), None, 136), None, "as many labels as numbers");
         assert_eq!(of(&layer("box", "Softmax", &[3]), None, 0), None, "probabilities");
+    }
+
+    #[test]
+    fn numbers_that_nothing_tells_of_are_said_to_be_taken_for_classes() {
+        let told = |layer: &Layer, alias: Option<&str>, labels| {
+            let names: Vec<&str> = std::iter::once(layer.name.as_str()).chain(alias).collect();
+            taken(layer, &form_of(layer, std::slice::from_ref(layer)), &names, labels)
+        };
+        let answer = |name: &str| layer(name, "Gemm", &[512]);
+        let said = told(&answer("683"), None, 0).unwrap();
+        for part in ["`683` holds 512 numbers", "of 512 classes", "--pair A B"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(told(&answer("683"), None, 512), None, "as many labels");
+        assert_eq!(told(&answer("683"), Some("logits"), 0), None);
+        assert_eq!(told(&layer("y", "Softmax", &[512]), None, 0), None, "probabilities");
+        assert_eq!(told(&layer("y", "Gemm", &[10]), None, 0), None, "too short an embedding");
     }
 
     #[test]
