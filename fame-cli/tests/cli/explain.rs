@@ -218,6 +218,25 @@ fn a_metric_that_has_nothing_to_measure_says_what_it_needs() {
     assert!(record["warnings"][0].as_str().is_some_and(|w| w.contains(told)), "{record}");
 }
 
+/// It would fail every item, after an hour of explaining.
+#[test]
+fn a_metric_that_does_not_fit_the_question_is_told_before_anything_runs() {
+    let dir = workshop();
+    let manifest = MANIFEST.replace("Similarity()", "Logit()");
+    std::fs::write(dir.path().join("net.ron"), manifest).unwrap();
+    let line = ["explain", "net.onnx", "a.png", "--method", "Saliency", "--out", "out", "--metric"];
+    let ask = |metric: &str| fame(dir.path(), &[&line[..], &[metric]].concat());
+    let output = ask("Road(loss: Similarity())");
+    assert_eq!(output.status.code(), Some(2), "{}{}", stdout(&output), stderr(&output));
+    let said = flat(&output);
+    assert!(
+        said.contains("metric `Road`: ") && said.contains("error that a run would find"),
+        "{said}"
+    );
+    assert!(!dir.path().join("out").exists(), "nothing ran");
+    assert!(ask("Road").status.success());
+}
+
 /// One broken file among many is one failed item, as in a run; alone it is told at once.
 #[test]
 fn a_broken_picture_does_not_take_the_others_with_it() {

@@ -48,7 +48,7 @@ pub use record::{
     Difference, ItemLine, ItemLines, ItemRecord, ItemStatus, MeasuredRow, RunStatus, Summary,
     Verified, item_lines, recipe_of, verify,
 };
-pub use rehearsal::{Rehearsal, rehearse};
+pub use rehearsal::{Rehearsal, rehearse, rehearse_metrics};
 pub use shard::Shard;
 pub use stop::{StopHandle, Stopped};
 

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use super::{ModelShelf, item::sample::Loader, models::RunFiles};
+use super::{ModelShelf, Preview, item::sample::Loader, models::RunFiles};
 use crate::{
     Error, ErrorKind, Explanation, Model, Plan, Result, Sample, Tensor,
     contract::{ExplainContext, Network, Pass, Silent, Taps},
@@ -68,6 +68,22 @@ pub fn rehearse(plan: &Plan, store: &ModelStore) -> Result<Rehearsal> {
     Ok(Rehearsal { model: Some(model), unseen, problems })
 }
 
+/// What a run would find wrong with the metrics of `plan` at every sample of `preview`, told at its
+/// place in the recipe: such a metric fits neither what is asked nor the pictures. At some of them
+/// only it is a failed item each, as in a run.
+pub fn rehearse_metrics(plan: &Plan, preview: &Preview) -> Option<Box<Problems>> {
+    let mut found = Findings { plan, all: Vec::new() };
+    for (n, name) in plan.metric_names().iter().enumerate() {
+        let errors = preview.samples.iter().map(|sample| {
+            found.measured(&preview.model, sample, n).filter(|e| e.kind != ErrorKind::Stopped)
+        });
+        if let Some(error) = errors.collect::<Option<Vec<Error>>>().and_then(|mut e| e.pop()) {
+            found.add(Part::Metric(n), &format!("metric `{name}`"), error);
+        }
+    }
+    found.problems()
+}
+
 /// Why the first item cannot be had without fetching something.
 fn missing(plan: &Plan, store: &ModelStore) -> Option<String> {
     let files = plan.data.plugin.files();
@@ -121,15 +137,19 @@ impl Findings<'_> {
                 self.add(Part::Explainer(*n), &format!("explainer `{name}`"), error);
             }
         }
-        let Ok(explanation) = any_maps(sample) else { return };
         for (n, name) in self.plan.metric_names().iter().enumerate() {
-            let model = answering_once(model, sample);
-            let with = ExplainContext { model: &model, seed, progress: &Silent };
-            let measured = self.plan.metrics[n].plugin.measure(&with, sample, &explanation);
-            if let Err(error) = measured {
+            if let Some(error) = self.measured(model, sample, n) {
                 self.add(Part::Metric(n), &format!("metric `{name}`"), error);
             }
         }
+    }
+
+    /// What the `n`-th metric says of `sample`, if it is an error.
+    fn measured(&self, model: &Arc<Model>, sample: &Sample, n: usize) -> Option<Error> {
+        let explanation = any_maps(sample).ok()?;
+        let model = answering_once(model, sample);
+        let with = ExplainContext { model: &model, seed: self.plan.seed, progress: &Silent };
+        self.plan.metrics[n].plugin.measure(&with, sample, &explanation).err()
     }
 
     /// What was found at its places in the recipe; `None` for nothing.

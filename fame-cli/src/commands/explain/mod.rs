@@ -22,7 +22,7 @@ use fame_core::{
     data::{Value, safe_id, sha256_file, sha256_hex},
     recipe::RecipeText,
     registry::Registry,
-    run::{Preview, RunOptions, preview, recipe_of},
+    run::{Preview, RunOptions, preview, recipe_of, rehearse_metrics},
     store::ModelStore,
 };
 use fame_plugins::backends::verify::Graph;
@@ -51,6 +51,10 @@ const SHOWN: usize = 8;
 pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let ready = Ready::make(setup, &args.question)?;
     ready.tell(setup)?;
+    // A metric that fits nothing of what is asked would fail every item, after it was explained.
+    if let Some(problems) = rehearse_metrics(&ready.plan, &ready.preview) {
+        return Err(problems.into());
+    }
     let folder = match &args.out {
         Some(out) => out.clone(),
         None => PathBuf::from("out").join(folder(args, &ready)?),
