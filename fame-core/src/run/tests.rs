@@ -386,6 +386,35 @@ fn an_item_whose_record_cannot_be_read_is_left_out_and_told() {
     assert_eq!(names, "fake_2 fake_3 fake_4");
 }
 
+/// Whoever hears that results are going to be replaced can still stop: nothing was written over.
+#[test]
+fn what_is_replaced_is_told_while_all_of_it_is_there() {
+    struct Untouched<'a>(&'a [(PathBuf, Vec<u8>)], AtomicUsize);
+    impl Observer for Untouched<'_> {
+        fn event(&self, event: &Event<'_>) {
+            if matches!(event, Event::Warning(text) if text.contains("another question")) {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                for (path, bytes) in self.0 {
+                    assert!(fs::read(path).unwrap() == *bytes, "{}", path.display());
+                }
+            }
+        }
+    }
+    let (dir, plan, store) = workshop("Gathering()");
+    let options = RunOptions::new(dir.path().join("out"));
+    run(&plan, &store, &options, &Nobody).unwrap();
+    let names = ["run.json", "items.jsonl", "items/fake_1/item.json", "names.txt"];
+    let there = names.map(|name| options.out.join(name)).map(|path| {
+        let bytes = fs::read(&path).unwrap();
+        (path, bytes)
+    });
+    let (other, _) = planned(dir.path(), "FakeWalk(perturbation: FakeSteps(iterations: 2))", "");
+    let untouched = Untouched(&there, AtomicUsize::new(0));
+    run(&other, &store, &options, &untouched).unwrap();
+    assert_eq!(untouched.1.into_inner(), 1, "it is told, once");
+    assert!(there.iter().all(|(path, bytes)| fs::read(path).ok().as_ref() != Some(bytes)));
+}
+
 #[test]
 fn a_choice_of_items_keeps_what_is_finished_beside_them() {
     let (dir, plan, store) = measured();
