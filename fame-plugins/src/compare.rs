@@ -232,14 +232,19 @@ mod tests {
 
     /// A folder as a run leaves it, with one explainer and one measurement for each item.
     fn run(items: &[(&str, [f64; 4], f64)]) -> tempfile::TempDir {
+        run_of("image", "fame.image.npy", items)
+    }
+
+    /// The same, with a map of this name in this file.
+    fn run_of(name: &str, file: &str, items: &[(&str, [f64; 4], f64)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("run.json"), r#"{"fame_version": "0"}"#).unwrap();
         for (id, map, value) in items {
             let folder = dir.path().join("items").join(id);
             fs::create_dir_all(&folder).unwrap();
             let record = serde_json::json!({
-                "explanations": { "fame": { "maps": [{ "name": "image" }] } },
-                "measurements": [{ "explainer": "fame", "map": "image", "metric": "Iou",
+                "explanations": { "fame": { "maps": [{ "name": name }] } },
+                "measurements": [{ "explainer": "fame", "map": name, "metric": "Iou",
                     "quantity": "iou", "parameter": null, "value": value }],
             });
             fs::write(folder.join("item.json"), record.to_string()).unwrap();
@@ -252,7 +257,7 @@ mod tests {
                 .unwrap();
             npy.extend(map.iter().copied()).unwrap();
             npy.finish().unwrap();
-            fs::write(folder.join("fame.image.npy"), bytes).unwrap();
+            fs::write(folder.join(file), bytes).unwrap();
         }
         dir
     }
@@ -275,6 +280,22 @@ mod tests {
         assert!((number("identical") - 0.5).abs() < 1e-6);
         assert_eq!(tables[1].rows[0][..3], ["fame", "Iou", "iou"]);
         assert!(tables[1].rows[0].contains(&"+0.2000".to_owned()), "{:?}", tables[1].rows);
+    }
+
+    /// Of names between the longest that is written now and the longest that a file can have.
+    #[test]
+    fn maps_of_before_names_were_cut_are_found() {
+        let name = format!("class_{}", "x".repeat(220));
+        let stem = format!("fame.{name}");
+        let (whole, cut) = (format!("{stem}.npy"), file_name(&stem, ".npy"));
+        assert_ne!(whole, cut);
+        let items = [("a", [0.0, 0.1, 0.2, 1.0], 0.5)];
+        let runs = [&whole, &cut].map(|file| run_of(&name, file, &items));
+        let tables = compare(runs[0].path(), runs[1].path()).unwrap();
+        let maps = tables.iter().find(|table| table.name == "maps").expect("a table of the maps");
+        let numbers = maps.numbers.as_ref().unwrap();
+        let at = numbers.columns.iter().position(|column| column == "identical").unwrap();
+        assert_eq!(numbers.rows[0][at].parse::<f64>().unwrap(), 1.0, "{numbers:?}");
     }
 
     #[test]
