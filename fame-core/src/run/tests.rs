@@ -451,6 +451,32 @@ fn a_choice_of_items_keeps_what_is_finished_beside_them() {
     assert!(!read("metrics.csv").contains("fake_2"));
 }
 
+/// No metric may give NaN now; items of earlier builds, and changed ones, hold no number.
+#[test]
+fn a_metric_without_any_number_says_so_in_place_of_its_table() {
+    let (dir, plan, store) = measured();
+    let options = RunOptions::new(dir.path().join("out"));
+    run(&plan, &store, &options, &Nobody).unwrap();
+    assert!(fs::read_to_string(options.out.join("tables/half.csv")).unwrap().contains("0.5"));
+    // Without the index nothing says that they were changed, and they are kept by their keys.
+    fs::remove_file(options.out.join("items.jsonl")).unwrap();
+    for item in items(&options.out) {
+        let path = item.join("item.json");
+        let whole = fs::read_to_string(&path).unwrap();
+        let without = whole.replace("\"value\": 0.5", "\"value\": null");
+        assert_ne!(whole, without);
+        fs::write(&path, without).unwrap();
+    }
+    let warned = Warned::default();
+    let summary = run(&plan, &store, &options, &warned).unwrap();
+    let why = "`Half` gave no number in any item.";
+    assert_eq!((summary.kept, warned.0.into_inner().unwrap()), (4, vec![why.to_owned()]));
+    assert_eq!(
+        (summary.tables[0].name.as_str(), &*summary.tables[0].notes),
+        ("half", &[why.to_owned()][..])
+    );
+}
+
 #[test]
 fn a_walk_whose_loss_rose_is_recorded_and_told() {
     let warnings = |step: f32| {
