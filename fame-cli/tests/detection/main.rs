@@ -248,6 +248,18 @@ fn the_plugin_declares_itself_and_its_kinds_are_described() {
         "{}",
         said(&about)
     );
+    // What the numbers of a box are, wherever somebody looks up who takes and tells them.
+    for name in ["DetectionScore", "BoxCoordinate", "DRise"] {
+        let about = said(&fame(dir.path(), &["describe", name]));
+        let about = about.split_whitespace().collect::<Vec<_>>().join(" ");
+        for told in [
+            "left, top, right, bottom",
+            "pixels of the network's input",
+            "pixels of the picture as it was decoded",
+        ] {
+            assert!(about.contains(told), "{name}: {told}: {about}");
+        }
+    }
     let unknown = fame(dir.path(), &["describe", "loss"]);
     assert!(
         said(&unknown).contains("BoxCoordinate") && said(&unknown).contains("Logit"),
@@ -446,6 +458,7 @@ fn a_detector_whose_manifest_asks_nothing_is_asked_about_its_best_detection() {
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains("by its outputs this is a detector"), "{told}");
     assert!(told.contains(" at (8, 16)–(16, 24)"), "{told}");
+    assert!(told.contains("), in pixels of the network's input"), "{told}");
     assert!(told.contains("Which pixels make this detection?"), "{told}");
     for asked in ["Fame(loss: DetectionScore(", "Saliency(loss: DetectionScore("] {
         assert!(told.contains(asked), "{asked}: {told}");

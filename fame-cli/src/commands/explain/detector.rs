@@ -58,8 +58,9 @@ pub(super) fn surest(model: &Model, input: &Tensor) -> Result<Option<f64>> {
     Ok(Some(best.first().map_or(0.0, |best| f64::from(best.score))))
 }
 
-/// "cat 0.91 at (10, 20)–(90, 80); …": what is detected on `input`, the best first; `None` where
-/// the model is no detector. Boxes are in pixels of the network's input.
+/// "cat 0.91 at (10, 20)–(90, 80); …, in pixels of the network's input": what is detected on
+/// `input`, the best first, by the left upper and the right lower corner; `None` where the model is
+/// no detector.
 ///
 /// # Errors
 /// A network that cannot be run.
@@ -82,7 +83,8 @@ pub(super) fn told(model: &Model, input: &Tensor) -> Result<Option<String>> {
             )
         })
         .collect();
-    Ok(Some(if each.is_empty() { "no box at all".to_owned() } else { each.join("; ") }))
+    let all = format!("{}, in pixels of the network's input", each.join("; "));
+    Ok(Some(if each.is_empty() { "no box at all".to_owned() } else { all }))
 }
 
 /// Without the feature nobody knows detectors.

@@ -46,7 +46,8 @@ pub enum Objectness {
 ///
 /// The map is min-max normalised: S has a floor that every mask adds to. The facts hold its
 /// standard error and the correlation of the maps of even and odd masks (1: more masks would change
-/// nothing).
+/// nothing). Boxes are left, top, right, bottom, as in `DetectionScore`: recorded in pixels of the
+/// network's input, named by `which: Box(…)` in pixels of the picture as it was decoded.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DRise {

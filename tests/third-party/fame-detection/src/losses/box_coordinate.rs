@@ -64,7 +64,10 @@ pub enum Direction {
 /// Descends a coordinate of a detection's box: which pixels hold this side where it is? The value
 /// is in pixels of the network's input, any number; negative for `Increase`.
 ///
-/// Takes the target layers in the head's order: `layer: ["scores", "boxes"]`.
+/// Takes the target layers in the head's order: `layer: ["scores", "boxes"]`. Boxes are left, top,
+/// right, bottom: x to the right and y down, from the outer corner of the first pixel. What is told
+/// and recorded is in pixels of the network's input; `which: Box(left, top, right, bottom)` names a
+/// box in pixels of the picture as it was decoded, before any prepare step.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BoxCoordinate {

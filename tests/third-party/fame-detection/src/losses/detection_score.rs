@@ -32,7 +32,10 @@ pub enum Form {
 /// value is 0..=1 for `Product`, 0..=2 for `Sum`; scores are taken as the outputs give them, so
 /// after a layer before the sigmoid it is any number.
 ///
-/// Takes the target layers in the head's order: `layer: ["scores", "boxes"]`.
+/// Takes the target layers in the head's order: `layer: ["scores", "boxes"]`. Boxes are left, top,
+/// right, bottom: x to the right and y down, from the outer corner of the first pixel. What is told
+/// and recorded is in pixels of the network's input; `which: Box(left, top, right, bottom)` names a
+/// box in pixels of the picture as it was decoded, before any prepare step.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetectionScore {
