@@ -118,11 +118,19 @@ impl Setup {
     }
 }
 
+/// What stands behind the name of a recipe that came with the program, in place of its path.
+pub(crate) const BUILT_IN: &str = " (built in)";
+
 /// The recipe at `path`, or, where nothing lies there, the one of that name that came with the
 /// program.
 fn recipe_text(path: &Path) -> Result<RecipeText> {
     match recipes::called(path).filter(|_| !path.exists()) {
-        Some((name, text)) => Ok(RecipeText::new(format!("{name} (built in)"), text)),
-        None => RecipeText::read(path),
+        Some((name, text)) => Ok(RecipeText::new(format!("{name}{BUILT_IN}"), text)),
+        None => RecipeText::read(path).map_err(|mut error| {
+            if !path.exists() {
+                error.help = Some(recipes::instead(path));
+            }
+            error
+        }),
     }
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use fame_core::{
-    Column, Error, Parameter, Result, Scores, Table, data::file_name, holm, report::Numbers,
+    Column, Error, Parameter, Result, Scores, Table,
+    data::file_name,
+    holm,
+    report::Numbers,
+    run::{ItemStatus, item_lines},
     sign_flip_p,
 };
 use serde_json::Value;
@@ -33,9 +37,18 @@ fn items(out: &Path) -> Result<BTreeMap<String, Item>> {
             "Name the output folder of a run, as `fame-cli run RECIPE --out OUT` does.",
         ));
     }
+    // What an earlier run has left in the folder is no part of this one.
+    let mut lines = item_lines(out)?.peekable();
+    let has_index = lines.peek().is_some();
+    let made = lines.filter(|line| line.status != ItemStatus::Failed).map(|line| line.id);
+    let made: BTreeSet<String> = made.collect();
     let folders = fs::read_dir(out.join("items")).into_iter().flatten().flatten();
     let mut items = BTreeMap::new();
     for folder in folders.map(|entry| entry.path()) {
+        let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if has_index && !made.contains(&id) {
+            continue;
+        }
         let record = json(&folder.join("item.json"));
         let Some(explanations) = record["explanations"].as_object() else { continue };
         let mut maps = BTreeMap::new();
@@ -51,7 +64,6 @@ fn items(out: &Path) -> Result<BTreeMap<String, Item>> {
                 }
             }
         }
-        let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         items.insert(id, Item { maps, measured: measured(&record) });
     }
     Ok(items)
@@ -101,7 +113,10 @@ pub fn compare(first: &Path, other: &Path) -> Result<Vec<Table>> {
             let all: BTreeSet<&String> =
                 items.values().flat_map(|item| item.maps.keys().map(|(name, _)| name)).collect();
             let all: Vec<&str> = all.into_iter().map(String::as_str).collect();
-            format!("{} items with maps of {}", items.len(), all.join(", "))
+            match all.as_slice() {
+                [] => "no items with maps".to_owned(),
+                all => format!("{} items with maps of {}", items.len(), all.join(", ")),
+            }
         };
         let message = format!(
             "`{}` ({}) and `{}` ({}) have nothing in common to compare.",
@@ -280,6 +295,18 @@ mod tests {
         assert!((number("identical") - 0.5).abs() < 1e-6);
         assert_eq!(tables[1].rows[0][..3], ["fame", "Iou", "iou"]);
         assert!(tables[1].rows[0].contains(&"+0.2000".to_owned()), "{:?}", tables[1].rows);
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_in_the_folder_is_not_compared() {
+        let items = [("a", [0.0, 0.1, 0.2, 1.0], 0.5), ("b", [1.0, 0.5, 0.2, 0.0], 0.4)];
+        let (first, other) = (run(&items), run(&items));
+        let lines = [r#"{"id": "a", "status": "done"}"#, r#"{"id": "b", "status": "failed"}"#];
+        fs::write(other.path().join("items.jsonl"), lines.join("\n")).unwrap();
+        let tables = compare(first.path(), other.path()).unwrap();
+        let numbers = tables[0].numbers.as_ref().unwrap();
+        let at = numbers.columns.iter().position(|column| column == "items").unwrap();
+        assert_eq!(numbers.rows[0][at], "1", "{numbers:?}");
     }
 
     /// Of names between the longest that is written now and the longest that a file can have.

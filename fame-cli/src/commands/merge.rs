@@ -1,16 +1,19 @@
 //! `fame-cli merge OUT`: the second stage of a run in shards.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use fame_core::{
     Error,
     run::{RunOptions, ShardState, merge as merge_shards, remove_shards, shards},
 };
 
-use super::{Failure, run::carry_out};
+use super::{Failure, recipes, run::carry_out};
 use crate::{
     arguments::{MergeArgs, RecipeArgs},
-    setup::Setup,
+    setup::{BUILT_IN, Setup},
 };
 
 pub(crate) fn merge(setup: &Setup, args: &MergeArgs) -> Result<ExitCode, Failure> {
@@ -18,10 +21,10 @@ pub(crate) fn merge(setup: &Setup, args: &MergeArgs) -> Result<ExitCode, Failure
     let started = states.iter().find_map(|state| state.recipe.clone());
     let (recipe, set) = match (&args.recipe, started) {
         (Some(recipe), started) => (recipe.clone(), started.unwrap_or_default().1),
-        (None, Some(started)) => started,
+        (None, Some((recipe, set))) => (built_in(&recipe).unwrap_or(recipe), set),
         (None, None) => return Err(nothing_to_merge(args).into()),
     };
-    if args.recipe.is_none() && !recipe.exists() {
+    if args.recipe.is_none() && !recipe.exists() && recipes::called(&recipe).is_none() {
         return Err(recipe_is_gone(&recipe).into());
     }
     // Whatever can fail before anything is moved fails now.
@@ -37,6 +40,12 @@ pub(crate) fn merge(setup: &Setup, args: &MergeArgs) -> Result<ExitCode, Failure
     let code = carry_out(setup, &plan, &store, &options, None)?;
     remove_shards(&args.out)?;
     Ok(code)
+}
+
+/// The name of a recipe that came with the program, where the shards were run with one.
+fn built_in(recorded: &Path) -> Option<PathBuf> {
+    let name = recorded.file_name()?.to_str()?.strip_suffix(BUILT_IN)?;
+    recipes::called(Path::new(name)).map(|(name, _)| name.into())
 }
 
 /// The selection of items that all shards were run with.
@@ -94,4 +103,17 @@ fn nothing_to_merge(args: &MergeArgs) -> Error {
     Error::new("fame::run::no_shards", message).with_help(
         "They are merged already, or none has started: `fame-cli run RECIPE --out OUT --shard 0/2` does the first of two.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_of_a_recipe_that_came_with_the_program_are_merged_by_it() {
+        let recorded = Path::new("/somewhere/fr_similar (built in)");
+        assert_eq!(built_in(recorded), Some("fr_similar".into()));
+        assert_eq!(built_in(Path::new("/somewhere/mine (built in)")), None);
+        assert_eq!(built_in(Path::new("/somewhere/fr_similar.ron")), None);
+    }
 }

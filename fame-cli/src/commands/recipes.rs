@@ -46,6 +46,16 @@ pub(crate) fn called(path: &Path) -> Option<(&'static str, &'static str)> {
     all().find(|(known, _)| *known == name)
 }
 
+/// What to say of a recipe that is not at `path`.
+pub(crate) fn instead(path: &Path) -> String {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let known: Vec<&str> = all().map(|(name, _)| name).collect();
+    suggestion(&name, &known, "recipe").unwrap_or_else(|| {
+        "Name a recipe's file, or one that came with this program: `fame-cli recipes list`."
+            .to_owned()
+    })
+}
+
 fn named(name: &str) -> Result<(&'static str, &'static str), Error> {
     called(Path::new(name)).ok_or_else(|| {
         let message = format!("no recipe called `{name}` came with this program.");

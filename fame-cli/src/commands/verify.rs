@@ -3,8 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use fame_core::{
-    Model,
-    contract::{PrepareContext, PrepareStep as _},
+    Error, Model,
+    contract::{Backend, PrepareContext, PrepareStep as _},
+    data::Value,
+    registry::Built,
     run::{Event, ModelShelf},
     store::FetchEvent,
 };
@@ -28,10 +30,28 @@ use crate::{
 /// How many inputs of noise, and how many drawn pictures.
 const INPUTS: usize = 2;
 
+/// Refuses a backend that computes in fewer bits than f32: what these leave of a value or a slope is
+/// less than a fault is told by, and a right network would be called wrong, or the other way round.
+pub(super) fn in_single_precision(backend: &Built<dyn Backend>) -> Result<(), Failure> {
+    let Value::Map(parameters) = &backend.parameters else { return Ok(()) };
+    let precision = parameters.get("precision").and_then(Value::as_str);
+    let Some(precision) = precision.filter(|precision| *precision != "F32") else { return Ok(()) };
+    let message = format!(
+        "`{}(precision: {precision})` computes in too few bits to be verified: what they round off is \
+         more than what tells a fault.",
+        backend.name
+    );
+    Err(Failure::Arguments(
+        Error::new("fame::verify::precision", message)
+            .with_help("Verify the backend with `precision: F32`; it has the same layers."),
+    ))
+}
+
 pub(crate) fn verify(setup: &Setup, args: &VerifyArgs) -> Result<ExitCode, Failure> {
     let store = setup.store()?;
     let manifest = store.resolve(&args.model, ".".as_ref())?;
     let (backend, witness) = (setup.backend(&args.backend)?, setup.backend(&args.witness)?);
+    [&backend, &witness].into_iter().try_for_each(in_single_precision)?;
     let watcher = terminal::watcher(setup.json);
     let on_fetch = |p: &FetchEvent| watcher.event(&Event::Fetch(p));
     let shelf = ModelShelf::new(&store, backend.plugin.as_ref(), &on_fetch)
@@ -150,7 +170,7 @@ pub(super) fn say_slopes(slopes: &Slopes) -> Result<(), Failure> {
     }
     if !slopes.outputs.is_empty() {
         out_line(&format!(
-            "gradient of `{}` at the input: compared with slopes on {} inputs, {} differ; the largest distance that passed is {:.1e} of the gradient's size, {SLOPE_TOLERANCE:.0e} is tolerated.",
+            "gradient of `{}` at the input: compared with slopes on {} inputs, {} differ; the largest distance that passed is {:.1e} of the gradient's size, {SLOPE_TOLERANCE:.0e} is tolerated, and as much more as rounding leaves of its slope unknown.",
             slopes.outputs.join("`, `"),
             slopes.measured,
             slopes.differences.len(),

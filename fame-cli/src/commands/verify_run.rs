@@ -20,7 +20,7 @@ pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode
             .map(|d| serde_json::json!({ "file": d.file, "what": d.what }))
             .collect();
         let answer = serde_json::json!({
-            "status": found.status, "items": found.items, "files": found.files,
+            "status": found.status, "items": found.items, "beside": found.beside, "files": found.files,
             "failed": found.failed, "whole": found.is_whole(), "differences": differences,
         });
         out(&answer.to_string())?;
@@ -29,7 +29,12 @@ pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode
             out_line(&format!("{} {}.", difference.file.display(), difference.what))?;
         }
         let (items, files, status) = (found.items, found.files, state(&found));
-        out_line(&format!("{items} items, {files} files, {status}: {}.", end(&found)))?;
+        let beside = match found.beside {
+            0 => String::new(),
+            1 => " (and 1 of an earlier run, which the record leaves out)".to_owned(),
+            n => format!(" (and {n} of earlier runs, which the record leaves out)"),
+        };
+        out_line(&format!("{items} items{beside}, {files} files, {status}: {}.", end(&found)))?;
     }
     Ok(if found.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }

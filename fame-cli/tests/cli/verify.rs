@@ -29,6 +29,19 @@ fn without_its_library_the_witness_says_where_to_get_it() {
 }
 
 #[test]
+fn fewer_bits_than_f32_are_not_verified() {
+    let dir = workshop();
+    let bf16 = ["--backend", "Tract(precision: Bf16)"];
+    for command in [["verify", "net.onnx"], ["inspect", "net.onnx"]] {
+        let verify = if command[0] == "inspect" { &["--verify"][..] } else { &[] };
+        let output = fame(dir.path(), &[&command, verify, &bf16].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("too few bits") && said.contains("precision: F32"), "{said}");
+    }
+}
+
+#[test]
 fn a_sound_network_is_verified_and_one_with_other_weights_is_not() {
     let dir = workshop();
     let witness = ["--witness", "Tract(threads: 1)"];

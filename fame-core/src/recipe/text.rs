@@ -136,7 +136,7 @@ impl RecipeText {
         let Some(equals) = assignment.find('=') else {
             return Err(problem("an override is written `path.to.parameter=value`.".into(), whole)
                 .with_help(Some(
-                    "for example: --set explain.mine.perturbation='Walk(iterations: 50)'",
+                    "for example: --set explain.mine.perturbation='Lots(iterations: 50)'",
                 )));
         };
         let (path, value) = (&assignment[..equals], assignment[equals + 1..].trim());
@@ -321,11 +321,18 @@ fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
                 });
             }
             None => {
-                return Err((
-                    format!("there is nothing called `{key}` at this place."),
-                    key_span,
-                    suggestion(key, &names, "name"),
-                ));
+                let mut help = suggestion(key, &names, "name");
+                let is_near = help.as_ref().is_some_and(|help| help.starts_with("did you mean"));
+                if !last && !is_near && is_struct(text, at) {
+                    let (place, next) = (keys[..=depth].join("."), keys[depth + 1]);
+                    help = Some(format!(
+                        "what this recipe leaves to its default is set whole: --set \
+                         '{place}=NAME({next}: …)'; {}",
+                        help.unwrap_or_default()
+                    ));
+                }
+                let message = format!("there is nothing called `{key}` at this place.");
+                return Err((message, key_span, help));
             }
         }
     }
@@ -385,6 +392,9 @@ mod tests {
     fn wrong_paths_and_values_are_refused_with_the_place() {
         let p = set(RECIPE, "explian.walk=1").unwrap_err();
         assert_eq!((p.help.as_deref(), p.span), (Some("did you mean `explain`?"), 6..13));
+        // What is not written has no parts yet.
+        let help = set(RECIPE, "backend.threads=1").unwrap_err().help.unwrap();
+        assert!(help.contains("--set 'backend=NAME(threads: …)'"), "{help}");
         assert_eq!(set(RECIPE, "seed=(1").unwrap_err().label, "this value");
         assert!(
             set(RECIPE, "model").is_err()

@@ -449,6 +449,8 @@ fn a_choice_of_items_keeps_what_is_finished_beside_them() {
     let told = warned.0.into_inner().unwrap();
     assert!(told.iter().any(|text| text.starts_with("1 item of earlier runs")), "{told:?}");
     assert!(!read("metrics.csv").contains("fake_2"));
+    let found = verified(&options.out);
+    assert_eq!((found.items, found.beside), (3, 1), "{found:?}");
 }
 
 /// No metric may give NaN now; items of earlier builds, and changed ones, hold no number.

@@ -11,6 +11,7 @@ use fame_core::{
     data::{Facts, InputConvention, Value, facts, safe_name},
     registry::{Assembly, BuildContext, Built, Parameters, Plugin},
     seed_of,
+    store::Ask,
     text::Spec,
 };
 use schemars::JsonSchema;
@@ -151,10 +152,15 @@ impl Plugin<dyn Explainer> for Fame {
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
         let Fame { layer, loss, perturbation, finishes, read_at, roles, preset } = self;
+        // What its walk asks is its own loss, whatever the model's manifest asks, if anything.
+        let ask = Ask { loss: Some(loss.clone()), ..with.ask.clone() };
         let with = BuildContext { preset: preset.name(), ..*with };
         let loss = assembly.build::<dyn Loss>("loss", &loss, &with);
         let of_cells = loss.as_ref().is_some_and(|loss| loss.name == FeatureMapCell::NAME);
-        let walk = if of_cells { Preset::of_feature_map_walk(&with) } else { with };
+        let mut walk = if of_cells { Preset::of_feature_map_walk(&with) } else { with };
+        if preset == Preset::Fast {
+            walk.ask = &ask;
+        }
         let perturbation = assembly.build::<dyn Perturbation>("perturbation", &perturbation, &walk);
         let finish = |(name, specs): (String, Vec<Spec>)| {
             if name.is_empty() {
@@ -458,6 +464,8 @@ fn unmoved(first_loss: f32, at: &Reading, stop: &Stop) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::registry::Registry;
+
     use super::{super::terms::tests::explained, *};
 
     /// A walk of steps as long as the picture is bright, read after each of two: the map is there,
@@ -477,6 +485,29 @@ mod tests {
         let told = "image_steps_1: the walk went the wrong way: its loss rose from ";
         assert!(warnings[0].starts_with(told), "{warnings:?}");
         assert!(warnings[1].contains(" in 2 steps, so what moved is no evidence"), "{warnings:?}");
+    }
+
+    /// Its own loss says whether pictures are compared, not only what a manifest asks for.
+    #[test]
+    fn fast_is_short_for_a_loss_of_two_pictures_whatever_the_manifest_asks() {
+        let registry = Registry::builtin().unwrap();
+        let steps = |loss: &str, asked: Option<&str>| {
+            let loss_asked = asked.map(|loss| Spec::from_text(loss).unwrap());
+            let ask = Ask { loss: loss_asked, ..Ask::default() };
+            let with = BuildContext {
+                ask: &ask,
+                ..BuildContext::new(&registry, std::path::Path::new("."))
+            };
+            let text = format!("Fame(layer: Output, loss: {loss}, preset: Fast)");
+            let built = registry.build::<dyn Explainer>(&Spec::from_text(&text).unwrap(), &with);
+            let record = format!("{:?}", built.unwrap().parameters);
+            let (_, steps) = record.split_once("\"iterations\": Integer(").unwrap();
+            steps.split_once(')').unwrap().0.parse::<usize>().unwrap()
+        };
+        assert_eq!(steps("Similarity()", None), 16);
+        assert_eq!(steps("Dissimilarity()", Some("Similarity()")), 16);
+        assert_eq!(steps("Logit()", None), 500);
+        assert_eq!(steps("Logit()", Some("Similarity()")), 500);
     }
 
     #[test]

@@ -258,8 +258,9 @@ fn as_text(args: &BenchArgs, rows: &[Candidate], peak: f64) -> Result<(), Failur
         ))?;
     }
     out_line(&format!(
-        "Peak: {:.0} GFLOP/s on a core, of products within its first cache. Steps are counted as direct \
-         sums, of which Winograd's algorithms save a part.",
+        "Peak: {:.0} GFLOP/s on a core, of products of f32 within its first cache. Steps are counted as \
+         direct sums, of which Winograd's algorithms save a part; products of bfloat16 have a higher \
+         peak.",
         peak / 1e9
     ))?;
     if let Some(memory) = peak_memory() {

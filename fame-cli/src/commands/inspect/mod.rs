@@ -26,6 +26,9 @@ pub(crate) fn inspect(setup: &Setup, args: &InspectArgs) -> Result<ExitCode, Fai
     let store = proposal.as_ref().map_or(store, |proposal| proposal.store.clone());
     let manifest = store.resolve(&args.model, ".".as_ref())?;
     let backend = setup.backend(&args.backend)?;
+    if args.verify {
+        verify::in_single_precision(&backend)?;
+    }
     let watcher = terminal::watcher(setup.json);
     let on_fetch =
         |p: &fame_core::store::FetchEvent| watcher.event(&fame_core::run::Event::Fetch(p));

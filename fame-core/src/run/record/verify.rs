@@ -34,8 +34,10 @@ pub struct Difference {
 pub struct Verified {
     /// The status that the run's record states.
     pub status: String,
-    /// Items that were looked at.
+    /// Items of the run that were looked at.
     pub items: usize,
+    /// Items in its folder that an earlier run has left, and that its record leaves out.
+    pub beside: usize,
     /// Files that were read and compared.
     pub files: usize,
     /// Items that failed, by the run's index.
@@ -120,8 +122,11 @@ impl Check<'_> {
     fn items(&mut self) -> Result<()> {
         let lines = item_lines(self.out)?.map(|line| (line.id.clone(), line));
         let mut recorded: BTreeMap<String, ItemLine> = lines.collect();
+        let has_index = !recorded.is_empty();
         for id in entries(&self.out.join("items")) {
             let line = recorded.remove(&id);
+            let is_of_run = line.is_some() || !has_index;
+            *(if is_of_run { &mut self.found.items } else { &mut self.found.beside }) += 1;
             self.item(&id, line.as_ref());
         }
         for (id, line) in recorded {
@@ -135,7 +140,6 @@ impl Check<'_> {
 
     /// One item: what its own record lists, and whether that is what the run's index says.
     fn item(&mut self, id: &str, line: Option<&ItemLine>) {
-        self.found.items += 1;
         let place = Path::new("items").join(id);
         let text = read_ordinary(&self.out.join(&place).join("item.json"));
         let Some(item) = read_item(&self.out.join(&place)) else {

@@ -40,6 +40,9 @@ pub(super) fn overview(page: &Page<'_>) -> Markup {
                 dt { "with" } dd { (methods.join(", ")) }
                 dt { "run by" } dd { (name_of(&plan["backend"])) ", fame " (text(&record["fame_version"])) }
                 dt { "on" } dd { (name_of(&plan["data"])) ": " (show::count(page.items.len(), "item")) }
+                @if let Some(selection) = record["selection"].as_object() {
+                    dt { "asked for" } dd { (asked_for(&Value::Object(selection.clone()))) }
+                }
                 dt { "status" } dd {
                     span class=(if text(&record["status"]) == "complete" { "badge ok" } else { "badge bad" }) { (text(&record["status"])) }
                     " " (count("done")) " done, " (count("kept")) " kept, " (count("failed")) " failed"
@@ -68,6 +71,25 @@ pub(super) fn overview(page: &Page<'_>) -> Markup {
             (facts("The plan, every parameter as resolved", entries(plan).filter(|(name, _)| *name != "explain")))
         }
     }
+}
+
+/// Which of the data's items a run was asked for, where not for all of them.
+fn asked_for(selection: &Value) -> String {
+    let mut all = Vec::new();
+    if let Some(limit) = selection["limit"].as_u64() {
+        all.push(format!(
+            "the first {} of the data (--limit)",
+            show::count(limit as usize, "item")
+        ));
+    }
+    let only: Vec<&str> = list(&selection["only"]).iter().map(text).collect();
+    if !only.is_empty() {
+        all.push(format!("{} (--only)", only.join(", ")));
+    }
+    if let Some(beside) = selection["beside"].as_u64().filter(|beside| *beside > 0) {
+        all.push(format!("beside them {beside} that an earlier run has finished"));
+    }
+    all.join("; ")
 }
 
 /// The name of a part of the plan, `{"Name": {parameters}}`.
