@@ -56,6 +56,9 @@ def measure(given: argparse.Namespace, threads: int) -> list[dict]:
             x = torch.from_numpy(noise(batch * 3 * side * side, INPUT).reshape(batch, 3, side, side)).to(given.device)
             if given.channels_last:
                 model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+            if given.bf16:
+                # Weights and activations; pictures, and what the walk adds to them, stay f32.
+                half, model = model.to(torch.bfloat16), lambda x: half(x.to(torch.bfloat16)).float()
             with torch.no_grad():
                 y = model(x)
             cotangent = torch.from_numpy(noise(y.numel(), COTANGENT).reshape(tuple(y.shape))).to(given.device)
@@ -107,6 +110,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where PyTorch computes (default: cpu)")
     parser.add_argument("--tf32", action="store_true", help="let a CUDA device round f32 operands to TensorFloat-32")
     parser.add_argument("--channels-last", action="store_true", help="weights and pictures in PyTorch's memory format channels_last")
+    parser.add_argument("--bf16", action="store_true", help="weights and activations in bfloat16, on a CPU with AMX by its matrix registers")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -130,6 +134,7 @@ def main() -> None:
             command += ["--repeats", str(given.repeats), "--warmup", str(given.warmup), "--eta", str(given.eta)]
             command += ["--models", str(given.models)] if given.models else []
             command += ["--device", given.device] + (["--tf32"] if given.tf32 else []) + (["--channels-last"] if given.channels_last else [])
+            command += ["--bf16"] if given.bf16 else []
             child = subprocess.run(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
             if child.returncode:
                 sys.exit(f"error: measuring {net} failed with status {child.returncode}")
