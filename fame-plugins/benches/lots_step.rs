@@ -103,8 +103,9 @@ fn peak_memory() -> Option<u64> {
 
 /// Every engine by name.
 fn engines(threads: usize) -> Vec<(&'static str, Box<dyn Backend>)> {
-    let tract =
-        |name, convolutions| (name, Box::new(Tract { threads, convolutions }) as Box<dyn Backend>);
+    let tract = |name, convolutions| {
+        (name, Box::new(Tract { threads, convolutions, ..Tract::default() }) as Box<dyn Backend>)
+    };
     let ours = [
         tract("tract", Convolutions::Own),
         tract("tract's kernels", Convolutions::Tract),
