@@ -33,7 +33,11 @@ fn a_pair_is_explained_by_a_network_without_a_manifest() {
     assert!(name.starts_with("explain-net-fame-"), "{name}");
     assert!(out.join("items/a--b/item.json").is_file());
     assert!(said.contains(&format!("look at out/{name}/report.html")), "{said}");
-    assert!(out.join("report.html").is_file());
+    // Whoever is shown the page later did not see the terminal.
+    for file in ["run.json", "report.html"] {
+        let text = std::fs::read_to_string(out.join(file)).unwrap();
+        assert!(text.contains("this is a guess: --input says"), "{file}");
+    }
     assert!(!dir.path().join("net.ron").exists());
 }
 

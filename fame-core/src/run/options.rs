@@ -26,6 +26,9 @@ pub struct RunOptions {
     /// every pass through the explained network and between the stages of an item; what an engine,
     /// a decoder, a writer or a plugin does between two of these is waited for.
     pub item_timeout: Option<Duration>,
+    /// What was assumed where nobody said it, one sentence each, such as how the input of a network
+    /// without a manifest is made: the record and the report say it too.
+    pub assumed: Vec<String>,
     /// The handle that stops the run.
     pub stop: StopHandle,
 }
@@ -40,6 +43,7 @@ impl RunOptions {
             only: Vec::new(),
             shard: None,
             item_timeout: None,
+            assumed: Vec::new(),
             stop: StopHandle::default(),
         }
     }

@@ -60,7 +60,8 @@ pub(crate) fn explain(setup: &Setup, args: &ExplainArgs) -> Result<ExitCode, Fai
         None => PathBuf::from("out").join(folder(args, &ready)?),
     };
     refuse_other_question(&folder, &ready)?;
-    let options = RunOptions { stop: setup.stop.clone(), ..RunOptions::new(folder) };
+    let assumed = ready.assumed.iter().map(|line| line.trim().to_owned()).collect();
+    let options = RunOptions { stop: setup.stop.clone(), assumed, ..RunOptions::new(folder) };
     let code = carry_out(setup, &ready.plan, &ready.store, &options, args.show.preview)?;
     if !setup.json {
         out_line(&format!("look at {}", options.out.join(REPORT).display()))?;

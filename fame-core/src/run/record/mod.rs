@@ -3,6 +3,7 @@
 //! ```text
 //! fame_version, recipe, plan    what was asked: the recipe's text, its overrides, all resolved
 //! item_timeout_seconds          the time that an item had, where there was a limit
+//! assumed                       what nobody said and was assumed, such as the input of a network without a manifest
 //! selection                     which items were asked for, where not all of them were; `beside`: how many
 //!                               others are in the record, because an earlier run has finished them
 //! machine, model, data          with what: system, the model file's hash, the dataset's remarks
@@ -169,6 +170,9 @@ impl RunRecord {
         ]);
         if let Some(limit) = options.item_timeout {
             head.insert("item_timeout_seconds".into(), limit.as_secs_f64().into());
+        }
+        if !options.assumed.is_empty() {
+            head.insert("assumed".into(), options.assumed.clone().into());
         }
         if options.limit.is_some() || !options.only.is_empty() {
             let selection = facts([

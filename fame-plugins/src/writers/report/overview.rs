@@ -60,6 +60,7 @@ pub(super) fn overview(page: &Page<'_>) -> Markup {
                     } }
                 }
             }
+            @for assumed in list(&record["assumed"]) { p.note.warn { "Assumed: " (text(assumed)) } }
             @for note in list(&record["data"]["notes"]).iter().chain(list(&model["notes"])) { p.note { (text(note)) } }
             (failure(record.get("error")))
             @if page.left_out > 0 { p.note.warn { (page.left_out) " more items are in the run's folder and not in this page." } }
