@@ -137,7 +137,9 @@ impl Convolution {
         algorithm: Algorithm,
         weights: &[f32],
     ) -> Self {
-        let instructions = Instructions::available(level).pop();
+        // Asked for only where they are used: a process that has tiles has more state to be saved.
+        let is_bf16 = algorithm == Algorithm::Bf16;
+        let instructions = is_bf16.then(|| Instructions::available(level).pop()).flatten();
         Self::with(level, instructions, geometry, direction, algorithm, weights)
     }
 

@@ -3,10 +3,10 @@
 //! ```text
 //! Geometry ── candidates ──▶ Algorithm ── weights laid out once ──▶ Convolution ── run ──▶ rows
 //!                                │
-//!          ┌─────────────────────┼───────────────────┐
-//!      winograd               direct             depthwise
-//!   forms, product      stencil, product          stencil
-//!          └───────── epilogue in every store ───────┘
+//!          ┌─────────────────────┼───────────────────┬──────────────────┐
+//!      winograd               direct             depthwise            bf16
+//!   forms, product      windows, product          stencil      windows, bf16_tile
+//!          └────────────────── epilogue in every store ───────────────────┘
 //! ```
 //!
 //! * Activations are `[row][height][width][channel]`, in `f32`. A run takes one or several
@@ -17,8 +17,10 @@
 //! * Beside the convolutions stands what networks without them are made of: `normalisation`,
 //!   `softmax` and smooth `activation`s with their gradients, each in one pass over the memory, and the
 //!   gradient of max `pooling`.
-//! * `unsafe` stands in `vector` (the instructions), in the innermost loops of `product`, `tiles` and
-//!   `depthwise`, and around a call in `subnormal` only.
+//! * `bf16` multiplies factors rounded to bfloat16, with instructions of their own (`bf16_tile`: AMX,
+//!   AVX-512 BF16) where the CPU has some, else as `direct` does.
+//! * `unsafe` stands in `vector` and `bf16_tile` (the instructions), in the innermost loops of
+//!   `product`, `bf16`, `tiles` and `depthwise`, and around a call in `subnormal` only.
 
 mod activation;
 mod bf16;
