@@ -136,7 +136,7 @@ impl RecipeText {
         let Some(equals) = assignment.find('=') else {
             return Err(problem("an override is written `path.to.parameter=value`.".into(), whole)
                 .with_help(Some(
-                    "for example: --set explain.mine.perturbation='Lots(iterations: 50)'",
+                    "for example: --set explain.mine.perturbation='Walk(iterations: 50)'",
                 )));
         };
         let (path, value) = (&assignment[..equals], assignment[equals + 1..].trim());
