@@ -413,12 +413,9 @@ impl Task for Product<'_, '_> {
         let part = self.part(blocks.len());
         let panel = self.weights.steps.len() * WEIGHTS;
         let weights = halves(self.weights.values.values());
-        let mut sums = [Sums([0.0; ROWS * PANEL]), Sums([0.0; ROWS * PANEL])];
+        let mut sums = Sums([0.0; ROWS * PANEL]);
         let instructions = self.instructions;
         let _ready = instructions.ready();
-        // A block is finished while the next one is summed: what tiles have just stored cannot be
-        // read before it has arrived in the cache.
-        let mut last: Option<(&Block, usize)> = None;
         for blocks in blocks.chunks(part.max(1)) {
             for index in self.panels.clone() {
                 let weights = &weights[index * panel..][..panel];
@@ -430,19 +427,12 @@ impl Task for Product<'_, '_> {
                         steps: &self.weights.steps,
                         panel: weights.as_ptr(),
                     };
-                    let [before, now] = &mut sums;
                     // SAFETY: all rows of the block with those that fill it up lie within, as
                     // asserted above; the panel has weights for all steps.
-                    unsafe { instructions.sum(sum, block.rows, &mut now.0) }
-                    if let Some((block, panel)) = last.replace((block, index)) {
-                        self.finish(simd, block, panel, &before.0);
-                    }
-                    sums.swap(0, 1);
+                    unsafe { instructions.sum(sum, block.rows, &mut sums.0) }
+                    self.finish(simd, block, index, &sums.0);
                 }
             }
-        }
-        if let Some((block, panel)) = last {
-            self.finish(simd, block, panel, &sums[0].0);
         }
     }
 }
