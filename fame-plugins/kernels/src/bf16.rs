@@ -71,8 +71,8 @@ struct Strip {
 /// the same time within a few percent on a CPU with a second cache of 2 MiB.
 const PART: usize = 256 << 10;
 
-/// Bytes at which neighbouring pixels compete for too few places of a first cache, and the values that
-/// are put between them there.
+/// Pixels that are a multiple of so many bytes apart compete for few places of a first cache: there,
+/// the values of one step are put between them.
 const COMPETING: usize = 2048;
 
 impl Bf16 {
@@ -268,12 +268,11 @@ impl Bf16 {
         // Rows behind the last are read along with it, and multiplied for nothing.
         let behind = ROWS * stencil.from_step[1] * self.apart;
         let all = halves_mut(buffer.at_least((pictures.len() * picture + behind).div_ceil(2)));
-        let mut outside = vec![0; self.apart];
-        outside.iter_mut().zip(border.unwrap_or_default()).for_each(|(to, x)| *to = half(*x));
-        let fill = |part: &mut [u16]| match border {
-            None => part.fill(0),
-            Some(_) => {
-                part.chunks_exact_mut(self.apart).for_each(|to| to.copy_from_slice(&outside));
+        let fill = |part: &mut [u16]| {
+            part.fill(0);
+            let Some(border) = border else { return };
+            for pixel in part.chunks_exact_mut(self.apart) {
+                pixel.iter_mut().zip(border).for_each(|(to, x)| *to = half(*x));
             }
         };
         let channels = self.channels[0];

@@ -152,7 +152,8 @@ impl Plugin<dyn Explainer> for Fame {
 
     fn build(self, with: &BuildContext<'_>, assembly: &mut Assembly) -> Option<Box<dyn Explainer>> {
         let Fame { layer, loss, perturbation, finishes, read_at, roles, preset } = self;
-        // What its walk asks is its own loss, whatever the model's manifest asks, if anything.
+        // How long `Fast` walks follows from its own loss, whatever the manifest asks, if anything.
+        // The authors' two programs are told apart by the manifest: a model has one of them.
         let ask = Ask { loss: Some(loss.clone()), ..with.ask.clone() };
         let with = BuildContext { preset: preset.name(), ..*with };
         let loss = assembly.build::<dyn Loss>("loss", &loss, &with);
