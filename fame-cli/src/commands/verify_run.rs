@@ -34,7 +34,8 @@ pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode
             1 => " (and 1 of an earlier run, which the record leaves out)".to_owned(),
             n => format!(" (and {n} of earlier runs, which the record leaves out)"),
         };
-        out_line(&format!("{items} items{beside}, {files} files, {status}: {}.", end(&found)))?;
+        let noun = if items == 1 { "item" } else { "items" };
+        out_line(&format!("{items} {noun}{beside}, {files} files, {status}: {}.", end(&found)))?;
     }
     Ok(if found.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }

@@ -127,8 +127,7 @@ impl Bf16 {
 
     /// As [`Direct::panels`](super::direct::Direct::panels).
     pub(crate) fn panels(&self) -> Option<[usize; 2]> {
-        let is_one = self.windows.is_one_line() && self.windows.pixels() == 1;
-        is_one.then(|| [self.channels[1].div_ceil(PANEL), PANEL])
+        self.windows.is_one_pixel().then(|| [self.channels[1].div_ceil(PANEL), PANEL])
     }
 
     /// Whether the pixels of argument and result lie evenly.

@@ -280,23 +280,21 @@ impl Convolution {
         assert!(border.is_none_or(|border| border.len() == from), "a border's length");
         let pads_with_zeros = matches!(self.kernel, Kernel::Depthwise(_) | Kernel::Columns(_));
         assert!(border.is_none() || !pads_with_zeros, "{:?} pads with 0", self.algorithm);
-        if let Some([_, panel]) = panels {
-            let panels = piece.start / panel..piece.end.div_ceil(panel);
-            match &self.kernel {
-                Kernel::Direct(kernel) => kernel.run_panels(pictures, panels, scratch),
-                Kernel::Bf16(kernel) => kernel.run_panels(pictures, panels, scratch),
-                _ => unreachable!("{:?} has no panels", self.algorithm),
-            }
-            return;
-        }
+        let panels = panels.map(|[_, panel]| piece.start / panel..piece.end.div_ceil(panel));
         let line = self.line();
         let lines = piece.start / line..piece.end / line;
-        match &self.kernel {
-            Kernel::Direct(kernel) => kernel.run(pictures, &lines, border, scratch),
-            Kernel::Bf16(kernel) => kernel.run(pictures, &lines, border, scratch),
-            Kernel::Depthwise(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, &lines)),
-            Kernel::Columns(kernel) => pictures.iter_mut().for_each(|p| kernel.run(p, scratch)),
-            Kernel::Winograd(kernel) => kernel.run(pictures, &lines, border, scratch),
+        match (&self.kernel, panels) {
+            (Kernel::Direct(kernel), Some(panels)) => kernel.run_panels(pictures, panels, scratch),
+            (Kernel::Direct(kernel), None) => kernel.run(pictures, &lines, border, scratch),
+            (Kernel::Bf16(kernel), Some(panels)) => kernel.run_panels(pictures, panels, scratch),
+            (Kernel::Bf16(kernel), None) => kernel.run(pictures, &lines, border, scratch),
+            (Kernel::Depthwise(kernel), _) => {
+                pictures.iter_mut().for_each(|p| kernel.run(p, &lines));
+            }
+            (Kernel::Columns(kernel), _) => {
+                pictures.iter_mut().for_each(|p| kernel.run(p, scratch));
+            }
+            (Kernel::Winograd(kernel), _) => kernel.run(pictures, &lines, border, scratch),
         }
     }
 

@@ -135,8 +135,7 @@ impl Direct {
     pub(crate) fn panels(&self) -> Option<[usize; 2]> {
         let [sum] = self.sums.as_slice() else { return None };
         let [weights] = sum.weights.as_slice() else { return None };
-        let is_one = self.windows.is_one_line() && self.windows.pixels() == 1;
-        is_one.then(|| [weights.panels(), self.level.panel()])
+        self.windows.is_one_pixel().then(|| [weights.panels(), self.level.panel()])
     }
 
     /// Maps pictures whose results are a single pixel to the channels of some panels.
