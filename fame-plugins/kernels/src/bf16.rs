@@ -125,7 +125,8 @@ impl Bf16 {
         self.phases.iter().map(|phase| size_of_val(phase.values.values())).sum()
     }
 
-    /// As [`Direct::panels`](super::direct::Direct::panels).
+    /// The panels of the result's channels, where each is a single pixel, and how many channels a panel
+    /// has: what can be shared among threads in place of lines.
     pub(crate) fn panels(&self) -> Option<[usize; 2]> {
         self.windows.is_one_pixel().then(|| [self.channels[1].div_ceil(PANEL), PANEL])
     }

@@ -53,4 +53,6 @@ pub struct Scratch {
     pub(crate) first: Buffer,
     /// The products of the transformed tiles.
     pub(crate) second: Buffer,
+    /// The values of a dense layer's argument that are not 0.
+    pub(crate) steps: Vec<usize>,
 }

@@ -55,7 +55,6 @@ impl Columns {
                 rows: Rows { stride: geometry.outputs, runs: &[0], run: geometry.outputs },
                 lines: Lines::one(width, columns),
                 weights: &self.weights,
-                panels: 0..self.weights.panels(),
                 channel: 0,
             });
             self.level.run(Add { geometry, values, columns, y, sums });

@@ -9,6 +9,7 @@ use super::bf16::Bf16;
 use super::bf16_tile::Instructions;
 use super::buffer::Scratch;
 use super::columns::Columns;
+use super::dense::Dense;
 use super::depthwise::Depthwise;
 use super::direct::{Channels, Direct};
 use super::epilogue::Epilogue;
@@ -119,6 +120,8 @@ pub struct Convolution {
 #[derive(Debug)]
 enum Kernel {
     Direct(Direct),
+    /// A product where there is a single pixel.
+    Dense(Dense),
     Bf16(Bf16),
     Depthwise(Depthwise),
     Columns(Columns),
@@ -161,7 +164,7 @@ impl Convolution {
             weights[(output * inside + input) * taps + tap]
         };
         let kernel = match algorithm {
-            Algorithm::Direct => Kernel::Direct(direct(level, &geometry, direction, at)),
+            Algorithm::Direct => direct(level, &geometry, direction, at),
             Algorithm::Bf16 => bf16(level, instructions, &geometry, direction, at),
             Algorithm::Depthwise => {
                 let stencil = geometry.stencil(direction);
@@ -198,6 +201,7 @@ impl Convolution {
     pub fn bytes(&self) -> usize {
         match &self.kernel {
             Kernel::Direct(kernel) => kernel.bytes(),
+            Kernel::Dense(kernel) => kernel.bytes(),
             Kernel::Bf16(kernel) => kernel.bytes(),
             Kernel::Depthwise(kernel) => kernel.bytes(),
             Kernel::Columns(kernel) => kernel.bytes(),
@@ -210,9 +214,8 @@ impl Convolution {
     /// values in the cache.
     pub fn gains_from_pictures(&self) -> bool {
         let [from, to] = self.lens();
-        let is_product =
-            matches!(self.kernel, Kernel::Direct(_) | Kernel::Bf16(_) | Kernel::Winograd(_));
-        is_product && self.bytes() > (from + to) * size_of::<f32>()
+        let has_own = matches!(self.kernel, Kernel::Depthwise(_) | Kernel::Columns(_));
+        !has_own && self.bytes() > (from + to) * size_of::<f32>()
     }
 
     /// Values of one row of the argument and of the result.
@@ -246,7 +249,7 @@ impl Convolution {
             Kernel::Columns(_) => len,
             Kernel::Winograd(kernel) => kernel.tile() * self.line(),
             Kernel::Depthwise(_) => self.line(),
-            Kernel::Direct(_) | Kernel::Bf16(_) => {
+            Kernel::Direct(_) | Kernel::Dense(_) | Kernel::Bf16(_) => {
                 self.panels().map_or(self.line(), |[_, panel]| panel)
             }
         };
@@ -284,8 +287,11 @@ impl Convolution {
         let line = self.line();
         let lines = piece.start / line..piece.end / line;
         match (&self.kernel, panels) {
-            (Kernel::Direct(kernel), Some(panels)) => kernel.run_panels(pictures, panels, scratch),
-            (Kernel::Direct(kernel), None) => kernel.run(pictures, &lines, border, scratch),
+            (Kernel::Dense(kernel), panels) => {
+                let panels = panels.unwrap_or(0..kernel.panels()[0]);
+                kernel.run(pictures, panels, &mut scratch.steps);
+            }
+            (Kernel::Direct(kernel), _) => kernel.run(pictures, &lines, border, scratch),
             (Kernel::Bf16(kernel), Some(panels)) => kernel.run_panels(pictures, panels, scratch),
             (Kernel::Bf16(kernel), None) => kernel.run(pictures, &lines, border, scratch),
             (Kernel::Depthwise(kernel), _) => {
@@ -301,9 +307,12 @@ impl Convolution {
     /// The panels of a product whose result is a single pixel, and how many channels each has.
     fn panels(&self) -> Option<[usize; 2]> {
         match &self.kernel {
-            Kernel::Direct(kernel) => kernel.panels(),
+            Kernel::Dense(kernel) => Some(kernel.panels()),
             Kernel::Bf16(kernel) => kernel.panels(),
-            Kernel::Depthwise(_) | Kernel::Columns(_) | Kernel::Winograd(_) => None,
+            Kernel::Direct(_)
+            | Kernel::Depthwise(_)
+            | Kernel::Columns(_)
+            | Kernel::Winograd(_) => None,
         }
     }
 
@@ -315,6 +324,7 @@ impl Convolution {
         };
         let is_one = match &self.kernel {
             Kernel::Direct(kernel) => kernel.is_one_line(),
+            Kernel::Dense(_) => true,
             Kernel::Bf16(kernel) => kernel.is_one_line(),
             Kernel::Depthwise(_) | Kernel::Columns(_) | Kernel::Winograd(_) => false,
         };
@@ -360,25 +370,35 @@ impl Convolution {
     }
 }
 
+/// The product of `f32`.
 fn direct(
     level: Level,
     geometry: &Geometry,
     direction: Direction,
     at: impl Fn(usize, usize, usize) -> f32,
-) -> Direct {
+) -> Kernel {
     let (inputs, outputs, groups) = (geometry.inputs, geometry.outputs, geometry.groups);
+    let (from, to) = match direction {
+        Direction::Forward => (inputs, outputs),
+        Direction::Backward => (outputs, inputs),
+    };
+    if geometry.is_one_pixel() {
+        let dense = match direction {
+            Direction::Forward => Dense::new(level, [from, to], |from, to| at(to, from, 0)),
+            Direction::Backward => Dense::new(level, [from, to], |from, to| at(from, to, 0)),
+        };
+        return Kernel::Dense(dense);
+    }
+    let (stencil, channels) = (geometry.stencil(direction), Channels { from, to, groups });
     let group = outputs / groups;
-    let stencil = geometry.stencil(direction);
-    match direction {
+    Kernel::Direct(match direction {
         Direction::Forward => {
-            let channels = Channels { from: inputs, to: outputs, groups };
             Direct::new(level, stencil, channels, |g, to, from, tap| at(g * group + to, from, tap))
         }
         Direction::Backward => {
-            let channels = Channels { from: outputs, to: inputs, groups };
             Direct::new(level, stencil, channels, |g, to, from, tap| at(g * group + from, to, tap))
         }
-    }
+    })
 }
 
 /// The product of rounded factors with the instructions for it, or without any.
@@ -400,6 +420,9 @@ fn bf16(
     };
     if let Some(instructions) = instructions {
         return Kernel::Bf16(Bf16::new(level, instructions, stencil, [from, to], at));
+    }
+    if geometry.is_one_pixel() {
+        return Kernel::Dense(Dense::rounded(level, [from, to], |from, to| at(to, from, 0)));
     }
     let channels = Channels { from, to, groups: 1 };
     let at = |_, to, from, tap| at(to, from, tap);

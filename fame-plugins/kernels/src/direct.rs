@@ -130,41 +130,6 @@ impl Direct {
         }
     }
 
-    /// The panels of the result's channels, where each is a single pixel of one product, and how many
-    /// channels a panel has: what can be shared among threads in place of lines.
-    pub(crate) fn panels(&self) -> Option<[usize; 2]> {
-        let [sum] = self.sums.as_slice() else { return None };
-        let [weights] = sum.weights.as_slice() else { return None };
-        self.windows.is_one_pixel().then(|| [weights.panels(), self.level.panel()])
-    }
-
-    /// Maps pictures whose results are a single pixel to the channels of some panels.
-    pub(crate) fn run_panels(
-        &self,
-        pictures: &mut [Picture],
-        panels: Range<usize>,
-        scratch: &mut Scratch,
-    ) {
-        if self.rounds {
-            let mut rounded = self.padded(pictures, &(0..1), None, &mut scratch.first);
-            self.multiply_panels(&mut rounded, panels);
-        } else {
-            self.multiply_panels(pictures, panels);
-        }
-    }
-
-    fn multiply_panels(&self, pictures: &mut [Picture], panels: Range<usize>) {
-        let sum = &self.sums[0];
-        self.level.run(Product {
-            pictures,
-            rows: Rows { stride: self.channels.from, runs: &sum.runs, run: sum.run },
-            lines: Lines::one(1, self.channels.to),
-            weights: &sum.weights[0],
-            panels,
-            channel: 0,
-        });
-    }
-
     /// Whether the pixels of argument and result lie evenly.
     pub(crate) fn is_one_line(&self) -> bool {
         self.windows.is_one_line()
@@ -183,7 +148,6 @@ impl Direct {
                     rows: Rows { stride, runs: &sum.runs, run: sum.run },
                     lines,
                     weights,
-                    panels: 0..weights.panels(),
                     channel: group * (to / groups),
                 });
                 lines.start[0] += from / groups;

@@ -76,6 +76,11 @@ impl Geometry {
         self.groups == self.inputs && self.inputs == self.outputs
     }
 
+    /// Argument and result are a single pixel, as a dense layer's.
+    pub(crate) fn is_one_pixel(&self) -> bool {
+        self.extent == [1, 1] && self.kernel == [1, 1] && self.output() == [1, 1] && self.groups == 1
+    }
+
     /// Multiplications and additions of a direct computation of one row, without those with padding
     /// left out: what rates in FLOP/s are counted by.
     pub fn flops(&self) -> f64 {

@@ -29,6 +29,7 @@ mod buffer;
 mod choice;
 mod columns;
 mod convolution;
+mod dense;
 mod depthwise;
 mod direct;
 mod epilogue;

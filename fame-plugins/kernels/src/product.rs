@@ -8,8 +8,6 @@
 #![allow(unsafe_code, reason = "the innermost loop reads through pointers, checked outside of it")]
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
 
-use std::ops::Range;
-
 use super::buffer::Buffer;
 use super::picture::Picture;
 use super::vector::{Level, Simd, Task, each_vector};
@@ -33,12 +31,16 @@ impl Packed {
         at: impl Fn(usize, usize) -> f32,
     ) -> Self {
         let mut packed = Self::zeros(level, depth, columns);
-        for panel in 0..packed.panels() {
-            let first = panel * packed.panel;
-            for step in 0..depth {
-                let line = packed.line_mut(panel, step);
-                for (column, value) in (first..columns).zip(line) {
-                    *value = at(step, column);
+        let panel = packed.panel;
+        let panels = packed.values.values_mut().chunks_exact_mut((depth * panel).max(1));
+        for (index, values) in panels.enumerate() {
+            let first = index * panel;
+            let width = panel.min(columns - first);
+            for (block, lines) in values.chunks_mut(STEPS * panel).enumerate() {
+                for column in 0..width {
+                    for (step, line) in lines.chunks_exact_mut(panel).enumerate() {
+                        line[column] = at(block * STEPS + step, first + column);
+                    }
                 }
             }
         }
@@ -73,6 +75,10 @@ impl Packed {
         size_of_val(self.values.values())
     }
 }
+
+/// Steps whose weights are packed one behind the other: a matrix may lie with its columns as lines, of
+/// which a cache line should be read once.
+pub(crate) const STEPS: usize = 16;
 
 /// How the left factor lies in a picture: rows that start `stride` values apart, each a sequence of
 /// runs.
@@ -125,8 +131,6 @@ pub(crate) struct Product<'a, 'p> {
     pub(crate) lines: Lines,
     /// The right factor.
     pub(crate) weights: &'a Packed,
-    /// Which columns: those of some of the weights' panels, whose first is the first that is written.
-    pub(crate) panels: Range<usize>,
     /// The channel of the weights' first column in the epilogue's vectors: not 0 in a later group.
     pub(crate) channel: usize,
 }
@@ -143,15 +147,14 @@ impl Task for Product<'_, '_> {
             return;
         }
         let parts = self.parts();
-        let Self { pictures, rows, lines, weights, panels, channel } = self;
-        let before = panels.start * weights.panel;
+        let Self { pictures, rows, lines, weights, channel } = self;
         for part in 0..parts {
             let [start, end] = [part, part + 1].map(|part| part * all / parts);
             let blocks = (end - start).div_ceil(S::ROWS);
-            for panel in panels.clone() {
+            for panel in 0..weights.panels() {
                 let mut ahead = Ahead { blocks: blocks * lines.count * pictures.len(), done: 0 };
                 for picture in &mut *pictures {
-                    let mut one = One { picture, rows, lines, weights, before, channel };
+                    let mut one = One { picture, rows, lines, weights, channel };
                     for y in 0..lines.count {
                         let [from, to] = lines.at(y);
                         let at = [from + start * rows.stride, to + start * lines.to_stride];
@@ -176,7 +179,7 @@ impl Product<'_, '_> {
         let bytes = |steps: usize| steps * self.weights.depth * size_of::<f32>();
         let left = bytes(self.lines.rows) * self.pictures.len();
         let parts = left.div_ceil(PART).min(self.lines.rows);
-        let is_less = parts * self.weights.bytes() < self.panels.len() * left;
+        let is_less = parts * self.weights.bytes() < self.weights.panels() * left;
         if self.lines.count == 1 && is_less { parts.max(1) } else { 1 }
     }
 }
@@ -187,8 +190,6 @@ struct One<'a, 'p> {
     rows: Rows<'a>,
     lines: Lines,
     weights: &'a Packed,
-    /// Columns that are not written, in front of the first that is.
-    before: usize,
     channel: usize,
 }
 
@@ -217,7 +218,7 @@ impl One<'_, '_> {
         for block in 0..blocks {
             // Blocks of nearly equal height: a last one of a few rows would wait for its weights.
             let (start, end) = (block * count / blocks, (block + 1) * count / blocks);
-            let at = to + start * stride + first - self.before;
+            let at = to + start * stride + first;
             let to = &mut self.picture.to[at..at + (end - start - 1) * stride + width];
             let mut sums = [0f32; MOST_ROWS * MOST_COLUMNS];
             let (tile_to, tile_stride) =

@@ -226,6 +226,54 @@ fn pointwise_agrees_with_double_precision() {
     }
 }
 
+/// Lines of weights whose value is 0 are not read: that changes no byte, whichever other pictures go
+/// by them, and weights that are no numbers are not left out.
+#[test]
+fn a_dense_layer_leaves_out_what_is_zero_and_nothing_else() {
+    let (depth, columns) = (37, 2100);
+    let geometry = square(depth, columns, 1, 1, 1);
+    let mut weights = noise(depth * columns, 1);
+    let mut input: Vec<f32> =
+        noise(3 * depth, 2).into_iter().map(|x| if x < 0.1 { 0.0 } else { x }).collect();
+    input[0] = 0.0;
+    for direction in [Direction::Forward, Direction::Backward] {
+        for way in ways(&geometry, direction) {
+            let mut scratch = Scratch::default();
+            let mut run = |weights: &[f32], input: &[f32]| {
+                let map = way.map(geometry, direction, weights);
+                let [from, to] = map.lens();
+                let rows = input.len() / from;
+                let (mut got, plain) = (vec![f32::NAN; rows * to], Epilogue::default());
+                map.run_batch(&input[..rows * from], None, &mut got, &plain, &mut scratch);
+                (got, from)
+            };
+            let values = match direction {
+                Direction::Forward => input.clone(),
+                Direction::Backward => {
+                    noise(2 * columns, 3).into_iter().map(|x| x.max(0.0)).collect()
+                }
+            };
+            let (got, from) = run(&weights, &values);
+            let [w, x] = [&weights, &values].map(|values| way.factors(values));
+            let rows = values.len() / from;
+            let want = reference(&geometry, direction, rows, &w, &x, None, got.len());
+            assert_close(&got, &want, tolerance(way.algorithm), &way.name());
+            let alone: Vec<f32> =
+                values.chunks_exact(from).flat_map(|row| run(&weights, row).0).collect();
+            assert_eq!(alone, got, "{} {direction:?}", way.name());
+        }
+    }
+    // 0 · ∞ in the first output.
+    weights[0] = f32::INFINITY;
+    for way in ways(&geometry, Direction::Forward) {
+        let map = way.map(geometry, Direction::Forward, &weights);
+        let mut got = vec![0.0; columns];
+        let plain = Epilogue::default();
+        map.run_batch(&input[..depth], None, &mut got, &plain, &mut Scratch::default());
+        assert!(got[0].is_nan() && got[1].is_finite(), "{}", way.name());
+    }
+}
+
 /// Whichever rows go by the weights together, a row's sums are the same bytes.
 #[test]
 fn a_product_in_parts_agrees_with_double_precision_and_with_itself() {

@@ -74,7 +74,9 @@ pub(crate) trait Simd: Copy {
             if lanes == Self::LANES { self.write(v, to) } else { self.write_some(v, to, lanes) }
         }
     }
-    /// Asks for the cache line at `at`, which may lie outside of any allocation.
+    /// Asks for the cache line at `at`, which may lie outside of any allocation. It is brought into the
+    /// second cache: products of weights from memory take 1 to 5 % less time than with the first, where
+    /// it would push out what is being read (Intel Xeon).
     fn prefetch(self, at: *const f32);
 
     /// The first values of `from`; lanes for which there are none are 0.
@@ -405,7 +407,7 @@ mod x86 {
                 #[inline(always)]
                 fn prefetch(self, at: *const f32) {
                     // SAFETY: a prefetch reads nothing that the program could see.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
                 }
             }
         };

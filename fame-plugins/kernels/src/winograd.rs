@@ -144,7 +144,6 @@ impl Winograd {
                     rows: Rows { stride: channels, runs: &[0], run: shape.inputs },
                     lines: Lines::one(strip.tiles[1] - start, columns),
                     weights,
-                    panels: 0..weights.panels(),
                     channel: 0,
                 });
             }

@@ -55,8 +55,17 @@ impl Weights {
     pub(super) fn in_order(&self) -> TractResult<Cow<'_, [f32]>> {
         let values = floats(&self.values)?;
         let Some([outputs, inputs]) = &self.places else { return Ok(Cow::Borrowed(values)) };
-        let each = outputs.iter().flat_map(|output| inputs.iter().map(move |input| output + input));
-        Ok(each.map(|place| values[place]).collect::<Vec<_>>().into())
+        let depth = inputs.len();
+        let mut ordered = vec![0.0; outputs.len() * depth];
+        for (outputs, ordered) in outputs.chunks(TOGETHER).zip(ordered.chunks_mut(TOGETHER * depth))
+        {
+            for (step, input) in inputs.iter().enumerate() {
+                for (output, line) in outputs.iter().zip(ordered.chunks_exact_mut(depth)) {
+                    line[step] = values[output + input];
+                }
+            }
+        }
+        Ok(ordered.into())
     }
 }
 
@@ -80,6 +89,11 @@ impl Dense {
         Ok(Some(Self { input, lies, channels, rows, weights }))
     }
 }
+
+/// Outputs that are put in order at once: where the outputs are the columns of a matrix, their weights
+/// lie side by side, and a cache line is read for eight of them. For more, the lines that are written
+/// would push one another out of the cache.
+const TOGETHER: usize = 8;
 
 /// Of at least so many products each copied number must be a part, for the copy to cost less than
 /// what a kernel saves: as many as one instruction computes.

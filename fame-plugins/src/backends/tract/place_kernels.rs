@@ -3,13 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, PoisonError, Weak};
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::nn::DataFormat;
+use twox_hash::XxHash3_128;
 
 use super::arrange::Placed;
 use super::chain::Chain;
@@ -144,21 +144,15 @@ fn forget(model: &mut TypedModel, chain: &Chain) {
     }
 }
 
-/// What tells two kernels apart: the layer, the algorithm, and two hashes of the weights.
-type Known = (Layer, Algorithm, [u64; 2]);
+/// What tells two kernels apart: the layer, the algorithm, and a hash of the weights.
+type Known = (Layer, Algorithm, u128);
 
 /// Kernels that some plan has: plans for other taps of the same network share them.
 static KERNELS: Mutex<BTreeMap<Known, Weak<Convolution>>> = Mutex::new(BTreeMap::new());
 
 /// The kernel with these weights, made only if no plan has it yet.
 fn shared(layer: Layer, algorithm: Algorithm, weights: &[f32]) -> Arc<Convolution> {
-    let hash = |start: u64| {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(start);
-        weights.iter().for_each(|w| hasher.write_u32(w.to_bits()));
-        hasher.finish()
-    };
-    let key = (layer, algorithm, [hash(0), hash(1)]);
+    let key = (layer, algorithm, hash(weights));
     let known = || KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(kernel) = known().get(&key).and_then(Weak::upgrade) {
         return kernel;
@@ -169,6 +163,18 @@ fn shared(layer: Layer, algorithm: Algorithm, weights: &[f32]) -> Arc<Convolutio
     known.retain(|_, kernel| kernel.strong_count() > 0);
     known.insert(key, Arc::downgrade(&kernel));
     kernel
+}
+
+/// XXH3 of 128 bits: all of a network's weights in less time than it takes to copy them.
+fn hash(weights: &[f32]) -> u128 {
+    let mut hasher = XxHash3_128::new();
+    let mut bytes = vec![];
+    for weights in weights.chunks(1024) {
+        bytes.clear();
+        bytes.extend(weights.iter().flat_map(|w| w.to_bits().to_ne_bytes()));
+        hasher.write(&bytes);
+    }
+    hasher.finish_128()
 }
 
 /// A node that is a convolution, a dense layer, or the gradient of one.
