@@ -167,12 +167,14 @@ fn shared(layer: Layer, algorithm: Algorithm, weights: &[f32]) -> Arc<Convolutio
 
 /// XXH3 of 128 bits: all of a network's weights in less time than it takes to copy them.
 fn hash(weights: &[f32]) -> u128 {
+    const EACH: usize = size_of::<f32>();
     let mut hasher = XxHash3_128::new();
-    let mut bytes = vec![];
-    for weights in weights.chunks(1024) {
-        bytes.clear();
-        bytes.extend(weights.iter().flat_map(|w| w.to_bits().to_ne_bytes()));
-        hasher.write(&bytes);
+    let mut bytes = [0; 1024 * EACH];
+    for weights in weights.chunks(bytes.len() / EACH) {
+        for (bytes, weight) in bytes.chunks_exact_mut(EACH).zip(weights) {
+            bytes.copy_from_slice(&weight.to_ne_bytes());
+        }
+        hasher.write(&bytes[..weights.len() * EACH]);
     }
     hasher.finish_128()
 }
@@ -249,37 +251,48 @@ fn fold<'w>(
     mut weights: Cow<'w, [f32]>,
 ) -> Folded<'w> {
     let (mut bias, mut border) = (chain.bias.clone(), None);
-    let taps = geometry.kernel[0] * geometry.kernel[1];
-    let inside = geometry.inputs / geometry.groups;
-    let group = geometry.outputs / geometry.groups;
-    // Channels of the convolution's output and input that a weight is for.
-    let places = |at: usize| {
-        let (output, input) = (at / (inside * taps), at / taps % inside);
-        [output, output / group * inside + input]
-    };
     let side = |is_argument: bool| usize::from(is_argument == (direction == Direction::Forward));
+    let multiply = |weights: &mut [f32], scale: &[f32], side: usize| {
+        each_kernel(geometry, weights, |kernel, channels| {
+            let factor = scale[channels[side]];
+            kernel.iter_mut().for_each(|weight| *weight *= factor);
+        });
+    };
     if let Some(scale) = &chain.scale {
-        for (at, weight) in weights.to_mut().iter_mut().enumerate() {
-            *weight *= scale[places(at)[side(false)]];
-        }
+        multiply(weights.to_mut(), scale, side(false));
     }
     if let Some([scale, shift]) = &chain.before {
         if shift.iter().any(|&t| t != 0.0) {
             let bias = bias.get_or_insert_with(|| vec![0.0; geometry.outputs]);
             let mut sums = vec![0f64; geometry.outputs];
-            for (at, weight) in weights.iter().enumerate() {
-                let [output, input] = places(at);
-                sums[output] += f64::from(*weight) * f64::from(shift[input]);
-            }
+            each_kernel(geometry, weights.to_mut(), |kernel, [output, input]| {
+                let shift = f64::from(shift[input]);
+                kernel.iter().for_each(|weight| sums[output] += f64::from(*weight) * shift);
+            });
             bias.iter_mut().zip(sums).for_each(|(b, sum)| *b = (f64::from(*b) + sum) as f32);
             let outside = |(t, s): (&f32, &f32)| if *t == 0.0 { 0.0 } else { -t / s };
             border = Some(shift.iter().zip(scale).map(outside).collect());
         }
-        for (at, weight) in weights.to_mut().iter_mut().enumerate() {
-            *weight *= scale[places(at)[side(true)]];
-        }
+        multiply(weights.to_mut(), scale, side(true));
     }
     Folded { weights, bias: bias.map(Into::into), border }
+}
+
+/// Calls `f` for the weights of each kernel, with the channels of the convolution's output and input
+/// that it is between.
+fn each_kernel(
+    geometry: &Geometry,
+    weights: &mut [f32],
+    mut f: impl FnMut(&mut [f32], [usize; 2]),
+) {
+    let taps = geometry.kernel[0] * geometry.kernel[1];
+    let inside = geometry.inputs / geometry.groups;
+    let group = geometry.outputs / geometry.groups;
+    for (output, kernels) in weights.chunks_exact_mut(inside * taps).enumerate() {
+        for (input, kernel) in kernels.chunks_exact_mut(taps).enumerate() {
+            f(kernel, [output, output / group * inside + input]);
+        }
+    }
 }
 
 /// One value for each channel, `None` where all are 0.
