@@ -210,7 +210,7 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Goes through the stages: fetch, load, explain. Each of them is timed. Returns the output
     /// folder, which stays taken, and the items that the record covers: those that were asked for,
-    /// and what is finished beside them.
+    /// and what an earlier run has finished, or failed at, beside them.
     fn run(mut self) -> Result<(OutputFolder, Vec<ItemRef>)> {
         let stop = &self.options.stop;
         self.observer.event(&Event::Stage("fetch"));
@@ -278,7 +278,7 @@ impl Runner<'_> {
             deadline,
             late: Mutex::default(),
         };
-        let covered = all.map(|all| work.with_finished(&items, all)).transpose()?;
+        let covered = all.map(|all| work.with_earlier(&items, all)).transpose()?;
         work.run(&items)?;
         self.lap("explain", clock)?;
         Ok((self.folder, covered.unwrap_or(items)))

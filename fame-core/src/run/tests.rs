@@ -509,6 +509,42 @@ fn a_slow_item_fails_alone_and_those_beside_it_are_done() {
     assert_eq!(order, ["fake_1", "fake_2", "fake_3", "fake_4"], "the data's order");
 }
 
+/// Who asks for one item more does not mend the one that failed.
+#[test]
+fn an_item_that_failed_stays_failed_where_it_is_not_asked_for() {
+    let (dir, plan, store) = workshop_of("Endless()", "");
+    let limit = std::time::Duration::from_millis(500);
+    let whole = RunOptions { item_timeout: Some(limit), ..RunOptions::new(dir.path().join("out")) };
+    run(&plan, &store, &whole, &Nobody).unwrap();
+    let error_of = |id: &str| -> Option<Value> {
+        item_lines(&whole.out).unwrap().find(|line| line.id == id).unwrap().error
+    };
+    let why = error_of("fake_2").unwrap();
+    // As often as it is done.
+    for id in ["fake_1", "fake_3"] {
+        let choice = RunOptions { only: vec![id.to_owned()], ..RunOptions::new(&whole.out) };
+        let warned = Warned::default();
+        let summary = run(&plan, &store, &choice, &warned).unwrap();
+        let counts = (summary.status, summary.done, summary.kept, summary.failed);
+        assert_eq!(counts, (RunStatus::Incomplete, 0, 3, 1));
+        let now = record(&whole.out);
+        assert_eq!(text(&now, "status"), "incomplete");
+        assert_eq!(now.get("selection").unwrap().get("beside_failed"), Some(&1usize.into()));
+        let told = warned.0.into_inner().unwrap();
+        let line = "1 item not asked for now failed in an earlier run, and still counts as failed.";
+        assert!(told.iter().any(|text| text.starts_with(line)), "{told:?}");
+        assert_eq!(error_of("fake_2"), Some(why.clone()), "it says why, as before");
+        let order: Vec<String> = item_lines(&whole.out).unwrap().map(|line| line.id).collect();
+        assert_eq!(order, ["fake_1", "fake_2", "fake_3", "fake_4"], "the data's order");
+        assert!(verified(&whole.out).is_whole());
+    }
+    // Of another question it failed at nothing.
+    let (other, _) = planned(dir.path(), "FakeWalk()", "");
+    let choice = RunOptions { limit: Some(1), ..RunOptions::new(&whole.out) };
+    let summary = run(&other, &store, &choice, &Nobody).unwrap();
+    assert_eq!((summary.status, summary.done, summary.failed), (RunStatus::Complete, 1, 0));
+}
+
 /// Whatever stands in a folder's records, it is told; and a run there ends in an error or in a
 /// record that is true.
 #[test]

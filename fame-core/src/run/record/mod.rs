@@ -5,7 +5,8 @@
 //! item_timeout_seconds          the time that an item had, where there was a limit
 //! assumed                       what nobody said and was assumed, such as the input of a network without a manifest
 //! selection                     which items were asked for, where not all of them were; `beside`: how many
-//!                               others are in the record, because an earlier run has finished them
+//!                               others are in the record, because an earlier run has finished
+//!                               them; `beside_failed`: how many, because they failed there
 //! machine, model, data          with what: system, the model file's hash, the dataset's remarks
 //! status                        running, complete, incomplete, failed or stopped
 //! error                         why a failed run ended, or who stopped it
@@ -133,6 +134,9 @@ pub(super) struct RunRecord {
     of_shards: BTreeMap<String, ItemLine>,
     /// What earlier runs have noted of their items: key and hash of each `item.json`.
     earlier: BTreeMap<String, Made>,
+    /// The lines of items that failed in an earlier run of the same question, where this one may
+    /// leave items out: what is not tried again stays failed.
+    failed_earlier: BTreeMap<String, ItemLine>,
     /// The name of the recipe's check among the facts of an explanation.
     check: Option<String>,
     /// Findings of checks that failed, by item and explainer: the items themselves are not written.
@@ -198,6 +202,7 @@ impl RunRecord {
             index: None,
             of_shards: BTreeMap::new(),
             earlier: BTreeMap::new(),
+            failed_earlier: BTreeMap::new(),
             check: super::check::name(plan),
             differing: BTreeMap::new(),
             order: BTreeMap::new(),
@@ -211,15 +216,27 @@ impl RunRecord {
         }
     }
 
-    /// Reads what an earlier run has finished in the output folder, and writes nothing; to be called
-    /// before [`begin`](Self::begin), which begins the index anew.
+    /// Reads what an earlier run has finished in the output folder and what failed there, and
+    /// writes nothing; to be called before [`begin`](Self::begin), which begins the index anew.
     pub(super) fn read_earlier(&mut self) -> Result<()> {
+        // A failed item has no key: of another question it says nothing about this one.
+        let keeps_failed = self.head.contains_key(SELECTION) && self.replaces().is_none();
         // What shards have noted is newer.
-        let lines = item_lines(&self.out)?.chain(self.of_shards.values().cloned());
-        let made =
-            lines.filter_map(|line| Some((line.id, Made { key: line.key?, sha256: line.sha256? })));
-        self.earlier = made.collect();
+        for line in item_lines(&self.out)?.chain(self.of_shards.values().cloned()) {
+            self.failed_earlier.remove(&line.id);
+            if let (Some(key), Some(sha256)) = (&line.key, &line.sha256) {
+                let made = Made { key: key.clone(), sha256: sha256.clone() };
+                self.earlier.insert(line.id, made);
+            } else if line.status == ItemStatus::Failed && keeps_failed {
+                self.failed_earlier.insert(line.id.clone(), line);
+            }
+        }
         Ok(())
+    }
+
+    /// Whether the item `id` failed in an earlier run of the same question.
+    pub(super) fn has_failed(&self, id: &str) -> bool {
+        self.failed_earlier.contains_key(id)
     }
 
     /// Writes the record for the first time: a run that is killed leaves the status `running`.
@@ -313,15 +330,28 @@ impl RunRecord {
         self.order = items.iter().enumerate().map(|(n, i)| (i.id.clone(), n)).collect();
     }
 
-    /// Notes the items that were not asked for now and are finished, among the `whole` of the items
-    /// that the record is of.
+    /// Notes the items that were not asked for now and are finished, or `failed` in an earlier run,
+    /// among the `whole` of the items that the record is of.
     ///
     /// # Errors
     /// When `run.json` or the index cannot be written.
-    pub(super) fn beside(&mut self, whole: &[ItemRef], kept: Vec<(String, Made)>) -> Result<()> {
+    pub(super) fn beside(
+        &mut self,
+        whole: &[ItemRef],
+        kept: Vec<(String, Made)>,
+        failed: &[String],
+    ) -> Result<()> {
         self.order(whole);
         if let Some(Value::Map(selection)) = self.head.get_mut(SELECTION) {
             selection.insert("beside".into(), kept.len().into());
+            if !failed.is_empty() {
+                selection.insert("beside_failed".into(), failed.len().into());
+            }
+        }
+        for id in failed {
+            let Some(earlier) = self.failed_earlier.remove(id) else { continue };
+            // Nothing of it was computed now, and no time was spent on it.
+            self.note(&ItemLine { seconds: None, computed: Vec::new(), ..earlier })?;
         }
         for (id, made) in kept {
             self.item(Ended {
@@ -367,15 +397,20 @@ impl RunRecord {
             let of_check = |(name, finding)| (name, Value::Map([(check.clone(), finding)].into()));
             line.explanations = Some(Value::Map(found.into_iter().map(of_check).collect()));
         }
-        let n = self.order.get(id).copied().unwrap_or(self.order.len());
-        let index = self.index.as_mut();
-        index.ok_or_else(|| Error::bug("an item ended before the run began."))?.add(n, &line)?;
+        self.note(&line)?;
         match status {
             ItemStatus::Done => self.done += 1,
             ItemStatus::Kept => self.kept += 1,
             ItemStatus::Failed => {}
         }
         Ok(())
+    }
+
+    /// Puts the line of an item at its place in the index.
+    fn note(&mut self, line: &ItemLine) -> Result<()> {
+        let n = self.order.get(&line.id).copied().unwrap_or(self.order.len());
+        let index = self.index.as_mut();
+        index.ok_or_else(|| Error::bug("an item ended before the run began."))?.add(n, line)
     }
 
     /// Notes the findings of a forward check that failed: its explanation is not written.
