@@ -196,6 +196,26 @@ fn two_engines_that_agree_pass_and_the_record_says_by_how_much() {
 }
 
 #[test]
+fn a_check_by_the_backend_itself_is_warned_of_in_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    workshop(folder.path());
+    let warnings = |backend: &str, check: &str| {
+        let (summary, record) = run_with(folder.path(), backend, check, FAME);
+        assert_eq!(summary.status, RunStatus::Complete);
+        record["warnings"].clone()
+    };
+    // However the two are written.
+    let told = warnings("Tract()", "ForwardCheck(backend: Tract(precision: F32))");
+    let told = told[0].as_str().unwrap();
+    assert!(
+        told.starts_with("`ForwardCheck` recomputes with Tract, as the recipe's own"),
+        "{told}"
+    );
+    let other = warnings("Tract(threads: 2)", "ForwardCheck(backend: Tract(threads: 1))");
+    assert_eq!(other, Value::Null);
+}
+
+#[test]
 fn a_flipped_sign_fails_the_item_it_happened_to_and_no_other() {
     for explainer in [FAME, "GradCam()"] {
         let folder = tempfile::tempdir().unwrap();

@@ -29,6 +29,9 @@ pub(crate) fn check(setup: &Setup, args: &CheckArgs) -> Result<ExitCode, Failure
     for note in notes {
         out_line(&note)?;
     }
+    for doubt in plan.doubts() {
+        out_line(&format!("warning: {doubt}"))?;
+    }
     for doubt in model.iter().flat_map(|model| model.doubts()) {
         out_line(&format!("warning: {doubt}"))?;
     }

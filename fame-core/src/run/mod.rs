@@ -143,7 +143,8 @@ pub fn run(
     // Read now: the run puts its own record in that one's place.
     let replaced = record.replaces();
     let libraries = replaced_by_libraries(plan);
-    libraries.iter().for_each(|line| observer.event(&Event::Warning(line)));
+    let doubts = plan.doubts();
+    libraries.iter().chain(&doubts).for_each(|line| observer.event(&Event::Warning(line)));
     stop.begin(record)?;
     let clocks = Facts::new();
     let runner = Runner { plan, store, options, observer, folder, replaced, clocks };
@@ -161,7 +162,8 @@ pub fn run(
     });
     // Told only now: whoever listens may want to stop the run, which waits for the write.
     let result = result.map(|(summary, warnings)| {
-        warnings.iter().for_each(|warning| observer.event(&Event::Warning(warning)));
+        let new = warnings.iter().filter(|warning| !doubts.contains(warning));
+        new.for_each(|warning| observer.event(&Event::Warning(warning)));
         summary
     });
     // Of a run that was stopped the record says so already.

@@ -16,7 +16,8 @@
 //! index, metrics, tables        size and SHA-256 of `items.jsonl`, and of `metrics.csv` and of the list of
 //!                               the tables where there are any
 //! gathered                      by file what writers brought together: size, SHA-256 and writer
-//! warnings                      what was left out of tables and of what writers bring together
+//! warnings                      what proves nothing, and what was left out of tables and of what
+//!                               writers bring together
 //! shard                         which share of the items it was, and the recipe's path, if it was one
 //! ```
 //!
@@ -146,7 +147,8 @@ pub(super) struct RunRecord {
     began: Instant,
     is_begun: bool,
     is_over: bool,
-    /// What was left out of tables and of what writers bring together, and why.
+    /// What of the plan proves nothing, and what was left out of tables and of what writers bring
+    /// together, and why.
     warnings: Vec<String>,
     /// Whether it is a share of a run: what needs all items is left to whoever merges.
     is_shard: bool,
@@ -207,7 +209,7 @@ impl RunRecord {
             differing: BTreeMap::new(),
             order: BTreeMap::new(),
             began: Instant::now(),
-            warnings: Vec::new(),
+            warnings: plan.doubts(),
             is_begun: false,
             is_over: false,
             is_shard: options.shard.is_some(),
@@ -457,7 +459,8 @@ impl RunRecord {
         })
     }
 
-    /// What was left out of the tables so far, and of what writers brought together.
+    /// What of the plan proves nothing, and what was left out of the tables so far, and of what
+    /// writers brought together.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
     }
