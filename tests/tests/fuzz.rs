@@ -189,7 +189,7 @@ fn fuzz_lists_and_protocols() {
         PLACES.iter().for_each(|place| put(place, bytes));
         for reader in &readers {
             if let Ok(items) = reader.plugin.index(&files) {
-                let _ = reader.plugin.notes(&items);
+                let _ = (reader.plugin.contents(&items), reader.plugin.notes(&items));
                 items.iter().take(3).for_each(|item| drop(reader.plugin.load(item, &files)));
             }
         }

@@ -66,6 +66,7 @@ impl Observer for JsonLines {
                     "answers": std::mem::take(&mut *answers),
                 })
             }
+            Event::Note(text) => json!({ "event": "note", "text": text }),
             Event::Warning(text) => json!({ "event": "warning", "text": text }),
             Event::ItemWarning { id, text } => {
                 json!({ "event": "warning", "item": id, "text": format!("{id}: {text}") })

@@ -69,6 +69,7 @@ impl Story {
                 None
             }
             Event::Item { id, status, line } => return self.ended(id, *status, line),
+            Event::Note(text) => Some(format!("note: {text}")),
             Event::Warning(text) => {
                 self.is_new((*text).to_owned(), text).then(|| format!("warning: {text}"))
             }
@@ -191,6 +192,8 @@ mod tests {
         assert_eq!(lines(&story.tell(&Event::Warning("of all"))), ["warning: of all"]);
         assert_eq!(lines(&story.end()), ["warning, 2 more like it: fame: it is dark."]);
         assert!(story.end().is_empty(), "told once");
+        assert_eq!(lines(&story.tell(&Event::Note("4 pairs."))), ["note: 4 pairs."]);
+        assert!(story.end().is_empty(), "no warning");
     }
 
     #[test]

@@ -180,3 +180,27 @@ fn a_users_file_in_an_items_folder_stays() {
     assert!(stderr(&output).contains("`notes.txt`, which no run of fame wrote"));
     assert_eq!(std::fs::read_to_string(notes).unwrap(), "mine");
 }
+
+/// How many pairs there are of which kind is nothing to be warned of; that one is there twice is.
+#[test]
+fn what_a_list_holds_is_a_note_and_what_is_odd_in_it_a_warning() {
+    let dir = workshop();
+    let pair = r#"(gallery: "a.png", probe: "b.png", genuine: true)"#;
+    let text = |pairs: &str| {
+        recipe("net.onnx", "a.png", "b.png", FAME).replace(
+            r#"Pair(gallery: "a.png", probe: "b.png")"#,
+            &format!("Pairs(pairs: [{pairs}])"),
+        )
+    };
+    let said = stderr(&run(dir.path(), &text(pair)));
+    assert!(said.contains("note: 1 pair: 1 genuine, 0 impostor.") && !said.contains("warning:"));
+    let notes = record(&dir.path().join("out"))["data"]["notes"].clone();
+    assert_eq!(notes, serde_json::json!(["1 pair: 1 genuine, 0 impostor."]));
+    let said = stderr(&run(dir.path(), &text(&format!("{pair}, {pair}"))));
+    assert!(said.contains("note: 2 pairs: 2 genuine, 0 impostor."), "{said}");
+    assert!(said.contains("warning: 1 of the pairs repeat an earlier one"), "{said}");
+    let line = ["--json", "run", "r.ron", "--out", "other"];
+    let events = stdout(&fame(dir.path(), &line));
+    let note = r#"{"event":"note","text":"2 pairs: 2 genuine, 0 impostor."}"#;
+    assert!(events.lines().any(|line| line == note), "{events}");
+}

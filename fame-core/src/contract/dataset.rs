@@ -17,7 +17,14 @@ pub trait Dataset: Send + Sync {
     /// All malformed rows, with file and line.
     fn index(&self, files: &dyn Files) -> Result<Vec<ItemRef>>;
 
-    /// What a reader of the results must know about the list as a whole, one sentence each:
+    /// What the list holds, in one sentence, where its length does not tell: how many pairs are of
+    /// which kind, say. For information, and for the record, where it stands before the notes.
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        let _ = items;
+        None
+    }
+
+    /// What a reader of the results must be warned of in the list as a whole, one sentence each:
     /// repeated pictures, say. For the record.
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {
         let _ = items;

@@ -49,6 +49,8 @@ pub enum Event<'a> {
         /// One line of what came out, or the error.
         line: &'a str,
     },
+    /// A line of information that nobody has to act on.
+    Note(&'a str),
     /// A warning that the reader of the results must know.
     Warning(&'a str),
     /// A warning about one item. Many items may have the same one.

@@ -79,7 +79,7 @@ pub fn check_data(plan: &Plan, store: &ModelStore) -> Result<Option<(usize, Vec<
         return Ok(None);
     }
     let items = data.index(&RunFiles { folder: &plan.folder, store, on_fetch: &|_| () })?;
-    let notes = data.notes(&items);
+    let notes = data.contents(&items).into_iter().chain(data.notes(&items)).collect();
     Ok(Some((items.len(), notes)))
 }
 
@@ -294,8 +294,10 @@ impl Runner<'_> {
         }
         // Before any model is fetched: a broken list is the cheapest thing to find.
         let all = data.index(files)?;
-        let notes = data.notes(&all);
+        let (contents, mut notes) = (data.contents(&all), data.notes(&all));
+        contents.iter().for_each(|contents| self.observer.event(&Event::Note(contents)));
         notes.iter().for_each(|note| self.observer.event(&Event::Warning(note)));
+        notes.splice(0..0, contents);
         self.options.stop.write(|record| {
             record.data(all.len(), &notes);
             Ok(())

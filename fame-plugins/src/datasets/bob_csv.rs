@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     GALLERY, PROBE,
-    entry::{Entry, name_pairs, pair_notes, picture},
+    entry::{Entry, name_pairs, pair_contents, pair_notes, picture},
     list::{Faults, Table, below, check_file},
     pairs::Filter,
 };
@@ -157,6 +157,10 @@ impl Dataset for BobCsv {
         }
         found.iter_mut().enumerate().for_each(|(row, (_, entry))| entry.row = row);
         Ok(name_pairs(found))
+    }
+
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        Some(pair_contents(items))
     }
 
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {
@@ -381,7 +385,7 @@ mod tests {
         );
         let bob = build(&spec("")).unwrap();
         let notes = bob.notes(&bob.index(&files).unwrap());
-        assert!(notes[1].starts_with("4 comparisons of templates became 6 pairs"), "{notes:?}");
+        assert!(notes[0].starts_with("4 comparisons of templates became 6 pairs"), "{notes:?}");
         assert_eq!(
             pairs(&files, ", enrolment: First, filter: GenuineOnly"),
             [pair("a1--a3", true), pair("b1--b2", true)]

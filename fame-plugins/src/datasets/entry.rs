@@ -201,22 +201,28 @@ pub(super) fn name_pictures(found: Vec<(String, Entry)>) -> Vec<ItemRef> {
     items.map(|(id, (file, entry))| ItemRef { id, note: entry.note(), files: vec![file] }).collect()
 }
 
-/// What a reader must know about a list of pairs: how many of which kind, repeated ones, and
-/// pictures compared with themselves.
-pub(super) fn pair_notes(items: &[ItemRef]) -> Vec<String> {
+/// What a list of pairs holds: how many of which kind.
+pub(super) fn pair_contents(items: &[ItemRef]) -> String {
     let entries: Vec<Entry> = items.iter().filter_map(|i| Entry::of(i).ok()).collect();
     let count = |wanted| entries.iter().filter(|e| e.genuine == Some(wanted)).count();
     let unknown = entries.iter().filter(|e| e.genuine.is_none()).count();
-    let mut notes = vec![format!(
-        "{} pairs: {} genuine, {} impostor{}.",
+    format!(
+        "{} pair{}: {} genuine, {} impostor{}.",
         items.len(),
+        if items.len() == 1 { "" } else { "s" },
         count(true),
         count(false),
         match unknown {
             0 => String::new(),
             n => format!(", {n} of unknown kind"),
         }
-    )];
+    )
+}
+
+/// What a reader must be warned of in a list of pairs: repeated ones, and pictures compared with
+/// themselves.
+pub(super) fn pair_notes(items: &[ItemRef]) -> Vec<String> {
+    let mut notes = Vec::new();
     let mut seen: BTreeMap<&[String], usize> = BTreeMap::new();
     items.iter().for_each(|i| *seen.entry(&i.files).or_default() += 1);
     let repeated = items.len() - seen.len();
@@ -234,8 +240,22 @@ pub(super) fn pair_notes(items: &[ItemRef]) -> Vec<String> {
     notes
 }
 
-/// What a reader must know about a list of pictures: how many different ones there are, and whether
-/// they have labels.
+/// What a list of pictures holds, where none of them has a label: whoever names no labels wants
+/// none.
+pub(super) fn picture_contents(items: &[ItemRef]) -> Option<String> {
+    let (all, none) = (items.len(), without_label(items));
+    (all > 0 && none == all).then(|| match all {
+        1 => "1 picture, without a label.".to_owned(),
+        _ => format!("{all} pictures, without labels."),
+    })
+}
+
+fn without_label(items: &[ItemRef]) -> usize {
+    items.iter().filter(|i| Entry::of(i).is_ok_and(|e| e.label.is_none())).count()
+}
+
+/// What a reader must be warned of in a list of pictures: repeated ones, and labels that only some
+/// of them have.
 pub(super) fn picture_notes(items: &[ItemRef]) -> Vec<String> {
     let different: std::collections::BTreeSet<_> = items.iter().map(|i| &i.files).collect();
     let mut notes = Vec::new();
@@ -247,8 +267,8 @@ pub(super) fn picture_notes(items: &[ItemRef]) -> Vec<String> {
             items.len() - different.len()
         ));
     }
-    let unlabelled = items.iter().filter(|i| Entry::of(i).is_ok_and(|e| e.label.is_none())).count();
-    if unlabelled > 0 {
+    let unlabelled = without_label(items);
+    if unlabelled > 0 && unlabelled < items.len() {
         notes.push(format!("{unlabelled} of {} pictures have no label.", items.len()));
     }
     notes

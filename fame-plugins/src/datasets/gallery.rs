@@ -322,7 +322,7 @@ impl Dataset for GalleryDataset {
         Ok(unique(&names).into_iter().zip(probes).map(item).collect())
     }
 
-    fn notes(&self, items: &[ItemRef]) -> Vec<String> {
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
         let size = items.first().map_or(0, |item| item.files.len().saturating_sub(1));
         let notes: Vec<Note> = items.iter().filter_map(|item| note(item).ok()).collect();
         let unknown = notes.iter().filter(|of| !of.enrolled.contains(&of.identity)).count();
@@ -337,7 +337,11 @@ impl Dataset for GalleryDataset {
                 let _ = write!(first, "; the identities of {unknown} {are}");
             }
         }
-        let mut all = vec![first];
+        Some(first)
+    }
+
+    fn notes(&self, items: &[ItemRef]) -> Vec<String> {
+        let mut all = Vec::new();
         let is_enrolled = |item: &&ItemRef| {
             item.files.split_first().is_some_and(|(probe, gallery)| gallery.contains(probe))
         };
@@ -350,7 +354,8 @@ impl Dataset for GalleryDataset {
             ));
         }
         all.extend(self.notes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
-        all.extend(notes.first().and_then(|of| told_names(&of.enrolled)));
+        let first = items.first().and_then(|item| note(item).ok());
+        all.extend(first.and_then(|of| told_names(&of.enrolled)));
         all
     }
 
@@ -436,10 +441,13 @@ mod tests {
         assert_eq!(sample.facts["identity"].as_str(), Some("çe"));
         assert_eq!(sample.picture("bob").unwrap().pixels.data()[12], 1.0);
         assert_eq!(check_dataset(data.as_ref(), files.path()).unwrap(), 2);
-        assert!(data.notes(&items)[0].starts_with("2 probes, each compared with 3 enrolled"));
+        let contents = data.contents(&items).unwrap();
+        assert!(contents.starts_with("2 probes, each compared with 3 enrolled"), "{contents}");
         let (data, items) = indexed(r#"Gallery(gallery: Folder("p"), identities: 2)"#, &files);
         assert_eq!((items.len(), items[0].files.len()), (1, 3));
-        assert_eq!(data.notes(&items)[0], "1 probe, compared with 2 enrolled faces.");
+        let contents = data.contents(&items);
+        assert_eq!(contents.as_deref(), Some("1 probe, compared with 2 enrolled faces."));
+        assert!(data.notes(&items).is_empty(), "nothing to warn of");
     }
 
     #[test]
@@ -450,9 +458,9 @@ mod tests {
         assert_eq!(data.files(), ["p", "q"]);
         let mates = items.iter().map(|item| data.load(item, &files).unwrap().marks.get(&MATE));
         assert_eq!(mates.collect::<Vec<_>>(), [Some("bob".to_owned()), None]);
-        let notes = data.notes(&items);
-        assert!(notes[0].ends_with("the identity of 1 is not enrolled or not known."));
-        assert!(notes[1].starts_with("2 further pictures"), "{notes:?}");
+        let (contents, notes) = (data.contents(&items).unwrap(), data.notes(&items));
+        assert!(contents.ends_with("the identity of 1 is not enrolled or not known."));
+        assert!(notes[0].starts_with("2 further pictures"), "{notes:?}");
     }
 
     #[test]
@@ -503,7 +511,7 @@ mod tests {
         assert!(sample.facts.is_empty() && sample.marks.get(&MATE).is_none());
         let mate = data.load(&items[1], &files).unwrap().marks.get(&MATE);
         assert_eq!(mate.as_deref(), Some("ann"));
-        assert!(data.notes(&items)[1].starts_with("1 of the probes is enrolled itself"));
+        assert!(data.notes(&items)[0].starts_with("1 of the probes is enrolled itself"));
     }
 
     #[test]

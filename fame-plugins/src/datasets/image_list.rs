@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     boxes::{BoxEnd, numbers},
-    entry::{Entry, name_pictures, picture, picture_notes},
+    entry::{Entry, name_pictures, picture, picture_contents, picture_notes},
     list::{Faults, Table, Wrong, below, check_file, folder_of, text_of},
 };
 
@@ -103,6 +103,10 @@ impl Dataset for ImageList {
         }
         faults.into_result()?;
         Ok(name_pictures(found))
+    }
+
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        picture_contents(items)
     }
 
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {

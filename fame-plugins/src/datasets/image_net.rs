@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     boxes::{BoxEnd, numbers},
-    entry::{Entry, name_pictures, picture_notes},
+    entry::{Entry, name_pictures, picture_contents, picture_notes},
     ids::without_extension,
     list::{Faults, Table, Wrong, below, text_of},
 };
@@ -97,6 +97,10 @@ impl Dataset for ImageNet {
             None => self.all(&pictures, &classes, files)?,
         };
         Ok(name_pictures(found))
+    }
+
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        picture_contents(items)
     }
 
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {

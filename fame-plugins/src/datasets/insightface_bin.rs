@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     GALLERY, PROBE,
-    entry::{Entry, pair_notes},
+    entry::{Entry, pair_contents, pair_notes},
     list::Faults,
     pairs::Filter,
     pickle::{self, ByteRange, Value},
@@ -113,6 +113,10 @@ impl Dataset for InsightfaceBin {
         }
         faults.into_result()?;
         Ok(items)
+    }
+
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        Some(pair_contents(items))
     }
 
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    entry::{Entry, name_pairs, pair_notes, picture},
+    entry::{Entry, name_pairs, pair_contents, pair_notes, picture},
     list::{Faults, Wrong, below, check_file, text_of},
 };
 
@@ -123,6 +123,10 @@ impl Dataset for LfwPairs {
         }
         faults.into_result()?;
         Ok(name_pairs(found))
+    }
+
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        Some(pair_contents(items))
     }
 
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     crops::Crops,
-    entry::{Entry, name_pairs, pair_notes},
+    entry::{Entry, name_pairs, pair_contents, pair_notes},
     list::{Faults, Header, Table, below, check_file, folder_of, truth},
 };
 
@@ -195,6 +195,10 @@ impl Dataset for Pairs {
             items.iter_mut().enumerate().for_each(|(row, item)| item.id = row.to_string());
         }
         Ok(items)
+    }
+
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        Some(pair_contents(items))
     }
 
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {
@@ -404,13 +408,11 @@ mod tests {
             ["0", "1", "2"]
         );
         let pairs = build(spec).unwrap();
-        let notes = pairs.notes(&pairs.index(&files).unwrap());
-        assert_eq!(notes.len(), 3, "{notes:?}");
-        assert!(
-            notes[0].contains("3 genuine, 0 impostor")
-                && notes[1].starts_with("1 of")
-                && notes[2].contains("with itself")
-        );
+        let items = pairs.index(&files).unwrap();
+        let (contents, notes) = (pairs.contents(&items), pairs.notes(&items));
+        assert_eq!(contents.as_deref(), Some("3 pairs: 3 genuine, 0 impostor."));
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].starts_with("1 of") && notes[1].contains("with itself"));
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl Dataset for GuardedDataset {
         Ok(items)
     }
 
+    fn contents(&self, items: &[ItemRef]) -> Option<String> {
+        // As with the notes.
+        self.inner.call("contents", |d| d.contents(items)).unwrap_or_else(|e| Some(e.to_string()))
+    }
+
     fn notes(&self, items: &[ItemRef]) -> Vec<String> {
         // Notes are remarks for the reader, and a panic is one.
         self.inner.call("notes", |d| d.notes(items)).unwrap_or_else(|e| vec![e.to_string()])
