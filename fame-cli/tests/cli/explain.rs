@@ -345,3 +345,38 @@ fn what_is_odd_about_a_manifest_is_told() {
     assert!(said.contains("`mean` 127.5 seems to count pixels from 0 to 255"), "{said}");
     assert!(said.contains("the manifest has 2 labels, but the network gives"), "{said}");
 }
+
+/// Whatever a map of them shows, it is nothing of theirs.
+#[test]
+fn pictures_with_nothing_in_them_are_explained_with_a_warning() {
+    let dir = bare();
+    image::RgbImage::from_pixel(56, 56, image::Rgb([90, 60, 30]))
+        .save(dir.path().join("plain.png"))
+        .unwrap();
+    picture(1, 1).save(dir.path().join("one.png")).unwrap();
+    std::fs::copy(dir.path().join("a.png"), dir.path().join("copy.png")).unwrap();
+    let warnings = |line: &[&str]| {
+        let out = dir.path().join("out");
+        let _ = std::fs::remove_dir_all(&out);
+        let input = "(size: (3, 56, 56), order: Bgr, mean: 0.5, std: 0.5)";
+        let rest = ["--input", input, "--method", "Saliency", "--out", "out"];
+        let output = fame(dir.path(), &[&["explain", "net.onnx"], line, &rest].concat());
+        let record = std::fs::read_dir(out.join("items")).ok().and_then(|mut items| {
+            let item = items.next()?.ok()?.path().join("item.json");
+            std::fs::read_to_string(item).ok()
+        });
+        (stderr(&output), record.unwrap_or_default())
+    };
+    for (line, warning) in [
+        (&["plain.png", "--class", "3"][..], "`plain.png` has one colour everywhere"),
+        (&["one.png", "--class", "3"], "`one.png` is a single pixel"),
+        (&["--pair", "a.png", "a.png"], "`a.png` is the same picture as that of gallery"),
+        (&["--pair", "a.png", "copy.png"], "`copy.png` is the same picture as that of gallery"),
+    ] {
+        let (said, record) = warnings(line);
+        assert!(said.contains("warning: ") && said.contains(warning), "{line:?}: {said}");
+        assert!(record.is_empty() || record.contains(warning), "{line:?}: {record}");
+    }
+    let (said, record) = warnings(&["--pair", "a.png", "b.png"]);
+    assert!(!said.contains("warning: ") && record.contains("\"maps\""), "{said}");
+}
