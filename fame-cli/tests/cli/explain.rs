@@ -346,6 +346,27 @@ fn what_is_odd_about_a_manifest_is_told() {
     assert!(said.contains("the manifest has 2 labels, but the network gives"), "{said}");
 }
 
+/// There is no recipe to write anything into.
+#[test]
+fn a_manifest_without_prepare_steps_is_named_where_a_picture_needs_some() {
+    let dir = workshop();
+    picture(80, 3).save(dir.path().join("big.png")).unwrap();
+    let line = ["explain", "net.onnx", "--pair", "a.png", "big.png", "--method", TWO_STEPS];
+    let output = fame(dir.path(), &line);
+    assert_eq!(output.status.code(), Some(1));
+    let said = flat(&output);
+    assert!(said.contains("is 80×80 pixels, but model `net` takes 56×56"), "{said}");
+    let file = dir.path().join("net.ron").canonicalize().unwrap();
+    // The message is wrapped, wherever that is.
+    let bare = |text: &str| text.replace(' ', "");
+    let place = format!("into the manifest `{}`", file.display());
+    assert!(bare(&said).contains(&bare(&place)), "{said}");
+    // A recipe's own steps are changed there.
+    let text = recipe("net.onnx", "a.png", "big.png", FAME);
+    let said = flat(&run(dir.path(), &text));
+    assert!(said.contains("into the recipe's `prepare`"), "{said}");
+}
+
 /// Whatever a map of them shows, it is nothing of theirs.
 #[test]
 fn pictures_with_nothing_in_them_are_explained_with_a_warning() {

@@ -257,6 +257,13 @@ impl ModelManifest {
         })
     }
 
+    /// The file that it was read from, where there is one: not of what was assumed, or is built
+    /// into the program.
+    pub fn file(&self) -> Option<PathBuf> {
+        let file = self.folder.as_ref()?.join(format!("{}.ron", self.name));
+        file.is_file().then_some(file)
+    }
+
     /// The values of the file's other inputs, with paths that start from where the program runs.
     pub fn located_inputs(&self) -> BTreeMap<String, FixedInput> {
         let folder = self.folder.as_deref().unwrap_or_else(|| Path::new(""));

@@ -5,6 +5,7 @@ use crate::{
     Error, Model, Picture, Plan, Result, Sample,
     contract::{ItemRef, PrepareContext},
     data::{Affine, Original},
+    text::value_at,
 };
 
 /// The part of a run that turns an item into a sample: its files, its model, its prepare steps.
@@ -77,6 +78,13 @@ impl Loader<'_> {
         } else {
             "the prepare steps do not lead there"
         };
+        let steps_are_the_recipes = value_at(self.plan.text.merged(), 0, "prepare").is_some();
+        let place = match self.model.manifest.file() {
+            Some(file) if !steps_are_the_recipes => {
+                format!("the manifest `{}`, or into a recipe's own `prepare`", file.display())
+            }
+            _ => "the recipe's `prepare`".to_owned(),
+        };
         Error::new(
             "fame::prepare::wrong_size",
             format!(
@@ -89,9 +97,10 @@ impl Loader<'_> {
                 input.height
             ),
         )
-        .with_help(
-            "Add prepare steps to the recipe that end at that size: `fame-cli describe prepare` lists them.",
-        )
+        .with_help(format!(
+            "Write steps that end at that size into {place}: prepare: [Name(…)]. \
+             `fame-cli describe prepare` lists them."
+        ))
     }
 }
 
