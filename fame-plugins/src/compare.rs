@@ -1,6 +1,7 @@
 //! Two runs side by side: how alike their maps are, and whether their measurements differ.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
@@ -25,8 +26,53 @@ struct Item {
     measured: BTreeMap<Quantity, f64>,
 }
 
-/// Explainer, map, metric, quantity and parameter of a measurement.
-type Quantity = [String; 5];
+/// Explainer, map, metric and quantity of a measurement, and what it depends on.
+type Quantity = ([String; 4], At);
+
+/// What a measurement depends on, in the order of names and numbers: `P=2` before `P=10`.
+#[derive(Clone, Debug)]
+struct At(Parameter);
+
+impl At {
+    /// What `item.json` says of a measurement.
+    fn of(value: &Value) -> Self {
+        let point = || {
+            let (axis, unit) = (value["axis"].as_str()?, value["unit"].as_str()?);
+            Some(Parameter::at(axis, unit, value["value"].as_f64()?))
+        };
+        Self(point().unwrap_or_else(|| Parameter::case(text(value))))
+    }
+
+    /// Its name, and its number where it has one.
+    fn key(&self) -> (&str, f64) {
+        match &self.0 {
+            Parameter::None => ("", 0.0),
+            Parameter::Case(name) => (name, 0.0),
+            Parameter::Point { axis, value, .. } => (axis, *value),
+        }
+    }
+}
+
+impl Ord for At {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ((name, number), (of_other, other)) = (self.key(), other.key());
+        name.cmp(of_other).then(number.total_cmp(&other))
+    }
+}
+
+impl PartialOrd for At {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for At {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for At {}
 
 /// Reads the items of the run in `out`, by id.
 fn items(out: &Path) -> Result<BTreeMap<String, Item>> {
@@ -84,8 +130,8 @@ fn text(value: &Value) -> String {
 fn measured(record: &Value) -> BTreeMap<Quantity, f64> {
     let rows = record["measurements"].as_array().into_iter().flatten();
     let row = |row: &Value| {
-        let key = ["explainer", "map", "metric", "quantity", "parameter"];
-        Some((key.map(|name| text(&row[name])), row["value"].as_f64()?))
+        let key = ["explainer", "map", "metric", "quantity"].map(|name| text(&row[name]));
+        Some(((key, At::of(&row["parameter"])), row["value"].as_f64()?))
     };
     rows.filter_map(row).collect()
 }
@@ -201,11 +247,13 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
 
 /// The differences of measurements, other run less first, averaged over the maps of an item.
 fn differences(shared: &[(&String, &Item, &Item)]) -> Option<Table> {
-    let mut found: BTreeMap<[String; 4], BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
+    /// Differences by item.
+    type Items<'i> = BTreeMap<&'i str, Vec<f64>>;
+    let mut found: BTreeMap<([String; 3], At), Items<'_>> = BTreeMap::new();
     for (id, one, two) in shared {
-        for (key @ [explainer, _, metric, quantity, parameter], value) in &one.measured {
+        for (key @ ([explainer, _, metric, quantity], at), value) in &one.measured {
             let Some(other) = two.measured.get(key) else { continue };
-            let row = [explainer, metric, quantity, parameter].map(String::clone);
+            let row = ([explainer, metric, quantity].map(String::clone), at.clone());
             found.entry(row).or_default().entry(id).or_default().push(other - value);
         }
     }
@@ -218,7 +266,8 @@ fn differences(shared: &[(&String, &Item, &Item)]) -> Option<Table> {
     let adjusted = holm(&differences.iter().map(|d| sign_flip_p(d)).collect::<Vec<_>>());
     let rows = found.keys().zip(&differences).zip(&adjusted).map(|((key, d), p)| {
         let numbers = [d.len().to_string(), format!("{:+.4}", mean(d)), format!("{p:.4}")];
-        key.iter().cloned().chain(numbers).collect::<Vec<_>>()
+        let (names, At(parameter)) = key;
+        names.iter().cloned().chain([parameter.to_string()]).chain(numbers).collect::<Vec<_>>()
     });
     let rows: Vec<Vec<String>> = rows.collect();
     let columns: Vec<String> =
@@ -323,6 +372,33 @@ mod tests {
         let numbers = maps.numbers.as_ref().unwrap();
         let at = numbers.columns.iter().position(|column| column == "identical").unwrap();
         assert_eq!(numbers.rows[0][at].parse::<f64>().unwrap(), 1.0, "{numbers:?}");
+    }
+
+    #[test]
+    fn points_are_written_as_in_other_tables_and_stand_in_the_order_of_their_numbers() {
+        let items = [("a", [0.0, 0.1, 0.2, 1.0], 0.5)];
+        let [first, other] = [run(&items), run(&items)];
+        let at = |parameter: Value, value: f64| {
+            serde_json::json!({ "explainer": "fame", "map": "image", "metric": "Road",
+                "quantity": "drop", "parameter": parameter, "value": value })
+        };
+        let unit = "percent of the pixels";
+        let point = |value: f64| serde_json::json!({ "axis": "P", "unit": unit, "value": value });
+        for (dir, value) in [(&first, 0.5), (&other, 0.75)] {
+            let points = [10.0, 2.0, 0.5, 100.0].map(|n| at(point(n), value));
+            let cases = ["last_3", "first"].map(|case| at(case.into(), value));
+            let measurements = [&points[..], &cases[..], &[at(Value::Null, value)]].concat();
+            let record = serde_json::json!({
+                "explanations": { "fame": { "maps": [{ "name": "image" }] } },
+                "measurements": measurements,
+            });
+            fs::write(dir.path().join("items/a/item.json"), record.to_string()).unwrap();
+        }
+        let tables = compare(first.path(), other.path()).unwrap();
+        let table = tables.iter().find(|table| table.name == "measurements").unwrap();
+        let column = table.columns.iter().position(|name| name == "parameter").unwrap();
+        let told: Vec<&str> = table.rows.iter().map(|row| row[column].as_str()).collect();
+        assert_eq!(told, ["", "P=0.5", "P=2", "P=10", "P=100", "first", "last_3"]);
     }
 
     #[test]
