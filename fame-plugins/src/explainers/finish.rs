@@ -85,6 +85,9 @@ pub(super) fn specs(texts: &[&str]) -> Vec<Spec> {
     texts.iter().filter_map(|text| Spec::from_text(text).ok()).collect()
 }
 
+/// The fact of a map's steps.
+pub(super) const MAP_STEPS: &str = "map_steps";
+
 /// How many maps of an explanation its summary speaks of.
 const SUMMED_UP: usize = 2;
 
@@ -160,7 +163,7 @@ impl Finish {
             Err(why) => no_map(&id, &why, into),
             Ok(finished) => {
                 let steps = self.steps.iter().map(Built::record).collect();
-                facts.insert("map_steps".into(), Value::List(steps));
+                facts.insert(MAP_STEPS.into(), Value::List(steps));
                 note_in_summary(&id, &note, into);
                 into.maps.push(NamedMap { id, raw, finished, frame, annotations, facts });
             }

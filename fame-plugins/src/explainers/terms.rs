@@ -10,7 +10,7 @@ use fame_core::{
     text::Spec,
 };
 
-use super::finish::{Draft, Finish};
+use super::finish::{Draft, Finish, MAP_STEPS};
 use crate::maps::stretch;
 
 /// What becomes of the terms of one pixel: `(weight, value)` each, the value in 0..=1, or `None`
@@ -165,13 +165,25 @@ impl Terms {
         let about = |map: &NamedMap| Value::Map(map.facts.clone());
         let found: Vec<&NamedMap> = maps.iter().flatten().collect();
         let facts = facts([("terms", Value::List(found.iter().map(|map| about(map)).collect()))]);
-        let draft = Draft::new(id, Tensor::new([1, height, width], combined)?).with_facts(facts);
+        let draft = Draft::new(id, Tensor::new([1, height, width], combined)?);
+        let draft = draft.with_facts(shared(&found)).with_facts(facts);
         let (frame, annotations) = match found.first() {
             Some(map) => (map.frame, map.annotations.clone()),
             None => (None, Vec::new()),
         };
         self.finish.finish(Draft { frame, annotations, ..draft }, into)
     }
+}
+
+/// What all of `maps` say alike, such as the class that they explain: that is true of them
+/// combined, and whoever names the class of a map looks for it there. Their steps are their own.
+fn shared(maps: &[&NamedMap]) -> Facts {
+    let Some((first, others)) = maps.split_first() else { return Facts::new() };
+    let is_shared = |(name, value): &(&String, &Value)| {
+        *name != MAP_STEPS && others.iter().all(|map| map.facts.get(*name) == Some(value))
+    };
+    let alike = first.facts.iter().filter(is_shared);
+    alike.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// A finished map `[H, W]`, stretched to 0..=1.
@@ -272,6 +284,27 @@ pub(super) mod tests {
             error.message.contains("term 1 (Fame) explains `class_0`, but term 2 (Fame)"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_all_terms_say_alike_is_said_of_the_whole() {
+        let map = |said: &[(&str, Value)]| {
+            let mut map = NamedMap::new(
+                MapId::new("image"),
+                Tensor::zeros([1, 1, 2]),
+                Tensor::new([1, 2], vec![2.0, 4.0]).unwrap(),
+            );
+            map.facts.extend(said.iter().map(|(name, v)| ((*name).to_owned(), v.clone())));
+            map
+        };
+        let class = ("class_name", Value::from("tiger cat"));
+        let steps = (MAP_STEPS, Value::List(Vec::new()));
+        let one = map(&[class.clone(), steps.clone(), ("steps", 2_usize.into())]);
+        let two = map(&[class, steps, ("steps", 3_usize.into()), ("channels", 4_usize.into())]);
+        let names = |maps: &[&NamedMap]| shared(maps).into_keys().collect::<Vec<_>>();
+        assert_eq!(names(&[&one, &two]), ["class_name"]);
+        assert_eq!(names(&[&one]), ["class_name", "steps"], "of one all but the map's own steps");
+        assert!(names(&[]).is_empty());
     }
 
     #[test]
