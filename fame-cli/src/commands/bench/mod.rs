@@ -20,7 +20,7 @@ use crate::{
     terminal::{self, out, out_line},
 };
 
-/// Steps before timing starts: they compile plans, fill caches and grow memory.
+/// Passes and steps before timing starts: they compile plans, fill caches and grow memory.
 const WARM_UP: usize = 2;
 /// The size of a step, in the picture's units of 0 to 1. It changes nothing of the time.
 const STEP: f32 = 1.0 / 255.0;
@@ -132,9 +132,7 @@ fn load(setup: &Setup, args: &BenchArgs, name: &str, spec: &str) -> Result<Candi
     let shape = network.forward(&batch, &taps(&layer))?.output(&layer)?.shape().to_vec();
     let cotangent =
         LayerCotangent { layer: layer.clone(), cotangent: noise(shape[0], &shape[1..])? };
-    for _ in 0..WARM_UP {
-        step(network, &mut batch, &cotangent)?;
-    }
+    warm_up(network, &mut batch, &cotangent)?;
     let ready = start.elapsed().as_secs_f64();
     let operations = operations(network, &batch, &cotangent)?;
     Ok(Candidate {
@@ -150,6 +148,20 @@ fn load(setup: &Setup, args: &BenchArgs, name: &str, spec: &str) -> Result<Candi
         forward: vec![],
         operations,
     })
+}
+
+/// Runs all that is timed before the clock starts: a pass without a gradient has a plan of its own.
+fn warm_up(network: &dyn Network, batch: &mut Tensor, seed: &LayerCotangent) -> Result<()> {
+    for _ in 0..WARM_UP {
+        forward(network, batch, &seed.layer)?;
+        step(network, batch, seed)?;
+    }
+    Ok(())
+}
+
+/// A forward pass alone.
+fn forward(network: &dyn Network, batch: &Tensor, layer: &str) -> Result<()> {
+    network.forward(batch, &Taps::of([layer])).map(drop)
 }
 
 /// Multiplications and additions of a step of the batch's first picture, where the backend tells.
@@ -193,7 +205,7 @@ impl Candidate {
     fn time(&mut self) -> Result<()> {
         let network = self.network.network();
         let start = Instant::now();
-        network.forward(&self.batch, &Taps::of([self.layer.clone()]))?;
+        forward(network, &self.batch, &self.layer)?;
         self.forward.push(start.elapsed().as_secs_f64());
         let (start, busy) = (Instant::now(), cpu_seconds());
         step(network, &mut self.batch, &self.cotangent)?;
@@ -304,7 +316,62 @@ fn processor() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, sync::Mutex};
+
+    use fame_core::{contract::Pass, network_facts, testkit};
+
     use super::*;
+
+    /// A network that notes the sorts of passes that it runs.
+    struct Noting(Model, Arc<Mutex<BTreeSet<Taps>>>);
+
+    impl Network for Noting {
+        network_facts!(self => self.0.network);
+
+        fn forward<'n>(&'n self, batch: &Tensor, taps: &Taps) -> Result<Box<dyn Pass + 'n>> {
+            self.1.lock().unwrap().insert(taps.clone());
+            self.0.network.forward(batch, taps)
+        }
+
+        fn forward_from<'n>(
+            &'n self,
+            layer: &str,
+            value: &Tensor,
+            batch: &Tensor,
+            taps: &Taps,
+        ) -> Result<Box<dyn Pass + 'n>> {
+            self.0.network.forward_from(layer, value, batch, taps)
+        }
+    }
+
+    /// The median of one step is that step: its passes must not be the first of their sort.
+    #[test]
+    fn no_pass_that_is_timed_is_the_first_of_its_sort() {
+        let noted = Arc::new(Mutex::new(BTreeSet::new()));
+        let network = Noting(testkit::model().unwrap(), noted.clone());
+        let (layer, shape) = ("logits".to_owned(), network.input_shape());
+        let mut batch = noise(1, shape).unwrap();
+        let seen = network.forward(&batch, &taps(&layer)).unwrap().output(&layer).unwrap();
+        let cotangent = LayerCotangent { layer: layer.clone(), cotangent: seen };
+        warm_up(&network, &mut batch, &cotangent).unwrap();
+        let warm = std::mem::take(&mut *noted.lock().unwrap());
+        let mut candidate = Candidate {
+            name: "net".to_owned(),
+            backend: "Fake()".to_owned(),
+            network: Held::Network(Box::new(network)),
+            layer,
+            batch,
+            cotangent,
+            ready: 0.0,
+            wall: vec![],
+            cpu: vec![],
+            forward: vec![],
+            operations: None,
+        };
+        candidate.time().unwrap();
+        let timed = noted.lock().unwrap();
+        assert!(timed.len() == 2 && timed.is_subset(&warm), "{timed:?} of {warm:?}");
+    }
 
     #[test]
     fn the_median_is_a_value_that_was_measured() {
