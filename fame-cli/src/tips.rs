@@ -29,8 +29,16 @@ fn tip(error: &clap::Error) -> Option<String> {
         }
         ErrorKind::ArgumentConflict => {
             let option = said(ContextKind::InvalidArg)?;
+            let priors = match error.get(ContextKind::PriorArg)? {
+                ContextValue::String(prior) => std::slice::from_ref(prior),
+                ContextValue::Strings(priors) => priors,
+                _ => return None,
+            };
+            if let Some(tip) = beside_methods(option, priors) {
+                return Some(tip.to_owned());
+            }
             // It stands beside itself.
-            (said(ContextKind::PriorArg)? == option).then_some(())?;
+            (priors == [option]).then_some(())?;
             match option.split(' ').next()? {
                 "--layer" => Some(
                     "one --layer is for all methods; write one for each into it: --method 'GradCam(layer: \"…\")'"
@@ -45,4 +53,22 @@ fn tip(error: &clap::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What `bench --methods` takes in place of what stands beside it, whichever of the two came first.
+fn beside_methods(option: &str, priors: &[String]) -> Option<&'static str> {
+    const METHODS: &str = "--methods";
+    let all = || std::iter::once(option).chain(priors.iter().map(String::as_str));
+    all().find(|one| one.starts_with(METHODS))?;
+    let other = all().find(|one| !one.starts_with(METHODS))?;
+    Some(match other.split(' ').next()? {
+        "--backend" => {
+            "the recipe says what runs it; another backend: --set 'backend=Tract(threads: 1)'"
+        }
+        "--rows" | "--steps" => {
+            "a recipe's explainers say how far they walk; --items and --rounds say what is timed"
+        }
+        "--layer" => "the recipe says which layer; another: --set 'explain.NAME.layer=\"…\"'",
+        _ => "the recipe names its model; another: --set model=NAME",
+    })
 }

@@ -74,6 +74,23 @@ fn a_bench_of_steps_and_one_of_methods_are_not_mixed() {
     ] {
         assert_eq!(fame(dir.path(), arguments).status.code(), Some(2), "{arguments:?}");
     }
+    // The way out, whichever of the two comes first.
+    for (beside, way) in [
+        (&["--backend", "Ort()"][..], "--set 'backend="),
+        (&["--steps", "2"], "--items and --rounds"),
+        (&["--layer", "x"], "--set 'explain.NAME.layer="),
+        (&["net.onnx"], "--set model=NAME"),
+    ] {
+        let methods = &["--methods", "r.ron"][..];
+        for both in [[methods, beside], [beside, methods]] {
+            let said = stderr(&fame(dir.path(), &[&["bench"], &both.concat()[..]].concat()));
+            assert!(said.contains("tip:") && said.contains(way), "{both:?}: {said}");
+        }
+    }
+    // And it leads there: a recipe that leaves its backend out takes one.
+    std::fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", FAME)).unwrap();
+    let set = ["bench", "--methods", "r.ron", "--set", "backend=Tract(threads: 1)"];
+    assert_eq!(told(dir.path(), &set)["backend"], "Tract");
     let said = told(dir.path(), &["bench", "net.onnx", "--steps", "1"]);
     let measured = &said["measured"][0];
     assert!(measured["operations"].as_f64().unwrap() > 2e6, "{said}");
