@@ -150,16 +150,28 @@ impl RecipeText {
             && !["\"", "r\"", "r#", "[", "{", "("].iter().any(|start| value.starts_with(start))
             && !is_layer_rule(path, value);
         let new = if quoted { format!("{value:?}") } else { value.to_owned() };
-        let complete = scan::value_end(&new, 0).is_ok_and(|end| end == new.len());
-        if !complete {
-            return Err(problem(
-                format!("`{value}` is not a RON value."),
-                value_at..assignment.len(),
-            )
-            .with_label("this value")
-            .with_help(Some(
-                "strings need quotes inside the shell's quotes: --set 'data.file=\"a.jpg\"'",
-            )));
+        match scan::value_end(&new, 0) {
+            Ok(end) if end == new.len() => {}
+            // What the recipe has as a text was put in quotes: those are closed.
+            Err(e) if e.is_unclosed() && !quoted => {
+                let at = value_at + e.at;
+                let bracket = new[e.at..].chars().next().map_or(0, char::len_utf8);
+                let help = "an option of the command line ends where its quotes do: put all of \
+                            PATH=VALUE in single ones, --set 'a.b=Name(c: 1)'";
+                return Err(problem(format!("{}.", e.message), at..at + bracket)
+                    .with_label(e.label)
+                    .with_help(e.help.as_deref().or(Some(help))));
+            }
+            _ => {
+                return Err(problem(
+                    format!("`{value}` is not a RON value."),
+                    value_at..assignment.len(),
+                )
+                .with_label("this value")
+                .with_help(Some(
+                    "strings need quotes inside the shell's quotes: --set 'data.file=\"a.jpg\"'",
+                )));
+            }
         }
         let index = self.overrides.len();
         self.overrides.push(assignment.to_owned());
@@ -395,7 +407,24 @@ mod tests {
         // What is not written has no parts yet.
         let help = set(RECIPE, "backend.threads=1").unwrap_err().help.unwrap();
         assert!(help.contains("--set 'backend=NAME(threads: …)'"), "{help}");
-        assert_eq!(set(RECIPE, "seed=(1").unwrap_err().label, "this value");
+        assert_eq!(set(RECIPE, "seed=1)").unwrap_err().label, "this value");
+        // What is not closed is marked where it was opened.
+        for (value, open, message) in [
+            ("(1", 0, "this bracket is never closed."),
+            ("Steps(a: [1, 2], b: (3", 20, "this bracket is never closed."),
+            (
+                "Steps(a: [1, 2)",
+                9,
+                "this `[` is never closed: expected `]` before the `)` in line 1.",
+            ),
+            ("Steps(a: \"x)", 9, "this string is never closed."),
+        ] {
+            let p = set(RECIPE, &format!("seed={value}")).unwrap_err();
+            let at = "seed=".len() + open;
+            assert_eq!((p.message.as_str(), p.span), (message, at..at + 1));
+            assert_eq!(p.label, "opened here");
+            assert!(p.help.unwrap().contains("--set 'a.b=Name(c: 1)'"));
+        }
         assert!(
             set(RECIPE, "model").is_err()
                 && set(RECIPE, "write.7=1").is_err()

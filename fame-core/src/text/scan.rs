@@ -36,9 +36,19 @@ fn fail<T>(message: impl Into<String>, at: usize) -> Result<T, ScanError> {
     Err(ScanError { message: message.into(), at, label: "here", help: None })
 }
 
+/// What stands where a bracket or quote was opened that is never closed.
+const OPENED: &str = "opened here";
+
+impl ScanError {
+    /// Whether it is about what was opened and never closed.
+    pub fn is_unclosed(&self) -> bool {
+        self.label == OPENED
+    }
+}
+
 /// An error about what was opened at `at`: whoever mends it begins there.
 fn unclosed<T>(message: impl Into<String>, at: usize) -> Result<T, ScanError> {
-    Err(ScanError { message: message.into(), at, label: "opened here", help: None })
+    Err(ScanError { message: message.into(), at, label: OPENED, help: None })
 }
 
 /// The number of the line that `at` stands in, from 1.
