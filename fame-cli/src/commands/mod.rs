@@ -22,7 +22,7 @@ pub(crate) mod verify_run;
 
 use std::{io::Write as _, path::Path};
 
-use fame_core::{Error, text::Problems};
+use fame_core::{Error, ErrorKind, text::Problems};
 
 /// The reason why a command did not do what it should.
 pub(crate) enum Failure {
@@ -54,7 +54,10 @@ fn write_new(place: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 impl From<Error> for Failure {
     fn from(e: Error) -> Self {
-        Failure::Error(e)
+        match e.kind {
+            ErrorKind::WrongRequest => Failure::Arguments(e),
+            _ => Failure::Error(e),
+        }
     }
 }
 

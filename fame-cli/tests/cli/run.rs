@@ -153,7 +153,7 @@ fn unknown_items_and_closed_pipes_are_no_panics() {
     let dir = workshop();
     fs::write(dir.path().join("r.ron"), recipe("net.onnx", "a.png", "b.png", FAME)).unwrap();
     let output = fame(dir.path(), &["run", "r.ron", "--out", "out", "--only", "a--c"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2), "as every argument that cannot be");
     assert!(stderr(&output).contains("did you mean `a--b`?"), "{}", stderr(&output));
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_fame-cli"))
         .args(["describe", "--json"])

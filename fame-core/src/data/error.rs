@@ -49,6 +49,9 @@ pub enum ErrorKind {
     Stopped,
     /// An item took longer than the run allows.
     TimedOut,
+    /// What was asked for is not there to be had, such as an item that the data does not have: a
+    /// mistake of whoever asks.
+    WrongRequest,
 }
 
 impl ErrorKind {

@@ -53,7 +53,7 @@ pub use shard::Shard;
 pub use stop::{StopHandle, Stopped};
 
 use crate::{
-    Error, Plan, Result,
+    Error, ErrorKind, Plan, Result,
     contract::{Files as _, ItemRef, Models as _},
     data::{Facts, Value},
     store::{FetchEvent, ModelStore},
@@ -337,7 +337,8 @@ impl Runner<'_> {
                 let mut e = Error::new(
                     "fame::run::unknown_item",
                     format!("the data has no item `{wanted}`."),
-                );
+                )
+                .of_kind(ErrorKind::WrongRequest);
                 e.help = crate::text::suggestion(wanted, &ids, "item");
                 return Err(e);
             }
@@ -345,6 +346,7 @@ impl Runner<'_> {
         }
         if self.options.limit == Some(0) {
             return Err(Error::new("fame::run::no_items", "a limit of 0 leaves no items.")
+                .of_kind(ErrorKind::WrongRequest)
                 .with_help("Give a limit of at least 1, or none for all items."));
         }
         if let Some(limit) = self.options.limit {
