@@ -208,6 +208,7 @@ fn too_large(message: String) -> Error {
 fn read(path: &Path, shown: &str) -> Result<Vec<u8>> {
     let unreadable = |e: std::io::Error| {
         Error::new("fame::picture::unreadable", format!("`{shown}` cannot be read: {e}."))
+            .with_help("Is the file there, and may you read it?")
     };
     let about = std::fs::metadata(path).map_err(unreadable)?;
     // Reading a pipe or a device might never end.

@@ -256,6 +256,10 @@ fn a_broken_picture_does_not_take_the_others_with_it() {
         assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
         assert!(stdout(&output).contains("2 done, 1 FAILED"), "{}", stdout(&output));
         assert!(stderr(&output).contains("b.png"), "{}", stderr(&output));
+        // Already before anything runs, with a way out.
+        let told = stdout(&output);
+        let not_seen = told.lines().find(|line| line.starts_with("not looked at: ")).unwrap();
+        assert!(not_seen.contains("b.png") && not_seen.contains("Get the file again"), "{told}");
     }
     let line = [&["explain", "net.onnx", "all/b.png"], &rest[..]].concat();
     let output = fame(dir.path(), &line);

@@ -59,7 +59,8 @@ fn missing_file(file: &str, folder: &Path) -> Error {
     let error =
         Error::new("fame::data::missing_file", format!("there is no file `{}`.", path.display()));
     let otherwise = || {
-        "paths are relative to the recipe; `picture:NAME` names a picture that fame can fetch"
+        "paths start from the recipe's folder, or, without a recipe, from the folder that the \
+         command is run in; `picture:NAME` names a picture that fame can fetch"
             .to_owned()
     };
     error.with_help(near_file(&path).unwrap_or_else(otherwise))

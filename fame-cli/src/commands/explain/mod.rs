@@ -223,7 +223,8 @@ impl Ready {
             out_line(line)?;
         }
         for error in &self.preview.left_out {
-            out_line(&format!("not looked at: {error}"))?;
+            let help = error.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
+            out_line(&format!("not looked at: {error}{help}"))?;
         }
         Ok(())
     }
