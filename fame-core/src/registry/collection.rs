@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     path::PathBuf,
 };
 
@@ -10,7 +11,7 @@ use crate::{
     Error, Result,
     contract::{Operator, Operators},
     data::Value,
-    text::{Problem, Spec, suggestion},
+    text::{Problem, Spec, UNKNOWN_CHOICE, scan, suggestion},
 };
 
 /// The code of a name that no plugin has.
@@ -34,7 +35,7 @@ pub struct Library {
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: BTreeMap<(Kind, &'static str), Registration>,
-    absent: BTreeMap<(Kind, &'static str), &'static str>,
+    absent: BTreeMap<(Kind, &'static str), &'static Absent>,
     /// The origins of what is linked into this program.
     linked: BTreeSet<&'static str>,
     libraries: Vec<Library>,
@@ -53,7 +54,7 @@ impl Registry {
             registry.linked.insert(registration.origin());
         }
         registry.absent =
-            inventory::iter::<Absent>.into_iter().map(|a| ((a.kind, a.name), a.way)).collect();
+            inventory::iter::<Absent>.into_iter().map(|a| ((a.kind, a.name), a)).collect();
         Ok(registry)
     }
 
@@ -169,8 +170,40 @@ impl Registry {
         let found =
             self.get(T::KIND, &spec.name).and_then(|r| Some((r.origin(), T::of(&r.factory)?)));
         let Some((origin, factory)) = found else { return Err(vec![self.unknown(T::KIND, spec)]) };
-        factory(origin, &spec.body, with)
-            .map_err(|problems| problems.into_iter().map(|p| p.shifted(spec.body_at)).collect())
+        factory(origin, &spec.body, with).map_err(|problems| {
+            let told = |p: Problem| self.with_who_takes(T::KIND, spec, p).shifted(spec.body_at);
+            problems.into_iter().map(told).collect()
+        })
+    }
+
+    /// `problem` of the body of `spec`; where that is a choice which a parameter does not have,
+    /// with the plugins of the same `kind` whose parameter of that name has it.
+    fn with_who_takes(&self, kind: Kind, spec: &Spec, problem: Problem) -> Problem {
+        if problem.code != UNKNOWN_CHOICE {
+            return problem;
+        }
+        let entries = scan::entries(&spec.body, 0).unwrap_or_default();
+        let whole = entries.iter().find(|entry| entry.value_span == problem.span);
+        let Some((parameter, choice)) = whole.zip(spec.body.get(problem.span.clone())) else {
+            return problem;
+        };
+        let key = parameter.key.as_str();
+        let known = self.iter().filter(|other| other.kind() == kind && other.name() != spec.name);
+        let known = known.filter(|other| has_choice(other, key, choice)).map(|other| {
+            let name = other.name();
+            format!("{} `{name}` takes `{choice}`", kind.noun())
+        });
+        let absent = self.absent.values().filter(|a| a.kind == kind);
+        let absent = absent.filter(|a| a.choices.contains(&(key, choice))).map(|a| {
+            let (noun, name, way) = (kind.noun(), a.name, a.way);
+            format!("{noun} `{name}` takes `{choice}`: {way}")
+        });
+        let mut help = problem.help.clone().unwrap_or_default();
+        for other in known.chain(absent) {
+            let join = if help.is_empty() || help.ends_with('?') { " " } else { "; " };
+            let _ = write!(help, "{join}{other}");
+        }
+        problem.with_help(Some(help.trim().to_owned()).filter(|help| !help.is_empty()))
     }
 
     /// Every registered operator, built with the defaults of its parameters: what models are loaded
@@ -216,7 +249,7 @@ impl Registry {
         let elsewhere =
             Kind::ALL.into_iter().find(|k| *k != kind && self.get(*k, &spec.name).is_some());
         let help = match elsewhere {
-            _ if absent.is_some() => absent.map(|(_, way)| (*way).to_owned()),
+            _ if absent.is_some() => absent.map(|(_, absent)| absent.way.to_owned()),
             Some(other) => Some(format!(
                 "`{}` is {}, and {} is wanted here",
                 spec.name,
@@ -233,6 +266,26 @@ impl Registry {
         .with_label("not registered")
         .with_help(help)
     }
+}
+
+/// Whether a parameter called `key` of a plugin has the choice `choice`, by its schema.
+fn has_choice(plugin: &Registration, key: &str, choice: &str) -> bool {
+    let schema = plugin.schema().ok().and_then(|text| serde_json::from_str(&text).ok());
+    let schema: serde_json::Value = schema.unwrap_or_default();
+    lists(&schema, &schema["properties"][key], choice, 4)
+}
+
+/// Whether `value` of `schema` lists `choice`, itself or at most so `deep` in it: a type may hold
+/// itself.
+fn lists(schema: &serde_json::Value, value: &serde_json::Value, choice: &str, deep: usize) -> bool {
+    let name = value["$ref"].as_str().and_then(|place| place.strip_prefix("#/$defs/"));
+    let value = name.map_or(value, |name| &schema["$defs"][name]);
+    let all = |way: &str| value[way].as_array().into_iter().flatten();
+    if all("enum").chain([&value["const"]]).any(|one| one == choice) {
+        return true;
+    }
+    let inner = || ["oneOf", "anyOf"].into_iter().flat_map(all);
+    deep > 0 && inner().any(|one| lists(schema, one, choice, deep - 1))
 }
 
 /// The name of the crate at the beginning of an origin: `my-plugins 0.1.0 (libmy_plugins.so)`.
@@ -252,14 +305,83 @@ fn not_built(operator: &Registration, problems: &[Problem]) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
     use super::*;
     use crate::{
-        contract::{Explainer, Loss},
+        AttributionMap,
+        contract::{Explainer, Loss, MapStep},
         data::Facts,
+        registry::{Assembly, Plugin},
         testkit::{FakeLoss, FakeWalk},
     };
 
     const LINKED: &str = "kit 0.1.0";
+
+    /// Two steps whose parameters of one name have other choices.
+    macro_rules! step {
+        ($name:ident, $choices:ident { $($choice:ident),+ }) => {
+            #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+            enum $choices {
+                $(
+                    /// One of them.
+                    $choice,
+                )+
+            }
+
+            #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+            struct $name {
+                /// What it computes with.
+                numbers: $choices,
+            }
+
+            impl Plugin<dyn MapStep> for $name {
+                const NAME: &'static str = stringify!($name);
+                const SUMMARY: &'static str = "A step";
+                const EXAMPLE: &'static str = concat!(stringify!($name), "(numbers: Half)");
+
+                fn build(self, _: &BuildContext<'_>, _: &mut Assembly) -> Option<Box<dyn MapStep>> {
+                    Some(Box::new(self))
+                }
+            }
+
+            impl MapStep for $name {
+                fn apply(&self, map: AttributionMap) -> Result<AttributionMap> {
+                    Ok(map)
+                }
+            }
+        };
+    }
+
+    step!(Few, FewNumbers { Single, Half });
+    step!(Many, ManyNumbers { Single, Half, Short });
+
+    #[test]
+    fn a_choice_that_another_plugin_has_is_told_with_its_name() {
+        static ELSEWHERE: Absent = Absent {
+            kind: Kind::Map,
+            name: "Elsewhere",
+            way: "build this program with it",
+            choices: &[("numbers", "Tiny")],
+        };
+        let mut registry = Registry::default();
+        registry.add(Registration::of::<dyn MapStep, Few>(LINKED)).unwrap();
+        registry.add(Registration::of::<dyn MapStep, Many>(LINKED)).unwrap();
+        registry.absent.insert((Kind::Map, ELSEWHERE.name), &ELSEWHERE);
+        let with = BuildContext::new(&registry, std::path::Path::new("."));
+        let help = |text: &str| {
+            let built = registry.build::<dyn MapStep>(&Spec::from_text(text).unwrap(), &with);
+            let problem = built.err().unwrap().remove(0);
+            assert_eq!(problem.code, UNKNOWN_CHOICE);
+            problem.help.unwrap()
+        };
+        let known = "known: `Single`, `Half`";
+        assert_eq!(help("Few(numbers: Short)"), format!("{known}; map step `Many` takes `Short`"));
+        let absent = "map step `Elsewhere` takes `Tiny`: build this program with it";
+        assert_eq!(help("Few(numbers: Tiny)"), format!("{known}; {absent}"));
+        assert_eq!(help("Few(numbers: Halve)"), format!("did you mean `Half`? {known}"));
+    }
 
     /// A registry in which one crate is linked, with a loss and an explainer.
     fn registry() -> Registry {

@@ -158,6 +158,8 @@ pub struct Absent {
     pub name: &'static str,
     /// Why it is not there and how to get it, as an error's help.
     pub way: &'static str,
+    /// Choices that its namesakes' parameters may be mistaken to have, as (parameter, choice).
+    pub choices: &'static [(&'static str, &'static str)],
 }
 
 inventory::collect!(Absent);

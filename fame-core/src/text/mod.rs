@@ -20,5 +20,5 @@ pub use keys::Key;
 pub use layers::{LayerChoice, LayerChoices};
 pub(crate) use near::{near_file, quoted};
 pub use near::{near_names, nearest, suggestion};
-pub(crate) use spec::value_at;
 pub use spec::{Spec, parse, ron_options};
+pub(crate) use spec::{UNKNOWN_CHOICE, value_at};

@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error as _,
 };
 
-use super::{Problem, hint, offset_of, scan, suggestion};
+use super::{Problem, hint, offset_of, quoted, scan, suggestion};
 
 /// A plugin by name with its parameters still as text: `Blur(sigma: 7.7)`.
 ///
@@ -180,12 +180,12 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, within: bool) -> Pro
         .with_label("unknown parameter")
         .with_help(suggestion(found, expected, "parameter")),
         E::NoSuchEnumVariant { expected, found, .. } => Problem::new(
-            "fame::recipe::unknown_variant",
+            UNKNOWN_CHOICE,
             format!("`{found}` is not a choice{place}."),
             find_word(text, &span, found),
         )
         .with_label("unknown choice")
-        .with_help(suggestion(found, expected, "choice")),
+        .with_help(choices(found, expected)),
         E::MissingStructField { field, .. } => {
             // RON points, with an empty span, at the closing bracket: mark the bracket.
             let span =
@@ -223,6 +223,19 @@ fn problem_of(text: &str, error: &ron::error::SpannedError, within: bool) -> Pro
             Problem::new("fame::recipe::wrong_value", message, span).with_label("this value")
         }
     }
+}
+
+/// The code of a choice that a parameter does not have.
+pub(crate) const UNKNOWN_CHOICE: &str = "fame::recipe::unknown_variant";
+
+/// The help about the choice `found`: the nearest, and all where they are few. A near name is not
+/// always what was meant.
+fn choices(found: &str, known: &[&str]) -> Option<String> {
+    const FEW: usize = 8;
+    let help = suggestion(found, known, "choice")?;
+    let is_near = help.starts_with("did you mean");
+    let all = is_near && (2..=FEW).contains(&known.len());
+    Some(if all { format!("{help} known: {}", quoted(known)) } else { help })
 }
 
 /// The problem of a parameter that is given twice, noticed at `span`: it marks the second, and says

@@ -24,6 +24,7 @@ fame_core::registry::inventory::submit! {
     fame_core::registry::Absent {
         kind: fame_core::registry::Kind::Backend,
         name: "Tch",
+        choices: &[("precision", "Tf32")],
         way: "this build of fame has no libtorch: build fame-cli with `--features tch`, or load the plugin `libfame_tch` (README, Backends)",
     }
 }
