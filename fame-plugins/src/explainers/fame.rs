@@ -501,14 +501,14 @@ mod tests {
             };
             let text = format!("Fame(layer: Output, loss: {loss}, preset: Fast)");
             let built = registry.build::<dyn Explainer>(&Spec::from_text(&text).unwrap(), &with);
-            let record = format!("{:?}", built.unwrap().parameters);
-            let (_, steps) = record.split_once("\"iterations\": Integer(").unwrap();
-            steps.split_once(')').unwrap().0.parse::<usize>().unwrap()
+            let parameters = built.unwrap().parameters;
+            let walk = parameters.get("perturbation").and_then(|walk| walk.get("Lots")).unwrap();
+            walk.get("iterations").and_then(Value::as_f64).unwrap()
         };
-        assert_eq!(steps("Similarity()", None), 16);
-        assert_eq!(steps("Dissimilarity()", Some("Similarity()")), 16);
-        assert_eq!(steps("Logit()", None), 500);
-        assert_eq!(steps("Logit()", Some("Similarity()")), 500);
+        assert_eq!(steps("Similarity()", None), 16.0);
+        assert_eq!(steps("Dissimilarity()", Some("Similarity()")), 16.0);
+        assert_eq!(steps("Logit()", None), 500.0);
+        assert_eq!(steps("Logit()", Some("Similarity()")), 500.0);
     }
 
     #[test]
