@@ -84,7 +84,7 @@ fn a_mistyped_item_leaves_a_complete_run_alone() {
     assert!(run(dir.path(), &recipe("net.onnx", "a.png", "b.png", FAME)).status.success());
     let record = fs::read(dir.path().join("out/run.json")).unwrap();
     let output = fame(dir.path(), &["run", "r.ron", "--out", "out", "--only", "a--c"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert_eq!(fs::read(dir.path().join("out/run.json")).unwrap(), record);
     // Where no run was before, the failure is what there is to tell.
     fame(dir.path(), &["run", "r.ron", "--out", "new", "--only", "a--c"]);
