@@ -420,7 +420,7 @@ mod tests {
             ("Steps(a: \"x)", 9, "this string is never closed."),
         ] {
             let p = set(RECIPE, &format!("seed={value}")).unwrap_err();
-            let at = "seed=".len() + open;
+            let at = "--set seed=".len() + open;
             assert_eq!((p.message.as_str(), p.span), (message, at..at + 1));
             assert_eq!(p.label, "opened here");
             assert!(p.help.unwrap().contains("--set 'a.b=Name(c: 1)'"));

@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(help("Few(numbers: Short)"), format!("{known}; map step `Many` takes `Short`"));
         let absent = "map step `Elsewhere` takes `Tiny`: build this program with it";
         assert_eq!(help("Few(numbers: Tiny)"), format!("{known}; {absent}"));
-        assert_eq!(help("Few(numbers: Halve)"), format!("did you mean `Half`? {known}"));
+        assert_eq!(help("Few(numbers: Haf)"), format!("did you mean `Half`? {known}"));
     }
 
     /// A registry in which one crate is linked, with a loss and an explainer.

@@ -221,13 +221,13 @@ impl Observer for StopAfter<'_> {
     }
 }
 
-/// An observer that keeps warnings.
+/// An observer that keeps warnings, of single items too.
 #[derive(Default)]
 struct Warned(Mutex<Vec<String>>);
 
 impl Observer for Warned {
     fn event(&self, event: &Event<'_>) {
-        if let Event::Warning(text) = event {
+        if let Event::Warning(text) | Event::ItemWarning { text, .. } = event {
             self.0.lock().unwrap().push((*text).to_owned());
         }
     }
@@ -509,6 +509,25 @@ fn a_slow_item_fails_alone_and_those_beside_it_are_done() {
     assert_eq!(order, ["fake_1", "fake_2", "fake_3", "fake_4"], "the data's order");
 }
 
+/// What was made cannot be told to hold when an item cannot be computed any more: it goes, and that
+/// is said.
+#[test]
+fn what_goes_when_an_item_fails_later_is_told() {
+    let (dir, plan, store) = workshop_of("FakeWalk()", "");
+    let out = dir.path().join("out");
+    run(&plan, &store, &RunOptions::new(&out), &Nobody).unwrap();
+    assert!(out.join("items/fake_2").exists());
+    let (endless, _) = planned(dir.path(), "Endless()", "");
+    let limit = std::time::Duration::from_millis(500);
+    let options = RunOptions { item_timeout: Some(limit), ..RunOptions::new(&out) };
+    let warned = Warned::default();
+    run(&endless, &store, &options, &warned).unwrap();
+    assert!(!out.join("items/fake_2").exists());
+    let told = warned.0.into_inner().unwrap();
+    let removed = told.iter().filter(|text| text.starts_with("what an earlier run had made of it"));
+    assert_eq!(removed.count(), 1, "{told:?}");
+}
+
 /// Who asks for one item more does not mend the one that failed.
 #[test]
 fn an_item_that_failed_stays_failed_where_it_is_not_asked_for() {
@@ -536,7 +555,7 @@ fn an_item_that_failed_stays_failed_where_it_is_not_asked_for() {
         assert_eq!(error_of("fake_2"), Some(why.clone()), "it says why, as before");
         let order: Vec<String> = item_lines(&whole.out).unwrap().map(|line| line.id).collect();
         assert_eq!(order, ["fake_1", "fake_2", "fake_3", "fake_4"], "the data's order");
-        assert!(verified(&whole.out).is_whole());
+        assert!(verified(&whole.out).differences.is_empty());
     }
     // Of another question it failed at nothing.
     let (other, _) = planned(dir.path(), "FakeWalk()", "");

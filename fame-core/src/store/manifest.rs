@@ -384,7 +384,7 @@ mod tests {
         "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1, 1), order: Rbg, mean: 0, std: 1))"), @r#"
         [fame::model::manifest] `net.ron` has 1 error:
-          1:34: `Rbg` is not a choice at `order`. (did you mean `Rgb`?)
+          1:34: `Rbg` is not a choice at `order`. (did you mean `Rgb`? known: `Rgb`, `Bgr`, `Gray`)
         help: -
         "#);
         insta::assert_snapshot!(error("(input: (size: (3, 1), order: Rgb, mean: 0, std: 1))"), @r#"

@@ -309,10 +309,9 @@ impl Convolution {
         match &self.kernel {
             Kernel::Dense(kernel) => Some(kernel.panels()),
             Kernel::Bf16(kernel) => kernel.panels(),
-            Kernel::Direct(_)
-            | Kernel::Depthwise(_)
-            | Kernel::Columns(_)
-            | Kernel::Winograd(_) => None,
+            Kernel::Direct(_) | Kernel::Depthwise(_) | Kernel::Columns(_) | Kernel::Winograd(_) => {
+                None
+            }
         }
     }
 

@@ -78,7 +78,10 @@ impl Geometry {
 
     /// Argument and result are a single pixel, as a dense layer's.
     pub(crate) fn is_one_pixel(&self) -> bool {
-        self.extent == [1, 1] && self.kernel == [1, 1] && self.output() == [1, 1] && self.groups == 1
+        self.extent == [1, 1]
+            && self.kernel == [1, 1]
+            && self.output() == [1, 1]
+            && self.groups == 1
     }
 
     /// Multiplications and additions of a direct computation of one row, without those with padding

@@ -233,12 +233,18 @@ impl Candidate {
 }
 
 fn as_text(args: &BenchArgs, rows: &[Candidate], peak: f64) -> Result<(), Failure> {
-    out(&format!(
-        "{}; {} in a batch; medians of {} steps, taken in turns; a map of the paper takes 500.",
-        processor(),
-        if args.rows == 1 { "one picture".to_owned() } else { format!("{} pictures", args.rows) },
-        args.steps,
-    ))?;
+    let steps = match args.steps {
+        1 => "one step each".to_owned(),
+        steps => format!("medians of {steps} steps"),
+    };
+    let (pictures, map) = match args.rows {
+        1 => ("one picture".to_owned(), "a map of the paper takes 500"),
+        rows => (
+            format!("{rows} pictures"),
+            "a map of the paper takes 500, of which its picture's share is told",
+        ),
+    };
+    out(&format!("{}; {pictures} in a batch; {steps}, taken in turns; {map}.", processor()))?;
     let model = |row: &Candidate| row.name.chars().count();
     let wide = rows.iter().map(model).max().unwrap_or(0).max("model".len());
     let spec = |row: &Candidate| row.backend.chars().count();

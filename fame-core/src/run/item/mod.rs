@@ -263,11 +263,17 @@ impl Items<'_> {
             }
             error = self.deadline.error();
         }
+        let place = self.place(item);
+        // A folder of an earlier recipe must not pass for this run's result; a file of somebody
+        // else in it is not ours to remove, nor is one that no record says to be ours.
+        let goes = has_record(&place) && foreign_file(&place).is_none();
+        if goes {
+            let text = "what an earlier run had made of it is removed: nothing tells whether it \
+                        still holds.";
+            self.observer.event(&Event::ItemWarning { id: &item.id, text });
+        }
         self.options.stop.write(|record| {
-            // A folder of an earlier recipe must not pass for this run's result; a file of somebody
-            // else in it is not ours to remove, nor is one that no record says to be ours.
-            let place = self.place(item);
-            if has_record(&place) && foreign_file(&place).is_none() {
+            if goes {
                 let _ = std::fs::remove_dir_all(&place);
             }
             record.item(Ended {
