@@ -163,7 +163,7 @@ mod tests {
             warnings.collect::<Vec<_>>()
         };
         let (a, b) = ([0.0, 0.5].as_slice(), [0.0, 0.25].as_slice());
-        assert_eq!(of(&[("one", a), ("two", b)]), [vec![String::new(); 0], vec![]]);
+        assert_eq!(of(&[("one", a), ("two", b)]), [Vec::<String>::new(), Vec::new()]);
         let told = of(&[("one", a), ("two", b), ("three", a)]);
         assert!(told[0].is_empty() && told[1].is_empty());
         assert!(told[2][0].starts_with("`three.png` is the same picture as that of one, pixel by"));
