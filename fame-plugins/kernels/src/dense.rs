@@ -1,9 +1,9 @@
 //! Dense layers: products of pictures of one pixel with a matrix.
 //!
 //! Each weight is used once for each picture, so what takes the time is to bring the weights from
-//! memory. The matrix lies in *panels* of columns, each with one line for each value of the argument,
-//! and the lines of values that are 0 in all pictures are not read. Behind a ReLU, or the derivative
-//! of one, that is half of them and more.
+//! memory. The matrix lies in *panels* of columns, each with one line for each value of the
+//! argument, and the lines of values that are 0 in all pictures are not read. Behind a ReLU, or the
+//! derivative of one, that is half of them and more.
 
 #![allow(unsafe_code, reason = "the innermost loop reads through pointers, checked outside of it")]
 #![allow(clippy::inline_always, reason = "inlined into functions that enable the instructions")]
@@ -17,12 +17,13 @@ use super::product::STEPS;
 use super::vector::{Level, Simd, Task, each_vector};
 
 /// Columns of a panel at most: their lines are pages of 4 KiB. A CPU reads ahead within a page, and
-/// of shorter lines it would bring those that are left out: of a matrix of 411 MB whose every second
-/// line counts, lines of 512 bytes take 18 ms, of 1 KiB 16, of 4 KiB 12 (Intel Xeon; all lines 25).
+/// of shorter lines it would bring those that are left out: of a matrix of 411 MB whose every
+/// second line counts, lines of 512 bytes take 18 ms, of 1 KiB 16, of 4 KiB 12 (Intel Xeon; all
+/// lines 25).
 const COLUMNS: usize = 1024;
 
-/// Lines that are added up at once: fewer reads and writes of the sums, and several places of memory
-/// to read ahead at (1 at once takes a quarter longer than 8 there, 4 as long).
+/// Lines that are added up at once: fewer reads and writes of the sums, and several places of
+/// memory to read ahead at (1 at once takes a quarter longer than 8 there, 4 as long).
 const AT_ONCE: usize = 8;
 
 /// Values that are made by one thread of a layer's at least: a cache line.
@@ -167,9 +168,9 @@ struct Lines<'a, const N: usize> {
 }
 
 impl<const N: usize> Lines<'_, N> {
-    /// Adds the lines, each times its value of the argument, to the values `within` of the result. A
-    /// sum adds up in the order of the steps, so that its bytes do not depend on how many are added at
-    /// once, or left out.
+    /// Adds the lines, each times its value of the argument, to the values `within` of the result.
+    /// A sum adds up in the order of the steps, so that its bytes do not depend on how many are
+    /// added at once, or left out.
     #[inline(always)]
     fn add<S: Simd>(&self, simd: S, picture: &mut Picture, within: &Range<usize>) {
         let lines = self.steps.map(|step| &self.values[step * self.width..][..self.width]);
@@ -181,8 +182,8 @@ impl<const N: usize> Lines<'_, N> {
         assert_eq!(to.len(), self.width, "as many sums as columns");
         let to = to.as_mut_ptr();
         each_vector!(S, self.width, |column, lanes| {
-            // SAFETY: `lanes` columns from `column` on are within the width, which is how long every
-            // line and the sums are.
+            // SAFETY: `lanes` columns from `column` on are within the width, which is how long
+            // every line and the sums are.
             unsafe {
                 let to = to.add(column);
                 let mut sum = simd.read_lanes(to, lanes);
