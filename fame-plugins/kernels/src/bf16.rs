@@ -125,10 +125,10 @@ impl Bf16 {
         self.phases.iter().map(|phase| size_of_val(phase.values.values())).sum()
     }
 
-    /// The panels of the result's channels, where each is a single pixel, and how many channels a panel
-    /// has: what can be shared among threads in place of lines.
-    pub(crate) fn panels(&self) -> Option<[usize; 2]> {
-        self.windows.is_one_pixel().then(|| [self.channels[1].div_ceil(PANEL), PANEL])
+    /// How many panels the result's channels are in, and how many channels each has: what can be
+    /// shared among threads where there is a single pixel.
+    pub(crate) fn panels(&self) -> [usize; 2] {
+        [self.channels[1].div_ceil(PANEL), PANEL]
     }
 
     /// Whether the pixels of argument and result lie evenly.

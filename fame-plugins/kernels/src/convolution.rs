@@ -308,10 +308,8 @@ impl Convolution {
     fn panels(&self) -> Option<[usize; 2]> {
         match &self.kernel {
             Kernel::Dense(kernel) => Some(kernel.panels()),
-            Kernel::Bf16(kernel) => kernel.panels(),
-            Kernel::Direct(_) | Kernel::Depthwise(_) | Kernel::Columns(_) | Kernel::Winograd(_) => {
-                None
-            }
+            Kernel::Bf16(kernel) if self.geometry.is_one_pixel() => Some(kernel.panels()),
+            _ => None,
         }
     }
 

@@ -13,21 +13,18 @@ use std::ops::Range;
 use super::bf16_tile::rounded;
 use super::buffer::{Buffer, LINE};
 use super::picture::Picture;
-use super::product::STEPS;
+use super::product::fill_lines;
 use super::vector::{Level, Simd, Task, each_vector};
 
 /// Columns of a panel at most: their lines are pages of 4 KiB. A CPU reads ahead within a page, and
 /// of shorter lines it would bring those that are left out: of a matrix of 411 MB whose every
-/// second line counts, lines of 512 bytes take 18 ms, of 1 KiB 16, of 4 KiB 12 (Intel Xeon; all
+/// second line counts, lines of 512 bytes take 17 ms, of 1 KiB 16, of 4 KiB 12 (Intel Xeon; all
 /// lines 25).
 const COLUMNS: usize = 1024;
 
 /// Lines that are added up at once: fewer reads and writes of the sums, and several places of
 /// memory to read ahead at (1 at once takes a quarter longer than 8 there, 4 as long).
 const AT_ONCE: usize = 8;
-
-/// Values that are made by one thread of a layer's at least: a cache line.
-const LEAST: usize = LINE;
 
 /// A matrix `[depth][columns]`, ready to be multiplied from the left.
 #[derive(Debug)]
@@ -52,23 +49,19 @@ impl Dense {
         [depth, columns]: [usize; 2],
         at: impl Fn(usize, usize) -> f32,
     ) -> Self {
-        // Two threads share even a small one.
-        let panel = columns.div_ceil(2).next_multiple_of(LEAST).min(COLUMNS);
+        // Two threads share even a small one, by whole cache lines.
+        let panel = columns.div_ceil(2).next_multiple_of(LINE).min(COLUMNS);
         let mut values = Buffer::zeros(depth * columns);
         let mut skips = true;
         for (first, values) in
             (0..columns).step_by(panel).zip(values.values_mut().chunks_mut(depth * panel))
         {
             let width = panel.min(columns - first);
-            for (block, lines) in values.chunks_mut(STEPS * width).enumerate() {
-                for column in 0..width {
-                    for (step, line) in lines.chunks_exact_mut(width).enumerate() {
-                        let weight = at(block * STEPS + step, first + column);
-                        skips &= weight.is_finite();
-                        line[column] = weight;
-                    }
-                }
-            }
+            fill_lines(values, [width; 2], |step, column| {
+                let weight = at(step, first + column);
+                skips &= weight.is_finite();
+                weight
+            });
         }
         Self { level, values, depth, columns, panel, skips, rounds: false }
     }

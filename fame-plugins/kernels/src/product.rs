@@ -36,13 +36,7 @@ impl Packed {
         for (index, values) in panels.enumerate() {
             let first = index * panel;
             let width = panel.min(columns - first);
-            for (block, lines) in values.chunks_mut(STEPS * panel).enumerate() {
-                for column in 0..width {
-                    for (step, line) in lines.chunks_exact_mut(panel).enumerate() {
-                        line[column] = at(block * STEPS + step, first + column);
-                    }
-                }
-            }
+            fill_lines(values, [width, panel], |step, column| at(step, first + column));
         }
         packed
     }
@@ -76,9 +70,24 @@ impl Packed {
     }
 }
 
-/// Steps whose weights are packed one behind the other: a matrix may lie with its columns as lines, of
-/// which a cache line should be read once.
-pub(crate) const STEPS: usize = 16;
+/// Writes the weights `at(step, column)` of `width` columns into lines of `stride` values, one for
+/// each step.
+pub(crate) fn fill_lines(
+    lines: &mut [f32],
+    [width, stride]: [usize; 2],
+    mut at: impl FnMut(usize, usize) -> f32,
+) {
+    /// Steps whose weights are read one behind the other: where the matrix lies with its columns as
+    /// lines, these are the values of a cache line.
+    const STEPS: usize = 16;
+    for (block, lines) in lines.chunks_mut(STEPS * stride).enumerate() {
+        for column in 0..width {
+            for (step, line) in lines.chunks_exact_mut(stride).enumerate() {
+                line[column] = at(block * STEPS + step, column);
+            }
+        }
+    }
+}
 
 /// How the left factor lies in a picture: rows that start `stride` values apart, each a sequence of
 /// runs.

@@ -552,6 +552,7 @@ fn pieces_of_a_result_are_those_of_the_whole() {
         square(64, 33, 14, 3, 2),
         // A dense layer: its channels are shared out.
         square(70, 100, 1, 1, 1),
+        square(70, 100, 1, 1, 2),
     ];
     geometries.push(Geometry { groups: 4, ..square(24, 40, 13, 3, 1) });
     geometries.push(Geometry { groups: 24, outputs: 24, ..square(24, 40, 13, 3, 2) });

@@ -42,12 +42,6 @@ impl Windows {
         is_dense && self.pads == [0; 4] && stencil.from == stencil.to
     }
 
-    /// Whether a result is a single pixel, as a dense layer's: its channels can be shared among
-    /// threads in place of lines.
-    pub(crate) fn is_one_pixel(&self) -> bool {
-        self.is_one_line() && self.pixels() == 1
-    }
-
     /// The lines of the padded picture that the lines `results` are computed from, or the pixels
     /// where all are [one line](Self::is_one_line).
     pub(crate) fn needed(&self, results: &Range<usize>) -> Range<usize> {
