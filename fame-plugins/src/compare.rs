@@ -174,11 +174,36 @@ pub fn compare(first: &Path, other: &Path) -> Result<Vec<Table>> {
         return Err(Error::new("fame::compare::nothing_shared", message)
             .with_help("Maps are compared by the item's id and the explainer's name in the recipe; both runs need the writer Npy()."));
     }
+    tables[0].notes.extend(left_out(&one, &two));
     let [one, two] = [first, other].map(|out| json(&out.join("run.json"))["plan"].take());
     if let Some(parameters) = as_typed::differences(&one, &two) {
         tables.insert(0, parameters);
     }
     Ok(tables)
+}
+
+/// What only one of two runs has, which no table compares.
+fn left_out(one: &BTreeMap<String, Item>, two: &BTreeMap<String, Item>) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (there, elsewhere, which) in [(one, two, "first"), (two, one, "other")] {
+        let alone = there.keys().filter(|id| !elsewhere.contains_key(*id)).count();
+        if alone > 0 {
+            let items = if alone == 1 { "item is" } else { "items are" };
+            notes.push(format!("{alone} {items} in the {which} run only, and left out."));
+        }
+        let mut explainers = BTreeSet::new();
+        for (id, item) in there {
+            let Some(counterpart) = elsewhere.get(id) else { continue };
+            let lacks = |key: &&(String, String)| !counterpart.maps.contains_key(*key);
+            explainers.extend(item.maps.keys().filter(lacks).map(|(explainer, _)| explainer));
+        }
+        if !explainers.is_empty() {
+            let names: Vec<&str> = explainers.into_iter().map(String::as_str).collect();
+            let names = names.join(", ");
+            notes.push(format!("Maps of {names} that only the {which} run has are left out."));
+        }
+    }
+    notes
 }
 
 /// How alike the maps are, by explainer.
@@ -277,7 +302,7 @@ fn differences(shared: &[(&String, &Item, &Item)]) -> Option<Table> {
     let table = Table {
         name: "measurements".to_owned(),
         title: format!(
-            "Mean difference of measurements, item by item (p: two-sided sign-flip test, Holm-adjusted over {} comparisons)",
+            "Mean difference of measurements, the other run less the first, item by item (p: two-sided sign-flip test, Holm-adjusted over {} comparisons)",
             rows.len()
         ),
         numbers: Some(Numbers { columns: columns.clone(), rows: rows.clone() }),
@@ -415,6 +440,22 @@ mod tests {
         let tables = compare(first.path(), other.path()).unwrap();
         assert_eq!(tables[0].rows, [["explain.fame.perturbation.iterations", "16", "32"]]);
         assert_eq!(tables[1].name, "maps");
+    }
+
+    #[test]
+    fn what_only_one_run_has_is_told() {
+        let map = [0.0, 0.1, 0.2, 1.0];
+        let first = run(&[("a", map, 0.5), ("b", map, 0.5), ("c", map, 0.5)]);
+        let other = run(&[("a", map, 0.5), ("d", map, 0.5)]);
+        let of_other = other.path().join("items/d");
+        fs::rename(&of_other, other.path().join("items/c")).unwrap();
+        fs::remove_file(other.path().join("items/c/fame.image.npy")).unwrap();
+        let tables = compare(first.path(), other.path()).unwrap();
+        let told = [
+            "1 item is in the first run only, and left out.",
+            "Maps of fame that only the first run has are left out.",
+        ];
+        assert_eq!(tables[0].notes, told);
     }
 
     #[test]

@@ -11,9 +11,14 @@ use fame_core::{
     data::{Facts, Value, facts, memory_budget, require_memory, write_whole},
     registry::quietly,
 };
+use fast_image_resize::{
+    FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::F32,
+};
 use image::{
-    AnimationDecoder as _, DynamicImage, GenericImageView as _, ImageDecoder, ImageError,
-    ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation,
+    AnimationDecoder as _, DynamicImage, GenericImageView as _, ImageBuffer, ImageDecoder,
+    ImageError, ImageFormat, ImageReader, Limits, RgbImage, metadata::Orientation,
 };
 
 /// Extensions of files that [`load`] can decode, lower case, sorted.
@@ -155,16 +160,75 @@ pub fn to_rgb8(pixels: &Tensor) -> Result<RgbImage> {
             pixels.shape()
         )));
     };
-    let plane = h * w;
-    let interleaved =
-        (0..plane).flat_map(|i| [0, 1, 2].map(|c| to_byte(pixels.data()[c * plane + i]))).collect();
-    RgbImage::from_raw(w as u32, h as u32, interleaved)
-        .ok_or_else(|| Error::bug("a picture lost pixels on its way."))
+    let planes = [0, 1, 2].map(|channel| pixels.row(channel));
+    Ok(painted((w as u32, h as u32), |x, y| {
+        let i = y as usize * w + x as usize;
+        [to_byte(planes[0][i]), to_byte(planes[1][i]), to_byte(planes[2][i])]
+    }))
+}
+
+/// A picture of that width and height, whose pixel in column x of row y is `colour(x, y)`.
+pub(crate) fn painted(
+    (width, height): (u32, u32),
+    mut colour: impl FnMut(u32, u32) -> [u8; 3],
+) -> RgbImage {
+    let mut picture = RgbImage::new(width, height);
+    let (mut x, mut y) = (0, 0);
+    for pixel in picture.chunks_exact_mut(3) {
+        pixel.copy_from_slice(&colour(x, y));
+        x += 1;
+        if x == width {
+            (x, y) = (0, y + 1);
+        }
+    }
+    picture
+}
+
+/// `picture` in another size, width first: each of its new pixels is put together by `kernel` from all
+/// that it covers. `P` is what the resampler calls the picture's pixels.
+///
+/// # Errors
+/// A bug of the caller: a size of 0.
+pub(crate) fn resized<P: PixelTrait, C: image::Pixel<Subpixel = u8>>(
+    picture: &ImageBuffer<C, Vec<u8>>,
+    [width, height]: [u32; 2],
+    kernel: FilterType,
+) -> Result<ImageBuffer<C, Vec<u8>>> {
+    let mut to = ImageBuffer::new(width, height);
+    let from = TypedImageRef::<P>::from_buffer(picture.width(), picture.height(), picture);
+    let view = TypedImage::<P>::from_buffer(width, height, &mut to);
+    let (from, mut view) = from.and_then(|from| Ok((from, view?))).map_err(|e| unscaled(&e))?;
+    Resizer::new().resize_typed(&from, &mut view, &covering(kernel)).map_err(|e| unscaled(&e))?;
+    Ok(to)
+}
+
+/// A plane of `from` values, width first, as one of `to`, in between bilinear.
+///
+/// # Errors
+/// A bug of the caller: a size of 0, or other values than pixels.
+pub(crate) fn resized_plane(values: &[f32], from: [u32; 2], to: [u32; 2]) -> Result<Vec<f32>> {
+    let values: Vec<F32> = values.iter().copied().map(F32::new).collect();
+    let from = TypedImageRef::new(from[0], from[1], &values).map_err(|e| unscaled(&e))?;
+    let mut view = TypedImage::new(to[0], to[1]);
+    let options = covering(FilterType::Bilinear);
+    Resizer::new().resize_typed(&from, &mut view, &options).map_err(|e| unscaled(&e))?;
+    Ok(view.pixels().iter().map(|pixel| pixel.0).collect())
+}
+
+fn covering(kernel: FilterType) -> ResizeOptions {
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(kernel))
+}
+
+fn unscaled(error: &dyn std::fmt::Display) -> Error {
+    Error::bug(format!("a picture cannot be brought to another size: {error}."))
 }
 
 /// A value of 0..=1 as a byte: clamped, times 255, rounded. NaN becomes 0.
+#[inline]
 pub fn to_byte(value: f32) -> u8 {
-    (value.clamp(0.0, 1.0) * 255.0).round() as u8
+    // Rounded by hand, as `round` is a call where the processor is not known. In f64 the sum is
+    // exact.
+    (f64::from(value.clamp(0.0, 1.0) * 255.0) + 0.5) as u8
 }
 
 /// Encodes `picture` as PNG. The same pixels always give the same bytes.

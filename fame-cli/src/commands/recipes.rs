@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use fame_core::{Error, data::read_ordinary, text::suggestion};
+use fame_core::{Error, ErrorKind as Kind, data::read_ordinary, text::suggestion};
 use serde_json::json;
 
 use super::Failure;
@@ -62,7 +62,7 @@ fn named(name: &str) -> Result<(&'static str, &'static str), Error> {
         let known: Vec<&str> = all().map(|(name, _)| name).collect();
         let mut error = Error::new("fame::recipes::unknown", message);
         error.help = suggestion(name, &known, "recipe");
-        error
+        error.of_kind(Kind::WrongRequest)
     })
 }
 

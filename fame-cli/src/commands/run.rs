@@ -7,8 +7,8 @@ use std::{
 };
 
 use fame_core::{
-    Plan, Table,
-    run::{RunOptions, RunStatus, run as run_plan},
+    Error, ErrorKind, Plan, Table,
+    run::{Rehearsal, RunOptions, RunStatus, rehearse, run as run_plan},
     store::ModelStore,
 };
 
@@ -45,7 +45,7 @@ pub(super) fn carry_out(
     let watcher = terminal::watcher_with(setup.json, preview);
     let summary = run_plan(plan, store, options, watcher.as_ref());
     drop(watcher);
-    let summary = summary?;
+    let summary = summary.map_err(|error| at_its_place(plan, store, error))?;
     let complete = summary.status == RunStatus::Complete;
     if setup.json {
         let status = if complete { "complete" } else { "incomplete" };
@@ -70,6 +70,17 @@ pub(super) fn carry_out(
         ))?;
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// `error` as `check` shows it, at its place in the recipe, if the recipe asks for something that is
+/// not there to be had.
+fn at_its_place(plan: &Plan, store: &ModelStore, error: Error) -> Failure {
+    if error.kind == ErrorKind::WrongRequest
+        && let Ok(Rehearsal { problems: Some(problems), .. }) = rehearse(plan, store)
+    {
+        return problems.into();
+    }
+    error.into()
 }
 
 /// The widest table that is shown where the output is no terminal, in characters.

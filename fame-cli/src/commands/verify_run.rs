@@ -44,7 +44,10 @@ pub(crate) fn verify_run(setup: &Setup, args: &VerifyRunArgs) -> Result<ExitCode
 fn state(found: &Verified) -> String {
     match (found.status.as_str(), found.failed) {
         ("running", _) => "the run was broken off".to_owned(),
-        ("incomplete", failed) => format!("the run is incomplete ({failed} items FAILED)"),
+        ("incomplete", failed) => {
+            let s = if failed == 1 { "" } else { "s" };
+            format!("the run is incomplete ({failed} item{s} FAILED)")
+        }
         (status, _) => format!("the run is {status}"),
     }
 }

@@ -65,7 +65,9 @@ impl WalkedRow {
             format!(
                 "{name}: the walk went the wrong way: its loss rose from {before} to {after} in \
                  {steps} steps, so what moved is no evidence. Smaller steps follow the gradient \
-                 more closely: give the perturbation a smaller `step` and more `iterations`."
+                 more closely: give the perturbation a smaller `step` and more `iterations`. Where \
+                 there was nothing to go down from, as between two pictures that are the same, none \
+                 do."
             )
         })
     }

@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use crate::{
-    Error, Explanation, Model, Picture, Result, Sample, Taps, Tensor, Witness, data::Facts,
+    Error, Explanation, Model, Picture, Result, Sample, Taps, Tensor, Witness,
+    data::{Facts, Value},
 };
 
 /// A check of explanations, with its parameters.
@@ -17,6 +18,14 @@ pub trait Check: Send + Sync {
     /// # Errors
     /// One sentence saying why not and what would help.
     fn can_run(&self) -> Result<()>;
+
+    /// What a reader of "agrees" must know where a recipe explains with `backend`, its
+    /// [record](crate::registry::Built::record): that the check is no second opinion, say. Each is
+    /// the rest of a sentence that begins with the check's name. Default: nothing.
+    fn doubts(&self, backend: &Value) -> Vec<String> {
+        let _ = backend;
+        Vec::new()
+    }
 
     /// Gets ready for explanations of `model`, once for a whole run.
     ///

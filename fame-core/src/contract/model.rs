@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::output::{OutputForm, form_of, logits_of};
 use crate::{
-    Error, Layer, Result,
+    Error, ErrorKind, Layer, Result,
     contract::{Backend, LoadRequest, Network, Operators, Remembered, layout_of},
     data::{Layout, require_memory},
     store::ModelManifest,
@@ -288,7 +288,7 @@ impl Model {
             format!("model `{}` has no layer called `{name}`.", self.manifest.name),
         );
         error.help = help;
-        error
+        error.of_kind(ErrorKind::WrongRequest)
     }
 }
 

@@ -102,16 +102,8 @@ impl Plan {
     /// the record.
     pub fn doubts(&self) -> Vec<String> {
         let Some(check) = &self.check else { return Vec::new() };
-        // It is not refused: such a check still finds a computation that is not the same twice, as
-        // on a broken device. But whoever reads `agrees` must know what agreed with what.
-        let is_itself = check.parameters.get("backend") == Some(&self.backend.record());
-        let doubt = format!(
-            "`{}` recomputes with {}, as the recipe's own backend is set: it repeats the \
-             computation, and finds no fault that is in both. Give its `backend` another engine, \
-             or other options.",
-            check.name, self.backend.name
-        );
-        if is_itself { vec![doubt] } else { Vec::new() }
+        let doubts = check.plugin.doubts(&self.backend.record()).into_iter();
+        doubts.map(|doubt| format!("`{}` {doubt}", check.name)).collect()
     }
 
     /// What the plan will do, for the record: the same for every machine and folder.

@@ -162,6 +162,15 @@ impl RecipeText {
                     .with_label(e.label)
                     .with_help(e.help.as_deref().or(Some(help))));
             }
+            Ok(end) if !quoted && new[end..].trim_start().starts_with([')', ']', '}']) => {
+                let rest = new[end..].trim_start();
+                let at = value_at + new.len() - rest.len();
+                return Err(problem(
+                    format!("`{rest}` stands behind the value `{}`.", &new[..end]),
+                    at..value_at + new.len(),
+                )
+                .with_label("this is too much"));
+            }
             _ => {
                 return Err(problem(
                     format!("`{value}` is not a RON value."),
@@ -337,11 +346,19 @@ fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
                 let is_near = help.as_ref().is_some_and(|help| help.starts_with("did you mean"));
                 if !last && !is_near && is_struct(text, at) {
                     let (place, next) = (keys[..=depth].join("."), keys[depth + 1]);
+                    let whole = match next.parse::<usize>() {
+                        Ok(_) => "[NAME(…)]".to_owned(),
+                        Err(_) => format!("NAME({next}: …)"),
+                    };
                     help = Some(format!(
                         "what this recipe leaves to its default is set whole: --set \
-                         '{place}=NAME({next}: …)'; {}",
+                         '{place}={whole}'; {}",
                         help.unwrap_or_default()
                     ));
+                }
+                if key.contains('[') {
+                    let parted = key.replace('[', ".").replace([']', '"'], "");
+                    help = Some(format!("the parts of a path are parted by dots: `{parted}`"));
                 }
                 let message = format!("there is nothing called `{key}` at this place.");
                 return Err((message, key_span, help));
@@ -407,7 +424,15 @@ mod tests {
         // What is not written has no parts yet.
         let help = set(RECIPE, "backend.threads=1").unwrap_err().help.unwrap();
         assert!(help.contains("--set 'backend=NAME(threads: …)'"), "{help}");
-        assert_eq!(set(RECIPE, "seed=1)").unwrap_err().label, "this value");
+        let help = set(RECIPE, "metrics.3.against=1").unwrap_err().help.unwrap();
+        assert!(help.contains("--set 'metrics=[NAME(…)]'"), "{help}");
+        let help = set(RECIPE, "explain[\"walk\"]=1").unwrap_err().help.unwrap();
+        assert_eq!(help, "the parts of a path are parted by dots: `explain.walk`");
+        assert_eq!(set(RECIPE, "seed=a.jpg").unwrap_err().label, "this value");
+        // What is too much is marked alone.
+        let p = set(RECIPE, "seed=Steps(a: 1))").unwrap_err();
+        assert_eq!(p.message, "`)` stands behind the value `Steps(a: 1)`.");
+        assert_eq!(p.span, "--set seed=".len() + 11.."--set seed=".len() + 12);
         // What is not closed is marked where it was opened.
         for (value, open, message) in [
             ("(1", 0, "this bracket is never closed."),

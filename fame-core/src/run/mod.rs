@@ -250,7 +250,11 @@ impl Runner<'_> {
             shelf.model(name)?;
         }
         for (name, explainer) in &self.plan.explain {
-            explainer.plugin.check(&model).map_err(|e| e.at(format!("explainer `{name}`")))?;
+            explainer.plugin.check(&model).map_err(|e| {
+                let e = e.at(format!("explainer `{name}`"));
+                // It asks something of the network that the network does not have.
+                if e.kind == ErrorKind::Failure { e.of_kind(ErrorKind::WrongRequest) } else { e }
+            })?;
         }
         let check = Checker::load(self.plan, &model)?;
         for doubt in model.doubts() {

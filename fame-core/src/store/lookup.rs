@@ -18,7 +18,7 @@ use super::{
     tools::Tools,
 };
 use crate::{
-    Error, Result,
+    Error, ErrorKind, Result,
     text::{near_file, near_names, quoted},
 };
 
@@ -183,7 +183,8 @@ impl ModelStore {
             return Err(Error::new(
                 "fame::model::unknown",
                 format!("`{model}` is neither the name of a model nor the path of one."),
-            ));
+            )
+            .of_kind(ErrorKind::WrongRequest));
         };
         let text = match fs::read_to_string(&ron) {
             Ok(text) => crate::data::without_mark(text),
@@ -323,7 +324,7 @@ fn no_model(path: &Path) -> Error {
     let text = format!("there is no file `{}`.", path.display());
     let mut error = Error::new("fame::model::missing_file", text);
     error.help = near_file(path);
-    error
+    error.of_kind(ErrorKind::WrongRequest)
 }
 
 /// The error of an ONNX file without its manifest.
@@ -347,5 +348,6 @@ fn unknown(code: &str, kind: &str, name: &str, known: &[String], more: &str) -> 
         [ref most @ .., last] => format!("Did you mean {} or `{last}`?", quoted(most)),
     };
     Error::new(code, format!("no {kind} is called `{name}`."))
+        .of_kind(ErrorKind::WrongRequest)
         .with_help(format!("{help} {more}").trim_end())
 }

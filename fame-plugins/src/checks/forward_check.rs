@@ -13,7 +13,7 @@
 use fame_core::{
     Error, Explanation, Model, Result, Sample, Taps, Tensor, Witness,
     contract::{Backend, Check, Finding, LoadedCheck, Network, witnesses},
-    data::facts,
+    data::{Value, facts},
     registry::{Assembly, BuildContext, Built, Plugin},
     text::Spec,
 };
@@ -73,11 +73,37 @@ impl Check for SecondBackend {
         self.backend.plugin.check().map_err(|e| e.at("forward check"))
     }
 
+    /// A check by the recipe's own backend is not refused: it still finds a computation that is not
+    /// the same twice, as on a broken device.
+    fn doubts(&self, backend: &Value) -> Vec<String> {
+        let own = self.backend.record();
+        let doubt = format!(
+            "recomputes with {}, as the recipe's own backend{}: it repeats the computation, and \
+             finds no fault that is in both. Give its `backend` another engine, or other options.",
+            self.backend.name,
+            if own == *backend { " is set" } else { " does with another number of threads" }
+        );
+        if of_any_threads(&own) == of_any_threads(backend) { vec![doubt] } else { Vec::new() }
+    }
+
     fn load<'c>(&'c self, model: &Model) -> Result<Box<dyn LoadedCheck + 'c>> {
         let request = model.load_request();
         let network = self.backend.plugin.load(&request).map_err(|e| e.at("forward check"))?;
         Ok(Box::new(SecondNetwork { check: self, network }))
     }
+}
+
+/// A backend's record without its parameter `threads`, which says who computes and not what.
+fn of_any_threads(backend: &Value) -> Value {
+    let mut backend = backend.clone();
+    if let Value::Map(parts) = &mut backend {
+        for parameters in parts.values_mut() {
+            if let Value::Map(parameters) = parameters {
+                parameters.remove("threads");
+            }
+        }
+    }
+    backend
 }
 
 /// The explained model, loaded by the second backend.
@@ -183,7 +209,21 @@ fn relative(first: &[f32], second: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::testkit;
+
     use super::*;
+
+    #[test]
+    fn another_number_of_threads_is_no_second_opinion() {
+        let backend = |spec: &str| testkit::build::<dyn Backend>(spec).unwrap().record();
+        let check = r"ForwardCheck(backend: Tract(threads: 1))";
+        let check = testkit::build::<dyn Check>(check).unwrap();
+        let doubts = |spec: &str| check.plugin.doubts(&backend(spec));
+        assert!(doubts("Tract(threads: 1)")[0].contains("backend is set: it repeats"));
+        assert!(doubts("Tract(threads: 2)")[0].contains("another number of threads: it repeats"));
+        assert_eq!(doubts("Tract(threads: 2, precision: Bf16)"), Vec::<String>::new());
+        assert_eq!(doubts("Ort()"), Vec::<String>::new());
+    }
 
     #[test]
     fn differences_are_relative_to_the_layer_and_nothing_unfinite_passes() {

@@ -156,7 +156,8 @@ impl Folder {
                 }
                 continue;
             }
-            let is_file = entry.path().is_file();
+            // A link that leads nowhere is a picture that cannot be read, and its item fails.
+            let is_file = entry.path().is_file() || kind.is_symlink() && !entry.path().exists();
             if is_file && has_extension(name, &EXTENSIONS) {
                 found.pictures.push(format!("{inner}{name}"));
             } else if is_file
@@ -257,6 +258,19 @@ mod tests {
         std::fs::write(files.path().join("only/x.heic"), "").unwrap();
         let e = build(r#"Folder(path: "only")"#).unwrap().index(&files).unwrap_err();
         assert!(e.help.unwrap().contains("`x.heic`"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_nowhere_is_an_item_that_fails() {
+        let files = Beside::with(&[("d/a.png", GRAY)]);
+        std::os::unix::fs::symlink("gone.png", files.path().join("d/b.png")).unwrap();
+        std::os::unix::fs::symlink("gone.txt", files.path().join("d/c.txt")).unwrap();
+        let folder = build(r#"Folder(path: "d")"#).unwrap();
+        let items = folder.index(&files).unwrap();
+        assert_eq!(items.iter().map(|i| i.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let error = folder.load(&items[1], &files).err().unwrap();
+        assert!(error.message.contains("d/b.png"), "{error}");
     }
 
     #[test]

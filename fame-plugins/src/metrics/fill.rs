@@ -37,9 +37,9 @@ impl Filling {
 pub(super) fn replace(copy: &mut Tensor, filling: &Tensor, away: impl Fn(usize) -> bool) {
     for channel in 0..copy.rows() {
         let (plane, from) = (copy.row_mut(channel), filling.row(channel));
-        for (i, (p, f)) in plane.iter_mut().zip(from).enumerate() {
+        for (i, value) in from.iter().enumerate() {
             if away(i) {
-                *p = *f;
+                plane[i] = *value;
             }
         }
     }

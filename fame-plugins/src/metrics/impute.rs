@@ -8,6 +8,8 @@
 //! gradients with the diagonal as preconditioner solve it. Afterwards noise of σ = 0.01 is added to
 //! what was imputed.
 
+use std::ops::Range;
+
 use fame_core::{Random, Tensor};
 
 /// Standard deviation of the noise, in pixels of 0..=1.
@@ -15,8 +17,10 @@ const NOISE: f32 = 0.01;
 /// The residual, relative to the right-hand side, at which a system counts as solved: far below
 /// single precision, so that a ramp comes out as one.
 const SOLVED: f64 = 1e-10;
-/// Weight of the neighbours beside and above; diagonal ones have half of it.
+/// Weight of the neighbours beside, above and below.
 const BESIDE: f64 = 1.0 / 6.0;
+/// Weight of diagonal neighbours.
+const ACROSS: f64 = BESIDE / 2.0;
 
 /// Replaces the pixels of `picture` `[C, H, W]` where `away` is true. `random` makes the noise;
 /// `None` leaves it out. When nothing is kept, the picture's mean colour stands everywhere: no
@@ -48,77 +52,114 @@ pub(super) fn impute(picture: &Tensor, away: &[bool], random: Option<&mut Random
     imputed
 }
 
-/// The removed pixels as the unknowns of a linear system.
+/// The removed pixels as the unknowns of a linear system. Its vectors are planes: a value for each
+/// pixel, 0 where the pixel is kept, and a pixel of 0 around them all. So every row of the matrix is
+/// the same sum, and several are computed at once.
 struct Holes {
-    /// Pixel number of each unknown.
-    pixels: Vec<usize>,
-    /// For each unknown its neighbours: weight, pixel, and the unknown it is, if it is one.
-    neighbours: Vec<Vec<(f64, usize, Option<usize>)>>,
-    /// W_u.
+    /// Pixels of the picture, without the border.
+    width: usize,
+    height: usize,
+    /// How many are removed.
+    count: usize,
+    /// 1 where a pixel is removed.
+    away: Vec<f64>,
+    /// W_u where a pixel is removed, 1 elsewhere.
     diagonal: Vec<f64>,
 }
 
 impl Holes {
     fn new(away: &[bool], width: usize) -> Self {
-        let height = away.len() / width;
-        let pixels: Vec<usize> = (0..away.len()).filter(|i| away[*i]).collect();
-        let mut unknown = vec![None; away.len()];
-        pixels.iter().enumerate().for_each(|(n, p)| unknown[*p] = Some(n));
-        let around = |p: &usize| {
-            let (y, x) = (p / width, p % width);
-            let mut found = Vec::with_capacity(8);
-            for ny in y.saturating_sub(1)..=(y + 1).min(height - 1) {
-                for nx in x.saturating_sub(1)..=(x + 1).min(width - 1) {
-                    let n = ny * width + nx;
-                    if n != *p {
-                        let weight = if ny == y || nx == x { BESIDE } else { BESIDE / 2.0 };
-                        found.push((weight, n, unknown[n]));
-                    }
-                }
+        let count = away.iter().filter(|away| **away).count();
+        let (height, none) = (away.len() / width, Vec::new());
+        let mut holes = Self { width, height, count, away: none.clone(), diagonal: none };
+        holes.away = holes.plane(|pixel| if away[pixel] { 1.0 } else { 0.0 });
+        let weights = holes.sums(&holes.plane(|_| 1.0));
+        holes.diagonal = weights.into_iter().map(|w| if w > 0.0 { w } else { 1.0 }).collect();
+        holes
+    }
+
+    /// A plane with the value of each pixel.
+    fn plane(&self, value: impl Fn(usize) -> f64) -> Vec<f64> {
+        let stride = self.width + 2;
+        let mut plane = vec![0.0; stride * (self.height + 2)];
+        for y in 0..self.height {
+            for x in 0..self.width {
+                plane[(y + 1) * stride + x + 1] = value(y * self.width + x);
             }
-            found
-        };
-        let neighbours: Vec<Vec<_>> = pixels.iter().map(around).collect();
-        let diagonal = neighbours.iter().map(|n| n.iter().map(|(w, ..)| w).sum()).collect();
-        Self { pixels, neighbours, diagonal }
+        }
+        plane
+    }
+
+    /// Where the pixels of line `y` lie in a plane, shifted by `by` lines and pixels less one.
+    fn line(&self, y: usize, by: [usize; 2]) -> Range<usize> {
+        let first = (y + by[0]) * (self.width + 2) + by[1];
+        first..first + self.width
+    }
+
+    /// Σ w·x_n over the neighbours of each pixel of line `y`.
+    #[inline]
+    fn around<'x>(&self, x: &'x [f64], y: usize) -> impl Fn(usize) -> f64 + 'x {
+        let at = |lines: usize, pixels: usize| &x[self.line(y, [lines, pixels])];
+        let above = [at(0, 0), at(0, 1), at(0, 2)];
+        let beside = [at(1, 0), at(1, 2)];
+        let below = [at(2, 0), at(2, 1), at(2, 2)];
+        move |i| {
+            let sum = ACROSS * above[0][i] + BESIDE * above[1][i] + ACROSS * above[2][i];
+            let sum = sum + BESIDE * beside[0][i] + BESIDE * beside[1][i];
+            sum + ACROSS * below[0][i] + BESIDE * below[1][i] + ACROSS * below[2][i]
+        }
     }
 
     /// out = A·x.
     fn times(&self, x: &[f64], out: &mut [f64]) {
-        for (n, o) in out.iter_mut().enumerate() {
-            let others: f64 =
-                self.neighbours[n].iter().filter_map(|(w, _, u)| u.map(|u| w * x[u])).sum();
-            *o = self.diagonal[n] * x[n] - others;
+        for y in 0..self.height {
+            let others = self.around(x, y);
+            let line = self.line(y, [1, 1]);
+            let (x, away) = (&x[line.clone()], &self.away[line.clone()]);
+            let (diagonal, out) = (&self.diagonal[line.clone()], &mut out[line]);
+            for i in 0..self.width {
+                out[i] = away[i] * (diagonal[i] * x[i] - others(i));
+            }
         }
+    }
+
+    /// Σ w·x_n over the neighbours of every removed pixel.
+    fn sums(&self, x: &[f64]) -> Vec<f64> {
+        let mut sums = vec![0.0; x.len()];
+        for y in 0..self.height {
+            let (around, line) = (self.around(x, y), self.line(y, [1, 1]));
+            for (i, at) in line.enumerate() {
+                sums[at] = self.away[at] * around(i);
+            }
+        }
+        sums
     }
 
     /// Solves for one channel and writes the solution into it.
     fn fill(&self, plane: &mut [f32]) {
-        let known = |n: usize| {
-            self.neighbours[n]
-                .iter()
-                .filter(|(.., u)| u.is_none())
-                .map(|(w, p, _)| w * f64::from(plane[*p]))
-                .sum::<f64>()
-        };
-        let b: Vec<f64> = (0..self.pixels.len()).map(known).collect();
+        let values = self.plane(|pixel| f64::from(plane[pixel]));
+        let known = |(value, away): (&f64, &f64)| if *away > 0.0 { 0.0 } else { *value };
+        let known: Vec<f64> = values.iter().zip(&self.away).map(known).collect();
+        let b = self.sums(&known);
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         // The mean of what is kept is nearer than zero.
-        let kept = plane.len() - self.pixels.len();
-        let removed: f64 = self.pixels.iter().map(|p| f64::from(plane[*p])).sum();
-        let mean = (plane.iter().map(|v| f64::from(*v)).sum::<f64>() - removed) / kept as f64;
-        let mut x = vec![mean; b.len()];
-        let mut product = vec![0.0; b.len()];
+        let kept = plane.len() - self.count;
+        let mean = (values.iter().sum::<f64>() - dot(&values, &self.away)) / kept as f64;
+        let mut x: Vec<f64> = self.away.iter().map(|away| away * mean).collect();
+        let mut product = vec![0.0; x.len()];
         self.times(&x, &mut product);
         let mut residual: Vec<f64> = b.iter().zip(&product).map(|(b, p)| b - p).collect();
-        let scaled =
-            |r: &[f64]| r.iter().zip(&self.diagonal).map(|(r, d)| r / d).collect::<Vec<f64>>();
-        let mut z = scaled(&residual);
+        let scale = |residual: &[f64], scaled: &mut [f64]| {
+            let each = scaled.iter_mut().zip(residual).zip(&self.diagonal);
+            each.for_each(|((z, r), d)| *z = r / d);
+        };
+        let mut z = vec![0.0; x.len()];
+        scale(&residual, &mut z);
         let mut direction = z.clone();
         let mut rz = dot(&residual, &z);
         let enough = SOLVED * dot(&b, &b).sqrt().max(1e-12);
         // In exact arithmetic there are no more steps than unknowns.
-        for _ in 0..10 * b.len() {
+        for _ in 0..10 * self.count {
             if dot(&residual, &residual).sqrt() <= enough {
                 break;
             }
@@ -126,13 +167,19 @@ impl Holes {
             let step = rz / dot(&direction, &product);
             x.iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
             residual.iter_mut().zip(&product).for_each(|(r, p)| *r -= step * p);
-            z = scaled(&residual);
+            scale(&residual, &mut z);
             let next = dot(&residual, &z);
             let turn = next / rz;
             direction.iter_mut().zip(&z).for_each(|(d, z)| *d = z + turn * *d);
             rz = next;
         }
-        self.pixels.iter().zip(&x).for_each(|(p, x)| plane[*p] = *x as f32);
+        for (y, values) in plane.chunks_exact_mut(self.width).enumerate() {
+            for (value, at) in values.iter_mut().zip(self.line(y, [1, 1])) {
+                if self.away[at] > 0.0 {
+                    *value = x[at] as f32;
+                }
+            }
+        }
     }
 }
 
@@ -172,17 +219,20 @@ mod tests {
     fn imputed_pixels_are_the_mean_of_their_neighbours_at_the_border_too() {
         let away: Vec<bool> = (0..120).map(|i| i % 12 < 5).collect();
         let imputed = impute(&ramp(), &away, None);
-        let holes = Holes::new(&away, 12);
-        for (n, p) in holes.pixels.iter().enumerate() {
-            let mean: f64 = holes.neighbours[n]
-                .iter()
-                .map(|(w, q, _)| w * f64::from(imputed.data()[*q]))
-                .sum::<f64>()
-                / holes.diagonal[n];
-            assert!((mean - f64::from(imputed.data()[*p])).abs() < 1e-6);
+        let value = |x: i32, y: i32| {
+            let is_inside = (0..12).contains(&x) && (0..10).contains(&y);
+            is_inside.then(|| f64::from(imputed.data()[(y * 12 + x) as usize]))
+        };
+        for (x, y) in (0..10).flat_map(|y| (0..5).map(move |x| (x, y))) {
+            // Beside and above count twice as much as across; in a corner there are three in all.
+            let around = [(-1, -1), (0, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (0, 1), (1, 1)];
+            let there = around.iter().filter_map(|(dx, dy)| {
+                let weight = if dx * dy == 0 { 2.0 } else { 1.0 };
+                Some((weight, value(x + dx, y + dy)?))
+            });
+            let (weights, sum) = there.fold((0.0, 0.0), |(w, s), (g, v)| (w + g, s + g * v));
+            assert!((sum / weights - value(x, y).unwrap()).abs() < 1e-6, "{x} {y}");
         }
-        // A pixel in the corner has three neighbours: two beside and one across.
-        assert!((holes.diagonal[0] - 5.0 / 12.0).abs() < 1e-12);
     }
 
     #[test]

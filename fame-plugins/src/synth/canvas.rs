@@ -1,7 +1,9 @@
 //! Painting by asking each point for its colour.
 
 use fame_core::Random;
-use image::{Rgb, RgbImage};
+use image::RgbImage;
+
+use crate::pictures::painted;
 
 /// Red, green and blue in 0..=1.
 pub(super) type Colour = [f64; 3];
@@ -12,13 +14,14 @@ const GRID: u32 = 4;
 /// A picture whose pixels are the mean colour of a grid of points, rounded to bytes. Coordinates
 /// are pixels from the outer corner of the first one.
 pub(super) fn paint(width: u32, height: u32, at: impl Fn(f64, f64) -> Colour) -> RgbImage {
-    RgbImage::from_fn(width, height, |px, py| {
+    painted((width, height), |px, py| {
         let mut sum = [0.0; 3];
         for (i, j) in grid() {
             let colour = at(f64::from(px) + i, f64::from(py) + j);
-            (0..3).for_each(|c| sum[c] += colour[c]);
+            sum = [sum[0] + colour[0], sum[1] + colour[1], sum[2] + colour[2]];
         }
-        Rgb(sum.map(|s| ((s / f64::from(GRID * GRID)).clamp(0.0, 1.0) * 255.0 + 0.5) as u8))
+        let byte = |sum: f64| ((sum / f64::from(GRID * GRID)).clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
+        [byte(sum[0]), byte(sum[1]), byte(sum[2])]
     })
 }
 
@@ -40,7 +43,7 @@ pub(super) fn colour(random: &mut Random) -> Colour {
 
 /// `a` for 0, `b` for 1.
 pub(super) fn mix(a: Colour, b: Colour, t: f64) -> Colour {
-    std::array::from_fn(|c| a[c] + (b[c] - a[c]) * t)
+    [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t]
 }
 
 /// Cosine and sine of an angle that is spread over the whole turn, by the rational parametrisation

@@ -4,12 +4,10 @@ use std::borrow::Cow;
 
 use colorous::Gradient;
 use fame_core::{Error, NamedMap, Picture, Result, Tensor, registry::Assembly, text::suggestion};
-use image::{
-    ImageBuffer, Luma, Rgb, RgbImage,
-    imageops::{FilterType, resize},
-};
+use fast_image_resize::{FilterType, pixels::U8x3};
+use image::RgbImage;
 
-use crate::pictures::{to_byte, to_rgb8};
+use crate::pictures::{painted, resized, resized_plane, to_byte, to_rgb8};
 
 /// The colours of maps where a recipe asks for none, in pictures and in the page alike: told apart
 /// by colour-blind readers too, and brighter with every step (van der Walt & Smith 2015).
@@ -80,6 +78,7 @@ impl Palette {
     }
 
     /// The colour of `value`, clamped to 0..=1; NaN counts as 0.
+    #[inline]
     pub(super) fn at(&self, value: f32) -> [u8; 3] {
         self.0[usize::from(to_byte(value))]
     }
@@ -88,6 +87,12 @@ impl Palette {
 /// Blue, cyan, yellow, red, with dark ends: three trapezoids of slope 4, a quarter apart.
 fn jet(t: f64) -> [u8; 3] {
     [3.0, 2.0, 1.0].map(|centre| to_byte((1.5 - (4.0 * t - centre).abs()) as f32))
+}
+
+/// A pixel, channel by channel. An array's own `map` is a call for each number.
+#[inline]
+fn rgb(channel: impl Fn(usize) -> u8) -> [u8; 3] {
+    [channel(0), channel(1), channel(2)]
 }
 
 /// A finished map as one plane, rows, columns and values: of channels the mean.
@@ -102,9 +107,7 @@ pub(super) fn plane(map: &NamedMap) -> Result<(usize, usize, Cow<'_, [f32]>)> {
 /// The map alone, in colour.
 pub(super) fn heatmap(map: &NamedMap, palette: &Palette) -> Result<RgbImage> {
     let (h, w, values) = plane(map)?;
-    Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| {
-        Rgb(palette.at(values[y as usize * w + x as usize]))
-    }))
+    Ok(painted((w as u32, h as u32), |x, y| palette.at(values[y as usize * w + x as usize])))
 }
 
 /// Refuses a map of `h` rows and `w` columns over a picture of other ones.
@@ -143,21 +146,24 @@ pub(super) fn overlay(
         return mixed(picture, map, palette, opacity, (w, h));
     }
     let pixels: &Tensor = &picture.pixels;
-    Ok(RgbImage::from_fn(w as u32, h as u32, |x, y| {
+    Ok(painted((w as u32, h as u32), |x, y| {
         let i = y as usize * w + x as usize;
         let heat = palette.at(values[i]);
-        Rgb([0, 1, 2].map(|c| {
+        rgb(|c| {
             to_byte(
                 (1.0 - opacity) * pixels.data()[c * h * w + i]
                     + opacity * f32::from(heat[c]) / 255.0,
             )
-        }))
+        })
     }))
 }
 
 /// `picture` enlarged by Lanczos.
-pub(super) fn enlarged(picture: &RgbImage, (width, height): (u32, u32)) -> RgbImage {
-    resize(picture, width, height, FilterType::Lanczos3)
+///
+/// # Errors
+/// A bug of the caller: a size of 0.
+pub(super) fn enlarged(picture: &RgbImage, (width, height): (u32, u32)) -> Result<RgbImage> {
+    resized::<U8x3, _>(picture, [width, height], FilterType::Lanczos3)
 }
 
 /// How many times a picture is enlarged so that its longer side has about `side` pixels; at least
@@ -175,17 +181,15 @@ fn mixed(
     (width, height): (u32, u32),
 ) -> Result<RgbImage> {
     let (h, w, values) = plane(map)?;
-    let values = ImageBuffer::<Luma<f32>, _>::from_raw(w as u32, h as u32, values.into_owned());
-    let values = values.ok_or_else(|| Error::bug("a map has other values than pixels."))?;
-    let values = resize(&values, width, height, FilterType::Triangle);
-    let below = enlarged(&to_rgb8(&picture.pixels)?, (width, height));
-    Ok(RgbImage::from_fn(width, height, |x, y| {
-        let heat = palette.at(values.get_pixel(x, y).0[0]);
+    let values = resized_plane(&values, [w as u32, h as u32], [width, height])?;
+    let below = enlarged(&to_rgb8(&picture.pixels)?, (width, height))?;
+    Ok(painted((width, height), |x, y| {
+        let heat = palette.at(values[y as usize * width as usize + x as usize]);
         let pixel = below.get_pixel(x, y).0;
-        Rgb([0, 1, 2].map(|c| {
+        rgb(|c| {
             let mixed = (1.0 - opacity) * f32::from(pixel[c]) + opacity * f32::from(heat[c]);
             to_byte(mixed / 255.0)
-        }))
+        })
     }))
 }
 
@@ -210,19 +214,19 @@ pub(super) fn over_original(
     let below = to_rgb8(&original.pixels)?;
     let below = match enlarge {
         0 | 1 => below,
-        times => enlarged(&below, (below.width() * times, below.height() * times)),
+        times => enlarged(&below, (below.width() * times, below.height() * times))?,
     };
     // Pixels of the picture as decoded to one of this.
     let scale = original.factor as f32 / enlarge.max(1) as f32;
-    Ok(Some(RgbImage::from_fn(below.width(), below.height(), |x, y| {
-        let pixel = *below.get_pixel(x, y);
+    Ok(Some(painted((below.width(), below.height()), |x, y| {
+        let pixel = below.get_pixel(x, y).0;
         let seen = picture.map_point([(x as f32 + 0.5) * scale, (y as f32 + 0.5) * scale]);
         let Some(value) = sample(&values, (h, w), seen) else { return pixel };
         let heat = palette.at(value);
-        Rgb([0, 1, 2].map(|c| {
-            let under = f32::from(pixel.0[c]);
+        rgb(|c| {
+            let under = f32::from(pixel[c]);
             to_byte(((1.0 - opacity) * under + opacity * f32::from(heat[c])) / 255.0)
-        }))
+        })
     })))
 }
 

@@ -8,13 +8,13 @@ use fame_core::{
     contract::FinishedItem,
     data::{Facts, Value},
 };
-use image::imageops::{FilterType, resize};
+use fast_image_resize::{FilterType, pixels::U8x3};
 
 use super::{
     colour::{Palette, SAFE, overlay},
     maps, picture_of,
 };
-use crate::losses::ranking;
+use crate::{losses::ranking, pictures::resized};
 
 /// How much a map covers its picture, as in `Overlay`.
 const OPACITY: f32 = 0.5;
@@ -59,7 +59,7 @@ pub fn thumbnails(
         let longer = whole.width().max(whole.height()).max(1);
         let scaled = |length: u32| (length * side.max(1) as u32 / longer).max(1);
         let (width, height) = (scaled(whole.width()), scaled(whole.height()));
-        let pixels = resize(&whole, width, height, FilterType::Triangle);
+        let pixels = resized::<U8x3, _>(&whole, [width, height], FilterType::Bilinear)?;
         let title = format!("{explainer}: {}", map.name());
         let pixels = pixels.pixels().map(|pixel| pixel.0).collect();
         Ok(Thumbnail { title, width: width as usize, pixels })

@@ -9,7 +9,7 @@ mod schema;
 use std::process::ExitCode;
 
 use fame_core::{
-    Error,
+    Error, ErrorKind,
     registry::{Kind, Registration, Registry},
     text::suggestion,
 };
@@ -61,7 +61,8 @@ fn choose<'a>(registry: &'a Registry, what: Option<&str>) -> Result<Vec<&'a Regi
         return Err(Error::new(
             "fame::describe::none",
             format!("no {} is registered.", empty.noun()),
-        ));
+        )
+        .of_kind(ErrorKind::WrongRequest));
     }
     let words = Kind::ALL.into_iter().map(Kind::word);
     let files = File::ALL.map(File::word);
@@ -75,7 +76,7 @@ fn choose<'a>(registry: &'a Registry, what: Option<&str>) -> Result<Vec<&'a Regi
         format!("there is no kind and no plugin called `{what}`."),
     );
     e.help = suggestion(what, &known, "name");
-    Err(e)
+    Err(e.of_kind(ErrorKind::WrongRequest))
 }
 
 fn schema(r: &Registration) -> Value {

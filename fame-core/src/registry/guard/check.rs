@@ -4,6 +4,7 @@ use super::{Guard, Guarded, Who};
 use crate::{
     Explanation, Model, Result, Sample,
     contract::{Check, Finding, LoadedCheck},
+    data::Value,
 };
 
 impl Guard for dyn Check {
@@ -17,6 +18,12 @@ struct GuardedCheck(Guarded<dyn Check>);
 impl Check for GuardedCheck {
     fn can_run(&self) -> Result<()> {
         self.0.call("can_run", Check::can_run)?
+    }
+
+    fn doubts(&self, backend: &Value) -> Vec<String> {
+        // Doubts are remarks for the reader, and a panic is one.
+        let doubts = self.0.call("doubts", |c| c.doubts(backend));
+        doubts.unwrap_or_else(|e| vec![format!("does not say what it doubts: {e}")])
     }
 
     fn load<'c>(&'c self, model: &Model) -> Result<Box<dyn LoadedCheck + 'c>> {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use fame_core::{Error, GradientPlace, Layer, Result};
+use fame_core::{Error, ErrorKind, GradientPlace, Layer, Result};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
@@ -274,6 +274,7 @@ impl Skeleton {
         if let Some(why) = self.why_no_layer(name) {
             let text = format!("the tensor `{name}` is no layer: {why}.");
             return Error::new("fame::backend::no_layer", text)
+                .of_kind(ErrorKind::WrongRequest)
                 .with_help("Choose a layer in front of it. `fame-cli inspect` lists all layers.");
         }
         let mut near: Vec<(usize, &str)> = self
@@ -284,6 +285,7 @@ impl Skeleton {
         near.sort_unstable();
         let near: Vec<String> = near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
         Error::new("fame::backend::unknown_layer", format!("the network has no layer `{name}`."))
+            .of_kind(ErrorKind::WrongRequest)
             .with_help(format!(
                 "The nearest names are {}. `fame-cli inspect` lists all layers.",
                 near.join(", ")

@@ -60,8 +60,9 @@ impl Weights {
         for (outputs, ordered) in outputs.chunks(TOGETHER).zip(ordered.chunks_mut(TOGETHER * depth))
         {
             for (step, input) in inputs.iter().enumerate() {
-                for (output, line) in outputs.iter().zip(ordered.chunks_exact_mut(depth)) {
-                    line[step] = values[output + input];
+                // By index: a zip of chunks is a call for each number.
+                for (n, output) in outputs.iter().enumerate() {
+                    ordered[n * depth + step] = values[output + input];
                 }
             }
         }

@@ -19,6 +19,7 @@ use super::{
         random::Random,
     },
     answers::Fill,
+    tiles::unmoved,
 };
 use crate::ask::{usual_layer, usual_loss};
 
@@ -168,6 +169,17 @@ impl RiseExplainer {
             no_map(&row.id, &why, into);
             return Ok(());
         }
+        // The mean of masks that all weigh the same is no blank map: it shows which pixels these
+        // masks happen to keep more often.
+        let values: Vec<f64> = answers.iter().copied().map(f64::from).collect();
+        if unmoved(&values) {
+            let why = format!(
+                "under each of {count} masks the answer is {}: no pixel speaks for it.",
+                answers[0]
+            );
+            no_map(&row.id, &why, into);
+            return Ok(());
+        }
         let mut sums = Sums::over(masks.height * masks.width);
         for (index, answer) in answers.iter().enumerate() {
             masks.fill(index, &mut mask);
@@ -309,7 +321,24 @@ fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use fame_core::{contract::Silent, testkit};
+
     use super::*;
+
+    /// Behind the mean colour a picture of the mean colour stays what it is, whatever is masked.
+    #[test]
+    fn a_network_that_never_reacts_has_no_map_and_no_need_of_more_masks() {
+        let explainer = testkit::build::<dyn Explainer>("Rise(masks: 20, grid: 3)").unwrap();
+        let model = testkit::model().unwrap();
+        let mut sample = testkit::sample("a", &["image"], testkit::SIZE).unwrap();
+        let mean = model.manifest.input.mean.clone();
+        let pixels = &mut sample.pictures[0].1.pixels;
+        mean.iter().enumerate().for_each(|(channel, mean)| pixels.row_mut(channel).fill(*mean));
+        let with = ExplainContext { model: &model, seed: 7, progress: &Silent };
+        let said = explainer.plugin.explain(&with, &[sample]).swap_remove(0).unwrap();
+        assert!(said.maps.is_empty());
+        assert!(said.warnings.len() == 1 && said.warnings[0].contains("under each of 20 masks"));
+    }
 
     const MASKS: SoftMasks =
         SoftMasks { seed: 11, grid: 4, probability: 0.5, height: 18, width: 21 };

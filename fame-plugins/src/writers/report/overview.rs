@@ -103,7 +103,8 @@ pub(super) fn problems(page: &Page<'_>) -> Markup {
     let failed: Vec<(usize, &ItemLine)> =
         page.items.iter().enumerate().filter(|(_, item)| item.status == "failed").collect();
     let warnings = &page.body.warnings;
-    if failed.is_empty() && warnings.is_empty() {
+    let of_run = list(&page.run.record["warnings"]);
+    if failed.is_empty() && warnings.is_empty() && of_run.is_empty() {
         return html! {};
     }
     html! {
@@ -114,6 +115,7 @@ pub(super) fn problems(page: &Page<'_>) -> Markup {
                 (failure(item.error.as_ref()))
             }
             @if failed.len() > MOST_NAMED { p { "and " (failed.len() - MOST_NAMED) " more" } }
+            @for warning in of_run { p.note.warn { (text(warning)) } }
             @if !warnings.is_empty() {
                 details open[warnings.len() <= 8] {
                     summary { (show::count(warnings.len(), "warning")) }

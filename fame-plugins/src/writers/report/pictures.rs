@@ -11,13 +11,17 @@ use fame_core::{
     contract::FinishedItem,
     data::{file_name, open_ordinary, write_whole},
 };
-use image::{DynamicImage, GrayImage, RgbImage, codecs::jpeg::JpegEncoder, imageops::FilterType};
+use fast_image_resize::{
+    FilterType,
+    pixels::{U8, U8x3},
+};
+use image::{DynamicImage, GrayImage, RgbImage, codecs::jpeg::JpegEncoder};
 
 use super::{
     budget::Budget,
     folder::{ItemFolder, MapRecord},
 };
-use crate::pictures::{load, to_byte, to_rgb8};
+use crate::pictures::{load, resized, to_byte, to_rgb8};
 
 /// The beginning of the names of an item's reduced pictures.
 const OURS: &str = "report.";
@@ -45,14 +49,14 @@ pub(super) fn leave(item: &FinishedItem<'_>, folder: &Path, side: u32) -> Result
         }
     }
     for (explainer, map) in super::super::maps(item) {
-        let plane = Shown::Map(reduced(&gray(map)?, side));
+        let plane = Shown::Map(reduced(&gray(map)?, side)?);
         save(&format!("{explainer}.{}", map.name()), ".png", plane.encoded()?.1)?;
     }
     Ok(written)
 }
 
 fn photograph(pixels: &Tensor, side: u32) -> Result<Vec<u8>> {
-    Ok(Shown::Photograph(to_rgb8(pixels)?).reduced(side).encoded()?.1)
+    Ok(Shown::Photograph(to_rgb8(pixels)?).reduced(side)?.encoded()?.1)
 }
 
 /// A finished map in gray: values clamped to 0..=1, of channels the mean.
@@ -77,10 +81,10 @@ enum Shown {
 }
 
 /// `map` with its longer side at most `side`.
-fn reduced(map: &GrayImage, side: u32) -> GrayImage {
+fn reduced(map: &GrayImage, side: u32) -> Result<GrayImage> {
     match fitting(map.width(), map.height(), side) {
-        Some((w, h)) => image::imageops::resize(map, w, h, FilterType::Triangle),
-        None => map.clone(),
+        Some((w, h)) => resized::<U8, _>(map, [w, h], FilterType::Bilinear),
+        None => Ok(map.clone()),
     }
 }
 
@@ -95,16 +99,16 @@ fn fitting(w: u32, h: u32, side: u32) -> Option<(u32, u32)> {
 }
 
 impl Shown {
-    fn reduced(&self, side: u32) -> Self {
-        match self {
-            Shown::Map(map) => Shown::Map(reduced(map, side)),
+    fn reduced(&self, side: u32) -> Result<Self> {
+        Ok(match self {
+            Shown::Map(map) => Shown::Map(reduced(map, side)?),
             Shown::Photograph(picture) => match fitting(picture.width(), picture.height(), side) {
                 Some((w, h)) => {
-                    Shown::Photograph(image::imageops::resize(picture, w, h, FilterType::Triangle))
+                    Shown::Photograph(resized::<U8x3, _>(picture, [w, h], FilterType::Bilinear)?)
                 }
                 None => self.clone(),
             },
-        }
+        })
     }
 
     /// Media type and bytes: photographs as JPEG, maps as PNG without loss.
@@ -179,7 +183,7 @@ pub(super) fn embed(item: &ItemFolder<'_>, budget: &Budget) -> Embedded {
     let shown = read(item);
     for side in budget.sides() {
         let addresses: Vec<String> =
-            shown.iter().filter_map(|(_, picture)| picture.reduced(side).address()).collect();
+            shown.iter().filter_map(|(_, picture)| picture.reduced(side).ok()?.address()).collect();
         let characters = addresses.iter().map(String::len).sum();
         if addresses.len() == shown.len() && budget.spends(characters, side) {
             let places = shown.into_iter().enumerate().map(|(n, (key, _))| (key, n)).collect();

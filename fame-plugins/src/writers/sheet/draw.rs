@@ -226,7 +226,7 @@ impl Measures {
             Shows::Picture(p) => {
                 let picture = to_rgb8(&p.pixels)?;
                 let size = (picture.width() * self.enlarge, picture.height() * self.enlarge);
-                self.shrunk(if self.enlarge > 1 { enlarged(&picture, size) } else { picture })
+                self.shrunk(if self.enlarge > 1 { enlarged(&picture, size)? } else { picture })
             }
             Shows::Map(p, map) => {
                 self.shrunk(overlay(p, map, &style.palette, style.opacity, self.enlarge)?)
