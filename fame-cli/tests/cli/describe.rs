@@ -57,6 +57,6 @@ fn a_parameter_shows_type_default_and_meaning() {
 fn an_unknown_name_gets_the_nearest() {
     let dir = tempfile::tempdir().unwrap();
     let output = fame(dir.path(), &["describe", "Lotz"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("did you mean `Lots`?"), "{}", stderr(&output));
 }
