@@ -211,7 +211,8 @@ fn a_check_by_the_backend_itself_is_warned_of_in_the_record() {
         told.starts_with("`ForwardCheck` recomputes with Tract, as the recipe's own"),
         "{told}"
     );
-    let other = warnings("Tract(threads: 2)", "ForwardCheck(backend: Tract(threads: 1))");
+    // Of the engine's convolutions some are another computation than others.
+    let other = warnings("Tract()", "ForwardCheck(backend: Tract(convolutions: Tract))");
     assert_eq!(other, Value::Null);
 }
 
