@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fame_core::{
-    Plan, Result,
+    ErrorKind, Plan, Result,
     contract::{Backend, Operators},
     plugin,
     recipe::RecipeText,
@@ -129,6 +129,7 @@ fn recipe_text(path: &Path) -> Result<RecipeText> {
         None => RecipeText::read(path).map_err(|mut error| {
             if !path.exists() {
                 error.help = Some(recipes::instead(path));
+                error.kind = ErrorKind::WrongRequest;
             }
             error
         }),

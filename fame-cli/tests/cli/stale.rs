@@ -217,3 +217,108 @@ fn copy_all(from: &Path, to: &Path) {
         }
     }
 }
+
+const SHAPES: &str = r#"(
+    model: "shapes",
+    data: Shapes(count: 2),
+    explain: { "a": GradCam() },
+    metrics: [PointingGame()],
+    write: [Npy(), Report()],
+)"#;
+
+/// A folder with the recipe, and what is run of it with these values set: the exit code and what was
+/// told.
+fn shapes() -> (tempfile::TempDir, impl Fn(&[&str]) -> (Option<i32>, String)) {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "r.ron", SHAPES);
+    let at = dir.path().to_owned();
+    let run = move |set: &[&str]| {
+        let mut words = vec!["run", "r.ron", "--out", "out"];
+        set.iter().for_each(|value| words.extend(["--set", value]));
+        let output = fame(&at, &words);
+        (output.status.code(), stderr(&output))
+    };
+    (dir, run)
+}
+
+/// The names in a folder and what its files hold.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut all: Vec<_> = names
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, fs::read(entry.path()).unwrap_or_default())
+        })
+        // It names the process that writes.
+        .filter(|(name, _)| name != "run.lock")
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn measurements_and_report_of_another_recipe_do_not_stay() {
+    let (dir, run) = shapes();
+    let out = dir.path().join("out");
+    assert_eq!(run(&[]).0, Some(0));
+    assert!(out.join("metrics.csv").is_file() && out.join("report.html").is_file());
+    let other = ["explain.a=Saliency()", "metrics=[]", "write=[Npy()]"];
+    assert_eq!(run(&other).0, Some(0));
+    assert!(!out.join("metrics.csv").exists() && !out.join("report.html").exists());
+    // A page that `report` has made again is the run's still.
+    assert_eq!(run(&[]).0, Some(0));
+    assert_eq!(fame(dir.path(), &["report", "out"]).status.code(), Some(0));
+    assert_eq!(fame(dir.path(), &["verify-run", "out"]).status.code(), Some(0));
+    assert_eq!(run(&other).0, Some(0));
+    assert!(!out.join("report.html").exists());
+    // What somebody has changed stays, and is named.
+    assert_eq!(run(&[]).0, Some(0));
+    fs::write(out.join("metrics.csv"), "item,explainer,map,metric,quantity,parameter,value\n")
+        .unwrap();
+    let (code, told) = run(&other);
+    assert!(code == Some(0) && told.contains("metrics.csv"), "{told}");
+    assert!(out.join("metrics.csv").exists());
+}
+
+#[test]
+fn a_file_of_the_name_of_one_of_ours_is_refused_before_anything_is_written() {
+    for (name, set) in [
+        ("metrics.csv", "seed=0"),
+        ("metrics.parquet", "write=[Npy(),Parquet()]"),
+        ("ro-crate-metadata.json", "write=[Npy(),RoCrate(licence: \"CC0-1.0\")]"),
+    ] {
+        let (dir, run) = shapes();
+        let out = dir.path().join("out");
+        assert_eq!(run(&["metrics=[]", "write=[Npy()]"]).0, Some(0));
+        fs::write(out.join(name), "mine").unwrap();
+        let before = contents(&out);
+        let (code, told) = run(&[set]);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(name) && told.contains("--out FOLDER"), "{told}");
+        assert_eq!(contents(&out), before, "{name}");
+        // Its own it replaces.
+        fs::remove_file(out.join(name)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(run(&[set, "seed=1"]).0, Some(0));
+        }
+    }
+}
+
+#[test]
+fn a_mistake_in_a_recipe_costs_an_earlier_run_nothing() {
+    let (dir, run) = shapes();
+    let out = dir.path().join("out");
+    assert_eq!(run(&[]).0, Some(0));
+    let before = (contents(&out), contents(&out.join("items")));
+    for (set, told) in [
+        ("explain.a=GradCam(layer: \"gone\")", "no layer called `gone`"),
+        ("explain.a=GradCam(loss: Logit(class: Index(99)))", "99"),
+        ("metrics=[Road(loss: Logit(class: Index(99)))]", "99"),
+    ] {
+        let (code, said) = run(&[set]);
+        assert_eq!(code, Some(2), "{set}: {said}");
+        // At its place.
+        assert!(said.contains(told) && said.contains("╰── here"), "{said}");
+        assert_eq!((contents(&out), contents(&out.join("items"))), before, "{set}");
+    }
+}

@@ -33,6 +33,14 @@ pub trait Writer: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The names in the run's folder of what [`Writer::gather`] is going to make and would put in the
+    /// place of anything that lies there: where that is not what a run has made, the run is refused
+    /// before anything is written. A writer that looks itself whose files it replaces need not name
+    /// them. Default: none.
+    fn replaces(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether [`Writer::gather`] is called when all others have been: for a writer that describes
     /// what they made, wherever it stands in the recipe. Default: no.
     fn gathers_last(&self) -> bool {

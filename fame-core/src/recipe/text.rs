@@ -150,6 +150,12 @@ impl RecipeText {
             && !["\"", "r\"", "r#", "[", "{", "("].iter().any(|start| value.starts_with(start))
             && !is_layer_rule(path, value);
         let new = if quoted { format!("{value:?}") } else { value.to_owned() };
+        if let Some(at) = comment(&new).filter(|_| !quoted) {
+            let at = value_at + at;
+            return Err(problem("a value has no comments.".into(), at..at + 2)
+                .with_label("a comment would begin here")
+                .with_help(Some("it would take away what stands behind the value; a text with these characters needs quotes: 'a.b=\"x//y\"'")));
+        }
         match scan::value_end(&new, 0) {
             Ok(end) if end == new.len() => {}
             // What the recipe has as a text was put in quotes: those are closed.
@@ -233,7 +239,15 @@ impl RecipeText {
         match piece.from {
             Origin::File(at) => {
                 let start = (at + into).min(self.original.len());
-                problem.span = start..(start + len).min(self.original.len());
+                // What overrides have put into it is not in the file.
+                let last = self.pieces.iter().rev().find_map(|piece| match piece.from {
+                    Origin::File(at) if piece.merged.start < problem.span.end => {
+                        Some(at + piece.merged.end.min(problem.span.end) - piece.merged.start)
+                    }
+                    _ => None,
+                });
+                let end = last.unwrap_or(start + len).max(start + 1);
+                problem.span = start..end.min(self.original.len());
                 SourcedProblem::new(problem, &self.name, &self.original)
             }
             Origin::Override(i, at) => {
@@ -368,6 +382,22 @@ fn find(text: &str, path: &str) -> Result<Spot, NotFound> {
     Err(("the path is empty.".into(), 0..path.len(), None))
 }
 
+/// Where a comment would begin in `value`, outside of its strings.
+fn comment(value: &str) -> Option<usize> {
+    let (mut in_string, mut is_escaped, mut before) = (false, false, ' ');
+    for (at, c) in value.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if in_string => is_escaped = true,
+            '"' => in_string = !in_string,
+            '/' | '*' if !in_string && before == '/' => return Some(at - 1),
+            _ => {}
+        }
+        before = c;
+    }
+    None
+}
+
 /// The offset of the bracket of the value at `at`, behind its name.
 fn open_of(text: &str, at: usize) -> usize {
     scan::skip_blank(text, at + scan::identifier(&text[at..]))
@@ -459,6 +489,28 @@ mod tests {
         let broken = RECIPE.trim_end().trim_end_matches(')');
         let p = set(broken, "seed=1").unwrap_err();
         assert_eq!(p.message, "the recipe cannot be read: this bracket is never closed (line 1).");
+    }
+
+    #[test]
+    fn a_value_has_no_comments_and_a_string_may_have_what_looks_like_one() {
+        for value in ["5//x", "5 //x", "/*", "Steps(a: 1)//"] {
+            let p = set(RECIPE, &format!("seed={value}")).unwrap_err();
+            assert_eq!(p.message, "a value has no comments.", "{value}");
+        }
+        let set = set(RECIPE, r#"seed=Read(file: "http://x\"//")"#).unwrap();
+        assert!(set.contains(r#"seed: Read(file: "http://x\"//")"#), "{set}");
+    }
+
+    #[test]
+    fn what_holds_an_override_is_marked_as_far_as_the_file_has_it() {
+        let mut t = RecipeText::new("r.ron", RECIPE);
+        t.set("explain.walk.perturbation.iterations=500000").unwrap();
+        let merged = t.merged();
+        let at = merged.find("Walk(").unwrap();
+        let end = at + scan::value_end(&merged[at..], 0).unwrap();
+        let inside = t.sourced(Problem::new("c", "m", at..end));
+        let marked = &RECIPE[inside.problem().span.clone()];
+        assert_eq!(marked, r#"Walk(layer: "x", perturbation: Steps(step: 1.0))"#);
     }
 
     #[test]

@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::{
-    record::{FILE, INDEX, damaged, foreign_table, index_is_there, read_record},
+    record::{
+        FILE, INDEX, METRICS_FILE, damaged, foreign_table, index_is_there, metrics_are_foreign,
+        read_record,
+    },
     shard::SHARDS,
 };
 use crate::{
@@ -104,6 +107,11 @@ impl OutputFolder {
         }
     }
 
+    /// Whether a run has left its record there.
+    pub(super) fn has_record(&self) -> bool {
+        self.path.join(FILE).exists()
+    }
+
     /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -145,6 +153,9 @@ fn refuse_foreign(out: &Path) -> Result<()> {
         return Err(error.unwrap_or_else(|| damaged(out, "it is no record")));
     }
     if is_record(&out.join(FILE)) || has_mark {
+        if metrics_are_foreign(out) {
+            return Err(foreign_file(&out.join(METRICS_FILE)));
+        }
         return foreign_table(out).map_or(Ok(()), |name| Err(in_tables(out, &name)));
     }
     let mut entries = fs::read_dir(out).map_err(|e| Error::io("read", out, &e))?;
@@ -185,6 +196,14 @@ fn in_tables(out: &Path, name: &str) -> Error {
     let message = format!("`{}` holds `{name}`, which no run of fame wrote.", tables.display());
     Error::new("fame::run::foreign_file", message).with_help(
         "Nothing was touched. A run replaces its tables: move the file away, or name another folder: --out FOLDER.",
+    )
+}
+
+/// The error of a file that a run would replace and that no run has written.
+pub(super) fn foreign_file(place: &Path) -> Error {
+    let message = format!("`{}` is nothing that a run of fame wrote as it is.", place.display());
+    Error::new("fame::run::foreign_file", message).with_help(
+        "Nothing was touched. A run would replace it: move the file away, or name another folder: --out FOLDER.",
     )
 }
 

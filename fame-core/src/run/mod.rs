@@ -37,7 +37,12 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, path::Path, sync::Mutex, time::Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 pub use events::{Event, Observer};
 pub use merge::{ShardState, merge, remove_shards, shards};
@@ -46,26 +51,26 @@ pub use options::{RunOptions, recipe_folder};
 pub use preview::{Preview, preview};
 pub use record::{
     Difference, ItemLine, ItemLines, ItemRecord, ItemStatus, MeasuredRow, RunStatus, Summary,
-    Verified, item_lines, recipe_of, verify,
+    Verified, item_lines, made_again, recipe_of, verify,
 };
 pub use rehearsal::{Rehearsal, rehearse, rehearse_metrics};
 pub use shard::Shard;
 pub use stop::{StopHandle, Stopped};
 
 use crate::{
-    Error, ErrorKind, Plan, Result,
+    Error, ErrorKind, Model, Plan, Result, Sample,
     contract::{Files as _, ItemRef, Models as _},
     data::{Facts, Value},
     store::{FetchEvent, ModelStore},
 };
 use check::Checker;
 use deadline::Deadline;
-use folder::OutputFolder;
-use item::Items;
+use folder::{OutputFolder, foreign_file};
+use item::{Items, sample::Loader};
 use keys::Keys;
 use models::RunFiles;
 use parts::Parts;
-use record::{Replaced, RunRecord};
+use record::{Replaced, RunRecord, is_foreign};
 
 /// Reads the lists of the plan's dataset if that needs no network: the number of items, and what
 /// the dataset notes about them. `None` when the dataset names pictures that would have to be
@@ -119,9 +124,10 @@ pub fn fetch(plan: &Plan, store: &ModelStore, observer: &dyn Observer) -> Result
 ///
 /// # Errors
 /// What keeps the whole run from finishing: a model that cannot be fetched or loaded, a folder that
-/// cannot be written. The run's record is written then too, with status `failed`, unless the items
-/// themselves could not be named and an earlier run's record is there: that run is untouched. An
-/// item that fails does not end the run: see [`Summary::failed`]. [`ErrorKind::Stopped`] where
+/// cannot be written. The run's record is written then too, with status `failed`, unless an earlier
+/// run's record is there and nothing was begun yet, as where items cannot be named, the model not be
+/// loaded, or the recipe asks for what is not there: that run is untouched. An item that fails does
+/// not end the run: see [`Summary::failed`]. [`ErrorKind::Stopped`] where
 /// [`RunOptions::stop`] was used.
 ///
 /// [`ErrorKind::Stopped`]: crate::ErrorKind::Stopped
@@ -228,7 +234,16 @@ impl Runner<'_> {
         if let Some(replaced) = &self.replaced {
             self.observer.event(&Event::Warning(&replaced.warning(&self.options.out, there)));
         }
-        stop.write(RunRecord::begin)?;
+        // An earlier run's record stays until the model is there and fits: a mistake in a recipe
+        // costs that run nothing.
+        let is_first = !self.folder.has_record();
+        if is_first {
+            stop.write(RunRecord::begin)?;
+        }
+        let replaces = self.plan.write.iter().flat_map(|writer| writer.plugin.replaces());
+        if let Some(name) = replaces.into_iter().find(|name| is_foreign(self.folder.path(), name)) {
+            return Err(foreign_file(&self.folder.path().join(name)));
+        }
         let deadline = Deadline::of(self.options.item_timeout);
         let shelf = ModelShelf::new(self.store, self.plan.backend.plugin.as_ref(), &on_fetch)
             .with_operators(self.plan.operators.clone())
@@ -257,6 +272,11 @@ impl Runner<'_> {
             })?;
         }
         let check = Checker::load(self.plan, &model)?;
+        if there > 0 && self.replaced.is_some() {
+            let loader = Loader { plan: self.plan, files: &files, shelf: &shelf, model: &model };
+            self.rehearse(&items, &loader, &model)?;
+        }
+        stop.write(|record| if is_first { Ok(()) } else { record.begin() })?;
         for doubt in model.doubts() {
             self.observer.event(&Event::Warning(&doubt));
         }
@@ -310,6 +330,20 @@ impl Runner<'_> {
         let beside =
             is_choice.then(|| all.iter().filter(|item| self.is_mine(item)).cloned().collect());
         Ok(Chosen { items: self.select(all)?, all: beside })
+    }
+
+    /// Lets explainers and metrics at the first and the last of `items`, before what an earlier
+    /// recipe has left of them is replaced: what fails at both would fail everywhere.
+    ///
+    /// # Errors
+    /// What fails so, as a [wrong request](ErrorKind::WrongRequest).
+    fn rehearse(&self, items: &[ItemRef], loader: &Loader<'_>, model: &Arc<Model>) -> Result<()> {
+        let ends = [items.first(), items.last()].into_iter().flatten();
+        let samples: Vec<Sample> = ends.filter_map(|item| loader.sample(item).ok()).collect();
+        match rehearsal::wrong_everywhere(self.plan, model, &samples) {
+            Some(error) => Err(error.of_kind(ErrorKind::WrongRequest)),
+            None => Ok(()),
+        }
     }
 
     /// Whether `item` is of this run's share.

@@ -68,6 +68,27 @@ pub fn rehearse(plan: &Plan, store: &ModelStore) -> Result<Rehearsal> {
     Ok(Rehearsal { model: Some(model), unseen, problems })
 }
 
+/// What explainers and metrics of `plan` say alike of every one of `samples`, if it is an error: the
+/// recipe asks for something that is nowhere to be had.
+pub(super) fn wrong_everywhere(
+    plan: &Plan,
+    model: &Arc<Model>,
+    samples: &[Sample],
+) -> Option<Error> {
+    let all: Vec<usize> = (0..plan.explain.len()).collect();
+    let mut each = samples.iter().map(|sample| {
+        let mut found = Findings { plan, all: Vec::new() };
+        found.of_sample(model, sample, &all);
+        found.all
+    });
+    let (first, others) = (each.next()?, each.collect::<Vec<_>>());
+    let is_everywhere = |error: &Error| {
+        others.iter().all(|all| all.iter().any(|(e, _)| e.message == error.message))
+    };
+    let (error, parts) = first.into_iter().find(|(error, _)| is_everywhere(error))?;
+    Some(parts.iter().fold(error, |error, (_, name)| error.at(name)))
+}
+
 /// What a run would find wrong with the metrics of `plan` at every sample of `preview`, told at its
 /// place in the recipe: such a metric fits neither what is asked nor the pictures. At some of them
 /// only it is a failed item each, as in a run.

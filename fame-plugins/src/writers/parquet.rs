@@ -65,6 +65,10 @@ impl Writer for Parquet {
         Ok(Vec::new())
     }
 
+    fn replaces(&self) -> Vec<String> {
+        vec![FILE.to_owned()]
+    }
+
     fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
         let mut marks = MarkKinds::default();
         for item in items {

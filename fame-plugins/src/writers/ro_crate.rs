@@ -54,6 +54,10 @@ impl Writer for RoCrate {
         Ok(Vec::new())
     }
 
+    fn replaces(&self) -> Vec<String> {
+        vec![FILE.to_owned()]
+    }
+
     fn gather(&self, out: &Path, items: &[PathBuf]) -> Result<Vec<String>> {
         let record = read(&out.join("run.json"))?;
         let mut pictures = BTreeSet::new();

@@ -44,6 +44,11 @@ impl Writer for GuardedWriter {
         Ok(made)
     }
 
+    fn replaces(&self) -> Vec<String> {
+        // What is not named is not looked at; what goes wrong will be said when it gathers.
+        self.0.call("replaces", Writer::replaces).unwrap_or_default()
+    }
+
     fn gathers_last(&self) -> bool {
         // Whatever goes wrong there, `gather` itself will tell.
         self.0.call("gathers_last", Writer::gathers_last).unwrap_or(false)

@@ -13,7 +13,9 @@ use std::{
 use super::{FILE as RECORD, INDEX, digest, metrics, read_record, tables};
 use crate::{
     Error, Result,
-    data::{Facts, LIST, Value, files_below, recorded_files, remove_at_once, sha256_file},
+    data::{
+        Facts, LIST, Value, files_below, recorded_files, remove_at_once, sha256_file, write_json,
+    },
 };
 
 /// The field of the record.
@@ -45,6 +47,24 @@ pub(super) fn entry(out: &Path, writer: &str, name: &str) -> Result<(String, Val
         about.insert("writer".into(), writer.into());
     }
     Ok((file, about))
+}
+
+/// Notes in the record of the run in `out` that the file or folder `name`, which one of its writers
+/// had brought together, was made again since.
+///
+/// # Errors
+/// When the file or the record cannot be read, or the record not be written.
+pub fn made_again(out: &Path, name: &str) -> Result<()> {
+    let mut record = read_record(out)?;
+    let Value::Map(fields) = &mut record else { return Ok(()) };
+    let Some(Value::Map(all)) = fields.get_mut(FIELD) else { return Ok(()) };
+    let of = |entry: &Value| writer(entry).to_owned();
+    let Some(writer) = all.get(name).map(of) else { return Ok(()) };
+    let (file, entry) = entry(out, &writer, name)?;
+    if all.insert(file, entry.clone()) == Some(entry) {
+        return Ok(());
+    }
+    write_json(&out.join(RECORD), &record)
 }
 
 /// The writer that an entry is of.
@@ -81,16 +101,34 @@ pub(super) fn remove(out: &Path, file: &str, entry: &Value) -> Result<Option<Str
     }
     let is_listed = folder.is_none() || is_as_listed(&place);
     if !is_listed || !is_as_recorded(out, file, entry) {
-        return Ok(Some(format!(
-            "`{}` is of an earlier run and was changed since: it stays, and this run has no say in it. Remove it if nobody needs it.",
-            place.display()
-        )));
+        return Ok(Some(changed_since(&place)));
     }
     match folder {
         Some(_) => remove_at_once(&place)?,
         None => fs::remove_file(&place).map_err(|e| Error::io("remove", &place, &e))?,
     }
     Ok(None)
+}
+
+/// The warning of what an earlier run has left at `place` and somebody has changed.
+pub(super) fn changed_since(place: &Path) -> String {
+    format!(
+        "`{}` is of an earlier run and was changed since: it stays, and this run has no say in it. Remove it if nobody needs it.",
+        place.display()
+    )
+}
+
+/// Whether `name` in `out` is nothing that a run has brought together there, or was changed since:
+/// a writer that makes something of that name would replace what is somebody's.
+pub(in crate::run) fn is_foreign(out: &Path, name: &str) -> bool {
+    let place = out.join(name);
+    let is_there = fs::symlink_metadata(&place).is_ok();
+    let list = format!("{name}/{LIST}");
+    let is_ours = earlier(out).iter().any(|(file, entry)| {
+        (file == name && is_as_recorded(out, file, entry))
+            || (*file == list && is_as_listed(&place))
+    });
+    is_there && !is_ours
 }
 
 /// Whether the file of an entry is an ordinary one with the bytes that were recorded.

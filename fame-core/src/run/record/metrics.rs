@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    io::{self, Write},
+    io::{self, Read as _, Write},
     path::Path,
 };
 
@@ -11,15 +11,24 @@ use crate::{
     Error, Marks, Parameter, Plan, Result, Table,
     contract::MetricRow,
     data::Value,
-    data::{safe_id, write_whole_by},
+    data::{open_ordinary, safe_id, write_whole_by},
     report::{escape::csv_cell, joined, reliability, summary},
 };
 
 /// The name of the table of all measurements.
-pub(super) const FILE: &str = "metrics.csv";
+pub(in crate::run) const FILE: &str = "metrics.csv";
 
 /// The columns of `metrics.csv` that every run has.
 const COLUMNS: [&str; 7] = ["item", "explainer", "map", "metric", "quantity", "parameter", "value"];
+
+/// Whether `metrics.csv` in `out` is none that a run has written: those begin with the same columns.
+pub(in crate::run) fn is_foreign(out: &Path) -> bool {
+    let first = COLUMNS.join(",");
+    let mut found = Vec::new();
+    let read = open_ordinary(&out.join(FILE))
+        .map(|file| file.take(first.len() as u64).read_to_end(&mut found).is_ok());
+    read.is_ok_and(|is_read| is_read && found != first.as_bytes())
+}
 
 /// Writes `metrics.csv` of the items called `ids`, in that order, and the tables that they come to;
 /// nothing when no metric was asked for. Also returns a warning for each item that is left out,

@@ -44,13 +44,15 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+pub(super) use gathered::is_foreign;
+pub use gathered::made_again;
 pub(super) use index::{FILE as INDEX, counts, is_there as index_is_there};
 pub use index::{ItemLine, ItemLines, item_lines};
 pub(super) use item::{
     LAYOUT, files_of, foreign_file, has_record, item_json, kept, line, parameter_of,
     parameter_value, stranger,
 };
-pub(super) use metrics::left_out;
+pub(super) use metrics::{FILE as METRICS_FILE, is_foreign as metrics_are_foreign, left_out};
 pub use read::{ItemRecord, MeasuredRow};
 pub(super) use replaced::Replaced;
 pub use summary::{ItemStatus, RunStatus, Summary};
@@ -70,6 +72,8 @@ use machine::{machine, peak_memory};
 
 /// The name of the record.
 pub(super) const FILE: &str = "run.json";
+/// The field with the digest of `metrics.csv`.
+const METRICS: &str = "metrics";
 
 /// The field of the items that were asked for, where not all of them were.
 const SELECTION: &str = "selection";
@@ -251,6 +255,10 @@ impl RunRecord {
         let gathered = gathered::earlier(&self.out);
         if !gathered.is_empty() {
             self.head.insert(gathered::FIELD.into(), Value::Map(gathered));
+        }
+        // Nor is it known before the end whether the table of measurements is made again.
+        if let Some(metrics) = read_record(&self.out).ok().as_ref().and_then(|r| r.get(METRICS)) {
+            self.head.insert(METRICS.into(), metrics.clone());
         }
         self.save("running", None)?;
         self.index = Some(Index::begin(&self.out)?);
@@ -437,15 +445,20 @@ impl RunRecord {
             let warnings;
             (tables, warnings) = metrics::write(&self.out, there.map(|line| line.id), plan)?;
             self.warnings.extend(warnings);
-            if !plan.metrics.is_empty() {
+            if plan.metrics.is_empty() {
+                self.remove_metrics()?;
+            } else {
                 let digest = digest(&self.out.join(metrics::FILE))?;
-                self.head.insert("metrics".into(), digest);
+                self.head.insert(METRICS.into(), digest);
             }
             let list = self.out.join(tables::FOLDER).join(tables::LIST);
             if list.is_file() {
                 self.head.insert("tables".into(), digest(&list)?);
             }
         }
+        // For good: what writers bring together now says what a later reader of the record finds.
+        self.clocks.insert("total".into(), self.began.elapsed().as_secs_f64().into());
+        self.head.insert("peak_memory_bytes".into(), peak_memory().into());
         self.save(if failed == 0 { "complete" } else { "incomplete" }, None)?;
         self.is_over = true;
         Ok(Summary {
@@ -457,6 +470,25 @@ impl RunRecord {
             out: self.out.clone(),
             tables,
         })
+    }
+
+    /// Removes the table of measurements of an earlier recipe, which would be taken for this one's.
+    /// What somebody has changed stays, with a warning.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn remove_metrics(&mut self) -> Result<()> {
+        let Some(written) = self.head.remove(METRICS) else { return Ok(()) };
+        let place = self.out.join(metrics::FILE);
+        match digest(&place) {
+            Ok(now) if now == written => {
+                std::fs::remove_file(&place).map_err(|e| Error::io("remove", &place, &e))?;
+            }
+            Ok(_) => self.warn(gathered::changed_since(&place)),
+            // It is gone already.
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     /// What of the plan proves nothing, and what was left out of the tables so far, and of what
@@ -578,9 +610,9 @@ impl RunRecord {
             all.insert("warnings".into(), self.warnings.clone().into());
         }
         let mut timings = self.clocks.clone();
-        timings.insert("total".into(), self.began.elapsed().as_secs_f64().into());
+        timings.entry("total".into()).or_insert_with(|| self.began.elapsed().as_secs_f64().into());
         all.insert("timings_seconds".into(), Value::Map(timings));
-        all.insert("peak_memory_bytes".into(), peak_memory().into());
+        all.entry("peak_memory_bytes".into()).or_insert_with(|| peak_memory().into());
         if status != "running" {
             let count = |status: ItemStatus| (status.word(), self.counted(status).into());
             let counts = [ItemStatus::Done, ItemStatus::Kept, ItemStatus::Failed].map(count);

@@ -36,6 +36,7 @@ use fame_core::{
     contract::{FinishedItem, Writer},
     data::write_whole,
     registry::{Assembly, BuildContext, Plugin},
+    run::made_again,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,7 @@ impl Writer for Report {
     /// Does not name its page: `fame-cli report` makes it anew at any time, and what a run has
     /// recorded of it would be wrong then.
     fn gather(&self, out: &Path, _: &[PathBuf]) -> Result<Vec<String>> {
-        self.page(out).map(|_| Vec::new())
+        self.page(out).map(|_| vec![REPORT.to_owned()])
     }
 }
 
@@ -133,7 +134,9 @@ impl Report {
     /// `fame::report::no_run` when `out` holds no run; `fame::report::foreign` when its
     /// `report.html` is not ours; when a file cannot be read or written.
     pub fn of_run(out: &Path) -> Result<PathBuf> {
-        RunFolder::open(out)?.parameters().page(out)
+        let page = RunFolder::open(out)?.parameters().page(out)?;
+        made_again(out, REPORT)?;
+        Ok(page)
     }
 
     /// Writes the page and returns its path.
