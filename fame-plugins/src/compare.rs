@@ -161,7 +161,10 @@ pub fn compare(first: &Path, other: &Path) -> Result<Vec<Table>> {
             let all: Vec<&str> = all.into_iter().map(String::as_str).collect();
             match all.as_slice() {
                 [] => "no items with maps".to_owned(),
-                all => format!("{} items with maps of {}", items.len(), all.join(", ")),
+                all => {
+                    let s = if items.len() == 1 { "" } else { "s" };
+                    format!("{} item{s} with maps of {}", items.len(), all.join(", "))
+                }
             }
         };
         let message = format!(

@@ -322,3 +322,23 @@ fn a_mistake_in_a_recipe_costs_an_earlier_run_nothing() {
         assert_eq!((contents(&out), contents(&out.join("items"))), before, "{set}");
     }
 }
+
+#[test]
+fn another_manifest_or_network_is_said_to_replace_what_is_there() {
+    let dir = desk();
+    let run = || {
+        put(dir.path(), "r.ron", RECIPE);
+        let output = fame(dir.path(), &["run", "r.ron", "--out", "out"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    assert!(!run().contains("another question"));
+    // Kept, and the same question.
+    assert!(!run().contains("another question"));
+    edit(dir.path(), "mean: 0.5", "mean: 0.25");
+    let said = run();
+    assert!(said.contains("since then changed: model.input.mean"), "{said}");
+    spoil(&dir.path().join("net.bin"));
+    let said = run();
+    assert!(said.contains("since then changed: model.data_files"), "{said}");
+}

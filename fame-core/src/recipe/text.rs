@@ -139,7 +139,7 @@ impl RecipeText {
                     "for example: --set explain.mine.perturbation='Walk(iterations: 50)'",
                 )));
         };
-        let (path, value) = (&assignment[..equals], assignment[equals + 1..].trim());
+        let (path, value) = (assignment[..equals].trim_end(), assignment[equals + 1..].trim());
         let value_at = equals
             + 1
             + (assignment[equals + 1..].len() - assignment[equals + 1..].trim_start().len());
@@ -437,6 +437,7 @@ mod tests {
         assert!(set(RECIPE, "write.0.colour=\"red\"").unwrap().contains("Csv(colour: \"red\")"));
         assert!(set(RECIPE, "model=other one").unwrap().contains("model: \"other one\""));
         assert!(set(RECIPE, "seed=7").unwrap().contains(", seed: 7)"));
+        assert!(set(RECIPE, "seed = 7").unwrap().contains(", seed: 7)"));
         assert_eq!(set("(p: Steps)", "p.step=2").unwrap(), "(p: Steps(step: 2))");
         // A rule that chooses a layer is no text; a folder of that name is.
         assert!(

@@ -272,6 +272,18 @@ impl Runner<'_> {
             })?;
         }
         let check = Checker::load(self.plan, &model)?;
+        let changed = stop.write(|record| {
+            record.order(&items);
+            record.model(&model, shelf.data_files(&model.manifest.name))?;
+            Ok(record.replaces())
+        })?;
+        // The same recipe, of another manifest or network.
+        if let (None, Some(changed)) = (&self.replaced, changed)
+            && !is_first
+        {
+            self.observer.event(&Event::Warning(&changed.warning(&self.options.out, there)));
+            self.replaced = Some(changed);
+        }
         if there > 0 && self.replaced.is_some() {
             let loader = Loader { plan: self.plan, files: &files, shelf: &shelf, model: &model };
             self.rehearse(&items, &loader, &model)?;
@@ -281,10 +293,6 @@ impl Runner<'_> {
             self.observer.event(&Event::Warning(&doubt));
         }
         self.lap("load", clock)?;
-        stop.write(|record| {
-            record.order(&items);
-            record.model(&model, shelf.data_files(&model.manifest.name))
-        })?;
 
         self.observer.event(&Event::Items(items.len()));
         self.observer.event(&Event::Stage("explain"));

@@ -14,9 +14,9 @@ use super::{
     source::Source,
 };
 use crate::{
-    Result,
+    Error, ErrorKind, Result,
     data::{FixedInput, InputConvention, Layout},
-    text::{Fields, Key, LayerChoices, Placed, Problem, Spec},
+    text::{Fields, Key, LayerChoices, Placed, Problem, Spec, scan},
 };
 
 /// The question a model is asked where a recipe does not say: the defaults of what an explainer or
@@ -170,6 +170,12 @@ impl ModelManifest {
         let file = format!("{name}.ron");
         let place =
             folder.map_or_else(|| file.clone(), |folder| folder.join(&file).display().to_string());
+        if is_recipe(text) {
+            let message = format!("`{place}` is a recipe, and no manifest of a model.");
+            return Err(Error::new("fame::model::is_recipe", message)
+                .of_kind(ErrorKind::WrongRequest)
+                .with_help("Name the model that it explains. `run`, `check` and `bench --methods` take a recipe."));
+        }
         let mut fields = Fields::cut(text, "manifest", &Key::names(&KEYS), EXAMPLE)
             .map_err(|problem| unsound(&place, text, vec![problem], Vec::new()))?;
         let summary = fields.optional::<String>("summary");
@@ -306,6 +312,13 @@ fn check_layers(layers: &BTreeMap<String, String>, checks: &mut Checks<'_>) {
     }
 }
 
+/// Whether `text` has what only recipes have.
+fn is_recipe(text: &str) -> bool {
+    scan::entries(text, scan::skip_blank(text, 0)).is_ok_and(|entries| {
+        ["data", "explain"].iter().all(|key| entries.iter().any(|entry| entry.key == *key))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::PyPiArchive;
@@ -313,6 +326,17 @@ mod tests {
     use crate::{data::ChannelOrder, text::LayerChoice};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    #[test]
+    fn a_recipe_is_no_manifest() {
+        let error = parse(
+            r#"// What?
+            (model: "net", data: Image(file: "a.png"), explain: {})"#,
+        )
+        .unwrap_err();
+        assert_eq!(error.code, "fame::model::is_recipe");
+        assert!(parse("(summary: \"data and explain\")").unwrap_err().code != error.code);
+    }
 
     fn parse(text: &str) -> Result<ModelManifest> {
         ModelManifest::parse("net", text, None)

@@ -72,6 +72,9 @@ use machine::{machine, peak_memory};
 
 /// The name of the record.
 pub(super) const FILE: &str = "run.json";
+/// The field of the model that was explained.
+const MODEL: &str = "model";
+
 /// The field with the digest of `metrics.csv`.
 const METRICS: &str = "metrics";
 
@@ -319,8 +322,8 @@ impl RunRecord {
         if !data_files.is_empty() {
             about.insert("data_files".into(), Value::Map(data_files));
         }
-        self.head.insert("model".into(), Value::Map(about));
-        self.save("running", None)
+        self.head.insert(MODEL.into(), Value::Map(about));
+        if self.is_begun { self.save("running", None) } else { Ok(()) }
     }
 
     /// Notes the number of items and the dataset's remarks on its list as a whole.

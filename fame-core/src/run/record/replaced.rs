@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use super::MODEL;
 use crate::data::{Facts, Value};
 
 /// The most differences that are told.
@@ -36,6 +37,16 @@ impl Replaced {
                 changed.push("the recipe".to_owned());
             }
             None => {}
+        }
+        // Not known before the model is loaded. What is remarked of it is no part of the question.
+        if let (Some(one), Some(two)) = (there.get(MODEL), mine.get(MODEL)) {
+            for field in ["sha256", "data_files", "input", "outputs"] {
+                let of = |model: &Value| model.get(field).cloned().unwrap_or_default();
+                // As it would be read back, too.
+                let text = serde_json::to_string(&of(two)).ok()?;
+                let mine = serde_json::from_str(&text).ok()?;
+                note(format!("{MODEL}.{field}"), &of(one), &mine, &mut changed);
+            }
         }
         let recipe = other.get("file").and_then(Value::as_str).unwrap_or_default().to_owned();
         (!changed.is_empty()).then_some(Self { recipe, changed })
