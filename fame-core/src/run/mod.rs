@@ -288,7 +288,9 @@ impl Runner<'_> {
             let loader = Loader { plan: self.plan, files: &files, shelf: &shelf, model: &model };
             self.rehearse(&items, &loader, &model)?;
         }
-        stop.write(|record| if is_first { Ok(()) } else { record.begin() })?;
+        if !is_first {
+            stop.write(RunRecord::begin)?;
+        }
         for doubt in model.doubts() {
             self.observer.event(&Event::Warning(&doubt));
         }

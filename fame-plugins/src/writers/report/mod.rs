@@ -119,8 +119,8 @@ impl Writer for Report {
         pictures::leave(item, folder, self.side)
     }
 
-    /// Does not name its page: `fame-cli report` makes it anew at any time, and what a run has
-    /// recorded of it would be wrong then.
+    /// Names its page, so that a later run without this writer removes it; `fame-cli report`, which
+    /// makes it anew at any time, notes that in the record.
     fn gather(&self, out: &Path, _: &[PathBuf]) -> Result<Vec<String>> {
         self.page(out).map(|_| vec![REPORT.to_owned()])
     }
